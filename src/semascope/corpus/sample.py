@@ -1,0 +1,127 @@
+"""The one type that every corpus serves: ``Sample``, and the truth that a drawn scene carries.
+
+A sample is either a plain document (``text``) or a conversation (``turns``), with
+any number of pictures. This module knows nothing of models, tokens or files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: Role
+    text: str
+    images: int = 0
+    """How many of the sample's pictures, in order, this message shows before its text."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneObject:
+    """One thing drawn in a scene, with its exact visible pixels."""
+
+    name: str
+    """What a person would call it, one to three words."""
+    category: str
+    box: tuple[int, int, int, int]
+    """Visible extent in pixels: left, top, right, bottom (right and bottom excluded)."""
+    mask: NDArray[np.bool_]
+    """(H, W): the pixels where this object is what one sees."""
+    colour: str | None = None
+    texture: str | None = None
+    emotion: str | None = None
+    word: str | None = None
+    """The word that is written, when the object is a rendered word."""
+    style: str = "noto"
+    sprite: str = ""
+    """Key of the picture in the sprite pack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about a scene, with its answer."""
+
+    kind: str
+    """describe, presence, position, colour, count, word, emotion or map."""
+    text: str
+    answer: str
+    subject: str = ""
+    """The concept asked about, where there is one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneTruth:
+    """All that is true of a drawn scene."""
+
+    objects: tuple[SceneObject, ...]
+    background: str
+    caption: str
+    questions: tuple[Question, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One thing that a subject reads."""
+
+    id: str
+    """Unique and stable within its corpus."""
+    text: str = ""
+    """A plain document; empty when ``turns`` holds a conversation."""
+    turns: tuple[Turn, ...] = ()
+    images: tuple[Image.Image, ...] = ()
+    """Decoded pictures, mode RGB, upright, at their own size."""
+    truth: SceneTruth | None = None
+    source: str = ""
+    """Which part of the corpus it came from, for a person to read."""
+
+
+@dataclass(slots=True)
+class SkipReport:
+    """Rows that could not be read: counted by reason, the first few named."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    named: list[tuple[str, str]] = field(default_factory=list)
+    """(row, reason) of the first hundred."""
+
+    def add(self, row: str, reason: str) -> None:
+        """Count one skipped row."""
+        self.reasons[reason] += 1
+        if len(self.named) < 100:
+            self.named.append((row, reason))
+
+    @property
+    def total(self) -> int:
+        """Rows skipped so far."""
+        return sum(self.reasons.values())
+
+
+@runtime_checkable
+class Corpus(Protocol):
+    """Rows by number, so that a run can be sharded, resumed and asked for one sample again."""
+
+    name: str
+    skipped: SkipReport
+
+    def __len__(self) -> int:
+        """How many rows, good and bad."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A hash that changes when any row would."""
+        ...
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Sample]]:
+        """Yield ``(row, sample)`` for the rows of [start, stop); bad rows are skipped, counted."""
+        ...

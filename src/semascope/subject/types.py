@@ -1,0 +1,140 @@
+"""What passes between a subject and those who look at it: batches, token maps, edits, answers.
+
+Nothing here knows a model family, a dictionary or a corpus on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Kind(IntEnum):
+    """What a position holds."""
+
+    PAD = 0
+    TEXT = 1
+    SPECIAL = 2
+    """Template and control tokens, BOS included."""
+    IMAGE = 3
+    """A token of the whole (base) picture."""
+    TILE = 4
+    """A token of a high-resolution tile of the picture."""
+    NEWLINE = 5
+    """Image-row separators and other image tokens that look nowhere."""
+
+
+class Role(IntEnum):
+    """Who speaks at a position."""
+
+    NONE = 0
+    SYSTEM = 1
+    USER = 2
+    ASSISTANT = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenMap:
+    """For each position of one sequence (T of them): who, what, and where in the picture."""
+
+    ids: NDArray[np.int64]
+    """(T,) token ids."""
+    tokens: tuple[str, ...]
+    """(T,) each token as text, spaces kept."""
+    kinds: NDArray[np.int8]
+    """(T,) of ``Kind``."""
+    roles: NDArray[np.int8]
+    """(T,) of ``Role``."""
+    image: NDArray[np.int16]
+    """(T,) which picture of the sample, −1 where none."""
+    rects: NDArray[np.float32]
+    """(T, 4) left, top, right, bottom in pixels of the picture as the user gave it; NaN where none."""
+    sizes: tuple[tuple[int, int], ...]
+    """(width, height) of each picture as given."""
+    geometry: str = "known"
+    """'known', or why the rectangles are not."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Model inputs, padded on the left or right as the subject wants, and their maps."""
+
+    inputs: Mapping[str, Any]
+    """Keyword arguments of the model's forward: input_ids (B, T), attention_mask, pixel_values…"""
+    maps: tuple[TokenMap, ...]
+    """One a row, each of length T (padding is ``Kind.PAD``)."""
+    sample_ids: tuple[str, ...] = ()
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, T) bool: real positions."""
+        return self.inputs["attention_mask"].bool()  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class EditContext:
+    """What an edit may know about the tensor in its hands."""
+
+    start: int
+    """Position in the whole sequence of the tensor's first token: 0 at prefill, the
+    number of cached tokens while decoding."""
+    maps: tuple[TokenMap, ...]
+    """Maps of the prompt, one a row; positions past their end were generated."""
+
+
+Edit = Callable[[Tensor, EditContext], Tensor]
+"""(B, T, d) -> (B, T, d): what a site's output becomes."""
+Edits = Mapping[str, Edit]
+"""By site name."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChoice:
+    """One generated or prompt token with the distribution that it came from."""
+
+    id: int
+    text: str
+    logprob: float
+    top: tuple[tuple[int, str, float], ...] = ()
+    """(id, text, logprob) of the likeliest alternatives."""
+    entropy: float = 0.0
+    """Nats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """An answer."""
+
+    text: str
+    tokens: tuple[TokenChoice, ...]
+    prompt_tokens: int
+    stopped: str = "eos"
+    """'eos', 'length' or 'cancelled'."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+TokenSink = Callable[[TokenChoice], bool | None]
+"""Called at each generated token; returning True stops the generation."""
+
+__all__ = [
+    "Batch",
+    "Edit",
+    "EditContext",
+    "Edits",
+    "Generation",
+    "Kind",
+    "Role",
+    "Sequence",
+    "TokenChoice",
+    "TokenMap",
+    "TokenSink",
+]
