@@ -1,0 +1,72 @@
+# Every target sets up .venv by itself; a second run finds the stamp and starts at once.
+# `make` alone lists the targets. No Node, GPU or model hub is needed for any of them.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+# PyPI's newest torch may bring gigabytes of CUDA; this one is installed first, on its own.
+# Another build: make setup TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
+TORCH ?= torch==2.13.0
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+WORKSPACE ?= workspace/demo
+SERVE ?= 1
+PORT ?= 8000
+JOBS ?= 2
+ARGS ?=
+CODE := src tests recipes benchmarks
+
+.PHONY: help setup demo test check format bench figures gpu-check clean
+
+help:  ## this list
+	@echo "semascope: what a multimodal model's features are, mean and do"
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' \
+	  | expand -t 18
+	@echo
+	@echo "  settings: WORKSPACE=$(WORKSPACE) SERVE=$(SERVE) PORT=$(PORT) JOBS=$(JOBS) ARGS='$(ARGS)'"
+
+setup: $(READY)  ## make .venv with all that the other targets need (minutes, once)
+
+$(READY): pyproject.toml $(wildcard hatch_build.py)
+	@./.ci/venv "$(VENV)"
+	@echo "[setup] torch first, on its own: $(TORCH)"
+	@$(PY) -m pip install --quiet $(TORCH)
+	@echo "[setup] semascope, its web page and the tools that test it (a few minutes the first time)"
+	@$(PY) -m pip install --quiet -e '.[dev]'
+	@touch $@
+	@echo "[setup] done: $(VENV)"
+
+demo: $(READY)  ## explain the embedded model's features, then open the page (SERVE=0: no page)
+	@$(VENV)/bin/semascope demo --workspace "$(WORKSPACE)" --port $(PORT) \
+	  $(if $(filter 0 no false,$(SERVE)),--no-serve,--serve) $(ARGS)
+
+test: $(READY)  ## all tests, on $(JOBS) processes; ARGS='-k name' for a few
+	@echo "[test] pytest on $(JOBS) processes, one thread each"
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
+	  $(PY) -m pytest -q -n $(JOBS) --dist loadgroup $(ARGS)
+
+check: $(READY)  ## formatting, lint and strict types; changes nothing
+	@echo "[check] ruff format, ruff check, mypy --strict"
+	@$(VENV)/bin/ruff format --check $(CODE)
+	@$(VENV)/bin/ruff check $(CODE)
+	@$(VENV)/bin/mypy
+
+format: $(READY)  ## let ruff format the code
+	@$(VENV)/bin/ruff format $(CODE)
+	@$(VENV)/bin/ruff check --fix $(CODE)
+
+bench: $(READY)  ## speed and memory, measured here, into docs/figures
+	@$(PY) -m benchmarks $(ARGS)
+
+figures: $(READY)  ## write the measured figures of docs/figures into README and docs
+	@$(PY) -m recipes.figures $(ARGS)
+
+gpu-check: $(READY)  ## on a machine with a GPU: the same answers as on its CPU
+	@$(PY) -m recipes.gpu_check $(ARGS)
+
+clean:  ## remove .venv and what the tools cached; workspaces stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
