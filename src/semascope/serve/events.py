@@ -1,0 +1,90 @@
+"""What a running question says while it runs: one small record after another.
+
+They travel as server-sent events; ``kind`` tells them apart. Knows no model and no socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import Field
+
+from semascope.serve.records import Record
+
+Side = Literal["before", "after", "answer", "control"]
+
+
+class Queued(Record):
+    """The question waits; ``ahead`` others run first."""
+
+    kind: Literal["queued"] = "queued"
+    ahead: int
+
+
+class Started(Record):
+    """One side of the question begins."""
+
+    kind: Literal["started"] = "started"
+    side: Side
+
+
+class Alternative(Record):
+    """A token that might have come instead."""
+
+    id: int
+    text: str
+    logprob: float
+
+
+class Token(Record):
+    """One token as it is generated."""
+
+    kind: Literal["token"] = "token"
+    side: Side
+    id: int
+    text: str
+    logprob: float
+    top: list[Alternative] = Field(default_factory=list)
+    entropy: float = 0.0
+    """Nats."""
+
+
+class Answered(Record):
+    """One side is done."""
+
+    kind: Literal["answered"] = "answered"
+    side: Side
+    text: str
+    stopped: str
+    """``eos``, ``length`` or ``cancelled``."""
+    prompt_tokens: int
+    seconds: float
+
+
+class Measured(Record):
+    """A figure about the whole question: ``kl``, ``shift`` …"""
+
+    kind: Literal["measured"] = "measured"
+    name: str
+    value: float
+    note: str = ""
+
+
+class Finished(Record):
+    """Nothing more will come."""
+
+    kind: Literal["finished"] = "finished"
+
+
+class Failed(Record):
+    """It could not be done; ``message`` says why and what to do."""
+
+    kind: Literal["failed"] = "failed"
+    message: str
+    type: str
+
+
+Event = Queued | Started | Token | Answered | Measured | Finished | Failed
+Emit = Callable[[Event], bool]
+"""Hands one event to whoever listens; True means: stop, nobody does any more."""

@@ -1,0 +1,66 @@
+"""Routes that look: what is here, lists, search, one feature, pictures. None runs the model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
+from fastapi.responses import FileResponse
+
+from semascope.serve.data import Explorer
+from semascope.serve.pictures import MAX_BYTES
+from semascope.serve.questions import ListQuery, SearchQuery
+from semascope.serve.records import FeatureList, FeaturePage, SubjectInfo, Upload
+
+router = APIRouter()
+_TYPES = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+
+
+def explorer(request: Request) -> Explorer:
+    """The data object that the app was made with."""
+    data: Explorer = request.app.state.data
+    return data
+
+
+Data = Annotated[Explorer, Depends(explorer)]
+
+
+@router.get("/api/info", tags=["look"])
+def info(data: Data) -> SubjectInfo:
+    """What is under the microscope, and what can be done with it here."""
+    return data.info()
+
+
+@router.get("/api/features", tags=["look"])
+def features(data: Data, query: Annotated[ListQuery, Query()]) -> FeatureList:
+    """One window of the sorted, filtered list of features."""
+    return data.features(query)
+
+
+@router.get("/api/search", tags=["look"])
+def search(data: Data, query: Annotated[SearchQuery, Query()]) -> FeatureList:
+    """Features whose words mean what the query means, nearest first."""
+    return data.search(query)
+
+
+@router.get("/api/features/{feature_id:path}", tags=["look"])
+def feature(data: Data, feature_id: str) -> FeaturePage:
+    """All about one feature; its id is ``site/dictionary/index``."""
+    return data.feature(feature_id)
+
+
+@router.get("/media/{digest}", tags=["look"], response_class=FileResponse)
+def media(data: Data, digest: str) -> FileResponse:
+    """A picture by the hash of its content."""
+    path = data.media(digest)
+    return FileResponse(
+        path,
+        media_type=_TYPES.get(path.suffix.lower(), "application/octet-stream"),
+        headers={"cache-control": "private, max-age=31536000, immutable"},
+    )
+
+
+@router.post("/api/pictures", tags=["ask"], status_code=201)
+def upload(data: Data, file: Annotated[UploadFile, File()]) -> Upload:
+    """Send a picture (PNG, JPEG, WebP, GIF or BMP) to ask about."""
+    return data.store(file.file.read(MAX_BYTES + 1))

@@ -1,0 +1,87 @@
+"""What may be asked of the model, with the limits that keep one question from taking all of it.
+
+Each record is at once the body of a request, its validation and its schema. A limit that is
+passed is answered with a sentence, never with a truncated run. Knows no model.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from semascope.serve.records import Modality, Order, SortKey
+
+HOW = Literal["clamp", "scale", "add", "ablate", "project"]
+WHERE = Literal["all", "image", "text", "answer"]
+MediaHash = Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
+FeatureId = Annotated[str, Field(min_length=3, max_length=300, pattern=r"^[^\s/]+/.+/[0-9]{1,9}$")]
+
+
+class Asked(BaseModel):
+    """A request: strict about its fields, described by their docstrings."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+
+class ListQuery(Asked):
+    """Which features, in which order, which window."""
+
+    dictionary: str = Field("", max_length=300)
+    """``site/name``; empty for all."""
+    sort: SortKey = "score"
+    order: Order = "desc"
+    score: str = Field("", max_length=60)
+    """Which score ``sort=score`` and ``min_score`` read; empty for the first that exists."""
+    category: str = Field("", max_length=60)
+    modality: Modality | Literal[""] = ""
+    alive: bool | None = None
+    explained: bool | None = None
+    """True: only features with words; false: only those that an explainer abstained from."""
+    min_score: float | None = Field(None, ge=-1, le=1)
+    words: str = Field("", max_length=200)
+    """Letters that the label or the description contains."""
+    offset: int = Field(0, ge=0, le=10_000_000)
+    limit: int = Field(40, ge=1, le=200)
+
+
+class SearchQuery(Asked):
+    """Features whose words mean what these words mean."""
+
+    q: str = Field(min_length=1, max_length=300)
+    dictionary: str = Field("", max_length=300)
+    limit: int = Field(40, ge=1, le=200)
+
+
+class Steer(Asked):
+    """One change to one feature while the model runs."""
+
+    feature: FeatureId
+    how: HOW = "clamp"
+    """``clamp`` sets the activation, ``scale`` multiplies it, ``add`` adds to it, ``ablate``
+    sets it to 0, ``project`` removes the feature's direction from the residual."""
+    strength: float = Field(1.0, ge=-100, le=100, allow_inf_nan=False)
+    """For ``clamp`` and ``add``: in multiples of the feature's own maximum; for ``scale``: the
+    factor."""
+    where: WHERE = "all"
+    """At which tokens: all, those of the picture, those of the text, or those of the answer."""
+
+
+class Ask(Asked):
+    """A picture or none, a question, and how to answer it."""
+
+    question: str = Field(min_length=1, max_length=4_000)
+    picture: MediaHash | None = None
+    """Hash of a stored or uploaded picture."""
+    system: str = Field("", max_length=4_000)
+    max_new_tokens: int = Field(48, ge=1, le=512)
+    temperature: float = Field(0.0, ge=0, le=2, allow_inf_nan=False)
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    top: int = Field(5, ge=0, le=20)
+    """How many alternatives to give for each token."""
+
+
+class CompareAsk(Ask):
+    """The same question twice: as the model is, and with features changed."""
+
+    steer: list[Steer] = Field(min_length=1, max_length=64)
