@@ -54,7 +54,7 @@ class TokenMap:
     image: NDArray[np.int16]
     """(T,) which picture of the sample, −1 where none."""
     rects: NDArray[np.float32]
-    """(T, 4) left, top, right, bottom in pixels of the picture as the user gave it; NaN where none."""
+    """(T, 4) left, top, right, bottom in pixels of the picture as given; NaN where none."""
     sizes: tuple[tuple[int, int], ...]
     """(width, height) of each picture as given."""
     geometry: str = "known"

@@ -1,0 +1,286 @@
+"""Samples to model inputs with a map of every position: who speaks, what it is, where it looks.
+
+Each sample goes through the subject's own processor by itself, so that what came of which
+picture is never in doubt; rows are then padded and stacked here. Knows no weights and no hooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from semascope.corpus.sample import Sample
+from semascope.errors import SubjectError
+from semascope.subject.chat import Rendered, Template, render
+from semascope.subject.geometry import Seen, adapter_for, unknown
+from semascope.subject.types import Batch, Kind, Role, TokenMap
+
+Side = Literal["left", "right"]
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One encoded sample."""
+
+    map: TokenMap
+    inputs: dict[str, Tensor]
+    """What the processor made, the sample alone: leading dimension 1 or number of pictures."""
+    id: str
+
+
+@dataclass(slots=True)
+class Encoder:
+    """A tokenizer, the processor around it where the subject sees, and the model's config."""
+
+    tokenizer: Any
+    processor: Any
+    """None for subjects without sight."""
+    config: Any
+    template: Template
+    image_token_id: int | None
+    _texts: dict[int, str] = field(default_factory=dict)
+
+    def encode(
+        self,
+        samples: Iterable[Sample],
+        *,
+        max_tokens: int | None = 512,
+        answer: str | Sequence[str] | None = None,
+        side: Side = "right",
+    ) -> Batch:
+        """Encode, cut to ``max_tokens``, pad on one ``side``."""
+        samples = list(samples)
+        if not samples:
+            raise SubjectError("Nothing to encode: give at least one sample.")
+        answers = [answer] * len(samples) if answer is None or isinstance(answer, str) else answer
+        rows = [self._row(s, a, max_tokens) for s, a in zip(samples, answers, strict=True)]
+        return self._stack(rows, side)
+
+    def _row(self, sample: Sample, answer: str | None, max_tokens: int | None) -> Row:
+        if sample.images and self.processor is None:
+            raise SubjectError(
+                f"Sample {sample.id!r} has pictures, and this subject reads text only: "
+                "use a subject that sees, such as sprite-llava, or leave the pictures out."
+            )
+        rendered = render(self.template, sample, answer)
+        plain = self.tokenizer(
+            rendered.text,
+            add_special_tokens=not rendered.templated,
+            return_offsets_mapping=self.tokenizer.is_fast,
+        )
+        ids = np.asarray(plain["input_ids"], np.int64)
+        roles, content = self._spoken(rendered, ids, plain.get("offset_mapping"))
+        inputs: dict[str, Tensor] = {}
+        if sample.images:
+            inputs = self._process(rendered, [upright(image) for image in sample.images])
+            expanded = inputs.pop("input_ids")[0].numpy()
+            roles, content = _spread(ids, expanded, roles, content)
+            ids = expanded
+        inputs.pop("attention_mask", None)
+        sizes = tuple(image.size for image in sample.images)
+        token_map = self._map(ids, roles, content, sizes, inputs)
+        return _cut(Row(token_map, inputs, sample.id), max_tokens)
+
+    def _process(self, rendered: Rendered, images: list[Image.Image]) -> dict[str, Tensor]:
+        try:
+            out = self.processor(
+                text=[rendered.text],
+                images=[images],
+                return_tensors="pt",
+                add_special_tokens=not rendered.templated,
+            )
+        except ValueError as error:
+            raise SubjectError(
+                f"The subject's processor refuses a picture or its place in the text: {error}"
+            ) from error
+        return dict(out)
+
+    def _spoken(
+        self, rendered: Rendered, ids: NDArray[np.int64], offsets: Any
+    ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+        """(T,) role, and whether a turn's own words, of each token before pictures unfold."""
+        roles = np.full(len(ids), Role.NONE, np.int8)
+        content = np.ones(len(ids), np.bool_)
+        for n, (start, end) in enumerate(offsets or ()):
+            if end > start:
+                roles[n] = rendered.roles[start]
+                content[n] = rendered.content[start:end].any()
+        return roles, content
+
+    def _map(
+        self,
+        ids: NDArray[np.int64],
+        roles: NDArray[np.int8],
+        content: NDArray[np.bool_],
+        sizes: tuple[tuple[int, int], ...],
+        outputs: Mapping[str, Any],
+    ) -> TokenMap:
+        special = np.isin(ids, self.tokenizer.all_special_ids)
+        added = np.isin(ids, list(self._control_ids()))
+        kinds = np.where(content & ~special & ~added, Kind.TEXT, Kind.SPECIAL).astype(np.int8)
+        token_map = TokenMap(
+            ids=ids,
+            tokens=tuple(self.text(int(i)) for i in ids),
+            kinds=kinds,
+            roles=roles,
+            image=np.full(len(ids), -1, np.int16),
+            rects=np.full((len(ids), 4), np.nan, np.float32),
+            sizes=sizes,
+        )
+        return self._look(token_map, outputs) if sizes else token_map
+
+    def _look(self, token_map: TokenMap, outputs: Mapping[str, Any]) -> TokenMap:
+        """The same map with its image tokens placed on their pictures."""
+        at = np.flatnonzero(token_map.ids == self.image_token_id)
+        kind = str(self.config.model_type)
+        adapter = adapter_for(kind)
+        if adapter is None:
+            token_map.kinds[at] = Kind.IMAGE
+            token_map.image[at] = 0 if len(token_map.sizes) == 1 else -1
+            return replace(token_map, geometry=unknown(kind))
+        seen = Seen(self.processor, self.config, token_map.sizes, outputs)
+        found = adapter.claim(seen)
+        if sum(len(c.kinds) for c in found) != len(at):
+            token_map.kinds[at] = Kind.IMAGE
+            return replace(token_map, geometry=_mismatch(kind, [len(c.kinds) for c in found], at))
+        start = 0
+        for n, claimed in enumerate(found):
+            here = at[start : start + len(claimed.kinds)]
+            token_map.kinds[here] = claimed.kinds
+            token_map.rects[here] = claimed.rects
+            token_map.image[here] = n
+            start += len(here)
+        return token_map
+
+    def _control_ids(self) -> set[int]:
+        return {i for i, t in self.tokenizer.added_tokens_decoder.items() if t.special}
+
+    def text(self, token: int) -> str:
+        """One token as text, with the space that SentencePiece would drop."""
+        if token not in self._texts:
+            piece = self.tokenizer.convert_ids_to_tokens(token)
+            words = self.tokenizer.decode([token])
+            lost = isinstance(piece, str) and piece.startswith("▁") and not words.startswith(" ")
+            self._texts[token] = " " + words if lost else words
+        return self._texts[token]
+
+    def _stack(self, rows: list[Row], side: Side) -> Batch:
+        length = max(len(row.map) for row in rows)
+        pad = self.tokenizer.pad_token_id
+        pad = pad if pad is not None else (self.tokenizer.eos_token_id or 0)
+        maps = tuple(_pad_map(row.map, length, pad, side) for row in rows)
+        ids = torch.from_numpy(np.stack([m.ids for m in maps]))  # (B, T)
+        real = np.stack([m.kinds for m in maps]) != Kind.PAD
+        inputs: dict[str, Tensor] = {
+            "input_ids": ids,
+            "attention_mask": torch.from_numpy(real.astype(np.int64)),
+        }
+        for name in dict.fromkeys(key for row in rows for key in row.inputs):
+            inputs[name] = _collate(name, rows, length, side)
+        return Batch(inputs, maps, tuple(row.id for row in rows))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture in RGB, as processors want it."""
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _spread(
+    short: NDArray[np.int64],
+    long: NDArray[np.int64],
+    roles: NDArray[np.int8],
+    content: NDArray[np.bool_],
+) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Carry roles from the text as written to the text with its pictures unfolded.
+
+    What the processor put in (image tokens, tile markers) takes the role of what it stands
+    after, and is never a turn's own words.
+    """
+    matcher = SequenceMatcher(None, short.tolist(), long.tolist(), autojunk=False)
+    source = np.full(len(long), -1, np.int64)
+    for block in matcher.get_matching_blocks():
+        source[block.b : block.b + block.size] = np.arange(block.a, block.a + block.size)
+    inherited = np.maximum(np.maximum.accumulate(source), 0)
+    return roles[inherited], content[inherited] & (source >= 0)
+
+
+def _cut(row: Row, max_tokens: int | None) -> Row:
+    """Keep the first ``max_tokens``, and past them all that a picture still needs."""
+    if max_tokens is None or len(row.map) <= max_tokens:
+        return row
+    pictures = np.flatnonzero(np.isin(row.map.kinds, (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)))
+    keep = max(max_tokens, int(pictures[-1]) + 1 if len(pictures) else 0)
+    total, m = len(row.map), row.map
+    inputs = {
+        k: v[:, :keep] if _by_position(k) and v.shape[1:2] == (total,) else v
+        for k, v in row.inputs.items()
+    }
+    cut = replace(
+        m,
+        ids=m.ids[:keep],
+        tokens=m.tokens[:keep],
+        kinds=m.kinds[:keep],
+        roles=m.roles[:keep],
+        image=m.image[:keep],
+        rects=m.rects[:keep],
+    )
+    return Row(cut, inputs, row.id)
+
+
+def _by_position(name: str) -> bool:
+    """Whether a processor's output has one entry a token."""
+    return name.endswith("token_type_ids")
+
+
+def _pad_map(m: TokenMap, length: int, pad: int, side: Side) -> TokenMap:
+    n = length - len(m)
+    if n == 0:
+        return m
+    width = (0, n) if side == "right" else (n, 0)
+    blank = ("",) * n
+    return replace(
+        m,
+        ids=np.pad(m.ids, width, constant_values=pad),
+        tokens=m.tokens + blank if side == "right" else blank + m.tokens,
+        kinds=np.pad(m.kinds, width, constant_values=Kind.PAD),
+        roles=np.pad(m.roles, width, constant_values=Role.NONE),
+        image=np.pad(m.image, width, constant_values=-1),
+        rects=np.pad(m.rects, (width, (0, 0)), constant_values=np.nan),
+    )
+
+
+def _collate(name: str, rows: list[Row], length: int, side: Side) -> Tensor:
+    """Stack one of the processor's outputs: by position, or picture after picture."""
+    if _by_position(name):
+        out = torch.zeros(len(rows), length, dtype=torch.int64)
+        for n, row in enumerate(rows):
+            if name in row.inputs:
+                size = row.inputs[name].shape[1]
+                at = slice(0, size) if side == "right" else slice(length - size, length)
+                out[n, at] = row.inputs[name][0]
+        return out
+    parts = [row.inputs[name] for row in rows if name in row.inputs]
+    shape = [max(p.shape[d] for p in parts) for d in range(1, parts[0].ndim)]
+    padded = parts[0].new_zeros((sum(len(p) for p in parts), *shape))
+    start = 0
+    for part in parts:  # smaller pictures and fewer tiles are filled with zeros, bottom right
+        where = (slice(start, start + len(part)), *(slice(0, s) for s in part.shape[1:]))
+        padded[where] = part
+        start += len(part)
+    return padded
+
+
+def _mismatch(kind: str, claimed: list[int], at: NDArray[np.int64]) -> str:
+    return (
+        f"The adapter of {kind!r} claims {claimed} tokens for the pictures and the text holds "
+        f"{len(at)}: this processor is set up in a way that the adapter does not know, so heat "
+        "maps are not drawn; everything else works."
+    )

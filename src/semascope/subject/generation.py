@@ -1,0 +1,165 @@
+"""Answers, token by token, with the distribution that each token came from.
+
+A greedy or sampling loop of our own over the model's forward pass and its KV cache, so that
+edits act at prefill and at every generated token alike and a sink may stop it anywhere.
+Knows a model's forward and a batch; nothing of what the edits are.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semascope.subject.encoding import Encoder
+from semascope.subject.types import Batch, Generation, TokenChoice, TokenSink
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    seed: int = 0
+    top: int = 5
+    """How many alternatives are told for each token."""
+
+
+@dataclass(slots=True)
+class _Answer:
+    """One row as it grows."""
+
+    tokens: list[TokenChoice] = field(default_factory=list)
+    stopped: str = ""
+
+
+def generate(
+    model: Any,
+    encoder: Encoder,
+    batch: Batch,
+    sampling: Sampling,
+    *,
+    eos: frozenset[int],
+    sinks: Sequence[TokenSink | None] = (),
+) -> list[Generation]:
+    """Answer every row of a left-padded batch. Hooks, if any, are already on.
+
+    Each row draws from its own generator, so an answer does not depend on its neighbours.
+    """
+    rows = len(batch.maps)
+    answers = [_Answer() for _ in range(rows)]
+    draws = [torch.Generator().manual_seed(sampling.seed) for _ in range(rows)]
+    listeners = [*sinks, *[None] * (rows - len(sinks))]
+    stream = _Stream(model, batch)
+    with torch.no_grad():
+        logits = stream.prefill()  # (B, V)
+        for step in range(sampling.max_new_tokens):
+            ids = _choose(logits, sampling.temperature, draws)
+            told = _told(logits, ids, sampling.top, encoder)
+            for n, choice in enumerate(told):
+                _extend(answers[n], choice, eos, listeners[n])
+            if all(answer.stopped for answer in answers) or step + 1 == sampling.max_new_tokens:
+                break
+            logits = stream.decode(ids)
+    prompts = batch.mask.sum(1).tolist()
+    return [_finish(a, int(p), encoder, eos) for a, p in zip(answers, prompts, strict=True)]
+
+
+class _Stream:
+    """The model's forward pass with its cache, position by position."""
+
+    def __init__(self, model: Any, batch: Batch) -> None:
+        self.model = model
+        self.inputs = dict(batch.inputs)
+        self.mask: Tensor = self.inputs["attention_mask"]
+        self.cache: Any = None
+        self.padded = not bool(self.mask.all())
+        self.names = set(inspect.signature(model.forward).parameters)
+        self.multi = _rope_owner(model)
+
+    def prefill(self) -> Tensor:
+        """(B, V) logits after the prompt."""
+        if self.multi is not None:
+            self.multi.rope_deltas = None
+        elif self.padded and "position_ids" in self.names:
+            self.inputs["position_ids"] = self._positions()
+        return self._forward(self.inputs)
+
+    def decode(self, ids: Tensor) -> Tensor:
+        """(B, V) logits after one more token a row."""
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(ids), 1)], dim=1)
+        inputs: dict[str, Any] = {"input_ids": ids[:, None], "attention_mask": self.mask}
+        inputs["past_key_values"] = self.cache
+        if self.multi is not None:
+            deltas = self.multi.rope_deltas
+            now = self._positions()[:, -1:]  # (B, 1)
+            shifted = now if deltas is None else now + deltas.to(now.device)
+            inputs["position_ids"] = shifted[None].expand(3, -1, -1)
+        elif self.padded and "position_ids" in self.names:
+            inputs["position_ids"] = self._positions()[:, -1:]
+        return self._forward(inputs)
+
+    def _positions(self) -> Tensor:
+        """(B, T) place of each token among the real ones; some families count from 1."""
+        first = 1 if self.model.config.model_type == "paligemma" else 0
+        return (self.mask.cumsum(1) - 1).clamp(min=0) + first
+
+    def _forward(self, inputs: dict[str, Any]) -> Tensor:
+        if "logits_to_keep" in self.names:
+            inputs = {**inputs, "logits_to_keep": 1}
+        out = self.model(**inputs, use_cache=True, return_dict=True)
+        self.cache = out.past_key_values
+        logits: Tensor = out.logits[:, -1].float()
+        return logits
+
+
+def _rope_owner(model: Any) -> Any:
+    """The module that keeps multimodal rotary offsets between calls (Qwen-VL), or None."""
+    return next((m for m in model.modules() if hasattr(m, "get_rope_index")), None)
+
+
+def _choose(logits: Tensor, temperature: float, draws: list[torch.Generator]) -> Tensor:
+    """(B,) the next token of each row."""
+    if temperature <= 0:
+        return logits.argmax(-1)
+    shares = (logits / temperature).softmax(-1).cpu()
+    picked = [torch.multinomial(p, 1, generator=g) for p, g in zip(shares, draws, strict=True)]
+    return torch.cat(picked).to(logits.device)
+
+
+def _told(logits: Tensor, ids: Tensor, top: int, encoder: Encoder) -> list[TokenChoice]:
+    """Each row's token with its log-probability, its rivals and the entropy, in nats."""
+    logp = logits.log_softmax(-1)  # (B, V)
+    entropy = (logp.exp() * -logp.clamp(min=-1e4)).sum(-1).tolist()
+    best = logp.topk(min(top, logp.shape[-1]), dim=-1)
+    chosen = logp.gather(1, ids[:, None])[:, 0].tolist()
+    out = []
+    for n, token in enumerate(ids.tolist()):
+        rivals = zip(best.indices[n].tolist(), best.values[n].tolist(), strict=True)
+        told = tuple((i, encoder.text(i), lp) for i, lp in rivals)
+        out.append(TokenChoice(token, encoder.text(token), chosen[n], told, entropy[n]))
+    return out
+
+
+def _extend(
+    answer: _Answer, choice: TokenChoice, eos: frozenset[int], sink: TokenSink | None
+) -> None:
+    if answer.stopped:
+        return
+    answer.tokens.append(choice)
+    if sink is not None and sink(choice):
+        answer.stopped = "cancelled"
+    elif choice.id in eos:
+        answer.stopped = "eos"
+
+
+def _finish(answer: _Answer, prompt: int, encoder: Encoder, eos: frozenset[int]) -> Generation:
+    ids = [choice.id for choice in answer.tokens if choice.id not in eos]
+    text = encoder.tokenizer.decode(ids, skip_special_tokens=True)
+    return Generation(text, tuple(answer.tokens), prompt, answer.stopped or "length")

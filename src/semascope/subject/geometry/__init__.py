@@ -1,0 +1,40 @@
+"""Where in the picture each image token looks, one small adapter a family."""
+
+from __future__ import annotations
+
+from semascope.subject.geometry.base import Adapter, Claims, Seen
+from semascope.subject.geometry.llava import Llava
+
+_ADAPTERS: list[Adapter] = [Llava()]
+
+
+def register(adapter: Adapter) -> None:
+    """Teach semascope one more family; the latest adapter for a model type is the one used."""
+    _ADAPTERS.insert(0, adapter)
+
+
+def adapter_for(model_type: str) -> Adapter | None:
+    """The adapter that serves a ``config.model_type``, or None."""
+    return next((a for a in _ADAPTERS if model_type in a.model_types), None)
+
+
+def families() -> list[str]:
+    """Model types with an adapter."""
+    return sorted({t for a in _ADAPTERS for t in a.model_types})
+
+
+UNKNOWN = (
+    "No adapter says where the image tokens of {kind!r} look, so heat maps on the picture are "
+    "not drawn; everything else works. To add one, write a class of some thirty lines with "
+    "model_types = ({kind!r},) and claim(seen), which returns for each picture the rectangles of "
+    "its tokens, and pass it to semascope.subject.geometry.register (the shortest example is "
+    "semascope/subject/geometry/llava.py). Known: {known}."
+)
+
+
+def unknown(model_type: str) -> str:
+    """Why the rectangles are not known, and what to do."""
+    return UNKNOWN.format(kind=model_type, known=", ".join(families()))
+
+
+__all__ = ["Adapter", "Claims", "Seen", "adapter_for", "families", "register", "unknown"]

@@ -1,0 +1,60 @@
+"""LLaVA: one square view of the picture, resized, and centre-cropped or padded to a square.
+
+CLIP's processor scales the shortest edge and crops the middle, so that the ends of a long
+picture are never seen; LLaVA's own processor can pad to a square first instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from semascope.subject.geometry.base import Claims, Seen, Size, claims, clip, grid
+from semascope.subject.types import Kind
+
+
+class Llava:
+    """``LlavaForConditionalGeneration`` with CLIP, SigLIP or any other square tower."""
+
+    model_types: tuple[str, ...] = ("llava", "vipllava")
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """A grid over what the crop leaves of each picture."""
+        patch = int(seen.processor.patch_size)
+        found = []
+        for n, size in enumerate(seen.sizes):
+            height, width = seen.outputs["pixel_values"][n].shape[-2:]
+            box = view_box(seen.processor.image_processor, size, (int(width), int(height)))
+            rects = grid(int(height) // patch, int(width) // patch, box)
+            found.append(claims(Kind.IMAGE, clip(rects, size)))
+        return found
+
+
+def view_box(image_processor: Any, size: Size, seen: Size) -> tuple[float, float, float, float]:
+    """The part of the picture, in its own pixels, that a view of ``seen`` (width, height) shows."""
+    width, height = float(size[0]), float(size[1])
+    left = top = 0.0
+    if getattr(image_processor, "do_pad", False):
+        edge = max(width, height)
+        # The picture is set in the middle of a square; whole pixels, as the processor counts.
+        left, top = -float(int(edge - width) // 2), -float(int(edge - height) // 2)
+        width = height = edge
+    if not getattr(image_processor, "do_center_crop", False):
+        return left, top, left + width, top + height
+    scaled_w, scaled_h = _resized(image_processor, width, height)
+    x0, y0 = (scaled_w - seen[0]) // 2, (scaled_h - seen[1]) // 2
+    sx, sy = width / scaled_w, height / scaled_h
+    return (left + x0 * sx, top + y0 * sy, left + (x0 + seen[0]) * sx, top + (y0 + seen[1]) * sy)
+
+
+def _resized(image_processor: Any, width: float, height: float) -> tuple[int, int]:
+    """(width, height) after the processor's resize, before its crop."""
+    if not getattr(image_processor, "do_resize", False):
+        return int(width), int(height)
+    size = image_processor.size
+    shortest = size.get("shortest_edge")
+    if not shortest:
+        return int(size["width"]), int(size["height"])
+    if width <= height:
+        return int(shortest), int(shortest * height / width)
+    return int(shortest * width / height), int(shortest)

@@ -1,0 +1,110 @@
+"""Reading and changing what flows through a model, with plain torch hooks.
+
+``capture`` reads sites, ``editing`` changes them, and both take their hooks off however
+the block ends. Knows sites and tensors; nothing of tokens, beyond handing maps to edits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+from torch import Tensor, nn
+
+from semascope.subject.sites import Hook
+from semascope.subject.types import Edit, EditContext, Edits, TokenMap
+
+
+class Reached(Exception):  # noqa: N818 - a signal, not an error
+    """The deepest site asked for has been read; the rest of the forward pass is not needed."""
+
+
+@contextmanager
+def editing(
+    sites: Mapping[str, Hook], language: nn.Module, edits: Edits, maps: tuple[TokenMap, ...]
+) -> Iterator[None]:
+    """Apply each edit at its site while the block runs.
+
+    The position of a tensor's first token is read from the KV cache at every forward pass,
+    so that prefill and decoding both tell edits the truth.
+    """
+    start = [0]
+
+    def note_start(_: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
+        cache = kwargs.get("past_key_values")
+        start[0] = int(cache.get_seq_length()) if cache is not None else 0
+
+    with ExitStack() as stack:
+        if edits:
+            handle = language.register_forward_pre_hook(note_start, with_kwargs=True)
+            stack.callback(handle.remove)
+        for name, edit in edits.items():
+            change = _changer(edit, start, maps)
+            stack.callback(_attach(sites[name], change))
+        yield
+
+
+@contextmanager
+def capture(
+    sites: Mapping[str, Hook], names: list[str], *, stop: bool
+) -> Iterator[dict[str, Tensor]]:
+    """Collect what passes ``names`` (in forward order); with ``stop``, end the pass at the last.
+
+    A site sees what the edits attached before it have made of the tensor.
+    """
+    kept: dict[str, Tensor] = {}
+    deepest = names[-1] if stop and names else None
+
+    def keeper(name: str) -> Callable[[Tensor], None]:
+        def keep(x: Tensor) -> None:
+            kept[name] = x
+            if name == deepest:
+                raise Reached
+
+        return keep
+
+    with ExitStack() as stack:
+        for name in names:
+            stack.callback(_attach(sites[name], keeper(name)))
+        with suppress(Reached):
+            yield kept
+
+
+def _changer(edit: Edit, start: list[int], maps: tuple[TokenMap, ...]) -> Callable[[Tensor], Any]:
+    def change(x: Tensor) -> Tensor:
+        return edit(x, EditContext(start=start[0], maps=maps))
+
+    return change
+
+
+def _attach(hook: Hook, visit: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+    """Hang ``visit`` on one side of a module; what it returns, unless None, goes on instead."""
+    if hook.side == "out":
+        return hook.module.register_forward_hook(_on_output(visit)).remove
+    return hook.module.register_forward_pre_hook(_on_input(visit), with_kwargs=True).remove
+
+
+def _on_output(visit: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:
+    def after(_: nn.Module, __: Any, output: Any) -> Any:
+        first = output[0] if isinstance(output, (tuple, list)) else output
+        changed = visit(first)
+        if changed is None:
+            return None
+        if isinstance(output, (tuple, list)):
+            return (changed, *output[1:])
+        return changed
+
+    return after
+
+
+def _on_input(visit: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            changed = visit(args[0])
+            return None if changed is None else ((changed, *args[1:]), kwargs)
+        name = "hidden_states" if "hidden_states" in kwargs else next(iter(kwargs))
+        changed = visit(kwargs[name])
+        return None if changed is None else (args, {**kwargs, name: changed})
+
+    return before

@@ -1,0 +1,250 @@
+"""``Subject``: a language or multimodal model under the microscope.
+
+Loads, names hook points, encodes samples, runs as deep as is asked, answers under edits.
+Knows nothing of dictionaries, features or files of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semascope.corpus.sample import Sample
+from semascope.errors import SiteNotFound
+from semascope.subject import generation, hooks, sites
+from semascope.subject.chat import Template
+from semascope.subject.encoding import Encoder, Side
+from semascope.subject.types import Batch, Edits, Generation, TokenMap, TokenSink
+
+
+class Subject:
+    """A loaded Hugging Face model with what encodes its inputs.
+
+    The parameters are frozen: gradients flow only through what edits bring with them.
+    """
+
+    def __init__(self, model: Any, processor: Any, *, name: str) -> None:
+        """Wrap a model and its processor (or, for subjects without sight, its tokenizer)."""
+        self.model = model.eval().requires_grad_(False)
+        self.name = name
+        self.tokenizer: Any = getattr(processor, "tokenizer", processor)
+        self.has_vision = getattr(processor, "image_processor", None) is not None
+        self.processor: Any = processor if self.has_vision else None
+        self.hooks = sites.find_sites(model)
+        self.language = sites.language_model(model)[1]
+        self.d_model = sites.text_width(model)
+        self.encoder = Encoder(
+            tokenizer=self.tokenizer,
+            processor=self.processor,
+            config=model.config,
+            template=_template(processor, self.has_vision),
+            image_token_id=_image_token_id(processor, model.config),
+        )
+
+    @classmethod
+    def load(
+        cls, ref: str | Path, *, device: str = "auto", dtype: str = "auto", offline: bool = False
+    ) -> Subject:
+        """Load "sprite-llava", a folder, or a hub name.
+
+        ``device``: auto, cpu, cuda, cuda:1, mps, or spread (over all GPUs; needs accelerate).
+        ``dtype``: auto (the checkpoint's own on a GPU, float32 on a CPU), float32, bfloat16,
+        float16, or int8 and int4 (needs bitsandbytes and a GPU).
+        ``offline`` reads the local hub cache only. Raises ``ModelNotFound`` with what to do.
+        """
+        from semascope.subject.loading import load
+
+        model, processor, name = load(str(ref), device=device, dtype=dtype, offline=offline)
+        return cls(model, processor, name=name)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go: the device of the input embedding."""
+        return torch.device(self.model.get_input_embeddings().weight.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the activations."""
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    def to(self, device: str | torch.device) -> Subject:
+        """Move the model; returns itself."""
+        self.model.to(device)
+        return self
+
+    def sites(self) -> dict[str, int]:
+        """Width of every hook point, in the order in which a forward pass reaches them."""
+        return {name: hook.width for name, hook in self.hooks.items()}
+
+    def resolve(self, patterns: str | Iterable[str]) -> list[str]:
+        """Site names for ``"resid_post.*, mlp_out.3"``; ``SiteNotFound`` lists what exists."""
+        return sites.resolve(patterns, self.hooks)
+
+    def encode(
+        self,
+        samples: Iterable[Sample],
+        *,
+        max_tokens: int | None = 512,
+        answer: str | Sequence[str] | None = None,
+        side: Side = "right",
+    ) -> Batch:
+        """Samples to a padded batch with token maps, on the subject's device.
+
+        Turns go through the chat template; plain text does not. ``answer`` opens the
+        assistant's turn and begins it with these words ("" to leave it empty), one for all or
+        one a sample. A sample longer than ``max_tokens`` is cut at the end, never through a
+        picture: it stays longer where its pictures need that.
+        """
+        batch = self.encoder.encode(samples, max_tokens=max_tokens, answer=answer, side=side)
+        return self.place(batch)
+
+    def place(self, batch: Batch) -> Batch:
+        """The batch on the subject's device, pictures in the subject's dtype."""
+        inputs = {
+            name: value.to(self.device, self.dtype if value.is_floating_point() else None)
+            for name, value in batch.inputs.items()
+        }
+        return Batch(inputs, batch.maps, batch.sample_ids)
+
+    def run(
+        self,
+        batch: Batch,
+        sites: str | Sequence[str],
+        *,
+        edits: Edits | None = None,
+        stop: bool = True,
+    ) -> dict[str, Tensor]:
+        """Activations at each site, (B, T, width); the forward pass ends at the deepest.
+
+        A site is read after the edit of the same name. ``vision.N`` and ``projector`` are
+        (pictures or tiles, patches, width) as the model has them, (0, 0, width) where the
+        batch has no picture. ``stop=False`` runs the whole model.
+        """
+        names = self.resolve(sites)
+        with (
+            self.editing(edits or {}, batch.maps),
+            hooks.capture(self.hooks, names, stop=stop) as kept,
+        ):
+            self.model(**batch.inputs, use_cache=False)
+        for name in names:
+            if name not in kept:
+                kept[name] = torch.empty(0, 0, self.hooks[name].width, device=self.device)
+        return {name: kept[name] for name in names}
+
+    def logits(self, batch: Batch, *, edits: Edits | None = None) -> Tensor:
+        """(B, T, V) next-token logits."""
+        with self.editing(edits or {}, batch.maps):
+            out: Tensor = self.model(**batch.inputs, use_cache=False, return_dict=True).logits
+        return out
+
+    def generate(
+        self,
+        sample: Sample,
+        *,
+        edits: Edits | None = None,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        seed: int = 0,
+        top: int = 5,
+        sink: TokenSink | None = None,
+        answer: str = "",
+    ) -> Generation:
+        """The subject's answer to a sample, from ``answer``'s words on, under ``edits``.
+
+        ``temperature`` 0 is greedy. ``sink`` hears each token and may stop by returning True.
+        """
+        return self.generate_batch(
+            [sample],
+            edits=edits,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            top=top,
+            sinks=[sink],
+            answer=answer,
+        )[0]
+
+    def generate_batch(
+        self,
+        samples: Sequence[Sample],
+        *,
+        edits: Edits | None = None,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        seed: int = 0,
+        top: int = 5,
+        sinks: Sequence[TokenSink | None] = (),
+        answer: str | Sequence[str] = "",
+    ) -> list[Generation]:
+        """Answers to several samples at once, each as it would be alone."""
+        batch = self.encode(samples, max_tokens=None, answer=answer, side="left")
+        sampling = generation.Sampling(max_new_tokens, temperature, seed, top)
+        with self.editing(edits or {}, batch.maps):
+            return generation.generate(
+                self.model, self.encoder, batch, sampling, eos=self.eos, sinks=sinks
+            )
+
+    @property
+    def eos(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        told = getattr(self.model.generation_config, "eos_token_id", None)
+        listed = told if isinstance(told, list) else [told]
+        return frozenset(i for i in (*listed, self.tokenizer.eos_token_id) if i is not None)
+
+    @contextmanager
+    def editing(self, edits: Edits, maps: Sequence[TokenMap]) -> Iterator[None]:
+        """Apply edits at their sites while the block runs; hooks are gone after it."""
+        for name in edits:
+            if name not in self.hooks:
+                self.resolve(name)  # says what exists
+                raise SiteNotFound(f"An edit needs one site, not the pattern {name!r}.")
+        with hooks.editing(self.hooks, self.language, edits, tuple(maps)):
+            yield
+
+    def unembedding(self) -> Tensor:
+        """(V, d) rows that read a token's logit off the residual stream.
+
+        The final normalisation's weight is folded in where there is one, so that a direction's
+        product with a row is its share of that token's logit up to the normalisation's scale.
+        """
+        weight: Tensor = self.model.get_output_embeddings().weight
+        return weight.detach().float() * sites.final_norm_weight(self.language, self.d_model)
+
+    def embeddings(self) -> Tensor:
+        """(V, d) input embeddings."""
+        weight: Tensor = self.model.get_input_embeddings().weight
+        return weight.detach()
+
+    def __repr__(self) -> str:
+        return f"Subject({self.name!r}, d_model={self.d_model}, sites: {sites.summary(self.hooks)})"
+
+
+def _template(processor: Any, sees: bool) -> Template:
+    """The processor's chat template, or its tokenizer's."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    owner = processor if getattr(processor, "chat_template", None) else tokenizer
+    placeholder = None
+    if sees:
+        placeholder = getattr(processor, "boi_token", None) or getattr(
+            processor, "image_token", None
+        )
+    return Template(owner, placeholder and str(placeholder))
+
+
+def _image_token_id(processor: Any, config: Any) -> int | None:
+    """Id of the token that stands at every place of a picture."""
+    for owner, name in (
+        (config, "image_token_id"),
+        (config, "image_token_index"),
+        (processor, "image_token_id"),
+    ):
+        found = getattr(owner, name, None)
+        if isinstance(found, int):
+            return found
+    return None
