@@ -1,0 +1,45 @@
+"""``make bench``: run the benchmarks, all or those named, each in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pkgutil
+import subprocess
+import sys
+
+import benchmarks
+from recipes.figures import FIGURES, keep, machine
+
+CALL = "import json, {module} as b; print(json.dumps(b.main()))"
+
+
+def main() -> int:
+    """Run, keep what was measured, say where it lies; 1 where one failed."""
+    names = [module.name for module in pkgutil.iter_modules(benchmarks.__path__)]
+    names = [name for name in names if not name.startswith("_")]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(names)}")
+    wanted = parser.parse_args().names or names
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        parser.error(f"no benchmark {unknown[0]!r}; there are: {', '.join(names)}")
+    return 1 if sum(not bench(name) for name in wanted) else 0
+
+
+def bench(name: str) -> bool:
+    """One benchmark, apart from the others so that its memory is its own."""
+    print(f"[bench] {name}", flush=True)
+    code = CALL.format(module=f"benchmarks.{name}")
+    ran = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
+    if ran.returncode:
+        print(f"[bench] {name} failed", file=sys.stderr)
+        return False
+    record = json.loads(ran.stdout.splitlines()[-1])
+    keep(FIGURES / f"bench-{name}.json", {"machine": machine(), **record})
+    print(f"[bench] docs/figures/bench-{name}.json")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""``make figures``: the tables of README and docs, from figures that were measured, never typed.
+
+Each file of docs/figures is one measurement: what it is, where and when it was made, and a flat
+``figures`` record, or ``columns`` with ``rows``. A document names the ones it wants between two
+marks, and what stands between them is written anew::
+
+    <!-- figures: demo -->
+    <!-- /figures -->
+
+``--measure card demo`` measures those anew first; see ``MEASURED`` for what each runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+FIGURES = ROOT / "docs" / "figures"
+DOCUMENTS = ("README.md", "docs/**/*.md")
+MARK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
+MEASURED: dict[str, tuple[str, Sequence[str]]] = {
+    "card": (
+        "What the embedded model can do, on held-out compositions",
+        ("evaluate", "subject", "--seed", "1", "--samples", "1000", "--json"),
+    ),
+    "demo": (
+        "The demo's figures, beside their baselines",
+        ("report", "--workspace", "workspace/demo", "--json"),
+    ),
+}
+"""By name: the title, and the semascope command that prints the figures as JSON."""
+
+
+def main() -> int:
+    """Measure what is asked for, then write every table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--measure", nargs="*", default=[], choices=list(MEASURED))
+    parser.add_argument("--check", action="store_true", help="only say whether tables are stale")
+    asked = parser.parse_args()
+    if not asked.check:
+        for name in MEASURED:
+            if name in asked.measure:
+                measure(name)
+    stale = [path for path in documents() if refresh(path, write=not asked.check)]
+    for path in stale:
+        print(f"[figures] {'stale' if asked.check else 'written'}: {path.relative_to(ROOT)}")
+    if not stale:
+        print("[figures] every table says what was measured")
+    return 1 if asked.check and stale else 0
+
+
+def measure(name: str) -> None:
+    """Run one measurement and keep what it printed, with when and on what."""
+    title, command = MEASURED[name]
+    print(f"[figures] measuring {name}: semascope {' '.join(command)}")
+    ran = subprocess.run(
+        [sys.executable, "-m", "semascope", *command], cwd=ROOT, stdout=subprocess.PIPE, check=False
+    )
+    if ran.returncode:
+        raise SystemExit(f"[figures] {name} could not be measured; the table stays as it was.")
+    record = {
+        "title": title,
+        "command": "semascope " + " ".join(command),
+        "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "machine": machine(),
+        "figures": json.loads(ran.stdout),
+    }
+    keep(FIGURES / f"{name}.json", record)
+
+
+def keep(path: Path, record: Mapping[str, Any]) -> None:
+    """Write one JSON file whole."""
+    replace(path, json.dumps(record, indent=2) + "\n")
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a text file whole: nobody ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(text)
+    Path(file.name).chmod(0o644)
+    Path(file.name).replace(path)
+
+
+def machine() -> str:
+    """Cores, memory and GPU, in words."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    words = f"{cores} cores ({_processor()}), {pages:.0f} GiB"
+    try:
+        import torch
+    except ImportError:
+        return words
+    if torch.cuda.is_available():
+        words += f", {torch.cuda.get_device_name()}"
+    return words
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def documents() -> list[Path]:
+    """The documents that may hold tables."""
+    return sorted(path for pattern in DOCUMENTS for path in ROOT.glob(pattern))
+
+
+def refresh(path: Path, *, write: bool) -> bool:
+    """Write the tables of one document anew; True where that changes it."""
+    old = path.read_text(encoding="utf-8")
+    new = MARK.sub(lambda m: f"{m[1]}{table(m[2])}{m[3]}", old)
+    if new != old and write:
+        replace(path, new)
+    return new != old
+
+
+def table(name: str) -> str:
+    """One measurement as a Markdown table; a sentence where it was not made yet."""
+    path = FIGURES / f"{name}.json"
+    if not path.exists():
+        return f"Not measured yet: `make figures ARGS='--measure {name}'`.\n"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    columns, rows = record.get("columns"), record.get("rows")
+    if columns is None:
+        columns, rows = ["figure", "value"], list(flat(record["figures"]))
+    lines = [columns, ["---"] * len(columns), *rows]
+    body = "".join(f"| {' | '.join(map(shown, line))} |\n" for line in lines)
+    about = ", ".join(str(record[key]) for key in ("machine", "measured") if record.get(key))
+    command = f" by `{record['command']}`" if record.get("command") else ""
+    return f"{record['title']}.\n\n{body}\nMeasured{command}: {about}.\n"
+
+
+def flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested records as rows: ``seconds.train``."""
+    rows: list[tuple[str, Any]] = []
+    for key, value in figures.items():
+        if isinstance(value, Mapping):
+            rows += flat(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float | str) and not isinstance(value, bool):
+            rows.append((f"{prefix}{key}", value))
+    return rows
+
+
+def shown(value: Any) -> str:
+    """A cell: at most three digits after the point."""
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

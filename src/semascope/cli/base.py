@@ -1,0 +1,53 @@
+"""What every verb is: a frozen model of its flags, and ``run``.
+
+Knows no verb in particular.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+
+import tyro
+
+from semascope.config import DEFAULT_WORKSPACE, Options
+from semascope.workspace import Workspace
+
+
+class Verb(Options):
+    """Base of all verbs."""
+
+    flat: ClassVar[bool] = False
+    """Whether nested options are flags without the name of their stage."""
+
+    def run(self) -> int:
+        """Do it; return the exit code."""
+        raise NotImplementedError
+
+    @classmethod
+    def recorded(cls, workspace: Path) -> Self | None:
+        """Defaults from what the workspace recorded; None where the verb's own apply."""
+        return None
+
+
+class InWorkspace(Verb):
+    """Base of the verbs that work in a workspace."""
+
+    workspace: Annotated[Path, tyro.conf.arg(aliases=["-w"])] = Path(DEFAULT_WORKSPACE)
+    """The folder that holds the run."""
+
+    @property
+    def space(self) -> Workspace:
+        """The workspace."""
+        return Workspace(self.workspace)
+
+
+def workspace_of(args: Sequence[str]) -> Path:
+    """The workspace that the arguments name, before they are parsed."""
+    for number, word in enumerate(args):
+        if word in ("-w", "--workspace") and number + 1 < len(args):
+            return Path(args[number + 1])
+        if word.startswith("--workspace="):
+            return Path(word.partition("=")[2])
+    return Path(DEFAULT_WORKSPACE)

@@ -1,0 +1,85 @@
+"""The verbs that look at a run: report and search. Neither loads the model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, TextIO
+
+import tyro
+
+from semascope.cli.base import InWorkspace
+from semascope.errors import WorkspaceError
+from semascope.workspace import Workspace
+
+
+class Report(InWorkspace):
+    """The figures of a run, beside their baselines, with the seconds of each stage."""
+
+    as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Print the report."""
+        if not self.space.exists():
+            raise WorkspaceError(
+                f"There is no run in {self.workspace}. "
+                f"Make one: semascope demo --no-serve --workspace {self.workspace}"
+            )
+        show(self.space, sys.stdout, as_json=self.as_json)
+        return 0
+
+
+class Search(InWorkspace):
+    """Features by meaning: the words of every feature compared with yours."""
+
+    query: tyro.conf.Positional[str]
+    """What to look for, in your words."""
+    limit: int = 10
+    """How many."""
+    as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Print the nearest features."""
+        from rich.console import Console
+        from rich.table import Table
+
+        from semascope.pipeline import search
+
+        found = search(self.space, self.query, self.limit)
+        if self.as_json:
+            print(json.dumps(found, indent=2))
+            return 0
+        rows = Table(box=None, pad_edge=False)
+        for column in ("feature", "nearness", "label", "description"):
+            rows.add_column(column)
+        for one in found:
+            rows.add_row(
+                one["id"], f"{one['similarity']:.2f}", one["label"], one["description"]
+            )
+        Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(rows)
+        return 0
+
+
+def show(workspace: Workspace, to: TextIO, *, as_json: bool = False) -> None:
+    """Print the report of a workspace."""
+    from rich.console import Console
+
+    from semascope.evaluate.report import figures, missing, table
+
+    record = workspace.record()
+    report = figures({name: stage.model_dump() for name, stage in record.stages.items()})
+    if as_json:
+        print(json.dumps(report, indent=2), file=to)
+    else:
+        title = f"{record.subject}, {record.site}/{record.dictionary}, {record.corpus}"
+        width = None if to.isatty() else 120
+        Console(file=to, highlight=False, width=width).print(table(report, title))
+    undone = missing(report)
+    if undone:
+        print(
+            f"semascope: not done yet: {', '.join(undone)}. "
+            f"Go on with: semascope demo --no-serve --workspace {workspace.root}",
+            file=sys.stderr,
+        )

@@ -1,0 +1,58 @@
+"""The verb serve: the page over a workspace, on this machine unless told otherwise."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Annotated
+
+import tyro
+
+from semascope.cli.base import InWorkspace
+from semascope.errors import WorkspaceError
+
+
+class Serve(InWorkspace):
+    """Open the page: features by score, exemplars with heat maps, search, steering."""
+
+    port: int = 8000
+    """Of the page; 0 takes a free one."""
+    host: str = "127.0.0.1"
+    """Address to listen at; others than this machine need --token."""
+    token: Annotated[str, tyro.conf.arg(metavar="SECRET")] = ""
+    """Asked of every request; without it, only this machine is answered."""
+
+    def run(self) -> int:
+        """Serve until Ctrl-C."""
+        import uvicorn
+
+        from semascope.serve import make_app, open_explorer
+
+        self.space.require("gather")
+        if self.host not in ("127.0.0.1", "localhost", "::1") and not self.token:
+            raise WorkspaceError(
+                f"Serving at {self.host} would show the run to everyone there: give --token."
+            )
+        with self._listen() as listener:
+            port = listener.getsockname()[1]
+            app = make_app(open_explorer(self.space.root), token=self.token or None)
+            print(f"The page is at http://{self.host}:{port}/ (Ctrl-C ends it)", flush=True)
+            config = uvicorn.Config(app, log_level="warning", access_log=False)
+            uvicorn.Server(config).run(sockets=[listener])
+        print("The page is closed; the workspace is as it was.", file=sys.stderr)
+        return 0
+
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((self.host, self.port))
+        except (OSError, OverflowError) as error:
+            listener.close()
+            raise WorkspaceError(
+                f"Nothing can listen at {self.host}:{self.port} ({error}). "
+                "Name another --port; 0 takes a free one."
+            ) from error
+        listener.listen(64)
+        return listener

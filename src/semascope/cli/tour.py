@@ -1,0 +1,102 @@
+"""The verbs, in the order of the data flow: name, one line, where it lives, an example that runs.
+
+Examples of the verbs that look at a run look at the demo's, which ``semascope demo --no-serve``
+makes. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One verb."""
+
+    name: str
+    line: str
+    """What it does, for the tour."""
+    path: str
+    """``module:class`` under ``semascope.cli``."""
+    example: str
+    """A command that runs as it stands, once the demo has run."""
+
+
+ENTRIES = (
+    Entry("demo", "all of it: train, gather, explain, score, then the page", "run:Demo",
+          "semascope demo --no-serve"),
+    Entry("model fetch", "get the parts of the embedded model that do not ship, once",
+          "model:Fetch", "semascope model fetch"),
+    Entry("model card", "what the embedded model can do, in measured figures",
+          "model:Card", "semascope model card"),
+    Entry("model sites", "the places in a model where one can look",
+          "model:Sites", "semascope model sites --subject sprite-llava"),
+    Entry("train", "a dictionary: split a site's activations into features",
+          "run:Train", "semascope train --workspace workspace/demo"),
+    Entry("gather", "evidence: what every feature responds to, in one pass",
+          "run:Gather", "semascope gather --workspace workspace/demo"),
+    Entry("explain", "words for every alive feature", "run:Explain",
+          "semascope explain --workspace workspace/demo"),
+    Entry("score", "how true the words are, on samples no explainer saw", "run:Score",
+          "semascope score --workspace workspace/demo"),
+    Entry("report", "the figures of a run, beside their baselines", "look:Report",
+          "semascope report --workspace workspace/demo"),
+    Entry("search", "features by meaning", "look:Search",
+          "semascope search 'a flag' --workspace workspace/demo"),
+    Entry("steer", "turn a feature up or down, and see both answers", "steer:Steer",
+          "semascope steer 'a flag' --strength 8 --workspace workspace/demo"),
+    Entry("serve", "the page, on this machine", "serve:Serve",
+          "semascope serve --workspace workspace/demo --port 8123"),
+    Entry("evaluate subject", "can the model see: the card's figures, measured anew",
+          "model:EvaluateSubject", "semascope evaluate subject --samples 20 --seed 1"),
+    Entry("convert", "a dictionary's checkpoint between formats", "carry:Convert",
+          "semascope convert workspace/demo/dictionaries/resid_post.12/main /tmp/sae "
+          "--format saelens"),
+    Entry("export", "a run's features, words and scores as files", "carry:Export",
+          "semascope export /tmp/features.jsonl --workspace workspace/demo"),
+)  # fmt: skip
+
+VERBS = {entry.name: entry for entry in ENTRIES}
+GROUPS = {
+    "model": "the model under the microscope",
+    "evaluate": "does the microscope tell the truth",
+}
+STEPS = (
+    ("Everything at once", ("demo",)),
+    ("A subject, the model under the microscope", ("model fetch", "model card", "model sites")),
+    ("reads a corpus; a dictionary splits its activations into features", ("train",)),
+    ("one pass gathers evidence for every feature", ("gather",)),
+    ("which is put into words, and the words are scored", ("explain", "score")),
+    ("the atlas keeps all of it", ("report", "search", "convert", "export")),
+    ("features are turned up and down", ("steer",)),
+    ("and the page shows it", ("serve",)),
+    ("Does the microscope tell the truth", ("evaluate subject",)),
+)
+
+
+def tour(group: str = "") -> str:
+    """The help of the whole command, or of a group of verbs."""
+    if group:
+        return f"usage: semascope {group} VERB\n\n{GROUPS[group]}\n\n{_lines(_of(group))}\n"
+    parts = [
+        "usage: semascope VERB [flags]      flags of a verb: semascope VERB --help",
+        "",
+        "Look inside a multimodal or language model: what its features are, what they respond",
+        "to, what they mean and what they do. The verbs, in the order of the data flow:",
+    ]
+    for title, names in STEPS:
+        parts += ["", title, _lines([VERBS[name] for name in names if name in VERBS])]
+    parts += [
+        "",
+        "One run lives in one folder: --workspace, by default workspace/demo. A verb does what",
+        "the verbs before it left undone, and goes on where it was when it is stopped.",
+    ]
+    return "\n".join(parts)
+
+
+def _of(group: str) -> list[Entry]:
+    return [entry for entry in ENTRIES if entry.name.startswith(f"{group} ")]
+
+
+def _lines(entries: list[Entry]) -> str:
+    return "\n".join(f"  {entry.name:<18}{entry.line}" for entry in entries)

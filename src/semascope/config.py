@@ -1,0 +1,122 @@
+"""The options of a run, one frozen model a stage: a field's docstring is its help.
+
+The same models are the command line's flags, the record in ``run.json`` and the schema of the
+API. An option that changes what a stage makes is part of the stage's hash; one that only changes
+how fast it is made is listed in ``FREE`` and is not.
+
+Nothing here knows how a stage works, and nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DEFAULT_WORKSPACE = "workspace/demo"
+FREE = frozenset({"device", "dtype", "batch", "concurrency"})
+"""Options that do not change what is made."""
+
+
+class Options(BaseModel):
+    """Base of all options: frozen, no unknown fields, docstrings as help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def binding(self) -> dict[str, Any]:
+        """The options that decide what is made, as JSON."""
+        return {k: v for k, v in self.model_dump(mode="json").items() if k not in FREE}
+
+
+class TrainOptions(Options):
+    """A dictionary for one site, trained on activations as they stream by."""
+
+    subject: str = "sprite-llava"
+    """The model: the embedded one, a folder, or a name at a model hub."""
+    site: str = "resid_post.12"
+    """Where its activations are read."""
+    corpus: str = "scenes+text"
+    """What it reads: built-in parts joined by +, a folder, a file, or a dataset's name."""
+    name: str = "main"
+    """Name of the dictionary."""
+    tokens: int = Field(default=520_000, ge=1)
+    """Train on at least so many tokens."""
+    latents: int = Field(default=4608, ge=1)
+    """Number of features."""
+    k: int = Field(default=32, ge=1)
+    """Features active at one token."""
+    rows: int = Field(default=48, ge=1)
+    """Samples a step; all of their tokens are one batch."""
+    max_tokens: int = Field(default=128, ge=8)
+    """Cut longer samples there."""
+    lr: float = Field(default=0.0, ge=0)
+    """Learning rate; 0 follows the number of features."""
+    text_only: bool = False
+    """With a subject that sees: read a corpus that has no pictures."""
+    seed: int = 0
+    """Of the weights, the samples and their order."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1…"""
+    dtype: str = "auto"
+    """auto, float32, bfloat16, float16."""
+
+
+class GatherOptions(Options):
+    """Evidence for every feature, in one pass over samples that training did not read."""
+
+    samples: int = Field(default=4000, ge=1)
+    """How many scenes and texts."""
+    top: int = Field(default=24, ge=1)
+    """Strongest samples kept a feature."""
+    batch: int = Field(default=32, ge=1)
+    """Samples at once."""
+
+
+class ExplainOptions(Options):
+    """Words for every alive feature."""
+
+    explainers: tuple[str, ...] = ("vocabulary", "subject")
+    """Who names features, in this order; a later name that is surer replaces an earlier one."""
+    ask: int = Field(default=240, ge=0)
+    """How many features the slower explainers are asked about, those most in need first."""
+    url: str = ""
+    """Address of an OpenAI-compatible LMM server, for the explainer 'server'."""
+    model: str = ""
+    """Which of the server's models; empty asks for its first."""
+    concurrency: int = Field(default=4, ge=1)
+    """Requests under way at once."""
+
+
+class ScoreOptions(Options):
+    """How true the words are, on samples that no explainer saw."""
+
+    scorers: tuple[str, ...] = ("iou", "detection")
+    """Which figures."""
+    seed: int = 0
+    """Of the shuffled baseline."""
+
+
+class RunOptions(Options):
+    """All stages of a run."""
+
+    train: TrainOptions = TrainOptions()
+    """The dictionary."""
+    gather: GatherOptions = GatherOptions()
+    """The evidence."""
+    explain: ExplainOptions = ExplainOptions()
+    """The words."""
+    score: ScoreOptions = ScoreOptions()
+    """The figures."""
+
+
+StageName = Literal["train", "gather", "explain", "score", "index"]
+STAGES: tuple[StageName, ...] = ("train", "gather", "explain", "score", "index")
+"""In the order of the data flow; each stands on the one before."""
+
+
+def digest(*parts: Any) -> str:
+    """A short hash of JSON values."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

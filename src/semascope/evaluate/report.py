@@ -1,0 +1,100 @@
+"""The figures of a run in one record, each beside its baseline: for programs, and for people.
+
+It reads what the stages measured when they ended. It measures nothing itself, and it invents
+nothing: a figure whose stage is not done is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.bar import Bar
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+FIGURES = {
+    "fvu": "train",
+    "explained_variance": "train",
+    "l0": "train",
+    "dead_fraction": "gather",
+    "features_alive": "gather",
+    "features_explained": "explain",
+    "iou_mean": "score",
+    "iou_random": "score",
+    "detection_auroc_mean": "score",
+    "detection_auroc_shuffled": "score",
+}
+"""Each figure of the report, and the stage that measures it."""
+
+WORDS = {
+    "fvu": "variance that the dictionary leaves unexplained, on held-out tokens",
+    "explained_variance": "1 − squared error over squared deviation from the mean",
+    "l0": "features active at a token",
+    "dead_fraction": "features that fired on none of the evidence",
+    "features_alive": "features that did",
+    "features_explained": "of those, features with words",
+    "iou_mean": "overlap with the true masks of the thing named, held-out pictures",
+    "iou_random": "the same with another feature's name",
+    "detection_auroc_mean": "telling by the words where a feature fires, held-out samples",
+    "detection_auroc_shuffled": "the same with another feature's words",
+}
+SHARES = ("fvu", "explained_variance", "dead_fraction", "iou_mean", "iou_random",
+          "detection_auroc_mean", "detection_auroc_shuffled")  # fmt: skip
+"""Figures that lie in [0, 1] and are drawn as bars."""
+
+
+def figures(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The report: every key of ``FIGURES``, then ``seconds`` by stage.
+
+    ``stages`` holds ``{"done": bool, "seconds": float, "figures": {...}}`` by name, in order.
+    """
+    out: dict[str, Any] = {}
+    for name, stage in FIGURES.items():
+        record = stages.get(stage, {})
+        out[name] = record.get("figures", {}).get(name) if record.get("done") else None
+    out["seconds"] = {
+        name: round(float(record.get("seconds", 0.0)), 2) for name, record in stages.items()
+    }
+    return out
+
+
+def table(report: Mapping[str, Any], title: str) -> RenderableType:
+    """The report for a person, with a bar for each share."""
+    rows = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in ("figure", "value", "", "what it is"):
+        rows.add_column(column, justify="right" if column == "value" else "left")
+    for name in FIGURES:
+        value = report[name]
+        rows.add_row(name, _text(value), _bar(name, value), WORDS[name])
+    return Group(rows, "", _times(report["seconds"]))
+
+
+def missing(report: Mapping[str, Any]) -> list[str]:
+    """Stages whose figures are not there yet."""
+    return list(dict.fromkeys(stage for name, stage in FIGURES.items() if report[name] is None))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "not yet"
+    return f"{value:.3f}" if isinstance(value, float) else f"{value}"
+
+
+def _bar(name: str, value: Any) -> RenderableType:
+    if name not in SHARES or value is None:
+        return ""
+    return Bar(size=1.0, begin=0.0, end=max(0.0, min(1.0, float(value))), width=20)
+
+
+def _times(seconds: Mapping[str, float]) -> RenderableType:
+    rows = Table(box=None, pad_edge=False)
+    rows.add_column("stage")
+    rows.add_column("seconds", justify="right")
+    rows.add_column("")
+    total = sum(seconds.values())
+    for name, value in seconds.items():
+        share = value / total if total else 0.0
+        rows.add_row(name, f"{value:.1f}", Bar(size=1.0, begin=0.0, end=share, width=20))
+    rows.add_row("all", f"{total:.1f}", "")
+    return rows

@@ -1,0 +1,61 @@
+"""A run: train, gather, explain, score, index; each stage stands on the one before it.
+
+``run`` does what is left undone. A stage whose output stands returns at once; one that was
+stopped goes on; one whose options changed is done anew, and so are those above it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from semascope.config import STAGES, Options, RunOptions, StageName
+from semascope.pipeline.stage import Reporter, Silent, run_stage
+from semascope.workspace import RunRecord, Workspace
+
+__all__ = ["recorded", "run", "search"]
+
+
+def run(
+    workspace: Workspace,
+    options: RunOptions,
+    *,
+    until: StageName = "index",
+    reporter: Reporter | None = None,
+) -> RunRecord:
+    """Do the stages up to ``until``; return ``run.json`` as it then stands.
+
+    Raises a ``SemascopeError`` for what the user can mend; what was done before is kept.
+    """
+    from semascope.pipeline.context import Run
+    from semascope.pipeline.stages import stage
+
+    reporter = reporter or Silent()
+    with workspace.lock():
+        state = Run(workspace, options)
+        key = state.beneath()
+        for name in STAGES[: STAGES.index(until) + 1]:
+            key = run_stage(workspace, stage(name, state), key, reporter)
+        return workspace.record()
+
+
+def recorded(workspace: Workspace) -> RunOptions:
+    """The options that the workspace's stages were made with; the usual ones where there are none."""
+    stages = workspace.record().stages
+    parts: dict[str, Options] = {}
+    for name, usual in RunOptions():
+        if name not in stages:
+            continue
+        try:
+            parts[name] = type(usual)(**stages[name].options)
+        except ValidationError:  # written by another version: its stage will be done anew
+            continue
+    return RunOptions(**parts)
+
+
+def search(workspace: Workspace, query: str, limit: int = 10) -> list[dict[str, Any]]:
+    """Features by meaning, nearest first: id, similarity, label, description."""
+    from semascope.pipeline.index import nearest
+
+    return nearest(workspace, query, limit)

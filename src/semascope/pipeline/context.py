@@ -1,0 +1,151 @@
+"""What the stages of one run share: the model, the corpus, the dictionary, each loaded once.
+
+Everything is loaded when first asked for, so a run whose stages all stand loads nothing.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from semascope.config import RunOptions, digest
+from semascope.corpus.sample import Corpus
+from semascope.errors import NoImages, SiteNotFound
+from semascope.workspace import Workspace, versions
+
+if TYPE_CHECKING:
+    from semascope.atlas import Atlas, Media
+    from semascope.evidence import Evidence
+    from semascope.pipeline.source import SiteChunks
+
+TINY = "tiny:"
+"""Prefix of the random-weight subjects that tests stand on."""
+GLANCE = 64
+"""Rows that are looked at for pictures."""
+
+
+class Run:
+    """One workspace with its options, and what the stages load."""
+
+    def __init__(self, workspace: Workspace, options: RunOptions) -> None:
+        self.workspace, self.options = workspace, options
+
+    @property
+    def dictionary_id(self) -> str:
+        """``site/name``."""
+        return f"{self.options.train.site}/{self.options.train.name}"
+
+    @cached_property
+    def subject(self) -> Any:
+        """The model under the microscope."""
+        train = self.options.train
+        return load_subject(train.subject, device=train.device, dtype=train.dtype)
+
+    @cached_property
+    def site(self) -> str:
+        """The one site that the options name."""
+        pattern = self.options.train.site
+        found: list[str] = self.subject.resolve(pattern)
+        if found != [pattern]:
+            raise SiteNotFound(
+                f"A dictionary is trained at one site; {pattern!r} names {len(found)}: "
+                f"{', '.join(found[:8])}{'…' if len(found) > 8 else ''}. Name one with --site."
+            )
+        return pattern
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """What it reads."""
+        from semascope.corpus import open_corpus
+
+        corpus: Corpus = open_corpus(self.options.train.corpus)
+        return corpus
+
+    def chunks(self, corpus: Corpus) -> SiteChunks:
+        """The site's activations on a corpus."""
+        from semascope.pipeline.source import SiteChunks
+
+        train = self.options.train
+        return SiteChunks(
+            self.subject, corpus, self.site, rows=train.rows, max_tokens=train.max_tokens
+        )
+
+    @cached_property
+    def dictionary(self) -> Any:
+        """The trained dictionary."""
+        from semascope.dictionary import load
+
+        train = self.options.train
+        return load(self.workspace.dictionary(train.site, train.name))
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What was gathered of it."""
+        from semascope.evidence import Evidence
+
+        return Evidence.open(self.workspace.evidence(), self.dictionary_id)
+
+    @cached_property
+    def atlas(self) -> Atlas:
+        """What is known."""
+        from semascope.atlas import Atlas
+
+        return Atlas.open(self.workspace.atlas)
+
+    @cached_property
+    def media(self) -> Media:
+        """The pictures of the exemplars."""
+        from semascope.atlas import Media
+
+        return Media(self.workspace.media)
+
+    def beneath(self) -> str:
+        """A hash of what the run stands on; cheap, since nothing is loaded for it."""
+        return digest(subject_stamp(self.options.train.subject))
+
+    def check(self) -> None:
+        """Raise for what the options get wrong; then sign ``run.json`` with what the run is of."""
+        self.site  # noqa: B018 - resolves it
+        self._check_pictures()
+        record, train = self.workspace.record(), self.options.train
+        signed = {
+            "subject": train.subject,
+            "site": train.site,
+            "dictionary": train.name,
+            "corpus": train.corpus,
+            "seed": train.seed,
+            "versions": dict(versions()),
+        }
+        self.workspace.save(record.model_copy(update=signed))
+
+    def _check_pictures(self) -> None:
+        """A subject that sees is given pictures, unless told that words are wanted."""
+        if not self.subject.has_vision or self.options.train.text_only:
+            return
+        glance = self.corpus.read(0, min(GLANCE, len(self.corpus)))
+        if not any(sample.images for _, sample in glance):
+            skipped = self.corpus.skipped.total
+            raise NoImages(
+                f"The first {GLANCE} rows of {self.corpus.name} hold no pictures"
+                + (f" ({skipped} could not be read)" if skipped else "")
+                + f", and {self.options.train.subject} sees. Name a --corpus with pictures, "
+                "or say --text-only to read words alone."
+            )
+
+
+def load_subject(ref: str, *, device: str = "auto", dtype: str = "auto") -> Any:
+    """The subject by name; ``tiny:llava`` and its like have random weights and no files."""
+    if ref.startswith(TINY):
+        from semascope.subject.testing import tiny
+
+        return tiny(ref.removeprefix(TINY))
+    from semascope.subject import Subject
+
+    return Subject.load(ref, device=device, dtype=dtype)
+
+
+def subject_stamp(ref: str) -> str:
+    """What changes when the subject's weights do, without loading them."""
+    from semascope import __version__
+
+    return __version__ if ref.startswith(TINY) else ref

@@ -1,0 +1,105 @@
+"""Where a dictionary's training reads: activations of one site, as the subject reads a corpus.
+
+Chunk i is the forward passes over rows [i·rows, (i+1)·rows) of the corpus, so a run that is
+killed finds its place and sees the same tokens again, to the bit. The pass stops at the site: the
+layers above are never paid for. Samples of like length share a pass, so that little is padding.
+
+Left out, as kind 0: padding, template and control tokens, image-row separators, and the first
+token of a sequence, whose norm is many times that of the others whatever it says ("massive
+activations", Sun et al. 2024); they would fill the dictionary with what means nothing.
+
+It knows subjects and corpora; of training it knows only the shape of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semascope.corpus.sample import Corpus, Sample
+from semascope.dictionary.activations import ActivationBatch
+from semascope.errors import CorpusError
+from semascope.subject.types import Batch, Kind, TokenMap
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+READ = (Kind.TEXT, Kind.IMAGE, Kind.TILE)
+"""Kinds of tokens that a dictionary learns from."""
+TOGETHER = 16
+"""Samples of one forward pass."""
+PROBE = 2
+"""Chunks whose tokens are counted to foretell the others'."""
+
+
+def read_kinds(map_: TokenMap) -> NDArray[np.int8]:
+    """(T,) the kind of each position, 0 where a dictionary does not read."""
+    kinds = np.where(np.isin(map_.kinds, READ), map_.kinds, 0).astype(np.int8)
+    real = np.flatnonzero(map_.kinds != Kind.PAD)
+    kinds[real[:1]] = 0
+    return kinds
+
+
+class SiteChunks:
+    """Chunks of one site's activations, by number; None past the last."""
+
+    def __init__(
+        self, subject: Any, corpus: Corpus, site: str, *, rows: int, max_tokens: int
+    ) -> None:
+        self.subject, self.corpus, self.site = subject, corpus, site
+        self.rows, self.max_tokens = rows, max_tokens
+        self.width = int(subject.sites()[site])
+
+    def __len__(self) -> int:
+        return -(-len(self.corpus) // self.rows)
+
+    def __call__(self, number: int) -> ActivationBatch | None:
+        """Activations of chunk ``number``; None past the last."""
+        if number >= len(self):
+            return None
+        parts = [self._read(batch) for batch in self._batches(number)]
+        if not parts:
+            return ActivationBatch(torch.zeros(0, self.width), torch.zeros(0, dtype=torch.int8))
+        return ActivationBatch(torch.cat([p.x for p in parts]), torch.cat([p.kind for p in parts]))
+
+    def tokens_a_chunk(self) -> float:
+        """Tokens that a chunk is expected to give, counted without running the model."""
+        probed = range(min(PROBE, len(self)))
+        tokens = sum(
+            int((read_kinds(map_) != 0).sum())
+            for number in probed
+            for batch in self._batches(number)
+            for map_ in batch.maps
+        )
+        if not tokens:
+            raise CorpusError(
+                f"The corpus {self.corpus.name} gives nothing to read: "
+                f"{self.corpus.skipped.total} rows were skipped, and the others hold no tokens. "
+                "Name another --corpus."
+            )
+        return tokens / len(probed)
+
+    def _batches(self, number: int) -> Iterator[Batch]:
+        stop = min((number + 1) * self.rows, len(self.corpus))
+        samples = [sample for _, sample in self.corpus.read(number * self.rows, stop)]
+        samples.sort(key=_length)
+        for first in range(0, len(samples), TOGETHER):
+            together = samples[first : first + TOGETHER]
+            batch: Batch = self.subject.encode(together, max_tokens=self.max_tokens)
+            yield batch
+
+    @torch.inference_mode()
+    def _read(self, batch: Batch) -> ActivationBatch:
+        out: Tensor = self.subject.run(batch, [self.site])[self.site]  # (B, T, d)
+        kind = torch.from_numpy(np.stack([read_kinds(m) for m in batch.maps]))  # (B, T)
+        keep = kind != 0
+        return ActivationBatch(out.cpu()[keep].float(), kind[keep])
+
+
+def _length(sample: Sample) -> tuple[int, int, str]:
+    words = len(sample.text) + sum(len(turn.text) for turn in sample.turns)
+    return len(sample.images), words, sample.id

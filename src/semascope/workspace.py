@@ -1,0 +1,278 @@
+"""The folder that holds a run: where each thing lies, and ``run.json``, what made it.
+
+Every file is written whole (temporary file, then rename), so a run that is killed leaves the
+last whole state. ``run.json`` keeps each stage's options, hash, seconds (summed over resumes)
+and figures. One process writes a workspace at a time; a lock that dies with its process says so.
+
+It knows names and folders. It does not know what a dictionary, a model or a feature is.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from semascope.errors import DiskFull, SemascopeError, WorkspaceError
+
+FORMAT = 1
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_WORDS = ("no space left", "disk is full", "disk quota exceeded")
+
+
+class StageRecord(BaseModel):
+    """What one stage has done so far."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    hash: str = ""
+    """Of the stage's options and of all that they stand on."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The options in force."""
+    done: bool = False
+    """Its output stands whole."""
+    seconds: float = 0.0
+    """Wall seconds of work, summed over resumes."""
+    starts: int = 0
+    """How many times it was begun or taken up again."""
+    figures: dict[str, Any] = Field(default_factory=dict)
+    """What was measured when it ended."""
+
+
+class RunRecord(BaseModel):
+    """``run.json``."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    format: int = FORMAT
+    """Layout of this file."""
+    subject: str = ""
+    """The model under the microscope."""
+    site: str = ""
+    """Where its activations are read."""
+    dictionary: str = "main"
+    """Name of the dictionary trained there."""
+    corpus: str = ""
+    """What was read."""
+    seed: int = 0
+    """Seed of everything drawn."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Of semascope and the libraries beneath."""
+    stages: dict[str, StageRecord] = Field(default_factory=dict)
+    """By name, in order of the data flow."""
+
+
+class Workspace:
+    """A folder with a run in it, or about to be."""
+
+    def __init__(self, root: str | Path) -> None:
+        """Name the folder; nothing is made until something is written."""
+        self.root = Path(root).expanduser()
+
+    @property
+    def run_file(self) -> Path:
+        """``run.json``."""
+        return self.root / "run.json"
+
+    @property
+    def atlas(self) -> Path:
+        """The database of what is known."""
+        return self.root / "atlas.db"
+
+    @property
+    def media(self) -> Path:
+        """Pictures by content hash."""
+        return self.root / "media"
+
+    @property
+    def vectors(self) -> Path:
+        """Sentence vectors of the descriptions."""
+        return self.root / "vectors"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line a measurement, appended."""
+        return self.root / "metrics.jsonl"
+
+    def dictionary(self, site: str, name: str) -> Path:
+        """Folder of one dictionary's checkpoint and training state."""
+        return self.root / "dictionaries" / site / name
+
+    def evidence(self) -> Path:
+        """Folder of evidence; one folder a ``site/name`` below it."""
+        return self.root / "evidence"
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return self.run_file.is_file()
+
+    def record(self) -> RunRecord:
+        """``run.json`` as it stands; an empty record where there is none."""
+        if not self.exists():
+            return RunRecord()
+        try:
+            record = RunRecord.model_validate_json(self.run_file.read_text())
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise WorkspaceError(
+                f"{self.run_file} cannot be read as the record of a run: {_first_line(error)}. "
+                "Move it away to begin anew, or name another --workspace."
+            ) from error
+        if record.format > FORMAT:
+            raise WorkspaceError(
+                f"{self.root} was written by a later semascope (layout {record.format}, this one "
+                f"knows {FORMAT}). Update semascope, or name another --workspace."
+            )
+        return record
+
+    def require(self, stage: str) -> RunRecord:
+        """The record, once ``stage`` is done; else a sentence that says how to do it."""
+        record = self.record()
+        if not record.stages.get(stage, StageRecord()).done:
+            what = "holds no run yet" if not record.stages else f"has no finished '{stage}' stage"
+            raise WorkspaceError(
+                f"The workspace {self.root} {what}. "
+                f"Run: semascope demo --no-serve --workspace {self.root}"
+            )
+        return record
+
+    def save(self, record: RunRecord) -> None:
+        """Write ``run.json`` whole."""
+        write_text(self.run_file, record.model_dump_json(indent=2) + "\n")
+
+    def save_stage(self, name: str, stage: StageRecord) -> None:
+        """Replace one stage's record."""
+        record = self.record()
+        self.save(record.model_copy(update={"stages": {**record.stages, name: stage}}))
+
+    def log(self, **figures: Any) -> None:
+        """Append one line to ``metrics.jsonl``."""
+        line = json.dumps({"time": round(time.time(), 3), **figures}) + "\n"
+        with disk_guard(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(line)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the workspace; the lock goes when the process does, however it ends."""
+        with disk_guard(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = (self.root / ".lock").open("a+", encoding="utf-8")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                raise WorkspaceError(
+                    f"Another semascope (process {file.read().strip() or 'unknown'}) is at work "
+                    f"in {self.root}. Wait for it, stop it, or name another --workspace."
+                ) from error
+            file.truncate(0)
+            with disk_guard(self.root):
+                file.write(str(os.getpid()))
+                file.flush()
+            try:
+                yield
+            finally:
+                self._leave()
+
+    def _leave(self) -> None:
+        """A folder in which nothing was begun is not left behind."""
+        if self.exists():
+            return
+        (self.root / ".lock").unlink(missing_ok=True)
+        with suppress(OSError):
+            self.root.rmdir()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole: nobody ever sees half of it."""
+    with disk_guard(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder that a changed option made stale."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_guard(folder: Path) -> Iterator[None]:
+    """Turn what a full disk or a forbidden folder says into a sentence for the user."""
+    try:
+        yield
+    except SemascopeError:
+        raise
+    except Exception as error:
+        if is_full(error):
+            raise DiskFull(full_sentence(folder)) from error
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+            raise WorkspaceError(
+                f"{folder} cannot be written ({error.strerror}). Name another --workspace."
+            ) from error
+        raise
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one beneath it, says that the disk is full.
+
+    Libraries in C and Rust raise types of their own; their message is then all there is.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        if any(words in str(error).lower() for words in FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def full_sentence(folder: Path) -> str:
+    """What to do when the disk that holds ``folder`` is full."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**20
+    return (
+        f"The disk that holds {folder} is full ({free:.0f} MiB free). What was written before is "
+        "whole: free some room, or move the workspace, and run the same command again to go on."
+    )
+
+
+def versions() -> Mapping[str, str]:
+    """Versions of semascope and of the libraries that decide its numbers."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("semascope", "torch", "transformers", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
