@@ -85,3 +85,36 @@ def token_map() -> TokenMap:
         rects=rects,
         sizes=((40, 20),),
     )
+
+
+@pytest.fixture(scope="session")
+def subject():  # type: ignore[no-untyped-def]
+    from semascope.subject.testing import tiny
+
+    return tiny("llava")
+
+
+@pytest.fixture(scope="session")
+def sample():  # type: ignore[no-untyped-def]
+    from PIL import Image
+
+    from semascope.corpus.sample import Sample, Turn
+
+    picture = Image.effect_noise((64, 48), 80).convert("RGB")
+    turns = (Turn("user", "what colour is the cat?", images=1),)
+    return Sample(id="noise", turns=turns, images=(picture,))
+
+
+@pytest.fixture(scope="session")
+def coders(subject):  # type: ignore[no-untyped-def]
+    """Two dictionaries of the tiny subject, wide enough that features differ by token."""
+    from semascope.dictionary.coder import SparseCoder
+    from semascope.dictionary.config import CoderConfig
+
+    made = []
+    for seed, site in enumerate(["resid_post.0", "resid_post.1"]):
+        config = CoderConfig(d_in=subject.d_model, width=128, k=6)
+        coder = SparseCoder(config, site=site, seed=seed)
+        coder.b_dec.data.normal_(0, 0.1, generator=torch.Generator().manual_seed(9))
+        made.append(coder)
+    return made

@@ -144,7 +144,7 @@ def token_shifts(
     return tuple(
         Shift(
             id=token,
-            text=subject.tokenizer.decode([token]),
+            text=subject.encoder.text(token),
             before=float(before[at, token]),
             after=float(after[at, token]),
             kl=float(kl[at]),
@@ -160,7 +160,7 @@ def token_shifts(
 
 def _gain(subject: Any, before: Tensor, after: Tensor, token: int) -> tuple[int, str, float, float]:
     """One gaining token: id, text, probability before and after."""
-    text = subject.tokenizer.decode([token])
+    text = subject.encoder.text(token)
     return token, text, float(before[token].exp()), float(after[token].exp())
 
 

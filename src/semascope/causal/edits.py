@@ -178,7 +178,8 @@ class _Chain:
     readers: Sequence[_Reader]
 
     def __call__(self, x: Tensor, context: EditContext) -> Tensor:
-        for edit in (*self.edits, *self.readers):
+        steps: tuple[Edit, ...] = (*self.edits, *self.readers)
+        for edit in steps:
             x = edit(x, context)
         return x
 
@@ -201,7 +202,8 @@ class _Part:
     """(width,) int64: a feature's place among ``ids``, −1 where nobody chose it."""
 
     def __post_init__(self) -> None:
-        self.ids, inverse = torch.cat([act.ids for act in self.acts]).unique(return_inverse=True)
+        named = torch.cat([act.ids for act in self.acts])
+        self.ids, inverse = torch.unique(named, return_inverse=True)
         self.columns = list(inverse.split([len(act.ids) for act in self.acts]))
         self.lookup = torch.full((self.dictionary.width,), -1, dtype=torch.int64)
         self.lookup[self.ids] = torch.arange(len(self.ids))

@@ -1,84 +1,132 @@
 """Putting words into a model's mouth: probabilities of given tokens after a prompt.
 
-Takes a prompt's batch and token ids that continue it; knows nothing of features. The maps
-stay those of the prompt, so an edit sees the continuation as generated, exactly as it would
-while decoding.
+Takes batches padded on the right (what ``Subject.encode`` makes) and token ids that
+continue their rows; knows nothing of features. Maps are cut to the prompts themselves, so
+an edit sees every continuation as generated, exactly as it would while decoding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from semascope.errors import CausalError
-from semascope.subject.types import Batch, Edits
+from semascope.subject.types import Batch, Edits, TokenMap
 
 
-class HasLogits(Protocol):
-    """The part of a subject that scores tokens."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Forced:
+    """A batch whose rows go on with given tokens."""
 
-    def logits(self, batch: Batch, *, edits: Edits = ...) -> Tensor:
-        """(B, T, V)."""
-        ...
+    batch: Batch
+    """Rows of prompt, continuation, padding; the maps hold the prompts alone."""
+    ends: Tensor
+    """(R,) int64: how many tokens each prompt has."""
 
 
-def extend(batch: Batch, continuations: Sequence[Sequence[int]]) -> Batch:
-    """The batch with each row continued by given ids, padded on the right.
+def extend(batch: Batch, continuations: Sequence[Sequence[int]]) -> Forced:
+    """Continue each row by given ids (none: ``()``), still padded on the right.
 
     Right padding is invisible to a causal model: no real token can look at it. Raises
-    CausalError where rows are padded on the right already.
+    CausalError where rows are padded on the left.
     """
-    ids: Tensor = batch.inputs["input_ids"]  # (B, T)
+    ids: Tensor = batch.inputs["input_ids"]  # (R, T)
     if len(continuations) != len(ids):
         raise CausalError(f"{len(continuations)} continuations for {len(ids)} prompts.")
-    if not bool(batch.mask[:, -1].all()):
-        raise CausalError("Prompts that are padded on the right cannot be continued as a batch.")
-    longest = max(map(len, continuations))
-    tail = torch.zeros((len(ids), longest), dtype=ids.dtype)  # (B, L)
-    real = torch.zeros_like(tail)
-    for row, continuation in enumerate(continuations):
-        tail[row, : len(continuation)] = torch.as_tensor(continuation, dtype=ids.dtype)
-        real[row, : len(continuation)] = 1
-    return replace(batch, inputs=_extended(batch.inputs, tail, real))
-
-
-def _extended(inputs: Mapping[str, Any], tail: Tensor, real: Tensor) -> dict[str, Any]:
-    """Inputs with (B, L) more tokens; type ids of text are 0, positions count on."""
-    ids: Tensor = inputs["input_ids"]
-    extended = dict(inputs)
-    for name, value in inputs.items():
-        if not isinstance(value, Tensor) or value.shape != ids.shape:
-            continue
-        if name == "input_ids":
-            more = tail
-        elif name == "attention_mask":
-            more = real
-        elif name == "position_ids":
-            more = value[:, -1:].cpu() + torch.arange(1, tail.shape[1] + 1)
+    if not bool(batch.mask[:, 0].all()):
+        raise CausalError("Prompts that are padded on the left cannot be continued as a batch.")
+    ends = batch.mask.sum(1).cpu()  # (R,)
+    total = max(int(e) + len(c) for e, c in zip(ends, continuations, strict=True))
+    inputs: dict[str, Any] = {}
+    for name, value in batch.inputs.items():
+        if isinstance(value, Tensor) and value.shape == ids.shape:
+            inputs[name] = _continued(name, value, ends, continuations, total)
         else:
-            more = torch.zeros_like(tail)
-        extended[name] = torch.cat([value, more.to(value.device, value.dtype)], dim=1)
-    return extended
+            inputs[name] = value
+    maps = tuple(trim(m, int(end)) for m, end in zip(batch.maps, ends, strict=True))
+    return Forced(replace(batch, inputs=inputs, maps=maps), ends)
+
+
+def _continued(
+    name: str, value: Tensor, ends: Tensor, continuations: Sequence[Sequence[int]], total: int
+) -> Tensor:
+    """(R, T) -> (R, total) one per-token input; type ids of text are 0."""
+    result = value.new_zeros((len(value), total))
+    for row, (end, continuation) in enumerate(zip(ends.tolist(), continuations, strict=True)):
+        stop = end + len(continuation)
+        result[row, :end] = value[row, :end]
+        if name == "input_ids":
+            result[row, end:stop] = torch.as_tensor(continuation, dtype=value.dtype)
+        elif name == "attention_mask":
+            result[row, end:stop] = 1
+        elif name == "position_ids" and end:
+            result[row, end:] = value[row, end - 1] + torch.arange(1, total - end + 1)
+    return result
+
+
+def trim(token_map: TokenMap, length: int) -> TokenMap:
+    """The map of the first ``length`` positions."""
+    if length == len(token_map):
+        return token_map
+    return replace(
+        token_map,
+        ids=token_map.ids[:length],
+        tokens=token_map.tokens[:length],
+        kinds=token_map.kinds[:length],
+        roles=token_map.roles[:length],
+        image=token_map.image[:length],
+        rects=token_map.rects[:length],
+    )
+
+
+def repeat(batch: Batch, copies: int) -> Batch:
+    """Each prompt ``copies`` times, the copies next to each other.
+
+    Inputs that are not one row a prompt (flattened tiles, say) are repeated whole, which is
+    right for a single prompt only. Raises CausalError where that would mix pictures up.
+    """
+    rows = len(batch.maps)
+    if copies == 1:
+        return batch
+    inputs: Mapping[str, Any] = {
+        name: _repeated(name, value, rows, copies) if isinstance(value, Tensor) else value
+        for name, value in batch.inputs.items()
+    }
+    maps = tuple(m for m in batch.maps for _ in range(copies))
+    ids = tuple(i for i in batch.sample_ids for _ in range(copies))
+    return Batch(inputs=inputs, maps=maps, sample_ids=ids)
+
+
+def _repeated(name: str, value: Tensor, rows: int, copies: int) -> Tensor:
+    """One input with each prompt's rows repeated."""
+    if rows == 1:
+        return value.repeat(copies, *[1] * (value.ndim - 1))
+    if value.shape[0] == rows:
+        return value.repeat_interleave(copies, dim=0)
+    raise CausalError(
+        f"'{name}' does not hold one row a prompt, so several prompts cannot be copied together: "
+        "give them one at a time."
+    )
 
 
 def answer_logprobs(
-    subject: HasLogits, batch: Batch, answers: Sequence[Sequence[int]], edits: Edits
+    subject: Any, batch: Batch, answers: Sequence[Sequence[int]], edits: Edits
 ) -> list[Tensor]:
     """For each row, (L_row, V) float32 log-probabilities, in nats, at each token of its answer.
 
     Row i of the result is the distribution from which the answer's token i would be drawn,
     given the prompt and the answer's tokens before it.
     """
-    start = batch.inputs["input_ids"].shape[1] - 1
+    forced = extend(batch, answers)
     with torch.no_grad():
-        logits = subject.logits(extend(batch, answers), edits=edits)  # (B, T + L, V)
+        logits: Tensor = subject.logits(forced.batch, edits=edits)  # (R, T, V)
     return [
-        logits[row, start : start + len(answer)].float().log_softmax(-1)
-        for row, answer in enumerate(answers)
+        logits[row, end - 1 : end - 1 + len(answer)].float().log_softmax(-1)
+        for row, (end, answer) in enumerate(zip(forced.ends.tolist(), answers, strict=True))
     ]
 
 

@@ -16,14 +16,14 @@ words. Knows nothing of features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from semascope.causal.forcing import extend
+from semascope.causal.forcing import Forced, extend, repeat
 from semascope.errors import CausalError
 from semascope.subject.types import Batch
 
@@ -41,8 +41,8 @@ class Metric(Protocol):
         """Token ids that must follow the prompt: one tuple for each copy of it that is run."""
         ...
 
-    def measure(self, logits: Tensor, length: int) -> Tensor:
-        """(copies · P, T, V) logits of P prompts of ``length`` tokens -> (P,).
+    def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
+        """(copies · P, T, V) logits of P prompts, and how long each row's prompt is -> (P,).
 
         The copies of one prompt stand next to each other.
         """
@@ -58,7 +58,7 @@ def token_id(subject: Any, text: str | int) -> int:
         return text
     ids = token_ids(subject, text)
     if len(ids) != 1:
-        pieces = ", ".join(repr(subject.tokenizer.decode([i])) for i in ids)
+        pieces = ", ".join(repr(subject.encoder.text(i)) for i in ids)
         raise CausalError(
             f"The target {text!r} is {len(ids)} tokens ({pieces}). Use the whole sequence as the "
             "target (a span), or name one token (words often begin with a space)."
@@ -76,47 +76,11 @@ def token_ids(subject: Any, text: str | Sequence[int]) -> tuple[int, ...]:
     return tuple(int(i) for i in ids)
 
 
-def prepare(batch: Batch, metric: Metric) -> tuple[Batch, int]:
-    """The batch with the metric's copies and continuations, and the prompt's length.
-
-    Raises CausalError where copies are asked of a batch of several prompts whose pictures
-    cannot be told apart.
-    """
-    length = int(batch.inputs["input_ids"].shape[1])
-    copies = metric.continuations
-    rows = len(batch.maps)
-    if len(copies) > 1:
-        batch = repeat(batch, len(copies))
-    if not any(copies):
-        return batch, length
-    return extend(batch, [copies[i % len(copies)] for i in range(rows * len(copies))]), length
-
-
-def repeat(batch: Batch, copies: int) -> Batch:
-    """Each prompt ``copies`` times, the copies next to each other.
-
-    Inputs that are not one row a prompt (flattened tiles, say) are repeated whole, which is
-    right for a single prompt only.
-    """
-    rows = len(batch.maps)
-    if copies == 1:
-        return batch
-    inputs: dict[str, Any] = {}
-    for name, value in batch.inputs.items():
-        if not isinstance(value, Tensor):
-            inputs[name] = value
-        elif rows == 1:
-            inputs[name] = value.repeat(copies, *[1] * (value.ndim - 1))
-        elif value.shape[0] == rows:
-            inputs[name] = value.repeat_interleave(copies, dim=0)
-        else:
-            raise CausalError(
-                f"'{name}' does not hold one row a prompt, so several prompts cannot be copied "
-                "together: give them one at a time."
-            )
-    maps = tuple(m for m in batch.maps for _ in range(copies))
-    ids = tuple(i for i in batch.sample_ids for _ in range(copies))
-    return Batch(inputs=inputs, maps=maps, sample_ids=ids)
+def prepare(batch: Batch, metric: Metric) -> Forced:
+    """The batch with the metric's copies of each prompt, continued as the metric wants."""
+    wanted = metric.continuations
+    rows = len(batch.maps) * len(wanted)
+    return extend(repeat(batch, len(wanted)), [wanted[i % len(wanted)] for i in range(rows)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +94,8 @@ class Logit:
     def continuations(self) -> tuple[tuple[int, ...], ...]:
         return ((),)
 
-    def measure(self, logits: Tensor, length: int) -> Tensor:
-        return logits[:, length - 1, self.token].float()
+    def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
+        return _last(logits, ends)[:, self.token]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +109,8 @@ class LogProb:
     def continuations(self) -> tuple[tuple[int, ...], ...]:
         return ((),)
 
-    def measure(self, logits: Tensor, length: int) -> Tensor:
-        return logits[:, length - 1].float().log_softmax(-1)[:, self.token]
+    def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
+        return _last(logits, ends).log_softmax(-1)[:, self.token]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +124,8 @@ class Prob:
     def continuations(self) -> tuple[tuple[int, ...], ...]:
         return ((),)
 
-    def measure(self, logits: Tensor, length: int) -> Tensor:
-        return logits[:, length - 1].float().softmax(-1)[:, self.token]
+    def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
+        return _last(logits, ends).softmax(-1)[:, self.token]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +140,8 @@ class LogitDiff:
     def continuations(self) -> tuple[tuple[int, ...], ...]:
         return ((),)
 
-    def measure(self, logits: Tensor, length: int) -> Tensor:
-        last = logits[:, length - 1].float()  # (P, V)
+    def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
+        last = _last(logits, ends)  # (P, V)
         return last[:, self.token] - last[:, self.other]
 
 
@@ -195,8 +159,8 @@ class Span:
         # The last token is predicted and never read, so it need not be run.
         return (self.tokens[:-1],)
 
-    def measure(self, logits: Tensor, length: int) -> Tensor:
-        return _sum_logprobs(logits, length, self.tokens, self.start)
+    def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
+        return _sum_logprobs(logits, ends, self.tokens, self.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,16 +175,21 @@ class Contrast:
     def continuations(self) -> tuple[tuple[int, ...], ...]:
         return (self.wanted[:-1], self.unwanted[:-1])
 
-    def measure(self, logits: Tensor, length: int) -> Tensor:
-        return _sum_logprobs(logits[0::2], length, self.wanted) - _sum_logprobs(
-            logits[1::2], length, self.unwanted
-        )
+    def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
+        wanted = _sum_logprobs(logits[0::2], ends[0::2], self.wanted)
+        return wanted - _sum_logprobs(logits[1::2], ends[1::2], self.unwanted)
 
 
-def _sum_logprobs(logits: Tensor, length: int, tokens: Sequence[int], start: int = 0) -> Tensor:
-    """(P, T, V) -> (P,) Σ log p of tokens that follow a prompt of ``length`` tokens."""
-    # A plain 2-D slice per position would softmax the whole prompt: only these rows matter.
-    rows = logits[:, length - 1 + start : length - 1 + len(tokens)].float().log_softmax(-1)
+def _last(logits: Tensor, ends: Tensor) -> Tensor:
+    """(P, T, V) -> (P, V) float32 logits right after each prompt."""
+    return logits[torch.arange(len(logits)), ends - 1].float()
+
+
+def _sum_logprobs(logits: Tensor, ends: Tensor, tokens: Sequence[int], start: int = 0) -> Tensor:
+    """(P, T, V) -> (P,) Σ log p of tokens that follow each prompt, from ``start`` on."""
+    # Only these rows go through the softmax: a whole prompt's would cost far more.
+    places = ends[:, None] - 1 + torch.arange(start, len(tokens))  # (P, L)
+    rows = logits[torch.arange(len(logits))[:, None], places].float().log_softmax(-1)
     ids = torch.as_tensor(tokens[start:], device=logits.device)  # (L,)
     return rows.gather(2, ids[None, :, None].expand(len(rows), -1, 1)).sum((1, 2))
 
@@ -234,9 +203,13 @@ def metric_from(subject: Any, kind: str, target: str | int, other: str | int | N
         target: the token (or continuation) to explain.
         other: what it is set against, for logit_diff and contrast.
     """
-    single = {"logit": Logit, "logprob": LogProb, "prob": Prob}
+    single: dict[str, Callable[[int], Metric]] = {
+        "logit": Logit,
+        "logprob": LogProb,
+        "prob": Prob,
+    }
     if kind in single:
-        return single[kind](token_id(subject, target))  # type: ignore[no-any-return, operator]
+        return single[kind](token_id(subject, target))
     if kind == "span":
         return Span(token_ids(subject, target if isinstance(target, str) else (target,)))
     if kind not in ("logit_diff", "contrast"):

@@ -129,4 +129,5 @@ def region_mask(region: Region, token_map: TokenMap) -> Mask:
     own = np.nan_to_num((rects[:, 2] - rects[:, 0]) * (rects[:, 3] - rects[:, 1]))
     area = (region.right - region.left) * (region.bottom - region.top)
     inside: Mask = (shared > 0) & (shared >= _COVERED * np.minimum(own, area))
-    return inside & (token_map.image == region.image)
+    own_picture: Mask = token_map.image == region.image
+    return np.logical_and(inside, own_picture)

@@ -1,0 +1,187 @@
+"""What an attribution found: one entry for each active (row, token, feature), and its sums.
+
+Arrays and maps only; how they were computed is ``attribution``'s affair, how they are drawn
+is ``views``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semascope.errors import CausalError
+from semascope.subject.types import TokenMap
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SiteAttribution:
+    """The entries of one dictionary: E of them, over R rows of T positions."""
+
+    key: str
+    """``site/name``."""
+    row: NDArray[np.int32]
+    """(E,) row of the batch that was run."""
+    position: NDArray[np.int32]
+    """(E,)"""
+    feature: NDArray[np.int64]
+    """(E,)"""
+    activation: Floats
+    """(E,) z."""
+    score: Floats
+    """(E,) z · (W_dec · g), signed: what the metric would lose, to first order, without it."""
+    error: Floats
+    """(R, T) share of what the dictionary does not explain, ε · g."""
+    bias: Floats
+    """(R, T) share of the decoder's bias (and of a skip transcoder's linear path)."""
+    total: Floats
+    """(R, T) x · g; features, error and bias sum to it."""
+
+    def __len__(self) -> int:
+        return len(self.feature)
+
+    def feature_sums(self) -> Floats:
+        """(R, T) Σ over features of their scores."""
+        sums = np.zeros_like(self.total)
+        np.add.at(sums, (self.row, self.position), self.score)
+        return sums
+
+    def gap(self) -> float:
+        """Largest |features + error + bias − x·g| of a row, relative to Σ|x·g| of that row."""
+        parts = (self.feature_sums() + self.error + self.bias).sum(1, dtype=np.float64)
+        missing = np.abs(parts - self.total.sum(1, dtype=np.float64))
+        return float((missing / np.maximum(np.abs(self.total).sum(1), 1e-12)).max(initial=0.0))
+
+    def error_share(self) -> float:
+        """|error| as a share of |features| + |error| + |bias|, summed over tokens."""
+        error = float(np.abs(self.error).sum())
+        whole = float(np.abs(self.score).sum()) + error + float(np.abs(self.bias).sum())
+        return error / whole if whole else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureShare:
+    """One feature's part in the metric, over the tokens asked for."""
+
+    key: str
+    index: int
+    score: float
+    """Signed sum over tokens."""
+    positive: float
+    """Sum of the positive entries."""
+    negative: float
+    """Sum of the negative entries."""
+    peak: float
+    """Largest activation."""
+    tokens: int
+    """At how many tokens it fires."""
+
+    @property
+    def id(self) -> tuple[str, int]:
+        """The pair that an ``Intervention`` takes."""
+        return (self.key, self.index)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attribution:
+    """What made a metric what it is."""
+
+    metric: str
+    values: Floats
+    """(P,) the metric of each prompt."""
+    sites: tuple[SiteAttribution, ...]
+    maps: tuple[TokenMap, ...]
+    """(R,) maps of the rows: the prompts, without their continuations."""
+    copies: int = 1
+    """Rows that one prompt was run in: R = P · copies."""
+    steps: int = 1
+    """Steps of integrated gradients; 1 is the plain gradient."""
+
+    def site(self, key: str) -> SiteAttribution:
+        """The entries of one dictionary."""
+        for site in self.sites:
+            if site.key == key:
+                return site
+        raise CausalError(f"{key} was not attributed; {[s.key for s in self.sites]} were.")
+
+    def of(self, prompt: int = 0) -> Attribution:
+        """The same for one prompt of the batch."""
+        rows = range(prompt * self.copies, (prompt + 1) * self.copies)
+        if not 0 <= prompt < len(self.values):
+            raise CausalError(f"There is no prompt {prompt}: {len(self.values)} were attributed.")
+        return Attribution(
+            metric=self.metric,
+            values=self.values[prompt : prompt + 1],
+            sites=tuple(_rows(site, rows) for site in self.sites),
+            maps=self.maps[rows.start : rows.stop],
+            copies=self.copies,
+            steps=self.steps,
+        )
+
+    def features(
+        self, keep: Callable[[SiteAttribution], NDArray[np.bool_]] | None = None
+    ) -> list[FeatureShare]:
+        """Every feature that fired, strongest |score| first, summed over rows and tokens.
+
+        Args:
+            keep: chooses entries, (E,) bool; see ``at`` for those of some tokens.
+        """
+        found = [share for site in self.sites for share in _shares(site, keep)]
+        return sorted(found, key=lambda share: -abs(share.score))
+
+    def by_token(self, key: str | None = None) -> Floats:
+        """(T,) Σ scores of features by position of the prompt, rows added up."""
+        length = max(len(m) for m in self.maps)
+        sites = self.sites if key is None else (self.site(key),)
+        sums = np.zeros(length, dtype=np.float32)
+        for site in sites:
+            sums += site.feature_sums()[:, :length].sum(0)
+        return sums
+
+
+def at(mask: NDArray[np.bool_]) -> Callable[[SiteAttribution], NDArray[np.bool_]]:
+    """Keep entries at the positions of ``mask`` (T,): a span, a token, a region."""
+
+    def keep(site: SiteAttribution) -> NDArray[np.bool_]:
+        inside: NDArray[np.bool_] = site.position < len(mask)
+        inside[inside] = mask[site.position[inside]]
+        return inside
+
+    return keep
+
+
+def _rows(site: SiteAttribution, rows: range) -> SiteAttribution:
+    """The entries of some rows, renumbered from 0."""
+    keep = (site.row >= rows.start) & (site.row < rows.stop)
+    return SiteAttribution(
+        key=site.key,
+        row=site.row[keep] - np.int32(rows.start),
+        position=site.position[keep],
+        feature=site.feature[keep],
+        activation=site.activation[keep],
+        score=site.score[keep],
+        error=site.error[rows.start : rows.stop],
+        bias=site.bias[rows.start : rows.stop],
+        total=site.total[rows.start : rows.stop],
+    )
+
+
+def _shares(
+    site: SiteAttribution, keep: Callable[[SiteAttribution], NDArray[np.bool_]] | None
+) -> list[FeatureShare]:
+    """Sums by feature of one dictionary's entries."""
+    chosen = slice(None) if keep is None else keep(site)
+    score, activation = site.score[chosen], site.activation[chosen]
+    ids, inverse, counts = np.unique(site.feature[chosen], return_inverse=True, return_counts=True)
+    positive = np.bincount(inverse, np.maximum(score, 0), len(ids))
+    negative = np.bincount(inverse, np.minimum(score, 0), len(ids))
+    peak = np.zeros(len(ids), dtype=np.float32)
+    np.maximum.at(peak, inverse, activation)
+    return [
+        FeatureShare(site.key, int(i), float(p + n), float(p), float(n), float(top), int(count))
+        for i, p, n, top, count in zip(ids, positive, negative, peak, counts, strict=True)
+    ]

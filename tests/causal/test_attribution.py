@@ -1,0 +1,147 @@
+"""Attribution against what can be computed another way: by hand, by ablation, by definition."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from semascope.causal.attribution import attribute
+from semascope.causal.metrics import (
+    Contrast,
+    Logit,
+    LogitDiff,
+    LogProb,
+    Prob,
+    Span,
+    metric_from,
+    token_id,
+)
+from semascope.corpus.sample import Sample, Turn
+from semascope.errors import CausalError
+
+METRICS = [Logit(7), LogProb(7), Prob(7), LogitDiff(7, 9), Span((7, 9, 11)), Contrast((7,), (9, 8))]
+
+
+@pytest.fixture(scope="module")
+def batch(subject, sample):
+    return subject.encode([sample], answer="")
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    metric=st.sampled_from(METRICS),
+    steps=st.sampled_from([1, 1, 2]),
+    words=st.lists(st.sampled_from(["a", "red", "cat", "the", "blue", "dog"]), min_size=1),
+)
+def test_the_shares_sum_to_x_dot_g(metric, steps, words, subject, sample, coders):
+    """The bar: features + error + bias = x · g to 1e-4, for every metric, input and step count."""
+    said = Sample(id="x", turns=(Turn("user", " ".join(words), 1),), images=sample.images)
+    found = attribute(subject, subject.encode([said], answer=""), coders, metric, integrated=steps)
+    assert len(found.sites) == 2
+    for site in found.sites:
+        assert len(site) > 0
+        assert site.gap() < 1e-4
+
+
+def test_one_score_is_the_derivative_by_that_feature(subject, batch, coders):
+    """z · dm/dz against a difference quotient along one feature at one token."""
+    coder = coders[1]
+    found = attribute(subject, batch, [coder], LogProb(7)).sites[0]
+    strongest = np.argsort(-np.abs(found.score))[:5]
+    for entry in strongest:
+        position, z = int(found.position[entry]), float(found.activation[entry])
+        row = coder.directions(torch.tensor([found.feature[entry]]))[0]
+
+        def moved(x, _, t, amount, row=row, position=position):
+            x = x.clone()
+            x[0, position] += amount * row
+            return x
+
+        def value(amount, moved=moved):
+            edit = {coder.site: lambda x, c: moved(x, c, None, amount)}
+            logits = subject.logits(batch, edits=edit)
+            return float(logits[0, -1].double().log_softmax(-1)[7])
+
+        step = 2e-2
+        slope = (value(step) - value(-step)) / (2 * step)
+        assert z * slope == pytest.approx(float(found.score[entry]), rel=0.02, abs=2e-4)
+
+
+def test_a_batch_of_prompts_is_attributed_as_each_alone(subject, sample, coders):
+    other = Sample(
+        id="y", turns=(Turn("user", "name the red thing that is here", 1),), images=sample.images
+    )
+    together = attribute(subject, subject.encode([sample, other], answer=""), coders, LogProb(7))
+    for prompt, one in enumerate((sample, other)):
+        alone = attribute(subject, subject.encode([one], answer=""), coders, LogProb(7))
+        mine = together.of(prompt)
+        assert mine.values == pytest.approx(alone.values, abs=1e-4)
+        for a, b in zip(mine.sites, alone.sites, strict=True):
+            assert a.feature_sums().sum() == pytest.approx(b.feature_sums().sum(), abs=1e-3)
+            assert np.array_equal(a.feature, b.feature)
+
+
+def test_a_contrast_is_the_difference_of_two_spans(subject, batch, coders):
+    wanted, unwanted = (7, 9), (11, 12, 13)
+    both = attribute(subject, batch, coders[:1], Contrast(wanted, unwanted))
+    spans = [attribute(subject, batch, coders[:1], Span(s)) for s in (wanted, unwanted)]
+    assert both.values[0] == pytest.approx(spans[0].values[0] - spans[1].values[0], abs=1e-4)
+    prompt = len(both.maps[0])
+    sums = [a.sites[0].feature_sums()[:, :prompt].sum(0) for a in (both, *spans)]
+    assert np.allclose(sums[0], sums[1] - sums[2], atol=1e-4)
+
+
+def test_integrated_scores_add_up_to_what_all_features_do(subject, batch, coders):
+    """Completeness: Σ scores = m(x) − m(x without the features), as n grows."""
+    from semascope.causal.attribution import encode, features_part, run_for
+
+    metric, coder = LogProb(7), coders[1]
+    run = run_for(subject, batch, [coder], metric, {})
+    part = torch.zeros_like(run.seen[coder.site])
+    part[run.real] = features_part(coder, encode(coder, run), run)
+    without = subject.logits(batch, edits={coder.site: lambda x, _: x - part})
+    gone = float(metric.measure(without, run.forced.ends)[0])
+    effect = float(run.values[0]) - gone
+    gaps = []
+    for steps in (1, 4, 32):
+        found = attribute(subject, batch, [coder], metric, integrated=steps)
+        gaps.append(abs(float(found.sites[0].score.sum()) - effect))
+    assert gaps[2] < 0.02 * max(1.0, abs(effect))
+    assert gaps[2] <= gaps[0] + 1e-4
+
+
+def test_steered_runs_are_attributed_as_they_run(subject, batch, coders):
+    """Monitor's activations ignored its own interventions."""
+    from semascope.causal import Intervention, edits_for
+
+    steer = Intervention(features=(("resid_post.0/main", 3),), strength=9.0, unit="absolute")
+    edits = edits_for([steer], coders)
+    plain = attribute(subject, batch, coders, LogProb(7))
+    steered = attribute(subject, batch, coders, LogProb(7), edits=edits)
+    assert steered.values[0] != pytest.approx(plain.values[0], abs=1e-3)
+    assert all(site.gap() < 1e-4 for site in steered.sites)
+    first = steered.site("resid_post.0/main")
+    z = first.activation[first.feature == 3]
+    assert len(z) == len(batch.maps[0])
+    assert z == pytest.approx(9.0, rel=0.5)
+
+
+def test_a_target_of_several_tokens_must_be_a_sequence(subject):
+    with pytest.raises(CausalError, match="Use the whole sequence"):
+        token_id(subject, "a red cat that flies")
+    span = metric_from(subject, "span", "a red cat that flies", None)
+    assert len(span.tokens) > 1
+    with pytest.raises(CausalError, match="no metric 'loss'"):
+        metric_from(subject, "loss", "cat", None)
+    with pytest.raises(CausalError, match="against another"):
+        metric_from(subject, "logit_diff", 5, None)
+
+
+def test_nothing_to_attribute_to(subject, batch, coders):
+    with pytest.raises(CausalError, match="at least one dictionary"):
+        attribute(subject, batch, [], Logit(7))
+    with pytest.raises(CausalError, match="at least 1 step"):
+        attribute(subject, batch, coders, Logit(7), integrated=0)
