@@ -1,0 +1,128 @@
+"""Detection: do an explanation's words tell, on samples never explained from, which ones fire?
+
+A judge rates held-out samples, some on which the feature fires and some on which it is silent,
+knowing the words only. The figure is the AUROC of its ratings (after Bills et al. 2023 and
+Paulo et al. 2024, who use accuracy; AUROC needs no threshold and cannot be had by answering
+always the same). Silent samples are of the feature's own kind: a feature of pictures is told
+from pictures. Chance is .5; the control scores the words of another feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semascope.evidence.types import FeatureEvidence, Shown
+from semascope.explain.fired import comparable, distinct, mode_of, overall
+from semascope.explain.judge import LexicalJudge
+from semascope.explain.stats import (
+    Floats,
+    auroc_interval,
+    average_precision_interval,
+    strangers,
+)
+from semascope.explain.types import Explanation, Judge, Score
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """One feature's held-out samples, firing ones first."""
+
+    record: FeatureEvidence
+    explanation: Explanation
+    samples: tuple[Shown, ...]
+    weights: Floats
+    """(P,) peak of each firing sample as a share of the largest."""
+
+    @property
+    def positives(self) -> int:
+        """How many fire."""
+        return len(self.weights)
+
+
+class DetectionScorer:
+    """``detection`` (activation-weighted), ``detection_all`` (every firing sample alike, the
+    weakest included), ``detection_ap`` and ``detection_shuffled``.
+
+    ``split`` is "score"; the cascade alone looks at "explain", on the half that its explainer
+    did not see.
+    """
+
+    name = "detection"
+
+    def __init__(self, judge: Judge | None = None, *, least: int = 3, seed: int = 0) -> None:
+        self.judge = judge or LexicalJudge()
+        self.least = least
+        self.seed = seed
+
+    def score(
+        self, records: Sequence[FeatureEvidence], explanations: Sequence[Explanation]
+    ) -> list[Score]:
+        """Scores of every feature with words and at least ``least`` samples of each kind."""
+        pairs = zip(records, explanations, strict=True)
+        made = (self.trial(r, e) for r, e in pairs if not e.abstained)
+        trials = [t for t in made if t is not None]
+        ratings = self._rate(trials, [t.explanation for t in trials])
+        scores = [s for t, r in zip(trials, ratings, strict=True) for s in self._scores(t, r)]
+        return scores + self._control(trials)
+
+    def trial(self, record: FeatureEvidence, explanation: Explanation) -> Trial | None:
+        """The held-out samples, None where there are too few."""
+        mine = record.split("score")
+        exemplars = distinct(mine)
+        if len(exemplars) < self.least:
+            return None
+        mode = overall((mode_of(e), e.peak) for e in exemplars)
+        silent = comparable(mine.silent, mode)
+        if len(silent) < self.least:
+            return None
+        weights = np.array([e.peak for e in exemplars], np.float64)
+        samples = (*(e.shown for e in exemplars), *silent)
+        return Trial(mine, explanation, samples, weights / weights.max())
+
+    def _rate(
+        self, trials: Sequence[Trial], explanations: Sequence[Explanation]
+    ) -> list[NDArray[np.float64]]:
+        return self.judge.rate(explanations, [t.samples for t in trials])
+
+    def _scores(self, trial: Trial, ratings: Floats) -> list[Score]:
+        p = trial.positives
+        positive, negative = ratings[:p], ratings[p:]
+        weighted = auroc_interval(positive, negative, trial.weights, self.seed)
+        plain = auroc_interval(positive, negative, None, self.seed)
+        truth = np.arange(len(ratings)) < p
+        precision = average_precision_interval(ratings, truth, self.seed)
+        counts = {"positives": p, "negatives": len(negative), "judge": self.judge.name}
+        feature, author = trial.record.index, trial.explanation.author
+        # Shown to a person, who asks which samples were missed.
+        detail = counts | {"ratings": [round(float(r), 3) for r in ratings]}
+        return [
+            Score(feature, "detection", weighted.value, 0.5, *weighted[1:], detail, author),
+            Score(feature, "detection_all", plain.value, 0.5, *plain[1:], counts, author),
+            Score(
+                feature,
+                "detection_ap",
+                precision[0],
+                p / len(ratings),
+                *precision[1:],
+                counts,
+                author,
+            ),
+        ]
+
+    def _control(self, trials: Sequence[Trial]) -> list[Score]:
+        """The words of another feature on each feature's samples."""
+        lent = strangers([t.explanation.label for t in trials], self.seed).tolist()
+        pairs = [(t, trials[j].explanation) for t, j in zip(trials, lent, strict=True) if j >= 0]
+        found = []
+        ratings = self._rate([t for t, _ in pairs], [e for _, e in pairs])
+        for (trial, borrowed), rated in zip(pairs, ratings, strict=True):
+            p = trial.positives
+            figure = auroc_interval(rated[:p], rated[p:], trial.weights, self.seed)
+            detail, author = {"label": borrowed.label}, trial.explanation.author
+            kind, feature = "detection_shuffled", trial.record.index
+            found.append(Score(feature, kind, figure.value, 0.5, *figure[1:], detail, author))
+        return found

@@ -1,0 +1,154 @@
+"""IoU: does a feature light up on the thing that its explanation names?
+
+Heat map of each held-out exemplar against the true, visible mask of the named object. Three
+figures: ``iou`` on the token grid (a token is the object's where it covers half of it),
+``iou_pixels`` exact in pixels (each token counts with the area that the object covers of it; a
+coarse grid caps it) and ``iou_soft``, which needs no threshold (Ružička similarity,
+Σ min / Σ max). The threshold of the first two, a share of the exemplar's peak, is chosen for
+each feature on its explain split. An exemplar without the named thing counts 0.
+
+Controls: ``iou_random`` puts another feature's words on the same heat maps (as the baseline of
+the multimodal-SAE paper: random pictures for an explanation); each figure's ``baseline`` is
+what as many random tokens would get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semascope.evidence.types import Exemplar, FeatureEvidence
+from semascope.explain.fired import mode_of
+from semascope.explain.grounding import areas, coverage, picture_tokens
+from semascope.explain.judge import Claim, claim
+from semascope.explain.stats import Floats, mean_interval, strangers
+from semascope.explain.types import Explanation, Score
+
+THRESHOLDS = np.linspace(0.0, 0.9, 10)
+KINDS = ("iou", "iou_pixels", "iou_soft")
+
+
+def ious(heat: Floats, share: Floats, area: Floats) -> tuple[Floats, Floats, float]:
+    """One picture: (10,) grid IoU and (10,) pixel IoU at each threshold, and the soft one.
+
+    ``heat`` (n,) in [0, 1]; ``share`` (n,) of each token covered by the object; ``area`` (n,).
+    """
+    predicted = heat[None, :] > THRESHOLDS[:, None]  # (10, n)
+    true = share >= min(0.5, float(share.max()))
+    grid = (predicted & true).sum(1) / np.maximum((predicted | true).sum(1), 1)
+    covered = share * area
+    inside = predicted @ covered
+    pixels = inside / np.maximum(predicted @ area + covered.sum() - inside, 1e-12)
+    soft = float(
+        (np.minimum(heat, share) @ area) / max(float(np.maximum(heat, share) @ area), 1e-12)
+    )
+    return grid, pixels, soft
+
+
+def chance(heat: Floats, share: Floats, threshold: float) -> float:
+    """Grid IoU of as many random tokens, by expected counts."""
+    n, k = len(heat), int((heat > threshold).sum())
+    m = int((share >= min(0.5, float(share.max()))).sum())
+    both = k * m / max(n, 1)
+    return both / max(k + m - both, 1e-12)
+
+
+class IoUScorer:
+    """IoU against the true masks of drawn scenes; features of pictures only."""
+
+    name = "iou"
+
+    def __init__(self, *, least: int = 2, seed: int = 0) -> None:
+        self.least = least
+        self.seed = seed
+
+    def score(
+        self, records: Sequence[FeatureEvidence], explanations: Sequence[Explanation]
+    ) -> list[Score]:
+        """Scores of every explained feature with enough held-out pictures that carry truth."""
+        pairs = [
+            (record, explanation)
+            for record, explanation in zip(records, explanations, strict=True)
+            if not explanation.abstained and len(_pictures(record, "score")) >= self.least
+        ]
+        found: list[Score] = []
+        for record, explanation in pairs:
+            found += self._scores(record, explanation)
+        lent = strangers([e.label for _, e in pairs], self.seed).tolist()
+        own = [s for s in found if s.kind == "iou"]
+        for (record, explanation), score, j in zip(pairs, own, lent, strict=True):
+            if j >= 0:
+                other = replace(pairs[j][1], author=explanation.author)
+                found.append(self._control(record, other, float(score.evidence["threshold"])))
+        return found
+
+    def _control(self, record: FeatureEvidence, other: Explanation, threshold: float) -> Score:
+        said = claim(other.label, other.description)
+        at = int(np.abs(THRESHOLDS - threshold).argmin())
+        test = _measure(_pictures(record, "score"), said)
+        detail: dict[str, object] = {"label": other.label}
+        base = float(test[3][:, at].mean())
+        return self._figure(record.index, "iou_random", test[0][:, at], base, detail, other)
+
+    def _scores(self, record: FeatureEvidence, explanation: Explanation) -> list[Score]:
+        said = claim(explanation.label, explanation.description)
+        train = _measure(_pictures(record, "explain"), said)
+        test = _measure(_pictures(record, "score"), said)
+        scores = []
+        for kind, column in (("iou", 0), ("iou_pixels", 1)):
+            at = int(train[column].mean(0).argmax()) if len(train[column]) else 5
+            values = test[column][:, at]
+            base = float(test[3][:, at].mean())
+            detail: dict[str, object] = {"threshold": float(THRESHOLDS[at]), "n": len(values)}
+            if kind == "iou":
+                detail["values"] = [round(float(v), 3) for v in values]
+            scores.append(self._figure(record.index, kind, values, base, detail, explanation))
+        scores.append(
+            self._figure(record.index, "iou_soft", test[2], 0.0, {"n": len(test[2])}, explanation)
+        )
+        return scores
+
+    def _figure(
+        self,
+        feature: int,
+        kind: str,
+        values: Floats,
+        base: float,
+        detail: dict[str, object],
+        explanation: Explanation,
+    ) -> Score:
+        figure = mean_interval(values, self.seed)
+        return Score(feature, kind, figure.value, base, *figure[1:], detail, explanation.author)
+
+
+def _pictures(record: FeatureEvidence, split: str) -> list[Exemplar]:
+    """Strongest exemplars of the split that fired on a picture whose truth is known."""
+    return [
+        e
+        for e in record.top
+        if e.shown.split == split and e.shown.truth.get("objects") and mode_of(e) == "picture"
+    ]
+
+
+def _measure(exemplars: list[Exemplar], said: Claim) -> tuple[Floats, Floats, Floats, Floats]:
+    """Grid (n, 10), pixels (n, 10), soft (n,) and chance (n, 10) of each exemplar."""
+    steps = len(THRESHOLDS)
+    grid, pixels = np.zeros((len(exemplars), steps)), np.zeros((len(exemplars), steps))
+    soft, base = np.zeros(len(exemplars)), np.zeros((len(exemplars), steps))
+    for i, exemplar in enumerate(exemplars):
+        tokens = picture_tokens(exemplar.shown)
+        share = coverage(said, exemplar.shown, tokens) if len(tokens) else None
+        if share is None or share.max() <= 0:
+            continue
+        heat = _heat(exemplar, tokens)
+        grid[i], pixels[i], soft[i] = ious(heat, share, areas(exemplar.shown, tokens))
+        base[i] = [chance(heat, share, float(t)) for t in THRESHOLDS]
+    return grid, pixels, soft, base
+
+
+def _heat(exemplar: Exemplar, tokens: NDArray[np.int64]) -> Floats:
+    heat = exemplar.activations[tokens].astype(np.float64)
+    return np.asarray(heat / max(float(heat.max(initial=0.0)), 1e-12))

@@ -1,0 +1,186 @@
+"""The vocabulary namer: features put into words without any language model.
+
+Words of captions and words of texts are contrasted between the samples on which a feature
+fires and those on which it is silent (``contrast``); the term that detects best names the
+feature, further terms are added while they cover more of it ("mango or apple"). Reads the
+``explain`` split, captions and text tokens; never truth objects, never the score split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semascope.evidence.types import FeatureEvidence, Shown
+from semascope.explain import lexicon
+from semascope.explain.contrast import Contrast, contrast, grouping, incidence
+from semascope.explain.cover import VocabularyOptions, candidates, cover, face, sentence
+from semascope.explain.docs import Library
+from semascope.explain.fired import (
+    Fired,
+    Mode,
+    comparable,
+    distinct,
+    overall,
+    read,
+    terms_of,
+)
+from semascope.explain.types import Cost, Explanation, Promoted, abstain
+
+VERSION = "vocabulary/1"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """One record, read."""
+
+    record: FeatureEvidence
+    mode: Mode
+    fired: list[Fired]
+    silent: list[Shown]
+
+
+class VocabularyNamer:
+    """Names features by contrast of words; thousands a second, no model asked.
+
+    ``background``: samples whose words say how common a term is; without them, those of the
+    batch at hand. ``promoted``: tokens that a feature makes likelier, as further evidence.
+    """
+
+    name = "vocabulary"
+
+    def __init__(
+        self,
+        background: Iterable[Shown] | None = None,
+        *,
+        library: Library | None = None,
+        promoted: Promoted | None = None,
+        options: VocabularyOptions | None = None,
+    ) -> None:
+        self.library = library or Library()
+        self.promoted = promoted
+        self.options = options or VocabularyOptions()
+        self._background = list(background) if background is not None else None
+
+    def explain(self, records: Sequence[FeatureEvidence]) -> list[Explanation]:
+        """One explanation a record, in order."""
+        start = perf_counter()
+        readings = [self._read(record) for record in records]
+        found: dict[int, Explanation] = {}
+        for mode in ("picture", "text", "both"):
+            rows = [i for i, r in enumerate(readings) if r.mode == mode and self._enough(r)]
+            named = self._name([readings[i] for i in rows], mode) if rows else []
+            found.update(zip(rows, named, strict=True))
+        each = Cost(seconds=(perf_counter() - start) / max(len(records), 1))
+        return [(found.get(i) or self._silent(r)).spending(each) for i, r in enumerate(readings)]
+
+    def _enough(self, reading: _Reading) -> bool:
+        return len(reading.fired) >= self.options.least_exemplars
+
+    def _read(self, record: FeatureEvidence) -> _Reading:
+        mine = record.split("explain")
+        exemplars = distinct(mine)
+        largest = exemplars[0].peak if exemplars else 1.0
+        fired = [read(e, self.library, largest) for e in exemplars]
+        mode = overall((f.mode, f.weight) for f in fired)
+        kept = [f for f in fired if f.mode == mode or mode == "both"]
+        return _Reading(mine, mode, kept, comparable(mine.silent, mode))
+
+    def _silent(self, reading: _Reading) -> Explanation:
+        if reading.mode == "control" and reading.fired:
+            reason = "It fires on control tokens of the chat template."
+        else:
+            reason = f"Only {len(reading.fired)} samples to explain it from."
+        return abstain(reading.record, self.name, reason, VERSION)
+
+    def _name(self, readings: list[_Reading], mode: Mode) -> list[Explanation]:
+        """All features of one mode at once: three sparse products, then a choice for each."""
+        table = self._contrast(readings, mode, *self._common(readings, mode))
+        starts = np.searchsorted(table.feature, np.arange(len(readings) + 1))
+        return [
+            self._choose(reading, mode, table, slice(starts[i], starts[i + 1]))
+            for i, reading in enumerate(readings)
+        ]
+
+    def _common(self, readings: list[_Reading], mode: Mode) -> tuple[NDArray[np.float64], int]:
+        """((V,) share of background samples with each term, V)."""
+        pool: Iterable[Shown]
+        if self._background is not None:
+            pool = comparable(self._background, mode)
+        else:
+            pool = {
+                (s.row, s.id): s
+                for r in readings
+                for s in (*r.silent, *(f.exemplar.shown for f in r.fired))
+            }.values()
+        sets = [terms_of(doc, mode) for doc in self.library.docs(pool)]
+        width = len(self.library)
+        counts = np.asarray(incidence(sets, width).sum(axis=0)).ravel()
+        return counts / max(len(sets), 1), width
+
+    def _contrast(
+        self, readings: list[_Reading], mode: Mode, common: NDArray[np.float64], width: int
+    ) -> Contrast:
+        n = len(readings)
+        fired = [f for r in readings for f in r.fired]
+        owner = np.repeat(np.arange(n), [len(r.fired) for r in readings])
+        weights = np.array([f.weight for f in fired])
+        gather = grouping(owner, n)
+        at = incidence([f.terms for f in fired], width, weights)
+        near = incidence([f.context for f in fired], width, weights * self.options.context_weight)
+        total = gather @ weights
+        silent = [terms_of(self.library.doc(s), mode) for r in readings for s in r.silent]
+        counts = np.array([len(r.silent) for r in readings])
+        quiet = grouping(np.repeat(np.arange(n), counts), n) @ incidence(silent, width)
+        table = contrast(
+            (gather @ (at + near)).tocsr(),
+            total,
+            total**2 / np.maximum(gather @ weights**2, 1e-12),
+            quiet.tocsr(),
+            counts.astype(np.float64),
+            common,
+        )
+        order = np.lexsort((-table.gain, table.feature))
+        return table.take(order)
+
+    def _choose(self, reading: _Reading, mode: Mode, table: Contrast, rows: slice) -> Explanation:
+        told = self._told(reading.record.index)
+        names = candidates(table, rows, self.library, self.options, told)
+        if not names:
+            return abstain(reading.record, self.name, "No word sets its samples apart.", VERSION)
+        silent = [terms_of(self.library.doc(s), mode) for s in reading.silent]
+        chosen, gain = cover(names, reading.fired, silent, self.library, self.options)
+        label = " or ".join(face(self.library, term) for term in chosen)
+        if gain < self.options.least_gain:
+            reason = f"The best word, {label}, tells too little (gain {gain:.2f})."
+            return abstain(reading.record, self.name, reason, VERSION)
+        return Explanation(
+            feature=reading.record.index,
+            description=sentence(label, mode, told),
+            label=label,
+            category=lexicon.category(label, seen=mode != "text"),
+            confidence=float(np.clip(gain, 0.0, 1.0)),
+            author=self.name,
+            prompt_version=VERSION,
+            inputs=_hash(reading),
+        )
+
+    def _told(self, feature: int) -> list[str]:
+        tokens = self.promoted(feature) if self.promoted else ()
+        return [t.strip() for t in tokens if t.strip().isalpha() and len(t.strip()) > 2]
+
+
+def _hash(reading: _Reading) -> str:
+    """Of the samples read and of how the feature fired on them."""
+    digest = hashlib.sha256(VERSION.encode())
+    for fired in reading.fired:
+        digest.update(fired.exemplar.shown.id.encode())
+        digest.update(fired.exemplar.activations.tobytes())
+    for shown in reading.silent:
+        digest.update(shown.id.encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,159 @@
+"""Words: how running text becomes terms that can be counted, matched and shown again.
+
+A term is a key: stems joined by spaces ("french fry"), a shape ("#decimal number"), a mark
+("#comma") or a piece of a word ("~ing"). Knows English plurals and nothing about samples.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+WORD = re.compile(r"\d+(?:[.,:/-]\d+)*|[^\W\d_]+(?:['’-][^\W\d_]+)*")
+"""A number with its inner marks (9.11, 3:16, 2024-05-01), or a word with its hyphens."""
+
+_STOP_LIST = """
+    a an the and or but nor of in on at to for from by with without into onto over under above
+    below between behind beside near next is are was were be been being am do does did has
+    have had having will would shall should can could may might must not no yes it its it's
+    this that these those there here he she they we you i him her them us me my your his our
+    their one some any each every all both few more most other such only own same so than too
+    very as if then else when where which who whom whose what why how up down out off again
+    once while during before after about against just also s t d ll m re ve picture image
+    photo photograph background scene shows showing show drawn depicts depicting contains
+    containing
+"""
+STOP = frozenset(_STOP_LIST.split())
+"""Words that say nothing alone. "background" stays usable inside a longer term."""
+
+_EDGE = STOP - {"background"}
+_PLURAL_ES = ("ses", "xes", "zes", "ches", "shes")
+_KEEP_S = ("ss", "us", "is")
+
+
+@lru_cache(maxsize=200_000)
+def stem(word: str) -> str:
+    """Lower case, without the plural: "Cherries" and "cherry" meet, "glass" stays.
+
+    Plurals only: a real stemmer would let "universe" meet "university".
+    """
+    word = word.lower().replace("’", "'")
+    word = word.removesuffix("'s")
+    if len(word) < 4 or word[-1] != "s" or word.endswith(_KEEP_S):
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(_PLURAL_ES):
+        return word[:-2]
+    return word[:-1]
+
+
+_SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("date", re.compile(r"\d{4}-\d\d?-\d\d?$|\d\d?/\d\d?/\d{2,4}$")),
+    ("version number", re.compile(r"\d+\.\d+\.\d+")),
+    ("decimal number", re.compile(r"\d+\.\d+$")),
+    ("verse number", re.compile(r"\d+:\d+$")),
+    ("year", re.compile(r"(1[5-9]|20)\d\d$")),
+    ("number", re.compile(r"\d")),
+)
+MARKS = {
+    ",": "comma",
+    ".": "full stop",
+    ";": "semicolon",
+    ":": "colon",
+    "!": "exclamation mark",
+    "?": "question mark",
+    "(": "bracket",
+    ")": "bracket",
+    "[": "bracket",
+    "]": "bracket",
+    "{": "brace",
+    "}": "brace",
+    '"': "quotation mark",
+    "“": "quotation mark",
+    "”": "quotation mark",
+    "'": "apostrophe",
+    "-": "dash",
+    "–": "dash",
+    "—": "dash",
+    "=": "equals sign",
+    "+": "plus sign",
+    "*": "asterisk",
+    "/": "slash",
+    "_": "underscore",
+    "#": "hash sign",
+    "\n": "line break",
+}
+"""Marks that have a name; the name is a term."""
+SHAPE_NAMES = frozenset(name for name, _ in _SHAPES) | {"capitals"} | frozenset(MARKS.values())
+
+
+def shapes(word: str) -> tuple[str, ...]:
+    """Shape terms of one word: "9.11" is a decimal number and a number."""
+    if word[0].isdigit():
+        first = next(name for name, pattern in _SHAPES if pattern.match(word))
+        return ("#number",) if first == "number" else (f"#{first}", "#number")
+    return ("#capitals",) if len(word) > 1 and word.isupper() else ()
+
+
+def marks(text: str) -> set[str]:
+    """Terms of the marks in a stretch of text."""
+    return {f"#{MARKS[c]}" for c in text if c in MARKS}
+
+
+def spans(text: str) -> list[tuple[int, int]]:
+    """(start, end) of every word."""
+    return [match.span() for match in WORD.finditer(text)]
+
+
+def grams(
+    text: str, where: Sequence[tuple[int, int]], longest: int
+) -> Iterator[tuple[str, int, int]]:
+    """Terms of up to ``longest`` words, as (key, first word, last word).
+
+    Words of a term touch with nothing but spaces between; no term of two words or more begins
+    or ends with a stop word, so "french fries" is a term and "fries and" is not. Single stop
+    words do come out: a caller who does not want them asks ``says_something``.
+    """
+    stems = [stem(text[a:b]) for a, b in where]
+    for i, key in enumerate(stems):
+        yield key, i, i
+        if key in _EDGE:
+            continue
+        for j in range(i + 1, min(i + longest, len(stems))):
+            if text[where[j - 1][1] : where[j][0]].strip(" "):
+                break
+            key = f"{key} {stems[j]}"
+            if stems[j] not in _EDGE:
+                yield key, i, j
+
+
+def says_something(key: str) -> bool:
+    """Whether a term could be a name: not a stop word, not a lone letter."""
+    return key not in STOP and (len(key) > 1 or key.isdigit())
+
+
+_SPLIT = re.compile(r"\s*(?:,|;|/|\bor\b|\band\b)\s*", re.IGNORECASE)
+QUOTED = re.compile(r"[\"“]([^\"”]+)[\"”]")
+
+
+def alternatives(label: str) -> list[tuple[str, ...]]:
+    """The things that a label names, each as its telling stems, in order.
+
+    "red circles or a mango" -> [("red", "circle"), ("mango",)].
+    """
+    found: list[tuple[str, ...]] = []
+    for part in _SPLIT.split(QUOTED.sub(" ", label)):
+        stems = tuple(stem(part[a:b]) for a, b in spans(part))
+        telling = tuple(s for s in stems if says_something(s))
+        if "background" in stems and telling and "background" not in telling:
+            telling = (*telling, "background")
+        if telling and telling not in found:
+            found.append(telling)
+    return found
+
+
+def quoted(text: str) -> list[str]:
+    """What stands in double quotes, lower case."""
+    return [match.lower() for match in QUOTED.findall(text)]

@@ -1,0 +1,109 @@
+"""The vocabulary namer on planted features: right names, abstentions, and no look at the truth."""
+
+from dataclasses import replace
+
+import pytest
+from planted import NAMES, NOUNS, VERBS, World, evidence, on_tokens, text
+
+from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+from semascope.explain.types import Explainer
+from semascope.explain.vocabulary import VocabularyNamer
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
+
+
+def test_every_planted_thing_is_named(world: World) -> None:
+    """A caption names all that a scene holds; the contrast over scenes finds the one thing."""
+    records = [world.sees(i, name) for i, name in enumerate(NAMES)]
+    labels = [e.label for e in VocabularyNamer().explain(records)]
+    assert labels == [name.lower() for name in NAMES]
+
+
+def test_every_planted_word_is_named(world: World) -> None:
+    planted = (*NOUNS[:4], *VERBS[:4])
+    records = [world.reads(i, f" {word}") for i, word in enumerate(planted)]
+    named = VocabularyNamer().explain(records)
+    assert [e.label for e in named] == list(planted)
+    assert {e.category for e in named} == {"text"}
+
+
+def test_noise_is_not_named(world: World) -> None:
+    """Twelve scenes share some word by luck one time in three: a name then is a hallucination."""
+    named = VocabularyNamer().explain([world.noise(i) for i in range(20)])
+    assert sum(not e.abstained for e in named) <= 1
+    assert all(e.description for e in named), "an abstention says why"
+
+
+def test_alternatives_are_joined(world: World) -> None:
+    mango, cat = world.sees(0, "mango", top=12), world.sees(0, "cat", top=12)
+    both = evidence(0, [*mango.top, *cat.top], world.scenes_with("mango", there=False)[60:100])
+    silent = tuple(s for s in both.silent if "cat" not in s.truth["caption"])
+    named = VocabularyNamer().explain([replace(both, silent=silent)])[0]
+    assert set(named.label.split(" or ")) == {"mango", "cat"}
+
+
+def test_truth_objects_are_never_read(world: World) -> None:
+    """With masks and names of objects gone, and captions left, nothing changes."""
+
+    def blind(shown: Shown) -> Shown:
+        return replace(shown, truth={"caption": shown.truth["caption"]})
+
+    record = world.sees(3, "violin")
+    stripped = FeatureEvidence(
+        3,
+        tuple(Exemplar(blind(e.shown), e.activations) for e in record.top),
+        (),
+        tuple(blind(s) for s in record.silent),
+        record.stats,
+    )
+    a, b = VocabularyNamer().explain([record])[0], VocabularyNamer().explain([stripped])[0]
+    assert replace(a, cost=b.cost) == b
+    assert a.label == "violin"
+
+
+def test_the_score_split_is_never_read(world: World) -> None:
+    """A feature whose held-out samples are something else altogether gets the same name."""
+    mango, cat = world.sees(0, "mango"), world.sees(0, "cat")
+    explain, other = mango.split("explain"), cat.split("score")
+    mixed = FeatureEvidence(
+        0,
+        (*explain.top, *other.top),
+        (),
+        (*explain.silent, *other.silent),
+        mango.stats,
+    )
+    a, b = VocabularyNamer().explain([mango])[0], VocabularyNamer().explain([mixed])[0]
+    assert (a.label, a.confidence, a.inputs) == (b.label, b.confidence, b.inputs)
+
+
+def test_decimal_numbers_are_a_shape(world: World) -> None:
+    """No single number repeats, so only the shape can name what they share."""
+
+    def tokens(row: int) -> list[str]:
+        return [" It", " cost", f" {row}.{row % 7}", " in", " all", "."]
+
+    fired = [on_tokens(text(row, tokens(row), "explain"), tokens(row)[2]) for row in range(1, 15)]
+    silent = [text(99 + i, [" It", " cost", " much", "."], "explain") for i in range(14)]
+    named = VocabularyNamer().explain([evidence(0, fired, silent)])[0]
+    assert named.label == "decimal number"
+
+
+def test_control_tokens_and_empty_evidence_abstain(world: World) -> None:
+    control = [on_tokens(s, "<s>") for s in world.texts[:20]]
+    named = VocabularyNamer().explain([evidence(0, control, []), evidence(1, [], [])])
+    assert [e.abstained for e in named] == [True, True]
+    assert "control tokens" in named[0].description
+    assert "0 samples" in named[1].description
+
+
+def test_promoted_tokens_are_told(world: World) -> None:
+    namer = VocabularyNamer(promoted=lambda _: [" mango", " fruit", "##", "x"])
+    named = namer.explain([world.sees(0, "mango")])[0]
+    assert "mango, fruit" in named.description
+
+
+def test_it_is_an_explainer() -> None:
+    assert isinstance(VocabularyNamer(), Explainer)
