@@ -62,13 +62,38 @@ class Answered(Record):
     seconds: float
 
 
-class Measured(Record):
-    """A figure about the whole question: ``kl``, ``shift`` …"""
+class Gain(Record):
+    """A token that a change makes likelier."""
 
-    kind: Literal["measured"] = "measured"
-    name: str
-    value: float
-    note: str = ""
+    text: str
+    before: float
+    """Probability without the change."""
+    after: float
+    """Probability with it."""
+
+
+class ShiftRecord(Record):
+    """What the change does to one token of the unchanged answer."""
+
+    text: str
+    before: float
+    """Log-probability without the change, nats."""
+    after: float
+    """Log-probability with it, nats."""
+    kl: float
+    """KL(unchanged ‖ changed) of the whole distribution here, nats."""
+    promoted: list[Gain] = Field(default_factory=list)
+
+
+class Compared(Record):
+    """How far apart the two runs are, measured on the unchanged answer's tokens."""
+
+    kind: Literal["compared"] = "compared"
+    kl: float
+    """Mean KL a token, nats."""
+    logprob_shift: float
+    """Change of the unchanged answer's log-probability, nats."""
+    shifts: list[ShiftRecord] = Field(default_factory=list)
 
 
 class Finished(Record):
@@ -85,6 +110,6 @@ class Failed(Record):
     type: str
 
 
-Event = Queued | Started | Token | Answered | Measured | Finished | Failed
+Event = Queued | Started | Token | Answered | Compared | Finished | Failed
 Emit = Callable[[Event], bool]
 """Hands one event to whoever listens; True means: stop, nobody does any more."""

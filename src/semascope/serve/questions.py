@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from semascope.causal.interventions import Intervention
 from semascope.serve.records import Modality, Order, SortKey
 
-HOW = Literal["clamp", "scale", "add", "ablate", "project"]
-WHERE = Literal["all", "image", "text", "answer"]
 MediaHash = Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
-FeatureId = Annotated[str, Field(min_length=3, max_length=300, pattern=r"^[^\s/]+/.+/[0-9]{1,9}$")]
+MOST_FEATURES = 2_000
 
 
 class Asked(BaseModel):
@@ -53,20 +52,6 @@ class SearchQuery(Asked):
     limit: int = Field(40, ge=1, le=200)
 
 
-class Steer(Asked):
-    """One change to one feature while the model runs."""
-
-    feature: FeatureId
-    how: HOW = "clamp"
-    """``clamp`` sets the activation, ``scale`` multiplies it, ``add`` adds to it, ``ablate``
-    sets it to 0, ``project`` removes the feature's direction from the residual."""
-    strength: float = Field(1.0, ge=-100, le=100, allow_inf_nan=False)
-    """For ``clamp`` and ``add``: in multiples of the feature's own maximum; for ``scale``: the
-    factor."""
-    where: WHERE = "all"
-    """At which tokens: all, those of the picture, those of the text, or those of the answer."""
-
-
 class Ask(Asked):
     """A picture or none, a question, and how to answer it."""
 
@@ -84,4 +69,12 @@ class Ask(Asked):
 class CompareAsk(Ask):
     """The same question twice: as the model is, and with features changed."""
 
-    steer: list[Steer] = Field(min_length=1, max_length=64)
+    interventions: list[Intervention] = Field(min_length=1, max_length=64)
+
+    @field_validator("interventions")
+    @classmethod
+    def _bounded(cls, value: list[Intervention]) -> list[Intervention]:
+        """Enough for any concept, too few to hold the model up."""
+        if sum(len(item.features) for item in value) > MOST_FEATURES:
+            raise ValueError(f"at most {MOST_FEATURES} features can be changed at once")
+        return value

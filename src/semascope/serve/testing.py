@@ -17,7 +17,17 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from semascope.errors import NotThere
-from semascope.serve.events import Alternative, Answered, Emit, Measured, Side, Started, Token
+from semascope.serve.events import (
+    Alternative,
+    Answered,
+    Compared,
+    Emit,
+    Gain,
+    ShiftRecord,
+    Side,
+    Started,
+    Token,
+)
 from semascope.serve.pictures import Pictures
 from semascope.serve.questions import CompareAsk, ListQuery, SearchQuery
 from semascope.serve.records import (
@@ -130,7 +140,7 @@ class DrawnExplorer:
         near = [self._row(i) for i in range(self.width) if i != index and i % 8 == index % 8][:6]
         written = not row.abstained
         return FeaturePage(
-            feature=row,
+            feature=self._with_exemplars(row),
             explanations=self._explanations(row) if written else [],
             top=[self._exemplar(index, n, 9) for n in range(12)],
             intervals=[self._exemplar(index, 20 + n, n // 3) for n in range(30)],
@@ -166,15 +176,25 @@ class DrawnExplorer:
 
     def compare(self, ask: CompareAsk, emit: Emit) -> None:
         """Two made-up answers; at strength 0 they are one."""
-        told = self._row(self._index(ask.steer[0].feature)).label
-        strong = ask.steer[0].how != "clamp" or ask.steer[0].strength != 0
+        first = ask.interventions[0]
+        dictionary, index = first.features[0]
+        told = self._row(self._index(f"{dictionary}/{index}")).label
+        strong = not first.is_identity
         plain = "There is a red circle and a blue square on a white ground."
         changed = f"There is a {told} and a blue square on a white ground." if strong else plain
         both: tuple[tuple[Side, str], ...] = (("before", plain), ("after", changed))
         for side, text in both:
             if self._answer(ask, side, text, emit):
                 return
-        emit(Measured(name="kl", value=0.42 if strong else 0.0, note="nats a token, made up"))
+        shifts = [
+            ShiftRecord(
+                text=f" {word}" if n else word, before=-0.3, after=-0.3 - strong * (n % 5),
+                kl=strong * (n % 5) / 4, promoted=[Gain(text=" no", before=0.02, after=0.4)],
+            )
+            for n, word in enumerate(plain.split(" "))
+        ]  # fmt: skip
+        kl = sum(shift.kl for shift in shifts) / len(shifts)
+        emit(Compared(kl=kl, logprob_shift=-2.0 * strong, shifts=shifts))
 
     def _answer(self, ask: CompareAsk, side: Side, text: str, emit: Emit) -> bool:
         emit(Started(side=side))
@@ -249,7 +269,6 @@ class DrawnExplorer:
             density=10 ** -(1 + 3 * rng.random()) if alive else 0.0,
             maximum=10.0 + index % 9 if alive else 0.0,
             scores=self._scores(value, concept is not None) if known else [],
-            exemplars=[self._exemplar(index, n, 9) for n in range(4)] if alive else [],
         )
 
     def _scores(self, value: float, pictures: bool) -> list[ScoreRecord]:
@@ -365,7 +384,14 @@ class DrawnExplorer:
         return (value is not None) == (query.order == "desc"), value or 0.0
 
     def _window(self, rows: list[FeatureRow], offset: int, limit: int) -> FeatureList:
-        return FeatureList(total=len(rows), offset=offset, rows=rows[offset : offset + limit])
+        seen = [self._with_exemplars(row) for row in rows[offset : offset + limit]]
+        return FeatureList(total=len(rows), offset=offset, rows=seen)
+
+    def _with_exemplars(self, row: FeatureRow) -> FeatureRow:
+        if not row.alive:
+            return row
+        few = [self._exemplar(row.index, n, 9) for n in range(4)]
+        return row.model_copy(update={"exemplars": few})
 
 
 def _lit(digest: str, box: tuple[int, ...], peak: float) -> PictureRecord:

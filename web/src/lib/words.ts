@@ -1,0 +1,63 @@
+// Numbers and names as people read them.
+
+const NAMES: Record<string, string> = {
+  iou: "IoU",
+  detection_auroc: "Detection",
+  fuzzing_auroc: "Fuzzing",
+  simulation_r: "Simulation r",
+  clip: "CLIP",
+  monosemanticity: "Monosemanticity",
+  fvu: "FVU",
+  l0: "L0",
+  explained_variance: "Explained variance",
+  dead_fraction: "Dead",
+};
+
+const MEANINGS: Record<string, string> = {
+  iou: "Overlap of the heat map with the true mask of what the words name, on held-out pictures",
+  detection_auroc:
+    "How well the words tell held-out samples where the feature fires from those where it is silent",
+};
+
+export const scoreName = (kind: string): string =>
+  NAMES[kind] ?? (kind.charAt(0).toUpperCase() + kind.slice(1)).replaceAll("_", " ");
+export const scoreMeaning = (kind: string): string => MEANINGS[kind] ?? "";
+
+export const two = (value: number): string =>
+  (value < 0 ? "−" : "") + Math.abs(value).toFixed(2).replace(/^0\./, ".");
+
+export const short = (value: number): string => {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 1000) return Math.round(value).toLocaleString("en");
+  if (size >= 100) return value.toFixed(0);
+  if (size >= 1) return value.toFixed(1);
+  return value.toPrecision(2);
+};
+
+export const percent = (p: number): string => {
+  const value = 100 * p;
+  if (value >= 99.95) return "100 %";
+  if (value >= 10) return `${value.toFixed(0)} %`;
+  if (value >= 0.1) return `${value.toFixed(1)} %`;
+  return value > 0 ? `${value.toPrecision(1)} %` : "0 %";
+};
+
+export const density = (value: number | null): string => {
+  if (value === null) return "–";
+  if (value <= 0) return "never fires";
+  const every = 1 / value;
+  if (every < 1.5) return "fires everywhere";
+  const round = every < 20 ? Math.round(every) : Number(every.toPrecision(2));
+  return `1 in ${round.toLocaleString("en")} tokens`;
+};
+
+export const visible = (token: string): string =>
+  token.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replace(/^ /, "␣") || "∅";
+
+export const modalityName: Record<string, string> = {
+  image: "pictures",
+  text: "text",
+  both: "pictures and text",
+  none: "nothing",
+};
