@@ -6,6 +6,7 @@ as verses and as section numbers, so that features for each reading can exist. K
 packages or storage.
 """
 
+# ruff: noqa: SIM905  (lists of words read better as words)
 from __future__ import annotations
 
 import datetime as dt
@@ -211,7 +212,7 @@ def money(r: random.Random) -> str:
         f"TOTAL  {sign}{total:.2f}\nCASH  {sign}{paid:.2f}\nCHANGE  {sign}{paid - total:.2f}",
         f"The rent rose from {sign}{many * 100:,} to {sign}{many * 105:,} a month, an increase of "
         f"five per cent, which makes {sign}{many * 60:,} a year more.",
-        f"Sales grew to {sign}{second:.2f} million in the {words(r.randint(2, 4))}-month period, while "
+        f"Sales grew to {sign}{second:.2f} million in {words(r.randint(2, 9))} months, while "
         f"costs stood at {sign}{price:.2f} million.",
     )
     return r.choice(forms)
@@ -271,7 +272,8 @@ def order(r: random.Random) -> str:
         f"{', '.join(map(str, sorted(mixed)))}. The largest is {max(mixed)}, the smallest "
         f"{min(mixed)}.",
         f"In Roman numerals {n} is {roman(n)} and {n + 1900} is {roman(n + 1900)}.",
-        "Shopping list:\n" + "\n".join(f"{i}. {r.randint(1, 9)} {t}s" for i, t in enumerate(items, 1)),
+        "Shopping list:\n"
+        + "\n".join(f"{i}. {r.randint(1, 9)} {t}s" for i, t in enumerate(items, 1)),
         "First the " + ", then the ".join(items) + f"; so the {items[0]} is the first of four, and "
         f"the {items[3]} is the fourth and last.",
         f"{n} is {'even' if n % 2 == 0 else 'odd'}, its square is {n * n}, its cube is {n**3}, and "

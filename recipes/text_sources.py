@@ -5,6 +5,7 @@ Knows the layout of each unpacked package and which of its parts may be passed o
 know how passages are packed, counted or stored.
 """
 
+# ruff: noqa: SIM905  (lists of words read better as words)
 from __future__ import annotations
 
 import ast
@@ -183,7 +184,10 @@ def webster(root: Path) -> Iterator[str]:
             continue
         body = entry.replace("[1913 Webster]", "")
         body = re.sub(r"\\[^\\]*\\,?", ",", body, count=1)
+        body = re.sub(r"\[(\^|\"|=|~|')?(\w{1,2})\]", r"\2", body)  # marked letters
         body = re.sub(r"\[[^\]]*\]|[{}]", "", body)
+        if "[" in body or "]" in body:
+            continue
         yield " ".join(body.split()).replace(" ,", ",").replace(",,", ",")
 
 

@@ -1,5 +1,8 @@
 """What a subject reads: samples with pictures, text or both, and sometimes the truth about them."""
 
+from semascope.corpus.base import First
+from semascope.corpus.mixed import Mixed
+from semascope.corpus.opening import open_corpus, require_images
 from semascope.corpus.sample import (
     Corpus,
     Question,
@@ -9,5 +12,20 @@ from semascope.corpus.sample import (
     SkipReport,
     Turn,
 )
+from semascope.corpus.text import TextCorpus, plain_english
 
-__all__ = ["Corpus", "Question", "Sample", "SceneObject", "SceneTruth", "SkipReport", "Turn"]
+__all__ = [
+    "Corpus",
+    "First",
+    "Mixed",
+    "Question",
+    "Sample",
+    "SceneObject",
+    "SceneTruth",
+    "SkipReport",
+    "TextCorpus",
+    "Turn",
+    "open_corpus",
+    "plain_english",
+    "require_images",
+]

@@ -1,0 +1,136 @@
+"""What every reader of rows shares: bad rows counted, named and passed over; ranges; small views.
+
+A reader subclasses ``Rows`` and says how many rows there are, what they were made of, and how one
+row becomes a ``Sample``; a row that cannot is a ``BadRow`` with its reason. Knows no file format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from semascope.corpus.sample import Corpus, Sample, SkipReport
+from semascope.errors import CorpusError
+
+logger = logging.getLogger(__name__)
+
+NAMED = 100
+"""Bad rows that are named in the log one by one; those after them are counted."""
+SMALL = 1 << 20
+"""Bytes up to which a file's content, not its time of change, is part of the fingerprint."""
+FEW = 1000
+"""Files up to which contents are read for the fingerprint."""
+
+
+class BadRow(Exception):  # noqa: N818 (never leaves this room)
+    """One row cannot be read; the message is the reason, in few words that such rows share."""
+
+
+class Rows(ABC):
+    """A corpus whose rows are made one at a time."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.skipped = SkipReport()
+        self._bad: set[int] = set()
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash that changes when any row would."""
+
+    @abstractmethod
+    def sample(self, row: int) -> Sample:
+        """The row's sample; BadRow where there is none."""
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Sample]]:
+        """Yield ``(row, sample)`` of [start, stop); a bad row is counted, named, passed over."""
+        for row in span(self, start, stop):
+            try:
+                sample = self.sample(row)
+            except BadRow as reason:
+                self._skip(row, str(reason))
+            else:
+                yield row, sample
+
+    def label(self, row: int) -> str:
+        """What the log calls a row."""
+        return f"row {row}"
+
+    def _skip(self, row: int, reason: str) -> None:
+        if row in self._bad:
+            return
+        self._bad.add(row)
+        label = self.label(row)
+        self.skipped.add(label, reason)
+        level = logging.WARNING if len(self._bad) <= NAMED else logging.DEBUG
+        logger.log(level, "%s: %s skipped: %s", self.name, label, reason)
+
+
+def span(corpus: Corpus, start: int, stop: int | None) -> range:
+    """The rows of [start, stop) that exist; CorpusError where the bounds are negative."""
+    if start < 0 or (stop is not None and stop < 0):
+        raise CorpusError(f"Rows are counted from 0; [{start}, {stop}) is no range of rows.")
+    return range(start, len(corpus) if stop is None else min(stop, len(corpus)))
+
+
+class First(Rows):
+    """The first ``n`` rows of a corpus."""
+
+    def __init__(self, corpus: Corpus, n: int) -> None:
+        super().__init__(corpus.name)
+        self.corpus, self.n = corpus, n
+        self.skipped = corpus.skipped
+
+    def __len__(self) -> int:
+        return min(self.n, len(self.corpus))
+
+    def fingerprint(self) -> str:
+        """The whole corpus's, and n."""
+        return digest([self.corpus.fingerprint(), str(self.n)])
+
+    def sample(self, row: int) -> Sample:
+        """One row, asked of the corpus."""
+        for _, sample in self.corpus.read(row, row + 1):
+            return sample
+        raise BadRow("skipped")
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Sample]]:
+        """As the corpus reads them."""
+        rows = span(self, start, stop)
+        yield from self.corpus.read(rows.start, max(rows.stop, rows.start))
+
+
+def digest(parts: Iterable[str | bytes]) -> str:
+    """SHA-256 over parts, each with its length, as 32 hexadecimal digits."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        total.update(len(data).to_bytes(8, "little") + data)
+    return total.hexdigest()[:32]
+
+
+def files_digest(root: Path, files: Iterable[Path]) -> str:
+    """Hash of files: names and sizes, then content (small files, when few) or time of change.
+
+    A file above one MiB, or one among more than a thousand, is known by size and modification
+    time alone: an edit that keeps both goes unseen, and a copy that changes the time counts as new.
+    """
+    listed = list(files)
+    parts: list[str | bytes] = []
+    for path in listed:
+        name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+        parts.append(name)
+        try:
+            stat = path.stat()
+            small = stat.st_size <= SMALL and len(listed) <= FEW
+            mark = hashlib.sha256(path.read_bytes()).digest() if small else str(stat.st_mtime_ns)
+            parts += [str(stat.st_size), mark]
+        except OSError:
+            parts.append("missing")
+    return digest(parts)
