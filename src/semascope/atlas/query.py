@@ -1,0 +1,312 @@
+"""Looking things up: lists that are sorted and filtered in the database, and single features.
+
+Knows tables and records; every function takes a connection and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
+
+from semascope.atlas import models as m
+from semascope.atlas.packing import unpack_activations, unpack_layout, unpack_patches
+from semascope.atlas.records import (
+    DictionaryRow,
+    ExplanationRow,
+    FeatureDetail,
+    FeatureRow,
+    Note,
+    Page,
+    ScoreRow,
+    StoredExemplar,
+    StoredSample,
+)
+from semascope.errors import AtlasError
+
+_SORTS = ("index", "density", "density_text", "density_image", "max", "samples", "confidence",
+          "label", "category")  # fmt: skip
+_F, _S, _D = m.FeatureTable, m.ScoreTable, m.DictionaryTable
+_CHUNK = 800
+
+
+def dictionaries(
+    connection: Connection, *, model: str | None = None, key: str | None = None
+) -> list[DictionaryRow]:
+    """Those of a model, by a key, or all."""
+    statement = select(_D.id, _D.model, _D.key, _D.width, _D.about).order_by(_D.id)
+    if model is not None:
+        statement = statement.where(_D.model == model)
+    if key is not None:
+        statement = statement.where(_D.key == key)
+    return [DictionaryRow(*row) for row in connection.execute(statement)]
+
+
+def dictionary(connection: Connection, name: str | int) -> DictionaryRow:
+    """One by number, ``site/name``, or ``model:site/name``."""
+    every = dictionaries(connection)
+    found = [d for d in every if name in (d.id, d.key, f"{d.model}:{d.key}")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise AtlasError(f"{name!r} is in several models; say which: {found[0].model}:{name}.")
+    there = ", ".join(d.key for d in every) or "none yet; run `semascope gather`"
+    raise AtlasError(f"No dictionary {name!r} in the atlas. There are: {there}.")
+
+
+def feature_ids(
+    connection: Connection, number: int, indices: Sequence[int] | None = None
+) -> dict[int, int]:
+    """Row numbers of features by their index."""
+    statement = select(_F.index, _F.id).where(_F.dictionary_id == number)
+    if indices is None:
+        return dict(connection.execute(statement).tuples().all())
+    out: dict[int, int] = {}
+    for i in range(0, len(indices), _CHUNK):
+        some = statement.where(_F.index.in_([int(x) for x in indices[i : i + _CHUNK]]))
+        out.update(connection.execute(some).tuples().all())
+    return out
+
+
+def sample_ids(connection: Connection, source: str) -> dict[int, int]:
+    """Row numbers of samples by their row in the corpus."""
+    statement = select(m.SampleTable.row, m.SampleTable.id).where(m.SampleTable.source == source)
+    return dict(connection.execute(statement).tuples().all())
+
+
+def score_kinds(connection: Connection, chosen: DictionaryRow | None) -> list[str]:
+    """Kinds of figures, in alphabetical order."""
+    statement = select(_S.kind).distinct().order_by(_S.kind)
+    if chosen is not None:
+        statement = statement.join(_F, _F.id == _S.feature_id).where(_F.dictionary_id == chosen.id)
+    return list(connection.execute(statement).scalars())
+
+
+def words(connection: Connection, chosen: DictionaryRow) -> list[tuple[int, str, str]]:
+    """(index, label, description) where there are words."""
+    statement = select(_F.index, _F.label, _F.description).where(
+        _F.dictionary_id == chosen.id, _F.abstained.is_(False)
+    )
+    return [tuple(r) for r in connection.execute(statement.order_by(_F.index)).tuples()]
+
+
+def features(
+    connection: Connection,
+    chosen: DictionaryRow | None,
+    sort: str,
+    where: Mapping[str, Any],
+    offset: int,
+    limit: int,
+) -> Page:
+    """One window of the list."""
+    name = sort.lstrip("-")
+    scored = name not in _SORTS
+    kind = str(where.get("score") or (name if scored else ""))
+    if scored:
+        _known_kind(connection, chosen, name)
+    conditions = _conditions(chosen, where)
+    if where.get("min_score") is not None:
+        if not kind:
+            raise AtlasError("min_score needs a kind of score: sort by one, or name it as score.")
+        has = select(_S.feature_id).where(
+            _S.kind == kind, _S.current.is_(True), _S.value >= float(where["min_score"])
+        )
+        conditions.append(_F.id.in_(has))
+    total = connection.scalar(select(func.count()).select_from(_F).where(*conditions)) or 0
+    statement = select(_F.id).where(*conditions)
+    if scored:
+        join = and_(_S.feature_id == _F.id, _S.kind == name, _S.current.is_(True))
+        statement = statement.outerjoin(_S, join)
+    column = _S.value if scored else getattr(_F, name)
+    order = column.desc() if sort.startswith("-") else column.asc()
+    statement = statement.order_by(order.nulls_last(), _F.dictionary_id, _F.index)
+    ids = connection.execute(statement.offset(max(offset, 0)).limit(max(limit, 0))).scalars()
+    return Page(total, tuple(rows_of(connection, list(ids))))
+
+
+def _known_kind(connection: Connection, chosen: DictionaryRow | None, name: str) -> None:
+    kinds = score_kinds(connection, chosen)
+    if name not in kinds:
+        raise AtlasError(f"Cannot sort by {name!r}. There are: {', '.join((*_SORTS, *kinds))}.")
+
+
+def _conditions(chosen: DictionaryRow | None, where: Mapping[str, Any]) -> list[Any]:
+    known = {"category", "modality", "alive", "explained", "author", "text", "ids",
+             "min_density", "max_density", "min_score", "score"}  # fmt: skip
+    unknown = sorted(set(where) - known)
+    if unknown:
+        raise AtlasError(f"Cannot filter by {unknown[0]!r}. There are: {', '.join(sorted(known))}.")
+    out: list[Any] = [] if chosen is None else [_F.dictionary_id == chosen.id]
+    for name in ("category", "modality", "author"):
+        if where.get(name):
+            out.append(getattr(_F, name) == where[name])
+    if where.get("alive") is not None:
+        out.append(_F.alive.is_(bool(where["alive"])))
+    if where.get("explained") is not None:
+        # False: tried, and abstained from; those that nobody tried are neither.
+        out.append(_F.abstained.is_(not where["explained"]))
+    if where.get("min_density") is not None:
+        out.append(_F.density >= float(where["min_density"]))
+    if where.get("max_density") is not None:
+        out.append(_F.density <= float(where["max_density"]))
+    if where.get("ids") is not None:
+        out.append(_F.index.in_([int(i) for i in where["ids"]]))
+    if where.get("text"):
+        out.append(_contains(str(where["text"])))
+    return out
+
+
+def _contains(text: str) -> ColumnElement[bool]:
+    pattern = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return or_(
+        _F.label.ilike(f"%{pattern}%", escape="\\"),
+        _F.description.ilike(f"%{pattern}%", escape="\\"),
+    )
+
+
+def rows_of(connection: Connection, ids: Sequence[int]) -> list[FeatureRow]:
+    """Features by row number, in that order, with their current figures."""
+    found: dict[int, FeatureRow] = {}
+    figures: dict[int, dict[str, ScoreRow]] = {i: {} for i in ids}
+    for start in range(0, len(ids), _CHUNK):
+        some = list(ids[start : start + _CHUNK])
+        scores = _scores().where(_S.feature_id.in_(some), _S.current.is_(True))
+        for feature_id, *rest in connection.execute(scores):
+            figures[feature_id][rest[0]] = ScoreRow(*rest)
+        statement = select(_F, _D.key).join(_D, _D.id == _F.dictionary_id).where(_F.id.in_(some))
+        for row in connection.execute(statement):
+            found[row.id] = _feature_row(row, figures[row.id])
+    return [found[i] for i in ids]
+
+
+def _scores() -> Select[Any]:
+    return select(
+        _S.feature_id, _S.kind, _S.value, _S.baseline, _S.low, _S.high, _S.n, _S.evidence,
+        _S.author, _S.current,
+    ).order_by(_S.kind, _S.id)  # fmt: skip
+
+
+def _feature_row(row: Any, scores: Mapping[str, ScoreRow]) -> FeatureRow:
+    names = ("index", "alive", "modality", "density", "density_text", "density_image", "max",
+             "samples", "label", "description", "category", "confidence", "abstained",
+             "author")  # fmt: skip
+    plain = {n: row._mapping[n] for n in names}
+    return FeatureRow(id=f"{row.key}/{plain['index']}", dictionary=row.key, scores=scores, **plain)
+
+
+def feature(
+    connection: Connection, chosen: DictionaryRow, index: int, exemplars: bool
+) -> FeatureDetail:
+    """All about one feature."""
+    statement = select(_F.id, _F.stats, _F.near)
+    found = connection.execute(
+        statement.where(_F.dictionary_id == chosen.id, _F.index == int(index))
+    ).first()
+    if found is None:
+        raise AtlasError(f"No feature {index} in {chosen.key}: it has {chosen.width}.")
+    number = found.id
+    scores = connection.execute(_scores().where(_S.feature_id == number))
+    row = rows_of(connection, [number])[0]
+    return FeatureDetail(
+        row=row,
+        stats=found.stats,
+        near=found.near,
+        explanations=_explanations(connection, number),
+        scores=tuple(ScoreRow(*rest) for _, *rest in scores),
+        exemplars=_exemplars(connection, number) if exemplars else (),
+        notes=_notes(connection, number, row.id),
+        lists=_lists_of(connection, number),
+    )
+
+
+def _explanations(connection: Connection, number: int) -> tuple[ExplanationRow, ...]:
+    e = m.ExplanationTable
+    statement = select(
+        e.id, e.description, e.label, e.category, e.confidence, e.abstained, e.author,
+        e.prompt_version, e.inputs, e.cost, e.created, e.current,
+    ).where(e.feature_id == number)  # fmt: skip
+    rows = connection.execute(statement.order_by(e.current.desc(), e.id.desc()))
+    return tuple(ExplanationRow(*row) for row in rows)
+
+
+def _notes(connection: Connection, number: int, feature_id: str) -> tuple[Note, ...]:
+    n = m.NoteTable
+    statement = select(n.id, n.author, n.text, n.created).where(n.feature_id == number)
+    rows = connection.execute(statement.order_by(n.id))
+    return tuple(Note(r.id, feature_id, r.author, r.text, r.created) for r in rows)
+
+
+def _lists_of(connection: Connection, number: int) -> tuple[str, ...]:
+    statement = select(m.ListTable.name).join(m.ListMember)
+    rows = connection.execute(statement.where(m.ListMember.feature_id == number))
+    return tuple(sorted(rows.scalars()))
+
+
+def _exemplars(connection: Connection, number: int) -> tuple[StoredExemplar, ...]:
+    e, s = m.ExemplarTable, m.SampleTable
+    statement = (
+        select(
+            e.role, e.rank, e.interval, e.peak, e.activations, s.row, s.split, s.length, s.about,
+            s.tokens, s.layout, s.patches,
+        )
+        .join(s, s.id == e.sample_id)
+        .where(e.feature_id == number)
+        .order_by(e.role.desc(), e.rank)
+    )  # fmt: skip
+    return tuple(
+        StoredExemplar(
+            sample=_sample(row),
+            role=row.role,
+            rank=row.rank,
+            interval=row.interval,
+            peak=row.peak,
+            activations=unpack_activations(row.activations, row.length),
+        )
+        for row in connection.execute(statement)
+    )
+
+
+def _sample(row: Any) -> StoredSample:
+    layout = unpack_layout(row.layout, row.length)
+    truth = dict(row.about.get("truth") or {})
+    if truth:
+        patches = unpack_patches(row.patches, len(truth["objects"]))
+        things = zip(truth["objects"], patches, strict=True)
+        truth["objects"] = [o | {"patches": p} for o, p in things]
+    return StoredSample(
+        row=row.row,
+        id=row.about["id"],
+        split=row.split,
+        tokens=tuple(row.tokens),
+        kinds=layout.kinds,
+        image=layout.image,
+        rects=layout.rects,
+        media=tuple(row.about["media"]),
+        sizes=tuple((w, h) for w, h in row.about["sizes"]),
+        truth=truth,
+    )
+
+
+def lists(connection: Connection) -> dict[str, int]:
+    """Names and sizes."""
+    statement = (
+        select(m.ListTable.name, func.count(m.ListMember.feature_id))
+        .outerjoin(m.ListMember)
+        .group_by(m.ListTable.name)
+        .order_by(m.ListTable.name)
+    )
+    return dict(connection.execute(statement).tuples().all())
+
+
+def list_features(connection: Connection, name: str) -> tuple[FeatureRow, ...]:
+    """The features of a list, in its order."""
+    if name not in lists(connection):
+        raise AtlasError(f"No list {name!r}. There are: {', '.join(lists(connection)) or 'none'}.")
+    statement = (
+        select(m.ListMember.feature_id)
+        .join(m.ListTable)
+        .where(m.ListTable.name == name)
+        .order_by(m.ListMember.place)
+    )
+    return tuple(rows_of(connection, list(connection.execute(statement).scalars())))

@@ -1,0 +1,237 @@
+"""What goes into the atlas and what comes out, as plain records.
+
+Explanations and scores come from a room above; here they are protocols, so that whatever has
+these fields can be written. Knows no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ExplanationLike(Protocol):
+    """Words for a feature."""
+
+    @property
+    def feature(self) -> int: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def category(self) -> str: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def abstained(self) -> bool: ...
+    @property
+    def author(self) -> str: ...
+    @property
+    def prompt_version(self) -> str: ...
+    @property
+    def inputs(self) -> str: ...
+    @property
+    def cost(self) -> Any: ...
+
+
+class ScoreLike(Protocol):
+    """A figure about a feature's words."""
+
+    @property
+    def feature(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def baseline(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def evidence(self) -> Mapping[str, Any]: ...
+    @property
+    def author(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFigures:
+    """What the evidence says of one feature, to be written."""
+
+    index: int
+    alive: bool
+    modality: str
+    density: float
+    density_text: float
+    density_image: float
+    max: float
+    samples: int
+    stats: Mapping[str, Any]
+    near: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRecord:
+    """A sample as the model saw it, packed, to be written."""
+
+    row: int
+    split: str
+    length: int
+    about: Mapping[str, Any]
+    tokens: list[str]
+    layout: bytes
+    patches: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ExemplarRecord:
+    """One sample of one feature, to be written; ``row`` is the sample's."""
+
+    feature: int
+    row: int
+    role: str
+    rank: int
+    interval: int
+    peak: float
+    activations: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DictionaryRow:
+    """A dictionary in the atlas."""
+
+    id: int
+    model: str
+    key: str
+    width: int
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """A figure, as stored."""
+
+    kind: str
+    value: float
+    baseline: float | None
+    low: float | None
+    high: float | None
+    n: int | None
+    evidence: Mapping[str, Any]
+    author: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationRow:
+    """Words, as stored."""
+
+    id: int
+    description: str
+    label: str
+    category: str
+    confidence: float
+    abstained: bool
+    author: str
+    prompt_version: str
+    inputs: str
+    cost: Mapping[str, Any]
+    created: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRow:
+    """A feature, as a list shows it."""
+
+    id: str
+    """``site/name/index``."""
+    dictionary: str
+    index: int
+    alive: bool
+    modality: str
+    density: float
+    density_text: float
+    density_image: float
+    max: float
+    samples: int
+    label: str
+    description: str
+    category: str
+    confidence: float | None
+    abstained: bool | None
+    author: str
+    scores: Mapping[str, ScoreRow]
+    """Current figures by kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A window of a list."""
+
+    total: int
+    rows: tuple[FeatureRow, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredSample:
+    """A sample read back."""
+
+    row: int
+    id: str
+    split: str
+    tokens: tuple[str, ...]
+    kinds: NDArray[np.int8]
+    image: NDArray[np.int16]
+    rects: NDArray[np.float32]
+    media: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    truth: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredExemplar:
+    """An exemplar read back."""
+
+    sample: StoredSample
+    role: str
+    rank: int
+    interval: int
+    peak: float
+    activations: NDArray[np.float32]
+    """(T,)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a person wrote."""
+
+    id: int
+    feature: str
+    author: str
+    text: str
+    created: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureDetail:
+    """All that the atlas holds about one feature."""
+
+    row: FeatureRow
+    stats: Mapping[str, Any]
+    near: Mapping[str, Any]
+    explanations: tuple[ExplanationRow, ...]
+    scores: tuple[ScoreRow, ...]
+    exemplars: tuple[StoredExemplar, ...]
+    notes: tuple[Note, ...]
+    lists: tuple[str, ...]
+
+    def of(self, role: str) -> tuple[StoredExemplar, ...]:
+        """The exemplars of one role: top, interval or silent."""
+        return tuple(e for e in self.exemplars if e.role == role)

@@ -1,0 +1,86 @@
+"""From a finished gathering into the atlas: figures, neighbours, exemplars, samples.
+
+Knows both rooms' records and no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from semascope.atlas import Atlas, ExemplarRecord, FeatureFigures, SampleRecord
+from semascope.evidence.store import Evidence
+
+Progress = Callable[[int, int, str], None]
+
+
+def publish(
+    evidence: Evidence,
+    atlas: Atlas,
+    *,
+    exemplars: int | None = 12,
+    progress: Progress | None = None,
+) -> int:
+    """Write all features of one dictionary; returns the dictionary's number in the atlas.
+
+    ``exemplars`` strongest samples of each feature go into the atlas, and as many draws of the
+    intervals and counter-examples; None for all, 0 for none. Words and scores that are there
+    stay. What the atlas does not take stays in the evidence.
+    """
+    about = evidence.gathering
+    number = atlas.add_dictionary(
+        evidence.key,
+        model=about["identity"]["subject"],
+        width=evidence.width,
+        about={"tokens": about["tokens"], "samples": about["samples"]},
+    )
+    atlas.write_features(number, _figures(evidence, progress))
+    if exemplars != 0:
+        source = f"{about['identity']['corpus']}@{about['identity']['fingerprint']}"
+        atlas.write_samples(source, _samples(evidence))
+        atlas.write_exemplars(number, source, _exemplars(evidence, exemplars))
+    return number
+
+
+def _figures(evidence: Evidence, progress: Progress | None) -> Iterator[FeatureFigures]:
+    figures = {name: evidence.stats(name).tolist() for name in evidence.names()}
+    for index in range(evidence.width):
+        mine = {name: values[index] for name, values in figures.items()}
+        yield FeatureFigures(
+            index=index,
+            alive=mine["fired"] > 0,
+            modality=modality(mine),
+            density=mine["density"],
+            density_text=mine["density_text"],
+            density_image=mine["density_image"],
+            max=mine["max"],
+            samples=mine["samples"],
+            stats=mine,
+            near={by: evidence.near(index, by) for by in ("cosine", "cofire")},
+        )
+        if progress and (index + 1) % 1000 == 0:
+            progress(index + 1, evidence.width, "features into the atlas")
+
+
+def modality(figures: dict[str, Any]) -> str:
+    """Where a feature fires: image or text with four fifths or more of its density, or both.
+
+    Densities and not counts: a corpus with more image tokens than words would call all
+    features visual.
+    """
+    image = max(figures["density_image"], figures["density_tile"])
+    total = image + figures["density_text"]
+    if total <= 0:
+        return "none"
+    share = image / total
+    return "image" if share >= 0.8 else "text" if share <= 0.2 else "both"
+
+
+def _samples(evidence: Evidence) -> Iterator[SampleRecord]:
+    for number in range(len(evidence.shown)):
+        yield evidence.shown.packed(number)
+
+
+def _exemplars(evidence: Evidence, most: int | None) -> Iterator[ExemplarRecord]:
+    for index in evidence.alive().tolist():
+        yield from evidence.packed(index, most)
