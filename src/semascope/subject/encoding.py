@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from semascope.corpus.sample import Sample
-from semascope.errors import SubjectError
+from semascope.errors import GeometryUnknown, SubjectError
 from semascope.subject.chat import Rendered, Template, render
 from semascope.subject.geometry import Seen, adapter_for, unknown
 from semascope.subject.types import Batch, Kind, Role, TokenMap
@@ -94,14 +94,15 @@ class Encoder:
             out = self.processor(
                 text=[rendered.text],
                 images=[images],
-                return_tensors="pt",
+                return_tensors="np",
                 add_special_tokens=not rendered.templated,
             )
         except ValueError as error:
             raise SubjectError(
                 f"The subject's processor refuses a picture or its place in the text: {error}"
             ) from error
-        return dict(out)
+        # Labels, which some processors add, would make the model compute a loss.
+        return {k: torch.as_tensor(v) for k, v in out.items() if k != "labels"}
 
     def _spoken(
         self, rendered: Rendered, ids: NDArray[np.int64], offsets: Any
@@ -146,8 +147,12 @@ class Encoder:
             token_map.kinds[at] = Kind.IMAGE
             token_map.image[at] = 0 if len(token_map.sizes) == 1 else -1
             return replace(token_map, geometry=unknown(kind))
-        seen = Seen(self.processor, self.config, token_map.sizes, outputs)
-        found = adapter.claim(seen)
+        text = "".join(token_map.tokens)
+        try:
+            found = adapter.claim(Seen(self.processor, self.config, token_map.sizes, outputs, text))
+        except GeometryUnknown as error:
+            token_map.kinds[at] = Kind.IMAGE
+            return replace(token_map, geometry=f"{error} {unknown(kind)}")
         if sum(len(c.kinds) for c in found) != len(at):
             token_map.kinds[at] = Kind.IMAGE
             return replace(token_map, geometry=_mismatch(kind, [len(c.kinds) for c in found], at))

@@ -1,16 +1,46 @@
-"""Where in the picture each image token looks, one small adapter a family."""
+"""Where in the picture each image token looks: one small adapter a family, proved by cause.
+
+``register`` teaches a new family; ``prove`` checks any subject's geometry by painting over
+parts of a picture and seeing which tokens change.
+"""
 
 from __future__ import annotations
 
+from semascope.subject.geometry.anyres import LlavaNext, LlavaOnevision
 from semascope.subject.geometry.base import Adapter, Claims, Seen
 from semascope.subject.geometry.llava import Llava
+from semascope.subject.geometry.proof import Proof, prove
+from semascope.subject.geometry.tiles import Idefics3, InternVL
+from semascope.subject.geometry.whole import Gemma3, PaliGemma, QwenVL
 
-_ADAPTERS: list[Adapter] = [Llava()]
+_ADAPTERS: list[Adapter] = [
+    Llava(),
+    LlavaNext(),
+    LlavaOnevision(),
+    QwenVL(),
+    Idefics3(),
+    Gemma3(),
+    InternVL(),
+    PaliGemma(),
+]
+
+UNKNOWN = (
+    "No adapter says where the image tokens of {kind!r} look, so heat maps on the picture are "
+    "not drawn; everything else works. To add one, write a class of some thirty lines with "
+    "model_types = ({kind!r},) and claim(seen), which returns for each picture the rectangles of "
+    "its tokens, and pass it to semascope.subject.geometry.register (the shortest examples are "
+    "in semascope/subject/geometry/whole.py). Known: {known}."
+)
 
 
 def register(adapter: Adapter) -> None:
     """Teach semascope one more family; the latest adapter for a model type is the one used."""
     _ADAPTERS.insert(0, adapter)
+
+
+def unregister(adapter: Adapter) -> None:
+    """Forget an adapter that ``register`` was given."""
+    _ADAPTERS.remove(adapter)
 
 
 def adapter_for(model_type: str) -> Adapter | None:
@@ -23,18 +53,20 @@ def families() -> list[str]:
     return sorted({t for a in _ADAPTERS for t in a.model_types})
 
 
-UNKNOWN = (
-    "No adapter says where the image tokens of {kind!r} look, so heat maps on the picture are "
-    "not drawn; everything else works. To add one, write a class of some thirty lines with "
-    "model_types = ({kind!r},) and claim(seen), which returns for each picture the rectangles of "
-    "its tokens, and pass it to semascope.subject.geometry.register (the shortest example is "
-    "semascope/subject/geometry/llava.py). Known: {known}."
-)
-
-
 def unknown(model_type: str) -> str:
     """Why the rectangles are not known, and what to do."""
     return UNKNOWN.format(kind=model_type, known=", ".join(families()))
 
 
-__all__ = ["Adapter", "Claims", "Seen", "adapter_for", "families", "register", "unknown"]
+__all__ = [
+    "Adapter",
+    "Claims",
+    "Proof",
+    "Seen",
+    "adapter_for",
+    "families",
+    "prove",
+    "register",
+    "unknown",
+    "unregister",
+]

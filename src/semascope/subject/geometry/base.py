@@ -8,6 +8,7 @@ weights and no hooks. To teach semascope a new family, write one ``Adapter`` wit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from semascope.errors import GeometryUnknown
 from semascope.subject.types import Kind
 
 Size = tuple[int, int]
@@ -41,6 +43,8 @@ class Seen:
     """(width, height) of each picture as given."""
     outputs: Mapping[str, Any]
     """What the processor returned for this sample alone."""
+    text: str = ""
+    """The sample's tokens as text, tile markers and all."""
 
 
 class Adapter(Protocol):
@@ -50,8 +54,28 @@ class Adapter(Protocol):
     """``config.model_type`` of the models that it serves."""
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
-        """One ``Claims`` a picture, covering exactly its positions with the image token's id."""
+        """One ``Claims`` a picture, covering exactly its positions with the image token's id.
+
+        Raises ``GeometryUnknown`` for a processor that is set up in a way it does not know.
+        """
         ...
+
+
+def option(processor: Any, name: str, default: Any = None) -> Any:
+    """A setting of the image processor, as the processor around it will override it."""
+    overrides = getattr(processor, "images_kwargs", None)
+    if isinstance(overrides, Mapping) and overrides.get(name) is not None:
+        return overrides[name]
+    found = getattr(processor.image_processor, name, None)
+    return default if found is None else found
+
+
+def square(tokens: int) -> int:
+    """Edge of a square grid of so many tokens; ``GeometryUnknown`` where it is not square."""
+    edge = math.isqrt(tokens)
+    if edge * edge != tokens:
+        raise GeometryUnknown(f"A view has {tokens} tokens, which is no square grid.")
+    return edge
 
 
 def grid(rows: int, columns: int, box: Sequence[float]) -> NDArray[np.float32]:

@@ -9,25 +9,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from semascope.subject.geometry.base import Claims, Seen, Size, claims, clip, grid
+from semascope.errors import GeometryUnknown
+from semascope.subject.geometry.base import Claims, Seen, Size, claims, clip, grid, join, nowhere
 from semascope.subject.types import Kind
 
 
 class Llava:
-    """``LlavaForConditionalGeneration`` with CLIP, SigLIP or any other square tower."""
+    """``LlavaForConditionalGeneration`` with CLIP, SigLIP or any other tower of one square view."""
 
     model_types: tuple[str, ...] = ("llava", "vipllava")
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """A grid over what the crop leaves of each picture."""
-        patch = int(seen.processor.patch_size)
+        extra, patch = extra_tokens(seen.processor), int(seen.processor.patch_size)
         found = []
         for n, size in enumerate(seen.sizes):
-            height, width = seen.outputs["pixel_values"][n].shape[-2:]
-            box = view_box(seen.processor.image_processor, size, (int(width), int(height)))
-            rects = grid(int(height) // patch, int(width) // patch, box)
-            found.append(claims(Kind.IMAGE, clip(rects, size)))
+            height, width = (int(x) for x in seen.outputs["pixel_values"][n].shape[-2:])
+            box = view_box(seen.processor.image_processor, size, (width, height))
+            rects = clip(grid(height // patch, width // patch, box), size)
+            found.append(join([nowhere(extra), claims(Kind.IMAGE, rects)]))
         return found
+
+
+def extra_tokens(processor: Any) -> int:
+    """Tokens before a view's patches that look nowhere: the CLS, where it is kept."""
+    extra = getattr(processor, "num_additional_image_tokens", None)
+    if extra is None:
+        raise GeometryUnknown(f"{type(processor).__name__} is not the processor LLaVA is known by.")
+    return int(extra) - (processor.vision_feature_select_strategy == "default")
 
 
 def view_box(image_processor: Any, size: Size, seen: Size) -> tuple[float, float, float, float]:
@@ -35,16 +44,16 @@ def view_box(image_processor: Any, size: Size, seen: Size) -> tuple[float, float
     width, height = float(size[0]), float(size[1])
     left = top = 0.0
     if getattr(image_processor, "do_pad", False):
-        edge = max(width, height)
         # The picture is set in the middle of a square; whole pixels, as the processor counts.
-        left, top = -float(int(edge - width) // 2), -float(int(edge - height) // 2)
+        edge = max(width, height)
+        left, top = -((edge - width) // 2), -((edge - height) // 2)
         width = height = edge
     if not getattr(image_processor, "do_center_crop", False):
         return left, top, left + width, top + height
     scaled_w, scaled_h = _resized(image_processor, width, height)
     x0, y0 = (scaled_w - seen[0]) // 2, (scaled_h - seen[1]) // 2
     sx, sy = width / scaled_w, height / scaled_h
-    return (left + x0 * sx, top + y0 * sy, left + (x0 + seen[0]) * sx, top + (y0 + seen[1]) * sy)
+    return left + x0 * sx, top + y0 * sy, left + (x0 + seen[0]) * sx, top + (y0 + seen[1]) * sy
 
 
 def _resized(image_processor: Any, width: float, height: float) -> tuple[int, int]:

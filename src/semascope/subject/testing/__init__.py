@@ -10,12 +10,35 @@ import torch
 
 from semascope.errors import ModelNotFound
 from semascope.subject.model import Subject
-from semascope.subject.testing.families import MAKERS
+from semascope.subject.testing import families as plain
+from semascope.subject.testing import tiling
 from semascope.subject.testing.tokenizer import make_tokenizer
 
 
+MAKERS: dict[str, plain.Maker] = {
+    "llama": plain.llama,
+    "qwen2": plain.qwen2,
+    "qwen3": plain.qwen3,
+    "gemma2": plain.gemma2,
+    "gpt2": plain.gpt2,
+    "llava": plain.llava,
+    "llava_next": plain.llava_next,
+    "llava_onevision": plain.llava_onevision,
+    "qwen2_vl": tiling.qwen2_vl,
+    "qwen2_5_vl": tiling.qwen2_5_vl,
+    "qwen3_vl": tiling.qwen3_vl,
+    "idefics3": tiling.idefics3,
+    "smolvlm": tiling.smolvlm,
+    "gemma3": plain.gemma3,
+    "internvl": tiling.internvl,
+    "paligemma": plain.paligemma,
+}
+TEXT = ("llama", "qwen2", "qwen3", "gemma2", "gpt2")
+VISION = tuple(name for name in MAKERS if name not in TEXT)
+
+
 def tiny(family: str, *, seed: int = 0) -> Subject:
-    """A random-weight subject of one family: "llama", "llava", … (``families()`` lists them)."""
+    """A random-weight subject of one family: "llama", "llava", … (``MAKERS`` lists them)."""
     if family not in MAKERS:
         raise ModelNotFound(f"No tiny {family!r}: choose one of {', '.join(MAKERS)}.")
     with torch.random.fork_rng(devices=[]):
@@ -24,9 +47,4 @@ def tiny(family: str, *, seed: int = 0) -> Subject:
     return Subject(model, processor, name=f"tiny-{family}")
 
 
-def families() -> list[str]:
-    """Every family that ``tiny`` can make."""
-    return list(MAKERS)
-
-
-__all__ = ["families", "make_tokenizer", "tiny"]
+__all__ = ["MAKERS", "TEXT", "VISION", "make_tokenizer", "tiny"]

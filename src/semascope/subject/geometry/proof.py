@@ -1,0 +1,169 @@
+"""Geometry proved by cause: change some pixels, and see which of the model's inputs change.
+
+For each probe a small box of the picture is painted over. The image tokens whose vectors, as
+they enter the language model, change most must be those whose rectangles touch the box; where
+no token claims the box (a crop that hides it), none may change. Knows a subject's public face
+and token maps; nothing of how any family cuts pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semascope.corpus.sample import Sample, Turn
+from semascope.subject.geometry.base import Size
+from semascope.subject.types import Kind, TokenMap
+
+if TYPE_CHECKING:
+    from semascope.subject.model import Subject
+
+Box = tuple[int, int, int, int]
+Changes = NDArray[np.float32]
+"""(probes, T) length of each token's change."""
+
+SITE = "resid_pre.0"
+"""What the language model reads: vision tower, projector, packing and placing all done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the probes of one picture size found."""
+
+    family: str
+    size: Size
+    """(width, height)"""
+    tokens: int
+    """Image tokens of the picture that look somewhere."""
+    probes: int
+    unseen: int
+    """Probes in places that no token claims."""
+    first: float
+    """How often the token that changes most claims the place, whole views and tiles judged each
+    among their like; NaN where no probe was claimed."""
+    precision: float
+    """Of the n tokens that change most, n being as many as plainly claim the place, the share
+    that claim it."""
+    leak: float
+    """Largest change of any image token when an unclaimed place is painted, as a share of the
+    median change at claimed ones; 0 where all is as it should be."""
+    newline: float
+    """Largest change of a token said to look nowhere, as a share of the same."""
+
+
+def prove(
+    subject: Subject,
+    sizes: Sequence[Size] = ((96, 96), (150, 70), (60, 160)),
+    *,
+    probes: int = 12,
+    pictures: int = 1,
+    seed: int = 0,
+) -> list[Proof]:
+    """One ``Proof`` a picture size; ``pictures`` > 1 paints on the last of several."""
+    rng = np.random.default_rng(seed)
+    return [_prove(subject, size, probes, pictures, rng) for size in sizes]
+
+
+def _prove(
+    subject: Subject, size: Size, probes: int, pictures: int, rng: np.random.Generator
+) -> Proof:
+    base = [_noise(size, rng) for _ in range(pictures)]
+    boxes = [_box(size, rng) for _ in range(probes)]
+    painted = [[*base[:-1], _paint(base[-1], box, rng)] for box in boxes]
+    batch = subject.encode(
+        [_sample(n, images) for n, images in enumerate([base, *painted])], max_tokens=None
+    )
+    x = subject.run(batch, [SITE])[SITE].float()
+    changes = (x[1:] - x[:1]).norm(dim=-1).cpu().numpy()  # (probes, T)
+    return _judge(subject, size, boxes, changes, batch.maps[0], pictures - 1)
+
+
+def _judge(
+    subject: Subject, size: Size, boxes: list[Box], changes: Changes, m: TokenMap, picture: int
+) -> Proof:
+    looking = np.flatnonzero(np.isin(m.kinds, (Kind.IMAGE, Kind.TILE)))
+    nowhere = np.flatnonzero(m.kinds == Kind.NEWLINE)
+    firsts: list[bool] = []
+    precisions: list[float] = []
+    peaks: list[float] = []
+    leaks: list[float] = []
+    for box, change in zip(boxes, changes, strict=True):
+        shared = np.where(m.image == picture, _overlap(m.rects, box), 0.0)  # (T,)
+        if not shared.any():
+            leaks.append(float(change[looking].max()))
+            continue
+        peaks.append(float(change[looking].max()))
+        for kind in (Kind.IMAGE, Kind.TILE):  # a view's tokens are judged beside their like
+            _rank(shared, change, np.flatnonzero(m.kinds == kind), firsts, precisions)
+    scale = (float(np.median(peaks)) if peaks else 0.0) or float("nan")
+    return Proof(
+        family=str(subject.model.config.model_type),
+        size=size,
+        tokens=int((m.image[looking] == picture).sum()),
+        probes=len(boxes),
+        unseen=len(leaks),
+        first=float(np.mean(firsts)) if firsts else float("nan"),
+        precision=float(np.mean(precisions)) if precisions else float("nan"),
+        leak=max(leaks, default=0.0) / scale,
+        newline=float(changes[:, nowhere].max(initial=0.0)) / scale,
+    )
+
+
+def _rank(
+    shared: NDArray[np.float32],
+    change: NDArray[np.float32],
+    view: NDArray[np.int64],
+    firsts: list[bool],
+    precisions: list[float],
+) -> None:
+    """Judge one probe among the tokens of one kind: does change follow the claims?"""
+    claimed = shared[view]
+    if not claimed.any():
+        return
+    order = np.argsort(-change[view])
+    firsts.append(bool(claimed[order[0]] > 0))
+    # A token that shares a sliver with the box need not change much: only those that share at
+    # least a quarter of what the best one shares are looked for.
+    n = int((claimed >= claimed.max() / 4).sum())
+    precisions.append(float((claimed[order[:n]] > 0).mean()))
+
+
+def _overlap(rects: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+    """(n,) shared area of each rectangle and a box, in pixels."""
+    x = np.minimum(rects[:, 2], box[2]) - np.maximum(rects[:, 0], box[0])
+    y = np.minimum(rects[:, 3], box[3]) - np.maximum(rects[:, 1], box[1])
+    shared: NDArray[np.float32] = np.clip(x, 0, None) * np.clip(y, 0, None)
+    return shared
+
+
+def _sample(n: int, images: list[Image.Image]) -> Sample:
+    turns = (Turn("user", "What is this?", images=len(images)),)
+    return Sample(str(n), turns=turns, images=tuple(images))
+
+
+def _noise(size: Size, rng: np.random.Generator) -> Image.Image:
+    """A grey picture with a little noise, so that no two places are alike."""
+    width, height = size
+    pixels = rng.integers(96, 160, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def _box(size: Size, rng: np.random.Generator) -> Box:
+    """A box of a tenth of the picture's edges, anywhere in it."""
+    width, height = size
+    w, h = max(width // 10, 2), max(height // 10, 2)
+    left, top = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+    return left, top, left + w, top + h
+
+
+def _paint(image: Image.Image, box: Box, rng: np.random.Generator) -> Image.Image:
+    """The picture with one box in a strong plain colour."""
+    painted = image.copy()
+    colour = tuple(int(c) for c in rng.choice([0, 255], 3))
+    painted.paste(colour, box)
+    return painted

@@ -1,0 +1,90 @@
+"""Families that cut the picture into square tiles and add the whole: Idefics3, SmolVLM, InternVL.
+
+Each tile's patches are folded together by pixel shuffle into a square grid of tokens. The
+picture is stretched to a whole number of tiles, never padded, so tiles divide it evenly.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+
+from semascope.errors import GeometryUnknown
+from semascope.subject.geometry.base import (
+    Claims,
+    Seen,
+    Size,
+    claims,
+    grid,
+    join,
+    option,
+    square,
+)
+from semascope.subject.types import Kind
+
+MARKER = re.compile(r"<row_(\d+)_col_(\d+)>|(<global-img>)")
+
+
+class Idefics3:
+    """Idefics3 and SmolVLM: the text itself says which tile is where."""
+
+    model_types: tuple[str, ...] = ("idefics3", "smolvlm")
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """Tiles row by row, then the whole."""
+        side = square(int(seen.processor.image_seq_len))
+        shapes = _marked(seen.text)
+        if len(shapes) != len(seen.sizes):
+            raise GeometryUnknown("The tile markers in the text do not match the pictures.")
+        return [
+            _tiled(size, rows, columns, side)
+            for size, (rows, columns) in zip(seen.sizes, shapes, strict=True)
+        ]
+
+
+class InternVL:
+    """InternVL 2.5 and 3 in transformers' form: tiles, then a thumbnail."""
+
+    model_types: tuple[str, ...] = ("internvl",)
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """Tiles row by row, then the whole; a single tile is the whole."""
+        side = square(int(seen.processor.image_seq_length))
+        found = []
+        for size in seen.sizes:
+            columns, rows = _canvas(seen, size)
+            split = columns * rows > 1
+            found.append(_tiled(size, rows if split else 0, columns if split else 0, side))
+        return found
+
+
+def _marked(text: str) -> list[tuple[int, int]]:
+    """(rows, columns) of tiles of each picture, (0, 0) where it is not split."""
+    shapes, rows, columns = [], 0, 0
+    for row, column, whole in MARKER.findall(text):
+        if whole:
+            shapes.append((rows, columns))
+            rows = columns = 0
+        else:
+            rows, columns = max(rows, int(row)), max(columns, int(column))
+    return shapes
+
+
+def _canvas(seen: Seen, size: Size) -> tuple[int, int]:
+    """(columns, rows) of InternVL's tiles, by the processor's own choice of canvas."""
+    most = int(option(seen.processor, "max_patches", 1))
+    if not option(seen.processor, "crop_to_patches", False) or most <= 1:
+        return 1, 1
+    tile = option(seen.processor, "size")
+    least = int(option(seen.processor, "min_patches", 1))
+    choose = sys.modules[type(seen.processor.image_processor).__module__].get_optimal_tiled_canvas
+    columns, rows = choose((size[1], size[0]), (tile["height"], tile["width"]), least, most)
+    return int(columns), int(rows)
+
+
+def _tiled(size: Size, rows: int, columns: int, side: int) -> Claims:
+    """``side`` squared tokens of every tile, row by row, and as many of the whole."""
+    tiles = grid(rows, columns, (0, 0, *size)) if rows * columns else []
+    views = [claims(Kind.TILE, grid(side, side, [float(x) for x in tile])) for tile in tiles]
+    return join([*views, claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))])

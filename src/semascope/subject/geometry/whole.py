@@ -1,0 +1,85 @@
+"""Families that see the whole picture stretched to a grid: Qwen-VL and PaliGemma; Gemma 3.
+
+Qwen-VL keeps the resolution and merges patches; PaliGemma and Gemma 3 resize to a square.
+Gemma 3 may pan and scan: crops of a long picture follow the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from semascope.subject.geometry.base import (
+    Claims,
+    Seen,
+    Size,
+    claims,
+    grid,
+    join,
+    option,
+    square,
+)
+from semascope.subject.types import Kind
+
+
+class QwenVL:
+    """Qwen2-VL, Qwen2.5-VL and Qwen3-VL: ``image_grid_thw`` says how many patches."""
+
+    model_types: tuple[str, ...] = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """A grid of merged patches over each picture."""
+        merge = int(seen.processor.image_processor.merge_size)
+        grids = seen.outputs["image_grid_thw"].tolist()
+        return [
+            claims(Kind.IMAGE, grid(rows // merge, columns // merge, (0, 0, *size)))
+            for size, (_, rows, columns) in zip(seen.sizes, grids, strict=True)
+        ]
+
+
+class PaliGemma:
+    """PaliGemma 1 and 2."""
+
+    model_types: tuple[str, ...] = ("paligemma",)
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """A square grid over each picture."""
+        side = square(int(seen.processor.image_seq_length))
+        return [claims(Kind.IMAGE, grid(side, side, (0, 0, *size))) for size in seen.sizes]
+
+
+class Gemma3:
+    """Gemma 3, with pan-and-scan or without."""
+
+    model_types: tuple[str, ...] = ("gemma3",)
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """A square grid over each picture, then one over each of its crops."""
+        side = square(int(seen.processor.image_seq_length))
+        found = []
+        for size in seen.sizes:
+            views = [claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))]
+            for box in _crops(seen.processor, size):
+                views.append(claims(Kind.TILE, grid(side, side, box)))
+            found.append(join(views))
+        return found
+
+
+def _crops(processor: Any, size: Size) -> list[tuple[int, int, int, int]]:
+    """The boxes of pan-and-scan, got by letting the processor crop the pixels' coordinates."""
+    if not option(processor, "do_pan_and_scan", False):
+        return []
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    coordinates = np.stack([x, y, x])  # (3, H, W)
+    crops = processor.image_processor.pan_and_scan(
+        coordinates,
+        option(processor, "pan_and_scan_min_crop_size"),
+        option(processor, "pan_and_scan_max_num_crops"),
+        option(processor, "pan_and_scan_min_ratio_to_activate"),
+    )
+    return [
+        (int(c[0, 0, 0]), int(c[1, 0, 0]), int(c[0, -1, -1]) + 1, int(c[1, -1, -1]) + 1)
+        for c in crops
+    ]
