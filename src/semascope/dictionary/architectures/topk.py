@@ -1,0 +1,58 @@
+"""TopK (Makhzani & Frey 2013; Gao et al. 2024): the k largest pre-activations of each token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from semascope.dictionary.architectures.base import Activation
+from semascope.dictionary.config import TrainConfig
+from semascope.dictionary.losses import Loss, common_losses
+from semascope.dictionary.passes import Pass
+from semascope.dictionary.sparse import Grouping, attach, select_topk
+from semascope.dictionary.types import Codes
+
+if TYPE_CHECKING:
+    from semascope.dictionary.coder import SparseCoder
+
+
+class TopK(Activation):
+    """Sparse from the first step: nothing after the encoder's product is dense in the width."""
+
+    name: ClassVar[str] = "topk"
+
+    def encode(self, coder: SparseCoder, centred: Tensor) -> Codes:
+        values, indices = select_topk(centred, coder.W_enc, coder.b_enc, self.cfg.k)
+        return Codes(values.clamp_(min=0), indices)
+
+    def run(self, coder: SparseCoder, x: Tensor, target: Tensor, k: int) -> Pass:
+        centred = coder.centre(x)
+        values, indices = self.choose(coder, centred.detach(), k)
+        return sparse_pass(coder, x, target, centred, values, indices)
+
+    def choose(self, coder: SparseCoder, centred: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """(N, k) largest pre-activations and their latents."""
+        with torch.no_grad():
+            return select_topk(centred, coder.W_enc, coder.b_enc, min(k, self.cfg.width))
+
+    def losses(self, config: TrainConfig) -> Sequence[Loss]:
+        return common_losses(config)
+
+
+def sparse_pass(
+    coder: SparseCoder,
+    x: Tensor,
+    target: Tensor,
+    centred: Tensor,
+    values: Tensor,
+    indices: Tensor,
+) -> Pass:
+    """The rest of a pass once latents were chosen: gradient, rectifier, decoder."""
+    groups = Grouping(indices, coder.width)
+    pre_bias = coder.b_dec if coder.cfg.subtract_b_dec else None
+    values = attach(centred, pre_bias, coder.W_enc, coder.b_enc, values, groups).relu()
+    x_hat = coder.reconstruct(values, groups, x)
+    return Pass(x, target, centred, x_hat, values=values, groups=groups)

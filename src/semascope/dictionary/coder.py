@@ -1,0 +1,128 @@
+"""``SparseCoder``: sparse autoencoders, transcoders and crosscoders of every architecture.
+
+z = σ(W_enc(x − b_dec) + b_enc),  x̂ = z W_dec + b_dec  (+ x W_skip).
+
+Both matrices are (F, d), row-major by latent, so that a latent is one contiguous row on either
+side. Knows no data, no optimiser and no file format.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from semascope.dictionary.architectures import ACTIVATIONS
+from semascope.dictionary.config import CoderConfig
+from semascope.dictionary.passes import Pass
+from semascope.dictionary.sparse import Grouping, decode
+from semascope.dictionary.types import Codes
+from semascope.errors import DictionaryError
+
+
+class SparseCoder(nn.Module):
+    """A trained, or trainable, dictionary. Fits the ``Dictionary`` protocol."""
+
+    def __init__(
+        self, cfg: CoderConfig, *, name: str = "main", site: str = "", seed: int = 0
+    ) -> None:
+        """Fresh weights: unit random rows of W_dec, W_enc their copy, biases 0.
+
+        A transcoder's W_dec begins at 0, as its transpose says nothing of the output.
+        """
+        super().__init__()
+        self.cfg = cfg
+        self.name = name
+        self.site = site
+        self.width = cfg.width
+        self.d_in = cfg.d_in
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randn((cfg.width, cfg.d_in), generator=generator)  # (F, d_in)
+        rows /= rows.norm(dim=1, keepdim=True)
+        self.W_enc = nn.Parameter(rows)  # (F, d_in)
+        self.b_enc = nn.Parameter(torch.zeros(cfg.width))  # (F,)
+        start = torch.zeros((cfg.width, cfg.out)) if cfg.transcodes else rows.clone()
+        self.W_dec = nn.Parameter(start)  # (F, d_out)
+        self.b_dec = nn.Parameter(torch.zeros(cfg.out))  # (d_out,)
+        self.W_skip: nn.Parameter | None = None
+        if cfg.skip:
+            self.W_skip = nn.Parameter(torch.zeros((cfg.out, cfg.d_in)))  # (d_out, d_in)
+        self.activation = ACTIVATIONS[cfg.architecture](cfg)
+
+    @property
+    def k(self) -> int:
+        """Active latents a token, where the architecture counts them."""
+        return self.cfg.k
+
+    @property
+    def d_out(self) -> int:
+        """Width of the reconstruction."""
+        return self.cfg.out
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.W_enc.device
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Codes:
+        """(N, d_in) -> sparse codes; entries of value 0 are padding."""
+        self._check(x)
+        return self.activation.encode(self, self.centre(x.to(self.W_enc)))
+
+    @torch.no_grad()
+    def decode(self, codes: Codes, x: Tensor | None = None) -> Tensor:
+        """Sparse codes -> (N, d_out). A skip transcoder needs the input ``x`` too."""
+        return self.reconstruct(codes.values, Grouping(codes.indices, self.width), x)
+
+    @torch.no_grad()
+    def directions(self, ids: Tensor) -> Tensor:
+        """(n,) -> (n, d_out): the rows of W_dec."""
+        return self.W_dec.detach()[ids]
+
+    def forward(self, x: Tensor, target: Tensor | None = None, *, k: int | None = None) -> Pass:
+        """(N, d_in) -> a differentiable pass; ``target`` (N, d_out) for a transcoder."""
+        self._check(x)
+        return self.activation.run(self, x, x if target is None else target, k or self.cfg.k)
+
+    def centre(self, x: Tensor) -> Tensor:
+        """(N, d_in) -> what the encoder's product reads; b_dec's gradient goes another way."""
+        return x - self.b_dec.detach() if self.cfg.subtract_b_dec else x
+
+    def reconstruct(self, values: Tensor, groups: Grouping, x: Tensor | None) -> Tensor:
+        """(N, k) values -> (N, d_out), differentiable."""
+        x_hat = decode(values, self.W_dec, groups, tangent=self.cfg.unit_norm) + self.b_dec
+        return self.add_skip(x_hat, x)
+
+    def add_skip(self, x_hat: Tensor, x: Tensor | None) -> Tensor:
+        """The linear path of a skip transcoder."""
+        if self.W_skip is None:
+            return x_hat
+        if x is None:
+            raise DictionaryError(
+                f"Dictionary {self.name!r} is a skip transcoder: give decode its input x as well."
+            )
+        return x_hat + x @ self.W_skip.t()
+
+    @torch.no_grad()
+    def normalise(self) -> None:
+        """Give the rows of W_dec unit norm; rows of zeros stay."""
+        norm = torch.linalg.vector_norm(self.W_dec, dim=1, keepdim=True)  # (F, 1)
+        self.W_dec.div_(norm.clamp_(min=torch.finfo(norm.dtype).tiny))
+
+    @torch.no_grad()
+    def fold(self, scale: float) -> None:
+        """Make a coder trained on ``scale`` · x one that reads x.
+
+        Every σ here is homogeneous, so only the biases and thresholds are divided; the
+        activations then come in the units of x.
+        """
+        self.b_enc.div_(scale)
+        self.b_dec.div_(scale)
+        self.activation.rescale(1 / scale)
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 2 or x.shape[1] != self.d_in:
+            raise DictionaryError(
+                f"Dictionary {self.name!r} reads (tokens, {self.d_in}); "
+                f"it was given {tuple(x.shape)}. Flatten batch and position, and check the site."
+            )

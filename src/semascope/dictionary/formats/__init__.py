@@ -1,0 +1,9 @@
+"""Checkpoints on disk: ``load`` any format that is known, found by looking; ``save`` ours.
+
+Ours is sparsify's two files (``cfg.json``, ``sae.safetensors``) with our keys beside its own, so
+that either side reads the other's.
+"""
+
+from semascope.dictionary.formats.registry import load, save
+
+__all__ = ["load", "save"]

@@ -1,0 +1,60 @@
+"""Which format a path holds, found by looking; nothing is imported from any other library."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from semascope.dictionary.coder import SparseCoder
+from semascope.dictionary.formats import sparsify
+from semascope.errors import FormatError
+
+log = logging.getLogger(__name__)
+FORMATS: dict[str, ModuleType] = {"sparsify": sparsify}
+
+
+def load(path: Path | str, *, allow_pickle: bool = False) -> SparseCoder:
+    """Read a dictionary from a folder or file of any known format.
+
+    Args:
+        allow_pickle: read torch's ``.pt`` files too (tensors and plain values only; a file that
+            would run code is refused even then).
+
+    Raises:
+        FormatError: nothing is there, it is cut short, unknown, or a pickle.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FormatError(f"There is nothing at {path}; check the path.")
+    for module in FORMATS.values():
+        if module.recognises(path):
+            coder: SparseCoder = module.read(path)
+            if coder.cfg.extra:
+                log.warning(
+                    "%s: keys without a meaning here, kept: %s", path, sorted(coder.cfg.extra)
+                )
+            return coder
+    raise FormatError(f"{path} is in no known format. {_saw(path)} Known: {', '.join(FORMATS)}.")
+
+
+def save(
+    coder: SparseCoder,
+    path: Path | str,
+    *,
+    to: str = "sparsify",
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a dictionary; by default in our own format, which is sparsify's with keys added."""
+    if to not in FORMATS:
+        raise FormatError(f"No format is called {to!r}; there are {', '.join(FORMATS)}.")
+    FORMATS[to].write(coder, Path(path), notes)
+
+
+def _saw(path: Path) -> str:
+    if path.is_file():
+        return "It is a file of its own."
+    names = sorted(p.name for p in path.iterdir())
+    return f"It holds {', '.join(names[:8]) or 'nothing'}."

@@ -1,0 +1,125 @@
+"""sparsify's checkpoints (and those of the multimodal-sae fork): cfg.json and sae.safetensors.
+
+Tensors: ``encoder.weight`` (F, D), ``encoder.bias`` (F), ``W_dec`` (F, D_out), ``b_dec`` (D_out),
+with a skip ``W_skip`` (D_out, D). ``num_latents`` 0 means ``expansion_factor`` · d_in; the width is
+read from the tensor in any case. What sparsify has no word for stands under ``semascope`` in
+cfg.json, and as tensors named ``activation.*``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from semascope.dictionary.coder import SparseCoder
+from semascope.dictionary.config import CoderConfig
+from semascope.dictionary.files import read_json, read_tensors, write_json, write_tensors
+from semascope.errors import FormatError
+
+WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
+_KNOWN = {
+    "activation",
+    "expansion_factor",
+    "normalize_decoder",
+    "num_latents",
+    "k",
+    "multi_topk",
+    "skip_connection",
+    "transcode",
+    "signed",
+    "d_in",
+    "semascope",
+}
+NAME = "sparsify"
+
+
+def recognises(path: Path) -> bool:
+    """Whether the folder holds such a checkpoint."""
+    return (path / WEIGHTS).is_file() and (path / CONFIG).is_file()
+
+
+def read(path: Path) -> SparseCoder:
+    """The coder of a folder."""
+    cfg = read_json(path / CONFIG)
+    tensors, _ = read_tensors(path / WEIGHTS)
+    if not isinstance(cfg, dict):
+        raise FormatError(f"{path / CONFIG} holds no JSON object.")
+    if cfg.get("activation", "topk") != "topk" or cfg.get("signed"):
+        raise FormatError(
+            f"{path / CONFIG} asks for activation {cfg.get('activation')!r}"
+            f"{' with signed latents' if cfg.get('signed') else ''}; only TopK can be read."
+        )
+    ours = cfg.get("semascope", {})
+    shape = CoderConfig(**ours["coder"]) if ours else _shape(cfg, tensors, path)
+    coder = SparseCoder(shape, name=ours.get("name", "main"), site=ours.get("site", ""))
+    return fill(coder, _names(tensors), path)
+
+
+def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None) -> None:
+    """Two files; the configuration last, so that a folder that has one is whole."""
+    cfg = coder.cfg
+    tensors = {_OUT.get(name, name): t for name, t in coder.state_dict().items()}
+    write_tensors(path / WEIGHTS, tensors)
+    write_json(
+        path / CONFIG,
+        {
+            "activation": "topk" if cfg.architecture == "topk" else cfg.architecture,
+            "expansion_factor": max(1, round(cfg.width / cfg.d_in)),
+            "normalize_decoder": cfg.unit_norm,
+            "num_latents": cfg.width,
+            "k": cfg.k,
+            "multi_topk": False,
+            "skip_connection": cfg.skip,
+            "transcode": cfg.transcodes,
+            "d_in": cfg.d_in,
+            "semascope": {
+                "format": 1,
+                "name": coder.name,
+                "site": coder.site,
+                "coder": cfg.model_dump(mode="json"),
+                **(notes or {}),
+            },
+        },
+    )
+
+
+def fill(coder: SparseCoder, tensors: Mapping[str, Tensor], path: Path) -> SparseCoder:
+    """Put tensors in a coder, ready to be read; FormatError where they do not fit."""
+    mine = coder.state_dict()
+    wrong = [
+        f"{name} {tuple(t.shape) if t is not None else 'missing'} for {tuple(want.shape)}"
+        for name, want in mine.items()
+        if (t := tensors.get(name)) is None or t.shape != want.shape
+    ]
+    if wrong:
+        raise FormatError(f"{path}: tensors do not fit the configuration: {'; '.join(wrong)}.")
+    coder.load_state_dict({name: tensors[name].to(mine[name].dtype) for name in mine})
+    return coder.eval().requires_grad_(False)
+
+
+_IN = {"encoder.weight": "W_enc", "encoder.bias": "b_enc"}
+_OUT = {ours: theirs for theirs, ours in _IN.items()}
+
+
+def _names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {_IN.get(name, name): t for name, t in tensors.items()}
+
+
+def _shape(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> CoderConfig:
+    weight, decoder = tensors.get("encoder.weight"), tensors.get("W_dec")
+    if weight is None or decoder is None:
+        raise FormatError(f"{path / WEIGHTS} lacks encoder.weight or W_dec.")
+    transcode = bool(cfg.get("transcode"))
+    return CoderConfig(
+        d_in=weight.shape[1],
+        width=weight.shape[0],
+        k=int(cfg.get("k", 32)),
+        d_out=decoder.shape[1] if transcode else None,
+        skip="W_skip" in tensors,
+        subtract_b_dec=not transcode,
+        unit_norm=bool(cfg.get("normalize_decoder", True)) and not transcode,
+        extra={key: value for key, value in cfg.items() if key not in _KNOWN},
+    )

@@ -1,0 +1,95 @@
+"""Losses as functions that are passed: (coder, pass, step) -> a scalar.
+
+Each value is this micro-batch's share of the whole batch's loss, so that shares add up to exactly
+the loss of the batch in one piece. Knows neither optimiser nor data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from semascope.dictionary.config import TrainConfig
+from semascope.dictionary.passes import Pass
+from semascope.dictionary.sparse import Grouping, attach, decode, select_topk
+
+if TYPE_CHECKING:
+    from semascope.dictionary.coder import SparseCoder
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a loss may know about the moment."""
+
+    variance: Tensor
+    """() Σ‖target − mean‖² over the whole batch."""
+    tokens: int
+    """Of the whole batch."""
+    dead: Tensor
+    """(n,) latents that have been silent for too long."""
+    k: int
+    """Active latents now."""
+    ramp: float
+    """Factor of the sparsity penalty now, from 0 to 1."""
+
+
+Loss = Callable[["SparseCoder", Pass, Step], Tensor]
+
+
+def fvu(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
+    """Fraction of variance unexplained: Σ‖x̂ − x‖² / Σ‖x − mean‖²."""
+    return (done.x_hat - done.target).square().sum() / step.variance
+
+
+def auxk(weight: float = 1 / 32, k_aux: int = 0) -> Loss:
+    """Dead latents model what the others leave over (Gao et al. 2024, appendix A.2).
+
+    The residual is a constant here, and b_dec, which it already lacks, is not added again. Scaled
+    down while fewer than ``k_aux`` latents are dead; 0 takes d_out / 2.
+    """
+
+    def loss(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
+        """Share of the residual's variance that dead latents leave, weighted."""
+        if not len(step.dead):
+            return done.x_hat.new_zeros(())
+        wanted = k_aux or max(1, coder.d_out // 2)
+        k = min(wanted, len(step.dead))
+        rows, bias = coder.W_enc[step.dead], coder.b_enc[step.dead]  # (n, d_in), (n,)
+        with torch.no_grad():
+            centred = done.centred.detach()
+            values, indices = select_topk(centred, rows, bias, k)
+        groups = Grouping(indices, len(step.dead))
+        values = attach(centred, None, rows, bias, values, groups).relu()
+        tangent = coder.cfg.unit_norm
+        guess = decode(values, coder.W_dec[step.dead], groups, tangent=tangent)  # (N, d_out)
+        left = done.residual
+        spread = (left - left.mean(0)).square().sum().clamp_min(torch.finfo(left.dtype).tiny)
+        share = len(done.x) / step.tokens * k / wanted
+        return weight * share * (guess - left).square().sum() / spread
+
+    return loss
+
+
+def multi_topk(weight: float = 1 / 8, factor: int = 4) -> Loss:
+    """FVU with ``factor`` · k latents, so that the code degrades gently (Gao et al. 2024, 4.3)."""
+
+    def loss(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
+        """FVU of the wider code, weighted."""
+        wider = coder(done.x, done.target, k=min(factor * step.k, coder.width))
+        return weight * fvu(coder, wider, step)
+
+    return loss
+
+
+def common_losses(config: TrainConfig) -> Sequence[Loss]:
+    """FVU, with AuxK and Multi-TopK where the configuration wants them."""
+    losses: list[Loss] = [fvu]
+    if config.auxk:
+        losses.append(auxk(config.auxk, config.k_aux))
+    if config.multi_topk:
+        losses.append(multi_topk(config.multi_topk))
+    return losses

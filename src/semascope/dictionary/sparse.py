@@ -1,0 +1,252 @@
+"""The arithmetic of sparse codes: select, decode, and gradients as sparse as the code.
+
+A training step of a sparse autoencoder (SAE) needs one dense product, the encoder's. What follows
+touches k of F latents a token, so everything else here is grouped by latent:
+
+* ``select_topk``  pre-activations tile by tile, each reduced to its k largest while still in cache;
+* ``attach``       an autograd node over chosen latents: dW_enc, db and db_dec from (N, k) numbers;
+* ``decode``       an autograd node, Σ_j v_j W[i_j], whose backward gives dv and dW the same way.
+
+The entries of a batch are sorted by latent once (``Grouping``) and both weight gradients are then
+sums over runs: O(N k D) work, no atomics, the same bits at every call on a CPU.
+
+Shapes: N tokens, D inputs, F latents, k entries a token. Knows tensors only: no losses, no
+configuration, no files.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TILE_BYTES = 16 << 20
+"""Pre-activations held at a time on a CPU; a tile this size stays in a last-level cache."""
+BLOCKS = 16
+"""Latents are striped over this many rows before the first of the two selections."""
+
+
+class Grouping:
+    """Entries of an (N, k) code sorted by latent; made on first use, shared by both gradients."""
+
+    def __init__(self, indices: Tensor, width: int) -> None:
+        self.indices = indices  # (N, k)
+        self.width = width
+        self._sorted: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def sorted(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(E,) order of the flat entries, (E,) the token of each, (F,) where each run begins."""
+        if self._sorted is None:
+            flat = self.indices.reshape(-1)  # (E,) = (N k,)
+            order = torch.sort(flat, stable=True).indices
+            counts = torch.bincount(flat, minlength=self.width)  # (F,)
+            starts = torch.cumsum(counts, 0) - counts
+            tokens = torch.div(order, self.indices.shape[1], rounding_mode="floor")
+            self._sorted = (order, tokens, starts)
+        return self._sorted
+
+    def sum_rows(self, weights: Tensor, rows: Tensor) -> Tensor:
+        """(N, k) weights, (N, D) rows -> (F, D): Σ over a latent's entries of weight · row."""
+        order, tokens, starts = self.sorted()
+        picked = weights.reshape(-1)[order].to(rows.dtype)  # (E,)
+        return F.embedding_bag(tokens, rows, starts, mode="sum", per_sample_weights=picked)
+
+    def sum(self, weights: Tensor) -> Tensor:
+        """(N, k) weights -> (F,): Σ over a latent's entries."""
+        flat = self.indices.reshape(-1)
+        zero = torch.zeros(self.width, dtype=weights.dtype, device=weights.device)
+        return zero.index_add_(0, flat, weights.reshape(-1))
+
+
+def gather_dot(rows: Tensor, weight: Tensor, indices: Tensor) -> Tensor:
+    """(N, D) rows, (F, D) weight, (N, k) indices -> (N, k): row n · weight[index]."""
+    n, k = indices.shape
+    if rows.device.type == "cpu" and rows.dtype == weight.dtype == torch.float32:
+        starts = torch.arange(0, n * k, k)  # (N,)
+        tokens = torch.arange(n).repeat_interleave(k)  # (N k,)
+        dots: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+            rows.contiguous(), weight, indices.reshape(-1), starts, tokens, 0
+        )
+        return dots.view(n, k)
+    step = max(1, TILE_BYTES * 4 // max(1, k * weight.shape[1] * weight.element_size()))
+    parts = [
+        torch.einsum("nd,nkd->nk", rows[i : i + step], weight[indices[i : i + step]])
+        for i in range(0, n, step)
+    ]
+    return torch.cat(parts) if parts else rows.new_zeros((0, k))
+
+
+def weighted_rows(values: Tensor, indices: Tensor, weight: Tensor) -> Tensor:
+    """(N, k) values, (N, k) indices, (F, D) weight -> (N, D): Σ_j values_j · weight[indices_j]."""
+    return F.embedding_bag(indices, weight, mode="sum", per_sample_weights=values.to(weight.dtype))
+
+
+class _Attach(torch.autograd.Function):
+    """Chosen pre-activations as a function of what made them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        centred: Tensor,
+        pre_bias: Tensor | None,
+        weight: Tensor,
+        bias: Tensor,
+        values: Tensor,
+        groups: Grouping,
+    ) -> Tensor:
+        ctx.save_for_backward(centred, weight)
+        ctx.groups = groups
+        ctx.has_pre_bias = pre_bias is not None
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad = grads[0]  # (N, k)
+        centred, weight = ctx.saved_tensors
+        groups: Grouping = ctx.groups
+        need_x, need_pre, need_w, _, *_ = ctx.needs_input_grad
+        d_bias = groups.sum(grad)  # (F,)
+        d_weight = groups.sum_rows(grad, centred) if need_w else None
+        # Σ_n dx_n = Σ_f db_f W_f: reduced over tokens before the product, not after.
+        d_pre = -(d_bias @ weight) if ctx.has_pre_bias and need_pre else None
+        d_x = weighted_rows(grad, groups.indices, weight) if need_x else None
+        return d_x, d_pre, d_weight, d_bias, None, None
+
+
+class _Decode(torch.autograd.Function):
+    """Σ_j v_j W[i_j], with dW optionally kept orthogonal to W's (unit) rows."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, weight: Tensor, groups: Grouping, tangent: bool
+    ) -> Tensor:
+        ctx.save_for_backward(values, weight)
+        ctx.groups, ctx.tangent = groups, tangent
+        return weighted_rows(values, groups.indices, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad = grads[0].contiguous()  # (N, D)
+        values, weight = ctx.saved_tensors
+        groups: Grouping = ctx.groups
+        d_values = gather_dot(grad, weight, groups.indices)  # (N, k)
+        d_weight = None
+        if ctx.needs_input_grad[1]:
+            d_weight = groups.sum_rows(values, grad)  # (F, D)
+            if ctx.tangent:
+                # dW_f · W_f = Σ v (g · W_f): the (N, k) numbers are already here, so the
+                # projection costs one pass over the gradient and no product.
+                along = groups.sum(values * d_values)  # (F,)
+                d_weight.addcmul_(weight, along.neg().unsqueeze(1))
+        return d_values, d_weight, None, None
+
+
+def attach(
+    centred: Tensor,
+    pre_bias: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    values: Tensor,
+    groups: Grouping,
+) -> Tensor:
+    """Give chosen pre-activations their gradient.
+
+    ``values`` (N, k) must equal ``centred @ weight.T + bias`` at ``groups.indices``, where
+    ``centred`` is x − ``pre_bias`` made outside the graph. Entries that a rectifier set to zero
+    need no care: whoever rectifies after this node stops their gradient.
+    """
+    result: Tensor = _Attach.apply(  # type: ignore[no-untyped-call]
+        centred, pre_bias, weight, bias, values, groups
+    )
+    return result
+
+
+def decode(values: Tensor, weight: Tensor, groups: Grouping, *, tangent: bool = False) -> Tensor:
+    """(N, k) values -> (N, D) sum of weighted rows of ``weight`` (F, D).
+
+    ``tangent`` removes from dW the part along each row, for dictionaries whose rows are kept at
+    unit norm; by linearity it holds however many losses decode through the same weight.
+    """
+    result: Tensor = _Decode.apply(  # type: ignore[no-untyped-call]
+        values, weight, groups, tangent
+    )
+    return result
+
+
+def topk(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Exact k largest of each row of (N, F), unsorted: (N, k) values and indices.
+
+    In two selections on a CPU. Latents are striped over ``BLOCKS`` rows, and only the k stripes
+    with the largest maxima can hold one of the k largest values; ties may fall either way, as in
+    ``torch.topk``.
+    """
+    n, width = pre.shape
+    stripes = width // BLOCKS
+    if pre.device.type != "cpu" or width % BLOCKS or stripes <= 2 * k:
+        return torch.topk(pre, k, dim=1, sorted=False)
+    striped = pre.view(n, BLOCKS, stripes)
+    best = torch.topk(striped.amax(1), k, dim=1, sorted=False).indices  # (N, k)
+    members = best.unsqueeze(1) + torch.arange(0, width, stripes).view(1, BLOCKS, 1)
+    members = members.reshape(n, BLOCKS * k)  # (N, 16 k)
+    values, at = torch.topk(pre.gather(1, members), k, dim=1, sorted=False)
+    return values, members.gather(1, at)
+
+
+def select_topk(centred: Tensor, weight: Tensor, bias: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(N, D) centred inputs -> the k largest pre-activations and their latents, (N, k) each.
+
+    Pre-activations are made a tile of tokens at a time and never stored whole.
+    """
+    n, width = centred.shape[0], weight.shape[0]
+    rows = tile_rows(width, centred.device)
+    values = centred.new_empty((n, k))
+    indices = torch.empty((n, k), dtype=torch.int64, device=centred.device)
+    tile = centred.new_empty((min(rows, n), width))
+    for start in range(0, n, rows):
+        part = centred[start : start + rows]
+        pre = torch.addmm(bias, part, weight.t(), out=tile[: len(part)])  # (rows, F)
+        values[start : start + rows], indices[start : start + rows] = topk(pre, k)
+    return values, indices
+
+
+def tile_rows(width: int, device: torch.device) -> int:
+    """How many tokens' pre-activations are made at a time."""
+    budget = TILE_BYTES if device.type == "cpu" else TILE_BYTES * 64
+    return max(64, budget // (4 * width) // 64 * 64)
+
+
+def select_above(
+    centred: Tensor, weight: Tensor, bias: Tensor, threshold: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(N, D) centred inputs -> every pre-activation above its threshold () or (F,).
+
+    Returns (N, m) values and indices, m the most that any token has (at least 1); shorter rows are
+    padded with value 0.
+    """
+    n, width = centred.shape[0], weight.shape[0]
+    rows = tile_rows(width, centred.device)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for start in range(0, n, rows):
+        pre = torch.addmm(bias, centred[start : start + rows], weight.t())  # (rows, F)
+        token, latent = (pre > threshold).nonzero(as_tuple=True)
+        found.append((token + start, latent, pre[token, latent]))
+    if not found:
+        return centred.new_zeros((0, 1)), torch.zeros((0, 1), dtype=torch.int64)
+    token, latent, value = (torch.cat(part) for part in zip(*found, strict=True))
+    return pad_entries(token, latent, value, n)
+
+
+def pad_entries(token: Tensor, latent: Tensor, value: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
+    """Entries in token order, (E,) each -> (N, m) values and indices, padded with value 0."""
+    counts = torch.bincount(token, minlength=tokens)  # (N,)
+    most = max(1, int(counts.max())) if tokens else 1
+    column = torch.arange(len(token), device=token.device)
+    column = column - (torch.cumsum(counts, 0) - counts)[token]  # (E,) place within the token
+    at = token * most + column
+    values = torch.zeros(tokens * most, dtype=value.dtype, device=value.device)
+    indices = torch.zeros(tokens * most, dtype=torch.int64, device=value.device)
+    values = values.index_copy(0, at, value)
+    indices.index_copy_(0, at, latent)
+    return values.view(tokens, most), indices.view(tokens, most)

@@ -1,0 +1,300 @@
+"""One dictionary in training: its weights, optimiser, dead latents; a step; its whole state.
+
+The loop that feeds it, and the files, are ``train``'s. Knows one batch at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semascope.dictionary.activations import ActivationBatch
+from semascope.dictionary.coder import SparseCoder
+from semascope.dictionary.config import CoderConfig, TrainConfig
+from semascope.dictionary.losses import Loss, Step
+from semascope.dictionary.median import geometric_median
+from semascope.dictionary.optim import k_at, make_optimizers, ramp_at, sparsity_at
+from semascope.dictionary.passes import Pass
+from semascope.errors import DictionaryError, NotFinite
+
+DEAD_EVERY = 16
+"""Steps between looks at which latents are dead: the list's length must reach the host."""
+
+
+class Trainee:
+    """A coder and all that its training must remember.
+
+    Args:
+        config: how it is trained.
+        shape: the dictionary to train.
+        batch_tokens: usual size of a batch, for what counts as dead.
+        losses: instead of the architecture's own.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        shape: CoderConfig,
+        *,
+        batch_tokens: int,
+        site: str = "",
+        name: str = "main",
+        device: torch.device | str = "cpu",
+        losses: Sequence[Loss] | None = None,
+    ) -> None:
+        self.config = config
+        self.site = site
+        self.coder = SparseCoder(shape, name=name, site=site, seed=config.seed).to(device)
+        self.losses = list(losses or self.coder.activation.losses(config))
+        self.parameters = [p for p in self.coder.parameters() if p.requires_grad]
+        self.peak = config.rate(shape.width)
+        self.optimizers = make_optimizers(self.parameters, config, self.peak)
+        self.dead_after = config.dead_after(batch_tokens)
+        self.silent = torch.zeros(shape.width, dtype=torch.int64, device=device)  # (F,) tokens
+        self.dead = torch.zeros(shape.width, dtype=torch.bool, device=device)  # (F,)
+        self.dead_ids = self.dead.nonzero().squeeze(1)
+        self.scale = 1.0
+        self.step = 0
+        self.tokens = 0
+        self.sums = torch.zeros(4, dtype=torch.float64, device=device)  # loss, fvu, l0, steps
+
+    @classmethod
+    def begin(
+        cls, config: TrainConfig, first: ActivationBatch, *, site: str = "", **options: Any
+    ) -> Trainee:
+        """A new one, sized and scaled by its first batch, b_dec at that batch's median."""
+        check_finite(first, 0, site)
+        shape = config.coder(first.x.shape[1], d_out=_d_out(config, first))
+        self = cls(config, shape, batch_tokens=len(first.x), site=site, **options)
+        if config.normalize_input:
+            self.scale = input_scale(first.x)
+        start = first.target if config.transcode and first.target is not None else first.x
+        start = start[: config.b_dec_tokens].float() * self.scale
+        self.coder.b_dec.data.copy_(geometric_median(start))
+        return self
+
+    @classmethod
+    def resume(
+        cls,
+        config: TrainConfig,
+        tensors: Mapping[str, Tensor],
+        meta: Mapping[str, Any],
+        **options: Any,
+    ) -> Trainee:
+        """The one that a state describes.
+
+        Raises:
+            DictionaryError: it was made by another configuration.
+        """
+        mine = config.model_dump(mode="json")
+        changed = [
+            f"{key} {was} -> {mine.get(key)}"
+            for key, was in meta["config"].items()
+            if was != mine.get(key) and key not in _FREE
+        ]
+        if changed:
+            raise DictionaryError(
+                f"The state on disk belongs to another training run ({', '.join(changed)}). "
+                "Train in another folder, or remove its state files to begin again."
+            )
+        self = cls(config, CoderConfig(**meta["coder"]), batch_tokens=1, **options)
+        self.restore(tensors, meta)
+        return self
+
+    def learn(self, batch: ActivationBatch) -> None:
+        """One optimiser step.
+
+        Raises:
+            NotFinite: the batch or its loss holds NaN or infinity; nothing was changed.
+        """
+        config, step = self.config, self.step
+        check_finite(batch, step, self.site)
+        self._check_width(batch)
+        x, target = self._inputs(batch)
+        if step % DEAD_EVERY == 0:
+            self.dead = self.silent >= self.dead_after
+            self.dead_ids = self.dead.nonzero().squeeze(1)
+        now = Step(
+            variance=(target - target.mean(0)).square().sum().clamp_min(1e-12),
+            tokens=len(x),
+            dead=self.dead_ids,
+            k=k_at(step, config),
+            ramp=sparsity_at(step, config),
+        )
+        for parameter in self.parameters:
+            parameter.grad = None
+        figures = torch.zeros_like(self.sums)
+        fired = torch.zeros(self.coder.width, dtype=torch.bool, device=x.device)
+        size = -(-len(x) // config.micro_batches)
+        for rows in (slice(i, i + size) for i in range(0, len(x), size)):
+            figures += self._share(x[rows], target[rows], now, fired)
+        if not bool(figures[0].isfinite()):
+            raise NotFinite(
+                f"The loss at step {step} on {self.site or 'the site'} is not finite, so the step "
+                "was not taken. Lower the learning rate (lr_scale), or look at the activations."
+            )
+        self._move(step)
+        self.silent = torch.where(fired, 0, self.silent + len(x))
+        self.sums += figures
+        self.step += 1
+        self.tokens += len(x)
+
+    def figures(self) -> dict[str, float]:
+        """Means since the last call: loss, fvu, l0; and the dead share and rate now."""
+        loss, fvu, l0, _ = (self.sums / self.sums[3].clamp_min(1)).tolist()
+        self.sums.zero_()
+        return {
+            "loss": loss,
+            "fvu": fvu,
+            "l0": l0,
+            "dead_fraction": float(self.dead.float().mean()),
+            "lr": self.peak * ramp_at(max(0, self.step - 1), self.config),
+        }
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that the next step depends on but the data: tensors, and JSON."""
+        tensors = {f"coder.{name}": t for name, t in self.coder.state_dict().items()}
+        tensors |= {"silent": self.silent, "dead": self.dead, "sums": self.sums}
+        for i, optimizer in enumerate(self.optimizers):
+            for p, entries in optimizer.state_dict()["state"].items():
+                for key, value in entries.items():
+                    tensors[f"optimizer.{i}.{p}.{key}"] = torch.as_tensor(value)
+        meta = {
+            "tokens": self.tokens,
+            "scale": self.scale,
+            "dead_after": self.dead_after,
+            "config": self.config.model_dump(mode="json"),
+            "coder": self.coder.cfg.model_dump(mode="json"),
+            "site": self.site,
+        }
+        return tensors, meta
+
+    def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Take back a state."""
+        picked = {n[6:]: t for n, t in tensors.items() if n.startswith("coder.")}
+        self.coder.load_state_dict(picked)
+        for i, optimizer in enumerate(self.optimizers):
+            optimizer.load_state_dict(
+                {
+                    "state": _optimizer_state(tensors, f"optimizer.{i}."),
+                    "param_groups": optimizer.state_dict()["param_groups"],
+                }
+            )
+        device = self.silent.device
+        self.silent = tensors["silent"].to(device)
+        self.dead = tensors["dead"].to(device)
+        self.dead_ids = self.dead.nonzero().squeeze(1)
+        self.sums = tensors["sums"].to(device)
+        self.step, self.tokens = int(meta["step"]), int(meta["tokens"])
+        self.scale, self.dead_after = float(meta["scale"]), int(meta["dead_after"])
+
+    def finished(self) -> SparseCoder:
+        """A copy of the coder that reads activations as the site gives them."""
+        copy = SparseCoder(self.coder.cfg, name=self.coder.name, site=self.site)
+        copy.load_state_dict(self.coder.state_dict())
+        copy.fold(self.scale)
+        return copy.eval().requires_grad_(False)
+
+    def _share(self, x: Tensor, target: Tensor, now: Step, fired: Tensor) -> Tensor:
+        """Forward and backward of one micro-batch; its share of loss, fvu and l0."""
+        done = self.coder(x, target, k=now.k)
+        loss = torch.stack([f(self.coder, done, now) for f in self.losses]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            counts = active_counts(done, self.coder.width)  # (F,)
+            fired |= counts > 0
+            sse = (done.x_hat - done.target).square().sum()
+            steps = len(x) / now.tokens
+            parts = [loss, sse / now.variance, counts.sum() / now.tokens, sse.new_tensor(steps)]
+            return torch.stack(parts).double()
+
+    def _move(self, step: int) -> None:
+        """The optimiser's step and the upkeep of what it moved."""
+        if self.config.clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        factor = ramp_at(step, self.config)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.peak * factor
+            optimizer.step()
+        if self.coder.cfg.unit_norm:
+            self.coder.normalise()
+        self.coder.activation.after_step(self.coder)
+
+    def _inputs(self, batch: ActivationBatch) -> tuple[Tensor, Tensor]:
+        """x and target on the device, in float32, scaled."""
+        device = self.silent.device
+        x = batch.x.to(device, torch.float32, non_blocking=True)
+        x = x * self.scale if self.scale != 1 else x
+        if not self.config.transcode:
+            return x, x
+        if batch.target is None:
+            raise DictionaryError("A transcoder is trained on batches that carry a target.")
+        return x, batch.target.to(device, torch.float32, non_blocking=True) * self.scale
+
+    def _check_width(self, batch: ActivationBatch) -> None:
+        if batch.x.shape[1] != self.coder.d_in:
+            raise DictionaryError(
+                f"The dictionary reads activations of width {self.coder.d_in}, but the batch at "
+                f"step {self.step} of {self.site or 'the site'} is {batch.x.shape[1]} wide. "
+                "Train in another folder, or name the site that this run began with."
+            )
+
+
+_FREE = {"checkpoint_every", "log_every", "micro_batches"}
+"""Fields that may change on resuming: none of them changes what is learned."""
+
+
+def check_finite(batch: ActivationBatch, step: int, site: str) -> None:
+    """NotFinite, naming batch, site and token, where the batch holds NaN or infinity."""
+    total = batch.x.sum() if batch.target is None else batch.x.sum() + batch.target.sum()
+    if bool(total.isfinite()):
+        return
+    bad = ~batch.x.isfinite().all(1)
+    if batch.target is not None:
+        bad |= ~batch.target.isfinite().all(1)
+    rows = bad.nonzero().squeeze(1).tolist()
+    if not rows:
+        return
+    raise NotFinite(
+        f"Batch {step} of {site or 'the site'} holds NaN or infinity in {len(rows)} of "
+        f"{len(batch.x)} tokens (first: token {rows[0]}), so its step was not taken and the last "
+        "good state was kept. A model in float16 overflows easily: load it in bfloat16 or float32."
+    )
+
+
+def input_scale(x: Tensor) -> float:
+    """What makes the mean norm of (N, D) activations √D (Templeton et al. 2024)."""
+    norm = float(torch.linalg.vector_norm(x.float(), dim=1).mean())
+    return float(x.shape[1] ** 0.5) / norm if norm > 0 else 1.0
+
+
+def active_counts(done: Pass, width: int) -> Tensor:
+    """(F,) float: on how many of the pass's tokens each latent is active."""
+    if done.z is not None:
+        return (done.z > 0).sum(0).float()
+    assert done.values is not None and done.groups is not None
+    return done.groups.sum((done.values > 0).float())
+
+
+def _d_out(config: TrainConfig, first: ActivationBatch) -> int | None:
+    if not config.transcode:
+        return None
+    if first.target is None:
+        raise DictionaryError(
+            "A transcoder needs batches with a target: give the source two sites, or set "
+            "transcode to false."
+        )
+    return first.target.shape[1]
+
+
+def _optimizer_state(tensors: Mapping[str, Tensor], prefix: str) -> dict[int, dict[str, Tensor]]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            index, key = name[len(prefix) :].split(".")
+            state.setdefault(int(index), {})[key] = tensor
+    return state
