@@ -14,7 +14,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from semascope.corpus.base import BadRow
 
@@ -25,9 +25,9 @@ MOST_BYTES = 256 << 20
 
 _BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupError, TypeError,
-    AttributeError, RuntimeError, MemoryError, struct.error, zlib.error,
+    AttributeError, RuntimeError, MemoryError, struct.error, zlib.error, Warning,
 )  # fmt: skip
-"""What Pillow's decoders raise on damaged files."""
+"""What Pillow's decoders raise on damaged files (warnings, where they are made errors)."""
 _HEADER = threading.Lock()
 """Filters of warnings are global to the process: one thread at a time changes them."""
 
@@ -68,7 +68,7 @@ def _header(data: bytes) -> Image.Image:
             return Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
         raise BadRow("decompression bomb") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise BadRow("not an image") from error
     except _BROKEN as error:
         raise BadRow("image is cut short or damaged") from error

@@ -13,7 +13,7 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ ROLES: Mapping[str, Role] = {
 }  # fmt: skip
 IMAGE_COLUMNS = ("image", "images", "img", "picture", "jpg", "png", "file_name")
 TEXT_COLUMNS = ("text", "caption", "captions", "txt", "content", "sentence", "description")
-ID_COLUMNS = ("id", "uid", "__key__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,6 @@ class Layout:
     """Column of plain text; None looks for a usual name."""
     outside: bool = False
     """Whether paths may leave ``root``."""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """Columns by what the dataset itself declares them to be: 'image'."""
 
 
 def to_sample(record: object, layout: Layout, id_: str, source: str = "") -> Sample:
