@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semascope.causal.forcing import Forced, repeat
+from semascope.causal.forcing import Forced, Remove, repeat
 from semascope.causal.metrics import Metric, prepare
 from semascope.causal.record import Attribution, SiteAttribution
 from semascope.causal.units import by_id, dictionary_id, output_site
@@ -266,7 +266,7 @@ def integrate(
     midpoints = (torch.arange(options.steps) + 0.5) / options.steps
     for alphas in torch.split(midpoints, group):
         less = (1 - alphas).view(1, -1, 1, 1, 1).to(spoken.device)
-        scaled = _Less((less * spoken).flatten(0, 2), options.edits.get(site))
+        scaled = Remove((less * spoken).flatten(0, 2), options.edits.get(site))
         forced = prepare(repeat(batch, len(alphas)), metric)
         part = watched_run(subject, forced, [site], [site], metric, {**options.edits, site: scaled})
         own = part.gradients[site].view(prompts, len(alphas), copies, *total.shape[2:])
@@ -288,17 +288,3 @@ class Integration:
     steps: int
     chunk: int
     edits: Edits
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Less:
-    """An edit that takes a part of x away."""
-
-    part: Tensor
-    """(R, T, d)"""
-    before: Edit | None
-
-    def __call__(self, x: Tensor, context: EditContext) -> Tensor:
-        if self.before is not None:
-            x = self.before(x, context)
-        return x - self.part.to(x.dtype)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from semascope.errors import CausalError
-from semascope.subject.types import Batch, Edits, TokenMap
+from semascope.subject.types import Batch, Edit, EditContext, Edits, TokenMap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,3 +134,17 @@ def divergence(before: Tensor, after: Tensor) -> Tensor:
     """KL(before ‖ after) in nats over the last axis of two sets of log-probabilities."""
     kl = (before.exp() * (before - after)).nan_to_num(0.0)
     return kl.sum(-1).clamp_min(0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Remove:
+    """An edit that subtracts a fixed tensor, after another edit of the same site."""
+
+    part: Tensor
+    """(R, T, d)"""
+    before: Edit | None = None
+
+    def __call__(self, x: Tensor, context: EditContext) -> Tensor:
+        if self.before is not None:
+            x = self.before(x, context)
+        return x - self.part.to(x.device, x.dtype)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from semascope.causal.interventions import Intervention
 from semascope.dictionary.types import Dictionary
-from semascope.errors import CausalError
+from semascope.errors import CausalError, EvidenceError
 
 
 @runtime_checkable
@@ -59,15 +59,8 @@ def statistic(statistics: Statistics | None, key: str, name: str) -> NDArray[np.
         )
     try:
         return found[name] if isinstance(found, Mapping) else found.stats(name)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, EvidenceError) as error:
         raise CausalError(f"The statistics of {key} hold no '{name}'.") from error
-
-
-def unit_name(intervention: Intervention) -> str:
-    """The name of the statistic that is one unit, '' for absolute units."""
-    if intervention.unit == "quantile":
-        return f"q{intervention.quantile:g}"
-    return "max" if intervention.unit == "max" else ""
 
 
 def unit_sizes(
@@ -77,14 +70,48 @@ def unit_sizes(
 
     Raises CausalError for a feature that never fired, whose own maximum means nothing.
     """
-    name = unit_name(intervention)
-    if not name or intervention.how not in ("clamp", "add"):
+    if intervention.unit == "absolute" or intervention.how not in ("clamp", "add"):
         return np.ones(len(ids), dtype=np.float32)
-    sizes = np.asarray(statistic(statistics, key, name)[ids], dtype=np.float32)
+    if intervention.unit == "max":
+        sizes = np.asarray(statistic(statistics, key, "max")[ids], dtype=np.float32)
+    else:
+        sizes = _quantiles(statistics, key, ids, intervention.quantile)
     unknown = ids[~(np.isfinite(sizes) & (sizes > 0))]
     if len(unknown):
         raise CausalError(
             f"{intervention.label}: feature {key}/{unknown[0]} never fired where it was measured, "
-            f"so its {unit_name(intervention)} is no unit; give the strength with unit 'absolute'."
+            f"so its {intervention.unit} is no unit; give the strength with unit 'absolute'."
         )
     return sizes
+
+
+def _quantiles(
+    statistics: Statistics | None, key: str, ids: NDArray[np.int64], q: float
+) -> NDArray[np.float32]:
+    """(F,) quantile ``q`` of each feature's firing activations: measured, or off its histogram."""
+    found = (statistics or {}).get(key)
+    histogram = getattr(found, "histogram", None)
+    if histogram is None:
+        return np.asarray(statistic(statistics, key, f"q{q:g}")[ids], dtype=np.float32)
+    maxima = statistic(statistics, key, "max")
+    sizes = []
+    for index in ids.tolist():
+        edges, counts = histogram(index)
+        sizes.append(min(quantile(edges, counts, q), float(maxima[index])))
+    return np.asarray(sizes, dtype=np.float32)
+
+
+def quantile(edges: NDArray[np.floating], counts: NDArray[np.integer], q: float) -> float:
+    """Quantile ``q`` off a histogram with (B + 1,) rising positive edges, 0 where it is empty.
+
+    Within a bin the logarithm is taken as uniform, so the error is below the bin's width.
+    """
+    total = int(counts.sum())
+    if total == 0:
+        return 0.0
+    rank = q * total
+    reached = np.cumsum(counts)
+    bin_ = int(np.searchsorted(reached, rank))
+    inside = (rank - (reached[bin_] - counts[bin_])) / max(1, counts[bin_])
+    low, high = np.log(edges[bin_]), np.log(edges[bin_ + 1])
+    return float(np.exp(low + inside * (high - low)))
