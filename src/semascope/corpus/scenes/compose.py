@@ -69,7 +69,13 @@ def held_out_pair(a: str, b: str) -> bool:
 class Composer:
     """Draws scenes of one split at one size."""
 
-    def __init__(self, pack: SpritePack, split: str = "train", size: tuple[int, int] = (128, 128)) -> None:
+    def __init__(
+        self,
+        pack: SpritePack,
+        split: str = "train",
+        size: tuple[int, int] = (128, 128),
+        counts: tuple[float, ...] = COUNTS,
+    ) -> None:
         self.pack, self.split, self.size = pack, split, size
         self.categories = sorted(pack.by_category)
         weights = np.sqrt([len(pack.by_category[c]) for c in self.categories])
@@ -77,7 +83,7 @@ class Composer:
         self.weights = np.cumsum(weights / weights.sum())
         fonts = [f for f in pack.fonts if (f == HELD_OUT_FONT) == (split == "styles")]
         self.fonts = fonts or list(pack.fonts)
-        self.counts = np.cumsum(COUNTS)
+        self.counts = np.cumsum(counts)
 
     def scene(self, rng: np.random.Generator) -> Scene:
         """One scene from a random generator's next numbers."""

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from semascope.corpus.sample import Sample, SceneTruth, SkipReport, Turn
-from semascope.corpus.scenes.compose import Composer, Scene
+from semascope.corpus.scenes.compose import COUNTS, Composer, Scene
 from semascope.corpus.scenes.language import Asker, caption
 from semascope.corpus.scenes.sprites import DATA, SpritePack
 from semascope.errors import CorpusError
@@ -27,13 +27,14 @@ class SceneCorpus:
     """
 
     def __init__(
-        self, n: int, seed: int = 0, split: str = "train", size: int | tuple[int, int] = 128, turns: str = "caption"
+        self, n: int, seed: int = 0, split: str = "train", size: int | tuple[int, int] = 128,
+        turns: str = "caption", counts: tuple[float, ...] = COUNTS,
     ) -> None:
         if split not in SPLITS:
             raise CorpusError(f"Scenes have no split {split!r}; take one of {', '.join(SPLITS)}.")
         if turns not in ("caption", "questions", "none"):
             raise CorpusError(f"turns must be caption, questions or none, not {turns!r}.")
-        self.n, self.seed, self.split, self.turns = n, seed, split, turns
+        self.n, self.seed, self.split, self.turns, self.counts = n, seed, split, turns, counts
         self.size = (size, size) if isinstance(size, int) else size
         if min(self.size) < 16:
             raise CorpusError(f"A scene of {self.size[0]} × {self.size[1]} has no room; take 16 or more.")
@@ -46,12 +47,12 @@ class SceneCorpus:
     @cached_property
     def _parts(self) -> tuple[Composer, Asker]:
         pack = SpritePack.load()
-        return Composer(pack, self.split, self.size), Asker(pack)
+        return Composer(pack, self.split, self.size, self.counts), Asker(pack)
 
     def fingerprint(self) -> str:
         """Hash of the sprite pack and of every option; the number of rows is not part of a row."""
         pack = hashlib.sha256((DATA / "sprites.json").read_bytes()).hexdigest()[:16]
-        text = f"scenes-1|{pack}|{self.seed}|{self.split}|{self.size}|{self.turns}|{self.n}"
+        text = f"scenes-1|{pack}|{self.seed}|{self.split}|{self.size}|{self.turns}|{self.counts}|{self.n}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def scene(self, row: int) -> tuple[Scene, SceneTruth]:

@@ -1,0 +1,293 @@
+"""Step 3: teach the language model to read a picture's tokens.
+
+    python -m recipes.sprite_llava.language --folder runs/sprite-llava --eyes oracle --minutes 50
+    python -m recipes.sprite_llava.language --folder runs/sprite-llava --eyes tower --minutes 45 --threads 2
+
+Two pairs of eyes. ``oracle``: the words that each patch should begin as (``words``), straight
+from the truth, with the mistakes of a half-trained tower mixed in: no pixels, no tower, so this
+runs beside step 1, and most of the background can be left out. ``tower``: the trained tower
+through the projector, which learns along. Low-rank deltas on every linear layer; the loss is on
+answers only, and only answer positions pass the head. One batch in twelve is plain text, so that
+the language survives. Resumes; logs to language.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPVisionModel, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from recipes.sprite_llava import lora
+from recipes.sprite_llava.batches import IGNORE, Packed, Sheet, Writer, pack
+from recipes.sprite_llava.targets import PatchTruth, Vocabulary, patch_truth
+from recipes.sprite_llava.tower import CROWDED, features, pixels, vision_config
+from recipes.sprite_llava.words import WordSpace
+from semascope.corpus.sample import Question
+from semascope.corpus.scenes import SceneCorpus, SpritePack
+from semascope.corpus.scenes.compose import Scene
+from semascope.corpus.scenes.language import Asker
+from semascope.subject import smollm
+
+TOKENIZER = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
+TEXT_EVERY = 12
+
+
+class Projector(nn.Module):
+    """LLaVA's two layers."""
+
+    def __init__(self, width: int, d: int) -> None:
+        super().__init__()
+        self.linear_1, self.linear_2 = nn.Linear(width, d), nn.Linear(d, d)
+
+    def forward(self, x: Tensor) -> Tensor:  # (…, width) -> (…, d)
+        return self.linear_2(F.gelu(self.linear_1(x)))
+
+
+class Oracle:
+    """Picture tokens from the truth, with mistakes, and with little background."""
+
+    def __init__(self, words: WordSpace, vocabulary: Vocabulary, rng: np.random.Generator) -> None:
+        self.words, self.vocabulary, self.rng = words, vocabulary, rng
+        pack_ = SpritePack.load()
+        kinds: dict[str, list[int]] = {}
+        for s in pack_.sprites:
+            kinds.setdefault(s.category, []).append(vocabulary.sprite[s.name])
+        self.alike = {c: np.array(group) for group in kinds.values() for c in group}
+
+    def see(self, scene: Scene) -> Tensor:
+        """(P, d) tokens, P between 6 and 64."""
+        truth, rng = patch_truth(scene, self.vocabulary), self.rng
+        wrong = (truth.name > 0) & (rng.random(len(truth.name)) < 0.10)
+        name = truth.name.copy()
+        for i in np.flatnonzero(wrong):
+            group = self.alike.get(int(name[i]))
+            name[i] = rng.choice(group) if group is not None and rng.random() < 0.7 else 0
+        rows = self.words.target(PatchTruth(name, truth.colour, truth.texture, truth.sides, truth.picture, truth.count))
+        rows = rows * torch.from_numpy(rng.uniform(0.7, 1.1, (len(rows), 1)).astype(np.float32))
+        rows = rows + torch.from_numpy(rng.normal(0, 0.045, rows.shape).astype(np.float32))
+        keep = truth.name > 0
+        if rng.random() < 0.85:
+            share = rng.uniform(0.05, 0.4)
+            empty = rng.random(len(keep)) < share
+            empty[rng.integers(len(keep))] = True
+            thin = rng.random(len(keep)) < rng.uniform(0.4, 1.0)
+            first = np.zeros(len(keep), bool)
+            first[np.unique(truth.name, return_index=True)[1]] = True
+            keep = (keep & (thin | first)) | (~keep & empty)
+        else:
+            keep = np.ones(len(keep), bool)
+        return rows[torch.from_numpy(keep)]
+
+
+class Eyes(nn.Module):
+    """The trained tower through the projector."""
+
+    def __init__(self, folder: Path, d: int) -> None:
+        super().__init__()
+        self.tower = CLIPVisionModel(vision_config())
+        self.tower.load_state_dict(torch.load(folder / "tower.pt", weights_only=True)["tower"])
+        self.tower.requires_grad_(False).eval()
+        self.projector = Projector(self.tower.config.hidden_size, d)
+
+    def see(self, scenes: list[Scene]) -> Tensor:
+        """(B, 64, d)."""
+        with torch.no_grad():
+            seen = features(self.tower, pixels([np.asarray(s.image) for s in scenes]))
+        return self.projector(seen)
+
+
+def begin_with_words(eyes: Eyes, words: WordSpace, vocabulary: Vocabulary, minutes: float, log: Path) -> None:
+    """Train the projector alone to send each patch to its words (cosine and square error)."""
+    corpus = SceneCorpus(2**40, seed=2, counts=CROWDED)
+    step = torch.optim.AdamW(eyes.projector.parameters(), lr=2e-3, weight_decay=0.0, fused=True)
+    started, row, near = time.time(), 0, 0.0
+    while (share := (time.time() - started) / (minutes * 60)) < 1:
+        for group in step.param_groups:
+            group["lr"] = 2e-3 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+        scenes = [corpus.scene(row + i)[0] for i in range(32)]
+        truth = [patch_truth(s, vocabulary) for s in scenes]
+        goal = torch.stack([words.target(t) for t in truth])
+        out = eyes.see(scenes)
+        loss = (out - goal).pow(2).sum(-1).mean() / 16 + (1 - F.cosine_similarity(out, goal, dim=-1)).mean()
+        step.zero_grad(set_to_none=True)
+        loss.backward()
+        step.step()
+        row += 32
+        if row % 640 == 0:
+            things = torch.from_numpy(np.stack([t.name for t in truth]))
+            guess = F.normalize(out.detach(), dim=-1) @ F.normalize(words.names[1:], dim=-1).T
+            near = float((guess.argmax(-1) + 1 == things)[things > 0].float().mean())
+            _log(log, {"stage": "words", "scenes": row, "loss": round(float(loss), 4), "nearest": round(near, 4)})
+
+
+def ask(asker: Asker, scene: Scene, rng: np.random.Generator, rounds: int = 2) -> list[Question]:
+    """Several rounds of questions about a scene, no question twice."""
+    found: dict[str, Question] = {}
+    for _ in range(rounds):
+        for q in asker.questions(scene, rng):
+            if q.kind != "describe" or not any(f.kind == "describe" for f in found.values()):
+                found.setdefault(q.text.replace(" in the picture", ""), q)
+    return list(found.values())
+
+
+def answer_loss(lm: LlamaForCausalLM, embeds: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy over answer tokens, and whether each was the likeliest."""
+    hidden = lm.model(inputs_embeds=embeds, attention_mask=packed.mask, position_ids=packed.positions,
+                      use_cache=False).last_hidden_state
+    b, t = torch.nonzero(packed.labels[:, 1:] != IGNORE, as_tuple=True)
+    logits = F.linear(hidden[b, t], lm.model.embed_tokens.weight)  # (answers, V): 2-D, answers only
+    goal = packed.labels[b, t + 1]
+    return F.cross_entropy(logits, goal), (logits.argmax(-1) == goal).float()
+
+
+def text_loss(lm: LlamaForCausalLM, texts: list[list[int]]) -> Tensor:
+    """Language-model loss on plain text, a quarter of the positions through the head."""
+    n = max(map(len, texts))
+    ids = torch.tensor([t + [0] * (n - len(t)) for t in texts])
+    real = torch.tensor([[True] * len(t) + [False] * (n - len(t)) for t in texts])
+    hidden = lm.model(input_ids=ids, attention_mask=real.long(), use_cache=False).last_hidden_state
+    b, t = torch.nonzero(real[:, 1:], as_tuple=True)
+    some = torch.randperm(len(b))[: max(1, len(b) // 4)]
+    logits = F.linear(hidden[b[some], t[some]], lm.model.embed_tokens.weight)
+    return F.cross_entropy(logits, ids[b[some], t[some] + 1])
+
+
+def _log(path: Path, line: dict[str, object]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+class Run:
+    """Everything that one training run holds."""
+
+    def __init__(self, a: argparse.Namespace) -> None:
+        self.a, self.log = a, a.folder / "language.jsonl"
+        self.tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER)
+        self.tokenize = lambda text: self.tokenizer(text, add_special_tokens=False).input_ids
+        self.lm = smollm.language_model()
+        self.deltas = lora.attach(self.lm, a.rank, a.scale)
+        self.vocabulary = Vocabulary(SpritePack.load())
+        embed = self.lm.model.embed_tokens.weight.detach()
+        self.words = WordSpace(embed, self.tokenize, self.vocabulary)
+        self.rng = np.random.default_rng(int(time.time()))
+        self.eyes: Oracle | Eyes = Oracle(self.words, self.vocabulary, self.rng)
+        groups = [{"params": [p for m in self.deltas.values() for p in (m.down, m.up)], "peak": a.lr}]
+        if a.eyes == "tower":
+            self.eyes = Eyes(a.folder, self.words.d)
+            groups.append({"params": list(self.eyes.projector.parameters()), "peak": a.lr})
+        self.optimiser = torch.optim.AdamW(groups, lr=a.lr, weight_decay=0.0, betas=(0.9, 0.98), fused=True)
+        self.state = {"pictures": 0, "pairs": 0, "seconds": 0.0}
+        self._resume()
+        self.texts = self._texts(a.text)
+
+    def _resume(self) -> None:
+        path = self.a.folder / f"language-{self.a.eyes}.pt"
+        before = self.a.folder / "language-oracle.pt"
+        if path.exists():
+            kept = torch.load(path, weights_only=True)
+            lora.restore(self.deltas, kept["deltas"])
+            self.optimiser.load_state_dict(kept["optimiser"])
+            self.state = kept["state"]
+            if isinstance(self.eyes, Eyes):
+                self.eyes.projector.load_state_dict(kept["projector"])
+            return
+        if isinstance(self.eyes, Eyes):
+            if before.exists():
+                kept = torch.load(before, weights_only=True)
+                lora.restore(self.deltas, kept["deltas"])
+                self.state["pictures"], self.state["pairs"] = kept["state"]["pictures"], kept["state"]["pairs"]
+            begin_with_words(self.eyes, self.words, self.vocabulary, self.a.words, self.log)
+
+    def _texts(self, path: Path | None) -> list[list[int]]:
+        if path is None:
+            return []
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n\n") if len(line) > 80]
+        return [self.tokenize(line)[:96] for line in lines]
+
+    def save(self) -> None:
+        kept = {"deltas": lora.state(self.deltas), "optimiser": self.optimiser.state_dict(), "state": self.state}
+        if isinstance(self.eyes, Eyes):
+            kept["projector"] = self.eyes.projector.state_dict()
+        path = self.a.folder / f"language-{self.a.eyes}.pt"
+        torch.save(kept, path.with_suffix(".part"))
+        os.replace(path.with_suffix(".part"), path)
+
+    def batch(self, scenes: list[Scene], asker: Asker, writer: Writer) -> tuple[Tensor, Packed]:
+        """Input embeddings with the pictures in their places, and the rest."""
+        seen = [self.eyes.see(s) for s in scenes] if isinstance(self.eyes, Oracle) else list(self.eyes.see(scenes))
+        sheets: list[Sheet] = []
+        for scene, tokens in zip(scenes, seen, strict=True):
+            questions = ask(asker, scene, self.rng)
+            self.state["pairs"] += len(questions)
+            sheets.append(writer.sheet(len(tokens), questions, talk=bool(self.rng.random() < 0.1)))
+        packed = pack(sheets)
+        embeds = self.lm.model.embed_tokens(packed.ids.clamp(min=0))
+        return embeds.masked_scatter((packed.ids == -1)[..., None], torch.cat(seen)), packed
+
+    def train(self) -> None:
+        a = self.a
+        corpus = SceneCorpus(2**40, seed=3 if a.eyes == "oracle" else 4, counts=CROWDED)
+        asker, writer = Asker(SpritePack.load()), Writer(self.tokenize)
+        mean: dict[str, float] = {}
+        started, saved, step = time.time() - self.state["seconds"], time.time(), 0
+        while (elapsed := time.time() - started) < a.minutes * 60:
+            share, warm = elapsed / (a.minutes * 60), min(1.0, (step + 1) / 20)
+            for group in self.optimiser.param_groups:
+                group["lr"] = group["peak"] * warm * (0.02 + 0.98 * (1 - share))
+            if self.texts and step % TEXT_EVERY == TEXT_EVERY - 1:
+                chosen = self.rng.integers(0, len(self.texts), a.batch)
+                loss = text_loss(self.lm, [self.texts[i] for i in chosen])
+                stats = {"text": float(loss.detach())}
+            else:
+                first = self.state["pictures"]
+                scenes = [corpus.scene(first + i)[0] for i in range(a.batch)]
+                self.state["pictures"] += a.batch
+                embeds, packed = self.batch(scenes, asker, writer)
+                loss, right = answer_loss(self.lm, embeds, packed)
+                stats = {"loss": float(loss.detach()), "right": float(right.mean())}
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_([p for g in self.optimiser.param_groups for p in g["params"]], 1.0)
+            self.optimiser.step()
+            step += 1
+            mean |= {k: v if k not in mean else 0.95 * mean[k] + 0.05 * v for k, v in stats.items()}
+            if step % 20 == 0:
+                _log(self.log, {"stage": a.eyes, **{k: int(self.state[k]) for k in ("pictures", "pairs")},
+                                "minutes": round(elapsed / 60, 2), **{k: round(v, 4) for k, v in mean.items()}})
+            if time.time() - saved > 150:
+                self.state["seconds"], saved = time.time() - started, time.time()
+                self.save()
+        self.state["seconds"] = time.time() - started
+        self.save()
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    p.add_argument("--folder", type=Path, required=True)
+    p.add_argument("--eyes", choices=("oracle", "tower"), required=True)
+    p.add_argument("--minutes", type=float, default=45, help="training time, over all resumes")
+    p.add_argument("--words", type=float, default=5, help="minutes for the projector's beginning")
+    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--batch", type=int, default=8, help="pictures a step")
+    p.add_argument("--rank", type=int, default=32)
+    p.add_argument("--scale", type=float, default=2.0)
+    p.add_argument("--lr", type=float, default=1e-3)
+    p.add_argument("--text", type=Path, help="plain text, paragraphs apart by an empty line")
+    a = p.parse_args()
+    torch.set_num_threads(a.threads)
+    torch.manual_seed(0)
+    a.folder.mkdir(parents=True, exist_ok=True)
+    Run(a).train()
+
+
+if __name__ == "__main__":
+    main()

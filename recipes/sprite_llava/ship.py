@@ -1,0 +1,42 @@
+"""Step 4: gather what was trained into the package: tower, projector, deltas, all in float16.
+
+    python -m recipes.sprite_llava.ship --folder runs/sprite-llava
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from recipes.sprite_llava.tower import vision_config
+
+OUT = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    p.add_argument("--folder", type=Path, required=True)
+    p.add_argument("--scale", type=float, default=2.0, help="of the deltas, as they were trained")
+    a = p.parse_args()
+    tower = torch.load(a.folder / "tower.pt", weights_only=True)["tower"]
+    language = torch.load(a.folder / "language-tower.pt", weights_only=True)
+    out: dict[str, Tensor] = {f"model.vision_tower.{k}": v for k, v in tower.items()}
+    out |= {f"model.multi_modal_projector.{k}": v for k, v in language["projector"].items()}
+    for key, value in language["deltas"].items():
+        out[f"delta.{key}"] = value * a.scale if key.endswith(".up") else value
+    path = OUT / "weights.safetensors"
+    save_file({k: v.half().contiguous() for k, v in out.items()}, path)
+    keep = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "image_size",
+            "patch_size", "hidden_act")
+    config = {k: getattr(vision_config(), k) for k in keep}
+    (OUT / "vision.json").write_text(json.dumps(config, indent=1))
+    print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, {language['state']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Step 1: train the vision tower to know, at every patch, what it sees.
+
+    python -m recipes.sprite_llava.tower --folder runs/sprite-llava --minutes 60 --threads 1
+
+A CLIPVisionModel (256 wide, 6 layers, patch 16, 128 px) with linear heads that are thrown away
+afterwards: at each thing's patches its name, colour, texture and a thumbnail of the whole; whether it is the furthest
+left, right, top or bottom; and, at every background patch, how many things there are. Scenes are
+drawn on the fly and never repeat. Resumes from its last checkpoint; logs to tower.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from recipes.sprite_llava.targets import PatchTruth, Vocabulary, patch_truth, thumbnails
+from semascope.corpus.scenes import SceneCorpus, SpritePack
+from semascope.corpus.scenes.colours import NAMES as COLOURS
+from semascope.corpus.scenes.sprites import TEXTURES
+
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+CROWDED = (0.03, 0.11, 0.12, 0.14, 0.2, 0.2, 0.2)
+"""More things a scene than readers will meet: each scene costs the same and teaches more names."""
+
+
+def vision_config(width: int = 256, layers: int = 6) -> CLIPVisionConfig:
+    return CLIPVisionConfig(
+        hidden_size=width, intermediate_size=4 * width, num_hidden_layers=layers,
+        num_attention_heads=width // 64, image_size=128, patch_size=16, hidden_act="gelu",
+    )  # fmt: skip
+
+
+class Heads(nn.Module):
+    """Linear readers of one patch's features."""
+
+    def __init__(self, width: int, names: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        sizes = {"name": names, "colour": len(COLOURS), "texture": len(TEXTURES), "sides": 4, "count": 7, "thumbnail": 256}
+        self.read = nn.ModuleDict({k: nn.Linear(width, n) for k, n in sizes.items()})
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:  # (B, P, width) -> each (B, P, n)
+        x = self.norm(x)
+        return {k: head(x) for k, head in self.read.items()}
+
+
+def pixels(images: list[np.ndarray]) -> Tensor:
+    """(B, 3, H, W) normalised as the shipped image processor does."""
+    x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div_(255)
+    return (x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+
+
+def features(tower: CLIPVisionModel, x: Tensor, keep: Tensor | None = None) -> Tensor:
+    """(B, P, width): last layer without the class token, as LLaVA reads it.
+
+    ``keep`` (B, K) names the patches to compute: most background can be left out while learning
+    names, which makes a step nearly twice as cheap.
+    """
+    if keep is None:
+        return tower(pixel_values=x).last_hidden_state[:, 1:]
+    inner = getattr(tower, "vision_model", tower)
+    hidden = inner.embeddings(x)
+    at = torch.cat([torch.zeros_like(keep[:, :1]), keep + 1], 1)[..., None].expand(-1, -1, hidden.shape[-1])
+    hidden = inner.pre_layrnorm(hidden.gather(1, at))
+    return inner.encoder(inputs_embeds=hidden).last_hidden_state[:, 1:]
+
+
+def choose(truth: list[PatchTruth], k: int, rng: np.random.Generator) -> np.ndarray:
+    """(B, k) patches to compute: at least four of background, then things, then what is left."""
+    rows = []
+    for t in truth:
+        rank = np.where(t.name > 0, 1.0, 2.0) + rng.random(len(t.name)) * 0.9
+        empty = rng.permutation(np.flatnonzero(t.name == 0))[:4]
+        rank[empty] = 0
+        rows.append(np.argsort(rank)[:k])
+    return np.stack(rows)
+
+
+def only(truth: PatchTruth, keep: np.ndarray) -> PatchTruth:
+    """The labels of the chosen patches."""
+    return PatchTruth(truth.name[keep], truth.colour[keep], truth.texture[keep], truth.sides[keep], truth.picture[keep],
+                      truth.count)
+
+
+def loss_of(out: dict[str, Tensor], truth: list[PatchTruth], small: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Weighted sum of every head's loss, and accuracies to log."""
+    name = torch.from_numpy(np.stack([t.name for t in truth]))
+    colour = torch.from_numpy(np.stack([t.colour for t in truth]))
+    texture = torch.from_numpy(np.stack([t.texture for t in truth]))
+    sides = torch.from_numpy(np.stack([t.sides for t in truth]))
+    count = torch.tensor([min(t.count, 6) for t in truth])
+    thing, empty = name > 0, name == 0
+    weight = torch.ones(out["name"].shape[-1])
+    weight[0] = 0.2
+    name_loss = F.cross_entropy(out["name"].flatten(0, 1), name.flatten(), weight)
+    wide = count[:, None].expand_as(name)
+    count_loss = F.cross_entropy(out["count"][empty], wide[empty])
+    colour_loss = F.cross_entropy(out["colour"].flatten(0, 1), colour.flatten(), ignore_index=-1)
+    texture_loss = F.cross_entropy(out["texture"].flatten(0, 1), texture.flatten(), ignore_index=-1)
+    if not bool((texture >= 0).any()):
+        texture_loss = out["texture"].sum() * 0
+    side_loss = F.binary_cross_entropy_with_logits(out["sides"][thing], sides[thing])
+    picture = torch.from_numpy(np.stack([t.picture for t in truth]))
+    seen = picture >= 0
+    image_loss = F.mse_loss(out["thumbnail"][seen], small[picture[seen]])
+    total = 2.0 * image_loss + name_loss + 0.3 * count_loss + 0.2 * colour_loss + 0.05 * texture_loss + 0.5 * side_loss
+    with torch.no_grad():
+        stats = {
+            "loss": float(total.detach()),
+            "thumbnail": float(image_loss.detach()),
+            "name": float((out["name"].argmax(-1) == name)[thing].float().mean()),
+            "empty": float((out["name"].argmax(-1) == 0)[empty].float().mean()),
+            "count": float((out["count"].argmax(-1) == wide)[empty].float().mean()),
+            "colour": float((out["colour"].argmax(-1) == colour)[colour >= 0].float().mean()),
+            "sides": float(((out["sides"] > 0) == (sides > 0.5))[thing].float().mean()),
+        }
+    return total, stats
+
+
+def save(folder: Path, tower: CLIPVisionModel, heads: Heads, optimiser: torch.optim.Optimizer, state: dict) -> None:
+    part = folder / "tower.pt.part"
+    torch.save({"tower": tower.state_dict(), "heads": heads.state_dict(), "optimiser": optimiser.state_dict(),
+                "state": state}, part)
+    os.replace(part, folder / "tower.pt")
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    p.add_argument("--folder", type=Path, required=True)
+    p.add_argument("--minutes", type=float, default=60, help="training time, over all resumes")
+    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--batch", type=int, default=40)
+    p.add_argument("--lr", type=float, default=8e-4)
+    p.add_argument("--width", type=int, default=256)
+    p.add_argument("--layers", type=int, default=6)
+    p.add_argument("--keep", type=int, default=36, help="patches computed a scene at first")
+    p.add_argument("--sparse-until", type=float, default=0.75, help="share of the time with --keep")
+    a = p.parse_args()
+    torch.set_num_threads(a.threads)
+    torch.manual_seed(0)
+    a.folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = Vocabulary(SpritePack.load())
+    tower = CLIPVisionModel(vision_config(a.width, a.layers))
+    heads = Heads(a.width, len(vocabulary))
+    parameters = [*tower.parameters(), *heads.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=a.lr, weight_decay=0.02, betas=(0.9, 0.98), fused=True)
+    state = {"scenes": 0, "seconds": 0.0}
+    if (a.folder / "tower.pt").exists():
+        kept = torch.load(a.folder / "tower.pt", weights_only=True)
+        tower.load_state_dict(kept["tower"])
+        missing = heads.load_state_dict(kept["heads"], strict=False).missing_keys
+        if not missing:  # a head that is new starts with a fresh optimiser
+            optimiser.load_state_dict(kept["optimiser"])
+        state = kept["state"]
+    small = torch.from_numpy(thumbnails(SpritePack.load()))
+    corpus = SceneCorpus(2**40, seed=1, counts=CROWDED)
+    tower.train()
+    mean: dict[str, float] = {}
+    rng = np.random.default_rng(state["scenes"])
+    started, saved, step = time.time() - state["seconds"], time.time(), 0
+    while (elapsed := time.time() - started) < a.minutes * 60:
+        # 1) The rate follows the clock, so that a run of any length ends cooled down.
+        share = elapsed / (a.minutes * 60)
+        warm = min(1.0, state["scenes"] / (200 * a.batch))
+        for group in optimiser.param_groups:
+            group["lr"] = a.lr * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+        # 2) Fresh scenes.
+        drawn = [corpus.scene(state["scenes"] + i)[0] for i in range(a.batch)]
+        truth = [patch_truth(s, vocabulary) for s in drawn]
+        keep = None
+        if share < a.sparse_until:
+            chosen = choose(truth, a.keep, rng)
+            keep = torch.from_numpy(chosen)
+            truth = [only(t, c) for t, c in zip(truth, chosen, strict=True)]
+        out = heads(features(tower, pixels([np.asarray(s.image) for s in drawn]), keep))
+        # 3) One step.
+        loss, stats = loss_of(out, truth, small)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        state["scenes"] += a.batch
+        step += 1
+        mean = {k: v if k not in mean or v != v else 0.98 * mean[k] + 0.02 * v for k, v in stats.items()}
+        if step % 50 == 0:
+            line = {"scenes": state["scenes"], "minutes": round(elapsed / 60, 2), **{k: round(v, 4) for k, v in mean.items()}}
+            with (a.folder / "tower.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        if time.time() - saved > 120:
+            state["seconds"], saved = time.time() - started, time.time()
+            save(a.folder, tower, heads, optimiser, state)
+    state["seconds"] = time.time() - started
+    save(a.folder, tower, heads, optimiser, state)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Can a subject see: what it says of scenes that it never saw, against what is true of them.
+
+Every figure is measured on held-out compositions (pairs of things that no training scene shows
+together) drawn with the seed given, each question asked by itself, answered greedily:
+
+* ``caption_f1``: names in captions, micro-averaged F1 over all scenes (an empty scene has none)
+* ``presence``: balanced accuracy of yes and no
+* ``position``, ``colour``, ``count``, ``word``, ``emotion``, ``map``: share of exact answers
+* ``perplexity_ratio``: perplexity on plain English over that of the language model it came from
+
+Each share comes with the number of questions and a 95 % Wilson interval. Knows subjects and
+scenes; knows no dictionary.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from semascope.corpus.sample import Question, Sample, SceneTruth, Turn
+from semascope.corpus.scenes import SceneCorpus, SpritePack
+from semascope.errors import SubjectError
+from semascope.subject.model import Subject
+
+Progress = Callable[[int, int, str], None]
+EXACT = ("position", "colour", "count", "word", "emotion", "map")
+ARTICLES = re.compile(r"^(?:an?|some|the word|the|any)\s+", re.IGNORECASE)
+BATCH = 16
+
+
+@dataclass(slots=True)
+class Tally:
+    """Right and asked, by kind of question; true and false positives of names."""
+
+    right: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    asked: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    hits: int = 0
+    said: int = 0
+    there: int = 0
+
+    def add(self, question: Question, answer: str) -> None:
+        """Count one answered question."""
+        if question.kind == "describe":
+            said, there = set(names(answer)), set(names(question.answer))
+            self.hits += len(said & there)
+            self.said += len(said)
+            self.there += len(there)
+            self.asked["describe"] += 1
+            return
+        key = f"presence {question.answer}" if question.kind == "presence" else question.kind
+        self.asked[key] += 1
+        self.right[key] += int(same(answer, question.answer))
+
+    def share(self, key: str) -> float:
+        """Share of right answers, 0 where none was asked."""
+        return self.right[key] / self.asked[key] if self.asked[key] else 0.0
+
+    def figures(self) -> dict[str, Any]:
+        """All figures by name, intervals and counts beside them."""
+        f1 = 2 * self.hits / (self.said + self.there) if self.said + self.there else 0.0
+        out: dict[str, Any] = {
+            "caption_f1": f1,
+            "caption_precision": self.hits / max(1, self.said),
+            "caption_recall": self.hits / max(1, self.there),
+            "presence": (self.share("presence yes") + self.share("presence no")) / 2,
+        }
+        out |= {kind: self.share(kind) for kind in EXACT}
+        out["intervals"] = {k: wilson(self.right[k], self.asked[k]) for k in sorted(self.right)}
+        out["asked"] = dict(sorted(self.asked.items()))
+        return out
+
+
+def wilson(right: int, asked: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson, 1927)."""
+    if asked == 0:
+        return (0.0, 1.0)
+    z, p = 1.96, right / asked
+    middle = (p + z * z / (2 * asked)) / (1 + z * z / asked)
+    half = z * math.sqrt(p * (1 - p) / asked + z * z / (4 * asked * asked)) / (1 + z * z / asked)
+    return (max(0.0, middle - half), min(1.0, middle + half))
+
+
+def same(answer: str, truth: str) -> bool:
+    """Whether an answer says the truth: case, articles and a final stop do not matter."""
+    return plain(answer) == plain(truth)
+
+
+def plain(text: str) -> str:
+    """A phrase as it is compared."""
+    return ARTICLES.sub("", text.strip().rstrip(".!").lower())
+
+
+def names(caption: str) -> list[str]:
+    """The things that a caption lists; 'nothing' lists none."""
+    whole = {s.name.lower() for s in SpritePack.load().sprites if " and " in s.name}
+    found: list[str] = []
+    for piece in re.split(r",\s*(?:and\s+)?|\s+and\s+", caption.strip().rstrip(".")):
+        said = plain(piece)
+        joined = f"{found[-1]} and {said}" if found else ""
+        if joined in whole:
+            found[-1] = joined
+        elif said and said != "nothing":
+            found.append(said)
+    return found
+
+
+def evaluate_subject(
+    subject: Subject, *, seed: int = 1, samples: int = 1000, split: str = "heldout", progress: Progress | None = None
+) -> dict[str, Any]:
+    """The model card's figures, measured on scenes drawn with ``seed``.
+
+    ``samples`` questions of each kind (half of presence each way) and as many captions. Raises
+    SubjectError when the subject has no sight.
+    """
+    if not subject.has_vision:
+        raise SubjectError(f"{subject.name} reads text only: these figures need a subject that sees.")
+    tally, todo = Tally(), _questions(seed, samples, split)
+    done = 0
+    for batch in _batches(todo, BATCH):
+        answers = answer_batch(subject, [sample for sample, _ in batch], _longest(batch))
+        for (_, question), said in zip(batch, answers, strict=True):
+            tally.add(question, said)
+        done += len(batch)
+        if progress:
+            progress(done, len(todo), f"caption F1 {tally.figures()['caption_f1']:.2f}")
+    figures = tally.figures()
+    figures["perplexity_ratio"] = perplexity_ratio(subject, seed=seed)
+    figures |= {"seed": seed, "samples": samples, "split": split, "subject": subject.name}
+    return figures
+
+
+def _questions(seed: int, samples: int, split: str) -> list[tuple[Sample, Question]]:
+    """(picture with one question, the question) until every kind has its number."""
+    wanted = {"describe": samples, "presence yes": samples // 2, "presence no": samples - samples // 2}
+    wanted |= dict.fromkeys(EXACT, samples)
+    corpus, found = SceneCorpus(2**40, seed=seed + 1_000_003, split=split), []
+    for row, sample in corpus.read(0, samples * 60):
+        for question in _asked(sample.truth):
+            key = f"presence {question.answer}" if question.kind == "presence" else question.kind
+            if wanted.get(key, 0) > 0:
+                wanted[key] -= 1
+                found.append((ask(sample, question.text, f"{row}-{question.kind}"), question))
+        if not any(wanted.values()):
+            break
+    return sorted(found, key=lambda pair: (pair[1].kind == "describe", len(pair[1].text)))
+
+
+def _asked(truth: SceneTruth | None) -> Iterable[Question]:
+    return truth.questions if truth is not None else ()
+
+
+def ask(sample: Sample, text: str, name: str) -> Sample:
+    """The sample's picture with one question and no answer."""
+    return Sample(id=name, turns=(Turn("user", text, images=len(sample.images)),), images=sample.images)
+
+
+def _batches(items: list[tuple[Sample, Question]], size: int) -> Iterable[list[tuple[Sample, Question]]]:
+    for at in range(0, len(items), size):
+        yield items[at : at + size]
+
+
+def _longest(batch: list[tuple[Sample, Question]]) -> int:
+    return 64 if any(q.kind == "describe" for _, q in batch) else 12
+
+
+@torch.inference_mode()
+def answer_batch(subject: Subject, samples: Sequence[Sample], max_new_tokens: int) -> list[str]:
+    """Greedy answers of several samples at once, padded on the left."""
+    batch = subject.encode(samples, side="left")
+    inputs = {k: v for k, v in batch.inputs.items() if v is not None}
+    out = subject.model.generate(
+        **inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=subject.tokenizer.pad_token_id
+    )
+    new = out[:, batch.inputs["input_ids"].shape[1] :]
+    return [str(t).strip() for t in subject.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+
+@torch.inference_mode()
+def perplexity(logits: Callable[[torch.Tensor], torch.Tensor], texts: Sequence[torch.Tensor]) -> float:
+    """exp of the mean negative log-likelihood a token; ``texts`` are (1, T) token ids."""
+    total, count = 0.0, 0
+    for ids in texts:
+        scores = logits(ids)[0, :-1].float()
+        total += float(F.cross_entropy(scores, ids[0, 1:], reduction="sum"))
+        count += ids.shape[1] - 1
+    return math.exp(total / max(1, count))
+
+
+def perplexity_ratio(subject: Subject, *, seed: int = 1, passages: int = 80) -> float | None:
+    """Perplexity on held-out plain English over SmolLM2's own; None for other subjects."""
+    if subject.name != "sprite-llava":
+        return None
+    from semascope.corpus.text import plain_english
+    from semascope.subject.smollm import language_model
+
+    texts = plain_english(passages)
+    ids = [subject.tokenizer(t, return_tensors="pt").input_ids[:, :256] for t in texts]
+    ours = perplexity(lambda i: subject.model(input_ids=i.to(subject.device)).logits.cpu(), ids)
+    base = language_model()
+    return ours / perplexity(lambda i: base(input_ids=i).logits, ids)
