@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_WORKSPACE = "workspace/demo"
-FREE = frozenset({"device", "dtype", "batch", "concurrency"})
+FREE = frozenset({"device", "dtype", "concurrency"})
 """Options that do not change what is made."""
 
 
@@ -37,7 +37,7 @@ class TrainOptions(Options):
     """The model: the embedded one, a folder, or a name at a model hub."""
     site: str = "resid_post.12"
     """Where its activations are read."""
-    corpus: str = "scenes+text"
+    corpus: str = "scenes?n=40000+text"
     """What it reads: built-in parts joined by +, a folder, a file, or a dataset's name."""
     name: str = "main"
     """Name of the dictionary."""

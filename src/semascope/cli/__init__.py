@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     entry, rest = find(args)
     if entry is None:
         return 0 if rest else _unknown(args)
-    return run(entry, rest)
+    return perform(entry, rest)
 
 
 def find(args: Sequence[str]) -> tuple[Entry | None, list[str]]:
@@ -57,7 +57,7 @@ def find(args: Sequence[str]) -> tuple[Entry | None, list[str]]:
     return None, []
 
 
-def run(entry: Entry, rest: Sequence[str]) -> int:
+def perform(entry: Entry, rest: Sequence[str]) -> int:
     """Parse a verb's flags and do it."""
     _quiet()
     folder = workspace_of(rest)

@@ -55,9 +55,7 @@ class Search(InWorkspace):
         for column in ("feature", "nearness", "label", "description"):
             rows.add_column(column)
         for one in found:
-            rows.add_row(
-                one["id"], f"{one['similarity']:.2f}", one["label"], one["description"]
-            )
+            rows.add_row(one["id"], f"{one['similarity']:.2f}", one["label"], one["description"])
         Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(rows)
         return 0
 

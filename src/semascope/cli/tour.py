@@ -51,7 +51,7 @@ ENTRIES = (
           "model:EvaluateSubject", "semascope evaluate subject --samples 20 --seed 1"),
     Entry("convert", "a dictionary's checkpoint between formats", "carry:Convert",
           "semascope convert workspace/demo/dictionaries/resid_post.12/main /tmp/sae "
-          "--format saelens"),
+          "--to sparsify"),
     Entry("export", "a run's features, words and scores as files", "carry:Export",
           "semascope export /tmp/features.jsonl --workspace workspace/demo"),
 )  # fmt: skip

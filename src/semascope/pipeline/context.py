@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 TINY = "tiny:"
 """Prefix of the random-weight subjects that tests stand on."""
-GLANCE = 64
-"""Rows that are looked at for pictures."""
 
 
 class Run:
@@ -56,10 +54,9 @@ class Run:
     @cached_property
     def corpus(self) -> Corpus:
         """What it reads."""
-        from semascope.corpus import open_corpus
+        from semascope.corpus.opening import open_corpus
 
-        corpus: Corpus = open_corpus(self.options.train.corpus)
-        return corpus
+        return open_corpus(self.options.train.corpus, seed=self.options.train.seed)
 
     def chunks(self, corpus: Corpus) -> SiteChunks:
         """The site's activations on a corpus."""
@@ -122,15 +119,14 @@ class Run:
         """A subject that sees is given pictures, unless told that words are wanted."""
         if not self.subject.has_vision or self.options.train.text_only:
             return
-        glance = self.corpus.read(0, min(GLANCE, len(self.corpus)))
-        if not any(sample.images for _, sample in glance):
-            skipped = self.corpus.skipped.total
+        from semascope.corpus.opening import require_images
+
+        try:
+            require_images(self.corpus)
+        except NoImages as error:
             raise NoImages(
-                f"The first {GLANCE} rows of {self.corpus.name} hold no pictures"
-                + (f" ({skipped} could not be read)" if skipped else "")
-                + f", and {self.options.train.subject} sees. Name a --corpus with pictures, "
-                "or say --text-only to read words alone."
-            )
+                f"{error} To read words alone with {self.options.train.subject}, say --text-only."
+            ) from error
 
 
 def load_subject(ref: str, *, device: str = "auto", dtype: str = "auto") -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,8 +67,11 @@ class Clock:
     workspace: Workspace
     name: str
     record: StageRecord
-    started: float = field(default_factory=time.monotonic)
-    written: float = field(default_factory=time.monotonic)
+    started: float
+    written: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.written = self.started
 
     def now(self) -> StageRecord:
         """The record with the seconds up to now."""
@@ -108,6 +111,8 @@ class Stage:
     """Remove a stale output that is not a file of this stage alone."""
     outputs: tuple[Path, ...] = ()
     """Files and folders that are this stage's alone."""
+    needs: tuple[Path, ...] = ()
+    """Files shared with others, without which the output does not stand."""
 
 
 def run_stage(workspace: Workspace, stage: Stage, beneath: str, reporter: Reporter) -> str:
@@ -117,7 +122,11 @@ def run_stage(workspace: Workspace, stage: Stage, beneath: str, reporter: Report
     """
     key = digest(stage.name, dict(stage.options), beneath)
     old = workspace.record().stages.get(stage.name, StageRecord())
-    if old.done and old.hash == key and all(path.exists() for path in stage.outputs):
+    if (
+        old.done
+        and old.hash == key
+        and all(path.exists() for path in (*stage.outputs, *stage.needs))
+    ):
         reporter.end(stage.name, old, fresh=False)
         return key
     begun = time.monotonic()
@@ -155,9 +164,10 @@ def _opening(stage: Stage, old: StageRecord, key: str) -> tuple[str, StageRecord
     note = ""
     if old.hash:
         changed = [k for k in options if options[k] != old.options.get(k)]
-        why = ", ".join(
-            f"{k}: {old.options.get(k, 'unset')} → {options[k]}" for k in changed
-        ) or "a stage beneath it changed"
+        why = (
+            ", ".join(f"{k}: {old.options.get(k, 'unset')} → {options[k]}" for k in changed)
+            or "a stage beneath it changed"
+        )
         note = f"done anew ({why})"
     return note, StageRecord(hash=key, options=options, starts=1)
 

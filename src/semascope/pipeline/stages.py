@@ -28,4 +28,60 @@ def _train(run: Run) -> Stage:
     )
 
 
-_MAKERS: dict[StageName, Callable[[Run], Stage]] = {"train": _train}
+def _gather(run: Run) -> Stage:
+    from semascope.pipeline.gathering import gather_evidence
+
+    return Stage(
+        name="gather",
+        work=partial(gather_evidence, run),
+        options=run.options.gather.binding(),
+        outputs=(run.workspace.evidence(),),
+    )
+
+
+def _explain(run: Run) -> Stage:
+    from semascope.pipeline.explainers import check_names
+    from semascope.pipeline.explaining import explain_features, folder
+
+    return Stage(
+        name="explain",
+        work=partial(explain_features, run),
+        options=run.options.explain.binding(),
+        check=partial(check_names, run),
+        outputs=(folder(run),),
+    )
+
+
+def _score(run: Run) -> Stage:
+    from semascope.pipeline.explainers import check_names
+    from semascope.pipeline.scoring import folder, score_words
+
+    return Stage(
+        name="score",
+        work=partial(score_words, run),
+        options=run.options.score.binding(),
+        check=partial(check_names, run),
+        outputs=(folder(run),),
+    )
+
+
+def _index(run: Run) -> Stage:
+    from semascope.pipeline.index import folder, forget, index_run
+
+    return Stage(
+        name="index",
+        work=partial(index_run, run),
+        options={},
+        clear=partial(forget, run),
+        outputs=(folder(run),),
+        needs=(run.workspace.atlas,),
+    )
+
+
+_MAKERS: dict[StageName, Callable[[Run], Stage]] = {
+    "train": _train,
+    "gather": _gather,
+    "explain": _explain,
+    "score": _score,
+    "index": _index,
+}

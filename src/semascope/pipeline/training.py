@@ -63,7 +63,9 @@ def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
         "tokens": report.tokens,
         "steps": steps,
         **_figures(found.all),
-        "held_out": {Kind(kind).name.lower(): _figures(part) for kind, part in found.groups.items()},
+        "held_out": {
+            Kind(kind).name.lower(): _figures(part) for kind, part in found.groups.items()
+        },
     }
 
 

@@ -1,0 +1,120 @@
+"""The verbs about subjects: fetch, card and sites of a model, and how well it sees."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import tyro
+
+from semascope.cli.base import Verb
+
+JsonFlag = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff]
+
+
+class Fetch(Verb):
+    """Get what the embedded model needs and does not ship: SmolLM2's weights, once, 93 MB.
+
+    They are checked by SHA-256 and kept in the user's cache ($SEMASCOPE_CACHE moves it).
+    """
+
+    def run(self) -> int:
+        """Fetch, and say where they lie."""
+        from semascope.subject.smollm import fetch
+
+        print(fetch(lambda note: print(note, file=sys.stderr)))
+        return 0
+
+
+class Card(Verb):
+    """The embedded model's card: what it is, and what it can do in measured figures."""
+
+    as_json: JsonFlag = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Print the card."""
+        from semascope.subject.embedded import card
+
+        record = card()
+        if self.as_json:
+            print(json.dumps(record, indent=2))
+            return 0
+        figures = record.get("figures", {})
+        about = {key: value for key, value in record.items() if not isinstance(value, dict)}
+        for key, value in about.items():
+            print(f"{key}: {value}")
+        print_figures(figures)
+        return 0
+
+
+class Sites(Verb):
+    """The places in a model where one can look, with their widths, in forward order."""
+
+    subject: str = "sprite-llava"
+    """The model: the embedded one, a folder, or a name at a model hub."""
+    match: str = "*"
+    """Only these, e.g. resid_post.*"""
+    device: str = "auto"
+    """auto, cpu, cuda…"""
+
+    def run(self) -> int:
+        """Print one site a line."""
+        from semascope.pipeline.context import load_subject
+
+        subject = load_subject(self.subject, device=self.device)
+        widths = subject.sites()
+        for name in subject.resolve(self.match):
+            print(f"{name:<24}{widths[name]:>8}")
+        return 0
+
+
+class EvaluateSubject(Verb):
+    """Measure anew what the card says: captions, presence, position, colour, count, word,
+    emotion, and how well plain English survived, on scenes drawn with this seed."""
+
+    subject: str = "sprite-llava"
+    """The model."""
+    seed: int = 1
+    """Of the scenes."""
+    samples: int = 1000
+    """Questions of each kind."""
+    device: str = "auto"
+    """auto, cpu, cuda…"""
+    as_json: JsonFlag = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Measure and print."""
+        from semascope.cli.progress import Bars
+        from semascope.evaluate.subject import evaluate_subject
+        from semascope.pipeline.context import load_subject
+
+        with Bars() as bars:
+            progress = bars.begin("evaluate", "")
+            subject = load_subject(self.subject, device=self.device)
+            figures = evaluate_subject(
+                subject, seed=self.seed, samples=self.samples, progress=progress
+            )
+        if self.as_json:
+            print(json.dumps(figures, indent=2))
+        else:
+            print_figures(figures)
+        return 0
+
+
+def print_figures(figures: dict[str, Any]) -> None:
+    """One figure a line, with a bar for those between 0 and 1."""
+    from rich.bar import Bar
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in figures.items():
+        if not isinstance(value, int | float):
+            continue
+        share = isinstance(value, float) and 0 <= value <= 1
+        bar = Bar(size=1.0, begin=0.0, end=float(value), width=24) if share else ""
+        rows.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value), bar)
+    Console(highlight=False).print(rows)

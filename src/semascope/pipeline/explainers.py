@@ -1,0 +1,66 @@
+"""Explainers and scorers by the names that the options use.
+
+A new one is one line in a table here; the stages know none of them in particular.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from semascope.errors import ExplainError
+from semascope.pipeline.context import Run
+
+if TYPE_CHECKING:
+    from semascope.explain.types import Explainer, Scorer
+
+Made = TypeVar("Made")
+
+
+def make(name: str, run: Run) -> Explainer:
+    """The explainer by that name.
+
+    Raises ExplainError that lists the names there are.
+    """
+    return _of(_EXPLAINERS, name, "explainer")(run)
+
+
+def make_scorers(run: Run) -> list[Scorer]:
+    """The scorers that the options name."""
+    return [_of(_SCORERS, name, "scorer")(run) for name in run.options.score.scorers]
+
+
+def check_names(run: Run) -> None:
+    """Raise ExplainError for an explainer or a scorer that there is not."""
+    for name in run.options.explain.explainers:
+        _of(_EXPLAINERS, name, "explainer")
+    for name in run.options.score.scorers:
+        _of(_SCORERS, name, "scorer")
+
+
+def _vocabulary(run: Run) -> Explainer:
+    from semascope.explain.vocabulary import VocabularyNamer
+
+    return VocabularyNamer()
+
+
+def _iou(run: Run) -> Scorer:
+    from semascope.explain.iou import IoUScorer
+
+    return IoUScorer(seed=run.options.score.seed)
+
+
+def _detection(run: Run) -> Scorer:
+    from semascope.explain.detection import DetectionScorer
+
+    return DetectionScorer(seed=run.options.score.seed)
+
+
+_EXPLAINERS: dict[str, Callable[[Run], Explainer]] = {"vocabulary": _vocabulary}
+_SCORERS: dict[str, Callable[[Run], Scorer]] = {"iou": _iou, "detection": _detection}
+
+
+def _of(table: Mapping[str, Made], name: str, what: str) -> Made:
+    if name not in table:
+        raise ExplainError(f"There is no {what} {name!r}; there are: {', '.join(table)}.")
+    return table[name]

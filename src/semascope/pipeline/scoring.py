@@ -1,0 +1,81 @@
+"""The fourth stage: how true the words are, on samples that no explainer saw."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semascope.pipeline.context import Run
+from semascope.pipeline.explaining import best
+from semascope.pipeline.explaining import read as read_explanations
+from semascope.pipeline.parts import Parts, blocks
+from semascope.pipeline.stage import Progress
+
+if TYPE_CHECKING:
+    from semascope.explain.types import Score
+
+BLOCK = 512
+"""Features scored together: shuffled baselines swap words within a block."""
+REPORTED = {
+    "iou_mean": "iou",
+    "iou_random": "iou_random",
+    "detection_auroc_mean": "detection",
+    "detection_auroc_shuffled": "detection_shuffled",
+}
+"""Each figure of the report, and the kind of score that it is the mean of."""
+
+
+def folder(run: Run) -> Path:
+    """Where the parts of this run's scores lie."""
+    train = run.options.train
+    return run.workspace.root / "scores" / train.site / train.name
+
+
+def score_words(run: Run, progress: Progress) -> Mapping[str, Any]:
+    """Score, or go on; the means over all features of every kind of score."""
+    from semascope.pipeline.explainers import make_scorers
+
+    progress(0, 1, "opening the evidence")
+    words = {
+        feature: one for feature, one in best(read_explanations(run)).items() if not one.abstained
+    }
+    scorers = make_scorers(run)
+    folder(run).mkdir(parents=True, exist_ok=True)
+    parts = Parts(folder(run))
+    features = sorted(words)
+    done = 0
+    for number, block in enumerate(blocks(features, BLOCK)):
+        if number not in parts:
+            records = [run.evidence.feature(index) for index in block]
+            said = [words[index] for index in block]
+            scores = [score for scorer in scorers for score in scorer.score(records, said)]
+            parts.write(number, map(asdict, scores))
+        done += len(block)
+        progress(done, len(features))
+    return figures(run)
+
+
+def read(run: Run) -> Iterator[Score]:
+    """All scores so far."""
+    from semascope.explain.types import Score
+
+    for record in Parts(folder(run)).read():
+        yield Score(**record)
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """Means over features; null where no feature could be scored."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for score in read(run):
+        values[score.kind].append(score.value)
+    means = {kind: float(np.mean(of)) for kind, of in sorted(values.items())}
+    return {
+        **{name: means.get(kind) for name, kind in REPORTED.items()},
+        "means": means,
+        "counts": {kind: len(of) for kind, of in sorted(values.items())},
+    }

@@ -1,0 +1,191 @@
+"""The command line: its tour, its help, and what it says to a user's mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from semascope.cli import main
+from semascope.cli.base import workspace_of
+from semascope.cli.failure import INTERRUPTED, guarded
+from semascope.cli.progress import Pace, duration
+from semascope.cli.tour import ENTRIES, STEPS, VERBS
+from semascope.errors import DiskFull, SemascopeError
+from semascope.workspace import RunRecord, StageRecord, Workspace
+
+HEAVY = ("torch", "transformers", "duckdb", "sklearn", "fastapi", "matplotlib")
+
+
+def run(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "semascope", *args],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_tour_names_every_verb_once_in_the_order_of_the_data_flow(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A verb that the tour forgets is a verb that nobody finds."""
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    listed = [name for _, names in STEPS for name in names]
+    assert sorted(listed) == sorted(VERBS)
+    places = [out.index(f"\n  {name} ") for name in listed]
+    assert places == sorted(places)
+    flow = ["train", "gather", "explain", "score", "steer", "serve"]
+    assert [name for name in listed if name in flow] == flow
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_every_verbs_help_ends_with_its_example(
+    entry: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Help without an example leaves the user to guess; a wrong path breaks the verb itself."""
+    name, example = entry.name, entry.example  # type: ignore[attr-defined]
+    assert main([*name.split(), "--help"]) == 0
+    out = capsys.readouterr().out
+    assert out.rstrip().endswith(example)
+    assert example.startswith(f"semascope {name}")
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    """The tour must not wait for torch: seconds on a cold disk."""
+    code = (
+        "import sys; from semascope.cli import main; main([]); main(['train', '--help']);"
+        f"sys.exit(any(name in sys.modules for name in {HEAVY!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_an_unknown_verb_is_told_its_neighbour(capsys: pytest.CaptureFixture[str]) -> None:
+    """A slip of the finger gets a hint, not a list of flags."""
+    assert main(["trian"]) == 2
+    assert "Did you mean: semascope train?" in capsys.readouterr().err
+    assert main(["model", "crad"]) == 2
+    assert "Did you mean: semascope model card?" in capsys.readouterr().err
+
+
+def test_a_wrong_flag_is_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """A typing error in a flag must not run the verb with its defaults."""
+    assert main(["train", "--tokns", "5"]) == 2
+    assert main(["train", "--tokens", "none"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_workspace_is_found_before_flags_are_parsed() -> None:
+    """Defaults come from the workspace that the flags name, wherever they name it."""
+    assert workspace_of(["--tokens", "5", "-w", "a/b"]) == Path("a/b")
+    assert workspace_of(["--workspace=c", "--json"]) == Path("c")
+    assert workspace_of(["-w"]) == workspace_of([]) == Path("workspace/demo")
+
+
+@pytest.mark.parametrize("verb", ["report", "search", "steer", "serve", "export"])
+def test_looking_where_there_is_no_run_says_how_to_make_one(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Verbs that look at a run must not make a folder, nor fail with a traceback."""
+    extra = {"search": ["a flag"], "steer": ["3"], "export": [str(tmp_path / "f.jsonl")]}
+    nowhere = tmp_path / "none"
+    assert main([verb, *extra.get(verb, []), "--workspace", str(nowhere)]) == 2
+    assert f"semascope demo --no-serve --workspace {nowhere}" in capsys.readouterr().err
+    assert not nowhere.exists()
+
+
+def test_a_mistake_is_a_sentence_without_traceback(tmp_path: Path) -> None:
+    """No model by that name: exit code 2, one sentence, and no folder left behind."""
+    done = run("train", "--subject", "./no-such-model", "-w", "w", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no folder './no-such-model'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 130, and the very command that resumes."""
+
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert guarded(interrupted, "semascope train -w here", tmp_path) == INTERRUPTED
+    assert "semascope train -w here" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_a_sentence_whoever_finds_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Libraries in C and Rust say it in errors of their own: none may end in a traceback."""
+
+    class FromRust(Exception):
+        pass
+
+    def full(error: Exception) -> int:
+        raise error
+
+    errors = (OSError(28, "x"), FromRust("I/O error: No space left on device (os error 28)"))
+    for error in errors:
+        assert guarded(lambda error=error: full(error), "", tmp_path) == DiskFull.exit_code
+        assert "is full" in capsys.readouterr().err
+
+
+def test_a_fault_of_our_own_is_not_hidden(tmp_path: Path) -> None:
+    """A bug must show its traceback, else nobody can report it."""
+
+    def broken() -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        guarded(broken, "", tmp_path)
+    assert issubclass(DiskFull, SemascopeError)
+
+
+def test_report_has_exactly_the_keys_that_others_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Programs read this: a missing figure is null, never absent and never invented."""
+    workspace = Workspace(tmp_path)
+    stage = StageRecord(done=True, seconds=2.5, figures={"fvu": 0.25, "l0": 32.0})
+    workspace.save(RunRecord(stages={"train": stage, "gather": StageRecord(seconds=1.0)}))
+    assert main(["report", "--workspace", str(tmp_path), "--json"]) == 0
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert set(report) == {
+        "fvu", "explained_variance", "l0", "dead_fraction", "features_alive",
+        "features_explained", "iou_mean", "iou_random", "detection_auroc_mean",
+        "detection_auroc_shuffled", "seconds",
+    }  # fmt: skip
+    assert report["fvu"] == 0.25
+    assert report["iou_mean"] is None
+    assert report["seconds"] == {"train": 2.5, "gather": 1.0}
+    assert "not done yet" in captured.err
+    assert main(["report", "--workspace", str(tmp_path)]) == 0
+    assert "0.250" in capsys.readouterr().out
+
+
+def test_time_left_does_not_count_what_an_earlier_run_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A resumed stage would otherwise promise to end at once."""
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    pace = Pace()
+    assert pace.left(90, 100) is None
+    now[0] = 10.0
+    assert pace.left(95, 100) == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0 s"), (89, "89 s"), (125, "2 min 05 s"), (7260, "2 h 01 min")]
+)
+def test_durations_are_said_as_a_person_would(seconds: float, words: str) -> None:
+    """A bar that says 7260 s is not read."""
+    assert duration(seconds) == words
