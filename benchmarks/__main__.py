@@ -8,8 +8,9 @@ import pkgutil
 import subprocess
 import sys
 
-import benchmarks
 from recipes.figures import FIGURES, keep, machine
+
+import benchmarks
 
 CALL = "import json, {module} as b; print(json.dumps(b.main()))"
 

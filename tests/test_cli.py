@@ -125,13 +125,13 @@ def test_a_full_disk_is_a_sentence_whoever_finds_it(
 ) -> None:
     """Libraries in C and Rust say it in errors of their own: none may end in a traceback."""
 
-    class FromRust(Exception):
+    class RustError(Exception):
         pass
 
     def full(error: Exception) -> int:
         raise error
 
-    errors = (OSError(28, "x"), FromRust("I/O error: No space left on device (os error 28)"))
+    errors = (OSError(28, "x"), RustError("I/O error: No space left on device (os error 28)"))
     for error in errors:
         assert guarded(lambda error=error: full(error), "", tmp_path) == DiskFull.exit_code
         assert "is full" in capsys.readouterr().err

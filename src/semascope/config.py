@@ -78,13 +78,13 @@ class ExplainOptions(Options):
     """Words for every alive feature."""
 
     explainers: tuple[str, ...] = ("vocabulary", "subject")
-    """Who names features, in this order; a later name that is surer replaces an earlier one."""
-    ask: int = Field(default=240, ge=0)
-    """How many features the slower explainers are asked about, those most in need first."""
+    """Who names features, in this order: vocabulary, subject, server."""
+    ask: int = Field(default=48, ge=0)
+    """How many features a model is asked about, those most in need of words first."""
     url: str = ""
     """Address of an OpenAI-compatible LMM server, for the explainer 'server'."""
     model: str = ""
-    """Which of the server's models; empty asks for its first."""
+    """Which of the server's models."""
     concurrency: int = Field(default=4, ge=1)
     """Requests under way at once."""
 

@@ -67,14 +67,15 @@ def show(workspace: Workspace, to: TextIO, *, as_json: bool = False) -> None:
     from semascope.evaluate.report import figures, missing, table
 
     record = workspace.record()
-    report = figures({name: stage.model_dump() for name, stage in record.stages.items()})
+    stages = {name: stage.model_dump() for name, stage in record.stages.items()}
+    report = figures(stages)
     if as_json:
         print(json.dumps(report, indent=2), file=to)
     else:
         title = f"{record.subject}, {record.site}/{record.dictionary}, {record.corpus}"
-        width = None if to.isatty() else 120
+        width = None if to.isatty() else 132
         Console(file=to, highlight=False, width=width).print(table(report, title))
-    undone = missing(report)
+    undone = missing(stages)
     if undone:
         print(
             f"semascope: not done yet: {', '.join(undone)}. "

@@ -86,6 +86,7 @@ class Explain(ExplainOptions, Step):
 
     The vocabulary namer needs no model; the subject is asked about what it saw; a server is any
     OpenAI-compatible LMM: --explainers vocabulary server --url http://localhost:8000/v1
+    --model NAME (its key, where it wants one, in OPENAI_API_KEY).
     """
 
     PART = "explain"

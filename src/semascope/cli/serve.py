@@ -26,16 +26,17 @@ class Serve(InWorkspace):
         """Serve until Ctrl-C."""
         import uvicorn
 
-        from semascope.serve import make_app, open_explorer
+        from semascope.serve.app import make_app
+        from semascope.serve.workspace import WorkspaceExplorer
 
-        self.space.require("gather")
+        self.space.require("index")
         if self.host not in ("127.0.0.1", "localhost", "::1") and not self.token:
             raise WorkspaceError(
                 f"Serving at {self.host} would show the run to everyone there: give --token."
             )
         with self._listen() as listener:
             port = listener.getsockname()[1]
-            app = make_app(open_explorer(self.space.root), token=self.token or None)
+            app = make_app(WorkspaceExplorer(self.space), token=self.token or None)
             print(f"The page is at http://{self.host}:{port}/ (Ctrl-C ends it)", flush=True)
             config = uvicorn.Config(app, log_level="warning", access_log=False)
             uvicorn.Server(config).run(sockets=[listener])

@@ -51,8 +51,7 @@ def figures(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """
     out: dict[str, Any] = {}
     for name, stage in FIGURES.items():
-        record = stages.get(stage, {})
-        out[name] = record.get("figures", {}).get(name) if record.get("done") else None
+        out[name] = stages[stage].get("figures", {}).get(name) if _done(stages, stage) else None
     out["seconds"] = {
         name: round(float(record.get("seconds", 0.0)), 2) for name, record in stages.items()
     }
@@ -70,14 +69,18 @@ def table(report: Mapping[str, Any], title: str) -> RenderableType:
     return Group(rows, "", _times(report["seconds"]))
 
 
-def missing(report: Mapping[str, Any]) -> list[str]:
-    """Stages whose figures are not there yet."""
-    return list(dict.fromkeys(stage for name, stage in FIGURES.items() if report[name] is None))
+def missing(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Stages that are not done, of those that measure something."""
+    return [name for name in dict.fromkeys(FIGURES.values()) if not _done(stages, name)]
+
+
+def _done(stages: Mapping[str, Mapping[str, Any]], name: str) -> bool:
+    return bool(stages.get(name, {}).get("done"))
 
 
 def _text(value: Any) -> str:
     if value is None:
-        return "not yet"
+        return "none"
     return f"{value:.3f}" if isinstance(value, float) else f"{value}"
 
 

@@ -41,7 +41,7 @@ def run(
 
 
 def recorded(workspace: Workspace) -> RunOptions:
-    """The options that the workspace's stages were made with; the usual ones where there are none."""
+    """The options that the workspace's stages were made with, or else the usual ones."""
     stages = workspace.record().stages
     parts: dict[str, Options] = {}
     for name, usual in RunOptions():

@@ -15,9 +15,11 @@ from semascope.workspace import Workspace, versions
 
 if TYPE_CHECKING:
     from semascope.atlas import Atlas, Media
-    from semascope.evidence import Evidence
+    from semascope.evidence import Evidence, Shown
     from semascope.pipeline.source import SiteChunks
 
+BACKGROUND = 1000
+"""About so many samples stand for the corpus when words are counted."""
 TINY = "tiny:"
 """Prefix of the random-weight subjects that tests stand on."""
 
@@ -81,6 +83,13 @@ class Run:
         from semascope.evidence import Evidence
 
         return Evidence.open(self.workspace.evidence(), self.dictionary_id)
+
+    @cached_property
+    def background(self) -> list[Shown]:
+        """Samples, evenly spread, that say how common a word is."""
+        shown = self.evidence.shown
+        step = max(1, len(shown) // BACKGROUND)
+        return [shown.get(number) for number in range(0, len(shown), step)]
 
     @cached_property
     def atlas(self) -> Atlas:

@@ -5,6 +5,7 @@ A new one is one line in a table here; the stages know none of them in particula
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,7 +42,34 @@ def check_names(run: Run) -> None:
 def _vocabulary(run: Run) -> Explainer:
     from semascope.explain.vocabulary import VocabularyNamer
 
-    return VocabularyNamer()
+    return VocabularyNamer(run.background)
+
+
+def _subject(run: Run) -> Explainer:
+    from semascope.explain.cascade import Cascade
+    from semascope.explain.subject_namer import SubjectNamer
+
+    return Cascade([_vocabulary(run), SubjectNamer(run.subject, run.media.open)])
+
+
+def _server(run: Run) -> Explainer:
+    from semascope.explain.cascade import Cascade
+    from semascope.explain.client import LMM
+    from semascope.explain.lmm_explainer import LMMExplainer
+
+    options = run.options.explain
+    if not options.url or not options.model:
+        raise ExplainError(
+            "The explainer 'server' needs --url, the address of an OpenAI-compatible server such "
+            "as http://localhost:8000/v1, and --model, the name of a model there."
+        )
+    lmm = LMM(
+        base_url=options.url,
+        model=options.model,
+        api_key=os.environ.get("OPENAI_API_KEY", "none"),
+        concurrency=options.concurrency,
+    )
+    return Cascade([_vocabulary(run), LMMExplainer(lmm, run.media.open)])
 
 
 def _iou(run: Run) -> Scorer:
@@ -56,7 +84,11 @@ def _detection(run: Run) -> Scorer:
     return DetectionScorer(seed=run.options.score.seed)
 
 
-_EXPLAINERS: dict[str, Callable[[Run], Explainer]] = {"vocabulary": _vocabulary}
+_EXPLAINERS: dict[str, Callable[[Run], Explainer]] = {
+    "vocabulary": _vocabulary,
+    "subject": _subject,
+    "server": _server,
+}
 _SCORERS: dict[str, Callable[[Run], Scorer]] = {"iou": _iou, "detection": _detection}
 
 

@@ -2,8 +2,8 @@
 
 The vocabulary namer names all; it costs nothing. The explainers that ask a model are slow, so
 they are asked about those features that are most in need: first those that have no words, then
-those whose words are least sure. Every explainer's words are kept; of each feature's, the surest
-are the ones that are scored and shown first.
+those whose words are least sure. Such a feature keeps the words that do better on a part of the
+explain split that neither saw (``explain.cascade``); nothing is ever chosen by the score split.
 """
 
 from __future__ import annotations
@@ -14,18 +14,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from semascope.pipeline.context import Run
 from semascope.pipeline.parts import Parts, blocks
 from semascope.pipeline.stage import Progress
 
 if TYPE_CHECKING:
-    from semascope.explain.types import Explainer, Explanation
+    from semascope.explain.types import Explanation
 
+FREE = "vocabulary"
+SEEING = "subject"
+"""The explainer that is asked about features of pictures alone."""
 FREE_BLOCK = 512
 """Features that a namer without a model is given at once."""
-ASKED_BLOCK = 16
+ASKED_BLOCK = 4
 """Features that an explainer with a model is given at once: what a kill may lose."""
-FREE = "vocabulary"
+ASKED_COST = 500
+"""One feature put to a model takes about so many times as long as one put to none: for the
+time left, which is told over both."""
 
 
 def folder(run: Run) -> Path:
@@ -37,37 +44,30 @@ def folder(run: Run) -> Path:
 def explain_features(run: Run, progress: Progress) -> Mapping[str, Any]:
     """Explain, or go on; count what has words."""
     progress(0, 1, "opening the evidence")
-    alive = [int(i) for i in run.evidence.alive()]
     folder(run).mkdir(parents=True, exist_ok=True)
+    alive = [int(i) for i in run.evidence.alive()]
     order = run.options.explain.explainers
-    asked = min(run.options.explain.ask, len(alive))
-    total = sum(len(alive) if name == FREE else asked for name in order)
+    ask = min(run.options.explain.ask, len(alive))
+    total = sum(len(alive) if name == FREE else ask * ASKED_COST for name in order)
     done = 0
     for name in order:
-        features = alive if name == FREE else in_need(alive, read(run))[:asked]
-        done = _one(run, name, features, progress, done, total)
+        size, cost = (FREE_BLOCK, 1) if name == FREE else (ASKED_BLOCK, ASKED_COST)
+        parts = Parts(folder(run) / name)
+        features = alive if name == FREE else in_need(run, name, alive)[:ask]
+        for number, block in enumerate(blocks(features, size)):
+            if number not in parts:
+                progress(done, total, f"{name}: {len(block)} features")
+                parts.write(number, map(asdict, _explain(run, name, block)))
+            done += cost * len(block)
+            progress(done, total, name)
     return _figures(run, alive)
 
 
-def _one(
-    run: Run, name: str, features: list[int], progress: Progress, done: int, total: int
-) -> int:
-    """All blocks of one explainer that are not done; features done so far."""
+def _explain(run: Run, name: str, block: Sequence[int]) -> list[Explanation]:
+    """One block's words; a fresh namer each, so that what it read before cannot matter."""
     from semascope.pipeline.explainers import make
 
-    parts = Parts(folder(run) / name)
-    explainer: Explainer | None = None
-    size = FREE_BLOCK if name == FREE else ASKED_BLOCK
-    for number, block in enumerate(blocks(features, size)):
-        if number not in parts:
-            progress(done, total, f"{name}: loading" if explainer is None else name)
-            if explainer is None or name == FREE:
-                explainer = make(name, run)  # what a namer has read before must not matter
-            records = [run.evidence.feature(index) for index in block]
-            parts.write(number, map(asdict, explainer.explain(records)))
-        done += len(block)
-        progress(done, total, name)
-    return done
+    return make(name, run).explain([run.evidence.feature(index) for index in block])
 
 
 def read(run: Run) -> dict[str, list[Explanation]]:
@@ -87,37 +87,39 @@ def _explanations(parts: Parts) -> Iterable[Explanation]:
 
 
 def best(found: Mapping[str, Sequence[Explanation]]) -> dict[int, Explanation]:
-    """For each feature its surest words; an abstention only where nobody has words.
-
-    Confidence is each author's own, so a later author wins a tie alone.
-    """
+    """Each feature's own words: the last ones, which won over those before them; an abstention
+    only where nobody has words."""
     chosen: dict[int, Explanation] = {}
     for explanations in found.values():
         for one in explanations:
-            old = chosen.get(one.feature)
-            if old is None or _sure(one) >= _sure(old):
+            if one.feature not in chosen or not one.abstained:
                 chosen[one.feature] = one
     return chosen
 
 
-def in_need(alive: Sequence[int], found: Mapping[str, Sequence[Explanation]]) -> list[int]:
-    """Alive features, those without words first, then those with the least sure words."""
-    sure = {feature: _sure(one) for feature, one in best(found).items()}
+def in_need(run: Run, name: str, alive: Sequence[int]) -> list[int]:
+    """Features to ask a model about, those without words first, then the least sure.
+
+    Only words of the explainers before ``name`` count, so that a resumed run asks the same.
+    """
+    order = run.options.explain.explainers
+    before = {
+        other: ones for other, ones in read(run).items() if order.index(other) < order.index(name)
+    }
+    sure = {f: -1.0 if e.abstained else e.confidence for f, e in best(before).items()}
+    if name == SEEING:
+        stats = run.evidence.stats
+        seen = np.maximum(stats("density_image"), stats("density_tile")) >= stats("density_text")
+        alive = [feature for feature in alive if seen[feature]]
     return sorted(alive, key=lambda feature: (sure.get(feature, -1.0), feature))
-
-
-def _sure(one: Explanation) -> float:
-    return -1.0 if one.abstained else one.confidence
 
 
 def _figures(run: Run, alive: Sequence[int]) -> dict[str, Any]:
     found = read(run)
-    chosen = best(found)
-    with_words = [one for one in chosen.values() if not one.abstained]
-    authors = Counter(name for name, ones in found.items() for o in ones if not o.abstained)
+    own = [one for one in best(found).values() if not one.abstained]
     return {
-        "features_explained": len(with_words),
-        "share_explained": len(with_words) / len(alive) if alive else 0.0,
-        "by_explainer": dict(authors),
+        "features_explained": len(own),
+        "share_explained": len(own) / len(alive) if alive else 0.0,
+        "by_author": dict(Counter(one.author for one in own)),
         "calls": sum(one.cost.calls for ones in found.values() for one in ones),
     }

@@ -13,6 +13,7 @@ It knows subjects and corpora; of training it knows only the shape of a batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ class SiteChunks:
         self.width = int(subject.sites()[site])
 
     def __len__(self) -> int:
-        return -(-len(self.corpus) // self.rows)
+        return math.ceil(len(self.corpus) / self.rows)
 
     def __call__(self, number: int) -> ActivationBatch | None:
         """Activations of chunk ``number``; None past the last."""
