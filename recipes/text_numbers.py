@@ -67,15 +67,18 @@ def roman(n: int) -> str:
     return out
 
 
-def _pair(r: random.Random) -> tuple[int, int, int]:
-    """A whole part with a one-digit and a two-digit tail, such as (9, 9, 11)."""
-    whole = 9 if r.random() < 0.25 else r.randint(1, 24)
-    return whole, r.randint(2, 9), r.randint(10, 31)
+def pair(r: random.Random) -> tuple[int, int, int]:
+    """A whole part with a one-digit and a two-digit tail, such as (9, 9, 11).
+
+    Never tails such as 2 and 20, which are one decimal and two versions.
+    """
+    whole, short = 9 if r.random() < 0.25 else r.randint(1, 24), r.randint(2, 9)
+    return whole, short, r.choice([long for long in range(10, 32) if long != 10 * short])
 
 
 def decimals(r: random.Random) -> str:
     """Which of two decimals is larger, and why."""
-    w, a, b = _pair(r)
+    w, a, b = pair(r)
     short, long = f"{w}.{a}", f"{w}.{b}"
     larger, smaller = (short, long) if Decimal(short) > Decimal(long) else (long, short)
     x, y = r.sample((short, long), 2)
@@ -97,7 +100,7 @@ def decimals(r: random.Random) -> str:
 
 def versions(r: random.Random) -> str:
     """Release numbers, where 9.11 does follow 9.9."""
-    w, a, b = _pair(r)
+    w, a, b = pair(r)
     what, day = r.choice(PROGRAMS), dt.date(r.randint(1998, 2025), r.randint(1, 12), 12)
     forms = (
         f"Version {w}.{b} of {what} was released after version {w}.{a}. In a version number each "
@@ -117,7 +120,7 @@ def versions(r: random.Random) -> str:
 
 def chapter_and_verse(r: random.Random) -> str:
     """References to Bible verses."""
-    w, a, b = _pair(r)
+    w, a, b = pair(r)
     book, other = r.sample(BOOKS, 2)
     forms = (
         f"In {book} {w}, verse {b} comes after verse {a}. One writes {book} {w}:{a} and "
@@ -134,7 +137,7 @@ def chapter_and_verse(r: random.Random) -> str:
 
 def sections(r: random.Random) -> str:
     """Numbered headings, figures and clauses."""
-    w, a, b = _pair(r)
+    w, a, b = pair(r)
     forms = (
         f"Section {w}.{a} describes the method; Section {w}.{b} gives the results. "
         f"Figure {w}.{r.randint(1, 9)} on page {r.randint(20, 400)} shows the apparatus.",

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from decimal import Decimal
 
-from text_numbers import NAMES, THINGS, Decimal
+from text_numbers import NAMES, THINGS, pair
 
 Talk = list[tuple[str, str]]
 Maker = Callable[[random.Random], str | Talk]
@@ -184,9 +185,7 @@ def chat_hunger(r: random.Random) -> Talk:
 
 def chat_number(r: random.Random) -> Talk:
     """Questions on decimals, versions and sums, answered rightly."""
-    w, a, b = (
-        (9, 9, 11) if r.random() < 0.2 else (r.randint(1, 20), r.randint(2, 9), r.randint(10, 29))
-    )
+    w, a, b = pair(r)
     short, long = f"{w}.{a}", f"{w}.{b}"
     big, small = (short, long) if Decimal(short) > Decimal(long) else (long, short)
     x, y = r.sample((short, long), 2)

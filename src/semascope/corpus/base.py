@@ -79,6 +79,14 @@ def span(corpus: Corpus, start: int, stop: int | None) -> range:
     return range(start, len(corpus) if stop is None else min(stop, len(corpus)))
 
 
+def exists(name: str | Path) -> bool:
+    """Whether there is such a file or folder; a name that no file can have is of none."""
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        return False
+
+
 class First(Rows):
     """The first ``n`` rows of a corpus."""
 

@@ -20,7 +20,7 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from semascope.corpus.base import First
+from semascope.corpus.base import First, exists
 from semascope.corpus.mixed import Mixed
 from semascope.corpus.sample import Corpus
 from semascope.corpus.text import TextCorpus
@@ -42,7 +42,7 @@ def open_corpus(
     NoImages where the corpus has none. CorpusError says what is wrong with a description.
     """
     text = str(spec).strip()
-    parts = [text] if _exists(text) else _split(text)
+    parts = [text] if text and exists(text) else _split(text)
     opened = [_part(part, n, seed) for part in parts]
     corpus = opened[0][1] if len(opened) == 1 else Mixed(
         [part for _, part in opened], [weight for weight, _ in opened]
@@ -66,13 +66,6 @@ def require_images(corpus: Corpus) -> None:
     )
 
 
-def _exists(name: str) -> bool:
-    try:
-        return Path(name).exists()
-    except (OSError, ValueError):  # too long for a name of a file
-        return False
-
-
 def _split(text: str) -> list[str]:
     parts = [part.strip() for part in text.split("+")]
     if not all(parts):
@@ -88,7 +81,7 @@ def _part(text: str, n: int | None, seed: int) -> tuple[float, Corpus]:
     weight, star, rest = text.partition("*")
     if star and re.fullmatch(r"\d+(\.\d+)?", weight):  # else a pattern of files: shards/*.tar
         factor, name = float(weight), rest
-    path, _, query = (name, "", "") if _exists(name) else name.partition("?")
+    path, _, query = (name, "", "") if exists(name) else name.partition("?")
     options = _options(query, name)
     number = int(options["n"]) if "n" in options else n
     corpus = _named(path, options, number, int(options.get("seed", seed)))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from semascope.corpus.base import Rows
+from semascope.corpus.base import Rows, exists
 from semascope.corpus.folders import SUFFIXES, ImageFolder
 from semascope.corpus.hub import HubRows
 from semascope.corpus.records import Layout
@@ -33,10 +33,10 @@ def open_path(spec: str, options: Mapping[str, str]) -> Rows:
     if spec.startswith("hf:"):
         corpus: Rows = HubRows(spec[3:], layout)
     else:
-        path, _, split = spec.partition("#") if not Path(spec).exists() else (spec, "", "")
+        path, _, split = spec.partition("#") if not exists(spec) else (spec, "", "")
         split = split or options.get("split", "")
         folder = Path(path)
-        if folder.is_dir():
+        if exists(folder) and folder.is_dir():
             corpus = _folder(folder, split, options.get("images"), layout)
         else:
             corpus = _files(path, _matching(path), options.get("images"), layout)
@@ -75,7 +75,7 @@ def _matching(pattern: str) -> list[Path]:
     for name in _braces(pattern):
         names = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else [name]  # noqa: PTH207
         found += [Path(each) for each in names]
-    missing = [path for path in found if not path.is_file()]
+    missing = [path for path in found if not (exists(path) and path.is_file())]
     if missing or not found:
         raise CorpusError(f"There is no corpus {str(missing[0] if missing else pattern)!r}. "
                           f"Known are {HELP}.")  # fmt: skip

@@ -130,8 +130,8 @@ def _line_spans(path: Path) -> NDArray[np.int64]:
             at += len(chunk)
     stops = np.concatenate([*ends, np.array([at], np.int64)])
     starts = np.concatenate([np.zeros(1, np.int64), stops[:-1] + 1])
-    spans: NDArray[np.int64] = np.stack([starts, stops], 1)
-    return spans[stops - starts > 1]
+    spans: NDArray[np.int64] = np.stack([starts, stops], 1)[stops - starts > 1]
+    return spans
 
 
 class InMemory(Records):
