@@ -1,0 +1,54 @@
+"""The page and its HTTP interface over one workspace.
+
+``make_app`` builds the application over any ``Explorer``; ``open_explorer`` is the one over a
+workspace; ``run`` serves it until Ctrl-C. Touches no tensor.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semascope.errors import ServeError
+from semascope.serve.app import make_app
+
+if TYPE_CHECKING:
+    from semascope.serve.workspace import WorkspaceExplorer
+
+__all__ = ["make_app", "open_explorer", "run"]
+
+
+def open_explorer(workspace_path: str | Path) -> WorkspaceExplorer:
+    """The Explorer over a workspace; a WorkspaceError where there is none."""
+    from semascope.errors import WorkspaceError
+    from semascope.serve.workspace import WorkspaceExplorer
+    from semascope.workspace import Workspace
+
+    workspace = Workspace(workspace_path)
+    if not workspace.exists():
+        raise WorkspaceError(
+            f"There is no run in {workspace.root}. "
+            f"Run: semascope demo --no-serve --workspace {workspace.root}"
+        )
+    return WorkspaceExplorer(workspace)
+
+
+def run(
+    workspace_path: str | Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    open_browser: bool = False,
+) -> None:
+    """Serve the page until Ctrl-C. ``port`` 0 takes a free one.
+
+    Raises ServeError for an address that is not this machine's own without a ``token``, and
+    for one that cannot be listened at.
+    """
+    from semascope.serve.guard import is_loopback
+    from semascope.serve.listening import listen, serve
+
+    if not is_loopback(host) and not token:
+        raise ServeError(f"Serving at {host} would show the run to everyone there: give a token.")
+    with listen(host, port) as listener:
+        serve(make_app(open_explorer(workspace_path), token=token), listener, open_browser)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Modality = Literal["image", "text", "both", "none"]
 Order = Literal["asc", "desc"]
-SortKey = Literal["score", "density", "confidence", "max", "index", "label", "distance"]
+SortKey = Literal["score", "density", "confidence", "max", "index", "label"]
 
 
 class Record(BaseModel):
