@@ -41,6 +41,12 @@ LONG_DEAD = re.compile(
 """Authors whose quotations are in the public domain."""
 
 
+OTHERS_CODE = frozenset(
+    "asynchat asyncore trace uu profile cProfile pstats plistlib this antigravity".split()
+)
+"""Modules of Python's library that came from others, under licences of their own."""
+
+
 def paragraphs(text: str) -> list[str]:
     """Blank-line separated paragraphs, each on one line."""
     blocks = re.split(r"\n\s*\n", text.replace("\r\n", "\n"))
@@ -280,7 +286,7 @@ def python_code(root: Path) -> Iterator[Document]:
     """Top-level functions and classes of the Python standard library."""
     base = root / "libpython3.11-stdlib/usr/lib/python3.11"
     for path in sorted((*base.glob("*.py"), *base.glob("json/*.py"), *base.glob("asyncio/*.py"))):
-        if not path.is_file():  # a link that leads out of the package
+        if not path.is_file() or path.stem in OTHERS_CODE:  # links lead out of the package
             continue
         text = path.read_text("utf-8", "replace")
         parts = [
