@@ -1,0 +1,139 @@
+"""Prompts with an answer that is wanted, and whether a model gives it.
+
+A case is met by what the model *writes*, judged by its words, or leans towards the answer by a
+margin of log-probabilities, which moves long before the words do. Knows subjects and samples;
+nothing of features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from semascope.causal.forcing import answer_logprobs
+from semascope.causal.metrics import token_ids
+from semascope.corpus.sample import Sample
+from semascope.errors import CausalError
+from semascope.subject.types import Edits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """A prompt and what should come of it."""
+
+    sample: Sample
+    """The prompt, up to the user's last turn."""
+    wanted: str
+    """Words that the answer should hold, as the model would write them; for yes and no, how
+    it should begin. '' wants nothing in particular."""
+    unwanted: str = ""
+    """Words that it should not hold."""
+    kind: str = ""
+    """What sort of question it is, for tables."""
+
+    @property
+    def id(self) -> str:
+        """The sample's, with the question's hash: one picture can be asked about twice."""
+        asked = self.sample.text + "|".join(turn.text for turn in self.sample.turns)
+        digest = hashlib.sha256(f"{asked}|{self.wanted}|{self.unwanted}".encode())
+        return f"{self.sample.id}:{digest.hexdigest()[:8]}"
+
+
+Judge = Callable[[str, Case], bool]
+
+
+def meets(text: str, case: Case) -> bool:
+    """Whether an answer holds what is wanted as whole words, and nothing that is not.
+
+    A wanted yes or no must be the answer's first word.
+    """
+    said = _words(text)
+    wanted, unwanted = _words(case.wanted), _words(case.unwanted)
+    if wanted in (["yes"], ["no"]):
+        return said[:1] == wanted
+    return _holds(said, wanted) and not (unwanted and _holds(said, unwanted))
+
+
+def _words(text: str) -> list[str]:
+    """Lower-case words without punctuation."""
+    return re.findall(r"\w+", text.lower())
+
+
+def _holds(words: list[str], part: list[str]) -> bool:
+    """Whether ``part`` stands in ``words`` in one piece; a plural s on its end is allowed."""
+    for start in range(len(words) - len(part) + 1):
+        there = words[start : start + len(part)]
+        if there == part or (part and there == [*part[:-1], part[-1] + "s"]):
+            return True
+    return not part
+
+
+def answers(
+    subject: Any,
+    cases: Sequence[Case],
+    edits: Edits | None = None,
+    *,
+    max_new_tokens: int = 16,
+    rows: int = 8,
+) -> list[str]:
+    """The greedy answer to each case, ``rows`` prompts at a time."""
+    written: list[str] = []
+    for start in range(0, len(cases), rows):
+        part = [case.sample for case in cases[start : start + rows]]
+        done = subject.generate_batch(part, edits=edits, max_new_tokens=max_new_tokens, top=1)
+        written += [generation.text for generation in done]
+    return written
+
+
+def margins(
+    subject: Any, cases: Sequence[Case], edits: Edits | None = None, *, rows: int = 8
+) -> list[float]:
+    """log p(wanted) − log p(unwanted) of each case, nats a token; p(wanted) alone if no unwanted.
+
+    Each side is the mean over its tokens, so that a longer name is not a worse one.
+    """
+    found: list[float] = []
+    for start in range(0, len(cases), rows):
+        part = cases[start : start + rows]
+        batch = subject.encode([case.sample for case in part], answer="", max_tokens=None)
+        sides = [_leaning(subject, batch, [c.wanted for c in part], edits)]
+        if any(case.unwanted for case in part):
+            sides.append(_leaning(subject, batch, [c.unwanted for c in part], edits))
+        found += [sides[0][i] - (sides[1][i] if len(sides) > 1 else 0.0) for i in range(len(part))]
+    return found
+
+
+def _leaning(subject: Any, batch: Any, texts: Sequence[str], edits: Edits | None) -> list[float]:
+    """Mean log-probability a token of each text as the answer's beginning; 0 for no text."""
+    ids = [token_ids(subject, text) if text else () for text in texts]
+    forced = answer_logprobs(subject, batch, ids, edits or {})
+    return [
+        float(rows.gather(1, torch.as_tensor(own, device=rows.device)[:, None]).mean())
+        if own
+        else 0.0
+        for rows, own in zip(forced, ids, strict=True)
+    ]
+
+
+def split(cases: Sequence[Case], held_out: float = 0.5) -> tuple[list[Case], list[Case]]:
+    """(search, held out), by a hash of each sample's id: one picture never falls in both.
+
+    Raises CausalError where one side would be empty.
+    """
+    search: list[Case] = []
+    held: list[Case] = []
+    for case in cases:
+        digest = hashlib.sha256(case.sample.id.encode()).digest()
+        place = int.from_bytes(digest[:8], "big") / 2**64
+        (held if place < held_out else search).append(case)
+    if not search or not held:
+        raise CausalError(
+            f"{len(cases)} examples cannot be split into some to search with and some to judge "
+            "by: give at least eight, on different pictures or prompts."
+        )
+    return search, held

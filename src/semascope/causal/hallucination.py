@@ -1,0 +1,223 @@
+"""Wrong answers about pictures: found, explained, and mended or not, beside what chance mends.
+
+``presence_cases`` asks drawn scenes what is there and what is not, as POPE does (Li et al. 2023,
+"Evaluating Object Hallucination"), with maps of flags and written words as further kinds;
+``files`` reads POPE's and HallusionBench's own files into the same cases. ``examine`` answers them
+under several arms; ``blame`` says which features, of the image or of the text, made a wrong answer.
+
+Arms that every intervention stands beside: *no-op* (it must change nothing), *reconstruction
+only* (what the dictionary's error costs, the reference's hidden confound) and *random* features.
+
+Knows cases, edits and figures; it does not look for the intervention, ``find`` does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from semascope.causal.attribution import attribute, reconstruct
+from semascope.causal.cases import Case, answers, meets
+from semascope.causal.measure import Lever
+from semascope.causal.metrics import Contrast, token_ids
+from semascope.causal.record import Attribution, FeatureShare, at
+from semascope.causal.statistics import Figure, share
+from semascope.corpus.sample import Sample, Turn
+from semascope.dictionary.types import Dictionary
+from semascope.errors import CausalError
+from semascope.subject.types import EditContext, Edits, Kind
+
+KINDS = ("presence", "map", "word")
+_OPPOSITE = {"yes": "no", "no": "yes"}
+
+
+def presence_cases(
+    samples: Iterable[Sample], kinds: Sequence[str] = KINDS, limit: int | None = None
+) -> list[Case]:
+    """A case for each question of the given kinds; yes and no set against each other."""
+    cases: list[Case] = []
+    for sample in samples:
+        for question in sample.truth.questions if sample.truth else ():
+            if question.kind not in kinds:
+                continue
+            asked = Sample(
+                id=sample.id,
+                turns=(Turn("user", question.text, images=len(sample.images)),),
+                images=sample.images,
+                source=sample.source,
+            )
+            answer = question.answer
+            opposite = _OPPOSITE.get(answer.lower(), "")
+            unwanted = opposite.capitalize() if answer[:1].isupper() else opposite
+            cases.append(Case(asked, answer, unwanted, question.kind))
+            if len(cases) == limit:
+                return cases
+    if not cases:
+        raise CausalError(f"None of these samples asks about {', '.join(kinds)}.")
+    return cases
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One way of running the model, over the same cases."""
+
+    name: str
+    answers: tuple[str, ...]
+    right: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """Cases, the plain model's answers, and those of every arm."""
+
+    cases: tuple[Case, ...]
+    base: Arm
+    arms: tuple[Arm, ...]
+
+    def table(self) -> list[dict[str, Any]]:
+        """For each arm: fixed, broken, unchanged, with intervals."""
+        return [compared(self.base, arm) for arm in self.arms]
+
+    def by_kind(self) -> dict[str, dict[str, Any]]:
+        """The plain model's accuracy, and for yes and no what POPE reports, by kind."""
+        kinds = Counter(case.kind for case in self.cases)
+        return {kind: self._figures(kind) for kind in kinds}
+
+    def _figures(self, kind: str) -> dict[str, Any]:
+        rows = [i for i, case in enumerate(self.cases) if case.kind == kind]
+        right = [self.base.right[i] for i in rows]
+        figures: dict[str, Any] = {"accuracy": share(sum(right), len(right)).as_json()}
+        wanted = [self.cases[i].wanted.lower() for i in rows]
+        if not set(wanted) <= {"yes", "no"}:
+            return figures
+        said = [self.base.answers[i].lower().lstrip().startswith("yes") for i in rows]
+        truth = [w == "yes" for w in wanted]
+        hits = sum(s and t for s, t in zip(said, truth, strict=True))
+        precision = hits / sum(said) if any(said) else float("nan")
+        recall = hits / sum(truth) if any(truth) else float("nan")
+        both = precision + recall
+        return {
+            **figures,
+            "precision": precision,
+            "recall": recall,
+            "f1": 2 * precision * recall / both if both else 0.0,
+            "yes_share": sum(said) / len(said),
+            "hallucinated": share(
+                sum(s and not t for s, t in zip(said, truth, strict=True)),
+                len(truth) - sum(truth),
+            ).as_json(),
+        }
+
+    def wrong(self) -> list[Case]:
+        """Cases that the plain model gets wrong."""
+        return [c for c, right in zip(self.cases, self.base.right, strict=True) if not right]
+
+
+def compared(base: Arm, arm: Arm) -> dict[str, Any]:
+    """What an arm mends and breaks of the base's answers."""
+    pairs = list(zip(base.right, arm.right, strict=True))
+    wrong = [now for was, now in pairs if not was]
+    right = [now for was, now in pairs if was]
+    same = sum(a == b for a, b in zip(base.answers, arm.answers, strict=True))
+    return {
+        "arm": arm.name,
+        "fixed": share(sum(wrong), len(wrong)).as_json(),
+        "broken": share(sum(not now for now in right), len(right)).as_json(),
+        "unchanged": share(same, len(pairs)).as_json(),
+    }
+
+
+def examine(
+    lever: Lever,
+    cases: Sequence[Case],
+    arms: Mapping[str, Edits],
+    *,
+    max_new_tokens: int = 16,
+    rows: int = 8,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Examination:
+    """Answer every case plainly and under each arm's edits."""
+    done: list[Arm] = []
+    for number, (name, edits) in enumerate([("base", {}), *arms.items()]):
+        written = answers(lever.subject, cases, edits, max_new_tokens=max_new_tokens, rows=rows)
+        right = tuple(meets(text, case) for text, case in zip(written, cases, strict=True))
+        done.append(Arm(name, tuple(written), right))
+        if progress is not None:
+            progress(number + 1, len(arms) + 1, name)
+    return Examination(tuple(cases), done[0], tuple(done[1:]))
+
+
+def reconstruction_only(dictionaries: Iterable[Dictionary]) -> Edits:
+    """Edits that put x̂ in x's place at every token: the error dropped, no feature touched."""
+    return {dictionary.site: _Reconstruct(dictionary) for dictionary in dictionaries}
+
+
+@dataclass(frozen=True, slots=True)
+class _Reconstruct:
+    """x -> x̂."""
+
+    dictionary: Dictionary
+
+    def __call__(self, x: Tensor, context: EditContext) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1]).float()
+        return reconstruct(self.dictionary, self.dictionary.encode(flat), flat).to(x).view_as(x)
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """Why a wrong answer was given rather than the right one."""
+
+    case: Case
+    answer: str
+    image: tuple[FeatureShare, ...]
+    """Features at image tokens, those that spoke most for the wrong answer first."""
+    text: tuple[FeatureShare, ...]
+    image_share: float
+    """Σ of positive scores at image tokens, as a share of all positive scores."""
+    attribution: Attribution
+
+
+def blame(lever: Lever, case: Case, answer: str, *, top: int = 10) -> Blame:
+    """Attribute log p(the wrong answer) − log p(the right one) to features of image and text.
+
+    ``answer`` is what the model said; for yes and no, its first word is set against the other.
+    """
+    if not case.wanted:
+        raise CausalError(f"Case {case.id} has no right answer to set the wrong one against.")
+    words = answer.strip().split()
+    wrong = case.unwanted or (words[0] if words else "")
+    metric = Contrast(token_ids(lever.subject, wrong), token_ids(lever.subject, case.wanted))
+    batch = lever.subject.encode([case.sample], answer="", max_tokens=None)
+    found = attribute(lever.subject, batch, lever.dictionaries, metric)
+    seen = np.isin(found.maps[0].kinds, (Kind.IMAGE, Kind.TILE, Kind.NEWLINE))
+    sides = [
+        [share_ for share_ in found.features(at(mask)) if share_.score > 0]
+        for mask in (seen, ~seen)
+    ]
+    totals = [sum(share_.score for share_ in side) for side in sides]
+    return Blame(
+        case=case,
+        answer=answer,
+        image=tuple(sides[0][:top]),
+        text=tuple(sides[1][:top]),
+        image_share=totals[0] / sum(totals) if sum(totals) else 0.0,
+        attribution=found,
+    )
+
+
+def mended(examination: Examination, arm: str) -> Figure:
+    """Share of the hallucinated presences ('yes' to what is not there) that an arm mends."""
+    chosen = next((a for a in examination.arms if a.name == arm), None)
+    if chosen is None:
+        raise CausalError(f"There is no arm {arm!r}: {[a.name for a in examination.arms]}.")
+    rows = [
+        i
+        for i, case in enumerate(examination.cases)
+        if case.wanted.lower() == "no" and not examination.base.right[i]
+    ]
+    return share(sum(chosen.right[i] for i in rows), len(rows))

@@ -1,0 +1,184 @@
+"""Steering measured, not believed: what a dose does, what it costs, and what chance would do.
+
+* ``dose_response``: an effect at several strengths, with intervals.
+* ``side_effects``: on prompts that have nothing to do with the wish, KL(base ‖ steered) a token
+  and the perplexity of given answers, before and after.
+* ``matched_controls``: random features of like density and direction norm, to be put through
+  the same intervention; what they do is what steering as such does.
+
+Knows subjects and interventions; what counts as an effect is the caller's function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semascope.causal.edits import edits_for
+from semascope.causal.forcing import answer_logprobs, divergence
+from semascope.causal.interventions import Intervention
+from semascope.causal.statistics import Figure, mean
+from semascope.causal.units import Statistics, by_id, statistic
+from semascope.corpus.sample import Sample
+from semascope.dictionary.types import Dictionary
+from semascope.errors import CausalError
+from semascope.subject.types import Edits
+
+Effect = Callable[[Sequence[Sample], Edits], Sequence[float]]
+"""One number a sample under edits: 1 if the concept was named, a log-probability, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Dose:
+    """What one strength does."""
+
+    strength: float
+    effect: Figure
+    values: tuple[float, ...]
+    """One a sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lever:
+    """Everything that turns interventions into edits."""
+
+    subject: Any
+    dictionaries: Mapping[str, Dictionary]
+    statistics: Statistics | None = None
+
+    @classmethod
+    def of(
+        cls,
+        subject: Any,
+        dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary],
+        statistics: Statistics | None = None,
+    ) -> Lever:
+        """With dictionaries in any form."""
+        return cls(subject, by_id(dictionaries), statistics)
+
+    def edits(self, interventions: Iterable[Intervention]) -> Edits:
+        """Edits for the subject."""
+        return edits_for(interventions, self.dictionaries, self.statistics)
+
+
+def dose_response(
+    lever: Lever,
+    intervention: Intervention,
+    samples: Sequence[Sample],
+    effect: Effect,
+    strengths: Sequence[float] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0),
+) -> list[Dose]:
+    """The effect at each strength, over the same samples."""
+    doses = []
+    for strength in strengths:
+        values = tuple(effect(samples, lever.edits([intervention.at(strength)])))
+        doses.append(Dose(float(strength), mean(values), values))
+    return doses
+
+
+@dataclass(frozen=True, slots=True)
+class SideEffects:
+    """What interventions cost where they should do nothing."""
+
+    kl: Figure
+    """KL(base ‖ steered) a token, nats, over answers."""
+    perplexity_base: float
+    """Of the given answers, without the interventions."""
+    perplexity_steered: float
+
+    @property
+    def perplexity_ratio(self) -> float:
+        """1 is no harm."""
+        return self.perplexity_steered / self.perplexity_base
+
+    def as_json(self) -> dict[str, Any]:
+        """For a report."""
+        return {
+            "kl": self.kl.as_json(),
+            "perplexity_base": self.perplexity_base,
+            "perplexity_steered": self.perplexity_steered,
+            "perplexity_ratio": self.perplexity_ratio,
+        }
+
+
+def side_effects(
+    lever: Lever,
+    interventions: Sequence[Intervention],
+    prompts: Sequence[tuple[Sample, Sequence[int]]],
+) -> SideEffects:
+    """Measure on unrelated prompts, each with the token ids of an answer to force.
+
+    Raises CausalError where no prompt has an answer.
+    """
+    edits = lever.edits(interventions)
+    kls: list[float] = []
+    before_sum = after_sum = 0.0
+    tokens = 0
+    for sample, answer in prompts:
+        if not answer:
+            continue
+        batch = lever.subject.encode([sample], answer="")
+        before = answer_logprobs(lever.subject, batch, [answer], {})[0]  # (L, V)
+        after = answer_logprobs(lever.subject, batch, [answer], edits)[0] if edits else before
+        kls.append(float(divergence(before, after).mean()))
+        ids = torch.as_tensor(list(answer), device=before.device)[:, None]
+        before_sum += float(before.gather(1, ids).sum())
+        after_sum += float(after.gather(1, ids).sum())
+        tokens += len(answer)
+    if not tokens:
+        raise CausalError("Side effects need at least one prompt with an answer.")
+    return SideEffects(
+        kl=mean(kls),
+        perplexity_base=math.exp(-before_sum / tokens),
+        perplexity_steered=math.exp(min(700.0, -after_sum / tokens)),
+    )
+
+
+def matched_controls(
+    dictionary: Dictionary,
+    key: str,
+    index: int,
+    statistics: Statistics,
+    *,
+    count: int = 5,
+    seed: int = 0,
+    avoid: Sequence[int] = (),
+) -> list[int]:
+    """Random features of like density and direction norm.
+
+    Drawn among the nearest 5 % (at least 20) by |log density ratio| + |log norm ratio|.
+    """
+    density = np.asarray(statistic(statistics, key, "density"), dtype=np.float64)
+    norms = _norms(dictionary)
+    alive = np.flatnonzero((density > 0) & (norms > 0))
+    alive = alive[~np.isin(alive, [index, *avoid])]
+    if len(alive) < count:
+        raise CausalError(f"{key} has {len(alive)} other living features; {count} were asked for.")
+    if density[index] <= 0:
+        raise CausalError(f"Feature {key}/{index} never fired, so nothing matches its density.")
+    distance = np.abs(np.log(density[alive] / density[index]))
+    distance += np.abs(np.log(norms[alive] / norms[index]))
+    pool = alive[np.argsort(distance, kind="stable")[: max(20, count, len(alive) // 20)]]
+    drawn = np.random.default_rng([seed, index]).choice(pool, count, replace=False)
+    return [int(i) for i in drawn]
+
+
+def _norms(dictionary: Dictionary) -> NDArray[np.float64]:
+    """(width,) norm of every direction, a slice at a time."""
+    parts = [
+        dictionary.directions(torch.arange(i, min(i + 4096, dictionary.width))).float().norm(dim=1)
+        for i in range(0, dictionary.width, 4096)
+    ]
+    return torch.cat(parts).cpu().numpy().astype(np.float64)
+
+
+def as_control(intervention: Intervention, features: Sequence[tuple[str, int]]) -> Intervention:
+    """The same intervention on other features."""
+    name = f"control of {intervention.label}"
+    return intervention.model_copy(update={"features": tuple(features), "name": name})

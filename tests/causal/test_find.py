@@ -1,0 +1,250 @@
+"""Cases, measured steering, and finding features, on a subject whose answers are known."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semascope.causal import Intervention
+from semascope.causal.cases import Case, answers, margins, meets, split
+from semascope.causal.files import read_hallusion, read_pope
+from semascope.causal.find import Options, Wish, find
+from semascope.causal.hallucination import (
+    blame,
+    examine,
+    mended,
+    presence_cases,
+    reconstruction_only,
+)
+from semascope.causal.measure import Lever, dose_response, matched_controls, side_effects
+from semascope.causal.statistics import mean, share
+from semascope.corpus.sample import Question, Sample, SceneTruth, Turn
+from semascope.errors import CausalError
+
+KEY = "resid_post.2/main"
+
+
+@pytest.fixture(scope="module")
+def lever(subject):
+    from semascope.dictionary.coder import SparseCoder
+    from semascope.dictionary.config import CoderConfig
+
+    coder = SparseCoder(CoderConfig(d_in=subject.d_model, width=64, k=6), site="resid_post.2")
+    ones = np.ones(64, dtype=np.float32)
+    statistics = {KEY: {"max": 20 * ones, "density": 0.1 * ones}}
+    return Lever.of(subject, [coder], statistics)
+
+
+@pytest.fixture(scope="module")
+def planted(subject, lever):
+    """A feature and the word that it makes the last layer say."""
+    rows = lever.dictionaries[KEY].directions(torch.arange(64))
+    said = (rows @ subject.unembedding().T).argmax(1).tolist()
+    for feature, token in enumerate(said):
+        word = subject.encoder.text(token)
+        if word.strip().isalpha() and word.isascii():
+            return feature, word
+    raise AssertionError("no feature of the tiny subject says a word")
+
+
+def asked(number, words="is there a cat in picture"):
+    return Sample(id=f"case-{number}", turns=(Turn("user", f"{words} {number}"),))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "unwanted", "met"),
+    [
+        ("Yes, there is.", "yes", "no", True),
+        ("No, yes is wrong", "yes", "no", False),
+        ("There are two red cats.", "red cat", "", True),
+        ("a category", "cat", "", False),
+        ("a cat and a dog", "cat", "dog", False),
+        ("anything", "", "", True),
+    ],
+)
+def test_whether_an_answer_meets_a_case(text, wanted, unwanted, met):
+    assert meets(text, Case(asked(0), wanted, unwanted)) is met
+
+
+def test_one_picture_never_falls_in_both_halves():
+    cases = [Case(asked(n // 2), "yes", "no", kind=str(n)) for n in range(40)]
+    search, held = split(cases)
+    assert {c.sample.id for c in search}.isdisjoint({c.sample.id for c in held})
+    assert len(search) + len(held) == 40
+    with pytest.raises(CausalError, match="at least eight"):
+        split(cases[:1])
+
+
+def test_margins_are_mean_log_probabilities_of_the_answers(subject):
+    """Prompts and answers of different lengths share a batch without disturbing each other."""
+    cases = [Case(asked(1), "yes", "no"), Case(asked(2, "say"), "a red cat", "no")]
+    found = margins(subject, cases)
+    for case, margin in zip(cases, found, strict=True):
+        sides = []
+        for text in (case.wanted, case.unwanted):
+            ids = subject.tokenizer.encode(text, add_special_tokens=False)
+            batch = subject.encode([case.sample], answer=text)
+            assert batch.inputs["input_ids"][0, -len(ids) :].tolist() == ids
+            logp = subject.logits(batch)[0, -len(ids) - 1 : -1].log_softmax(-1)
+            sides.append(float(logp[range(len(ids)), ids].mean()))
+        assert margin == pytest.approx(sides[0] - sides[1], abs=1e-4)
+
+
+def says(text, case):
+    return case.wanted.strip() in text
+
+
+def test_a_planted_feature_is_found_and_judged_on_cases_that_did_not_choose_it(lever, planted):
+    feature, word = planted
+    wish = Wish(
+        cases=[Case(asked(n), word) for n in range(10)],
+        unrelated=[(asked(77, "say"), (7, 9, 11))],
+    )
+    options = Options(candidates=6, doses=(2.0, 6.0), price=0.0, max_kl=1e9, controls=2, tokens=3)
+    told = find(lever, wish, options, judge=says)
+    assert told.found, told.reason
+    assert len(told.interventions) == 1
+    assert told.held_out.fixed.value == 1.0
+    assert max(c.fixed.value for c in told.controls) < 0.5
+    assert len(told.controls) == 2
+    assert told.held_out.effects.kl.value > 0
+    assert json.dumps(told.as_json())
+    assert feature in {t.candidate.index for t in told.trials}
+
+
+def test_when_nothing_does_it_the_finding_says_so(lever, planted):
+    wish = Wish(cases=[Case(asked(n), planted[1]) for n in range(8)])
+    told = find(lever, wish, Options(candidates=3, doses=(1e-4,), controls=0, tokens=3))
+    assert not told.found
+    assert "No feature set does this" in told.reason
+    already = Wish(cases=[Case(asked(n), "") for n in range(8)])
+    assert "does this already" in find(lever, already).reason
+
+
+def test_dose_response_starts_at_the_unsteered_model(lever, subject, planted):
+    feature, word = planted
+    cases = [Case(asked(n), word) for n in range(4)]
+    one = Intervention(features=((KEY, feature),), how="add")
+    doses = dose_response(
+        lever,
+        one,
+        [c.sample for c in cases],
+        lambda samples, edits: margins(subject, cases, edits),
+        strengths=(0.0, 1.0, 4.0),
+    )
+    assert doses[0].values == tuple(margins(subject, cases))
+    assert doses[0].effect.value < doses[1].effect.value < doses[2].effect.value
+
+
+def test_side_effects_of_nothing_are_nothing(lever):
+    prompts = [(asked(1), (7, 9, 11)), (asked(2), (12, 13))]
+    none = side_effects(lever, [Intervention(features=((KEY, 1),), strength=0.0)], prompts)
+    assert none.kl.value == 0.0
+    assert none.perplexity_ratio == 1.0
+    much = side_effects(lever, [Intervention(features=((KEY, 1),), strength=5.0)], prompts)
+    assert much.kl.value > 0
+    assert much.perplexity_ratio != 1.0
+    with pytest.raises(CausalError, match="at least one prompt"):
+        side_effects(lever, [], [])
+
+
+def test_controls_match_in_density(lever):
+    density = np.full(64, 0.5)
+    density[:30] = 0.01
+    stats = {KEY: {"density": density, "max": np.ones(64)}}
+    coder = lever.dictionaries[KEY]
+    drawn = matched_controls(coder, KEY, 3, stats, count=4, avoid=[5])
+    assert len(set(drawn)) == 4
+    assert all(i < 30 and i not in (3, 5) for i in drawn)
+    assert drawn == matched_controls(coder, KEY, 3, stats, count=4, avoid=[5])
+    with pytest.raises(CausalError, match="were asked for"):
+        matched_controls(coder, KEY, 3, stats, count=64)
+
+
+def scene(number):
+    picture = Image.effect_noise((64, 64), 60 + number).convert("RGB")
+    questions = (
+        Question("presence", "Is there a cat?", "yes", "cat"),
+        Question("presence", "Is there a dog?", "no", "dog"),
+        Question("colour", "What colour is the cat?", "red"),
+    )
+    return Sample(id=f"s{number}", images=(picture,), truth=SceneTruth((), "", "", questions))
+
+
+def test_the_harness_counts_fixed_and_broken_beside_its_controls(lever, subject):
+    cases = presence_cases([scene(n) for n in range(3)])
+    assert [c.kind for c in cases] == ["presence"] * 6
+    assert cases[1].wanted == "no"
+    assert cases[1].unwanted == "yes"
+    arms = {"no-op": {}, "reconstruction": reconstruction_only(lever.dictionaries.values())}
+    told = examine(lever, cases, arms, max_new_tokens=3)
+    no_op = told.table()[0]
+    assert no_op["unchanged"]["value"] == 1.0
+    assert no_op["broken"]["value"] in (0.0, None)
+    assert told.arms[1].answers != told.base.answers
+    figures = told.by_kind()["presence"]
+    assert figures["accuracy"]["n"] == 6
+    assert mended(told, "no-op").value in (0.0,) or np.isnan(mended(told, "no-op").value)
+    with pytest.raises(CausalError, match="no arm 'x'"):
+        mended(told, "x")
+    with pytest.raises(CausalError, match="None of these samples"):
+        presence_cases([scene(0)], kinds=("emotion",))
+
+
+def test_blame_splits_a_wrong_answer_into_image_and_text(lever):
+    case = presence_cases([scene(0)])[1]
+    told = blame(lever, case, "Yes, a dog.")
+    assert 0 <= told.image_share <= 1
+    assert all(f.score > 0 for f in (*told.image, *told.text))
+    total = told.attribution.sites[0].score.sum()
+    assert np.isfinite(total)
+
+
+def test_pope_and_hallusionbench_files(tmp_path):
+    """A bad row is counted and named; nothing stops."""
+    Image.new("RGB", (9, 7), "red").save(tmp_path / "a.jpg")
+    rows = [
+        {"question_id": 1, "image": "a.jpg", "text": "Is there a cat?", "label": "no"},
+        {"question_id": 2, "image": "gone.jpg", "text": "Is there a cat?", "label": "yes"},
+        {"question_id": 3, "image": "../a.jpg", "text": "Is there a cat?", "label": "yes"},
+        {"question_id": 4, "image": "a.jpg", "text": "Is there a cat?", "label": "maybe"},
+        {"question_id": 5, "image": "a.jpg", "label": "yes"},
+    ]
+    pope = tmp_path / "pope.json"
+    pope.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    cases, report = read_pope(pope, tmp_path)
+    assert [(c.wanted, c.sample.images[0].size) for c in cases] == [("No", (9, 7))]
+    assert report.total == 4
+    bench = tmp_path / "hallusion.json"
+    entry = {"category": "VD", "subcategory": "figure", "question": "Is it?", "gt_answer": "1"}
+    entries = [
+        {**entry, "visual_input": "1", "filename": "./a.jpg"},
+        {**entry, "visual_input": "0", "filename": None, "gt_answer": "0"},
+    ]
+    bench.write_text(json.dumps(entries), encoding="utf-8")
+    cases, report = read_hallusion(bench, tmp_path)
+    assert [(c.kind, c.wanted, len(c.sample.images)) for c in cases] == [
+        ("VD/figure", "Yes", 1),
+        ("VD/figure", "No", 0),
+    ]
+    pope.write_text("{", encoding="utf-8")
+    with pytest.raises(CausalError, match="not JSON"):
+        read_pope(pope, tmp_path)
+
+
+def test_intervals():
+    assert share(0, 0).n == 0
+    assert share(0, 0).as_json()["value"] is None
+    all_right = share(50, 50)
+    assert all_right.value == 1.0
+    assert 0.9 < all_right.low < all_right.high == 1.0
+    few = mean([1.0, 2.0, 3.0, float("nan")])
+    assert (few.value, few.n) == (2.0, 3)
+    assert few.low <= 2.0 <= few.high
+
+
+def test_answers_are_the_same_in_any_batch(subject):
+    cases = [Case(asked(n, "say yes or no" * (n + 1)), "yes") for n in range(5)]
+    assert answers(subject, cases, rows=2) == answers(subject, cases, rows=5)
