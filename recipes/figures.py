@@ -26,6 +26,9 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "docs" / "figures"
+CARD = ROOT / "src" / "semascope" / "subject" / "sprite_llava" / "card.json"
+ASIDE = ("asked", "intervals")
+"""Parts of a measurement that are kept in its file and left out of tables."""
 DOCUMENTS = ("README.md", "docs/**/*.md")
 MARK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 MEASURED: dict[str, tuple[str, Sequence[str]]] = {
@@ -76,6 +79,14 @@ def measure(name: str) -> None:
         "figures": json.loads(ran.stdout),
     }
     keep(FIGURES / f"{name}.json", record)
+    if name == "card":
+        ship(record)
+
+
+def ship(record: Mapping[str, Any]) -> None:
+    """Put the measured figures into the card that the package ships, beside what it says."""
+    said = json.loads(CARD.read_text(encoding="utf-8")) if CARD.exists() else {}
+    keep(CARD, {"name": "sprite-llava", **said, **record})
 
 
 def keep(path: Path, record: Mapping[str, Any]) -> None:
@@ -145,6 +156,8 @@ def flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Nested records as rows: ``seconds.train``."""
     rows: list[tuple[str, Any]] = []
     for key, value in figures.items():
+        if key in ASIDE:
+            continue
         if isinstance(value, Mapping):
             rows += flat(value, f"{prefix}{key}.")
         elif isinstance(value, int | float | str) and not isinstance(value, bool):

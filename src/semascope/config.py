@@ -41,7 +41,7 @@ class TrainOptions(Options):
     """What it reads: built-in parts joined by +, a folder, a file, or a dataset's name."""
     name: str = "main"
     """Name of the dictionary."""
-    tokens: int = Field(default=520_000, ge=1)
+    tokens: int = Field(default=512_000, ge=1)
     """Train on at least so many tokens."""
     latents: int = Field(default=4608, ge=1)
     """Number of features."""
@@ -49,7 +49,7 @@ class TrainOptions(Options):
     """Features active at one token."""
     rows: int = Field(default=48, ge=1)
     """Samples a step; all of their tokens are one batch."""
-    max_tokens: int = Field(default=128, ge=8)
+    max_tokens: int = Field(default=144, ge=8)
     """Cut longer samples there."""
     lr: float = Field(default=0.0, ge=0)
     """Learning rate; 0 follows the number of features."""
@@ -79,7 +79,7 @@ class ExplainOptions(Options):
 
     explainers: tuple[str, ...] = ("vocabulary", "subject")
     """Who names features, in this order: vocabulary, subject, server."""
-    ask: int = Field(default=48, ge=0)
+    ask: int = Field(default=32, ge=0)
     """How many features a model is asked about, those most in need of words first."""
     url: str = ""
     """Address of an OpenAI-compatible LMM server, for the explainer 'server'."""

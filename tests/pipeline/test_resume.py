@@ -28,8 +28,23 @@ from semascope.pipeline import run
 from semascope.pipeline.stage import Progress, Silent
 from semascope.workspace import RunRecord, Workspace
 
-WORDS = "cat dog sun moon tree river stone bird fish cloud bread lamp door glass".split()
-KILLS = {"train": 4, "gather": 2, "explain": 3, "score": 1, "index": 4}
+WORDS = [
+    "cat",
+    "dog",
+    "sun",
+    "moon",
+    "tree",
+    "river",
+    "stone",
+    "bird",
+    "fish",
+    "cloud",
+    "bread",
+    "lamp",
+    "door",
+    "glass",
+]
+KILLS = {"train": 30, "gather": 2, "explain": 5, "score": 1, "index": 4}
 """At which report of each stage the process dies."""
 
 
@@ -56,7 +71,7 @@ def options(corpus: str) -> RunOptions:
             subject="tiny:llava",
             site="resid_post.0",
             corpus=corpus,
-            tokens=6 * 1024,
+            tokens=4800,
             latents=64,
             k=4,
             rows=16,
@@ -71,7 +86,13 @@ def attempt(folder: str, corpus: str, stage: str, reports: int) -> None:
     """One process: run until done, or until the kill."""
     import torch
 
+    from semascope.atlas import HashingEmbedder, search
+    from semascope.pipeline import explaining, training
+
     torch.set_num_threads(1)
+    training.BATCH, training.BLOCK, training.CHECKPOINT = 96, 480, 8  # 50 steps, in small blocks
+    explaining.FREE_BLOCK = 16
+    search.embedder = HashingEmbedder  # type: ignore[assignment]  # quick to load
     run(Workspace(folder), options(corpus), reporter=Killer(stage, reports))
 
 
@@ -128,6 +149,7 @@ def test_killed_in_every_stage_it_ends_with_the_same_numbers(corpus: str, tmp_pa
     assert in_process(str(killed), corpus, "", 0) == 0
     first, second = Workspace(whole).record(), Workspace(killed).record()
     assert figures(first) == figures(second)
+    assert second.stages["explain"].figures["features_explained"] > 0
     assert all(stage.done and stage.starts == 2 for stage in second.stages.values())
     compare(whole, killed, lambda w: w / "dictionaries/resid_post.0/main/sae.safetensors")
     compare(whole, killed, lambda w: w / "evidence/resid_post.0/main/stats.safetensors")

@@ -43,12 +43,13 @@ class Pace:
 
     def __init__(self) -> None:
         self.first: tuple[int, float] | None = None
+        self.total = 0
 
     def left(self, done: int, total: int) -> float | None:
         """Seconds left; None until the pace is known."""
         now = time.monotonic()
-        if self.first is None or done < self.first[0]:
-            self.first = (done, now)
+        if self.first is None or done < self.first[0] or total != self.total:
+            self.first, self.total = (done, now), total
         begun, since = self.first
         if done <= begun or now - since < 1.0:
             return None

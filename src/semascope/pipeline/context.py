@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from semascope.config import RunOptions, digest
 from semascope.corpus.sample import Corpus
-from semascope.errors import NoImages, SiteNotFound
+from semascope.errors import CorpusError, NoImages, SiteNotFound
 from semascope.workspace import Workspace, versions
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BACKGROUND = 1000
 """About so many samples stand for the corpus when words are counted."""
+GLANCE = 16
+"""Rows that are looked at for pictures where there should be none."""
 TINY = "tiny:"
 """Prefix of the random-weight subjects that tests stand on."""
 
@@ -126,7 +128,10 @@ class Run:
 
     def _check_pictures(self) -> None:
         """A subject that sees is given pictures, unless told that words are wanted."""
-        if not self.subject.has_vision or self.options.train.text_only:
+        if not self.subject.has_vision:
+            self._check_words()
+            return
+        if self.options.train.text_only:
             return
         from semascope.corpus.opening import require_images
 
@@ -136,6 +141,15 @@ class Run:
             raise NoImages(
                 f"{error} To read words alone with {self.options.train.subject}, say --text-only."
             ) from error
+
+    def _check_words(self) -> None:
+        """A subject that does not see is given words."""
+        glance = self.corpus.read(0, min(GLANCE, len(self.corpus)))
+        if any(sample.images for _, sample in glance):
+            raise CorpusError(
+                f"{self.options.train.subject} reads words alone, and {self.corpus.name} has "
+                "pictures. Name a --corpus of words, such as text."
+            )
 
 
 def load_subject(ref: str, *, device: str = "auto", dtype: str = "auto") -> Any:

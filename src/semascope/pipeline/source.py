@@ -2,7 +2,8 @@
 
 Chunk i is the forward passes over rows [i·rows, (i+1)·rows) of the corpus, so a run that is
 killed finds its place and sees the same tokens again, to the bit. The pass stops at the site: the
-layers above are never paid for. Samples of like length share a pass, so that little is padding.
+layers above are never paid for. Samples of like length share a pass, so that little is padding,
+and while the model runs a chunk, a thread draws and encodes the samples of the next one.
 
 Left out, as kind 0: padding, template and control tokens, image-row separators, and the first
 token of a sequence, whose norm is many times that of the others whatever it says ("massive
@@ -13,8 +14,10 @@ It knows subjects and corpora; of training it knows only the shape of a batch.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,12 +26,13 @@ from numpy.typing import NDArray
 
 from semascope.corpus.sample import Corpus, Sample
 from semascope.dictionary.activations import ActivationBatch
-from semascope.errors import CorpusError
+from semascope.errors import CorpusError, SubjectError
 from semascope.subject.types import Batch, Kind, TokenMap
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+log = logging.getLogger(__name__)
 READ = (Kind.TEXT, Kind.IMAGE, Kind.TILE)
 """Kinds of tokens that a dictionary learns from."""
 TOGETHER = 16
@@ -54,6 +58,12 @@ class SiteChunks:
         self.subject, self.corpus, self.site = subject, corpus, site
         self.rows, self.max_tokens = rows, max_tokens
         self.width = int(subject.sites()[site])
+        self.on_read: Callable[[int], None] = lambda tokens: None
+        """Told the tokens of every chunk that the model has read."""
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._ahead: tuple[int, Future[list[Batch]]] | None = None
+        self.refused = ""
+        """Why the subject would not take the last sample that it refused."""
 
     def __len__(self) -> int:
         return math.ceil(len(self.corpus) / self.rows)
@@ -62,10 +72,22 @@ class SiteChunks:
         """Activations of chunk ``number``; None past the last."""
         if number >= len(self):
             return None
-        parts = [self._read(batch) for batch in self._batches(number)]
+        parts = [self._read(batch) for batch in self._encoded_ahead(number)]
         if not parts:
             return ActivationBatch(torch.zeros(0, self.width), torch.zeros(0, dtype=torch.int8))
-        return ActivationBatch(torch.cat([p.x for p in parts]), torch.cat([p.kind for p in parts]))
+        chunk = ActivationBatch(torch.cat([p.x for p in parts]), torch.cat([p.kind for p in parts]))
+        self.on_read(len(chunk.x))
+        return chunk
+
+    def _encoded_ahead(self, number: int) -> list[Batch]:
+        """The batches of one chunk; those of the next are begun."""
+        ready = self._ahead
+        if ready is None or ready[0] != number:
+            ready = (number, self._encoder.submit(self._batches, number))
+        batches = ready[1].result()
+        following = number + 1
+        self._ahead = (following, self._encoder.submit(self._batches, following))
+        return batches
 
     def tokens_a_chunk(self) -> float:
         """Tokens that a chunk is expected to give, counted without running the model."""
@@ -73,24 +95,40 @@ class SiteChunks:
         tokens = sum(
             int((read_kinds(map_) != 0).sum())
             for number in probed
-            for batch in self._batches(number)
+            for batch in self._encoder.submit(self._batches, number).result()
             for map_ in batch.maps
         )
         if not tokens:
             raise CorpusError(
                 f"The corpus {self.corpus.name} gives nothing to read: "
                 f"{self.corpus.skipped.total} rows were skipped, and the others hold no tokens. "
-                "Name another --corpus."
+                f"{self.refused} Name another --corpus."
             )
         return tokens / len(probed)
 
-    def _batches(self, number: int) -> Iterator[Batch]:
+    def _batches(self, number: int) -> list[Batch]:
+        """Encoded samples of one chunk; run in the one thread that encodes."""
         stop = min((number + 1) * self.rows, len(self.corpus))
         samples = [sample for _, sample in self.corpus.read(number * self.rows, stop)]
         samples.sort(key=_length)
-        for first in range(0, len(samples), TOGETHER):
-            together = samples[first : first + TOGETHER]
-            batch: Batch = self.subject.encode(together, max_tokens=self.max_tokens)
+        return [
+            batch
+            for first in range(0, len(samples), TOGETHER)
+            for batch in self._encoded(samples[first : first + TOGETHER])
+        ]
+
+    def _encoded(self, samples: list[Sample]) -> Iterator[Batch]:
+        """One batch; where the subject refuses it, one for each sample that it takes."""
+        try:
+            batch: Batch = self.subject.encode(samples, max_tokens=self.max_tokens)
+        except SubjectError as error:
+            if len(samples) > 1:
+                for one in samples:
+                    yield from self._encoded([one])
+                return
+            self.refused = str(error)
+            log.warning("sample %s was skipped: %s", samples[0].id, error)
+        else:
             yield batch
 
     @torch.inference_mode()

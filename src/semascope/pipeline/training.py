@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semascope.dictionary.activations import ActivationBatch
@@ -48,15 +49,14 @@ def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
         checkpoint_every=CHECKPOINT,
     )
 
-    def told(done: int, total: int, figures: Mapping[str, float]) -> None:
-        progress(done, total, _note(done * batch, figures))
-
+    told = _Told(progress, run.workspace.dictionary(site, options.name), batch, steps)
+    chunks.on_read = told.read
     source = ShuffleBuffer(
         chunks, batch_size=batch, block_tokens=max(BLOCK, batch), seed=options.seed
     )
     folder = run.workspace.dictionary(site, options.name)
-    report = train(source, config, folder, told, site=site, name=options.name)
-    progress(steps, steps, "measuring on held-out tokens")
+    report = train(source, config, folder, told.stepped, site=site, name=options.name)
+    told.say("measuring on held-out tokens")
     held = Subset(run.corpus, held_out_rows(run.corpus, options.seed, HELD_OUT))
     found = quality(report.coder, _all(run.chunks(held)))
     return {
@@ -82,6 +82,28 @@ def _figures(part: GroupQuality) -> dict[str, float]:
     return {name if name != "tokens" else "measured_on": getattr(part, name) for name in names}
 
 
-def _note(tokens: int, figures: Mapping[str, float]) -> str:
-    fvu = figures.get("fvu")
-    return f"{tokens:,} tokens" + ("" if fvu is None else f", FVU {fvu:.3f}")
+class _Told:
+    """Progress in tokens read: reading is what takes the time, and it comes in blocks."""
+
+    def __init__(self, progress: Progress, folder: Path, batch: int, steps: int) -> None:
+        from semascope.dictionary.state import steps_on_disk
+
+        self.progress, self.total = progress, batch * steps
+        self.tokens = batch * max(steps_on_disk(folder), default=0)
+        self.note = ""
+        self.say("")
+
+    def read(self, tokens: int) -> None:
+        """The model has read a chunk."""
+        self.tokens += tokens
+        self.say(self.note)
+
+    def stepped(self, done: int, total: int, figures: Mapping[str, float]) -> None:
+        """The optimiser has made a step."""
+        fvu = figures.get("fvu")
+        self.note = f"step {done} of {total}" + ("" if fvu is None else f", FVU {fvu:.3f}")
+        self.say(self.note)
+
+    def say(self, note: str) -> None:
+        """Tell how far it is."""
+        self.progress(min(self.tokens, self.total), self.total, note)
