@@ -257,7 +257,7 @@ def write(rows: list[tuple[Passage, str]], work: Path, out: Path) -> None:
     table = table.replace_schema_metadata({"made_of": json.dumps(made_of), "seed": str(SEED)})
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_suffix(".part")
-    pq.write_table(table, part, compression="zstd", compression_level=22, row_group_size=100_000)
+    pq.write_table(table, part, compression="zstd", compression_level=19, row_group_size=100_000)
     part.replace(out)
 
 

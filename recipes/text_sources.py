@@ -289,8 +289,9 @@ def python_code(root: Path) -> Iterator[Document]:
         if not path.is_file() or path.stem in OTHERS_CODE:  # links lead out of the package
             continue
         text = path.read_text("utf-8", "replace")
+        lines = text.splitlines()
         parts = [
-            ast.get_source_segment(text, node) or ""
+            "\n".join(lines[node.lineno - 1 : node.end_lineno]).strip()
             for top in ast.parse(text).body
             for node in ([top, *top.body] if isinstance(top, ast.ClassDef) else [top])
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)

@@ -7,7 +7,7 @@ Two pairs of eyes. ``oracle``: the words that each patch should begin as (``word
 from the truth, with the mistakes of a half-trained tower mixed in: no pixels, no tower, so this
 runs beside step 1, and most of the background can be left out. ``tower``: the trained tower
 through the projector, which learns along. Low-rank deltas on every linear layer; the loss is on
-answers only, and only answer positions pass the head. One batch in twelve is plain text, so that
+answers only, and only answer positions pass the head. One batch in sixteen is plain text, so that
 the language survives. Resumes; logs to language.jsonl.
 """
 
@@ -38,7 +38,7 @@ from semascope.corpus.scenes.language import Asker
 from semascope.subject import smollm
 
 TOKENIZER = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
-TEXT_EVERY = 12
+TEXT_EVERY = 16
 
 
 class Projector(nn.Module):
@@ -221,23 +221,34 @@ class Run:
         torch.save(kept, path.with_suffix(".part"))
         os.replace(path.with_suffix(".part"), path)
 
-    def batch(self, scenes: list[Scene], asker: Asker, writer: Writer) -> tuple[Tensor, Packed]:
-        """Input embeddings with the pictures in their places, and the rest."""
-        seen = [self.eyes.see(s) for s in scenes] if isinstance(self.eyes, Oracle) else list(self.eyes.see(scenes))
-        sheets: list[Sheet] = []
-        for scene, tokens in zip(scenes, seen, strict=True):
+    def sheets(self, scenes: list[Scene], asker: Asker, writer: Writer) -> list[tuple[Sheet, Scene, Tensor | None]]:
+        """One sheet a scene, shortest first, so that a batch has little padding; the oracle's
+        tokens with it, since their number is part of the sheet."""
+        out: list[tuple[Sheet, Scene, Tensor | None]] = []
+        for scene in scenes:
+            tokens = self.eyes.see(scene) if isinstance(self.eyes, Oracle) else None
             questions = ask(asker, scene, self.rng)
             self.state["pairs"] += len(questions)
-            sheets.append(writer.sheet(len(tokens), questions, talk=bool(self.rng.random() < 0.1)))
-        packed = pack(sheets)
+            places = 64 if tokens is None else len(tokens)
+            out.append((writer.sheet(places, questions, talk=bool(self.rng.random() < 0.1)), scene, tokens))
+        return sorted(out, key=lambda item: len(item[0].ids))
+
+    def batch(self, items: list[tuple[Sheet, Scene, Tensor | None]]) -> tuple[Tensor, Packed]:
+        """Input embeddings with the pictures in their places, and the rest."""
+        if isinstance(self.eyes, Oracle):
+            seen = torch.cat([t for _, _, t in items if t is not None])
+        else:
+            seen = self.eyes.see([s for _, s, _ in items]).flatten(0, 1)
+        packed = pack([sheet for sheet, _, _ in items])
         embeds = self.lm.model.embed_tokens(packed.ids.clamp(min=0))
-        return embeds.masked_scatter((packed.ids == -1)[..., None], torch.cat(seen)), packed
+        return embeds.masked_scatter((packed.ids == -1)[..., None], seen), packed
 
     def train(self) -> None:
         a = self.a
         corpus = SceneCorpus(2**40, seed=3 if a.eyes == "oracle" else 4, counts=CROWDED)
         asker, writer = Asker(SpritePack.load()), Writer(self.tokenize)
         mean: dict[str, float] = {}
+        waiting: list[list[tuple[Sheet, Scene, Tensor | None]]] = []
         started, saved, step = time.time() - self.state["seconds"], time.time(), 0
         while (elapsed := time.time() - started) < a.minutes * 60:
             share, warm = elapsed / (a.minutes * 60), min(1.0, (step + 1) / 20)
@@ -248,10 +259,13 @@ class Run:
                 loss = text_loss(self.lm, [self.texts[i] for i in chosen])
                 stats = {"text": float(loss.detach())}
             else:
-                first = self.state["pictures"]
-                scenes = [corpus.scene(first + i)[0] for i in range(a.batch)]
-                self.state["pictures"] += a.batch
-                embeds, packed = self.batch(scenes, asker, writer)
+                if not waiting:
+                    first, many = self.state["pictures"], 6 * a.batch
+                    ready = self.sheets([corpus.scene(first + i)[0] for i in range(many)], asker, writer)
+                    waiting = [ready[i : i + a.batch] for i in range(0, many, a.batch)]
+                    self.rng.shuffle(waiting)
+                    self.state["pictures"] += many
+                embeds, packed = self.batch(waiting.pop())
                 loss, right = answer_loss(self.lm, embeds, packed)
                 stats = {"loss": float(loss.detach()), "right": float(right.mean())}
             self.optimiser.zero_grad(set_to_none=True)
@@ -277,8 +291,8 @@ def main() -> None:
     p.add_argument("--minutes", type=float, default=45, help="training time, over all resumes")
     p.add_argument("--words", type=float, default=5, help="minutes for the projector's beginning")
     p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--batch", type=int, default=8, help="pictures a step")
-    p.add_argument("--rank", type=int, default=32)
+    p.add_argument("--batch", type=int, default=4, help="pictures a step")
+    p.add_argument("--rank", type=int, default=16)
     p.add_argument("--scale", type=float, default=2.0)
     p.add_argument("--lr", type=float, default=1e-3)
     p.add_argument("--text", type=Path, help="plain text, paragraphs apart by an empty line")

@@ -45,7 +45,8 @@ class Thing:
     @property
     def concept(self) -> str:
         """What makes it the same thing in two scenes: its name, with colour or material if drawn."""
-        return " ".join(p for p in (self.colour if self.sprite is None else None, self.texture, self.name) if p)
+        colour = self.colour if self.category == "shape" else None
+        return " ".join(p for p in (colour, self.texture, self.name) if p)
 
 
 @dataclass(slots=True, eq=False)
