@@ -145,3 +145,22 @@ def test_nothing_to_attribute_to(subject, batch, coders):
         attribute(subject, batch, [], Logit(7))
     with pytest.raises(CausalError, match="at least 1 step"):
         attribute(subject, batch, coders, Logit(7), integrated=0)
+
+
+def test_signed_neurons_of_every_layer_account_for_the_mlps(subject, batch):
+    """Neurons are read at one site and write at another; all of them together leave no error."""
+    from semascope.causal.ablation import ablate_exactly
+    from semascope.dictionary.neurons import SignedNeurons
+
+    neurons = []
+    for layer in range(3):
+        site = f"mlp_neurons.{layer}"
+        write = subject.hooks[site].module.weight.detach().T
+        neurons.append(SignedNeurons(site, subject.sites()[site], write=write))
+    found = attribute(subject, batch, neurons, LogProb(7))
+    for site in found.sites:
+        assert site.gap() < 1e-4
+        assert site.error_share() < 1e-4
+        assert (site.activation > 0).all()
+    told = ablate_exactly(subject, batch, neurons, LogProb(7), found, top=8)
+    assert told.r > 0.8

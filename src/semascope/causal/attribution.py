@@ -224,6 +224,10 @@ def directional(dictionary: Dictionary, indices: Tensor, g: Tensor) -> Tensor:
         indices: (N, k) features.
         g: (N, d_out) one gradient a token.
     """
+    if 4 * indices.shape[1] >= dictionary.width:
+        # Most features are active (neurons): one product over all beats gathering rows.
+        every = dictionary.directions(torch.arange(dictionary.width, device=indices.device))
+        return (g @ every.to(g.device, g.dtype).T).gather(1, indices)
     step = max(1, _GATHER // max(1, indices.shape[1] * g.shape[1]))
     parts = [
         torch.einsum(

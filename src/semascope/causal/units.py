@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from semascope.causal.interventions import Intervention
@@ -42,8 +43,20 @@ def by_id(dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary]) -> dict
 
 
 def output_site(dictionary: Dictionary) -> str:
-    """Where the dictionary's directions live: its own site, unless it says otherwise."""
-    return str(getattr(dictionary, "site_out", None) or dictionary.site)
+    """Where the dictionary's directions live: its own site, unless it says otherwise.
+
+    A transcoder names it as ``site_out``. MLP neurons whose directions are their output weights
+    are read at ``mlp_neurons.N`` and write at ``mlp_out.N``.
+    """
+    told = getattr(dictionary, "site_out", None)
+    if told:
+        return str(told)
+    stem, _, layer = dictionary.site.partition(".")
+    if stem == "mlp_neurons":
+        width = dictionary.directions(torch.zeros(1, dtype=torch.int64)).shape[1]
+        if width != dictionary.d_in:
+            return f"mlp_out.{layer}"
+    return dictionary.site
 
 
 def statistic(statistics: Statistics | None, key: str, name: str) -> NDArray[np.floating]:
