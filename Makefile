@@ -12,6 +12,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+TOOLS := $(VENV)/.ready-tools
 WORKSPACE ?= workspace/demo
 SERVE ?= 1
 PORT ?= 8000
@@ -29,43 +30,50 @@ help:  ## this list
 	@echo
 	@echo "  settings: WORKSPACE=$(WORKSPACE) SERVE=$(SERVE) PORT=$(PORT) JOBS=$(JOBS) ARGS='$(ARGS)'"
 
-setup: $(READY)  ## make .venv with all that the other targets need (minutes, once)
+setup: $(TOOLS)  ## make .venv with all that the other targets need (minutes, once)
 
 $(READY): pyproject.toml $(wildcard hatch_build.py)
 	@./.ci/venv "$(VENV)"
 	@echo "[setup] torch first, on its own: $(TORCH)"
 	@$(PY) -m pip install --quiet $(TORCH)
-	@echo "[setup] semascope, its web page and the tools that test it (a few minutes the first time)"
-	@$(PY) -m pip install --quiet -e '.[dev]'
+	@echo "[setup] semascope and its web page (a few minutes the first time)"
+	@$(PY) -m pip install --quiet -e '.[embed]'
 	@touch $@
 	@echo "[setup] done: $(VENV)"
 
+$(TOOLS): $(READY)
+	@echo "[setup] the tools that test and check it"
+	@$(PY) -m pip install --quiet -e '.[dev]'
+	@touch $@
+
 demo: $(READY)  ## explain the embedded model's features, then open the page (SERVE=0: no page)
+	@$(if $(filter 0 no false,$(SERVE)),:,$(PY) hatch_build.py) \
+	  || echo "[demo] the page could not be built; its HTTP interface works without it" >&2
 	@$(VENV)/bin/semascope demo --workspace "$(WORKSPACE)" --port $(PORT) \
 	  $(if $(filter 0 no false,$(SERVE)),--no-serve,--serve) $(ARGS)
 
-test: $(READY)  ## all tests, on $(JOBS) processes; ARGS='-k name' for a few
+test: $(TOOLS)  ## all tests, on $(JOBS) processes; ARGS='-k name' for a few
 	@echo "[test] pytest on $(JOBS) processes, one thread each"
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 	  $(PY) -m pytest -q -n $(JOBS) --dist loadgroup $(ARGS)
 
-check: $(READY)  ## formatting, lint and strict types; changes nothing
+check: $(TOOLS)  ## formatting, lint and strict types; changes nothing
 	@echo "[check] ruff format, ruff check, mypy --strict"
 	@$(VENV)/bin/ruff format --check $(CODE)
 	@$(VENV)/bin/ruff check $(CODE)
 	@$(VENV)/bin/mypy
 
-format: $(READY)  ## let ruff format the code
+format: $(TOOLS)  ## let ruff format the code
 	@$(VENV)/bin/ruff format $(CODE)
 	@$(VENV)/bin/ruff check --fix $(CODE)
 
-bench: $(READY)  ## speed and memory, measured here, into docs/figures
+bench: $(TOOLS)  ## speed and memory, measured here, into docs/figures
 	@$(PY) -m benchmarks $(ARGS)
 
-figures: $(READY)  ## write the measured figures of docs/figures into README and docs
+figures: $(TOOLS)  ## write the measured figures of docs/figures into README and docs
 	@$(PY) -m recipes.figures $(ARGS)
 
-gpu-check: $(READY)  ## on a machine with a GPU: the same answers as on its CPU
+gpu-check: $(TOOLS)  ## on a machine with a GPU: the same answers as on its CPU
 	@$(PY) -m recipes.gpu_check $(ARGS)
 
 clean:  ## remove .venv and what the tools cached; workspaces stay

@@ -10,6 +10,8 @@ import tyro
 
 from semascope.cli.base import Verb
 
+RIGHT = 0.9
+"""Share of places at which the map must be right."""
 JsonFlag = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff]
 
 
@@ -102,6 +104,42 @@ class EvaluateSubject(Verb):
         else:
             print_figures(figures)
         return 0
+
+
+class EvaluateGeometry(Verb):
+    """Prove where image tokens look: change some pixels, see which of the model's inputs change."""
+
+    subject: str = "sprite-llava"
+    """The model."""
+    probes: int = 12
+    """Places painted over, a picture size."""
+    seed: int = 0
+    """Of the pictures and the places."""
+    device: str = "auto"
+    """auto, cpu, cuda…"""
+    as_json: JsonFlag = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Prove and print; exit code 1 where a token looks elsewhere than its map says."""
+        from dataclasses import asdict
+
+        from semascope.pipeline.context import load_subject
+        from semascope.subject.geometry.proof import prove
+
+        proofs = prove(
+            load_subject(self.subject, device=self.device), probes=self.probes, seed=self.seed
+        )
+        if self.as_json:
+            print(json.dumps([asdict(proof) for proof in proofs], indent=2))
+        else:
+            for proof in proofs:
+                print(
+                    f"{proof.family} {proof.size[0]}×{proof.size[1]}: {proof.tokens} image tokens; "
+                    f"the one that changes most is the one that looks there in "
+                    f"{proof.first:.0%} of {proof.probes} places"
+                )
+        return 0 if all(proof.first >= RIGHT for proof in proofs) else 1
 
 
 def print_figures(figures: dict[str, Any]) -> None:

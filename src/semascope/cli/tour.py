@@ -49,6 +49,8 @@ ENTRIES = (
           "semascope serve --workspace workspace/demo --port 8123"),
     Entry("evaluate subject", "can the model see: the card's figures, measured anew",
           "model:EvaluateSubject", "semascope evaluate subject --samples 20 --seed 1"),
+    Entry("evaluate geometry", "does every image token look where its map says",
+          "model:EvaluateGeometry", "semascope evaluate geometry --subject sprite-llava"),
     Entry("convert", "a dictionary's checkpoint between formats", "carry:Convert",
           "semascope convert workspace/demo/dictionaries/resid_post.12/main /tmp/sae "
           "--to sparsify"),
@@ -70,7 +72,7 @@ STEPS = (
     ("the atlas keeps all of it", ("report", "search", "convert", "export")),
     ("features are turned up and down", ("steer",)),
     ("and the page shows it", ("serve",)),
-    ("Does the microscope tell the truth", ("evaluate subject",)),
+    ("Does the microscope tell the truth", ("evaluate subject", "evaluate geometry")),
 )
 
 
@@ -99,4 +101,4 @@ def _of(group: str) -> list[Entry]:
 
 
 def _lines(entries: list[Entry]) -> str:
-    return "\n".join(f"  {entry.name:<18}{entry.line}" for entry in entries)
+    return "\n".join(f"  {entry.name:<19}{entry.line}" for entry in entries)
