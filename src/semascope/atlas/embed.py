@@ -64,7 +64,8 @@ class HashingEmbedder:
                     place, sign = _hashed(part)
                     row[place] += sign * weight
         length = np.linalg.norm(out, axis=1, keepdims=True)
-        return out / np.where(length > 0, length, 1)
+        out /= np.where(length > 0, length, 1)
+        return out
 
 
 @lru_cache(maxsize=65_536)

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
-from sqlalchemy import Connection, Engine, inspect, select
+from sqlalchemy import Connection, Engine, Table, inspect, select
 
 from semascope.atlas.database import writing
 from semascope.atlas.models import VERSION, Base, Meta
 from semascope.errors import AtlasError, AtlasTooNew
 
 STEPS: dict[int, Callable[[Connection], None]] = {}
-_META = Meta.__table__
+_META = cast(Table, Meta.__table__)
 
 
 def migrate(engine: Engine) -> None:

@@ -88,7 +88,7 @@ def words(connection: Connection, chosen: DictionaryRow) -> list[tuple[int, str,
     statement = select(_F.index, _F.label, _F.description).where(
         _F.dictionary_id == chosen.id, _F.abstained.is_(False)
     )
-    return [tuple(r) for r in connection.execute(statement.order_by(_F.index)).tuples()]
+    return [(i, a, b) for i, a, b in connection.execute(statement.order_by(_F.index)).tuples()]
 
 
 def features(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from semascope.errors import AtlasError
 _BLOCK = 65_536
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
     """Nearest rows, nearest first."""
 
     index: NDArray[np.int64]

@@ -68,7 +68,7 @@ def _finite(value: float | None) -> float | None:
 def current_words(connection: Connection, written: Sequence[tuple[int, ExplanationLike]]) -> None:
     """Let the newest words stand in the feature's row, unless they would hide words by none."""
     ids = [i for i, _ in written]
-    has_words = set()
+    has_words: set[int] = set()
     for some in _some(ids):
         found = connection.execute(
             select(_FEATURES.c.id).where(_FEATURES.c.id.in_(some), _FEATURES.c.abstained.is_(False))

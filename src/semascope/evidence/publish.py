@@ -56,7 +56,10 @@ def _figures(evidence: Evidence, progress: Progress | None) -> Iterator[FeatureF
             max=mine["max"],
             samples=mine["samples"],
             stats=mine,
-            near={by: evidence.near(index, by) for by in ("cosine", "cofire")},
+            near={
+                by: [(n.index, n.strength) for n in evidence.near(index, by)]
+                for by in ("cosine", "cofire")
+            },
         )
         if progress and (index + 1) % 1000 == 0:
             progress(index + 1, evidence.width, "features into the atlas")

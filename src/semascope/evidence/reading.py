@@ -133,8 +133,8 @@ def _hits(
     values = codes.values.float().cpu().numpy()
     indices = codes.indices.cpu().numpy()
     if not np.isfinite(values).all():
-        token = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-        row, sample = samples[int(place.sample[token])]
+        broken = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+        row, sample = samples[int(place.sample[broken])]
         raise NotFinite(
             f"{dictionary.site}/{dictionary.name} gives NaN or infinity on row {row} "
             f"({sample.id}); load the subject in float32 or bfloat16, or check the dictionary."

@@ -27,7 +27,7 @@ class ListCorpus:
         return len(self.samples)
 
     def fingerprint(self) -> str:
-        text = "|".join(s.id + s.text if s else "-" for s in self.samples)
+        text = "|".join(s.id + s.text + str(s.turns) if s else "-" for s in self.samples)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Sample]]:
@@ -84,8 +84,9 @@ class FakeSubject:
 
     def run(self, batch: Batch, sites: Sequence[str], **_: object) -> dict[str, torch.Tensor]:
         ids = batch.inputs["input_ids"]
-        x = self.table[ids]  # (B, T, d)
-        x = x + 0.5 * torch.cumsum(x, 1) / torch.arange(1, x.shape[1] + 1)[:, None]
+        real = batch.inputs["attention_mask"].float()[:, :, None]  # (B, T, 1)
+        x = self.table[ids] * real  # (B, T, d)
+        x = x + 0.5 * torch.cumsum(x, 1) / torch.cumsum(real, 1).clamp_min(1)
         return dict.fromkeys(sites, x)
 
 
