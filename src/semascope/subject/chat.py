@@ -17,6 +17,8 @@ from semascope.corpus.sample import Sample, Turn
 from semascope.errors import SubjectError
 from semascope.subject.types import Role
 
+MARK = "\x00"
+"""A letter that nobody says."""
 ROLE = {"system": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
 
 
@@ -93,7 +95,7 @@ def render(template: Template, sample: Sample, answer: str | None) -> Rendered:
             "Give the turns in an order that it knows (most want user, assistant, user, …)."
         ) from error
     roles = _roles(template, turns, text)
-    content = _content(turns, text)
+    content = _content(template, turns, text)
     tail = answer or ""
     return Rendered(
         text=text + tail,
@@ -132,63 +134,85 @@ def _roles(template: Template, turns: tuple[Turn, ...], text: str) -> NDArray[np
     """(letters,) the role of each letter, from what each turn adds to the rendered prefix."""
     roles = np.full(len(text), Role.ASSISTANT, np.int8)  # what follows the last turn is an answer
     start = 0
-    for n, turn in enumerate(turns, start=1):
-        end = _prefix_end(template, turns[:n], text)
+    for n in range(1, len(turns) + 1):
+        end = _turn_end(template, turns, n, text)
         if end is None or end < start:
             continue  # a prefix that the template refuses is the next turn's
-        roles[start:end] = ROLE[turn.role]
+        roles[start:end] = ROLE[turns[n - 1].role]
         start = end
-    implicit = _implicit_system(template, turns, text)
-    roles[:implicit] = Role.SYSTEM
+    roles[: _implicit_system(template, turns, text)] = Role.SYSTEM
     return roles
 
 
-def _prefix_end(template: Template, turns: tuple[Turn, ...], text: str) -> int | None:
+def _turn_end(template: Template, turns: tuple[Turn, ...], n: int, text: str) -> int | None:
+    """Where the first ``n`` turns end in the text; None where the template refuses them alone."""
     try:
-        part = template.render(turns, generate=False)
+        part = template.render(turns[:n], generate=False)
     except TemplateError:
         return None
-    return _shared(part, text)
+    if text.startswith(part):
+        return len(part)
+    # The template looks ahead (a system prompt that depends on later pictures, thoughts taken
+    # out of past answers): go by where the words stand, and what closes them in the prefix.
+    end = _words(template, turns, n - 1, text)[1]
+    limit = _words(template, turns, n, text)[0] if n < len(turns) else len(text)
+    closing = part[_words(template, turns[:n], n - 1, part)[1] :]
+    return end + _shared(text[end:limit], closing)
 
 
 def _implicit_system(template: Template, turns: tuple[Turn, ...], text: str) -> int:
     """Letters of a system prompt that the template adds of itself before a user's first turn."""
     if turns[0].role != "user":
         return 0
-    marker = "\x00"
     try:
-        spoken = template.render((Turn("system", marker), turns[0]), generate=False)
-        alone = template.render(turns[:1], generate=False)
+        spoken = template.render((Turn("system", MARK), *turns), generate=False)
+        first = template.render(turns[:1], generate=False)
     except TemplateError:
         return 0
-    if spoken.count(marker) != 1:
+    if spoken.count(MARK) != 1:
         return 0
-    before, after = spoken.split(marker)
-    shared = _shared(after[::-1], alone[::-1])
-    # ``after`` is the system turn's closing and then the user's turn, which is ours as well
-    # where the template spoke as the system: both then share the closing too.
-    own = len(alone) - shared
-    if own == 0 or not _shared(before, alone) or shared < len(after):
+    # ``after`` closes the system turn and goes on with the turns. Where the template spoke as
+    # the system itself, the text ends just so, closing included.
+    after = spoken.split(MARK)[1]
+    own = text.find(after)
+    if own <= 0:
         return 0
-    closing = _shared(after, alone[alone.find(turns[0].text) + len(turns[0].text) :])
-    return own + closing
+    header = _words(template, turns, 0, text)[0] - own
+    closing = first[_words(template, turns[:1], 0, first)[1] :]
+    return own + _shared(after[:header], closing)
 
 
-def _content(turns: tuple[Turn, ...], text: str) -> NDArray[np.bool_]:
-    """(letters,) True where a turn's own words stand; True all over a turn that is not found."""
+def _content(template: Template, turns: tuple[Turn, ...], text: str) -> NDArray[np.bool_]:
+    """(letters,) True where a turn's own words stand."""
     content = np.zeros(len(text), np.bool_)
-    cursor = 0
-    for turn in turns:
-        words = turn.text.strip()
-        found = text.find(words, cursor) if words else -1
-        if found >= 0:
-            content[found : found + len(words)] = True
-            cursor = found + len(words)
+    for n in range(len(turns)):
+        start, end = _words(template, turns, n, text)
+        content[start:end] = True
     return content
+
+
+def _words(template: Template, turns: tuple[Turn, ...], n: int, text: str) -> tuple[int, int]:
+    """Where the words of turn ``n`` stand in the rendered text.
+
+    Words that occur once are looked up. Others ("user" is in many a template) are found by
+    saying something else in their place, and seeing where the text begins and ends to differ.
+    """
+    words = turns[n].text.strip()
+    if words and text.count(words) == 1:
+        start = text.index(words)
+        return start, start + len(words)
+    spoken = Turn(turns[n].role, MARK, turns[n].images)
+    try:
+        other = template.render((*turns[:n], spoken, *turns[n + 1 :]), generate=False)
+    except TemplateError:
+        return 0, 0
+    start = _shared(text, other)
+    after = other[start + 1 :]
+    end = text.rfind(after) if after else len(text)
+    return (start, end) if end >= start else (start, start)
 
 
 def _shared(a: str, b: str) -> int:
     """How many letters two texts have in common from the start."""
-    return next(
-        (n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
-    )
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((n for n, (x, y) in pairs if x != y), min(len(a), len(b)))

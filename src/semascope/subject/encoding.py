@@ -24,6 +24,8 @@ from semascope.subject.geometry import Seen, adapter_for, unknown
 from semascope.subject.types import Batch, Kind, Role, TokenMap
 
 Side = Literal["left", "right"]
+THINNEST = 200
+"""How many times longer than wide a picture may be; some families allow no more themselves."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +49,7 @@ class Encoder:
     template: Template
     image_token_id: int | None
     _texts: dict[int, str] = field(default_factory=dict)
+    _control: NDArray[np.int64] | None = None
 
     def encode(
         self,
@@ -90,6 +93,8 @@ class Encoder:
         return _cut(Row(token_map, inputs, sample.id), max_tokens)
 
     def _process(self, rendered: Rendered, images: list[Image.Image]) -> dict[str, Tensor]:
+        for image in images:
+            _not_too_thin(image)
         try:
             out = self.processor(
                 text=[rendered.text],
@@ -124,9 +129,8 @@ class Encoder:
         sizes: tuple[tuple[int, int], ...],
         outputs: Mapping[str, Any],
     ) -> TokenMap:
-        special = np.isin(ids, self.tokenizer.all_special_ids)
-        added = np.isin(ids, list(self._control_ids()))
-        kinds = np.where(content & ~special & ~added, Kind.TEXT, Kind.SPECIAL).astype(np.int8)
+        control = np.isin(ids, self._control_ids())
+        kinds = np.where(content & ~control, Kind.TEXT, Kind.SPECIAL).astype(np.int8)
         token_map = TokenMap(
             ids=ids,
             tokens=tuple(self.text(int(i)) for i in ids),
@@ -165,8 +169,12 @@ class Encoder:
             start += len(here)
         return token_map
 
-    def _control_ids(self) -> set[int]:
-        return {i for i, t in self.tokenizer.added_tokens_decoder.items() if t.special}
+    def _control_ids(self) -> NDArray[np.int64]:
+        """Ids of tokens that are nobody's words."""
+        if self._control is None:
+            added = [i for i, t in self.tokenizer.added_tokens_decoder.items() if t.special]
+            self._control = np.unique([*added, *self.tokenizer.all_special_ids]).astype(np.int64)
+        return self._control
 
     def text(self, token: int) -> str:
         """One token as text, with the space that SentencePiece would drop."""
@@ -196,6 +204,16 @@ class Encoder:
 def upright(image: Image.Image) -> Image.Image:
     """The picture in RGB, as processors want it."""
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _not_too_thin(image: Image.Image) -> None:
+    """Refuse what a processor that scales the shorter edge would blow up to gigabytes."""
+    width, height = image.size
+    if max(width, height) > THINNEST * min(width, height):
+        raise SubjectError(
+            f"A picture of {width} × {height} pixels is too long and thin for a model to read: "
+            f"crop it to at most {THINNEST} times as long as it is wide, or leave it out."
+        )
 
 
 def _spread(

@@ -79,16 +79,14 @@ class _Stream:
         self.inputs = dict(batch.inputs)
         self.mask: Tensor = self.inputs["attention_mask"]
         self.cache: Any = None
-        self.padded = not bool(self.mask.all())
-        self.names = set(inspect.signature(model.forward).parameters)
-        self.multi = _rope_owner(model)
+        self.positioned = "position_ids" in self.inputs
+        self.short = "logits_to_keep" in _accepts(model)
+        self.ropes = _rope_owner(model)
 
     def prefill(self) -> Tensor:
         """(B, V) logits after the prompt."""
-        if self.multi is not None:
-            self.multi.rope_deltas = None
-        elif self.padded and "position_ids" in self.names:
-            self.inputs["position_ids"] = self._positions()
+        if self.ropes is not None:
+            self.ropes.rope_deltas = None  # what an earlier picture left behind
         return self._forward(self.inputs)
 
     def decode(self, ids: Tensor) -> Tensor:
@@ -96,27 +94,43 @@ class _Stream:
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(ids), 1)], dim=1)
         inputs: dict[str, Any] = {"input_ids": ids[:, None], "attention_mask": self.mask}
         inputs["past_key_values"] = self.cache
-        if self.multi is not None:
-            deltas = self.multi.rope_deltas
-            now = self._positions()[:, -1:]  # (B, 1)
+        if self.ropes is not None:
+            now = _counted(self.model, self.mask)[:, -1:]  # (B, 1)
+            deltas = self.ropes.rope_deltas
             shifted = now if deltas is None else now + deltas.to(now.device)
             inputs["position_ids"] = shifted[None].expand(3, -1, -1)
-        elif self.padded and "position_ids" in self.names:
-            inputs["position_ids"] = self._positions()[:, -1:]
+        elif self.positioned:
+            inputs["position_ids"] = _counted(self.model, self.mask)[:, -1:]
         return self._forward(inputs)
 
-    def _positions(self) -> Tensor:
-        """(B, T) place of each token among the real ones; some families count from 1."""
-        first = 1 if self.model.config.model_type == "paligemma" else 0
-        return (self.mask.cumsum(1) - 1).clamp(min=0) + first
-
     def _forward(self, inputs: dict[str, Any]) -> Tensor:
-        if "logits_to_keep" in self.names:
+        if self.short:
             inputs = {**inputs, "logits_to_keep": 1}
         out = self.model(**inputs, use_cache=True, return_dict=True)
         self.cache = out.past_key_values
         logits: Tensor = out.logits[:, -1].float()
         return logits
+
+
+def positions(model: Any, batch: Batch) -> dict[str, Tensor]:
+    """The position ids that a left-padded batch needs, where it is padded at all.
+
+    Families with multimodal rotary positions count for themselves, from the mask.
+    """
+    mask: Tensor = batch.inputs["attention_mask"]
+    if bool(mask.all()) or _rope_owner(model) or "position_ids" not in _accepts(model):
+        return {}
+    return {"position_ids": _counted(model, mask)}
+
+
+def _counted(model: Any, mask: Tensor) -> Tensor:
+    """(B, T) place of each token among the real ones; PaliGemma counts from 1."""
+    first = 1 if model.config.model_type == "paligemma" else 0
+    return (mask.cumsum(1) - 1).clamp(min=0) + first
+
+
+def _accepts(model: Any) -> set[str]:
+    return set(inspect.signature(model.forward).parameters)
 
 
 def _rope_owner(model: Any) -> Any:

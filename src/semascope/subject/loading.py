@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from semascope.errors import ModelNotFound, SubjectError
+from semascope.subject.still import still
 
 EMBEDDED = "sprite-llava"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -27,7 +28,8 @@ def load(ref: str, *, device: str, dtype: str, offline: bool) -> tuple[Any, Any,
     if ref == EMBEDDED:
         from semascope.subject.embedded import load_embedded
 
-        model, processor = load_embedded(target, torch.float32 if kind == "auto" else kind)
+        small = "cuda" if target == "spread" else target  # it fits any one device
+        model, processor = load_embedded(small, torch.float32 if kind == "auto" else kind)
         return model, processor, EMBEDDED
     where = _locate(ref)
     config = _config(where, offline)
@@ -38,7 +40,7 @@ def load(ref: str, *, device: str, dtype: str, offline: bool) -> tuple[Any, Any,
 def _locate(ref: str) -> str:
     """A folder's path or a hub name; ``ModelNotFound`` for what can be neither."""
     path = Path(ref).expanduser()
-    if path.is_dir():
+    if ref.strip() and path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelNotFound(
                 f"The folder {ref!r} holds no config.json: give the folder that "
@@ -97,11 +99,15 @@ def _processor(where: str, config: Any, offline: bool) -> Any:
     adapters are proved on.
     """
     from transformers import AutoProcessor, AutoTokenizer
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
     options = {"local_files_only": offline}
     try:
         if getattr(config, "vision_config", None) is None:
             return AutoTokenizer.from_pretrained(where, **options)
+        known = PROCESSOR_MAPPING.get(type(config), None)
+        if known is not None and still(known) is not known:
+            return still(known).from_pretrained(where, **options)
         return AutoProcessor.from_pretrained(where, backend="pil", **options)
     except (OSError, ValueError, ImportError) as error:
         raise SubjectError(

@@ -102,7 +102,8 @@ class Subject:
         picture: it stays longer where its pictures need that.
         """
         batch = self.encoder.encode(samples, max_tokens=max_tokens, answer=answer, side=side)
-        return self.place(batch)
+        extra = generation.positions(self.model, batch) if side == "left" else {}
+        return self.place(Batch({**batch.inputs, **extra}, batch.maps, batch.sample_ids))
 
     def place(self, batch: Batch) -> Batch:
         """The batch on the subject's device, pictures in the subject's dtype."""
@@ -213,8 +214,8 @@ class Subject:
         The final normalisation's weight is folded in where there is one, so that a direction's
         product with a row is its share of that token's logit up to the normalisation's scale.
         """
-        weight: Tensor = self.model.get_output_embeddings().weight
-        return weight.detach().float() * sites.final_norm_weight(self.language, self.d_model)
+        weight: Tensor = self.model.get_output_embeddings().weight.detach().float()
+        return weight * sites.final_norm_weight(self.language, self.d_model).to(weight.device)
 
     def embeddings(self) -> Tensor:
         """(V, d) input embeddings."""

@@ -214,12 +214,19 @@ def _norm_width(layer: nn.Module) -> int:
 
 
 def final_norm_weight(language: nn.Module, d_model: int) -> Tensor:
-    """(d,) the scale of the normalisation before the unembedding; ones where there is none."""
-    for name, module in reversed(list(language.named_children())):
-        weight = getattr(module, "weight", None)
-        if ("norm" in name or name == "ln_f") and weight is not None and weight.shape == (d_model,):
-            # Gemma stores the scale less one.
-            offset = 1.0 if "Gemma" in type(module).__name__ else 0.0
-            scale: Tensor = weight.detach().float() + offset
-            return scale
-    return torch.ones(d_model)
+    """(d,) the scale of the normalisation before the unembedding; ones where there is none.
+
+    Measured rather than read: some families store the scale less one. A vector of alternating
+    signs has mean 0 and size 1, so that what a normalisation makes of it is its scale.
+    """
+    named = reversed(list(language.named_children()))
+    norm = next((m for n, m in named if "norm" in n or n == "ln_f"), None)
+    weight = getattr(norm, "weight", None)
+    if norm is None or weight is None:
+        return torch.ones(d_model)
+    signs = torch.ones(d_model, device=weight.device, dtype=weight.dtype)
+    signs[1::2] = -1
+    with torch.no_grad():
+        # The odd part leaves out a bias.
+        scale: Tensor = (norm(signs[None]) - norm(-signs[None]))[0].float() / 2 * signs.float()
+    return scale

@@ -20,10 +20,7 @@ class NoVideo:
     valid_kwargs = VideosKwargs
     num_frames = None
     fps = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Nothing to save."""
-        return {}
+    _auto_class = None
 
 
 def still(processor_class: Any) -> Any:
@@ -37,6 +34,9 @@ def still(processor_class: Any) -> Any:
             if isinstance(argument, NoVideo):
                 return NoVideo
             return super().check_argument_for_proper_class(argument_name, argument)
+
+        def to_dict(self) -> dict[str, Any]:
+            return {k: v for k, v in super().to_dict().items() if not isinstance(v, NoVideo)}
 
         @classmethod
         def get_attributes(cls) -> list[str]:

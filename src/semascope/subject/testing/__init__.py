@@ -6,14 +6,18 @@ processor, and noise for weights. The same seed gives the same model.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 
 from semascope.errors import ModelNotFound
+from semascope.subject.geometry import Proof, prove
 from semascope.subject.model import Subject
+from semascope.subject.sites import language_model, vision_layers
 from semascope.subject.testing import families as plain
 from semascope.subject.testing import tiling
 from semascope.subject.testing.tokenizer import make_tokenizer
-
 
 MAKERS: dict[str, plain.Maker] = {
     "llama": plain.llama,
@@ -44,7 +48,25 @@ def tiny(family: str, *, seed: int = 0) -> Subject:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, processor = MAKERS[family]()
+    _quiet(model)
     return Subject(model, processor, name=f"tiny-{family}")
 
 
-__all__ = ["MAKERS", "TEXT", "VISION", "make_tokenizer", "tiny"]
+def _quiet(model: Any) -> None:
+    """Turn down the attention of a vision tower.
+
+    Random attention spreads every patch over the whole picture, as no trained tower does, and
+    would drown what is to be seen: which patch a token comes from.
+    """
+    for layer in vision_layers(model, language_model(model)[0]):
+        for name, parameter in layer.named_parameters():
+            if "attn" in name or "attention" in name:
+                parameter.data.mul_(0.3)
+
+
+def geometry_table(families: Iterable[str] = VISION, *, seed: int = 0) -> list[Proof]:
+    """The geometry of tiny models of each family, proved by cause: one row a picture size."""
+    return [row for name in families for row in prove(tiny(name), seed=seed)]
+
+
+__all__ = ["MAKERS", "TEXT", "VISION", "geometry_table", "make_tokenizer", "tiny"]

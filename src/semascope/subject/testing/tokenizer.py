@@ -53,9 +53,13 @@ def make_tokenizer(
     named: Mapping[str, str] | None = None,
     chat_template: str | None = CHATML,
     image: str = "<image>",
+    add_bos: bool = False,
 ) -> Any:
-    """A fast tokenizer with these control tokens; ``named`` become attributes of it."""
-    from tokenizers import Tokenizer
+    """A fast tokenizer with these control tokens; ``named`` become attributes of it.
+
+    ``add_bos`` puts the BOS before every text that is not a chat template's.
+    """
+    from tokenizers import Tokenizer, processors
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast(
@@ -70,6 +74,10 @@ def make_tokenizer(
     wanted = ["<|im_start|>", "<|im_end|>", image, *special]
     fresh = [t for t in dict.fromkeys(wanted) if t not in present]
     tokenizer.add_tokens(fresh, special_tokens=True)
+    if add_bos and bos is not None:
+        tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, tokenizer.bos_token_id)]
+        )
     if chat_template is not None:
         tokenizer.chat_template = chat_template.replace("IMAGE", image)
     return tokenizer
