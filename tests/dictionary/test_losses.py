@@ -46,7 +46,7 @@ def test_auxk_models_the_detached_residual_without_b_dec(
     z = torch.zeros_like(pre).scatter(1, pre.topk(8).indices, 1.0) * torch.relu(pre)
     left = (x - done.x_hat).detach()
     truth = (z @ coder.W_dec[dead] - left).square().sum() / (left - left.mean(0)).square().sum()
-    assert float(loss) == pytest.approx(float(truth) / 32, rel=1e-4)
+    assert loss.item() == pytest.approx(truth.item() / 32, rel=1e-4)
 
 
 def test_few_dead_latents_weigh_less(coder: SparseCoder, activations: Tensor) -> None:
@@ -56,16 +56,16 @@ def test_few_dead_latents_weigh_less(coder: SparseCoder, activations: Tensor) ->
     pair = torch.tensor([1, 2])
     full = auxk(1.0, k_aux=2)(coder, done, moment(x, pair))
     part = auxk(1.0, k_aux=8)(coder, done, moment(x, pair))
-    assert float(part) == pytest.approx(float(full) / 4, rel=1e-5)
-    assert float(auxk()(coder, done, moment(x))) == 0
+    assert part.item() == pytest.approx(full.item() / 4, rel=1e-5)
+    assert auxk()(coder, done, moment(x)).item() == 0
 
 
 def test_shares_of_micro_batches_add_up(coder: SparseCoder, activations: Tensor) -> None:
     """FVU exactly; its denominator is the whole batch's."""
     x = activations[:90]
     whole = fvu(coder, coder(x), moment(x))
-    parts = sum(float(fvu(coder, coder(x[i : i + 40]), moment(x))) for i in (0, 40, 80))
-    assert parts == pytest.approx(float(whole), rel=1e-5)
+    parts = sum(fvu(coder, coder(x[i : i + 40]), moment(x)).item() for i in (0, 40, 80))
+    assert parts == pytest.approx(whole.item(), rel=1e-5)
 
 
 def test_a_wider_code_leaves_less(coder: SparseCoder, activations: Tensor) -> None:
@@ -75,4 +75,4 @@ def test_a_wider_code_leaves_less(coder: SparseCoder, activations: Tensor) -> No
     z = torch.zeros_like(pre).scatter(1, pre.topk(16).indices, 1.0) * torch.relu(pre)
     truth = (z @ coder.W_dec + coder.b_dec - x).square().sum() / moment(x).variance
     loss = multi_topk(1.0)(coder, coder(x), moment(x))
-    assert float(loss) == pytest.approx(float(truth), rel=1e-4)
+    assert loss.item() == pytest.approx(truth.item(), rel=1e-4)

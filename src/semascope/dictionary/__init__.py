@@ -13,7 +13,7 @@ from semascope.dictionary.activations import (
 )
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig, TrainConfig
-from semascope.dictionary.formats import load, save
+from semascope.dictionary.formats import convert, detect, load, save
 from semascope.dictionary.quality import GroupQuality, Quality, quality
 from semascope.dictionary.train import ManySource, Plan, Report, train, train_many
 from semascope.dictionary.types import Codes, Dictionary
@@ -35,6 +35,8 @@ __all__ = [
     "SparseCoder",
     "TensorSource",
     "TrainConfig",
+    "convert",
+    "detect",
     "load",
     "quality",
     "save",

@@ -18,6 +18,8 @@ from semascope.dictionary.sparse import Grouping, decode
 from semascope.dictionary.types import Codes
 from semascope.errors import DictionaryError
 
+LAYER_NORM_EPSILON = 1e-5
+
 
 class SparseCoder(nn.Module):
     """A trained, or trainable, dictionary. Fits the ``Dictionary`` protocol."""
@@ -67,12 +69,25 @@ class SparseCoder(nn.Module):
     def encode(self, x: Tensor) -> Codes:
         """(N, d_in) -> sparse codes; entries of value 0 are padding."""
         self._check(x)
-        return self.activation.encode(self, self.centre(x.to(self.W_enc)))
+        x = x.to(self.W_enc)
+        return self.activation.encode(self, self.centre(self._normed(x)))
 
     @torch.no_grad()
     def decode(self, codes: Codes, x: Tensor | None = None) -> Tensor:
-        """Sparse codes -> (N, d_out). A skip transcoder needs the input ``x`` too."""
-        return self.reconstruct(codes.values, Grouping(codes.indices, self.width), x)
+        """Sparse codes -> (N, d_out). Where ``needs_input``, the input ``x`` is needed too."""
+        if self.needs_input and x is None:
+            raise DictionaryError(
+                f"Dictionary {self.name!r} has a skip path or a layer norm: give decode its input "
+                "x as well."
+            )
+        normed = None if x is None else self._normed(x)
+        x_hat = self.reconstruct(codes.values, Grouping(codes.indices, self.width), normed)
+        return self._denormed(x_hat, x)
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether ``decode`` needs the input beside the codes."""
+        return self.W_skip is not None or self.cfg.layer_norm
 
     @torch.no_grad()
     def directions(self, ids: Tensor) -> Tensor:
@@ -82,7 +97,10 @@ class SparseCoder(nn.Module):
     def forward(self, x: Tensor, target: Tensor | None = None, *, k: int | None = None) -> Pass:
         """(N, d_in) -> a differentiable pass; ``target`` (N, d_out) for a transcoder."""
         self._check(x)
-        return self.activation.run(self, x, x if target is None else target, k or self.cfg.k)
+        target = x if target is None else target
+        done = self.activation.run(self, self._normed(x), target, k or self.cfg.k)
+        done.x, done.x_hat = x, self._denormed(done.x_hat, x)
+        return done
 
     def centre(self, x: Tensor) -> Tensor:
         """(N, d_in) -> what the encoder's product reads; b_dec's gradient goes another way."""
@@ -97,10 +115,7 @@ class SparseCoder(nn.Module):
         """The linear path of a skip transcoder."""
         if self.W_skip is None:
             return x_hat
-        if x is None:
-            raise DictionaryError(
-                f"Dictionary {self.name!r} is a skip transcoder: give decode its input x as well."
-            )
+        assert x is not None
         return x_hat + x @ self.W_skip.t()
 
     @torch.no_grad()
@@ -119,6 +134,21 @@ class SparseCoder(nn.Module):
         self.b_enc.div_(scale)
         self.b_dec.div_(scale)
         self.activation.rescale(1 / scale)
+
+    def _normed(self, x: Tensor) -> Tensor:
+        """(N, d_in) -> what the encoder reads: each token normalised, where the coder wants it."""
+        if not self.cfg.layer_norm:
+            return x
+        mean = x.mean(1, keepdim=True)
+        return (x - mean) / ((x - mean).std(1, keepdim=True) + LAYER_NORM_EPSILON)
+
+    def _denormed(self, x_hat: Tensor, x: Tensor | None) -> Tensor:
+        """(N, d_out) -> the same in the units of the input."""
+        if not self.cfg.layer_norm or x is None:
+            return x_hat
+        mean = x.mean(1, keepdim=True)
+        deviation = (x - mean).std(1, keepdim=True) + LAYER_NORM_EPSILON
+        return x_hat * deviation + mean
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 2 or x.shape[1] != self.d_in:

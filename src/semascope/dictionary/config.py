@@ -55,6 +55,9 @@ class CoderConfig(Frozen):
     """Rows of W_dec are kept at norm 1."""
     prefixes: tuple[int, ...] = ()
     """Matryoshka: each of these first latents must reconstruct on its own. Ends at ``width``."""
+    layer_norm: bool = False
+    """Each token is normalised before encoding, and its mean and deviation given back after
+    (openai's TopK dictionaries)."""
     parts: tuple[int, ...] = ()
     """Crosscoder: widths of the sites whose activations are laid side by side in the input."""
     extra: dict[str, Any] = Field(default_factory=dict)
@@ -158,6 +161,9 @@ class TrainConfig(Frozen):
     resample: tuple[float, ...] = ()
     """At these shares of the run, dead latents are drawn anew from badly reconstructed tokens."""
 
+    parts: tuple[int, ...] = ()
+    """Crosscoder: widths of the sites that the source lays side by side (``CrossSource``)."""
+
     normalize_input: bool = True
     """Scale activations so that their mean norm is √d while training; folded away on saving."""
     b_dec_tokens: int = Field(default=32_768, gt=0)
@@ -201,6 +207,7 @@ class TrainConfig(Frozen):
             if self.unit_norm is None
             else self.unit_norm,
             prefixes=tuple(max(1, width * p // 100) for p in self.prefixes),
+            parts=self.parts,
         )
 
     def rate(self, width: int) -> float:

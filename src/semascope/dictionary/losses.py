@@ -85,9 +85,27 @@ def multi_topk(weight: float = 1 / 8, factor: int = 4) -> Loss:
     return loss
 
 
+def matryoshka(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
+    """Mean FVU over the prefixes of the dictionary (Bussmann et al. 2025).
+
+    The latents of each prefix must reconstruct alone, so that general features come first.
+    """
+    total = fvu(coder, done, step)
+    for prefix in coder.cfg.prefixes[:-1]:
+        if done.z is not None:
+            part = done.z[:, :prefix] @ coder.W_dec[:prefix]
+        else:
+            assert done.values is not None and done.groups is not None
+            inside = done.values * (done.groups.indices < prefix)
+            part = decode(inside, coder.W_dec, done.groups, tangent=coder.cfg.unit_norm)
+        x_hat = coder.add_skip(part + coder.b_dec, done.x)
+        total = total + (x_hat - done.target).square().sum() / step.variance
+    return total / max(1, len(coder.cfg.prefixes))
+
+
 def common_losses(config: TrainConfig) -> Sequence[Loss]:
-    """FVU, with AuxK and Multi-TopK where the configuration wants them."""
-    losses: list[Loss] = [fvu]
+    """FVU (of every prefix), with AuxK and Multi-TopK where the configuration wants them."""
+    losses: list[Loss] = [matryoshka if config.prefixes else fvu]
     if config.auxk:
         losses.append(auxk(config.auxk, config.k_aux))
     if config.multi_topk:

@@ -134,8 +134,10 @@ def quality(coder: Dictionary, batches: Iterable[ActivationBatch]) -> Quality:
         if offset is None:
             offset = target.double().mean(0)  # (d_out,) near the mean: keeps the sums well scaled
         codes = coder.encode(batch.x)
-        skip = isinstance(coder, SparseCoder) and coder.cfg.skip
-        x_hat = coder.decode(codes, batch.x) if skip else coder.decode(codes)  # type: ignore[call-arg]
+        if isinstance(coder, SparseCoder):
+            x_hat = coder.decode(codes, batch.x)
+        else:
+            x_hat = coder.decode(codes)
         for kind in torch.unique(batch.kind).tolist():
             at = batch.kind == kind
             sums = groups.setdefault(kind, _Sums(coder.width, target.shape[1]))

@@ -25,6 +25,7 @@ from semascope.dictionary.config import TrainConfig
 from semascope.dictionary.files import write_whole
 from semascope.dictionary.formats import save
 from semascope.dictionary.losses import Loss
+from semascope.dictionary.parallel import Ranks
 from semascope.dictionary.state import read_state, steps_on_disk, write_state
 from semascope.dictionary.trainee import Trainee
 from semascope.errors import DictionaryError, NotFinite
@@ -132,8 +133,8 @@ def _loop(
     began = time.monotonic()
     runs = [_Run(plan, device) for plan in plans]
     start, position = _take_back(runs)
-    if position and isinstance(source, Resumable):
-        source.restore(position)
+    if position and isinstance(source, Resumable) and Ranks().size == 1:
+        source.restore(position)  # with several processes the note is the first one's alone
     total = max(plan.config.steps for plan in plans)
     if start < total:
         for batches in source.batches(start):
@@ -221,6 +222,8 @@ class _Run:
     def checkpoint(self) -> None:
         """The whole state, atomically."""
         assert self.trainee is not None
+        if not self.trainee.ranks.first:
+            return
         tensors, meta = self.trainee.state()
         meta |= {"position": dict(self.position), "figures": self.figures}
         write_state(self.plan.folder, self.trainee.step, tensors, meta)
@@ -233,7 +236,9 @@ class _Run:
             self._log()
             self.checkpoint()
         coder = self.trainee.finished()
-        save(coder, self.plan.folder, notes=self._notes())
+        if self.trainee.ranks.first:
+            save(coder, self.plan.folder, notes=self._notes())
+        self.trainee.ranks.wait()
         return Report(
             coder=coder,
             folder=self.plan.folder,
@@ -258,6 +263,8 @@ class _Run:
         assert self.trainee is not None
         counts = {"step": self.trainee.step, "tokens": self.trainee.tokens}
         self.figures = {**counts, **self.trainee.figures()}
+        if not self.trainee.ranks.first:
+            return
         with (self.plan.folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({**self.figures, "time": round(time.time(), 3)}) + "\n")
 
@@ -265,6 +272,8 @@ class _Run:
         """Drop the lines written after the state that the run goes on from."""
         path = self.plan.folder / METRICS
         if not path.exists():
+            return
+        if Ranks().rank:
             return
         lines = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= step]
         write_whole(path, lambda at: at.write_text("".join(f"{x}\n" for x in lines), "utf-8"))

@@ -17,7 +17,9 @@ from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.losses import Loss, Step
 from semascope.dictionary.median import geometric_median
 from semascope.dictionary.optim import k_at, make_optimizers, ramp_at, sparsity_at
+from semascope.dictionary.parallel import Ranks
 from semascope.dictionary.passes import Pass
+from semascope.dictionary.resample import resample
 from semascope.errors import DictionaryError, NotFinite
 
 DEAD_EVERY = 16
@@ -56,6 +58,8 @@ class Trainee:
         self.silent = torch.zeros(shape.width, dtype=torch.int64, device=device)  # (F,) tokens
         self.dead = torch.zeros(shape.width, dtype=torch.bool, device=device)  # (F,)
         self.dead_ids = self.dead.nonzero().squeeze(1)
+        self.resample_at = {round(share * config.steps) for share in config.resample}
+        self.ranks = Ranks()
         self.scale = 1.0
         self.step = 0
         self.tokens = 0
@@ -74,6 +78,10 @@ class Trainee:
         start = first.target if config.transcode and first.target is not None else first.x
         start = start[: config.b_dec_tokens].float() * self.scale
         self.coder.b_dec.data.copy_(geometric_median(start))
+        self.dead_after = config.dead_after(len(first.x) * self.ranks.size)
+        scale = torch.tensor(self.scale, dtype=torch.float64, device=self.silent.device)
+        self.ranks.broadcast(self.coder.b_dec.data, scale)
+        self.scale = float(scale)
         return self
 
     @classmethod
@@ -111,15 +119,15 @@ class Trainee:
             NotFinite: the batch or its loss holds NaN or infinity; nothing was changed.
         """
         config, step = self.config, self.step
-        check_finite(batch, step, self.site)
-        self._check_width(batch)
+        self._check(batch)
         x, target = self._inputs(batch)
         if step % DEAD_EVERY == 0:
             self.dead = self.silent >= self.dead_after
             self.dead_ids = self.dead.nonzero().squeeze(1)
+        variance, tokens = self._spread(target)
         now = Step(
-            variance=(target - target.mean(0)).square().sum().clamp_min(1e-12),
-            tokens=len(x),
+            variance=variance,
+            tokens=tokens,
             dead=self.dead_ids,
             k=k_at(step, config),
             ramp=sparsity_at(step, config),
@@ -131,16 +139,23 @@ class Trainee:
         size = -(-len(x) // config.micro_batches)
         for rows in (slice(i, i + size) for i in range(0, len(x), size)):
             figures += self._share(x[rows], target[rows], now, fired)
+        self.ranks.sum(figures, *(p.grad for p in self.parameters if p.grad is not None))
         if not bool(figures[0].isfinite()):
             raise NotFinite(
                 f"The loss at step {step} on {self.site or 'the site'} is not finite, so the step "
                 "was not taken. Lower the learning rate (lr_scale), or look at the activations."
             )
         self._move(step)
-        self.silent = torch.where(fired, 0, self.silent + len(x))
+        if step in self.resample_at and self.dead_ids.numel():
+            self._resample(x)
+        if self.ranks.size > 1:
+            counts = fired.to(torch.int32)
+            self.ranks.largest(counts)
+            fired = counts > 0
+        self.silent = torch.where(fired, 0, self.silent + tokens)
         self.sums += figures
         self.step += 1
-        self.tokens += len(x)
+        self.tokens += tokens
 
     def figures(self) -> dict[str, float]:
         """Means since the last call: loss, fvu, l0; and the dead share and rate now."""
@@ -218,11 +233,29 @@ class Trainee:
         factor = ramp_at(step, self.config)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.peak * factor
+                group["lr"] = group["peak"] * factor
             optimizer.step()
         if self.coder.cfg.unit_norm:
             self.coder.normalise()
         self.coder.activation.after_step(self.coder)
+
+    def _resample(self, x: Tensor) -> None:
+        """Draw dead latents anew; the draw depends on (seed, step) alone."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        self.coder.zero_grad()
+        given = resample(self.coder, self.dead_ids, x, self.optimizers, generator)
+        if given:
+            self.silent[self.dead_ids] = 0
+            self.dead.zero_()
+            self.dead_ids = self.dead_ids[:0]
+
+    def _tell_others(self, bad: int) -> bool:
+        """Whether any rank says 1."""
+        if self.ranks.size == 1:
+            return bool(bad)
+        flag = torch.tensor(bad, device=self.silent.device)
+        self.ranks.largest(flag)
+        return bool(flag)
 
     def _inputs(self, batch: ActivationBatch) -> tuple[Tensor, Tensor]:
         """x and target on the device, in float32, scaled."""
@@ -235,7 +268,28 @@ class Trainee:
             raise DictionaryError("A transcoder is trained on batches that carry a target.")
         return x, batch.target.to(device, torch.float32, non_blocking=True) * self.scale
 
-    def _check_width(self, batch: ActivationBatch) -> None:
+    def _spread(self, target: Tensor) -> tuple[Tensor, int]:
+        """Σ‖target − mean‖² and tokens of the whole batch, over all ranks."""
+        if self.ranks.size == 1:
+            return (target - target.mean(0)).square().sum().clamp_min(1e-12), len(target)
+        total = torch.cat([target.sum(0), target.new_tensor([len(target)])])  # (d_out + 1,)
+        self.ranks.sum(total)
+        variance = (target - total[:-1] / total[-1]).square().sum()
+        self.ranks.sum(variance)
+        return variance.clamp_min(1e-12), int(total[-1])
+
+    def _check(self, batch: ActivationBatch) -> None:
+        """Finite and of the right width, on every rank or on none."""
+        try:
+            check_finite(batch, self.step, self.site)
+        except NotFinite:
+            self._tell_others(1)
+            raise
+        if self._tell_others(0):
+            raise NotFinite(
+                f"Another process found NaN or infinity in its batch {self.step} of "
+                f"{self.site or 'the site'}; the step was not taken."
+            )
         if batch.x.shape[1] != self.coder.d_in:
             raise DictionaryError(
                 f"The dictionary reads activations of width {self.coder.d_in}, but the batch at "

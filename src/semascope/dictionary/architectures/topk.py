@@ -12,6 +12,7 @@ from semascope.dictionary.architectures.base import Activation
 from semascope.dictionary.config import TrainConfig
 from semascope.dictionary.losses import Loss, common_losses
 from semascope.dictionary.passes import Pass
+from semascope.dictionary.prefilter import has_fast_bf16, select_topk_prefiltered
 from semascope.dictionary.sparse import Grouping, attach, select_topk
 from semascope.dictionary.types import Codes
 
@@ -36,6 +37,10 @@ class TopK(Activation):
     def choose(self, coder: SparseCoder, centred: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """(N, k) largest pre-activations and their latents."""
         with torch.no_grad():
+            if has_fast_bf16(centred.device):
+                return select_topk_prefiltered(
+                    centred, coder.W_enc, coder.b_enc, min(k, self.cfg.width)
+                )[:2]
             return select_topk(centred, coder.W_enc, coder.b_enc, min(k, self.cfg.width))
 
     def losses(self, config: TrainConfig) -> Sequence[Loss]:

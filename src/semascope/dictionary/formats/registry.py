@@ -9,11 +9,39 @@ from types import ModuleType
 from typing import Any
 
 from semascope.dictionary.coder import SparseCoder
-from semascope.dictionary.formats import sparsify
+from semascope.dictionary.formats import (
+    dictionary_learning,
+    llamascopium,
+    openai,
+    saelens,
+    sparsify,
+)
 from semascope.errors import FormatError
 
 log = logging.getLogger(__name__)
-FORMATS: dict[str, ModuleType] = {"sparsify": sparsify}
+FORMATS: dict[str, ModuleType] = {
+    "sparsify": sparsify,
+    "saelens": saelens,
+    "dictionary_learning": dictionary_learning,
+    "openai": openai,
+    "llamascopium": llamascopium,
+}
+"""By name. multimodal-sae's checkpoints are sparsify's with a key more."""
+
+
+def detect(path: Path | str) -> str:
+    """The name of the format that a path holds.
+
+    Raises:
+        FormatError: nothing is there, or nothing known; the message says what was seen.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FormatError(f"There is nothing at {path}; check the path.")
+    for name, module in FORMATS.items():
+        if module.recognises(path):
+            return name
+    raise FormatError(f"{path} is in no known format. {_saw(path)} Known: {', '.join(FORMATS)}.")
 
 
 def load(path: Path | str, *, allow_pickle: bool = False) -> SparseCoder:
@@ -27,17 +55,11 @@ def load(path: Path | str, *, allow_pickle: bool = False) -> SparseCoder:
         FormatError: nothing is there, it is cut short, unknown, or a pickle.
     """
     path = Path(path)
-    if not path.exists():
-        raise FormatError(f"There is nothing at {path}; check the path.")
-    for module in FORMATS.values():
-        if module.recognises(path):
-            coder: SparseCoder = module.read(path)
-            if coder.cfg.extra:
-                log.warning(
-                    "%s: keys without a meaning here, kept: %s", path, sorted(coder.cfg.extra)
-                )
-            return coder
-    raise FormatError(f"{path} is in no known format. {_saw(path)} Known: {', '.join(FORMATS)}.")
+    name = detect(path)
+    coder: SparseCoder = FORMATS[name].read(path, allow_pickle=allow_pickle)
+    if coder.cfg.extra:
+        log.warning("%s: keys without a meaning here, kept: %s", path, sorted(coder.cfg.extra))
+    return coder
 
 
 def save(
@@ -47,10 +69,24 @@ def save(
     to: str = "sparsify",
     notes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a dictionary; by default in our own format, which is sparsify's with keys added."""
+    """Write a dictionary; by default in our own format, which is sparsify's with keys added.
+
+    Raises:
+        FormatError: no such format, or one that cannot say what this dictionary is.
+    """
     if to not in FORMATS:
         raise FormatError(f"No format is called {to!r}; there are {', '.join(FORMATS)}.")
     FORMATS[to].write(coder, Path(path), notes)
+
+
+def convert(
+    source: Path | str, target: Path | str, *, to: str = "sparsify", allow_pickle: bool = False
+) -> tuple[str, SparseCoder]:
+    """Read one format, write another; the source's format and the dictionary."""
+    name = detect(source)
+    coder = load(source, allow_pickle=allow_pickle)
+    save(coder, target, to=to)
+    return name, coder
 
 
 def _saw(path: Path) -> str:

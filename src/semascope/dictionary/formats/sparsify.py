@@ -17,6 +17,7 @@ from torch import Tensor
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig
 from semascope.dictionary.files import read_json, read_tensors, write_json, write_tensors
+from semascope.dictionary.formats.common import build, weights
 from semascope.errors import FormatError
 
 WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
@@ -41,32 +42,32 @@ def recognises(path: Path) -> bool:
     return (path / WEIGHTS).is_file() and (path / CONFIG).is_file()
 
 
-def read(path: Path) -> SparseCoder:
+def read(path: Path, *, allow_pickle: bool = False) -> SparseCoder:
     """The coder of a folder."""
     cfg = read_json(path / CONFIG)
     tensors, _ = read_tensors(path / WEIGHTS)
     if not isinstance(cfg, dict):
         raise FormatError(f"{path / CONFIG} holds no JSON object.")
-    if cfg.get("activation", "topk") != "topk" or cfg.get("signed"):
+    ours = cfg.get("semascope", {})
+    if not ours and (cfg.get("activation", "topk") != "topk" or cfg.get("signed")):
         raise FormatError(
             f"{path / CONFIG} asks for activation {cfg.get('activation')!r}"
             f"{' with signed latents' if cfg.get('signed') else ''}; only TopK can be read."
         )
-    ours = cfg.get("semascope", {})
     shape = CoderConfig(**ours["coder"]) if ours else _shape(cfg, tensors, path)
-    coder = SparseCoder(shape, name=ours.get("name", "main"), site=ours.get("site", ""))
-    return fill(coder, _names(tensors), path)
+    names = {"name": ours.get("name", "main"), "site": ours.get("site", "")}
+    return build(shape, _names(tensors), path / WEIGHTS, **names)
 
 
 def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None) -> None:
     """Two files; the configuration last, so that a folder that has one is whole."""
     cfg = coder.cfg
-    tensors = {_OUT.get(name, name): t for name, t in coder.state_dict().items()}
+    tensors = {_OUT.get(name, name): t for name, t in weights(coder).items()}
     write_tensors(path / WEIGHTS, tensors)
     write_json(
         path / CONFIG,
         {
-            "activation": "topk" if cfg.architecture == "topk" else cfg.architecture,
+            "activation": cfg.architecture,
             "expansion_factor": max(1, round(cfg.width / cfg.d_in)),
             "normalize_decoder": cfg.unit_norm,
             "num_latents": cfg.width,
@@ -84,20 +85,6 @@ def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None
             },
         },
     )
-
-
-def fill(coder: SparseCoder, tensors: Mapping[str, Tensor], path: Path) -> SparseCoder:
-    """Put tensors in a coder, ready to be read; FormatError where they do not fit."""
-    mine = coder.state_dict()
-    wrong = [
-        f"{name} {tuple(t.shape) if t is not None else 'missing'} for {tuple(want.shape)}"
-        for name, want in mine.items()
-        if (t := tensors.get(name)) is None or t.shape != want.shape
-    ]
-    if wrong:
-        raise FormatError(f"{path}: tensors do not fit the configuration: {'; '.join(wrong)}.")
-    coder.load_state_dict({name: tensors[name].to(mine[name].dtype) for name in mine})
-    return coder.eval().requires_grad_(False)
 
 
 _IN = {"encoder.weight": "W_enc", "encoder.bias": "b_enc"}

@@ -1,0 +1,106 @@
+"""JumpReLU (Rajamanoharan et al. 2024b): z = pre · [pre > θ] with a learnt threshold a latent.
+
+The step's derivative is estimated with a rectangle of width ε around θ, and the sparsity penalty's
+reaches the pre-activations too (Anthropic's January 2025 update). θ is a parameter itself: learning
+its logarithm moves a small one hardly at all. By default L0 is led to k by the penalty (L0 / k − 1)²,
+which ends where one asked; with ``sparsity`` set, the plain λ · L0 is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from semascope.dictionary.architectures.base import Activation
+from semascope.dictionary.architectures.dense import dense_pass, pre_activations
+from semascope.dictionary.config import CoderConfig, TrainConfig
+from semascope.dictionary.losses import Loss, Step, common_losses
+from semascope.dictionary.passes import Pass
+from semascope.dictionary.sparse import select_above
+from semascope.dictionary.types import Codes
+
+if TYPE_CHECKING:
+    from semascope.dictionary.coder import SparseCoder
+
+BANDWIDTH = 2.0
+"""ε for inputs scaled to a mean norm of √d (Anthropic, January 2025)."""
+START = 0.1
+"""θ at the first step, in the same units."""
+
+
+class _Jump(torch.autograd.Function):
+    """pre · [pre > θ] and [pre > θ]; dense (N, F) and (F,)."""
+
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, theta: Tensor, width: float) -> tuple[Tensor, Tensor]:
+        on = (pre > theta).to(pre.dtype)
+        ctx.save_for_backward(pre, theta, on)
+        ctx.width = width
+        return pre * on, on
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        d_z, d_on = grads
+        pre, theta, on = ctx.saved_tensors
+        near = ((pre - theta).abs() < ctx.width / 2).to(pre.dtype) / ctx.width
+        # dz/dθ ≈ −θ K(pre − θ) and d[pre > θ]/dθ ≈ −K(pre − θ), K the rectangle.
+        d_theta = -(near * (theta * d_z + d_on)).sum(0)
+        return d_z * on + d_on * near, d_theta, None
+
+
+class JumpReLU(Activation):
+    """Dense in training; at inference everything above its own threshold."""
+
+    name: ClassVar[str] = "jumprelu"
+
+    def __init__(self, cfg: CoderConfig) -> None:
+        super().__init__(cfg)
+        self.threshold = nn.Parameter(torch.full((cfg.width,), START))  # (F,)
+
+    def encode(self, coder: SparseCoder, centred: Tensor) -> Codes:
+        return Codes(*select_above(centred, coder.W_enc, coder.b_enc, self.threshold))
+
+    def run(self, coder: SparseCoder, x: Tensor, target: Tensor, k: int) -> Pass:
+        pre = pre_activations(coder, x)  # (N, F)
+        z, on = _Jump.apply(  # type: ignore[no-untyped-call]
+            pre, self.threshold, BANDWIDTH
+        )
+        done = dense_pass(coder, x, target, z)
+        done.extras["on"] = on
+        return done
+
+    def losses(self, config: TrainConfig) -> Sequence[Loss]:
+        chosen = l0(config.sparsity) if config.sparsity else target_l0()
+        return [*common_losses(config), chosen]
+
+    @torch.no_grad()
+    def after_step(self, coder: SparseCoder) -> None:
+        self.threshold.clamp_(min=0)  # below 0 a negative activation would pass
+
+    def rescale(self, scale: float) -> None:
+        self.threshold *= scale
+
+
+def l0(weight: float) -> Loss:
+    """λ · mean L0, with the straight-through gradient to θ."""
+
+    def loss(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
+        """The penalty, as ramped up so far."""
+        return step.ramp * weight * done.extras["on"].sum() / step.tokens
+
+    return loss
+
+
+def target_l0(weight: float = 1.0) -> Loss:
+    """weight · (L0 / k − 1)²: leads the mean L0 to k from either side."""
+
+    def loss(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
+        """The penalty of this micro-batch's L0, as ramped up so far."""
+        share = len(done.x) / step.tokens
+        mean = done.extras["on"].sum() / len(done.x)
+        return step.ramp * weight * share * (mean / step.k - 1).square()
+
+    return loss

@@ -1,0 +1,54 @@
+"""ReLU with the penalty λ Σ_f z_f ‖W_dec,f‖ (Conerly et al. 2024, Anthropic's April update).
+
+Weighing activations by decoder norms lets the rows of W_dec be of any norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from semascope.dictionary.architectures.base import Activation
+from semascope.dictionary.architectures.dense import decoder_norms, dense_pass, pre_activations
+from semascope.dictionary.config import TrainConfig
+from semascope.dictionary.losses import Loss, Step, common_losses
+from semascope.dictionary.passes import Pass
+from semascope.dictionary.sparse import select_above
+from semascope.dictionary.types import Codes
+
+if TYPE_CHECKING:
+    from semascope.dictionary.coder import SparseCoder
+
+PUBLISHED = 5.0
+"""λ for a squared error summed over d dimensions of unit mean square; FVU is that over d."""
+
+
+class ReLU(Activation):
+    """Dense in training; at inference every positive pre-activation."""
+
+    name: ClassVar[str] = "relu"
+
+    def encode(self, coder: SparseCoder, centred: Tensor) -> Codes:
+        zero = centred.new_zeros(())
+        return Codes(*select_above(centred, coder.W_enc, coder.b_enc, zero))
+
+    def run(self, coder: SparseCoder, x: Tensor, target: Tensor, k: int) -> Pass:
+        return dense_pass(coder, x, target, torch.relu(pre_activations(coder, x)))
+
+    def losses(self, config: TrainConfig) -> Sequence[Loss]:
+        return [*common_losses(config), weighted_l1(config.sparsity)]
+
+
+def weighted_l1(weight: float = 0.0) -> Loss:
+    """λ · mean over tokens of Σ_f z_f ‖W_dec,f‖; λ = 0 takes the published 5 / d."""
+
+    def loss(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
+        """The penalty, as ramped up so far."""
+        assert done.z is not None
+        each = (done.z * decoder_norms(coder)).sum() / step.tokens
+        return step.ramp * (weight or PUBLISHED / coder.d_out) * each
+
+    return loss

@@ -1,0 +1,67 @@
+"""TopK through a cheap product in bfloat16, proved exact, for processors that have one.
+
+The bf16 product names ``keep`` > k candidates a token; these are scored again in float32. That is
+the true top-k wherever the k-th score exceeds what the best candidate left out could have: its bf16
+score plus a bound on the rounding, by Cauchy–Schwarz on the very rounding errors of x and W. Tokens
+without that proof go through the whole product in float32. Knows tensors only.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from semascope.dictionary.sparse import gather_dot, select_topk, tile_rows, topk
+
+KEEP = 2
+"""Candidates for each latent wanted."""
+HALF_ULP = 2.0**-8
+"""Relative rounding of a bf16 result, doubled for safety."""
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether a bf16 product is faster than a float32 one here, from what the processor says."""
+    if device.type != "cpu":
+        return False
+    tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in tests)
+
+
+@torch.no_grad()
+def select_topk_prefiltered(
+    centred: Tensor, weight: Tensor, bias: Tensor, k: int
+) -> tuple[Tensor, Tensor, int]:
+    """(N, D) -> the k largest pre-activations and their latents, (N, k); unproved tokens."""
+    n, width = centred.shape[0], weight.shape[0]
+    keep = min(width, max(KEEP * k, k + 8))
+    low_weight, low_bias = weight.bfloat16(), bias.bfloat16()
+    weight_error = _largest_norm(weight - low_weight.float())
+    bias_error = (bias - low_bias.float()).abs().max()
+    weight_norm = _largest_norm(weight)
+    values = centred.new_empty((n, k))
+    indices = torch.empty((n, k), dtype=torch.int64, device=centred.device)
+    unproved: list[Tensor] = []
+    rows = tile_rows(width, centred.device)
+    for start in range(0, n, rows):
+        x = centred[start : start + rows]
+        low = x.bfloat16()
+        rough = torch.nn.functional.linear(low, low_weight, low_bias).float()  # (rows, F)
+        scores, candidates = topk(rough, keep)
+        exact = gather_dot(x, weight, candidates) + bias[candidates]  # (rows, keep)
+        best, at = exact.topk(k, dim=1, sorted=False)
+        values[start : start + rows] = best
+        indices[start : start + rows] = candidates.gather(1, at)
+        if keep < width:
+            norm, error = x.norm(dim=1), (x - low.float()).norm(dim=1)  # (rows,)
+            bound = error * weight_norm + low.float().norm(dim=1) * weight_error + bias_error
+            bound += HALF_ULP * rough.abs().amax(1) + 1e-6 * norm * weight_norm
+            proved = best.amin(1) >= scores.amin(1) + bound
+            unproved.append(start + (~proved).nonzero().squeeze(1))
+    again = torch.cat(unproved) if unproved else indices.new_zeros(0)
+    if len(again):
+        values[again], indices[again] = select_topk(centred[again], weight, bias, k)
+    return values, indices, len(again)
+
+
+def _largest_norm(rows: Tensor) -> Tensor:
+    return rows.norm(dim=1).max()
