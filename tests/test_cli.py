@@ -20,17 +20,6 @@ from semascope.workspace import RunRecord, StageRecord, Workspace
 HEAVY = ("torch", "transformers", "duckdb", "sklearn", "fastapi", "matplotlib")
 
 
-def run(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "semascope", *args],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_the_tour_names_every_verb_once_in_the_order_of_the_data_flow(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -99,15 +88,6 @@ def test_looking_where_there_is_no_run_says_how_to_make_one(
     assert main([verb, *extra.get(verb, []), "--workspace", str(nowhere)]) == 2
     assert f"semascope demo --no-serve --workspace {nowhere}" in capsys.readouterr().err
     assert not nowhere.exists()
-
-
-def test_a_mistake_is_a_sentence_without_traceback(tmp_path: Path) -> None:
-    """No model by that name: exit code 2, one sentence, and no folder left behind."""
-    done = run("train", "--subject", "./no-such-model", "-w", "w", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "no folder './no-such-model'" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "w").exists()
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,18 +73,18 @@ def _do(entry: Entry, rest: Sequence[str]) -> int:
     default = kind.recorded(workspace_of(rest))
     asked = any(word in ("-h", "--help") for word in rest)
     try:
-        verb = tyro.cli(
+        verb: Verb | None = tyro.cli(
             kind,
             args=list(rest),
             default=default,
             prog=f"semascope {entry.name}",
             description=(kind.__doc__ or entry.line),
-            config=(tyro.conf.OmitArgPrefixes,) if kind.flat else (),
         )
     except SystemExit as stop:
         if asked and not stop.code:
             print(f"Example, as it stands:\n  {entry.example}")
         return int(stop.code or 0) if isinstance(stop.code, int | None) else 2
+    assert verb is not None  # its default is None where the verb's own defaults apply
     return verb.run()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Self
 
 import tyro
 
@@ -17,9 +17,6 @@ from semascope.workspace import Workspace
 
 class Verb(Options):
     """Base of all verbs."""
-
-    flat: ClassVar[bool] = False
-    """Whether nested options are flags without the name of their stage."""
 
     def run(self) -> int:
         """Do it; return the exit code."""

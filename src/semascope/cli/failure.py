@@ -5,6 +5,7 @@ A fault of semascope's own still shows its traceback: it is to be reported, not 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +32,8 @@ def guarded(work: Callable[[], int], again: str, folder: Path) -> int:
             file=sys.stderr,
         )
         return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of our output has seen enough: semascope report | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if is_full(error):

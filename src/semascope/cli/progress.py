@@ -63,11 +63,11 @@ class Bars:
         self.console = console or Console(stderr=True, highlight=False)
         self.live = self.console.is_terminal
         self.bars = Progress(
-            TextColumn("{task.description:<24}"),
+            TextColumn("{task.description:<24}", markup=False),
             BarColumn(bar_width=28),
             TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("{task.fields[left]:>16}"),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[left]:>16}", markup=False),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=self.console,
             disable=not self.live,
         )
@@ -89,7 +89,7 @@ class Bars:
         pace = Pace()
         if not self.live:
             return self._lines(stage, pace)
-        task = self.bars.add_task(title.replace("[", "\\["), total=None, left="", note="")
+        task = self.bars.add_task(title, total=None, left="", note="")
         self.task = task
 
         def told(done: int, total: int, note: str = "") -> None:

@@ -29,8 +29,10 @@ def run(
     Raises a ``SemascopeError`` for what the user can mend; what was done before is kept.
     """
     from semascope.pipeline.context import Run
+    from semascope.pipeline.explainers import check_names
     from semascope.pipeline.stages import stage
 
+    check_names(options)
     reporter = reporter or Silent()
     with workspace.lock():
         state = Run(workspace, options)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from semascope.config import RunOptions
 from semascope.errors import ExplainError
 from semascope.pipeline.context import Run
 
@@ -31,12 +32,20 @@ def make_scorers(run: Run) -> list[Scorer]:
     return [_of(_SCORERS, name, "scorer")(run) for name in run.options.score.scorers]
 
 
-def check_names(run: Run) -> None:
-    """Raise ExplainError for an explainer or a scorer that there is not."""
-    for name in run.options.explain.explainers:
+def check_names(options: RunOptions) -> None:
+    """Raise ExplainError for an explainer or scorer that there is not, or that lacks its address:
+    before the stages beneath are done, not after."""
+    for name in options.explain.explainers:
         _of(_EXPLAINERS, name, "explainer")
-    for name in run.options.score.scorers:
+    for name in options.score.scorers:
         _of(_SCORERS, name, "scorer")
+    if "server" in options.explain.explainers and not (
+        options.explain.url and options.explain.model
+    ):
+        raise ExplainError(
+            "The explainer 'server' needs --url, the address of an OpenAI-compatible server such "
+            "as http://localhost:8000/v1, and --model, the name of a model there."
+        )
 
 
 def _vocabulary(run: Run) -> Explainer:
@@ -58,11 +67,6 @@ def _server(run: Run) -> Explainer:
     from semascope.explain.lmm_explainer import LMMExplainer
 
     options = run.options.explain
-    if not options.url or not options.model:
-        raise ExplainError(
-            "The explainer 'server' needs --url, the address of an OpenAI-compatible server such "
-            "as http://localhost:8000/v1, and --model, the name of a model there."
-        )
     lmm = LMM(
         base_url=options.url,
         model=options.model,

@@ -40,27 +40,23 @@ def _gather(run: Run) -> Stage:
 
 
 def _explain(run: Run) -> Stage:
-    from semascope.pipeline.explainers import check_names
     from semascope.pipeline.explaining import explain_features, folder
 
     return Stage(
         name="explain",
         work=partial(explain_features, run),
         options=run.options.explain.binding(),
-        check=partial(check_names, run),
         outputs=(folder(run),),
     )
 
 
 def _score(run: Run) -> Stage:
-    from semascope.pipeline.explainers import check_names
     from semascope.pipeline.scoring import folder, score_words
 
     return Stage(
         name="score",
         work=partial(score_words, run),
         options=run.options.score.binding(),
-        check=partial(check_names, run),
         outputs=(folder(run),),
     )
 

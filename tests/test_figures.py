@@ -1,0 +1,79 @@
+"""The tables of the documents: written from what was measured, and from nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from recipes import figures
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A readme with two marks, and one measurement."""
+    monkeypatch.setattr(figures, "ROOT", tmp_path)
+    monkeypatch.setattr(figures, "FIGURES", tmp_path / "docs" / "figures")
+    (tmp_path / "README.md").write_text(
+        "before\n<!-- figures: demo -->\nstale 0.99\n<!-- /figures -->\nbetween\n"
+        "<!-- figures: card -->\n<!-- /figures -->\nafter\n"
+    )
+    record = {
+        "title": "The demo",
+        "command": "semascope report --json",
+        "measured": "2026-01-02",
+        "machine": "2 cores",
+        "figures": {"fvu": 0.12345, "none": None, "seconds": {"train": 400.5}, "asked": {"a": 1}},
+    }
+    figures.keep(tmp_path / "docs" / "figures" / "demo.json", record)
+    return tmp_path
+
+
+def test_tables_say_what_was_measured_and_nothing_else(house: Path) -> None:
+    """A figure that stays after its measurement changed would be a lie."""
+    readme = house / "README.md"
+    assert figures.refresh(readme, write=True)
+    text = readme.read_text()
+    assert "stale" not in text
+    assert "| fvu | 0.123 |" in text
+    assert "| seconds.train | 400.5 |" in text
+    assert "asked" not in text
+    assert "`semascope report --json`: 2 cores, 2026-01-02" in text
+    assert "Not measured yet" in text
+    assert text.startswith("before\n") and text.endswith("after\n")
+    assert not figures.refresh(readme, write=True)
+
+
+def test_checking_changes_nothing(house: Path) -> None:
+    """``--check`` is for a commit hook."""
+    before = (house / "README.md").read_text()
+    assert figures.refresh(house / "README.md", write=False)
+    assert (house / "README.md").read_text() == before
+
+
+def test_rows_and_columns_are_a_table_too(house: Path) -> None:
+    """Benchmarks compare; a flat record cannot."""
+    record = {
+        "title": "Speed",
+        "columns": ["who", "tokens/s"],
+        "rows": [["us", 1200], ["a|b", 3.5]],
+    }
+    figures.keep(house / "docs" / "figures" / "bench.json", record)
+    table = figures.table("bench")
+    assert "| us | 1,200 |" in table
+    assert "| a\\|b | 3.500 |" in table
+
+
+def test_the_measured_card_ships_beside_what_it_says(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``semascope model card`` prints the package's copy: new figures must reach it."""
+    card = house / "card.json"
+    monkeypatch.setattr(figures, "CARD", card)
+    card.write_text(json.dumps({"about": "a small LLaVA", "figures": {"presence": 0.1}}))
+    figures.ship({"figures": {"presence": 0.9}})
+    assert json.loads(card.read_text()) == {
+        "name": "sprite-llava",
+        "about": "a small LLaVA",
+        "figures": {"presence": 0.9},
+    }
