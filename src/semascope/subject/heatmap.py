@@ -66,7 +66,7 @@ def overlay(
     the feature's maximum to make maps of several pictures comparable.
     """
     most = float(np.abs(heatmap).max(initial=0.0)) if top is None else float(top)
-    share = np.clip(np.abs(heatmap) / most, 0, 1) if most > 0 else np.zeros_like(heatmap)
+    share = np.clip(np.abs(heatmap) / (most or 1.0), 0, 1).astype(np.float32)  # (H, W)
     colours = np.where((heatmap < 0)[..., None], _scale(COLD, share), _scale(WARM, share))
     alpha = np.where(heatmap != 0, 255 * opacity * share, 0)
     return np.dstack([colours, alpha]).round().astype(np.uint8)

@@ -29,7 +29,7 @@ def load(ref: str, *, device: str, dtype: str, offline: bool) -> tuple[Any, Any,
         from semascope.subject.embedded import load_embedded
 
         small = "cuda" if target == "spread" else target  # it fits any one device
-        model, processor = load_embedded(small, torch.float32 if kind == "auto" else kind)
+        model, processor = load_embedded(small, torch.float32 if isinstance(kind, str) else kind)
         return model, processor, EMBEDDED
     where = _locate(ref)
     config = _config(where, offline)

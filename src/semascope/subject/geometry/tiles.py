@@ -85,6 +85,6 @@ def _canvas(seen: Seen, size: Size) -> tuple[int, int]:
 
 def _tiled(size: Size, rows: int, columns: int, side: int) -> Claims:
     """``side`` squared tokens of every tile, row by row, and as many of the whole."""
-    tiles = grid(rows, columns, (0, 0, *size)) if rows * columns else []
-    views = [claims(Kind.TILE, grid(side, side, [float(x) for x in tile])) for tile in tiles]
+    tiles = grid(rows, columns, (0, 0, *size)).tolist() if rows * columns else []
+    views = [claims(Kind.TILE, grid(side, side, tile)) for tile in tiles]
     return join([*views, claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))])
