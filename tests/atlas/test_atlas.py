@@ -244,11 +244,13 @@ def test_readers_see_whole_batches_while_a_writer_works(tmp_path: Path) -> None:
         threads = [threading.Thread(target=read) for _ in range(3)]
         for thread in threads:
             thread.start()
-        for value in range(12):
-            writer.write_scores(KEY, [Figure(i, float(value), "x") for i in range(50)])
-        stop.set()
-        for thread in threads:
-            thread.join()
+        try:
+            for value in range(12):
+                writer.write_scores(KEY, [Figure(i, float(value), "x") for i in range(50)])
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
     assert not failed
     assert all(len(values) <= 1 for values in seen)
 

