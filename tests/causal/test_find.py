@@ -10,7 +10,7 @@ from PIL import Image
 from semascope.causal import Intervention
 from semascope.causal.cases import Case, answers, margins, meets, split
 from semascope.causal.files import read_hallusion, read_pope
-from semascope.causal.find import Options, Wish, find
+from semascope.causal.find import find
 from semascope.causal.hallucination import (
     blame,
     examine,
@@ -20,6 +20,7 @@ from semascope.causal.hallucination import (
 )
 from semascope.causal.measure import Lever, dose_response, matched_controls, side_effects
 from semascope.causal.statistics import mean, share
+from semascope.causal.wish import Options, Wish
 from semascope.corpus.sample import Question, Sample, SceneTruth, Turn
 from semascope.errors import CausalError
 
@@ -100,6 +101,7 @@ def test_a_planted_feature_is_found_and_judged_on_cases_that_did_not_choose_it(l
     feature, word = planted
     wish = Wish(
         cases=[Case(asked(n), word) for n in range(10)],
+        protect=[Case(asked(n, "say"), "") for n in range(4)],
         unrelated=[(asked(77, "say"), (7, 9, 11))],
     )
     options = Options(candidates=6, doses=(2.0, 6.0), price=0.0, max_kl=1e9, controls=2, tokens=3)

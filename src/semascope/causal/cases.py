@@ -125,15 +125,21 @@ def split(cases: Sequence[Case], held_out: float = 0.5) -> tuple[list[Case], lis
 
     Raises CausalError where one side would be empty.
     """
+    search, held = halves(cases, held_out)
+    if not search or not held:
+        raise CausalError(
+            f"{len(cases)} examples cannot be split into some to search with and some to judge "
+            "by: give at least eight, on different pictures or prompts."
+        )
+    return search, held
+
+
+def halves(cases: Sequence[Case], held_out: float = 0.5) -> tuple[list[Case], list[Case]]:
+    """As ``split``, and either side may be empty."""
     search: list[Case] = []
     held: list[Case] = []
     for case in cases:
         digest = hashlib.sha256(case.sample.id.encode()).digest()
         place = int.from_bytes(digest[:8], "big") / 2**64
         (held if place < held_out else search).append(case)
-    if not search or not held:
-        raise CausalError(
-            f"{len(cases)} examples cannot be split into some to search with and some to judge "
-            "by: give at least eight, on different pictures or prompts."
-        )
     return search, held

@@ -2,10 +2,12 @@
 
 In phases, so that nothing is judged by what chose it:
 
-1. *Split* the wish's cases into a search half and a held-out half, by sample.
+1. *Split* the wish's cases, and those it protects, into a search half and a held-out half, by
+   sample.
 2. *Gather* candidates on the search half: attribution, contrast, search by words.
 3. *Try* each at each dose on the search half: how far the margin of the wanted answer moves, and
-   the KL on unrelated prompts that this costs. Rank by gain less ``price`` × KL.
+   what this costs in KL on unrelated prompts and in the margins of protected answers. Rank by
+   gain less ``price`` × cost. (Without the second, saying no to everything mends every invention.)
 4. *Grow* a set from the best, by what the model then writes: a feature stays if it mends more
    cases than it breaks. *Prune* every one without which the set does as well.
 5. *Judge* on the held-out half: fixed and broken with intervals, side effects, and the same
@@ -18,141 +20,18 @@ stands on; a wish's words are the caller's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass
 
 from semascope.causal import candidates as propose
 from semascope.causal.candidates import Candidate
-from semascope.causal.cases import Case, Judge, answers, margins, meets, split
-from semascope.causal.interventions import Intervention, Where, dump
-from semascope.causal.measure import Lever, SideEffects, as_control, matched_controls, side_effects
-from semascope.causal.statistics import Figure, share
+from semascope.causal.cases import Case, Judge, answers, halves, margins, meets, split
+from semascope.causal.interventions import Intervention
+from semascope.causal.measure import Lever, as_control, matched_controls, side_effects
+from semascope.causal.statistics import share
+from semascope.causal.wish import Finding, Options, Trial, Verdict, Wish
 from semascope.corpus.sample import Sample
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What should change, and what should not."""
-
-    cases: Sequence[Case]
-    """Prompts with the answer wanted of each."""
-    protect: Sequence[Case] = ()
-    """Prompts whose answers are right and must stay right."""
-    unrelated: Sequence[tuple[Sample, Sequence[int]]] = ()
-    """Prompts with answers (token ids) on which nothing should move."""
-    examples: Sequence[Sample] = ()
-    """Inputs that show what is wished."""
-    counterexamples: Sequence[Sample] = ()
-    """Inputs that do not."""
-    features: Sequence[tuple[str, int]] = ()
-    """What a search for the wish's words found, best first."""
-    text: str = ""
-    """The wish in words, for the report."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How hard to look."""
-
-    where: Where = field(default_factory=Where)
-    doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    """For features pushed up, in units of their own maximum."""
-    candidates: int = 24
-    shortlist: int = 6
-    """How many are tried by what the model writes."""
-    trial_cases: int = 8
-    """Cases a dose is tried on."""
-    largest: int = 4
-    """Most features in the set."""
-    price: float = 1.0
-    """Nats of margin that one nat of KL on unrelated prompts must buy."""
-    min_fixed: float = 0.5
-    """Least share of held-out failures that must be mended."""
-    max_broken: float = 0.02
-    """Largest share of protected answers that may break."""
-    max_kl: float = 0.5
-    """Largest mean KL on unrelated prompts, nats a token."""
-    controls: int = 3
-    """Random sets to judge beside it."""
-    tokens: int = 16
-    """Length of the answers that are judged."""
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One candidate at its best dose, on the search half."""
-
-    candidate: Candidate
-    intervention: Intervention
-    gain: float
-    """Mean change of the margin, nats a token."""
-    kl: float
-    worth: float
-    """gain − price × kl."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Interventions judged on cases that did not choose them."""
-
-    fixed: Figure
-    """Share of the answers that were wrong that are now right."""
-    broken: Figure
-    """Share of the protected (and of the already right) answers that are now wrong."""
-    effects: SideEffects | None
-
-    def as_json(self) -> dict[str, Any]:
-        """For a report."""
-        return {
-            "fixed": self.fixed.as_json(),
-            "broken": self.broken.as_json(),
-            "side_effects": self.effects.as_json() if self.effects else None,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found, and how it was judged."""
-
-    interventions: tuple[Intervention, ...]
-    """Empty where nothing does it."""
-    reason: str
-    """One sentence."""
-    held_out: Verdict | None
-    controls: tuple[Verdict, ...] = ()
-    trials: tuple[Trial, ...] = field(default=())
-    """Every candidate tried, best first."""
-
-    @property
-    def found(self) -> bool:
-        """Whether anything does what was wished."""
-        return bool(self.interventions)
-
-    def as_json(self) -> dict[str, Any]:
-        """For a page or a file."""
-        return {
-            "found": self.found,
-            "reason": self.reason,
-            "interventions": dump(self.interventions),
-            "held_out": self.held_out.as_json() if self.held_out else None,
-            "controls": [control.as_json() for control in self.controls],
-            "trials": [
-                {
-                    "feature": list(trial.candidate.id),
-                    "source": trial.candidate.source,
-                    "intervention": dump([trial.intervention])[0],
-                    "gain": trial.gain,
-                    "kl": trial.kl,
-                    "worth": trial.worth,
-                }
-                for trial in self.trials
-            ],
-        }
 
 
 def find(
@@ -177,20 +56,27 @@ def find(
     """
     options = options or Options()
     search, held = split(wish.cases)
+    protected, kept = halves(wish.protect)
     told = _Judged(judge, options.tokens)
     failing = _failing(lever, search, told)
     if not failing:
         return Finding((), "The model does this already: no case of the search half fails.", None)
     proposed = gather(lever, wish, failing, options)
-    trials = [t for t in _tried(lever, wish, proposed, failing, options, progress) if t.worth > 0]
+    trials = [
+        t
+        for t in _tried(lever, wish, proposed, failing, protected, options, progress)
+        if t.worth > 0
+    ]
     if not trials:
         return Finding((), _none("no candidate moves the answer more than it costs"), None)
-    chosen = _prune(lever, _grow(lever, trials, search, told, options), search, told)
+    trying = [*search, *protected]
+    chosen = _prune(lever, _grow(lever, trials, trying, told, options), trying, told)
     if not chosen:
         reason = _none("no set mends more cases of the search half than it breaks")
         return Finding((), reason, None, trials=tuple(trials))
-    verdict = judged(lever, chosen, held, wish, judge, options.tokens)
-    controls = _controls(lever, chosen, held, wish, judge, options)
+    judging = [*held, *kept]
+    verdict = judged(lever, chosen, judging, wish, judge, options.tokens)
+    controls = _controls(lever, chosen, judging, wish, judge, options)
     reason = _shortfall(verdict, controls, options)
     return Finding(
         () if reason else tuple(chosen),
@@ -227,50 +113,73 @@ def _tried(
     wish: Wish,
     proposed: Sequence[Candidate],
     failing: Sequence[Case],
+    protected: Sequence[Case],
     options: Options,
     progress: Progress | None,
 ) -> list[Trial]:
     """Phase 3: every candidate at its best dose, most worth first."""
-    cases = list(failing[: options.trial_cases])
-    base = np.asarray(margins(lever.subject, cases))
+    bench = _Bench(
+        lever,
+        options,
+        _Leaning.of(lever, failing[: options.trial_cases]),
+        _Leaning.of(lever, protected[: options.trial_cases]),
+        wish.unrelated[: options.trial_cases],
+    )
     trials = []
     for done, candidate in enumerate(proposed):
-        best = max(
-            (
-                _trial(lever, wish, candidate, dose, cases, base, options)
-                for dose in (options.doses if candidate.push == "up" else (1.0,))
-            ),
-            key=lambda trial: trial.worth,
-        )
-        trials.append(best)
+        doses = options.doses if candidate.push == "up" else (1.0,)
+        tried = [bench.trial(candidate, dose) for dose in doses]
+        trials.append(max(tried, key=lambda trial: trial.worth))
         if progress is not None:
             progress(done + 1, len(proposed), f"tried {candidate.key}/{candidate.index}")
     return sorted(trials, key=lambda trial: -trial.worth)
 
 
-def _trial(
-    lever: Lever,
-    wish: Wish,
-    candidate: Candidate,
-    dose: float,
-    cases: Sequence[Case],
-    base: np.ndarray[Any, np.dtype[np.float64]],
-    options: Options,
-) -> Trial:
-    """One candidate at one dose."""
-    intervention = Intervention(
-        features=(candidate.id,),
-        where=options.where,
-        how="add" if candidate.push == "up" else "ablate",
-        strength=dose,
-    )
-    moved = np.asarray(margins(lever.subject, cases, lever.edits([intervention])))
-    gain = float((moved - base).mean())
-    kl = 0.0
-    # What gains nothing need not be priced.
-    if gain > 0 and wish.unrelated:
-        kl = side_effects(lever, [intervention], wish.unrelated[: options.trial_cases]).kl.value
-    return Trial(candidate, intervention, gain, kl, gain - options.price * kl)
+@dataclass(frozen=True, slots=True)
+class _Leaning:
+    """Cases with the margins that the plain model has."""
+
+    cases: Sequence[Case]
+    base: Sequence[float]
+
+    @classmethod
+    def of(cls, lever: Lever, cases: Sequence[Case]) -> _Leaning:
+        return cls(cases, margins(lever.subject, cases))
+
+    def gain(self, lever: Lever, intervention: Intervention) -> float:
+        """Mean change of the margin under an intervention, 0 without cases."""
+        if not self.cases:
+            return 0.0
+        moved = margins(lever.subject, self.cases, lever.edits([intervention]))
+        return sum(m - b for m, b in zip(moved, self.base, strict=True)) / len(moved)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """Where candidates are tried."""
+
+    lever: Lever
+    options: Options
+    failing: _Leaning
+    protected: _Leaning
+    unrelated: Sequence[tuple[Sample, Sequence[int]]]
+
+    def trial(self, candidate: Candidate, dose: float) -> Trial:
+        """One candidate at one dose."""
+        intervention = Intervention(
+            features=(candidate.id,),
+            where=self.options.where,
+            how="add" if candidate.push == "up" else "ablate",
+            strength=dose,
+        )
+        gain = self.failing.gain(self.lever, intervention)
+        kl = harm = 0.0
+        if gain > 0:  # what gains nothing need not be priced
+            harm = max(0.0, -self.protected.gain(self.lever, intervention))
+            if self.unrelated:
+                kl = side_effects(self.lever, [intervention], self.unrelated).kl.value
+        worth = gain - self.options.price * (kl + harm)
+        return Trial(candidate, intervention, gain, kl, harm, worth)
 
 
 def _grow(
@@ -334,10 +243,9 @@ def judged(
     judge: Judge = meets,
     tokens: int = 16,
 ) -> Verdict:
-    """Phase 5: what interventions mend and break among cases, and their side effects."""
-    cases = [*held, *wish.protect]
+    """Phase 5: what interventions mend and break among held-out cases, and their side effects."""
     told = _Judged(judge, tokens)
-    pairs = list(zip(told(lever, cases, ()), told(lever, cases, interventions), strict=True))
+    pairs = list(zip(told(lever, held, ()), told(lever, held, interventions), strict=True))
     wrong = [now for was, now in pairs if not was]
     right = [now for was, now in pairs if was]
     effects = side_effects(lever, interventions, wish.unrelated) if wish.unrelated else None

@@ -1,0 +1,41 @@
+"""Different interventions for the rows of one batch, so that many features are tried at once.
+
+Knows edits; not what they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from semascope.errors import CausalError
+from semascope.subject.types import Edit, EditContext, Edits
+
+
+def per_row(edits: Sequence[Edits]) -> Edits:
+    """Edits of a batch whose row i is under ``edits[i]``; a row with none runs as it is."""
+    sites = dict.fromkeys(site for own in edits for site in own)
+    return {site: _Rows(site, [own.get(site) for own in edits]) for site in sites}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """One edit a row at one site."""
+
+    site: str
+    edits: Sequence[Edit | None]
+
+    def __call__(self, x: Tensor, context: EditContext) -> Tensor:
+        if len(x) != len(self.edits) or len(context.maps) != len(self.edits):
+            raise CausalError(
+                f"{self.site} holds {len(x)} rows, and there are edits for {len(self.edits)}."
+            )
+        parts = []
+        for row, edit in enumerate(self.edits):
+            own = x[row : row + 1]
+            inner = EditContext(start=context.start, maps=(context.maps[row],))
+            parts.append(own if edit is None else edit(own, inner))
+        return torch.cat(parts)

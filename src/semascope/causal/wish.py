@@ -1,0 +1,142 @@
+"""What is wished of a model, how hard to look for it, and what was found: records alone.
+
+``find`` fills them in; nothing here runs a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from semascope.causal.candidates import Candidate
+from semascope.causal.cases import Case
+from semascope.causal.interventions import Intervention, Where, dump
+from semascope.causal.measure import SideEffects
+from semascope.causal.statistics import Figure
+from semascope.corpus.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What should change, and what should not."""
+
+    cases: Sequence[Case]
+    """Prompts with the answer wanted of each."""
+    protect: Sequence[Case] = ()
+    """Prompts whose answers are right and must stay right."""
+    unrelated: Sequence[tuple[Sample, Sequence[int]]] = ()
+    """Prompts with answers (token ids) on which nothing should move."""
+    examples: Sequence[Sample] = ()
+    """Inputs that show what is wished."""
+    counterexamples: Sequence[Sample] = ()
+    """Inputs that do not."""
+    features: Sequence[tuple[str, int]] = ()
+    """What a search for the wish's words found, best first."""
+    text: str = ""
+    """The wish in words, for the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How hard to look."""
+
+    where: Where = field(default_factory=Where)
+    doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    """For features pushed up, in units of their own maximum."""
+    candidates: int = 24
+    shortlist: int = 6
+    """How many are tried by what the model writes."""
+    trial_cases: int = 8
+    """Cases a dose is tried on."""
+    largest: int = 4
+    """Most features in the set."""
+    price: float = 1.0
+    """Nats of margin that one nat of KL, or of a protected answer's margin, must buy."""
+    min_fixed: float = 0.5
+    """Least share of held-out failures that must be mended."""
+    max_broken: float = 0.02
+    """Largest share of protected answers that may break."""
+    max_kl: float = 0.5
+    """Largest mean KL on unrelated prompts, nats a token."""
+    controls: int = 3
+    """Random sets to judge beside it."""
+    tokens: int = 16
+    """Length of the answers that are judged."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One candidate at its best dose, on the search half."""
+
+    candidate: Candidate
+    intervention: Intervention
+    gain: float
+    """Mean change of the margin, nats a token."""
+    kl: float
+    """On unrelated prompts, nats a token."""
+    harm: float
+    """Mean loss of the protected answers' margin, nats a token."""
+    worth: float
+    """gain − price × (kl + harm)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Interventions judged on cases that did not choose them."""
+
+    fixed: Figure
+    """Share of the answers that were wrong that are now right."""
+    broken: Figure
+    """Share of the protected (and of the already right) answers that are now wrong."""
+    effects: SideEffects | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For a report."""
+        return {
+            "fixed": self.fixed.as_json(),
+            "broken": self.broken.as_json(),
+            "side_effects": self.effects.as_json() if self.effects else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found, and how it was judged."""
+
+    interventions: tuple[Intervention, ...]
+    """Empty where nothing does it."""
+    reason: str
+    """One sentence."""
+    held_out: Verdict | None
+    controls: tuple[Verdict, ...] = ()
+    trials: tuple[Trial, ...] = field(default=())
+    """Every candidate tried, best first."""
+
+    @property
+    def found(self) -> bool:
+        """Whether anything does what was wished."""
+        return bool(self.interventions)
+
+    def as_json(self) -> dict[str, Any]:
+        """For a page or a file."""
+        return {
+            "found": self.found,
+            "reason": self.reason,
+            "interventions": dump(self.interventions),
+            "held_out": self.held_out.as_json() if self.held_out else None,
+            "controls": [control.as_json() for control in self.controls],
+            "trials": [
+                {
+                    "feature": list(trial.candidate.id),
+                    "source": trial.candidate.source,
+                    "intervention": dump([trial.intervention])[0],
+                    "gain": trial.gain,
+                    "kl": trial.kl,
+                    "harm": trial.harm,
+                    "worth": trial.worth,
+                }
+                for trial in self.trials
+            ],
+        }
