@@ -46,13 +46,13 @@ def test_every_verbs_help_ends_with_its_example(
     assert example.startswith(f"semascope {name}")
 
 
-def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+def test_help_imports_nothing_heavy() -> None:
     """The tour must not wait for torch: seconds on a cold disk."""
     code = (
         "import sys; from semascope.cli import main; main([]); main(['train', '--help']);"
         f"sys.exit(any(name in sys.modules for name in {HEAVY!r}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert done.returncode == 0, done.stdout
 
 

@@ -46,6 +46,18 @@ WORDS = [
 ]
 KILLS = {"train": 30, "gather": 2, "explain": 5, "score": 1, "index": 4}
 """At which report of each stage the process dies."""
+PRELOADED = [
+    "semascope.atlas",
+    "semascope.corpus.scenes",
+    "semascope.evidence.publish",
+    "semascope.explain.cascade",
+    "semascope.explain.iou",
+    "semascope.explain.subject_namer",
+    "semascope.explain.vocabulary",
+    "semascope.pipeline.index",
+    "semascope.pipeline.training",
+    "semascope.subject.testing",
+]
 
 
 class Killer(Silent):
@@ -99,7 +111,7 @@ def attempt(folder: str, corpus: str, stage: str, reports: int) -> None:
 def in_process(*args: Any) -> int:
     """Exit code of one attempt; −9 when it was killed."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "transformers", "semascope.pipeline.stages"])
+    context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=attempt, args=args)
     process.start()
     process.join()

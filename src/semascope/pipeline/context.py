@@ -5,9 +5,12 @@ Everything is loaded when first asked for, so a run whose stages all stand loads
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semascope import __version__
 from semascope.config import RunOptions, digest
 from semascope.corpus.sample import Corpus
 from semascope.errors import CorpusError, NoImages, SiteNotFound
@@ -164,7 +167,20 @@ def load_subject(ref: str, *, device: str = "auto", dtype: str = "auto") -> Any:
 
 
 def subject_stamp(ref: str) -> str:
-    """What changes when the subject's weights do, without loading them."""
-    from semascope import __version__
+    """What changes when the subject's weights do, without loading them.
 
-    return __version__ if ref.startswith(TINY) else ref
+    A folder by the sizes and times of its files, the embedded model by its shipped weights; a
+    name at a hub stands for itself.
+    """
+    if ref.startswith(TINY):
+        return __version__
+    folder = Path(ref).expanduser()
+    if folder.is_dir():
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        return digest([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files])
+    shipped = Path(__file__).parent.parent / "subject" / ref.replace("-", "_")
+    weights = shipped / "weights.safetensors"
+    if not weights.is_file():
+        return ref
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

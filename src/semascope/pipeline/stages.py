@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from semascope.config import StageName
 from semascope.pipeline.context import Run
-from semascope.pipeline.stage import Stage
+from semascope.pipeline.stage import Progress, Stage
 
 
 def stage(name: StageName, run: Run) -> Stage:
@@ -16,12 +17,15 @@ def stage(name: StageName, run: Run) -> Stage:
 
 
 def _train(run: Run) -> Stage:
-    from semascope.pipeline.training import train_dictionary
+    def work(progress: Progress) -> Mapping[str, Any]:
+        from semascope.pipeline.training import train_dictionary  # imports torch
+
+        return train_dictionary(run, progress)
 
     options = run.options.train
     return Stage(
         name="train",
-        work=partial(train_dictionary, run),
+        work=work,
         options=options.binding(),
         check=run.check,
         outputs=(run.workspace.dictionary(options.site, options.name),),
