@@ -31,6 +31,13 @@ from torch import Tensor, nn
 
 GOLDEN = Path(__file__).parent / "golden"
 D, WIDTH, K, OUT = 16, 64, 5, 12
+READ = {
+    "standard": "StandardSAE",
+    "topk": "TopKSAE",
+    "jumprelu": "JumpReLUSAE",
+    "gated": "GatedSAE",
+    "skip_transcoder": "SkipTranscoder",
+}
 
 
 def bare(name: str, **attributes: Any) -> None:
@@ -97,8 +104,12 @@ def saelens_cases() -> dict[str, Callable[[Path], Callable[[Tensor], Tensor]]]:
     hooks.HookedRootModule = Rooted  # type: ignore[attr-defined]
     bare("transformer_lens")
     sys.modules["transformer_lens.hook_points"] = hooks
+    sys.modules["transformer_lens.HookedTransformer"] = hooks
     bare("sae_lens", __version__="6.54.12", logger=__import__("logging").getLogger("sae_lens"))
     saes = importlib.import_module("sae_lens.saes")
+    register = importlib.import_module("sae_lens.registry").register_sae_class
+    for name, kind in READ.items():  # what the package's __init__ would have done
+        register(name, getattr(saes, kind), getattr(saes, f"{kind}Config"))
 
     def make(kind: str, **fields: Any) -> Callable[[Path], Callable[[Tensor], Tensor]]:
         def write(path: Path) -> Callable[[Tensor], Tensor]:

@@ -42,6 +42,8 @@ def ready(name: str, **fields: object) -> SparseCoder:
         coder.normalise()
         if name == "batchtopk":
             coder.activation.threshold.fill_(0.8)  # type: ignore[union-attr,operator]
+        if name == "jumprelu":
+            coder.activation.threshold.abs_()  # type: ignore[union-attr,operator]
     return coder.eval()
 
 
@@ -83,7 +85,7 @@ def test_each_learns_and_loads_back(name: str, activations: Tensor, tmp_path: Pa
         lr=5e-3,
         prefixes=(25, 100),
         dead_tokens=10_000,
-        sparsity=0.05 if name in ("relu", "gated") else 0.0,
+        sparsity=0.1 if name in ("relu", "gated") else 0.0,
         sparsity_warmup=0.0,
     )
     report = train(TensorSource(activations, batch_size=256), config, tmp_path)

@@ -33,6 +33,8 @@ def ready(architecture: str, **fields: object) -> SparseCoder:
             parameter.add_(0.1 * torch.randn_like(parameter))
         if architecture == "batchtopk":
             coder.activation.threshold.fill_(0.5)  # type: ignore[union-attr,operator]
+        if architecture == "jumprelu":
+            coder.activation.threshold.abs_()  # type: ignore[union-attr,operator]
     return coder.eval()
 
 

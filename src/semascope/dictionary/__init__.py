@@ -14,15 +14,20 @@ from semascope.dictionary.activations import (
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.formats import convert, detect, load, save
+from semascope.dictionary.neurons import Directions, SignedNeurons
 from semascope.dictionary.quality import GroupQuality, Quality, quality
+from semascope.dictionary.sampling import Cached, Sampled, Sampling
+from semascope.dictionary.stability import Stability, stability
 from semascope.dictionary.train import ManySource, Plan, Report, train, train_many
 from semascope.dictionary.types import Codes, Dictionary
 
 __all__ = [
     "ActivationBatch",
+    "Cached",
     "CoderConfig",
     "Codes",
     "Dictionary",
+    "Directions",
     "GroupQuality",
     "ManySource",
     "Plan",
@@ -30,9 +35,13 @@ __all__ = [
     "Quality",
     "Report",
     "Resumable",
+    "Sampled",
+    "Sampling",
     "ShuffleBuffer",
+    "SignedNeurons",
     "Source",
     "SparseCoder",
+    "Stability",
     "TensorSource",
     "TrainConfig",
     "convert",
@@ -40,6 +49,7 @@ __all__ = [
     "load",
     "quality",
     "save",
+    "stability",
     "train",
     "train_many",
 ]

@@ -25,11 +25,12 @@ class SparseCoder(nn.Module):
     """A trained, or trainable, dictionary. Fits the ``Dictionary`` protocol."""
 
     def __init__(
-        self, cfg: CoderConfig, *, name: str = "main", site: str = "", seed: int = 0
+        self, cfg: CoderConfig, *, name: str = "main", site: str = "", seed: int | None = 0
     ) -> None:
         """Fresh weights: unit random rows of W_dec, W_enc their copy, biases 0.
 
-        A transcoder's W_dec begins at 0, as its transpose says nothing of the output.
+        A transcoder's W_dec begins at 0, as its transpose says nothing of the output. With seed
+        None the matrices are left as memory had them, to be loaded.
         """
         super().__init__()
         self.cfg = cfg
@@ -37,17 +38,19 @@ class SparseCoder(nn.Module):
         self.site = site
         self.width = cfg.width
         self.d_in = cfg.d_in
-        generator = torch.Generator().manual_seed(seed)
-        rows = torch.randn((cfg.width, cfg.d_in), generator=generator)  # (F, d_in)
-        rows /= rows.norm(dim=1, keepdim=True)
+        rows = unit_rows(cfg.width, cfg.d_in, seed)  # (F, d_in)
         self.W_enc = nn.Parameter(rows)  # (F, d_in)
         self.b_enc = nn.Parameter(torch.zeros(cfg.width))  # (F,)
-        start = torch.zeros((cfg.width, cfg.out)) if cfg.transcodes else rows.clone()
+        start = torch.zeros((cfg.width, cfg.out))
+        if seed is not None and not cfg.transcodes:
+            start = rows.clone()
         self.W_dec = nn.Parameter(start)  # (F, d_out)
         self.b_dec = nn.Parameter(torch.zeros(cfg.out))  # (d_out,)
         self.W_skip: nn.Parameter | None = None
         if cfg.skip:
             self.W_skip = nn.Parameter(torch.zeros((cfg.out, cfg.d_in)))  # (d_out, d_in)
+        self.bf16 = False
+        """Choose latents by a bf16 product while training on a GPU; values stay float32."""
         self.activation = ACTIVATIONS[cfg.architecture](cfg)
 
     @property
@@ -156,3 +159,11 @@ class SparseCoder(nn.Module):
                 f"Dictionary {self.name!r} reads (tokens, {self.d_in}); "
                 f"it was given {tuple(x.shape)}. Flatten batch and position, and check the site."
             )
+
+
+def unit_rows(rows: int, columns: int, seed: int | None) -> Tensor:
+    """(rows, columns) random rows of norm 1; with seed None, memory as it was."""
+    if seed is None:
+        return torch.empty((rows, columns))
+    drawn = torch.randn((rows, columns), generator=torch.Generator().manual_seed(seed))
+    return drawn.div_(drawn.norm(dim=1, keepdim=True))

@@ -169,7 +169,7 @@ class TrainConfig(Frozen):
     b_dec_tokens: int = Field(default=32_768, gt=0)
     """Tokens whose geometric median b_dec starts at."""
     bf16: bool = False
-    """Encoder product in bfloat16 with fp32 weights (on a GPU)."""
+    """On a GPU, choose TopK latents by a product in bfloat16; weights and values stay float32."""
 
     checkpoint_every: int = Field(default=200, gt=0)
     """Steps between whole states on disk."""

@@ -1,8 +1,8 @@
 """Several processes, one dictionary: data parallel sums, and a dictionary sharded by feature.
 
 Under ``torchrun`` each process calls ``Ranks.join()``; alone, every method is the identity, so the
-trainer is written once. ``ShardedTopK`` holds a share of the latents on each rank; which of them are
-among the k largest of all is found by gathering values only, never indices or rows.
+trainer is written once. ``ShardedTopK`` holds a share of the latents on each rank; which of them
+are among the k largest of all is found by gathering values only, never indices or rows.
 """
 
 from __future__ import annotations

@@ -152,21 +152,32 @@ def _loop(
 
 
 def _take_back(runs: Sequence[_Run]) -> tuple[int, Mapping[str, int]]:
-    """Restore the newest step that every run has on disk; the step and the data's position."""
+    """Restore the newest step that every unfinished run has on disk; it, and the data's position.
+
+    A run that had reached its end stays there. A state that cannot be read, or that another run
+    lacks, is stepped back from.
+    """
+    goals = [run.plan.config.steps for run in runs]
     newest = [steps_on_disk(run.plan.folder) for run in runs]
     while all(newest):
-        # A run that was already done stands still while the others go on.
-        step = min(steps[-1] for steps in newest)
-        found = [read_state(run.plan.folder, step) for run in runs]
-        reached = [-1 if f is None else int(f[1]["step"]) for f in found]
-        wanted = [min(step, run.plan.config.steps) for run in runs]
-        if reached == wanted:
+        tops = [steps[-1] for steps in newest]
+        unfinished = [top for top, goal in zip(tops, goals, strict=True) if top < goal]
+        step = min(unfinished, default=max(goals))
+        targets = [top if top >= goal else step for top, goal in zip(tops, goals, strict=True)]
+        found = [read_state(r.plan.folder, t) for r, t in zip(runs, targets, strict=True)]
+        reached = [-1 if state is None else int(state[1]["step"]) for state in found]
+        if reached == targets:
+            position: Mapping[str, int] = {}
             for run, state in zip(runs, found, strict=True):
                 assert state is not None
                 run.resume(*state)
-            behind = [f for f in found if f is not None and int(f[1]["step"]) == step]
-            return step, behind[0][1]["position"]
-        newest = [[s for s in steps if s < step] for steps in newest]
+                if state[1]["step"] == step:
+                    position = state[1]["position"]
+            return step, position
+        newest = [
+            [s for s in steps if s <= max_step]
+            for steps, max_step in zip(newest, reached, strict=True)
+        ]
     return 0, {}
 
 

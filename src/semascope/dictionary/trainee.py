@@ -50,6 +50,7 @@ class Trainee:
         self.config = config
         self.site = site
         self.coder = SparseCoder(shape, name=name, site=site, seed=config.seed).to(device)
+        self.coder.bf16 = config.bf16
         self.losses = list(losses or self.coder.activation.losses(config))
         self.parameters = [p for p in self.coder.parameters() if p.requires_grad]
         self.peak = config.rate(shape.width)
@@ -208,7 +209,7 @@ class Trainee:
 
     def finished(self) -> SparseCoder:
         """A copy of the coder that reads activations as the site gives them."""
-        copy = SparseCoder(self.coder.cfg, name=self.coder.name, site=self.site)
+        copy = SparseCoder(self.coder.cfg, name=self.coder.name, site=self.site, seed=None)
         copy.load_state_dict(self.coder.state_dict())
         copy.fold(self.scale)
         return copy.eval().requires_grad_(False)

@@ -2,8 +2,8 @@
 
 The step's derivative is estimated with a rectangle of width ε around θ, and the sparsity penalty's
 reaches the pre-activations too (Anthropic's January 2025 update). θ is a parameter itself: learning
-its logarithm moves a small one hardly at all. By default L0 is led to k by the penalty (L0 / k − 1)²,
-which ends where one asked; with ``sparsity`` set, the plain λ · L0 is used.
+its logarithm moves a small one hardly at all. By default L0 is led to k by the penalty
+(L0 / k − 1)², which ends where one asked; with ``sparsity`` set, the plain λ · L0 is used.
 """
 
 from __future__ import annotations

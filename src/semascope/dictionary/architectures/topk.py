@@ -36,12 +36,13 @@ class TopK(Activation):
 
     def choose(self, coder: SparseCoder, centred: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """(N, k) largest pre-activations and their latents."""
+        weight, bias, k = coder.W_enc, coder.b_enc, min(k, self.cfg.width)
         with torch.no_grad():
+            if coder.bf16 and centred.device.type == "cuda":
+                return select_topk_prefiltered(centred, weight, bias, k, prove=False)[:2]
             if has_fast_bf16(centred.device):
-                return select_topk_prefiltered(
-                    centred, coder.W_enc, coder.b_enc, min(k, self.cfg.width)
-                )[:2]
-            return select_topk(centred, coder.W_enc, coder.b_enc, min(k, self.cfg.width))
+                return select_topk_prefiltered(centred, weight, bias, k)[:2]
+            return select_topk(centred, weight, bias, k)
 
     def losses(self, config: TrainConfig) -> Sequence[Loss]:
         return common_losses(config)

@@ -33,7 +33,7 @@ def build(
     Raises:
         FormatError: a tensor is missing or of another shape.
     """
-    coder = SparseCoder(shape, name=name, site=site)
+    coder = SparseCoder(shape, name=name, site=site, seed=None)
     mine = coder.state_dict()
     wrong = [
         f"{key} {tuple(t.shape) if t is not None else 'missing'} for {tuple(want.shape)}"
