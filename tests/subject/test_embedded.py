@@ -19,8 +19,12 @@ from semascope.subject.embedded import DATA, card
 from semascope.subject.types import Kind
 
 needs = [
-    pytest.mark.skipif(smollm.fetched() is None, reason="SmolLM2 is not fetched: semascope model fetch"),
-    pytest.mark.skipif(not (DATA / "weights.safetensors").is_file(), reason="no trained weights here"),
+    pytest.mark.skipif(
+        smollm.fetched() is None, reason="SmolLM2 is not fetched: semascope model fetch"
+    ),
+    pytest.mark.skipif(
+        not (DATA / "weights.safetensors").is_file(), reason="no trained weights here"
+    ),
     pytest.mark.xdist_group("embedded"),
 ]
 pytestmark = needs
@@ -38,7 +42,9 @@ def test_what_ships_is_small() -> None:
 
 def test_every_image_token_looks_at_its_sixteenth_of_the_picture(subject: Subject) -> None:
     picture = Image.new("RGB", (256, 64))
-    batch = subject.encode([Sample("x", turns=(Turn("user", "What?", images=1),), images=(picture,))])
+    batch = subject.encode(
+        [Sample("x", turns=(Turn("user", "What?", images=1),), images=(picture,))]
+    )
     seen = batch.maps[0]
     image = seen.kinds == Kind.IMAGE
     assert image.sum() == 64
@@ -50,8 +56,13 @@ def test_it_names_things_that_it_sees_far_beyond_chance(subject: Subject) -> Non
     """One name in 1,380 would be right by chance; 40 scenes bound the luck of the draw."""
     corpus = SceneCorpus(40, seed=77, split="heldout")
     scenes = [corpus.sample(r) for r in range(40)]
-    said = [a for i in range(0, 40, 8) for a in answer_batch(
-        subject, [ask(s, "What is in the picture?", s.id) for s in scenes[i : i + 8]], 48)]
+    said = [
+        a
+        for i in range(0, 40, 8)
+        for a in answer_batch(
+            subject, [ask(s, "What is in the picture?", s.id) for s in scenes[i : i + 8]], 48
+        )
+    ]
     hits = total = 0
     for sample, answer in zip(scenes, said, strict=True):
         assert sample.truth is not None
@@ -77,7 +88,16 @@ def test_the_answer_depends_on_the_picture(subject: Subject) -> None:
 def test_the_card_says_what_was_measured() -> None:
     record = card()
     figures = record["figures"]
-    wanted = ("caption_f1", "presence", "position", "colour", "count", "word", "emotion", "perplexity_ratio")
+    wanted = (
+        "caption_f1",
+        "presence",
+        "position",
+        "colour",
+        "count",
+        "word",
+        "emotion",
+        "perplexity_ratio",
+    )
     assert all(isinstance(figures[k], float) for k in wanted)
     assert figures["samples"] >= 1000
     assert record["command"].startswith("semascope evaluate subject")

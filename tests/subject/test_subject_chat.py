@@ -98,6 +98,16 @@ def test_more_pictures_shown_than_given_is_an_error() -> None:
         render(Template(make_tokenizer(), "<image>"), sample, None)
 
 
+def test_a_template_of_plain_strings_can_show_pictures_too() -> None:
+    """Given a list it would print Python's brackets, and the model would read them."""
+    plain = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    template = Template(make_tokenizer(chat_template=plain), "<image>")
+    image = Image.new("RGB", (4, 4))
+    shown = Sample("a", turns=(Turn("user", "What?", images=1),), images=(image,))
+    assert render(template, shown, None).text == "user: <image>What?\n"
+    assert render(template, Sample("b", turns=TALK[:1]), None).text == "user: Hello there\n"
+
+
 def test_pictures_that_no_turn_shows_go_to_the_first_user_turn() -> None:
     sample = Sample("a", turns=TALK, images=(Image.new("RGB", (4, 4)),))
     r = render(Template(make_tokenizer(), "<image>"), sample, None)

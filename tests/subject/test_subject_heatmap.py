@@ -1,5 +1,7 @@
 """Heat maps: on the right pixels, at the right strength."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,13 @@ from samples_of_subjects import asked, picture
 
 from semascope.errors import GeometryUnknown
 from semascope.subject.geometry.base import grid
-from semascope.subject.heatmap import Placed, blend, heat, overlay
+from semascope.subject.heatmap import blend, heat, overlay
+
+
+class Placed(NamedTuple):
+    rects: np.ndarray
+    image: np.ndarray
+    sizes: tuple[tuple[int, int], ...]
 
 
 def placed(rows: int, columns: int, size: tuple[int, int]) -> Placed:

@@ -17,6 +17,7 @@ from semascope.corpus.sample import Sample, Turn
 from semascope.errors import SubjectError
 from semascope.subject.types import Role
 
+PRINTED = "{'type': 'text'"
 MARK = "\x00"
 """A letter that nobody says."""
 ROLE = {"system": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
@@ -50,20 +51,22 @@ class Template:
 
     def render(self, turns: tuple[Turn, ...], *, generate: bool) -> str:
         """The conversation as text; ``generate`` opens the assistant's next turn."""
-        images = sum(turn.images for turn in turns)
-        for listed in (True, False) if self.placeholder else (False,):
-            messages = [self._message(turn, listed) for turn in turns]
+        if self.placeholder is not None:
             try:
-                text = self.owner.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=generate
-                )
+                text = self._render(turns, generate, listed=True)
             except (TemplateError, TypeError, KeyError):
-                if not listed:
-                    raise
-                continue
-            if not listed or str(text).count(str(self.placeholder)) == images:
-                return str(text)
-        raise AssertionError("unreachable")
+                text = PRINTED
+            # Templates of older subjects take plain strings, and print a list as Python would.
+            images = sum(turn.images for turn in turns)
+            if PRINTED not in text and text.count(self.placeholder) == images:
+                return text
+        return self._render(turns, generate, listed=False)
+
+    def _render(self, turns: tuple[Turn, ...], generate: bool, *, listed: bool) -> str:
+        messages = [self._message(turn, listed) for turn in turns]
+        return str(
+            self.owner.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate)
+        )
 
     def _message(self, turn: Turn, listed: bool) -> dict[str, Any]:
         if not listed:

@@ -83,7 +83,7 @@ class Encoder:
         roles, content = self._spoken(rendered, ids, plain.get("offset_mapping"))
         inputs: dict[str, Tensor] = {}
         if sample.images:
-            inputs = self._process(rendered, [upright(image) for image in sample.images])
+            inputs = self._process(rendered, [as_rgb(image) for image in sample.images])
             expanded = inputs.pop("input_ids")[0].numpy()
             roles, content = _spread(ids, expanded, roles, content)
             ids = expanded
@@ -201,7 +201,7 @@ class Encoder:
         return Batch(inputs, maps, tuple(row.id for row in rows))
 
 
-def upright(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
     """The picture in RGB, as processors want it."""
     return image if image.mode == "RGB" else image.convert("RGB")
 

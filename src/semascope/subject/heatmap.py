@@ -10,14 +10,13 @@ positive, blue for negative, both lighter and more opaque as they grow.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from semascope.errors import GeometryUnknown
-from semascope.subject.types import TokenMap
 
 WARM = ((213, 94, 0), (230, 159, 0), (240, 228, 66))
 """Vermilion, orange, yellow: weak to strong."""
@@ -25,27 +24,36 @@ COLD = ((0, 114, 178), (43, 147, 205), (86, 180, 233))
 """Blue to sky blue."""
 
 
-class Placed(NamedTuple):
-    """Where the tokens of one picture look; made from a ``TokenMap`` or from stored evidence."""
+class Looking(Protocol):
+    """Where tokens look: a ``TokenMap`` is one, and so is a sample kept as evidence."""
 
-    rects: NDArray[np.float32]
-    """(T, 4) left, top, right, bottom in pixels; NaN where none."""
-    image: NDArray[np.int16]
-    """(T,) which picture, −1 where none."""
-    sizes: Sequence[tuple[int, int]]
-    """(width, height) of each picture."""
+    @property
+    def rects(self) -> NDArray[np.float32]:
+        """(T, 4) left, top, right, bottom in pixels; NaN where none."""
+        ...
+
+    @property
+    def image(self) -> NDArray[np.int16]:
+        """(T,) which picture, −1 where none."""
+        ...
+
+    @property
+    def sizes(self) -> Sequence[tuple[int, int]]:
+        """(width, height) of each picture."""
+        ...
 
 
 def heat(
-    where: TokenMap | Placed, activations: NDArray[np.floating], *, image: int = 0
+    where: Looking, activations: NDArray[np.floating], *, image: int = 0
 ) -> NDArray[np.float32]:
     """(H, W) the activation at every pixel of one picture, 0 where no token looks or fires.
 
     ``activations`` is (T,), signed or not. Raises ``GeometryUnknown`` where the subject's
     family has no adapter.
     """
-    if isinstance(where, TokenMap) and where.geometry != "known":
-        raise GeometryUnknown(where.geometry)
+    geometry = getattr(where, "geometry", "known")
+    if geometry != "known":
+        raise GeometryUnknown(geometry)
     width, height = where.sizes[image]
     drawn = np.zeros((height, width), np.float32)
     placed = (where.image == image) & ~np.isnan(where.rects[:, 0]) & (activations != 0)

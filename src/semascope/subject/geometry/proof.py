@@ -27,6 +27,8 @@ Box = tuple[int, int, int, int]
 Changes = NDArray[np.float32]
 """(probes, T) length of each token's change."""
 
+AT_ONCE = 6
+"""Probes in one forward pass."""
 SITE = "resid_pre.0"
 """What the language model reads: vision tower, projector, packing and placing all done."""
 
@@ -75,12 +77,18 @@ def _prove(
     base = [_noise(size, rng) for _ in range(pictures)]
     boxes = [_box(size, rng) for _ in range(probes)]
     painted = [[*base[:-1], _paint(base[-1], box, rng)] for box in boxes]
-    batch = subject.encode(
-        [_sample(n, images) for n, images in enumerate([base, *painted])], max_tokens=None
-    )
-    x = subject.run(batch, [SITE])[SITE].float()
-    changes = (x[1:] - x[:1]).norm(dim=-1).cpu().numpy()  # (probes, T)
-    return _judge(subject, size, boxes, changes, batch.maps[0], pictures - 1)
+    before, m = _read(subject, [base])
+    parts = [painted[n : n + AT_ONCE] for n in range(0, probes, AT_ONCE)]
+    after = np.concatenate([_read(subject, part)[0] for part in parts])
+    changes = np.linalg.norm(after - before, axis=-1)  # (probes, T)
+    return _judge(subject, size, boxes, changes, m, pictures - 1)
+
+
+def _read(subject: Subject, shown: list[list[Image.Image]]) -> tuple[NDArray[np.float32], TokenMap]:
+    """((rows, T, d) what the language model reads of each row's pictures, the rows' map)."""
+    samples = [_sample(n, images) for n, images in enumerate(shown)]
+    batch = subject.encode(samples, max_tokens=None)
+    return subject.run(batch, [SITE])[SITE].float().cpu().numpy(), batch.maps[0]
 
 
 def _judge(
