@@ -41,7 +41,8 @@ def test_alternatives_are_joined(world: World) -> None:
     mango, cat = world.sees(0, "mango", top=12), world.sees(0, "cat", top=12)
     both = evidence(0, [*mango.top, *cat.top], world.scenes_with("mango", there=False)[60:100])
     silent = tuple(s for s in both.silent if "cat" not in s.truth["caption"])
-    named = VocabularyNamer().explain([replace(both, silent=silent)])[0]
+    namer = VocabularyNamer(background=world.scenes)
+    named = namer.explain([replace(both, silent=silent)])[0]
     assert set(named.label.split(" or ")) == {"mango", "cat"}
 
 

@@ -27,8 +27,9 @@ class VocabularyOptions:
     """Fewer explain exemplars than this and the namer abstains."""
     least_gain: float = 0.4
     """Recall minus false alarms, below which the namer abstains; .4 is an AUROC of .7."""
-    least_z: float = 2.0
-    """Log-odds in standard errors, below which a term is luck."""
+    least_z: float = 3.0
+    """Signed root of the likelihood ratio, below which a term is luck: one term in 700, so
+    that the few dozen terms of a feature's samples seldom hold one."""
     next_gain: float = 0.06
     """How much a further alternative must add."""
     most_terms: int = 4

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.evidence.types import FeatureEvidence, Shown
-from semascope.explain.fired import comparable, distinct, mode_of, overall
+from semascope.explain.cases import Cutter
 from semascope.explain.judge import LexicalJudge
 from semascope.explain.stats import (
     Floats,
@@ -57,6 +57,7 @@ class DetectionScorer:
         self.judge = judge or LexicalJudge()
         self.least = least
         self.seed = seed
+        self._cutter = Cutter()
 
     def score(
         self, records: Sequence[FeatureEvidence], explanations: Sequence[Explanation]
@@ -72,15 +73,11 @@ class DetectionScorer:
     def trial(self, record: FeatureEvidence, explanation: Explanation) -> Trial | None:
         """The held-out samples, None where there are too few."""
         mine = record.split("score")
-        exemplars = distinct(mine)
-        if len(exemplars) < self.least:
+        cases = self._cutter.cases(mine)
+        if min(len(cases.firing), len(cases.silent)) < self.least:
             return None
-        mode = overall((mode_of(e), e.peak) for e in exemplars)
-        silent = comparable(mine.silent, mode)
-        if len(silent) < self.least:
-            return None
-        weights = np.array([e.peak for e in exemplars], np.float64)
-        samples = (*(e.shown for e in exemplars), *silent)
+        weights = np.array([e.peak for e in cases.firing], np.float64)
+        samples = (*(e.shown for e in cases.firing), *cases.silent)
         return Trial(mine, explanation, samples, weights / weights.max())
 
     def _rate(

@@ -106,7 +106,8 @@ class Library:
         np.cumsum([len(part) for part in parts], out=offsets[1:])
         text = "".join(parts)
         where = words.spans(text)
-        caption = str(shown.truth.get("caption", "")) if shown.media else ""
+        # Without a caption of its own, what is said beside a picture is its caption.
+        caption = str(shown.truth.get("caption") or text) if shown.media else ""
         return Doc(
             caption=caption,
             text=text,

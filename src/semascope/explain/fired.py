@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+from semascope.evidence.types import Exemplar, FeatureEvidence
 from semascope.explain import words
 from semascope.explain.docs import IMAGE_KINDS, Doc, Library, piece_of, word_of
 from semascope.subject.types import Kind
@@ -128,15 +128,3 @@ def terms_of(doc: Doc, mode: Mode) -> frozenset[int]:
     if mode == "picture":
         return doc.caption_terms
     return doc.text_terms if mode == "text" else doc.caption_terms | doc.text_terms
-
-
-def comparable(samples: Iterable[Shown], mode: Mode) -> list[Shown]:
-    """Silent samples of the feature's own kind: a picture is told from pictures.
-
-    Else every picture feature would look well explained by "a picture".
-    """
-    if mode == "picture":
-        return [s for s in samples if s.media]
-    if mode == "text":
-        return [s for s in samples if bool((s.kinds == Kind.TEXT).any())]
-    return list(samples)

@@ -7,6 +7,7 @@ truth that stands in ``Shown.truth``; knows no feature.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -32,12 +33,17 @@ def names_object(claim: Claim, thing: Mapping[str, Any]) -> bool:
 
     "red circle" names a red circle only; "circle" names any; "ripe mango" names a mango.
     """
-    name = _stems(str(thing["name"]))
-    written = str(thing.get("word") or "").lower()
+    return _names(claim, str(thing["name"]), *(str(thing.get(key) or "") for key in _ATTRIBUTES))
+
+
+@lru_cache(maxsize=100_000)
+def _names(claim: Claim, called: str, *attributes: str) -> bool:
+    name = _stems(called)
+    written = attributes[_ATTRIBUTES.index("word")].lower()
     if written and any(q == written for q in claim.literal):
         return True
-    known = name.union(*(_stems(str(thing.get(key) or "")) for key in _ATTRIBUTES))
-    colour = _stems(str(thing.get("colour") or ""))
+    known = name.union(*map(_stems, attributes))
+    colour = _stems(attributes[_ATTRIBUTES.index("colour")])
     for phrase in claim.phrases:
         asked = frozenset(phrase)
         if asked <= known:
@@ -74,22 +80,33 @@ def areas(shown: Shown, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray((r[:, 2] - r[:, 0]) * (r[:, 3] - r[:, 1]))
 
 
-def coverage(claim: Claim, shown: Shown, tokens: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """(n,) share of each token's rectangle that the named things cover; None if none is there.
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What some words name in one scene."""
 
-    Objects do not overlap in ``patches`` (each pixel belongs to what one sees), so shares add.
-    """
+    things: tuple[Mapping[str, Any], ...]
+    inverted: bool = False
+    """The background is named: all but the things."""
+
+
+def named_things(claim: Claim, shown: Shown) -> Named | None:
+    """The objects, or the background, that the words name; None if nothing there is named."""
     objects = shown.truth.get("objects") or ()
-    named = [o for o in objects if names_object(claim, o)]
+    named = tuple(o for o in objects if names_object(claim, o))
     if named:
-        return _sum(named, tokens)
+        return Named(named)
     if names_background(claim, str(shown.truth.get("background", ""))):
-        return np.asarray(1.0 - _sum(objects, tokens))
+        return Named(tuple(objects), inverted=True)
     return None
 
 
-def _sum(objects: Any, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+def coverage(named: Named, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n,) share of each token's rectangle that the named things cover.
+
+    Objects do not overlap in ``patches`` (each pixel belongs to what one sees), so shares add.
+    """
     total = np.zeros(len(tokens))
-    for thing in objects:
-        total += np.asarray(thing["patches"], np.float64)[tokens]
-    return np.clip(total, 0.0, 1.0)
+    for thing in named.things:
+        total += np.asarray(thing["patches"][tokens], np.float64)
+    total = total.clip(0.0, 1.0)
+    return 1.0 - total if named.inverted else total

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semascope.evidence.types import Exemplar, FeatureEvidence
 from semascope.explain.fired import mode_of
-from semascope.explain.grounding import areas, coverage, picture_tokens
+from semascope.explain.grounding import areas, coverage, named_things, picture_tokens
 from semascope.explain.judge import Claim, claim
 from semascope.explain.stats import Floats, mean_interval, strangers
 from semascope.explain.types import Explanation, Score
@@ -31,29 +32,33 @@ THRESHOLDS = np.linspace(0.0, 0.9, 10)
 KINDS = ("iou", "iou_pixels", "iou_soft")
 
 
-def ious(heat: Floats, share: Floats, area: Floats) -> tuple[Floats, Floats, float]:
-    """One picture: (10,) grid IoU and (10,) pixel IoU at each threshold, and the soft one.
+class Overlap(NamedTuple):
+    """One picture, at each of the ten thresholds."""
 
-    ``heat`` (n,) in [0, 1]; ``share`` (n,) of each token covered by the object; ``area`` (n,).
-    """
-    predicted = heat[None, :] > THRESHOLDS[:, None]  # (10, n)
-    true = share >= min(0.5, float(share.max()))
-    grid = (predicted & true).sum(1) / np.maximum((predicted | true).sum(1), 1)
-    covered = share * area
-    inside = predicted @ covered
-    pixels = inside / np.maximum(predicted @ area + covered.sum() - inside, 1e-12)
-    soft = float(
-        (np.minimum(heat, share) @ area) / max(float(np.maximum(heat, share) @ area), 1e-12)
-    )
-    return grid, pixels, soft
-
-
-def chance(heat: Floats, share: Floats, threshold: float) -> float:
+    grid: Floats
+    pixels: Floats
+    chance: Floats
     """Grid IoU of as many random tokens, by expected counts."""
-    n, k = len(heat), int((heat > threshold).sum())
-    m = int((share >= min(0.5, float(share.max()))).sum())
-    both = k * m / max(n, 1)
-    return both / max(k + m - both, 1e-12)
+    soft: float
+    """The one without a threshold."""
+
+
+def overlap(heat: Floats, share: Floats, area: Floats) -> Overlap:
+    """Heat in [0, 1], share covered by the object and pixels of each token, all (n,)."""
+    predicted = (heat[None, :] > THRESHOLDS[:, None]).astype(np.float64)  # (10, n)
+    true = (share >= min(0.5, float(share.max()))).astype(np.float64)
+    covered = share * area
+    # One product gives, for each threshold: hits, covered pixels, pixels, tokens.
+    sums = predicted @ np.stack([true, covered, area, np.ones_like(area)], 1)  # (10, 4)
+    hits, inside, pixels, tokens = sums.T
+    n_true = true.sum()
+    both = tokens * n_true / len(heat)
+    return Overlap(
+        hits / np.maximum(tokens + n_true - hits, 1e-12),
+        inside / np.maximum(pixels + covered.sum() - inside, 1e-12),
+        both / np.maximum(tokens + n_true - both, 1e-12),
+        float((np.minimum(heat, share) @ area) / (np.maximum(heat, share) @ area).clip(1e-12)),
+    )
 
 
 class IoUScorer:
@@ -139,13 +144,16 @@ def _measure(exemplars: list[Exemplar], said: Claim) -> tuple[Floats, Floats, Fl
     grid, pixels = np.zeros((len(exemplars), steps)), np.zeros((len(exemplars), steps))
     soft, base = np.zeros(len(exemplars)), np.zeros((len(exemplars), steps))
     for i, exemplar in enumerate(exemplars):
+        named = named_things(said, exemplar.shown)
         tokens = picture_tokens(exemplar.shown)
-        share = coverage(said, exemplar.shown, tokens) if len(tokens) else None
-        if share is None or share.max() <= 0:
+        if named is None or not len(tokens):
             continue
-        heat = _heat(exemplar, tokens)
-        grid[i], pixels[i], soft[i] = ious(heat, share, areas(exemplar.shown, tokens))
-        base[i] = [chance(heat, share, float(t)) for t in THRESHOLDS]
+        share = coverage(named, tokens)
+        if share.max() > 0:
+            heat = _heat(exemplar, tokens)
+            grid[i], pixels[i], base[i], soft[i] = overlap(
+                heat, share, areas(exemplar.shown, tokens)
+            )
     return grid, pixels, soft, base
 
 

@@ -27,7 +27,7 @@ class Figure(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _draws(n: int, seed: int) -> Floats:
+def drawn(n: int, seed: int) -> Floats:
     """(DRAWS, n) how often each of n samples is drawn."""
     rng = np.random.default_rng((seed, n))
     return rng.multinomial(n, np.full(n, 1.0 / n), size=DRAWS).astype(np.float64)
@@ -51,10 +51,10 @@ def auroc_interval(
     """AUROC with its interval; positives and negatives are drawn apart from each other."""
     w = np.ones(len(positive)) if weights is None else weights
     table = wins(positive, negative)  # (P, N)
-    p = _draws(len(positive), seed) * w  # (B, P)
-    n = _draws(len(negative), seed + 1)  # (B, N)
+    p = drawn(len(positive), seed) * w  # (B, P)
+    n = drawn(len(negative), seed + 1)  # (B, N)
     values = ((p @ table) * n).sum(1) / np.maximum(p.sum(1) * n.sum(1), 1e-12)
-    low, high = _ends(values.clip(0.0, 1.0))
+    low, high = ends(values.clip(0.0, 1.0))
     return Figure(float(w @ table.mean(1) / w.sum()), low, high)
 
 
@@ -79,17 +79,16 @@ def average_precision(
 
 def average_precision_interval(scores: Floats, truth: NDArray[np.bool_], seed: int = 0) -> Figure:
     """Average precision with its interval; positives and negatives are drawn apart."""
-    draws = np.empty((DRAWS, len(scores)))
-    draws[:, truth] = _draws(int(truth.sum()), seed)
-    draws[:, ~truth] = _draws(int((~truth).sum()), seed + 1)
-    low, high = _ends(average_precision(scores, truth, draws))
+    weights = np.empty((DRAWS, len(scores)))
+    weights[:, truth] = drawn(int(truth.sum()), seed)
+    weights[:, ~truth] = drawn(int((~truth).sum()), seed + 1)
+    low, high = ends(average_precision(scores, truth, weights))
     return Figure(float(average_precision(scores, truth)[0]), low, high)
 
 
 def mean_interval(values: Floats, seed: int = 0) -> Figure:
     """Mean with its interval."""
-    draws = _draws(len(values), seed) @ values / len(values)
-    low, high = _ends(draws)
+    low, high = ends(drawn(len(values), seed) @ values / len(values))
     return Figure(float(values.mean()), low, high)
 
 
@@ -110,13 +109,14 @@ def pearson_interval(
     Samples are drawn, not tokens: the tokens of one sample are not independent.
     """
     groups = np.arange(len(a)) if owner is None else np.unique(owner, return_inverse=True)[1]
-    draws = _draws(int(groups.max()) + 1, seed)
-    values = np.array([pearson(a, b, row[groups]) for row in draws if row[groups].sum() > 0])
-    low, high = _ends(values)
+    rows = drawn(int(groups.max()) + 1, seed)
+    values = np.array([pearson(a, b, row[groups]) for row in rows if row[groups].sum() > 0])
+    low, high = ends(values)
     return Figure(pearson(a, b), low, high)
 
 
-def _ends(values: Floats) -> tuple[float, float]:
+def ends(values: Floats) -> tuple[float, float]:
+    """The 2.5 and 97.5 per cent points of bootstrap values."""
     ordered = np.sort(values)
     last = len(ordered) - 1
     return float(ordered[round(0.025 * last)]), float(ordered[round(0.975 * last)])

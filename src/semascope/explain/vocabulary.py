@@ -18,18 +18,11 @@ from numpy.typing import NDArray
 
 from semascope.evidence.types import FeatureEvidence, Shown
 from semascope.explain import lexicon
+from semascope.explain.cases import Cutter
 from semascope.explain.contrast import Contrast, contrast, grouping, incidence
 from semascope.explain.cover import VocabularyOptions, candidates, cover, face, sentence
 from semascope.explain.docs import Library
-from semascope.explain.fired import (
-    Fired,
-    Mode,
-    comparable,
-    distinct,
-    overall,
-    read,
-    terms_of,
-)
+from semascope.explain.fired import Fired, Mode, read, terms_of
 from semascope.explain.types import Cost, Explanation, Promoted, abstain
 
 VERSION = "vocabulary/1"
@@ -65,6 +58,7 @@ class VocabularyNamer:
         self.library = library or Library()
         self.promoted = promoted
         self.options = options or VocabularyOptions()
+        self._cutter = Cutter()
         self._background = list(background) if background is not None else None
 
     def explain(self, records: Sequence[FeatureEvidence]) -> list[Explanation]:
@@ -84,12 +78,11 @@ class VocabularyNamer:
 
     def _read(self, record: FeatureEvidence) -> _Reading:
         mine = record.split("explain")
-        exemplars = distinct(mine)
-        largest = exemplars[0].peak if exemplars else 1.0
-        fired = [read(e, self.library, largest) for e in exemplars]
-        mode = overall((f.mode, f.weight) for f in fired)
-        kept = [f for f in fired if f.mode == mode or mode == "both"]
-        return _Reading(mine, mode, kept, comparable(mine.silent, mode))
+        cases = self._cutter.cases(mine)
+        largest = cases.firing[0].peak if cases.firing else 1.0
+        fired = [read(e, self.library, largest) for e in cases.firing]
+        kept = [f for f in fired if f.mode == cases.mode or cases.mode == "both"]
+        return _Reading(mine, cases.mode, kept, cases.silent)
 
     def _silent(self, reading: _Reading) -> Explanation:
         if reading.mode == "control" and reading.fired:
@@ -111,7 +104,7 @@ class VocabularyNamer:
         """((V,) share of background samples with each term, V)."""
         pool: Iterable[Shown]
         if self._background is not None:
-            pool = comparable(self._background, mode)
+            pool = self._cutter.silent(self._background, mode)
         else:
             pool = {
                 (s.row, s.id): s

@@ -1,0 +1,117 @@
+"""The explainer that asks an LMM: any OpenAI-compatible server, pictures and all.
+
+One question a feature, many under way; an answer that cannot be read is asked for once more,
+then becomes an abstention: one bad answer never ends a run of 131,072. A server that is gone
+does end it, in a sentence; what was answered before is in the cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import openai
+
+from semascope.evidence.types import FeatureEvidence
+from semascope.explain import answers, prompts
+from semascope.explain.async_map import async_map
+from semascope.explain.cache import content_key
+from semascope.explain.client import LMM
+from semascope.explain.messages import SCHEMA, question
+from semascope.explain.types import Cost, Explanation, Pictures, Promoted, abstain
+
+
+class LMMExplainer:
+    """Asks about every record's strongest exemplars, beside silent ones."""
+
+    def __init__(
+        self,
+        lmm: LMM,
+        pictures: Pictures,
+        *,
+        promoted: Promoted | None = None,
+        firing: int = 8,
+        silent: int = 4,
+        seed: int = 0,
+        prompt_version: int = 1,
+    ) -> None:
+        self.lmm = lmm
+        self.pictures = pictures
+        self.promoted = promoted
+        self.firing = firing
+        self.silent = silent
+        self.seed = seed
+        """Other seeds give other answers to the same question (``best_of``)."""
+        self.prompt = prompts.load("explain", prompt_version)
+
+    @property
+    def name(self) -> str:
+        """The model that is asked."""
+        return f"lmm:{self.lmm.model}" + (f"#{self.seed}" if self.seed else "")
+
+    def explain(self, records: Sequence[FeatureEvidence]) -> list[Explanation]:
+        """One explanation a record, in order. Not to be called from a running event loop."""
+        return asyncio.run(self.aexplain(records))
+
+    async def aexplain(self, records: Sequence[FeatureEvidence]) -> list[Explanation]:
+        """The same, awaited."""
+        async with self.lmm.connect() as client:
+            stream = async_map(
+                records, lambda record: self._one(client, record), limit=self.lmm.concurrency
+            )
+            return [explanation async for explanation in stream]
+
+    def messages(self, record: FeatureEvidence) -> list[dict[str, Any]]:
+        """What would be asked about a record; the planner counts it without asking."""
+        return question(
+            record.split("explain"),
+            self.pictures,
+            self.prompt,
+            firing=self.firing,
+            silent=self.silent,
+            promoted=self.promoted(record.index) if self.promoted else (),
+        )
+
+    async def _one(self, client: openai.AsyncOpenAI, record: FeatureEvidence) -> Explanation:
+        if not record.split("explain").top:
+            reason = "No sample to explain it from."
+            return abstain(record, self.name, reason, self.prompt.version)
+        messages = self.messages(record)
+        cost, reason = Cost(), ""
+        # Asked the same again, a server at temperature 0 would say the same: another seed.
+        for seed in (self.seed, self.seed + 1000):
+            reply = await self.lmm.ask(client, messages, SCHEMA, seed=seed)
+            cost += reply.cost
+            try:
+                if reply.refused:
+                    raise answers.UnreadableError("The model refused.")
+                return self._explanation(record, answers.parse(reply.text), messages, cost)
+            except answers.UnreadableError as error:
+                reason = str(error)
+        return abstain(record, self.name, reason, self.prompt.version).spending(cost)
+
+    def _explanation(
+        self,
+        record: FeatureEvidence,
+        answer: dict[str, Any],
+        messages: list[dict[str, Any]],
+        cost: Cost,
+    ) -> Explanation:
+        description = " ".join(str(answer.get("description", "")).split())
+        label = answers.label_of(answer)
+        if answer.get("abstain") is True or not (label or description):
+            reason = description or "The model gave no words."
+            return abstain(record, self.name, reason, self.prompt.version).spending(cost)
+        answers.check_english(f"{description} {label}")
+        return Explanation(
+            feature=record.index,
+            description=description or label,
+            label=label or description[: answers.LONGEST_LABEL],
+            category=answers.category_of(answer),
+            confidence=answers.confidence_of(answer),
+            author=self.name,
+            prompt_version=self.prompt.version,
+            inputs=content_key({"messages": messages})[:16],
+            cost=cost,
+        )
