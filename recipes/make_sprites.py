@@ -6,7 +6,8 @@
 Inputs (see NOTICE): Noto Color Emoji (Debian ``fonts-noto-color-emoji``, SIL OFL 1.1), emojibase
 data (npm ``emojibase-data``, MIT), Twemoji graphics (npm ``@twemoji/svg``, CC-BY 4.0) as the
 held-out style, and a few free typefaces whose letters are drawn once into glyph sheets.
-Output: ``src/semascope/corpus/scenes/data``: one WebP sheet a style, ``sprites.json``, ``glyphs.npz``.
+Output, in ``src/semascope/corpus/scenes/data``: one WebP sheet a style, ``sprites.json``,
+``glyphs.npz``.
 The script knows nothing of models; users of semascope never need to run it.
 """
 
@@ -81,7 +82,8 @@ FLAG_NAMES = {
     "Congo - Kinshasa": "DR Congo", "Congo - Brazzaville": "Congo", "Czechia": "Czechia",
     "Hong Kong SAR China": "Hong Kong", "Myanmar (Burma)": "Myanmar", "Türkiye": "Turkey",
     "Palestinian Territories": "Palestine", "Côte d’Ivoire": "Ivory Coast",
-    "São Tomé & Príncipe": "Sao Tome", "St. Kitts & Nevis": "Saint Kitts", "St. Lucia": "Saint Lucia",
+    "São Tomé & Príncipe": "Sao Tome", "St. Kitts & Nevis": "Saint Kitts",
+    "St. Lucia": "Saint Lucia",
     "St. Vincent & Grenadines": "Saint Vincent", "Trinidad & Tobago": "Trinidad",
     "Antigua & Barbuda": "Antigua", "United Arab Emirates": "Emirates",
     "Central African Republic": "Central Africa", "Papua New Guinea": "Papua New Guinea",
@@ -115,8 +117,11 @@ def keep(label: str) -> bool:
     if ":" in label or "facing right" in label or label.endswith(("o’clock", "-thirty")):
         return False
     first = label.split()[0]
-    return not (first in {"man", "men", "women", "woman", "deaf"} and " " in label and label not in {
-        "man dancing", "woman dancing"})
+    return not (
+        first in {"man", "men", "women", "woman", "deaf"}
+        and " " in label
+        and label not in {"man dancing", "woman dancing"}
+    )
 
 
 def article(name: str) -> str:
@@ -154,13 +159,22 @@ def entries(path: Path) -> list[dict[str, Any]]:
                 continue
             name, _, emotion = renames.get(label, label).partition("|")
         if name:
-            found.append({"name": name, "category": group, "emotion": emotion or None,
-                          "hexcode": e["hexcode"], "article": article(name)})
+            found.append(
+                {
+                    "name": name,
+                    "category": group,
+                    "emotion": emotion or None,
+                    "hexcode": e["hexcode"],
+                    "article": article(name),
+                }
+            )
     return found
 
 
 def _region(hexcode: str) -> str:
-    return "".join(chr(int(h, 16) - 0x1F1E6 + 65) for h in hexcode.split("-") if h.startswith("1F1"))
+    return "".join(
+        chr(int(h, 16) - 0x1F1E6 + 65) for h in hexcode.split("-") if h.startswith("1F1")
+    )
 
 
 class EmojiFont:
@@ -216,8 +230,11 @@ def twemoji(folder: Path, hexcode: str) -> Image.Image | None:
     stem = "-".join(h.lower().lstrip("0") for h in hexcode.split("-"))
     for name in (stem, stem.replace("-fe0f", "")):
         if (path := folder / f"{name}.svg").exists():
-            png = subprocess.run(["rsvg-convert", "-w", "144", "-h", "144", str(path)],
-                                 check=True, capture_output=True).stdout
+            png = subprocess.run(
+                ["rsvg-convert", "-w", "144", "-h", "144", str(path)],
+                check=True,
+                capture_output=True,
+            ).stdout
             return Image.open(io.BytesIO(png)).convert("RGBA")
     return None
 
@@ -241,7 +258,9 @@ def glyphs(fonts: list[Path]) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--font", type=Path, required=True)
     parser.add_argument("--names", type=Path, required=True)
     parser.add_argument("--twemoji", type=Path, required=True)
@@ -264,19 +283,32 @@ def main() -> None:
     other, other_cells = [], []
     for i, entry in enumerate(kept):
         first = entry["name"] not in {kept[j]["name"] for j in other}
-        if first and entry["category"] != "flag" and (art := twemoji(args.twemoji, entry["hexcode"])):
+        if (
+            first
+            and entry["category"] != "flag"
+            and (art := twemoji(args.twemoji, entry["hexcode"]))
+        ):
             other.append(i)
             other_cells.append(cell(art))
     chosen = sorted(range(len(other)), key=lambda j: hash_order(kept[other[j]]["hexcode"]))[:320]
     sheet([other_cells[j] for j in chosen], OUT / "twemoji.webp", 80)
 
     # 3) Names, and letters.
-    pack = {"cell": CELL, "columns": COLUMNS, "letters": LETTERS, "sprites": kept,
-            "styles": {"noto": list(range(len(kept))), "twemoji": [other[j] for j in chosen]}}
-    (OUT / "sprites.json").write_text(json.dumps(pack, ensure_ascii=False, indent=0), encoding="utf-8")
+    pack = {
+        "cell": CELL,
+        "columns": COLUMNS,
+        "letters": LETTERS,
+        "sprites": kept,
+        "styles": {"noto": list(range(len(kept))), "twemoji": [other[j] for j in chosen]},
+    }
+    (OUT / "sprites.json").write_text(
+        json.dumps(pack, ensure_ascii=False, indent=0), encoding="utf-8"
+    )
     np.savez_compressed(OUT / "glyphs.npz", **glyphs(args.fonts))
     names = {e["name"] for e in kept}
-    print(f"{len(kept)} pictures, {len(names)} names, {len({e['category'] for e in kept})} categories")
+    print(
+        f"{len(kept)} pictures, {len(names)} names, {len({e['category'] for e in kept})} categories"
+    )
 
 
 def hash_order(text: str) -> str:

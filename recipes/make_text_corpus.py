@@ -14,7 +14,6 @@ from; the versions that the shipped file was made of are in its metadata. It doe
 beyond length and repeats.
 """
 
-# ruff: noqa: SIM905
 from __future__ import annotations
 
 import argparse

@@ -6,7 +6,6 @@ as verses and as section numbers, so that features for each reading can exist. K
 packages or storage.
 """
 
-# ruff: noqa: SIM905  (lists of words read better as words)
 from __future__ import annotations
 
 import datetime as dt

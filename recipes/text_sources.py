@@ -5,7 +5,6 @@ Knows the layout of each unpacked package and which of its parts may be passed o
 know how passages are packed, counted or stored.
 """
 
-# ruff: noqa: SIM905  (lists of words read better as words)
 from __future__ import annotations
 
 import ast

@@ -6,7 +6,6 @@ so that features for hungry, eating, sad, happy and kind can exist apart. Knows 
 or storage.
 """
 
-# ruff: noqa: SIM905  (lists of words read better as words)
 from __future__ import annotations
 
 import random

@@ -43,7 +43,7 @@ class Writer:
         self.tokenize = tokenize
 
     def sheet(self, places: int, questions: list[Question], talk: bool = False) -> Sheet:
-        """Prefix of ``places`` picture tokens, then the questions: apart, or as one conversation."""
+        """Prefix of ``places`` picture tokens, then the questions, apart or as a conversation."""
         ids = [*self.user, *[-1] * places]
         out = Sheet(ids, [IGNORE] * len(ids), list(range(len(ids))), [0] * len(ids))
         at = len(ids)
@@ -81,9 +81,16 @@ def pack(sheets: list[Sheet]) -> Packed:
     segment = np.full((n, longest), -1, np.int64)
     for i, s in enumerate(sheets):
         t = len(s.ids)
-        ids[i, :t], labels[i, :t], positions[i, :t], segment[i, :t] = s.ids, s.labels, s.positions, s.segment
+        ids[i, :t], labels[i, :t], positions[i, :t], segment[i, :t] = (
+            s.ids,
+            s.labels,
+            s.positions,
+            s.segment,
+        )
     seg = torch.from_numpy(segment)
     same = (seg[:, :, None] == seg[:, None, :]) | ((seg[:, None, :] == 0) & (seg[:, :, None] > 0))
     causal = torch.ones(longest, longest, dtype=torch.bool).tril()
     mask = torch.where(same & causal, 0.0, float("-inf"))[:, None]
-    return Packed(torch.from_numpy(ids), torch.from_numpy(labels), torch.from_numpy(positions), mask)
+    return Packed(
+        torch.from_numpy(ids), torch.from_numpy(labels), torch.from_numpy(positions), mask
+    )

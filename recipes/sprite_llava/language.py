@@ -1,7 +1,7 @@
 """Step 3: teach the language model to read a picture's tokens.
 
     python -m recipes.sprite_llava.language --folder runs/sprite-llava --eyes oracle --minutes 50
-    python -m recipes.sprite_llava.language --folder runs/sprite-llava --eyes tower --minutes 45 --threads 2
+    python -m recipes.sprite_llava.language --folder runs/sprite-llava --eyes tower --threads 2
 
 Two pairs of eyes. ``oracle``: the words that each patch should begin as (``words``), straight
 from the truth, with the mistakes of a half-trained tower mixed in: no pixels, no tower, so this
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from pathlib import Path
 
@@ -71,7 +70,9 @@ class Oracle:
         for i in np.flatnonzero(wrong):
             group = self.alike.get(int(name[i]))
             name[i] = rng.choice(group) if group is not None and rng.random() < 0.7 else 0
-        rows = self.words.target(PatchTruth(name, truth.colour, truth.texture, truth.sides, truth.picture, truth.count))
+        rows = self.words.target(
+            PatchTruth(name, truth.colour, truth.texture, truth.sides, truth.picture, truth.count)
+        )
         rows = rows * torch.from_numpy(rng.uniform(0.7, 1.1, (len(rows), 1)).astype(np.float32))
         rows = rows + torch.from_numpy(rng.normal(0, 0.045, rows.shape).astype(np.float32))
         keep = truth.name > 0
@@ -105,7 +106,9 @@ class Eyes(nn.Module):
         return self.projector(seen)
 
 
-def begin_with_words(eyes: Eyes, words: WordSpace, vocabulary: Vocabulary, minutes: float, log: Path) -> None:
+def begin_with_words(
+    eyes: Eyes, words: WordSpace, vocabulary: Vocabulary, minutes: float, log: Path
+) -> None:
     """Train the projector alone to send each patch to its words (cosine and square error)."""
     corpus = SceneCorpus(2**40, seed=2, counts=CROWDED)
     step = torch.optim.AdamW(eyes.projector.parameters(), lr=2e-3, weight_decay=0.0, fused=True)
@@ -117,7 +120,9 @@ def begin_with_words(eyes: Eyes, words: WordSpace, vocabulary: Vocabulary, minut
         truth = [patch_truth(s, vocabulary) for s in scenes]
         goal = torch.stack([words.target(t) for t in truth])
         out = eyes.see(scenes)
-        loss = (out - goal).pow(2).sum(-1).mean() / 16 + (1 - F.cosine_similarity(out, goal, dim=-1)).mean()
+        loss = (out - goal).pow(2).sum(-1).mean() / 16 + (
+            1 - F.cosine_similarity(out, goal, dim=-1)
+        ).mean()
         step.zero_grad(set_to_none=True)
         loss.backward()
         step.step()
@@ -126,7 +131,15 @@ def begin_with_words(eyes: Eyes, words: WordSpace, vocabulary: Vocabulary, minut
             things = torch.from_numpy(np.stack([t.name for t in truth]))
             guess = F.normalize(out.detach(), dim=-1) @ F.normalize(words.names[1:], dim=-1).T
             near = float((guess.argmax(-1) + 1 == things)[things > 0].float().mean())
-            _log(log, {"stage": "words", "scenes": row, "loss": round(float(loss), 4), "nearest": round(near, 4)})
+            _log(
+                log,
+                {
+                    "stage": "words",
+                    "scenes": row,
+                    "loss": round(float(loss), 4),
+                    "nearest": round(near, 4),
+                },
+            )
 
 
 def ask(asker: Asker, scene: Scene, rng: np.random.Generator, rounds: int = 2) -> list[Question]:
@@ -141,8 +154,12 @@ def ask(asker: Asker, scene: Scene, rng: np.random.Generator, rounds: int = 2) -
 
 def answer_loss(lm: LlamaForCausalLM, embeds: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy over answer tokens, and whether each was the likeliest."""
-    hidden = lm.model(inputs_embeds=embeds, attention_mask=packed.mask, position_ids=packed.positions,
-                      use_cache=False).last_hidden_state
+    hidden = lm.model(
+        inputs_embeds=embeds,
+        attention_mask=packed.mask,
+        position_ids=packed.positions,
+        use_cache=False,
+    ).last_hidden_state
     b, t = torch.nonzero(packed.labels[:, 1:] != IGNORE, as_tuple=True)
     logits = F.linear(hidden[b, t], lm.model.embed_tokens.weight)  # (answers, V): 2-D, answers only
     goal = packed.labels[b, t + 1]
@@ -180,11 +197,15 @@ class Run:
         self.words = WordSpace(embed, self.tokenize, self.vocabulary)
         self.rng = np.random.default_rng(int(time.time()))
         self.eyes: Oracle | Eyes = Oracle(self.words, self.vocabulary, self.rng)
-        groups = [{"params": [p for m in self.deltas.values() for p in (m.down, m.up)], "peak": a.lr}]
+        groups = [
+            {"params": [p for m in self.deltas.values() for p in (m.down, m.up)], "peak": a.lr}
+        ]
         if a.eyes == "tower":
             self.eyes = Eyes(a.folder, self.words.d)
             groups.append({"params": list(self.eyes.projector.parameters()), "peak": a.lr})
-        self.optimiser = torch.optim.AdamW(groups, lr=a.lr, weight_decay=0.0, betas=(0.9, 0.98), fused=True)
+        self.optimiser = torch.optim.AdamW(
+            groups, lr=a.lr, weight_decay=0.0, betas=(0.9, 0.98), fused=True
+        )
         self.state = {"pictures": 0, "pairs": 0, "seconds": 0.0}
         self._resume()
         self.texts = self._texts(a.text)
@@ -204,7 +225,10 @@ class Run:
             if before.exists():
                 kept = torch.load(before, weights_only=True)
                 lora.restore(self.deltas, kept["deltas"])
-                self.state["pictures"], self.state["pairs"] = kept["state"]["pictures"], kept["state"]["pairs"]
+                self.state["pictures"], self.state["pairs"] = (
+                    kept["state"]["pictures"],
+                    kept["state"]["pairs"],
+                )
             begin_with_words(self.eyes, self.words, self.vocabulary, self.a.words, self.log)
 
     def _texts(self, path: Path | None) -> list[list[int]]:
@@ -214,23 +238,36 @@ class Run:
         return [self.tokenize(line)[:96] for line in lines]
 
     def save(self) -> None:
-        kept = {"deltas": lora.state(self.deltas), "optimiser": self.optimiser.state_dict(), "state": self.state}
+        kept = {
+            "deltas": lora.state(self.deltas),
+            "optimiser": self.optimiser.state_dict(),
+            "state": self.state,
+        }
         if isinstance(self.eyes, Eyes):
             kept["projector"] = self.eyes.projector.state_dict()
         path = self.a.folder / f"language-{self.a.eyes}.pt"
         torch.save(kept, path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)
+        path.with_suffix(".part").replace(path)
 
-    def sheets(self, scenes: list[Scene], asker: Asker, writer: Writer) -> list[tuple[Sheet, Scene, Tensor | None]]:
+    def sheets(
+        self, scenes: list[Scene], asker: Asker, writer: Writer
+    ) -> list[tuple[Sheet, Scene, Tensor | None]]:
         """One sheet a scene, shortest first, so that a batch has little padding; the oracle's
         tokens with it, since their number is part of the sheet."""
         out: list[tuple[Sheet, Scene, Tensor | None]] = []
         for scene in scenes:
             tokens = self.eyes.see(scene) if isinstance(self.eyes, Oracle) else None
             questions = ask(asker, scene, self.rng)
+            if tokens is not None:  # its prefix is short: more pictures teach more names
+                others = [
+                    questions[1 + int(i)] for i in self.rng.permutation(len(questions) - 1)[:3]
+                ]
+                questions = [questions[0], *others]
             self.state["pairs"] += len(questions)
             places = 64 if tokens is None else len(tokens)
-            out.append((writer.sheet(places, questions, talk=bool(self.rng.random() < 0.1)), scene, tokens))
+            out.append(
+                (writer.sheet(places, questions, talk=bool(self.rng.random() < 0.1)), scene, tokens)
+            )
         return sorted(out, key=lambda item: len(item[0].ids))
 
     def batch(self, items: list[tuple[Sheet, Scene, Tensor | None]]) -> tuple[Tensor, Packed]:
@@ -261,7 +298,9 @@ class Run:
             else:
                 if not waiting:
                     first, many = self.state["pictures"], 6 * a.batch
-                    ready = self.sheets([corpus.scene(first + i)[0] for i in range(many)], asker, writer)
+                    ready = self.sheets(
+                        [corpus.scene(first + i)[0] for i in range(many)], asker, writer
+                    )
                     waiting = [ready[i : i + a.batch] for i in range(0, many, a.batch)]
                     self.rng.shuffle(waiting)
                     self.state["pictures"] += many
@@ -270,13 +309,22 @@ class Run:
                 stats = {"loss": float(loss.detach()), "right": float(right.mean())}
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_([p for g in self.optimiser.param_groups for p in g["params"]], 1.0)
+            nn.utils.clip_grad_norm_(
+                [p for g in self.optimiser.param_groups for p in g["params"]], 1.0
+            )
             self.optimiser.step()
             step += 1
             mean |= {k: v if k not in mean else 0.95 * mean[k] + 0.05 * v for k, v in stats.items()}
             if step % 20 == 0:
-                _log(self.log, {"stage": a.eyes, **{k: int(self.state[k]) for k in ("pictures", "pairs")},
-                                "minutes": round(elapsed / 60, 2), **{k: round(v, 4) for k, v in mean.items()}})
+                _log(
+                    self.log,
+                    {
+                        "stage": a.eyes,
+                        **{k: int(self.state[k]) for k in ("pictures", "pairs")},
+                        "minutes": round(elapsed / 60, 2),
+                        **{k: round(v, 4) for k, v in mean.items()},
+                    },
+                )
             if time.time() - saved > 150:
                 self.state["seconds"], saved = time.time() - started, time.time()
                 self.save()

@@ -1,6 +1,6 @@
 """Step 4: gather what was trained into the package: tower, projector, deltas, all in float16.
 
-    python -m recipes.sprite_llava.ship --folder runs/sprite-llava
+python -m recipes.sprite_llava.ship --folder runs/sprite-llava
 """
 
 from __future__ import annotations
@@ -31,8 +31,15 @@ def main() -> None:
         out[f"delta.{key}"] = value * a.scale if key.endswith(".up") else value
     path = OUT / "weights.safetensors"
     save_file({k: v.half().contiguous() for k, v in out.items()}, path)
-    keep = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "image_size",
-            "patch_size", "hidden_act")
+    keep = (
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "image_size",
+        "patch_size",
+        "hidden_act",
+    )
     config = {k: getattr(vision_config(), k) for k in keep}
     (OUT / "vision.json").write_text(json.dumps(config, indent=1))
     print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, {language['state']}")

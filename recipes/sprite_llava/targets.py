@@ -43,7 +43,9 @@ class Vocabulary:
         # A shape and a sprite may share a word (star, arrow); a shape's class is its own.
         self.sprite = {n: i + 1 for i, n in enumerate(names)}
         self.shape = {n: i + 1 + len(names) for i, n in enumerate(SHAPES)}
-        self.word = {f"word {w}": i + 1 + len(names) + len(SHAPES) for i, w in enumerate(pack.words)}
+        self.word = {
+            f"word {w}": i + 1 + len(names) + len(SHAPES) for i, w in enumerate(pack.words)
+        }
 
     def __len__(self) -> int:
         return len(self.names)
@@ -75,15 +77,19 @@ def coverage(scene: Scene, grid: int) -> NDArray[np.float32]:
     return tiles.mean((2, 4), dtype=np.float32).reshape(n, -1)
 
 
-def patch_truth(scene: Scene, vocabulary: Vocabulary, grid: int = 8, least: float = 0.22) -> PatchTruth:
-    """Labels of a scene: a patch belongs to the object that covers most of it, if at least ``least``."""
+def patch_truth(
+    scene: Scene, vocabulary: Vocabulary, grid: int = 8, least: float = 0.22
+) -> PatchTruth:
+    """Labels of a scene: a patch is of the object that covers most of it, if at least ``least``."""
     cover = coverage(scene, grid)
     patches = grid * grid
     name = np.zeros(patches, np.int64)
     colour, texture = np.full(patches, -1), np.full(patches, -1)
     picture = np.full(patches, -1)
     sides = np.full((patches, 4), -1, np.float32)
-    furthest = [extreme(scene.objects, s, scene.image.size) if scene.objects else None for s in SIDES]
+    furthest = [
+        extreme(scene.objects, s, scene.image.size) if scene.objects else None for s in SIDES
+    ]
     if len(cover):
         owner = np.where(cover.max(0) >= least, cover.argmax(0), -1)
         for i, (o, t) in enumerate(zip(scene.objects, scene.things, strict=True)):

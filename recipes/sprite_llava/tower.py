@@ -3,7 +3,8 @@
     python -m recipes.sprite_llava.tower --folder runs/sprite-llava --minutes 60 --threads 1
 
 A CLIPVisionModel (256 wide, 6 layers, patch 16, 128 px) with linear heads that are thrown away
-afterwards: at each thing's patches its name, colour, texture and a thumbnail of the whole; whether it is the furthest
+afterwards: at each thing's patches its name, colour, texture and a thumbnail of the whole;
+whether it is the furthest
 left, right, top or bottom; and, at every background patch, how many things there are. Scenes are
 drawn on the fly and never repeat. Resumes from its last checkpoint; logs to tower.jsonl.
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from pathlib import Path
 
@@ -46,7 +46,14 @@ class Heads(nn.Module):
     def __init__(self, width: int, names: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        sizes = {"name": names, "colour": len(COLOURS), "texture": len(TEXTURES), "sides": 4, "count": 7, "thumbnail": 256}
+        sizes = {
+            "name": names,
+            "colour": len(COLOURS),
+            "texture": len(TEXTURES),
+            "sides": 4,
+            "count": 7,
+            "thumbnail": 256,
+        }
         self.read = nn.ModuleDict({k: nn.Linear(width, n) for k, n in sizes.items()})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:  # (B, P, width) -> each (B, P, n)
@@ -70,7 +77,9 @@ def features(tower: CLIPVisionModel, x: Tensor, keep: Tensor | None = None) -> T
         return tower(pixel_values=x).last_hidden_state[:, 1:]
     inner = getattr(tower, "vision_model", tower)
     hidden = inner.embeddings(x)
-    at = torch.cat([torch.zeros_like(keep[:, :1]), keep + 1], 1)[..., None].expand(-1, -1, hidden.shape[-1])
+    at = torch.cat([torch.zeros_like(keep[:, :1]), keep + 1], 1)[..., None].expand(
+        -1, -1, hidden.shape[-1]
+    )
     hidden = inner.pre_layrnorm(hidden.gather(1, at))
     return inner.encoder(inputs_embeds=hidden).last_hidden_state[:, 1:]
 
@@ -88,11 +97,19 @@ def choose(truth: list[PatchTruth], k: int, rng: np.random.Generator) -> np.ndar
 
 def only(truth: PatchTruth, keep: np.ndarray) -> PatchTruth:
     """The labels of the chosen patches."""
-    return PatchTruth(truth.name[keep], truth.colour[keep], truth.texture[keep], truth.sides[keep], truth.picture[keep],
-                      truth.count)
+    return PatchTruth(
+        truth.name[keep],
+        truth.colour[keep],
+        truth.texture[keep],
+        truth.sides[keep],
+        truth.picture[keep],
+        truth.count,
+    )
 
 
-def loss_of(out: dict[str, Tensor], truth: list[PatchTruth], small: Tensor) -> tuple[Tensor, dict[str, float]]:
+def loss_of(
+    out: dict[str, Tensor], truth: list[PatchTruth], small: Tensor
+) -> tuple[Tensor, dict[str, float]]:
     """Weighted sum of every head's loss, and accuracies to log."""
     name = torch.from_numpy(np.stack([t.name for t in truth]))
     colour = torch.from_numpy(np.stack([t.colour for t in truth]))
@@ -113,7 +130,14 @@ def loss_of(out: dict[str, Tensor], truth: list[PatchTruth], small: Tensor) -> t
     picture = torch.from_numpy(np.stack([t.picture for t in truth]))
     seen = picture >= 0
     image_loss = F.mse_loss(out["thumbnail"][seen], small[picture[seen]])
-    total = 2.0 * image_loss + name_loss + 0.3 * count_loss + 0.2 * colour_loss + 0.05 * texture_loss + 0.5 * side_loss
+    total = (
+        2.0 * image_loss
+        + name_loss
+        + 0.3 * count_loss
+        + 0.2 * colour_loss
+        + 0.05 * texture_loss
+        + 0.5 * side_loss
+    )
     with torch.no_grad():
         stats = {
             "loss": float(total.detach()),
@@ -127,11 +151,24 @@ def loss_of(out: dict[str, Tensor], truth: list[PatchTruth], small: Tensor) -> t
     return total, stats
 
 
-def save(folder: Path, tower: CLIPVisionModel, heads: Heads, optimiser: torch.optim.Optimizer, state: dict) -> None:
+def save(
+    folder: Path,
+    tower: CLIPVisionModel,
+    heads: Heads,
+    optimiser: torch.optim.Optimizer,
+    state: dict,
+) -> None:
     part = folder / "tower.pt.part"
-    torch.save({"tower": tower.state_dict(), "heads": heads.state_dict(), "optimiser": optimiser.state_dict(),
-                "state": state}, part)
-    os.replace(part, folder / "tower.pt")
+    torch.save(
+        {
+            "tower": tower.state_dict(),
+            "heads": heads.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "state": state,
+        },
+        part,
+    )
+    part.replace(folder / "tower.pt")
 
 
 def main() -> None:
@@ -153,7 +190,9 @@ def main() -> None:
     tower = CLIPVisionModel(vision_config(a.width, a.layers))
     heads = Heads(a.width, len(vocabulary))
     parameters = [*tower.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=a.lr, weight_decay=0.02, betas=(0.9, 0.98), fused=True)
+    optimiser = torch.optim.AdamW(
+        parameters, lr=a.lr, weight_decay=0.02, betas=(0.9, 0.98), fused=True
+    )
     state = {"scenes": 0, "seconds": 0.0}
     if (a.folder / "tower.pt").exists():
         kept = torch.load(a.folder / "tower.pt", weights_only=True)
@@ -191,9 +230,15 @@ def main() -> None:
         optimiser.step()
         state["scenes"] += a.batch
         step += 1
-        mean = {k: v if k not in mean or v != v else 0.98 * mean[k] + 0.02 * v for k, v in stats.items()}
+        mean = {
+            k: v if k not in mean or v != v else 0.98 * mean[k] + 0.02 * v for k, v in stats.items()
+        }
         if step % 50 == 0:
-            line = {"scenes": state["scenes"], "minutes": round(elapsed / 60, 2), **{k: round(v, 4) for k, v in mean.items()}}
+            line = {
+                "scenes": state["scenes"],
+                "minutes": round(elapsed / 60, 2),
+                **{k: round(v, 4) for k, v in mean.items()},
+            }
             with (a.folder / "tower.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
         if time.time() - saved > 120:

@@ -28,7 +28,9 @@ NAME, ATTRIBUTE = 4.0, 2.0
 class WordSpace:
     """Targets in the language model's input space, (classes, d) a table."""
 
-    def __init__(self, embed: Tensor, tokenize: Callable[[str], list[int]], vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, embed: Tensor, tokenize: Callable[[str], list[int]], vocabulary: Vocabulary
+    ) -> None:
         self.embed, self.tokenize, self.d = embed, tokenize, embed.shape[1]
         pack = SpritePack.load()
         feelings = {s.name: s.emotion for s in pack.sprites if s.emotion}

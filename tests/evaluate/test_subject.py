@@ -57,7 +57,11 @@ def test_an_empty_picture_is_right_only_when_called_empty() -> None:
 
 
 def test_names_keep_those_that_hold_an_and() -> None:
-    assert names("a cat, a bow and arrow and an orange star") == ["cat", "bow and arrow", "orange star"]
+    assert names("a cat, a bow and arrow and an orange star") == [
+        "cat",
+        "bow and arrow",
+        "orange star",
+    ]
     assert names("a fork and knife and some grapes") == ["fork and knife", "grapes"]
     assert names("the flag of Bolivia") == ["flag of bolivia"]
 
@@ -87,7 +91,9 @@ def test_perplexity_of_a_uniform_guess_is_the_size_of_the_vocabulary() -> None:
 def test_questions_are_asked_alone_and_each_kind_gets_its_number() -> None:
     found = module._questions(seed=3, samples=6, split="heldout")
     kinds = [q.kind for _, q in found]
-    assert all(kinds.count(k) == 6 for k in ("describe", "position", "colour", "count", "word", "map"))
+    assert all(
+        kinds.count(k) == 6 for k in ("describe", "position", "colour", "count", "word", "map")
+    )
     assert kinds.count("presence") == 6
     for sample, q in found:
         assert [t.text for t in sample.turns] == [q.text]

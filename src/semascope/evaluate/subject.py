@@ -112,7 +112,12 @@ def names(caption: str) -> list[str]:
 
 
 def evaluate_subject(
-    subject: Subject, *, seed: int = 1, samples: int = 1000, split: str = "heldout", progress: Progress | None = None
+    subject: Subject,
+    *,
+    seed: int = 1,
+    samples: int = 1000,
+    split: str = "heldout",
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The model card's figures, measured on scenes drawn with ``seed``.
 
@@ -120,7 +125,9 @@ def evaluate_subject(
     SubjectError when the subject has no sight.
     """
     if not subject.has_vision:
-        raise SubjectError(f"{subject.name} reads text only: these figures need a subject that sees.")
+        raise SubjectError(
+            f"{subject.name} reads text only: these figures need a subject that sees."
+        )
     tally, todo = Tally(), _questions(seed, samples, split)
     done = 0
     for batch in _batches(todo, BATCH):
@@ -138,7 +145,11 @@ def evaluate_subject(
 
 def _questions(seed: int, samples: int, split: str) -> list[tuple[Sample, Question]]:
     """(picture with one question, the question) until every kind has its number."""
-    wanted = {"describe": samples, "presence yes": samples // 2, "presence no": samples - samples // 2}
+    wanted = {
+        "describe": samples,
+        "presence yes": samples // 2,
+        "presence no": samples - samples // 2,
+    }
     wanted |= dict.fromkeys(EXACT, samples)
     corpus, found = SceneCorpus(2**40, seed=seed + 1_000_003, split=split), []
     for row, sample in corpus.read(0, samples * 60):
@@ -158,10 +169,14 @@ def _asked(truth: SceneTruth | None) -> Iterable[Question]:
 
 def ask(sample: Sample, text: str, name: str) -> Sample:
     """The sample's picture with one question and no answer."""
-    return Sample(id=name, turns=(Turn("user", text, images=len(sample.images)),), images=sample.images)
+    return Sample(
+        id=name, turns=(Turn("user", text, images=len(sample.images)),), images=sample.images
+    )
 
 
-def _batches(items: list[tuple[Sample, Question]], size: int) -> Iterable[list[tuple[Sample, Question]]]:
+def _batches(
+    items: list[tuple[Sample, Question]], size: int
+) -> Iterable[list[tuple[Sample, Question]]]:
     for at in range(0, len(items), size):
         yield items[at : at + size]
 
@@ -176,14 +191,19 @@ def answer_batch(subject: Subject, samples: Sequence[Sample], max_new_tokens: in
     batch = subject.encode(samples, side="left")
     inputs = {k: v for k, v in batch.inputs.items() if v is not None}
     out = subject.model.generate(
-        **inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=subject.tokenizer.pad_token_id
+        **inputs,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=subject.tokenizer.pad_token_id,
     )
     new = out[:, batch.inputs["input_ids"].shape[1] :]
     return [str(t).strip() for t in subject.tokenizer.batch_decode(new, skip_special_tokens=True)]
 
 
 @torch.inference_mode()
-def perplexity(logits: Callable[[torch.Tensor], torch.Tensor], texts: Sequence[torch.Tensor]) -> float:
+def perplexity(
+    logits: Callable[[torch.Tensor], torch.Tensor], texts: Sequence[torch.Tensor]
+) -> float:
     """exp of the mean negative log-likelihood a token; ``texts`` are (1, T) token ids."""
     total, count = 0.0, 0
     for ids in texts:

@@ -159,7 +159,9 @@ def test_held_out_pairs_never_train_and_always_test() -> None:
 
 
 def test_held_out_styles_are_drawn_by_others() -> None:
-    styles = {o.style for r in range(80) for o in SceneCorpus(80, split="styles").scene(r)[0].objects}
+    styles = {
+        o.style for r in range(80) for o in SceneCorpus(80, split="styles").scene(r)[0].objects
+    }
     trained = {o.style for r in range(80) for o in SceneCorpus(80).scene(r)[0].objects}
     assert "twemoji" in styles and HELD_OUT_FONT in styles
     assert "twemoji" not in trained and HELD_OUT_FONT not in trained

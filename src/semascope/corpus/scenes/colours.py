@@ -35,12 +35,17 @@ def name_pixels(rgb: NDArray[np.uint8]) -> NDArray[np.int8]:
     )
     degrees, saturation = hue * 60, np.where(high > 0, (high - low) / np.maximum(high, 1e-6), 0)
     edges = np.array([14, 40, 68, 165, 258, 292, 340])
-    wheel = np.array([NAMES.index(n) for n in "red orange yellow green blue purple pink red".split()])
+    wheel = np.array(
+        [NAMES.index(n) for n in "red orange yellow green blue purple pink red".split()]
+    )
     out = wheel[np.searchsorted(edges, degrees)]
     warm = (degrees < 45) | (degrees > 345)
     out = np.where(warm & (high < 0.62) & (saturation > 0.25), NAMES.index("brown"), out)
-    out = np.where((degrees > 345) | (degrees < 14), np.where(
-        (saturation < 0.5) & (high > 0.75), NAMES.index("pink"), out), out)
+    out = np.where(
+        (degrees > 345) | (degrees < 14),
+        np.where((saturation < 0.5) & (high > 0.75), NAMES.index("pink"), out),
+        out,
+    )
     grey = np.where(high > 0.87, NAMES.index("white"), NAMES.index("grey"))
     out = np.where(saturation < 0.16, grey, out)
     return np.where(high < 0.24, NAMES.index("black"), out).astype(np.int8)

@@ -20,7 +20,15 @@ from semascope.corpus.scenes.sprites import SHAPES, TEXTURES, Sprite, SpritePack
 
 COUNTS = (0.05, 0.22, 0.23, 0.20, 0.14, 0.09, 0.07)
 """Probability of 0, 1, … 6 things."""
-SIZES = ((0.5, 0.5), (0.38, 0.8), (0.34, 0.56), (0.3, 0.46), (0.28, 0.4), (0.25, 0.34), (0.25, 0.31))
+SIZES = (
+    (0.5, 0.5),
+    (0.38, 0.8),
+    (0.34, 0.56),
+    (0.3, 0.46),
+    (0.28, 0.4),
+    (0.25, 0.34),
+    (0.25, 0.31),
+)
 """Smallest and largest side of a thing, as a share of the picture, by how many there are."""
 HELD_OUT_FONT = "ComicNeue-Bold"
 PANEL_SHARE = 0.06
@@ -44,7 +52,7 @@ class Thing:
 
     @property
     def concept(self) -> str:
-        """What makes it the same thing in two scenes: its name, with colour or material if drawn."""
+        """What makes it the same thing in two scenes: name, with colour or material if drawn."""
         colour = self.colour if self.category == "shape" else None
         return " ".join(p for p in (colour, self.texture, self.name) if p)
 
@@ -94,9 +102,11 @@ class Composer:
         image = Image.fromarray(canvas)
         objects = self._draw(image, things, rng)
         order = sorted(range(len(objects)), key=lambda i: reading_order(objects[i], self.size))
-        return Scene(image, [objects[i] for i in order], [things[i] for i in order], background, panel)
+        return Scene(
+            image, [objects[i] for i in order], [things[i] for i in order], background, panel
+        )
 
-    # ---- what is in the scene -------------------------------------------------------------------
+    # ---- what is in the scene
 
     def _things(self, rng: np.random.Generator) -> list[Thing]:
         wanted = int(np.searchsorted(self.counts, rng.random()))
@@ -134,7 +144,9 @@ class Composer:
             shape = ("circle", "square", "triangle", "star")[rng.integers(4)]
             return Thing(shape, "shape", "a", texture=texture)
         word = self.pack.words[rng.integers(len(self.pack.words))]
-        return Thing(f"word {word}", "word", "the", word=word, colour=COLOURS[rng.integers(len(COLOURS))])
+        return Thing(
+            f"word {word}", "word", "the", word=word, colour=COLOURS[rng.integers(len(COLOURS))]
+        )
 
     def _sprite(self, rng: np.random.Generator, category: str | None = None) -> Thing:
         category = category or self.categories[int(np.searchsorted(self.weights, rng.random()))]
@@ -159,7 +171,7 @@ class Composer:
             things.append(Thing(s.name, s.category, s.article, s, size=(side, side), at=(x, y)))
         return things
 
-    # ---- where it stands --------------------------------------------------------------------------
+    # ---- where it stands
 
     def _scale(self, thing: Thing, side: float, rng: np.random.Generator) -> None:
         if thing.word is None:
@@ -181,8 +193,12 @@ class Composer:
             xs, ys = rng.random(60) * room[0], rng.random(60) * room[1]
             clash = np.zeros(60)
             for other in placed:
-                wide = np.minimum(xs + thing.size[0], other.at[0] + other.size[0]) - np.maximum(xs, other.at[0])
-                tall = np.minimum(ys + thing.size[1], other.at[1] + other.size[1]) - np.maximum(ys, other.at[1])
+                wide = np.minimum(xs + thing.size[0], other.at[0] + other.size[0]) - np.maximum(
+                    xs, other.at[0]
+                )
+                tall = np.minimum(ys + thing.size[1], other.at[1] + other.size[1]) - np.maximum(
+                    ys, other.at[1]
+                )
                 clash += np.clip(wide, 0, None) * np.clip(tall, 0, None)
             free = np.flatnonzero(clash <= 0.04 * thing.size[0] * thing.size[1])
             best = int(free[0]) if len(free) else int(clash.argmin())
@@ -190,21 +206,23 @@ class Composer:
             placed.append(thing)
         return placed
 
-    # ---- how it looks -----------------------------------------------------------------------------
+    # ---- how it looks
 
     def _background(self, rng: np.random.Generator, panel: bool) -> tuple[NDArray[np.uint8], str]:
-        colour = tuple(int(c) for c in rng.integers(96, 256, 3))
+        colour = _any_colour(rng, 96)
         u = rng.random()
         if panel or u < 0.45:
-            return surfaces.plain(self.size, colour), "plain"  # type: ignore[arg-type]
+            return surfaces.plain(self.size, colour), "plain"
         if u < 0.75:
-            other = tuple(int(c) for c in rng.integers(60, 256, 3))
-            return surfaces.graded(self.size, colour, other, float(rng.random() * 6.283)), "graded"  # type: ignore[arg-type]
+            other, angle = _any_colour(rng, 60), float(rng.random() * 6.283)
+            return surfaces.graded(self.size, colour, other, angle), "graded"
         texture = TEXTURES[rng.integers(len(TEXTURES))]
         at = rng.integers(0, surfaces.TILE, 2)
         return surfaces.textured(self.size, texture, (int(at[0]), int(at[1]))), texture
 
-    def _draw(self, image: Image.Image, things: list[Thing], rng: np.random.Generator) -> list[SceneObject]:
+    def _draw(
+        self, image: Image.Image, things: list[Thing], rng: np.random.Generator
+    ) -> list[SceneObject]:
         """Paint in order; a later thing hides what is under it."""
         width, height = self.size
         owner = np.full((height, width), -1, np.int8)
@@ -217,7 +235,9 @@ class Composer:
             view[solid[: view.shape[0], : view.shape[1]]] = i
         return [self._object(t, owner == i) for i, t in enumerate(things)]
 
-    def _art(self, image: Image.Image, thing: Thing, rng: np.random.Generator) -> tuple[Image.Image, Image.Image]:
+    def _art(
+        self, image: Image.Image, thing: Thing, rng: np.random.Generator
+    ) -> tuple[Image.Image, Image.Image]:
         """RGB picture and its alpha mask, both at the thing's size."""
         if thing.sprite is not None:
             art = self.pack.picture(thing.sprite, thing.size[0], thing.style).convert("RGBA")
@@ -230,7 +250,9 @@ class Composer:
         alpha = shape_mask(thing.name, thing.size[0], turn)
         if thing.texture is not None:
             at = rng.integers(0, surfaces.TILE, 2)
-            return Image.fromarray(surfaces.textured(alpha.size, thing.texture, (int(at[0]), int(at[1])))), alpha
+            return Image.fromarray(
+                surfaces.textured(alpha.size, thing.texture, (int(at[0]), int(at[1])))
+            ), alpha
         jitter = rng.integers(-10, 11, 3)
         paint = np.clip(np.asarray(PALETTE[thing.colour or "black"]) + jitter, 0, 255)
         return Image.new("RGB", alpha.size, tuple(int(c) for c in paint)), alpha
@@ -238,17 +260,29 @@ class Composer:
     @staticmethod
     def _object(thing: Thing, mask: NDArray[np.bool_]) -> SceneObject:
         rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        box = (int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1) if len(rows) else (0, 0, 0, 0)
+        box = (
+            (int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1)
+            if len(rows)
+            else (0, 0, 0, 0)
+        )
         return SceneObject(
-            thing.name, thing.category, box, mask, thing.colour, thing.texture, thing.emotion, thing.word,
+            thing.name, thing.category, box, mask,
+            thing.colour, thing.texture, thing.emotion, thing.word,
             thing.style, thing.sprite.key if thing.sprite else "",
         )  # fmt: skip
+
+
+def _any_colour(rng: np.random.Generator, darkest: int) -> tuple[int, int, int]:
+    red, green, blue = rng.integers(darkest, 256, 3)
+    return int(red), int(green), int(blue)
 
 
 def _legible(image: Image.Image, thing: Thing, colour: str) -> str:
     """The wanted colour, or black or white where it would not stand out from what is behind it."""
     x, y = thing.at
-    behind = np.asarray(image.resize((1, 1), Image.Resampling.BOX, (x, y, x + thing.size[0], y + thing.size[1])))
+    behind = np.asarray(
+        image.resize((1, 1), Image.Resampling.BOX, (x, y, x + thing.size[0], y + thing.size[1]))
+    )
     ground = float(behind.reshape(3) @ np.array([0.299, 0.587, 0.114]))
     ink = float(np.asarray(PALETTE[colour]) @ np.array([0.299, 0.587, 0.114]))
     if abs(ink - ground) > 70:

@@ -27,8 +27,13 @@ class SceneCorpus:
     """
 
     def __init__(
-        self, n: int, seed: int = 0, split: str = "train", size: int | tuple[int, int] = 128,
-        turns: str = "caption", counts: tuple[float, ...] = COUNTS,
+        self,
+        n: int,
+        seed: int = 0,
+        split: str = "train",
+        size: int | tuple[int, int] = 128,
+        turns: str = "caption",
+        counts: tuple[float, ...] = COUNTS,
     ) -> None:
         if split not in SPLITS:
             raise CorpusError(f"Scenes have no split {split!r}; take one of {', '.join(SPLITS)}.")
@@ -37,7 +42,9 @@ class SceneCorpus:
         self.n, self.seed, self.split, self.turns, self.counts = n, seed, split, turns, counts
         self.size = (size, size) if isinstance(size, int) else size
         if min(self.size) < 16:
-            raise CorpusError(f"A scene of {self.size[0]} × {self.size[1]} has no room; take 16 or more.")
+            raise CorpusError(
+                f"A scene of {self.size[0]} × {self.size[1]} has no room; take 16 or more."
+            )
         self.name = f"scenes:{split}"
         self.skipped = SkipReport()
 
@@ -52,7 +59,8 @@ class SceneCorpus:
     def fingerprint(self) -> str:
         """Hash of the sprite pack and of every option; the number of rows is not part of a row."""
         pack = hashlib.sha256((DATA / "sprites.json").read_bytes()).hexdigest()[:16]
-        text = f"scenes-1|{pack}|{self.seed}|{self.split}|{self.size}|{self.turns}|{self.counts}|{self.n}"
+        options = (self.seed, self.split, self.size, self.turns, self.counts, self.n)
+        text = f"scenes-1|{pack}|{options}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def scene(self, row: int) -> tuple[Scene, SceneTruth]:
@@ -61,7 +69,10 @@ class SceneCorpus:
         rng = np.random.default_rng((self.seed, SPLITS.index(self.split), row))
         scene = composer.scene(rng)
         truth = SceneTruth(
-            tuple(scene.objects), scene.background, caption(scene.things), asker.questions(scene, rng)
+            tuple(scene.objects),
+            scene.background,
+            caption(scene.things),
+            asker.questions(scene, rng),
         )
         return scene, truth
 

@@ -59,7 +59,10 @@ class Asker:
 
     def questions(self, scene: Scene, rng: np.random.Generator) -> tuple[Question, ...]:
         """Every kind that the scene can answer, in random order after the description."""
-        pick = lambda options: options[rng.integers(len(options))]  # noqa: E731
+
+        def pick(options: tuple[str, ...]) -> str:
+            return options[rng.integers(len(options))]
+
         out = [Question("describe", pick(DESCRIBE), caption(scene.things))]
         rest = [Question("count", pick(COUNT), NUMBERS[len(scene.things)])]
         rest += self._presence(scene, rng)
@@ -84,7 +87,11 @@ class Asker:
         kinds = [t.category for t in here if t.sprite is not None]
         for _ in range(20):
             close = kinds and (scene.panel or rng.random() < 0.5)
-            group = kinds[rng.integers(len(kinds))] if close else self.categories[rng.integers(len(self.categories))]
+            group = (
+                kinds[rng.integers(len(kinds))]
+                if close
+                else self.categories[rng.integers(len(self.categories))]
+            )
             sprites = self.pack.by_category[group]
             absent = sprites[rng.integers(len(sprites))]
             if absent.name not in names:
@@ -129,4 +136,6 @@ def _plural(thing: Thing) -> bool:
 
 
 def _as_thing(sprite: Sprite) -> Thing:
-    return Thing(sprite.name, sprite.category, sprite.article, sprite, sprite.colour, emotion=sprite.emotion)
+    return Thing(
+        sprite.name, sprite.category, sprite.article, sprite, sprite.colour, emotion=sprite.emotion
+    )

@@ -45,7 +45,9 @@ class SpritePack:
         self.columns: int = meta["columns"]
         self.letters: str = meta["letters"]
         self.sprites = tuple(
-            Sprite(i, s["name"], s["category"], s["article"], s["emotion"], s["colour"], s["hexcode"])
+            Sprite(
+                i, s["name"], s["category"], s["article"], s["emotion"], s["colour"], s["hexcode"]
+            )
             for i, s in enumerate(meta["sprites"])
         )
         self._place = {
@@ -53,8 +55,9 @@ class SpritePack:
             for style, order in meta["styles"].items()
         }
         self._sheets: dict[str, Image.Image] = {}
-        self._glyphs = np.load(DATA / "glyphs.npz")
-        self.fonts = tuple(sorted({k.split(".")[0] for k in self._glyphs.files}))
+        with (DATA / "glyphs.npz").open("rb") as file, np.load(file) as strips:
+            self._glyphs = {k: strips[k] for k in strips.files}
+        self.fonts = tuple(sorted({k.split(".")[0] for k in self._glyphs}))
         self._letters: dict[str, tuple[NDArray[np.uint8], NDArray[np.int32]]] = {}
         self.words = tuple((DATA / "words.txt").read_text(encoding="utf-8").split())
         self.by_category: dict[str, list[Sprite]] = {}
@@ -124,8 +127,9 @@ def _corners(shape: str) -> list[tuple[float, float]]:
         "square": [(0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9)],
         "triangle": [(0.5, 0.06), (0.96, 0.9), (0.04, 0.9)],
         "diamond": [(0.5, 0.03), (0.82, 0.5), (0.5, 0.97), (0.18, 0.5)],
-        "cross": [(0.36, 0.06), (0.64, 0.06), (0.64, 0.36), (0.94, 0.36), (0.94, 0.64), (0.64, 0.64),
-                  (0.64, 0.94), (0.36, 0.94), (0.36, 0.64), (0.06, 0.64), (0.06, 0.36), (0.36, 0.36)],
+        "cross": [(0.36, 0.06), (0.64, 0.06), (0.64, 0.36), (0.94, 0.36), (0.94, 0.64),
+                  (0.64, 0.64), (0.64, 0.94), (0.36, 0.94), (0.36, 0.64), (0.06, 0.64),
+                  (0.06, 0.36), (0.36, 0.36)],
         "arrow": [(0.05, 0.36), (0.55, 0.36), (0.55, 0.1), (0.96, 0.5), (0.55, 0.9), (0.55, 0.64),
                   (0.05, 0.64)],
     }  # fmt: skip
@@ -135,4 +139,7 @@ def _corners(shape: str) -> list[tuple[float, float]]:
     steps = n if inner == 1 else 2 * n
     angles = np.arange(steps) / steps * 2 * np.pi - np.pi / 2
     radii = np.where(np.arange(steps) % 2 == 0, 0.47, 0.47 * inner)
-    return [(0.5 + float(r * np.cos(a)), 0.5 + float(r * np.sin(a))) for r, a in zip(radii, angles, strict=True)]
+    return [
+        (0.5 + float(r * np.cos(a)), 0.5 + float(r * np.sin(a)))
+        for r, a in zip(radii, angles, strict=True)
+    ]

@@ -30,7 +30,8 @@ def graded(
     y = np.linspace(-0.5, 0.5, size[1], dtype=np.float32)[:, None]
     t = np.clip(0.5 + x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle)), 0, 1)
     low, high = np.asarray(a, np.float32), np.asarray(b, np.float32)
-    return (low + t[..., None] * (high - low)).astype(np.uint8)
+    out: Picture = (low + t[..., None] * (high - low)).astype(np.uint8)
+    return out
 
 
 def textured(size: tuple[int, int], name: str, at: tuple[int, int] = (0, 0)) -> Picture:
@@ -38,7 +39,8 @@ def textured(size: tuple[int, int], name: str, at: tuple[int, int] = (0, 0)) -> 
     tile = _tile(name)
     rows = (np.arange(size[1]) + at[1]) % TILE
     cols = (np.arange(size[0]) + at[0]) % TILE
-    return tile[rows[:, None], cols[None, :]]
+    window: Picture = tile[rows[:, None], cols[None, :]]
+    return window
 
 
 @lru_cache(maxsize=16)
@@ -52,9 +54,12 @@ def _tile(name: str) -> Picture:
     return np.clip(makers[name](x, y, rng), 0, 255).astype(np.uint8)
 
 
-def _mix(a: tuple[int, int, int], b: tuple[int, int, int], t: NDArray[np.float32]) -> NDArray[np.float32]:
+def _mix(
+    a: tuple[int, int, int], b: tuple[int, int, int], t: NDArray[np.float32]
+) -> NDArray[np.float32]:
     low, high = np.asarray(a, np.float32), np.asarray(b, np.float32)
-    return low + t[..., None] * (high - low)  # type: ignore[no-any-return]
+    mixed: NDArray[np.float32] = low + t[..., None] * (high - low)
+    return mixed
 
 
 def _noise(rng: np.random.Generator, scale: int) -> NDArray[np.float32]:
@@ -63,10 +68,13 @@ def _noise(rng: np.random.Generator, scale: int) -> NDArray[np.float32]:
     fy, fx = np.fft.fftfreq(TILE)[:, None], np.fft.rfftfreq(TILE)[None, :]
     soft = np.fft.irfft2(spectrum * np.exp(-((fx**2 + fy**2) * (scale * 2.5) ** 2)), (TILE, TILE))
     soft = (soft - soft.mean()) / soft.std()
-    return np.clip(0.5 + 0.22 * soft, 0, 1).astype(np.float32)
+    out: NDArray[np.float32] = np.clip(0.5 + 0.22 * soft, 0, 1).astype(np.float32)
+    return out
 
 
-def _brick(x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _brick(
+    x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
     row = (y // 10).astype(int)
     shifted = x + (row % 2) * 10
     mortar = (y % 10 < 1.6) | (shifted % 20 < 1.6)
@@ -74,28 +82,38 @@ def _brick(x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Genera
     return np.where(mortar[..., None], 205.0, _mix((150, 60, 44), (186, 88, 62), shade))
 
 
-def _wood(x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _wood(
+    x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
     rings = np.sin((x + 14 * _noise(rng, 30)) * 2 * np.pi / 16 + 5 * _noise(rng, 40))
     out = _mix((146, 96, 52), (196, 146, 90), (rings * 0.5 + 0.5).astype(np.float32))
     return np.where((x % 40 < 1.2)[..., None], 92.0, out)
 
 
-def _grass(x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _grass(
+    x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
     blades = rng.random((TILE // 4, TILE)).repeat(4, 0).astype(np.float32)
     return _mix((40, 110, 34), (116, 184, 66), 0.6 * blades + 0.4 * _noise(rng, 6))
 
 
-def _water(x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _water(
+    x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
     waves = np.sin(y * 2 * np.pi / 10 + 9 * _noise(rng, 18)) * 0.5 + 0.5
     return _mix((44, 118, 190), (150, 208, 236), (waves**2).astype(np.float32))
 
 
-def _sand(x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _sand(
+    x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
     grain = rng.random((TILE, TILE)).astype(np.float32)
     return _mix((206, 176, 118), (244, 222, 172), 0.5 * grain + 0.5 * _noise(rng, 10))
 
 
-def _stone(x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _stone(
+    x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
     seeds = rng.random((60, 2)) * TILE
     points = np.stack([x, y], -1)[..., None, :]
     gap = np.abs(points - seeds)
@@ -106,14 +124,20 @@ def _stone(x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Genera
     return np.where(crack[..., None], 66.0, body)
 
 
-def _striped(x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _striped(
+    x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
     return _mix((244, 244, 240), (58, 88, 150), ((x + y) % 16 < 8).astype(np.float32))
 
 
-def _dotted(x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _dotted(
+    x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
     inside = (x % 16 - 8) ** 2 + (y % 16 - 8) ** 2 < 20
     return _mix((250, 236, 214), (206, 62, 76), inside.astype(np.float32))
 
 
-def _checked(x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _checked(
+    x: NDArray[np.float32], y: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
     return _mix((240, 240, 240), (48, 48, 52), ((x // 10 + y // 10) % 2).astype(np.float32))
