@@ -149,7 +149,10 @@ def compare(whole: Path, killed: Path, path_of: Callable[[Path], Path]) -> None:
     assert path_of(whole).read_bytes() == path_of(killed).read_bytes()
 
 
-def test_killed_in_every_stage_it_ends_with_the_same_numbers(corpus: str, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_killed_in_every_stage_it_ends_with_the_same_numbers(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Lost steps, doubled samples or another order would show in the weights or the figures."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert in_process(str(whole), corpus, "", 0) == 0
@@ -167,16 +170,11 @@ def test_killed_in_every_stage_it_ends_with_the_same_numbers(corpus: str, tmp_pa
     compare(whole, killed, lambda w: w / "evidence/resid_post.0/main/stats.safetensors")
     assert words(whole) == words(killed)
     assert not list(killed.rglob("*.tmp"))
+    before = Workspace(killed).run_file.read_bytes()
 
+    def nothing(*_: object, **__: object) -> None:
+        raise AssertionError("a run that stands must open in seconds: no model is loaded for it")
 
-def test_what_stands_is_not_loaded_again(corpus: str, tmp_path: Path) -> None:
-    """A second run opens in seconds: nothing of it may need the subject."""
-    assert in_process(str(tmp_path / "w"), corpus, "", 0) == 0
-    workspace = Workspace(tmp_path / "w")
-    before = workspace.run_file.read_bytes()
-    broken = options("no-such-corpus")
-    broken = broken.model_copy(
-        update={"train": broken.train.model_copy(update={"corpus": corpus, "device": "nowhere"})}
-    )
-    run(workspace, broken)
-    assert workspace.run_file.read_bytes() == before
+    monkeypatch.setattr("semascope.pipeline.context.load_subject", nothing)
+    run(Workspace(killed), options(corpus))
+    assert Workspace(killed).run_file.read_bytes() == before
