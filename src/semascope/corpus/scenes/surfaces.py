@@ -51,7 +51,8 @@ def _tile(name: str) -> Picture:
         "brick": _brick, "wood": _wood, "grass": _grass, "water": _water, "sand": _sand,
         "stone": _stone, "striped": _striped, "dotted": _dotted, "checked": _checked,
     }  # fmt: skip
-    return np.clip(makers[name](x, y, rng), 0, 255).astype(np.uint8)
+    tile: Picture = np.clip(makers[name](x, y, rng), 0, 255).astype(np.uint8)
+    return tile
 
 
 def _mix(
