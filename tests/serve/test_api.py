@@ -11,7 +11,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 FEATURE = "resid_post.12/drawn/0"
-STEERED = "resid_post.12/drawn/1"
+STEERED = ["resid_post.12/drawn", 1]
 
 
 def events(text: str) -> list[dict[str, Any]]:
@@ -19,7 +19,7 @@ def events(text: str) -> list[dict[str, Any]]:
 
 
 def steer(**changes: Any) -> dict[str, Any]:
-    return {"question": "What is there?", "steer": [{"feature": STEERED, **changes}]}
+    return {"question": "What is there?", "interventions": [{"features": [STEERED], **changes}]}
 
 
 def test_list_is_sorted_filtered_and_cut(client: TestClient) -> None:
@@ -98,7 +98,7 @@ def test_strength_zero_changes_nothing(client: TestClient) -> None:
 
 
 def test_an_error_of_the_model_is_told_in_the_stream(client: TestClient) -> None:
-    ask = {"question": "?", "steer": [{"feature": "resid_post.12/drawn/999999"}]}
+    ask = steer(features=[["resid_post.12/drawn", 999_999]])
     last = events(client.post("/api/compare", json=ask).text)[-1]
     assert last["kind"] == "failed" and "no feature" in last["message"]
 
@@ -108,7 +108,8 @@ def test_an_error_of_the_model_is_told_in_the_stream(client: TestClient) -> None
     [
         {"question": ""},
         {"question": "x" * 5_000},
-        {"steer": []},
+        {"interventions": []},
+        {"interventions": [{"features": [["a/b", i] for i in range(3_000)]}]},
         {"max_new_tokens": 100_000},
         {"temperature": -1},
         {"picture": "../../etc/passwd"},

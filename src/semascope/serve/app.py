@@ -21,9 +21,10 @@ from starlette.types import Scope
 
 from semascope import __version__
 from semascope.errors import BadPicture, NotThere, SemascopeError, TooMuch
-from semascope.serve import asking, looking
+from semascope.serve import asking, keeping, looking, openai
 from semascope.serve.data import Explorer
 from semascope.serve.guard import Guard
+from semascope.serve.sessions import Sessions
 from semascope.serve.worker import ModelWorker
 
 log = logging.getLogger(__name__)
@@ -40,11 +41,13 @@ def make_app(
 ) -> FastAPI:
     """The whole application. ``token`` is asked of every request; None answers loopback only."""
     worker = ModelWorker(in_all=most_waiting)
+    sessions = Sessions(data.sessions_file)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         worker.close()
+        sessions.close()
 
     app = FastAPI(
         title="semascope",
@@ -56,8 +59,11 @@ def make_app(
     )
     app.state.data = data
     app.state.worker = worker
+    app.state.sessions = sessions
     app.include_router(looking.router)
     app.include_router(asking.router)
+    app.include_router(openai.router)
+    app.include_router(keeping.router)
     _errors(app)
     _page(app, static)
     app.add_middleware(Guard, token=token)

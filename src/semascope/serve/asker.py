@@ -18,22 +18,26 @@ from semascope.serve.events import (
     Answered,
     Compared,
     Emit,
+    Explained,
     Gain,
+    Reason,
     ShiftRecord,
     Side,
     Started,
     Token,
 )
-from semascope.serve.questions import Ask, CompareAsk
-from semascope.subject.types import Generation, TokenChoice, TokenSink
+from semascope.serve.questions import Ask, ChatAsk, CompareAsk, WhyAsk
+from semascope.subject.types import Edits, Generation, Kind, TokenChoice, TokenSink
 from semascope.workspace import Workspace
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from semascope.causal import Comparison
+    from semascope.causal.record import Attribution
     from semascope.pipeline.context import Run
 
+PICTURED = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
 Picture = Callable[[str], "Image.Image"]
 
 
@@ -96,6 +100,62 @@ class Asker:
         teller.done("after", found.steered)
         emit(compared(found))
 
+    def chat(self, ask: ChatAsk, emit: Emit) -> None:
+        """One answer, token by token."""
+        run = self.run
+        teller = _Teller(emit)
+        answer: Generation = run.subject.generate(
+            self.conversation(ask),
+            edits=self._edits(ask),
+            max_new_tokens=ask.max_new_tokens,
+            temperature=ask.temperature,
+            seed=ask.seed,
+            top=ask.top,
+            sink=teller.sink("answer"),
+            answer=ask.prefill,
+        )
+        teller.done("answer", answer)
+
+    def why(self, ask: WhyAsk) -> Explained:
+        """First-order attribution of a token's log-probability to the active features.
+
+        The answer before it is given, by its ids, so the features of every earlier token count.
+        """
+        from semascope.causal.attribution import attribute
+        from semascope.causal.metrics import Span
+
+        run = self.run
+        batch = run.subject.encode([self.conversation(ask)], max_tokens=None, answer=ask.prefill)
+        metric = Span(tuple(ask.answer), start=len(ask.answer) - 1)
+        found = attribute(run.subject, batch, [run.dictionary], metric, edits=self._edits(ask))
+        shown = found.maps[0]
+        given = [run.subject.tokenizer.decode([i]) for i in ask.answer[:-1]]
+        return Explained(
+            metric="logprob",
+            value=float(found.values[0]),
+            reasons=reasons(found, ask.limit),
+            tokens=[
+                "" if kind in PICTURED else text
+                for text, kind in zip(shown.tokens, shown.kinds.tolist(), strict=True)
+            ]
+            + given,
+            unexplained=found.sites[0].error_share(),
+        )
+
+    def conversation(self, ask: ChatAsk) -> Sample:
+        """Turns with their pictures, as the subject reads them."""
+        images = [self.picture(p) for message in ask.messages for p in message.pictures]
+        turns = [Turn(m.role, m.text, images=len(m.pictures)) for m in ask.messages]
+        return Sample(id="asked", turns=tuple(turns), images=tuple(images))
+
+    def _edits(self, ask: ChatAsk) -> Edits:
+        if not ask.interventions:
+            return {}
+        from semascope.causal import edits_for
+
+        run = self.run
+        return edits_for(ask.interventions, [run.dictionary], {run.dictionary_id: run.evidence})
+
 
 class _Teller:
     """Turns generated tokens into events, and remembers when each side began and ended."""
@@ -141,6 +201,28 @@ def token(side: Side, choice: TokenChoice) -> Token:
         top=[Alternative(id=i, text=text, logprob=p) for i, text, p in choice.top],
         entropy=choice.entropy,
     )
+
+
+def reasons(found: Attribution, limit: int) -> list[Reason]:
+    """The features that count most, with the three positions where each counts most."""
+    strongest = found.features()[:limit]
+    places: dict[tuple[str, int], list[tuple[float, int]]] = {s.id: [] for s in strongest}
+    for site in found.sites:
+        entries = zip(
+            site.feature.tolist(), site.position.tolist(), site.score.tolist(), strict=True
+        )
+        for feature, position, score in entries:
+            if (site.key, feature) in places:
+                places[site.key, feature].append((-abs(score), position))
+    return [
+        Reason(
+            id=f"{share.key}/{share.index}",
+            attribution=share.score,
+            activation=share.peak,
+            where=[position for _, position in sorted(places[share.id])[:3]],
+        )
+        for share in strongest
+    ]
 
 
 def compared(found: Comparison) -> Compared:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from semascope.serve.looking import Data
-from semascope.serve.questions import CompareAsk
-from semascope.serve.worker import ModelWorker, Ticket
+from semascope.serve.questions import ChatAsk, CompareAsk, WhyAsk
+from semascope.serve.worker import Job, ModelWorker, Ticket
 
 router = APIRouter()
 _STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
@@ -27,14 +28,30 @@ def stream(ticket: Ticket) -> StreamingResponse:
     )
 
 
-@router.post(
-    "/api/compare",
-    tags=["ask"],
-    response_class=StreamingResponse,
-    responses={200: {"content": _STREAM, "description": "Events: see the Event records."}},
-)
+def join(request: Request, job: Job) -> Ticket:
+    """Put a job into the line of whoever asks."""
+    worker: ModelWorker = request.app.state.worker
+    return worker.submit(request.state.client, job)
+
+
+_STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": _STREAM, "description": "Server-sent events: see the records of Event."}
+}
+
+
+@router.post("/api/compare", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)
 async def compare(request: Request, data: Data, ask: CompareAsk) -> StreamingResponse:
     """Answer a question twice, as the model is and with features changed, token by token."""
-    worker: ModelWorker = request.app.state.worker
-    client: str = request.state.client
-    return stream(worker.submit(client, lambda emit: data.compare(ask, emit)))
+    return stream(join(request, lambda emit: data.compare(ask, emit)))
+
+
+@router.post("/api/chat", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)
+async def chat(request: Request, data: Data, ask: ChatAsk) -> StreamingResponse:
+    """Answer a conversation, token by token, with features changed or not."""
+    return stream(join(request, lambda emit: data.chat(ask, emit)))
+
+
+@router.post("/api/why", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)
+async def why(request: Request, data: Data, ask: WhyAsk) -> StreamingResponse:
+    """Which features speak for and against a token of an answer."""
+    return stream(join(request, lambda emit: data.why(ask, emit)))

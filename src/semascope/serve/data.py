@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Protocol
 
 from semascope.serve.events import Emit
-from semascope.serve.questions import CompareAsk, ListQuery, SearchQuery
+from semascope.serve.questions import ChatAsk, CompareAsk, ListQuery, SearchQuery, WhyAsk
 from semascope.serve.records import FeatureList, FeaturePage, SubjectInfo, Upload
 
 
 class Explorer(Protocol):
     """All that the page can look at and ask."""
+
+    @property
+    def sessions_file(self) -> Path | None:
+        """Where conversations are kept; None keeps them only while the server runs."""
+        ...
 
     def info(self) -> SubjectInfo:
         """What is under the microscope, and what can be done with it here."""
@@ -45,4 +50,12 @@ class Explorer(Protocol):
 
     def compare(self, ask: CompareAsk, emit: Emit) -> None:
         """Answer twice, unchanged and steered, telling ``emit`` each token. Runs the model."""
+        ...
+
+    def chat(self, ask: ChatAsk, emit: Emit) -> None:
+        """Answer a conversation, telling ``emit`` each token. Runs the model."""
+        ...
+
+    def why(self, ask: WhyAsk, emit: Emit) -> None:
+        """Which features speak for and against a token of an answer. Runs the model."""
         ...

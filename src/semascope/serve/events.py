@@ -96,6 +96,34 @@ class Compared(Record):
     shifts: list[ShiftRecord] = Field(default_factory=list)
 
 
+class Reason(Record):
+    """One feature's part in a token's log-probability."""
+
+    id: str
+    label: str = ""
+    category: str = ""
+    attribution: float
+    """First-order share of the log-probability, nats; negative where it speaks against."""
+    activation: float
+    """Its largest activation in the prompt and the answer so far."""
+    where: list[int] = Field(default_factory=list)
+    """Its strongest positions, counted from the prompt's first token."""
+
+
+class Explained(Record):
+    """Why a token came."""
+
+    kind: Literal["explained"] = "explained"
+    metric: str
+    value: float
+    """The token's log-probability, nats."""
+    reasons: list[Reason] = Field(default_factory=list)
+    tokens: list[str] = Field(default_factory=list)
+    """The prompt and the answer so far, token by token; image tokens are empty."""
+    unexplained: float | None = None
+    """Share of the attribution that the dictionaries' errors hold."""
+
+
 class Finished(Record):
     """Nothing more will come."""
 
@@ -110,6 +138,6 @@ class Failed(Record):
     type: str
 
 
-Event = Queued | Started | Token | Answered | Compared | Finished | Failed
+Event = Queued | Started | Token | Answered | Compared | Explained | Finished | Failed
 Emit = Callable[[Event], bool]
 """Hands one event to whoever listens; True means: stop, nobody does any more."""

@@ -17,6 +17,13 @@ MediaHash = Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
 MOST_FEATURES = 2_000
 
 
+def few_enough(value: list[Intervention]) -> list[Intervention]:
+    """The interventions, or a ValueError where they name too many features."""
+    if sum(len(item.features) for item in value) > MOST_FEATURES:
+        raise ValueError(f"at most {MOST_FEATURES} features can be changed at once")
+    return value
+
+
 class Asked(BaseModel):
     """A request: strict about its fields, described by their docstrings."""
 
@@ -66,6 +73,54 @@ class Ask(Asked):
     """How many alternatives to give for each token."""
 
 
+class Message(Asked):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str = Field("", max_length=20_000)
+    pictures: list[MediaHash] = Field(default_factory=list, max_length=8)
+    """Hashes of the pictures that it shows before its text."""
+
+
+class ChatAsk(Asked):
+    """A conversation to be continued, with features changed or not."""
+
+    messages: list[Message] = Field(min_length=1, max_length=100)
+    prefill: str = Field("", max_length=4_000)
+    """Words that the answer begins with."""
+    interventions: list[Intervention] = Field(default_factory=list, max_length=64)
+    max_new_tokens: int = Field(128, ge=1, le=1_024)
+    temperature: float = Field(0.0, ge=0, le=2, allow_inf_nan=False)
+    """0 takes the likeliest token, always."""
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    top: int = Field(5, ge=0, le=20)
+    """How many alternatives to give for each token."""
+
+    @field_validator("interventions")
+    @classmethod
+    def _bounded(cls, value: list[Intervention]) -> list[Intervention]:
+        """As in a comparison."""
+        return few_enough(value)
+
+    @field_validator("messages")
+    @classmethod
+    def _to_answer(cls, value: list[Message]) -> list[Message]:
+        """Somebody must have said something to be answered."""
+        if value[-1].role != "user":
+            raise ValueError("the last message must be the user's; to begin an answer use prefill")
+        if sum(len(message.text) for message in value) > 60_000:
+            raise ValueError("the conversation has more than 60,000 characters: begin a new one")
+        return value
+
+
+class WhyAsk(ChatAsk):
+    """Why a token of an answer came: which features spoke for it and against it."""
+
+    answer: list[int] = Field(min_length=1, max_length=1_024)
+    """Ids of the answer's tokens, up to and with the one that is asked about."""
+    limit: int = Field(24, ge=1, le=200)
+
+
 class CompareAsk(Ask):
     """The same question twice: as the model is, and with features changed."""
 
@@ -75,6 +130,4 @@ class CompareAsk(Ask):
     @classmethod
     def _bounded(cls, value: list[Intervention]) -> list[Intervention]:
         """Enough for any concept, too few to hold the model up."""
-        if sum(len(item.features) for item in value) > MOST_FEATURES:
-            raise ValueError(f"at most {MOST_FEATURES} features can be changed at once")
-        return value
+        return few_enough(value)

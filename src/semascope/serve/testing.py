@@ -22,14 +22,16 @@ from semascope.serve.events import (
     Answered,
     Compared,
     Emit,
+    Explained,
     Gain,
+    Reason,
     ShiftRecord,
     Side,
     Started,
     Token,
 )
 from semascope.serve.pictures import Pictures
-from semascope.serve.questions import CompareAsk, ListQuery, SearchQuery
+from semascope.serve.questions import ChatAsk, CompareAsk, ListQuery, SearchQuery, WhyAsk
 from semascope.serve.records import (
     Bin,
     DictionaryInfo,
@@ -90,6 +92,11 @@ class DrawnExplorer:
         self._drawn: dict[tuple[str, str, int], tuple[str, tuple[int, ...]]] = {}
 
     # -- looking ---------------------------------------------------------------------------
+
+    @property
+    def sessions_file(self) -> Path | None:
+        """Beside the pictures."""
+        return self.pictures.folder / "sessions.db"
 
     def info(self) -> SubjectInfo:
         """A subject that says that it is drawn."""
@@ -196,32 +203,47 @@ class DrawnExplorer:
         kl = sum(shift.kl for shift in shifts) / len(shifts)
         emit(Compared(kl=kl, logprob_shift=-2.0 * strong, shifts=shifts))
 
-    def _answer(self, ask: CompareAsk, side: Side, text: str, emit: Emit) -> bool:
-        emit(Started(side=side))
-        words = text.split(" ")[: ask.max_new_tokens]
-        begun = time.perf_counter()
-        for n, word in enumerate(words):
-            p = 0.35 + 0.6 * random.Random(f"{word}{n}").random()
-            others = ("a", "the", "no", "some", "one")
-            top = [Alternative(id=n, text=" " * (n > 0) + word, logprob=math.log(p))] + [
-                Alternative(id=1_000 + i, text=f" {o}", logprob=math.log((1 - p) / (2 + i)))
-                for i, o in enumerate(others)
-            ]
-            time.sleep(self.pause)
-            if emit(
-                Token(
-                    side=side, id=n, text=" " * (n > 0) + word, logprob=math.log(p),
-                    top=top[: ask.top], entropy=-p * math.log(p) + (1 - p),
-                )
-            ):  # fmt: skip
-                return True
+    def chat(self, ask: ChatAsk, emit: Emit) -> None:
+        """Say back what was asked, and how many pictures were seen; louder when steered."""
+        seen = sum(len(message.pictures) for message in ask.messages)
+        text = f"{ask.prefill}You said {ask.messages[-1].text!r} with {seen} pictures."
+        self._answer(ask, "answer", text.upper() if ask.interventions else text, emit)
+
+    def why(self, ask: WhyAsk, emit: Emit) -> None:
+        """Made-up reasons: the first features, the even ones for it."""
+        rows = [self._row(i) for i in range(0, 3 * ask.limit, 3)]
+        reasons = [
+            Reason(
+                id=row.id, label=row.label, category=row.category, activation=3.0,
+                attribution=(1.5 - 0.1 * n) * (-1) ** n, where=[n],
+            )
+            for n, row in enumerate(rows)
+        ]  # fmt: skip
         emit(
-            Answered(
-                side=side, text=" ".join(words), stopped="eos", prompt_tokens=80,
-                seconds=time.perf_counter() - begun,
+            Explained(
+                metric="logprob", value=-0.4, reasons=reasons[: ask.limit], unexplained=0.1,
+                tokens=[" a"] * 12,
             )
         )  # fmt: skip
-        return False
+
+    def _answer(self, ask: CompareAsk | ChatAsk, side: Side, text: str, emit: Emit) -> bool:
+        """Say a text word by word; True when the listener stopped it."""
+        emit(Started(side=side))
+        words = text.split(" ")[: ask.max_new_tokens]
+        begun, said, stopped = time.perf_counter(), "", False
+        for n, word in enumerate(words):
+            time.sleep(self.pause)
+            told = _told(side, n, word, ask.top)
+            said += told.text
+            if stopped := emit(told):
+                break
+        emit(
+            Answered(
+                side=side, text=said, stopped="cancelled" if stopped else "eos",
+                prompt_tokens=80, seconds=time.perf_counter() - begun,
+            )
+        )  # fmt: skip
+        return stopped
 
     # -- making up -------------------------------------------------------------------------
 
@@ -392,6 +414,21 @@ class DrawnExplorer:
             return row
         few = [self._exemplar(row.index, n, 9) for n in range(4)]
         return row.model_copy(update={"exemplars": few})
+
+
+def _told(side: Side, n: int, word: str, top: int) -> Token:
+    """One word as a token, with made-up doubt."""
+    p = 0.35 + 0.6 * random.Random(f"{word}{n}").random()
+    text = " " * (n > 0) + word
+    others = [
+        Alternative(id=1_000 + i, text=f" {other}", logprob=math.log((1 - p) / (2 + i)))
+        for i, other in enumerate(("a", "the", "no", "some", "one"))
+    ]
+    alternatives = [Alternative(id=n, text=text, logprob=math.log(p)), *others]
+    return Token(
+        side=side, id=n, text=text, logprob=math.log(p), top=alternatives[:top],
+        entropy=-p * math.log(p) + (1 - p),
+    )  # fmt: skip
 
 
 def _lit(digest: str, box: tuple[int, ...], peak: float) -> PictureRecord:

@@ -19,9 +19,9 @@ from semascope.evidence import Evidence
 from semascope.explain.types import CATEGORIES
 from semascope.serve import convert
 from semascope.serve.asker import Asker
-from semascope.serve.events import Emit
+from semascope.serve.events import Emit, Reason
 from semascope.serve.pictures import Pictures
-from semascope.serve.questions import CompareAsk, ListQuery, SearchQuery
+from semascope.serve.questions import ChatAsk, CompareAsk, ListQuery, SearchQuery, WhyAsk
 from semascope.serve.records import (
     DictionaryInfo,
     ExemplarRecord,
@@ -59,6 +59,11 @@ class WorkspaceExplorer:
         self._small = lru_cache(maxsize=4_096)(self._small_exemplars)
 
     # -- looking ---------------------------------------------------------------------------
+
+    @property
+    def sessions_file(self) -> Path | None:
+        """In the workspace, so that a conversation survives the server."""
+        return self.workspace.root / "sessions.db"
 
     def info(self) -> SubjectInfo:
         """The run, its dictionaries, what can be done."""
@@ -173,6 +178,34 @@ class WorkspaceExplorer:
     def compare(self, ask: CompareAsk, emit: Emit) -> None:
         """Unchanged and steered."""
         self.asker.compare(ask, emit)
+
+    def chat(self, ask: ChatAsk, emit: Emit) -> None:
+        """A conversation, continued."""
+        self.asker.chat(ask, emit)
+
+    def why(self, ask: WhyAsk, emit: Emit) -> None:
+        """Reasons for a token, with the words that the atlas has for them."""
+        found = self.asker.why(ask)
+        emit(found.model_copy(update={"reasons": self._named(found.reasons)}))
+
+    def _named(self, reasons: list[Reason]) -> list[Reason]:
+        by_key: dict[str, list[int]] = {}
+        for reason in reasons:
+            key, index = split_id(reason.id)
+            by_key.setdefault(key, []).append(index)
+        rows = {
+            row.id: row
+            for key, wanted in by_key.items()
+            for row in self.atlas.features(key, where={"ids": wanted}, limit=len(wanted)).rows
+        }
+        return [
+            reason.model_copy(
+                update={"label": rows[reason.id].label, "category": rows[reason.id].category}
+            )
+            if reason.id in rows
+            else reason
+            for reason in reasons
+        ]
 
     # -- joining ---------------------------------------------------------------------------
 

@@ -1,0 +1,104 @@
+"""The OpenAI-compatible endpoint, asked by the ``openai`` package itself over a real socket."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from PIL import Image
+
+from semascope.serve.app import make_app
+from semascope.serve.listening import address, listen
+from semascope.serve.openai import cut
+from semascope.serve.testing import DrawnExplorer
+
+openai = pytest.importorskip("openai")
+
+
+@pytest.fixture(scope="module")
+def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    folder = tmp_path_factory.mktemp("media")
+    with listen("127.0.0.1", 0) as listener:
+        app = make_app(DrawnExplorer(folder), token="secret", static=folder / "none")
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        with openai.OpenAI(base_url=f"{address(listener)}v1", api_key="secret") as client:
+            yield client
+        server.should_exit = True
+        thread.join(timeout=20)
+
+
+def ask(asker: Any, content: Any = "hello", **more: Any) -> Any:
+    return asker.chat.completions.create(
+        model="drawn-subject", messages=[{"role": "user", "content": content}], **more
+    )
+
+
+def test_a_question_is_answered(asker: Any) -> None:
+    got = ask(asker)
+    assert got.choices[0].message.content == "You said 'hello' with 0 pictures."
+    assert got.choices[0].finish_reason == "stop" and got.usage.completion_tokens == 6
+    assert [m.id for m in asker.models.list()] == ["drawn-subject"]
+
+
+def test_a_picture_is_seen(asker: Any) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 20), "red").save(buffer, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    got = ask(
+        asker, [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": url}}]
+    )
+    assert "with 1 pictures" in got.choices[0].message.content
+
+
+@pytest.mark.parametrize("url", ["http://evil.example/x.png", "file:///etc/passwd", "media:../x"])
+def test_nothing_is_fetched_from_elsewhere(asker: Any, url: str) -> None:
+    with pytest.raises(openai.APIStatusError) as caught:
+        ask(asker, [{"type": "image_url", "image_url": {"url": url}}])
+    assert caught.value.status_code in (404, 415)
+
+
+def test_logprobs_come_with_alternatives(asker: Any) -> None:
+    got = ask(asker, logprobs=True, top_logprobs=3)
+    tokens = got.choices[0].logprobs.content
+    assert "".join(t.token for t in tokens) == got.choices[0].message.content
+    assert all(t.logprob <= 0 and len(t.top_logprobs) == 3 for t in tokens)
+
+
+def test_a_stream_adds_up_to_the_whole(asker: Any) -> None:
+    whole = ask(asker).choices[0].message.content
+    chunks = list(ask(asker, stream=True, stream_options={"include_usage": True}))
+    parts = [c.choices[0].delta.content or "" for c in chunks if c.choices]
+    assert "".join(parts) == whole and chunks[-1].usage.completion_tokens == 6
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
+
+
+def test_interventions_reach_the_model(asker: Any) -> None:
+    wish = {"features": [["resid_post.12/drawn", 1]], "how": "ablate"}
+    got = ask(asker, extra_body={"interventions": [wish]})
+    assert got.choices[0].message.content == "YOU SAID 'HELLO' WITH 0 PICTURES."
+
+
+def test_an_answer_ends_at_a_stop_and_at_the_limit(asker: Any) -> None:
+    assert ask(asker, stop="said").choices[0].message.content == "You "
+    parts = [c.choices[0].delta.content or "" for c in ask(asker, stop="said", stream=True)]
+    assert "".join(parts) == "You "
+    assert ask(asker, max_tokens=2).choices[0].message.content == "You said"
+    assert cut("abc", ["x"]) == "abc" and cut("abcb", ["c", "b"]) == "a"
+
+
+def test_errors_are_those_of_the_package(asker: Any) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="less than or equal to 2"):
+        ask(asker, temperature=9)
+    with pytest.raises(openai.UnprocessableEntityError, match="last message"):
+        asker.chat.completions.create(
+            model="x", messages=[{"role": "assistant", "content": "I began."}]
+        )
+    with pytest.raises(openai.AuthenticationError):
+        ask(asker.with_options(api_key="wrong"))

@@ -1,0 +1,120 @@
+"""The queue before the model: fair, bounded, cancellable, and alive after any failure."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from semascope.errors import CausalError, TooMuch
+from semascope.serve.events import Emit, Event, Failed, Finished, Queued, Started
+from semascope.serve.worker import ModelWorker, Ticket
+
+
+async def hear(ticket: Ticket) -> list[Event]:
+    return [event async for event in ticket.events()]
+
+
+def test_turns_are_taken_between_people_not_between_questions() -> None:
+    """With one line for all, B would wait for all of A's questions."""
+
+    async def play() -> list[str]:
+        worker, order, gate = ModelWorker(), [], threading.Event()
+
+        def job(name: str) -> Ticket:
+            return worker.submit(name[0], lambda emit: order.append(name))
+
+        first = worker.submit("A", lambda emit: gate.wait(10) and None)
+        rest = [job(name) for name in ("A1", "A2", "A3", "B1", "B2")]
+        gate.set()
+        await asyncio.gather(*(hear(t) for t in [first, *rest]))
+        worker.close()
+        return order
+
+    order = asyncio.run(play())
+    assert order.index("B1") <= 1 and order.index("B2") <= 3
+    assert [name for name in order if name[0] == "A"] == ["A1", "A2", "A3"]
+
+
+def test_no_answer_crosses_to_another_person() -> None:
+    async def play() -> dict[str, list[Event]]:
+        worker = ModelWorker()
+
+        def job(emit: Emit) -> None:
+            for _ in range(3):
+                emit(Started(side="answer"))
+
+        tickets = {name: worker.submit(name, job) for name in "ABCDEFGH"}
+        heard = await asyncio.gather(*(hear(t) for t in tickets.values()))
+        worker.close()
+        return dict(zip(tickets, heard, strict=True))
+
+    for events in asyncio.run(play()).values():
+        kinds = [type(e) for e in events]
+        assert kinds == [Queued, Started, Started, Started, Finished]
+
+
+def test_failures_are_told_and_the_thread_lives_on() -> None:
+    async def play() -> list[Event]:
+        worker = ModelWorker()
+
+        def sad(emit: Emit) -> None:
+            raise CausalError("Lower the strength.")
+
+        def broken(emit: Emit) -> None:
+            raise ZeroDivisionError
+
+        heard = [await hear(worker.submit("A", job)) for job in (sad, broken, lambda emit: None)]
+        worker.close()
+        return [events[-1] for events in heard]
+
+    sad, broken, fine = asyncio.run(play())
+    assert isinstance(sad, Failed) and sad.message == "Lower the strength."
+    assert isinstance(broken, Failed) and "ZeroDivisionError" in broken.message
+    assert isinstance(fine, Finished)
+
+
+def test_a_listener_that_leaves_stops_its_job() -> None:
+    async def play() -> bool:
+        worker, stopped = ModelWorker(), threading.Event()
+
+        def long(emit: Emit) -> None:
+            while not emit(Started(side="answer")):
+                threading.Event().wait(0.005)
+            stopped.set()
+
+        events = worker.submit("A", long).events()
+        async for event in events:
+            if isinstance(event, Started):
+                break
+        await events.aclose()
+        ended = await asyncio.to_thread(stopped.wait, 20)
+        worker.close()
+        return ended
+
+    assert asyncio.run(play())
+
+
+def test_the_queue_is_bounded_for_each_and_for_all() -> None:
+    async def play() -> None:
+        worker, gate = ModelWorker(per_client=2, in_all=3), threading.Event()
+        started = threading.Event()
+
+        def first(emit: Emit) -> None:
+            started.set()
+            gate.wait(20)
+
+        tickets = [worker.submit("A", first)]
+        await asyncio.to_thread(started.wait, 20)
+        tickets += [worker.submit("A", lambda emit: None) for _ in range(2)]
+        with pytest.raises(TooMuch, match="2 questions waiting"):
+            worker.submit("A", lambda emit: None)
+        tickets.append(worker.submit("B", lambda emit: None))
+        with pytest.raises(TooMuch, match="queue is full"):
+            worker.submit("C", lambda emit: None)
+        gate.set()
+        await asyncio.gather(*(hear(t) for t in tickets))
+        worker.close()
+
+    asyncio.run(play())
