@@ -50,7 +50,8 @@ def test_attribution_bar(lever):
 
 
 def test_steering_bar_names_its_choice_and_its_controls(lever):
-    objects = [((KEY, i), "zebra") for i in range(4)]
+    objects = [((KEY, i), "zebra") for i in range(3)]
+    objects.append((((KEY, 3), (KEY, 4)), "zebra"))
     plan = Plan(wheres=(Where(kinds=("image",)),), doses=(1.0,), tokens=2)
     told = evaluate_steering(lever, objects, plan=plan)
     assert told["named"]["n"] == 4

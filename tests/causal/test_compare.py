@@ -80,3 +80,14 @@ def test_an_output_that_breaks_names_the_first_layer_that_broke(subject, sample)
 
     with pytest.raises(CausalError, match=r"resid_post\.1 is the first site"):
         token_shifts(subject, sample, [5, 6], {"resid_post.1": broken})
+
+
+def test_interventions_that_move_nothing_say_so(subject, sample, coders):
+    """A feature that never fires cannot be ablated; silence would look like 'no effect'."""
+    x = subject.run(subject.encode([sample], answer=""), ["resid_post.1"])["resid_post.1"]
+    fires = set(coders[1].encode(x[0]).indices.flatten().tolist())
+    idle = next(i for i in range(128) if i not in fires)
+    off = Intervention(features=((KEY, idle),), how="ablate", where=Where(generated=False))
+    told = compare(subject, sample, [off], coders, max_new_tokens=3)
+    assert "changed nothing" in told.notes[0]
+    assert compare(subject, sample, [clamp(3, 9.0)], coders, max_new_tokens=3).notes == ()

@@ -35,6 +35,9 @@ def test_features_are_signed_sums_strongest_first(attribution):
     assert (first.index, first.score, first.tokens) == (6, -2.0, 1)
     assert (second.score, second.positive, second.negative) == (1.25, 1.5, -0.25)
     assert second.peak == 3.0
+    assert attribution.feature(KEY, 5) == second
+    with pytest.raises(CausalError, match="never fires in this prompt"):
+        attribution.feature(KEY, 7)
     assert attribution.by_token().tolist() == [0, 0.5, -0.25, 0, -2, 0, 0, 1, 0, 0]
 
 

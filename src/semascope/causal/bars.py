@@ -13,13 +13,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from PIL import Image
 
-from semascope.causal.ablation import ablate_exactly
+from semascope.causal.ablation import ablate_exactly, pearson
 from semascope.causal.attribution import attribute, watched_run
 from semascope.causal.cases import Case, halves, meets
 from semascope.causal.find import find
@@ -38,6 +38,8 @@ from semascope.subject.types import Batch
 
 Progress = Callable[[int, int, str], None]
 Feature = tuple[str, int]
+Object = tuple[Feature | tuple[Feature, ...], str]
+"""A feature, or a small set of them, and the concept that it is of."""
 QUESTION = "What is in the picture?"
 
 
@@ -55,7 +57,8 @@ def evaluate_attribution(
     The metric is the log-probability of the answer's first token as the model would say it;
     the prompts are held-out scenes, each with one of its questions.
     """
-    lists: dict[str, list[float]] = {"integrated": [], "gradient": [], "gap": [], "error": []}
+    names = ("integrated", "gradient", "activation", "gap", "error")
+    lists: dict[str, list[float]] = {name: [] for name in names}
     ratios: list[float] = []
     for number, sample in enumerate(asked_scenes(seed, samples)):
         batch = lever.subject.encode([sample], answer="", max_tokens=None)
@@ -66,6 +69,9 @@ def evaluate_attribution(
         for name, found in (("gradient", plain), ("integrated", whole)):
             told = ablate_exactly(lever.subject, batch, lever.dictionaries, metric, found, top=top)
             lists[name].append(told.r)
+            if name == "gradient":
+                peaks = np.asarray([feature.peak for feature in told.features])
+                lists["activation"].append(pearson(peaks, told.effects))
         lists["gap"] += [site.gap() for found in (plain, whole) for site in found.sites]
         lists["error"] += [site.error_share() for site in plain.sites]
         if number < 10:
@@ -75,6 +81,7 @@ def evaluate_attribution(
     return {
         "r_integrated": mean(lists["integrated"]).as_json(),
         "r_gradient": mean(lists["gradient"]).as_json(),
+        "r_activation_alone": mean(lists["activation"]).as_json(),
         "identity_gap": float(max(lists["gap"])),
         "error_share": mean(lists["error"]).as_json(),
         "cost_ratio": float(np.median(ratios)),
@@ -127,7 +134,7 @@ class Plan:
 
 def evaluate_steering(
     lever: Lever,
-    objects: Sequence[tuple[Feature, str]],
+    objects: Sequence[Object],
     *,
     seed: int = 0,
     plan: Plan | None = None,
@@ -142,7 +149,7 @@ def evaluate_steering(
 
     Args:
         lever: with statistics ``max`` and ``density``.
-        objects: (feature, concept as a person would say it), best-scored first.
+        objects: (feature or a set of them, concept as a person would say it), best-scored first.
         seed: of the controls.
         plan: places and doses to choose from.
         blank: the picture; plain light grey, 128 pixels, if left out.
@@ -155,24 +162,23 @@ def evaluate_steering(
     if len(objects) < 4 or lever.statistics is None:
         raise CausalError("Steering is judged on at least four features with their statistics.")
     sample = blank_sample(blank)
+    sets = [(_members(features), concept) for features, concept in objects]
     tried = []
     for where in plan.wheres:
         for dose in plan.doses:
-            named = _named(lever, sample, objects[::2], where, dose, plan)
+            named = _named(lever, sample, sets[::2], where, dose, plan)
             tried.append((sum(named), -dose, where, dose))
             if progress is not None:
                 total = len(plan.wheres) * len(plan.doses)
                 progress(len(tried), total, f"{sum(named)} of {len(named)} at {dose:g}")
     _, _, where, dose = max(tried, key=lambda row: row[:2])
-    random_objects = [
-        ((key, _control(lever, key, index, seed)), concept) for (key, index), concept in objects
-    ]
-    named = _named(lever, sample, objects, where, dose, plan)
+    random_sets = [(_random_features(lever, own, seed), concept) for own, concept in sets]
+    named = _named(lever, sample, sets, where, dose, plan)
     return {
         "named": share(sum(named), len(named)).as_json(),
         "named_held_out": share(sum(named[1::2]), len(named[1::2])).as_json(),
-        "named_random": _share(_named(lever, sample, random_objects, where, dose, plan)),
-        "named_unsteered": _share(_named(lever, sample, objects, where, 0.0, plan)),
+        "named_random": _share(_named(lever, sample, random_sets, where, dose, plan)),
+        "named_unsteered": _share(_named(lever, sample, sets, where, 0.0, plan)),
         "dose": dose,
         "where": where.model_dump(mode="json", exclude_defaults=True),
         "how": plan.how,
@@ -195,30 +201,42 @@ def _share(named: Sequence[bool]) -> dict[str, Any]:
     return share(sum(named), len(named)).as_json()
 
 
-def _control(lever: Lever, key: str, index: int, seed: int) -> int:
-    """One random feature like this one."""
+def _members(features: Feature | tuple[Feature, ...]) -> tuple[Feature, ...]:
+    """A set of features from one or from several."""
+    if isinstance(features[0], str):
+        return (cast(Feature, features),)  # a pair (dictionary, index)
+    return cast("tuple[Feature, ...]", features)
+
+
+def _random_features(lever: Lever, features: Sequence[Feature], seed: int) -> tuple[Feature, ...]:
+    """As many random features, each like one of these in density and norm."""
     assert lever.statistics is not None
-    return matched_controls(
-        lever.dictionaries[key], key, index, lever.statistics, count=1, seed=seed
-    )[0]
+    drawn: list[Feature] = []
+    for key, index in features:
+        avoid = [i for k, i in (*features, *drawn) if k == key]
+        control = matched_controls(
+            lever.dictionaries[key], key, index, lever.statistics, count=1, seed=seed, avoid=avoid
+        )
+        drawn.append((key, control[0]))
+    return tuple(drawn)
 
 
 def _named(
     lever: Lever,
     sample: Sample,
-    objects: Sequence[tuple[Feature, str]],
+    sets: Sequence[tuple[tuple[Feature, ...], str]],
     where: Where,
     dose: float,
     plan: Plan,
 ) -> list[bool]:
     """Whether the answer under each feature holds its concept, many features to a batch."""
     named: list[bool] = []
-    for start in range(0, len(objects), plan.rows):
-        part = objects[start : start + plan.rows]
+    for start in range(0, len(sets), plan.rows):
+        part = sets[start : start + plan.rows]
         edits = per_row(
             [
-                lever.edits([Intervention(features=(f,), where=where, how=plan.how, strength=dose)])
-                for f, _ in part
+                lever.edits([Intervention(features=own, where=where, how=plan.how, strength=dose)])
+                for own, _ in part
             ]
         )
         told = lever.subject.generate_batch(
@@ -258,7 +276,10 @@ def evaluate_hallucination(
     arms = {"no-op": {}, "reconstruction": reconstruction_only(lever.dictionaries.values())}
     if told.found:
         arms["found"] = lever.edits(told.interventions)
-        arms["random"] = lever.edits(_random_set(lever, told.interventions, seed))
+        arms["random"] = lever.edits(
+            as_control(own, _random_features(lever, own.features, seed))
+            for own in told.interventions
+        )
     after = examine(lever, held, arms, max_new_tokens=4, progress=progress)
     return {
         "base": after.by_kind(),
@@ -269,19 +290,3 @@ def evaluate_hallucination(
         "split": split,
         "seed": seed,
     }
-
-
-def _random_set(
-    lever: Lever, interventions: Sequence[Intervention], seed: int
-) -> list[Intervention]:
-    """Each intervention on random features, each feature once."""
-    taken: set[Feature] = set()
-    drawn = []
-    for intervention in interventions:
-        features = tuple(
-            (key, _control(lever, key, index, seed)) for key, index in intervention.features
-        )
-        if taken.isdisjoint(features):
-            drawn.append(as_control(intervention, features))
-            taken.update(features)
-    return drawn

@@ -48,6 +48,8 @@ class Comparison:
     steered: Generation
     shifts: tuple[Shift, ...]
     interventions: tuple[Intervention, ...]
+    notes: tuple[str, ...] = ()
+    """What the reader should know, in sentences."""
 
     @property
     def changed(self) -> bool:
@@ -84,6 +86,7 @@ class Comparison:
                 for s in self.shifts
             ],
             "interventions": dump(self.interventions),
+            "notes": list(self.notes),
         }
 
 
@@ -122,7 +125,17 @@ def compare(
     base: Generation = subject.generate(sample, sink=sinks[0], **options)
     steered: Generation = subject.generate(sample, edits=edits, sink=sinks[1], **options)
     shifts = token_shifts(subject, sample, [token.id for token in base.tokens], edits, promoted)
-    return Comparison(base, steered, shifts, tuple(interventions))
+    return Comparison(base, steered, shifts, tuple(interventions), _notes(edits, shifts))
+
+
+def _notes(edits: Edits, shifts: Sequence[Shift]) -> tuple[str, ...]:
+    """A sentence where interventions were asked for and moved nothing at all."""
+    if not edits or any(shift.kl or shift.after != shift.before for shift in shifts):
+        return ()
+    return (
+        "These interventions changed nothing: the tokens that they name do not exist here, or "
+        "the features never fire at them (ablate and scale act only on a feature that fires).",
+    )
 
 
 def token_shifts(

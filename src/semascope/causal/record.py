@@ -133,6 +133,15 @@ class Attribution:
         found = [share for site in self.sites for share in _shares(site, keep)]
         return sorted(found, key=lambda share: -abs(share.score))
 
+    def feature(self, key: str, index: int) -> FeatureShare:
+        """One feature's part; a CausalError where it never fires in these prompts."""
+        for share in _shares(self.site(key), lambda site: site.feature == index):
+            return share
+        raise CausalError(
+            f"Feature {key}/{index} never fires in this prompt, so nothing is attributed to it. "
+            "Ask for one that does, or steer it up instead."
+        )
+
     def by_token(self, key: str | None = None) -> Floats:
         """(T,) Σ scores of features by position of the prompt, rows added up."""
         length = max(len(m) for m in self.maps)

@@ -7,7 +7,8 @@ cluster is given a label and three figures:
 * *coherence*, 1–7: 1 + 6 × the mean cosine of its descriptions with the cluster's own mean, which
   needs no judge; a caller's judge can be asked instead.
 * *surprise*, bits: −log₂ of how often the whole cluster fires on ordinary prompts (the share of
-  them on which all of its features do, add-one smoothed). Monitor grouped whatever is coherent and never asked how unusual it is.
+  them on which all of its features do, add-one smoothed). Monitor grouped whatever is coherent
+  and never asked how unusual it is.
 * *effect*: the change of the target's probability when the whole cluster is ablated, exactly.
 
 Findings are sorted by surprise × |effect|. Knows descriptions, attributions and interventions;
