@@ -177,6 +177,8 @@ class Workspace:
                     f"in {self.root}. Wait for it, stop it, or name another --workspace."
                 ) from error
             file.truncate(0)
+            for left in self.root.glob(".*.tmp"):  # by a process that was killed while writing
+                left.unlink(missing_ok=True)
             with disk_guard(self.root):
                 file.write(str(os.getpid()))
                 file.flush()
