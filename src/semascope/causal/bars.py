@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -204,8 +204,8 @@ def _share(named: Sequence[bool]) -> dict[str, Any]:
 def _members(features: Feature | tuple[Feature, ...]) -> tuple[Feature, ...]:
     """A set of features from one or from several."""
     if isinstance(features[0], str):
-        return (cast(Feature, features),)  # a pair (dictionary, index)
-    return cast("tuple[Feature, ...]", features)
+        return (features,)  # a pair (dictionary, index)
+    return features
 
 
 def _random_features(lever: Lever, features: Sequence[Feature], seed: int) -> tuple[Feature, ...]:
