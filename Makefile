@@ -74,7 +74,8 @@ figures: $(TOOLS)  ## write the measured figures of docs/figures into README and
 	@$(PY) -m recipes.figures $(ARGS)
 
 gpu-check: $(TOOLS)  ## on a machine with a GPU: the same answers as on its CPU
-	@$(PY) -m recipes.gpu_check $(ARGS)
+	@$(PY) -m recipes.gpu_check
+	@$(PY) -m benchmarks.gpu_check $(ARGS)
 
 clean:  ## remove .venv and what the tools cached; workspaces stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
