@@ -1,0 +1,130 @@
+"""What a dictionary costs the model: cross-entropy recovered, and KL, with it spliced in.
+
+The site's activations are replaced by their reconstruction, at every real token, and the model's
+next-token predictions compared with those of the model as it is and with those after setting the
+site to zero. Knows a model only as something that gives logits under edits; no tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semascope.dictionary.coder import SparseCoder
+from semascope.dictionary.types import Dictionary
+from semascope.errors import DictionaryError
+from semascope.subject.types import Batch, Edit, EditContext, Edits, Kind
+
+
+class HasLogits(Protocol):
+    """A subject, as far as this module is concerned."""
+
+    def logits(self, batch: Batch, *, edits: Edits) -> Tensor:
+        """(B, T, V) under edits by site."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Spliced:
+    """Means over predictions, in nats."""
+
+    predictions: int
+    ce_clean: float
+    ce_spliced: float
+    ce_zero: float
+    kl: float
+    """KL(clean ‖ spliced)."""
+
+    @property
+    def recovered(self) -> float:
+        """(CE_zero − CE_spliced) / (CE_zero − CE_clean): 1 is no loss, 0 is no better than zero."""
+        span = self.ce_zero - self.ce_clean
+        return (self.ce_zero - self.ce_spliced) / span if span else float("nan")
+
+
+def splice(coder: Dictionary) -> Edit:
+    """An edit that puts the reconstruction in the place of real tokens' activations."""
+
+    def edit(hidden: Tensor, context: EditContext) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        flat = hidden.reshape(-1, hidden.shape[-1]).float()  # (B T, d)
+        codes = coder.encode(flat)
+        x_hat = coder.decode(codes, flat) if isinstance(coder, SparseCoder) else coder.decode(codes)
+        return _where_real(x_hat.to(hidden).view_as(hidden), hidden, context)
+
+    return edit
+
+
+def zero(hidden: Tensor, context: EditContext) -> Tensor:
+    """The baseline: real tokens' activations set to 0."""
+    return _where_real(torch.zeros_like(hidden), hidden, context)
+
+
+@torch.no_grad()
+def spliced(
+    subject: HasLogits, batches: Iterable[Batch], coder: Dictionary, *, site: str = ""
+) -> Mapping[int, Spliced]:
+    """Measure by kind of the token that predicts; kind 0 holds the figures for all.
+
+    Args:
+        site: where to splice; by default the dictionary's own.
+
+    Raises:
+        DictionaryError: the dictionary names no site, or nothing was predicted.
+    """
+    site = site or coder.site
+    if not site:
+        raise DictionaryError(f"Dictionary {coder.name!r} names no site; say where to splice it.")
+    sums: dict[int, torch.Tensor] = {}
+    for batch in batches:
+        clean = _predictions(subject.logits(batch, edits={}))
+        with_codes = _predictions(subject.logits(batch, edits={site: splice(coder)}))
+        without = _predictions(subject.logits(batch, edits={site: zero}))
+        ids, kinds = _targets(batch, clean.device)
+        parts = [
+            -clean.gather(2, ids[..., None]).squeeze(2),
+            -with_codes.gather(2, ids[..., None]).squeeze(2),
+            -without.gather(2, ids[..., None]).squeeze(2),
+            (clean.exp() * (clean - with_codes)).sum(2),
+        ]
+        stacked = torch.stack([torch.ones_like(parts[0]), *parts]).double()  # (5, B, T - 1)
+        for kind in torch.unique(kinds[kinds > 0]).tolist():
+            here = stacked[:, kinds == kind].sum(1).cpu()
+            sums[kind] = sums.get(kind, torch.zeros(5, dtype=torch.float64)) + here
+    if not sums:
+        raise DictionaryError("Nothing was predicted: every sequence has fewer than two tokens.")
+    sums[0] = torch.stack(list(sums.values())).sum(0)
+    return {kind: _result(total) for kind, total in sorted(sums.items())}
+
+
+def _result(total: Tensor) -> Spliced:
+    count, clean, with_codes, without, kl = total.tolist()
+    return Spliced(int(count), clean / count, with_codes / count, without / count, kl / count)
+
+
+def _predictions(logits: Tensor) -> Tensor:
+    """(B, T, V) -> (B, T − 1, V) log-probabilities of the next token."""
+    return torch.log_softmax(logits[:, :-1].float(), dim=-1)
+
+
+def _targets(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(B, T − 1) next ids, and the kind of the token that predicts, 0 where none is asked."""
+    ids = torch.as_tensor(np.stack([m.ids for m in batch.maps]), device=device)
+    kinds = torch.as_tensor(np.stack([m.kinds for m in batch.maps]), device=device).long()
+    asked = (kinds[:, :-1] != Kind.PAD) & (kinds[:, 1:] == Kind.TEXT)
+    return ids[:, 1:].clamp_min(0), torch.where(asked, kinds[:, :-1], 0)
+
+
+def _where_real(new: Tensor, old: Tensor, context: EditContext) -> Tensor:
+    """``new`` where the token is real, ``old`` at padding."""
+    rows = np.stack([m.kinds for m in context.maps])[:, context.start :]
+    real = torch.as_tensor(rows != Kind.PAD, device=new.device)[:, : new.shape[1]]
+    if real.shape[1] < new.shape[1]:  # generated tokens, past the prompt's map, are all real
+        grown = real.new_ones((len(real), new.shape[1] - real.shape[1]))
+        real = torch.cat([real, grown], dim=1)
+    return torch.where(real.unsqueeze(2), new, old)
