@@ -1,7 +1,7 @@
 """The page and its HTTP interface over one workspace.
 
 ``make_app`` builds the application over any ``Explorer``; ``open_explorer`` is the one over a
-workspace; ``run`` serves it until Ctrl-C. Touches no tensor.
+workspace; ``run`` serves it until Ctrl-C. Touches no tensor, and imports nothing until asked.
 """
 
 from __future__ import annotations
@@ -9,13 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semascope.errors import ServeError
-from semascope.serve.app import make_app
-
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from semascope.serve.data import Explorer
     from semascope.serve.workspace import WorkspaceExplorer
 
 __all__ = ["make_app", "open_explorer", "run"]
+
+
+def make_app(data: Explorer, *, token: str | None = None) -> FastAPI:
+    """The page and its interface over any Explorer; see ``serve.app.make_app``."""
+    from semascope.serve import app
+
+    return app.make_app(data, token=token)
 
 
 def open_explorer(workspace_path: str | Path) -> WorkspaceExplorer:
@@ -45,6 +52,7 @@ def run(
     Raises ServeError for an address that is not this machine's own without a ``token``, and
     for one that cannot be listened at.
     """
+    from semascope.errors import ServeError
     from semascope.serve.guard import is_loopback
     from semascope.serve.listening import listen, serve
 

@@ -1,10 +1,12 @@
 // All that the page asks of the server. Errors come back as sentences and are shown as they are.
 
 import type {
+  ChatAsk,
   CompareAsk,
   Event,
   FeatureList,
   FeaturePage,
+  Kept,
   SubjectInfo,
   Upload,
 } from "./types";
@@ -91,6 +93,22 @@ export async function* stream(
       if (part.startsWith("data: ")) yield JSON.parse(part.slice(6)) as Event;
   }
 }
+
+export const chat = (ask: ChatAsk, signal: AbortSignal) => stream("/api/chat", ask, signal);
+export const why = (ask: ChatAsk & { answer: number[] }, signal: AbortSignal) =>
+  stream("/api/why", ask, signal);
+
+export const listKept = () => json<Kept[]>("/api/sessions");
+export const readKept = (id: string) =>
+  json<Kept & { body: unknown; own: boolean }>(`/api/sessions/${encodeURIComponent(id)}`);
+export const keep = (id: string, title: string, body: unknown) =>
+  json<Kept>(id ? `/api/sessions/${encodeURIComponent(id)}` : "/api/sessions", {
+    method: id ? "PUT" : "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ title, body }),
+  });
+export const forget = (id: string) =>
+  asked(`/api/sessions/${encodeURIComponent(id)}`, { method: "DELETE" });
 
 export const compare = (ask: CompareAsk, signal: AbortSignal) =>
   stream("/api/compare", ask, signal);

@@ -153,6 +153,37 @@ export interface Shift {
   promoted: { text: string; before: number; after: number }[];
 }
 
+export interface Reason {
+  id: string;
+  label: string;
+  category: string;
+  attribution: number;
+  activation: number;
+  where: number[];
+}
+
+export interface Message {
+  role: "system" | "user" | "assistant";
+  text: string;
+  pictures: string[];
+}
+
+export interface ChatAsk {
+  messages: Message[];
+  prefill: string;
+  interventions: Intervention[];
+  max_new_tokens: number;
+  temperature: number;
+  seed: number;
+  top: number;
+}
+
+export interface Kept {
+  id: string;
+  title: string;
+  updated: number;
+}
+
 export type Event =
   | { kind: "queued"; ahead: number }
   | { kind: "started"; side: string }
@@ -166,5 +197,13 @@ export type Event =
       seconds: number;
     }
   | { kind: "compared"; kl: number; logprob_shift: number; shifts: Shift[] }
+  | {
+      kind: "explained";
+      metric: string;
+      value: number;
+      reasons: Reason[];
+      tokens: string[];
+      unexplained: number | null;
+    }
   | { kind: "finished" }
   | { kind: "failed"; message: string; type: string };
