@@ -88,16 +88,26 @@ def test_perplexity_of_a_uniform_guess_is_the_size_of_the_vocabulary() -> None:
     assert math.isclose(sure, 1.0, rel_tol=1e-5)
 
 
-def test_questions_are_asked_alone_and_each_kind_gets_its_number() -> None:
+def test_each_kind_of_question_gets_its_number() -> None:
     found = module._questions(seed=3, samples=6, split="heldout")
-    kinds = [q.kind for _, q in found]
-    assert all(
-        kinds.count(k) == 6 for k in ("describe", "position", "colour", "count", "word", "map")
-    )
+    kinds = [q.kind for _, asked in found for q in asked]
+    assert all(kinds.count(k) == 6 for k in ("describe", "position", "colour", "count", "word"))
     assert kinds.count("presence") == 6
-    for sample, q in found:
-        assert [t.text for t in sample.turns] == [q.text]
-        assert len(sample.images) == 1
+    assert kinds.count("map") == 2
+
+
+def test_sharing_a_picture_changes_no_answer() -> None:
+    """A question asked after a shared prefix is answered as if it had been asked alone."""
+    subject, corpus = tiny("llava"), SceneCorpus(3, seed=8)
+    scenes = [
+        (corpus.sample(r), ["What is in the picture?", "How many?", "Is there a cat?"][: r + 1])
+        for r in range(3)
+    ]
+    together = module.answer_scenes(subject, scenes)
+    for (sample, texts), answers in zip(scenes, together, strict=True):
+        for text, answer in zip(texts, answers, strict=True):
+            alone = subject.generate(module.ask(sample, text, "x"), max_new_tokens=module.LONGEST)
+            assert alone.text.strip() == answer
 
 
 def test_it_runs_on_any_subject_that_sees_and_says_no_to_one_that_does_not() -> None:

@@ -14,25 +14,32 @@ scenes; knows no dictionary.
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from transformers import LlavaForConditionalGeneration
 
-from semascope.corpus.sample import Question, Sample, SceneTruth, Turn
+from semascope.corpus.sample import Question, Sample, Turn
 from semascope.corpus.scenes import SceneCorpus, SpritePack
 from semascope.errors import SubjectError
 from semascope.subject.model import Subject
+from semascope.subject.types import Batch, Kind
 
 Progress = Callable[[int, int, str], None]
 EXACT = ("position", "colour", "count", "word", "emotion", "map")
 ARTICLES = re.compile(r"^(?:an?|some|the word|the|any)\s+", re.IGNORECASE)
 BATCH = 16
+LONGEST = 64
+"""Tokens of the longest answer waited for."""
+SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
 
 
 @dataclass(slots=True)
@@ -129,42 +136,43 @@ def evaluate_subject(
             f"{subject.name} reads text only: these figures need a subject that sees."
         )
     tally, todo = Tally(), _questions(seed, samples, split)
-    done = 0
-    for batch in _batches(todo, BATCH):
-        answers = answer_batch(subject, [sample for sample, _ in batch], _longest(batch))
-        for (_, question), said in zip(batch, answers, strict=True):
-            tally.add(question, said)
-        done += len(batch)
+    done, total = 0, sum(len(questions) for _, questions in todo)
+    for at in range(0, len(todo), BATCH):
+        chunk = todo[at : at + BATCH]
+        answers = answer_scenes(subject, [(s, [q.text for q in asked]) for s, asked in chunk])
+        for (_, asked), said in zip(chunk, answers, strict=True):
+            for question, answer in zip(asked, said, strict=True):
+                tally.add(question, answer)
+            done += len(asked)
         if progress:
-            progress(done, len(todo), f"caption F1 {tally.figures()['caption_f1']:.2f}")
+            progress(done, total, f"caption F1 {tally.figures()['caption_f1']:.2f}")
     figures = tally.figures()
     figures["perplexity_ratio"] = perplexity_ratio(subject, seed=seed)
     figures |= {"seed": seed, "samples": samples, "split": split, "subject": subject.name}
     return figures
 
 
-def _questions(seed: int, samples: int, split: str) -> list[tuple[Sample, Question]]:
-    """(picture with one question, the question) until every kind has its number."""
-    wanted = {
-        "describe": samples,
-        "presence yes": samples // 2,
-        "presence no": samples - samples // 2,
-    }
-    wanted |= dict.fromkeys(EXACT, samples)
+def _questions(seed: int, samples: int, split: str) -> list[tuple[Sample, list[Question]]]:
+    """Scenes with the questions that are put to each, until every kind has its number.
+
+    A map is asked about a quarter as often: one scene in sixteen is one.
+    """
+    wanted = {"describe": samples, "presence yes": samples // 2}
+    wanted["presence no"] = samples - samples // 2
+    wanted |= dict.fromkeys(EXACT, samples) | {"map": -(-samples // 4)}
     corpus, found = SceneCorpus(2**40, seed=seed + 1_000_003, split=split), []
-    for row, sample in corpus.read(0, samples * 60):
-        for question in _asked(sample.truth):
+    for _, sample in corpus.read(0, samples * 60):
+        asked: list[Question] = []
+        for question in sample.truth.questions if sample.truth is not None else ():
             key = f"presence {question.answer}" if question.kind == "presence" else question.kind
             if wanted.get(key, 0) > 0:
                 wanted[key] -= 1
-                found.append((ask(sample, question.text, f"{row}-{question.kind}"), question))
+                asked.append(question)
+        if asked:
+            found.append((sample, asked))
         if not any(wanted.values()):
             break
-    return sorted(found, key=lambda pair: (pair[1].kind == "describe", len(pair[1].text)))
-
-
-def _asked(truth: SceneTruth | None) -> Iterable[Question]:
-    return truth.questions if truth is not None else ()
+    return found
 
 
 def ask(sample: Sample, text: str, name: str) -> Sample:
@@ -174,21 +182,10 @@ def ask(sample: Sample, text: str, name: str) -> Sample:
     )
 
 
-def _batches(
-    items: list[tuple[Sample, Question]], size: int
-) -> Iterable[list[tuple[Sample, Question]]]:
-    for at in range(0, len(items), size):
-        yield items[at : at + size]
-
-
-def _longest(batch: list[tuple[Sample, Question]]) -> int:
-    return 64 if any(q.kind == "describe" for _, q in batch) else 12
-
-
 @torch.inference_mode()
 def answer_batch(subject: Subject, samples: Sequence[Sample], max_new_tokens: int) -> list[str]:
     """Greedy answers of several samples at once, padded on the left."""
-    batch = subject.encode(samples, side="left")
+    batch = subject.encode(samples, side="left", answer="")
     inputs = {k: v for k, v in batch.inputs.items() if v is not None}
     out = subject.model.generate(
         **inputs,
@@ -198,6 +195,65 @@ def answer_batch(subject: Subject, samples: Sequence[Sample], max_new_tokens: in
     )
     new = out[:, batch.inputs["input_ids"].shape[1] :]
     return [str(t).strip() for t in subject.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+
+@torch.inference_mode()
+def answer_scenes(subject: Subject, scenes: Sequence[tuple[Sample, list[str]]]) -> list[list[str]]:
+    """Greedy answers to every question about every scene, each asked by itself.
+
+    What all rows share up to their picture's end is run once a scene and its cache reused for
+    every question; questions of one length go through together, so that nothing is padded.
+    Where pictures differ in their number of tokens each question is run whole instead.
+    """
+    rows = [(i, q) for i, (_, asked) in enumerate(scenes) for q in range(len(asked))]
+    alone = [ask(scenes[i][0], scenes[i][1][q], f"{i}-{q}") for i, q in rows]
+    encoded = [subject.encode([one], answer="") for one in alone]
+    ends = [
+        int(np.flatnonzero(np.isin(e.maps[0].kinds, SEEN)).max(initial=-1)) + 1 for e in encoded
+    ]
+    out: list[list[str]] = [[""] * len(asked) for _, asked in scenes]
+    if len(set(ends)) != 1 or not isinstance(subject.model, LlavaForConditionalGeneration):
+        said = answer_batch(subject, alone, LONGEST)
+    else:
+        said = _shared(subject, encoded, [i for i, _ in rows], ends[0])
+    for (i, q), text in zip(rows, said, strict=True):
+        out[i][q] = text
+    return out
+
+
+def _shared(subject: Subject, encoded: list[Batch], scene: list[int], end: int) -> list[str]:
+    first = {i: n for n, i in reversed(list(enumerate(scene)))}
+    order = {i: at for at, i in enumerate(sorted(first))}
+    heads = [encoded[first[i]] for i in sorted(first)]
+    prefix = torch.cat([h.inputs["input_ids"][:, :end] for h in heads])
+    pixels = torch.cat([h.inputs["pixel_values"] for h in heads])
+    cache = subject.model(input_ids=prefix, pixel_values=pixels, use_cache=True).past_key_values
+    said = [""] * len(encoded)
+    tails = [e.inputs["input_ids"][0, end:] for e in encoded]
+    for length in sorted({len(t) for t in tails}):
+        some = [n for n, t in enumerate(tails) if len(t) == length]
+        mine = copy.deepcopy(cache)
+        mine.batch_select_indices(torch.tensor([order[scene[n]] for n in some]))
+        ids = torch.stack([tails[n] for n in some])
+        for n, text in zip(some, _greedy(subject, ids, mine), strict=True):
+            said[n] = text
+    return said
+
+
+def _greedy(subject: Subject, ids: torch.Tensor, cache: Any) -> list[str]:
+    """Decode rows of one length after a cache, until each has ended."""
+    stop = subject.tokenizer.eos_token_id
+    done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    kept: list[torch.Tensor] = []
+    for _ in range(LONGEST):
+        logits = subject.model(input_ids=ids, past_key_values=cache, logits_to_keep=1).logits
+        ids = logits[:, -1].argmax(-1, keepdim=True)
+        done |= ids[:, 0] == stop
+        kept.append(ids.masked_fill(done[:, None], stop))
+        if bool(done.all()):
+            break
+    texts = subject.tokenizer.batch_decode(torch.cat(kept, 1), skip_special_tokens=True)
+    return [str(t).strip() for t in texts]
 
 
 @torch.inference_mode()
