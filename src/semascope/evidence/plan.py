@@ -24,6 +24,8 @@ FORMAT = 1
 CHUNK = 8
 """Batches formed at once: their samples are sorted by length, so that little is padding."""
 _PROBED = 256
+WIDEST = 1 << 22
+"""Features of one dictionary, at most: what the numbers that are sorted have room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,9 @@ def keyed(dictionaries: Sequence[Dictionary]) -> dict[str, Dictionary]:
     out = {key_of(d): d for d in dictionaries}
     if not out:
         raise EvidenceError("No dictionary was given: train one first, with `semascope train`.")
+    wide = [k for k, d in out.items() if d.width > WIDEST]
+    if wide:
+        raise EvidenceError(f"{wide[0]} has more than {WIDEST:,} features; cut it in two.")
     if len(out) != len(dictionaries):
         raise EvidenceError("Two dictionaries share a site and a name; rename one of them.")
     return out

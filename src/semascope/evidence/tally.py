@@ -26,6 +26,8 @@ KINDS = 6
 BINS = 64
 """Bins of the log-histogram: two to an octave, 2^−16 to 2^16; the ends hold what lies beyond."""
 SKETCH = 64
+HASH_BITS = 42
+"""Of a token's hash in a sketch: with a feature's number below 2^22 it fills 64 bits."""
 _NEVER = np.iinfo(np.uint64).max
 
 
@@ -84,7 +86,7 @@ class Tally:
     """(width, SKETCH) smallest token hashes, rising; padded with the largest integer."""
     waiting: list[Entries] = field(default_factory=list)
     marks: list[NDArray[np.uint64]] = field(default_factory=list)
-    """(2, m) features and token hashes that wait to enter the sketches."""
+    """(m,) feature and token hash in one number, waiting to enter the sketches."""
     weakest: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     highest: NDArray[np.uint64] = field(default_factory=lambda: np.zeros((0, 0), np.uint64))
 
@@ -143,11 +145,11 @@ class Tally:
 
     def _mark(self, hits: Hits, rows: Rows) -> None:
         place = mix(hits.position.astype(np.uint64), self.seed + 1)
-        token = mix(rows.content[hits.sample] ^ place)
+        token = mix(rows.content[hits.sample] ^ place) >> np.uint64(64 - HASH_BITS)
         new = np.flatnonzero(token < self.sketch[hits.feature, -1])
         if len(new):
-            self.marks.append(np.stack([hits.feature[new].astype(np.uint64), token[new]]))
-        if sum(m.shape[1] for m in self.marks) > max(1 << 18, 4 * self.width):
+            self.marks.append(_marked(hits.feature[new], token[new]))
+        if sum(len(m) for m in self.marks) > max(1 << 18, 16 * self.width):
             self._settle_marks()
 
     def settle(self) -> None:
@@ -162,15 +164,12 @@ class Tally:
     def _settle_marks(self) -> None:
         if not self.marks:
             return
-        feature, token = np.concatenate(self.marks, axis=1)
-        old = self.sketch[np.unique(feature).astype(np.int64)]
-        known = np.repeat(np.unique(feature), SKETCH), old.reshape(-1)
-        feature, token = np.concatenate([feature, known[0]]), np.concatenate([token, known[1]])
-        order = np.lexsort((token, feature))
-        feature, token = feature[order].astype(np.int64), token[order]
-        once = np.ones(len(order), bool)
-        once[1:] = (feature[1:] != feature[:-1]) | (token[1:] != token[:-1])
-        feature, token = feature[once], token[once]
+        old, place = np.nonzero(self.sketch != _NEVER)
+        marks = np.concatenate([*self.marks, _marked(old, self.sketch[old, place])])
+        marks.sort()
+        marks = marks[np.append(True, marks[1:] != marks[:-1])]
+        feature = (marks >> np.uint64(HASH_BITS)).astype(np.int64)
+        token = marks & np.uint64((1 << HASH_BITS) - 1)
         rank = rank_in_group(feature)
         few = rank < SKETCH
         self.sketch[feature[few], rank[few]] = token[few]
@@ -186,7 +185,7 @@ class Tally:
         other.settle()
         self.waiting.append(other.kept)
         feature, place = np.nonzero(other.sketch != _NEVER)
-        self.marks.append(np.stack([feature.astype(np.uint64), other.sketch[feature, place]]))
+        self.marks.append(_marked(feature, other.sketch[feature, place]))
         self.settle()
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
@@ -207,6 +206,10 @@ class Tally:
         tally = cls(width=width, top=top, draws=draws, seed=seed, kept=kept, **plain)  # type: ignore[arg-type]
         tally.settle()
         return tally
+
+
+def _marked(feature: NDArray[np.int64], token: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return (feature.astype(np.uint64) << np.uint64(HASH_BITS)) | token
 
 
 def _peaks(hits: Hits, rows: Rows, width: int) -> Peaks:
