@@ -124,7 +124,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Scenes, and texts of a few words."""
     draw = random.Random(0)
     path = tmp_path_factory.mktemp("corpus") / "words.jsonl"
-    texts = [" ".join(draw.choices(WORDS, k=12)) for _ in range(240)]
+    texts = [" ".join(draw.choices(WORDS, k=4)) for _ in range(240)]
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return f"scenes?n=60+{path}"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+import webbrowser
 from typing import Annotated
 
 import tyro
@@ -21,23 +23,28 @@ class Serve(InWorkspace):
     """Address to listen at; others than this machine need --token."""
     token: Annotated[str, tyro.conf.arg(metavar="SECRET")] = ""
     """Asked of every request; without it, only this machine is answered."""
+    browser: bool = True
+    """Open it in a browser, where there is a screen."""
 
     def run(self) -> int:
         """Serve until Ctrl-C."""
-        import uvicorn
-
-        from semascope.serve.app import make_app
-        from semascope.serve.workspace import WorkspaceExplorer
-
         self.space.require("index")
         if self.host not in ("127.0.0.1", "localhost", "::1") and not self.token:
             raise WorkspaceError(
                 f"Serving at {self.host} would show the run to everyone there: give --token."
             )
+        import uvicorn
+
+        from semascope.serve.app import make_app
+        from semascope.serve.workspace import WorkspaceExplorer
+
         with self._listen() as listener:
             port = listener.getsockname()[1]
             app = make_app(WorkspaceExplorer(self.space), token=self.token or None)
-            print(f"The page is at http://{self.host}:{port}/ (Ctrl-C ends it)", flush=True)
+            address = f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{port}/"
+            print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
+            if self.browser and has_screen():
+                webbrowser.open(address)  # it waits: the port listens already
             config = uvicorn.Config(app, log_level="warning", access_log=False)
             uvicorn.Server(config).run(sockets=[listener])
         print("The page is closed; the workspace is as it was.", file=sys.stderr)
@@ -57,3 +64,9 @@ class Serve(InWorkspace):
             ) from error
         listener.listen(64)
         return listener
+
+
+def has_screen() -> bool:
+    """Whether a browser could be shown: a person at a terminal, and a display."""
+    display = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    return sys.stdout.isatty() and (display or sys.platform in ("darwin", "win32"))

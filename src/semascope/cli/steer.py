@@ -43,11 +43,11 @@ class Steer(InWorkspace):
 
     def run(self) -> int:
         """Answer twice, and print both."""
+        self.space.require("gather")
         from semascope.causal import compare
         from semascope.pipeline import recorded
         from semascope.pipeline.context import Run
 
-        self.space.require("gather")
         options = recorded(self.space)
         train = options.train.model_copy(update={"device": self.device})
         run = Run(self.space, options.model_copy(update={"train": train}))
