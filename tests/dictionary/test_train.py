@@ -24,6 +24,7 @@ from semascope.dictionary import (
     train_many,
 )
 from semascope.dictionary.state import steps_on_disk
+from semascope.dictionary.trainee import Trainee
 from semascope.errors import DictionaryError, NotFinite
 
 CONFIG = TrainConfig(
@@ -181,6 +182,22 @@ def test_nan_is_named_and_the_last_good_state_kept(activations: Tensor, tmp_path
     assert steps_on_disk(tmp_path) == [13]
     report = train(TensorSource(activations, batch_size=256), CONFIG, tmp_path)
     assert bool(report.coder.W_enc.isfinite().all())
+
+
+def test_a_gpu_passes_over_nan_without_waiting(activations: Tensor) -> None:
+    """Deferred checks: the bad step is skipped on the device, and named at the next look."""
+    batch = ActivationBatch(activations[:256].clone(), torch.ones(256))
+    trainee = Trainee.begin(CONFIG, batch)
+    trainee.deferred = True
+    for _ in range(3):
+        trainee.learn(batch)
+    before = {name: t.clone() for name, t in trainee.coder.state_dict().items()}
+    batch.x[7, 1] = float("inf")
+    trainee.learn(batch)
+    for name, weight in trainee.coder.state_dict().items():
+        torch.testing.assert_close(weight, before[name], rtol=1e-6, atol=1e-7)
+    with pytest.raises(NotFinite, match="Batch 3 of"):
+        trainee.figures()
 
 
 def test_another_run_in_the_folder_is_refused(activations: Tensor, tmp_path: Path) -> None:

@@ -41,7 +41,9 @@ class Grouping:
         if self._sorted is None:
             flat = self.indices.reshape(-1)  # (E,) = (N k,)
             order = torch.sort(flat, stable=True).indices
-            counts = torch.bincount(flat, minlength=self.width)  # (F,)
+            # (F,); bincount would make a GPU wait to learn the largest index
+            counts = torch.zeros(self.width, dtype=flat.dtype, device=flat.device)
+            counts.index_add_(0, flat, torch.ones_like(flat))
             starts = torch.cumsum(counts, 0) - counts
             tokens = torch.div(order, self.indices.shape[1], rounding_mode="floor")
             self._sorted = (order, tokens, starts)

@@ -61,6 +61,11 @@ class Trainee:
         self.dead_ids = self.dead.nonzero().squeeze(1)
         self.resample_at = {round(share * config.steps) for share in config.resample}
         self.ranks = Ranks()
+        self.first_bad = torch.tensor(-1, device=device)  # () first bad step
+        # A look at every loss would make a GPU wait for the host at each step; fused Adam can pass
+        # over a bad step by itself, and the error is raised at the next line of metrics.
+        fused = config.optimizer in ("adam", "adamw") and not config.clip
+        self.deferred = torch.device(device).type == "cuda" and fused
         self.scale = 1.0
         self.step = 0
         self.tokens = 0
@@ -141,7 +146,9 @@ class Trainee:
         for rows in (slice(i, i + size) for i in range(0, len(x), size)):
             figures += self._share(x[rows], target[rows], now, fired)
         self.ranks.sum(figures, *(p.grad for p in self.parameters if p.grad is not None))
-        if not bool(figures[0].isfinite()):
+        if self.deferred:
+            self._mark(figures[0].isfinite())
+        elif not bool(figures[0].isfinite()):
             raise NotFinite(
                 f"The loss at step {step} on {self.site or 'the site'} is not finite, so the step "
                 "was not taken. Lower the learning rate (lr_scale), or look at the activations."
@@ -154,12 +161,13 @@ class Trainee:
             self.ranks.largest(counts)
             fired = counts > 0
         self.silent = torch.where(fired, 0, self.silent + tokens)
-        self.sums += figures
+        self.sums += figures.nan_to_num(0.0, 0.0, 0.0)
         self.step += 1
         self.tokens += tokens
 
     def figures(self) -> dict[str, float]:
         """Means since the last call: loss, fvu, l0; and the dead share and rate now."""
+        self.raise_if_bad()
         loss, fvu, l0, _ = (self.sums / self.sums[3].clamp_min(1)).tolist()
         self.sums.zero_()
         return {
@@ -172,6 +180,7 @@ class Trainee:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that the next step depends on but the data: tensors, and JSON."""
+        self.raise_if_bad()
         tensors = {f"coder.{name}": t for name, t in self.coder.state_dict().items()}
         tensors |= {"silent": self.silent, "dead": self.dead, "sums": self.sums}
         for i, optimizer in enumerate(self.optimizers):
@@ -281,6 +290,9 @@ class Trainee:
 
     def _check(self, batch: ActivationBatch) -> None:
         """Finite and of the right width, on every rank or on none."""
+        self._check_width(batch)
+        if self.deferred:
+            return
         try:
             check_finite(batch, self.step, self.site)
         except NotFinite:
@@ -291,6 +303,25 @@ class Trainee:
                 f"Another process found NaN or infinity in its batch {self.step} of "
                 f"{self.site or 'the site'}; the step was not taken."
             )
+
+    def _mark(self, finite: Tensor) -> None:
+        """Let the optimiser pass over this step unless its loss is ``finite``, and remember it."""
+        for optimizer in self.optimizers:
+            optimizer.found_inf = 1 - finite.float()  # type: ignore[attr-defined]
+        fresh = ~finite & (self.first_bad < 0)
+        self.first_bad = torch.where(fresh, self.step, self.first_bad)
+
+    def raise_if_bad(self) -> None:
+        """NotFinite for a step that was passed over since; waits for the device."""
+        bad = int(self.first_bad)
+        if bad >= 0:
+            raise NotFinite(
+                f"Batch {bad} of {self.site or 'the site'}, or its loss, holds NaN or infinity. "
+                "Its step was not taken; the weights hold every good step. A model in float16 "
+                "overflows easily: load it in bfloat16 or float32."
+            )
+
+    def _check_width(self, batch: ActivationBatch) -> None:
         if batch.x.shape[1] != self.coder.d_in:
             raise DictionaryError(
                 f"The dictionary reads activations of width {self.coder.d_in}, but the batch at "
