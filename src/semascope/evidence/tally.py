@@ -167,7 +167,9 @@ class Tally:
         old, place = np.nonzero(self.sketch != _NEVER)
         marks = np.concatenate([*self.marks, _marked(old, self.sketch[old, place])])
         marks.sort()
-        marks = marks[np.append(True, marks[1:] != marks[:-1])]
+        once = np.ones(len(marks), bool)
+        once[1:] = marks[1:] != marks[:-1]
+        marks = marks[once]
         feature = (marks >> np.uint64(HASH_BITS)).astype(np.int64)
         token = marks & np.uint64((1 << HASH_BITS) - 1)
         rank = rank_in_group(feature)

@@ -1,0 +1,53 @@
+"""What every export does: go through features in order, and write files whole.
+
+Knows the atlas's records.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from semascope.atlas.atlas import Atlas
+from semascope.atlas.records import FeatureDetail, StoredExemplar
+
+_WINDOW = 500
+
+
+def details(
+    atlas: Atlas, dictionary: str | int, *, explained_only: bool = False
+) -> Iterator[FeatureDetail]:
+    """Alive features by index; those with words alone, if asked."""
+    where: dict[str, bool] = {"alive": True}
+    if explained_only:
+        where["explained"] = True
+    offset = 0
+    while rows := atlas.features(dictionary, where=where, offset=offset, limit=_WINDOW).rows:
+        for row in rows:
+            yield atlas.feature(dictionary, row.index)
+        offset += len(rows)
+
+
+def heat(exemplar: StoredExemplar, picture: int = 0) -> list[tuple[list[float], float]]:
+    """(rectangle in pixels, activation) of the tokens of one picture on which the feature fires."""
+    here = (exemplar.sample.image == picture) & (exemplar.activations > 0)
+    here &= ~np.isnan(exemplar.sample.rects).any(axis=1)
+    rects = exemplar.sample.rects[here].astype(float).round(2).tolist()
+    values = exemplar.activations[here].astype(float).round(5).tolist()
+    return list(zip(rects, values, strict=True))
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary path, renamed to ``path`` at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
