@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from semascope.corpus.sample import SceneObject
+from semascope.corpus.scenes import surfaces
 from semascope.corpus.scenes.colours import NAMES as COLOURS
-from semascope.corpus.scenes.compose import Scene
+from semascope.corpus.scenes.colours import PALETTE
+from semascope.corpus.scenes.compose import Scene, Thing
 from semascope.corpus.scenes.language import SIDES, extreme
-from semascope.corpus.scenes.sprites import SHAPES, TEXTURES, SpritePack
+from semascope.corpus.scenes.sprites import SHAPES, TEXTURES, SpritePack, shape_mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +32,7 @@ class PatchTruth:
     sides: NDArray[np.float32]
     """(P, 4) is this patch's thing the furthest left, right, top, bottom; −1 on background."""
     picture: NDArray[np.int64]
-    """(P,) number of the sprite seen there, −1 for what is no sprite."""
+    """(P,) row in ``thumbnails`` of the thing seen there, −1 on background."""
     count: int
     """How many things the scene has."""
 
@@ -57,24 +60,60 @@ class Vocabulary:
 
 
 def thumbnails(pack: SpritePack, side: int = 8) -> NDArray[np.float32]:
-    """(sprites, side·side·4) each picture small, standardised: what a patch should imagine whole.
+    """(pictures, side·side·4) each picture small, standardised: what a patch should imagine whole.
 
     A name says only that two pictures differ; a thumbnail says how, so the tower learns from the
-    first step on to gather an object from its patches.
+    first step on to gather an object from its patches. Sprites first, then every shape in every
+    colour and texture, then every word (a strip of 4·side × side, since it is read along).
     """
-    small = [np.asarray(pack.picture(s, side)).reshape(-1) for s in pack.sprites]
-    flat = np.stack(small).astype(np.float32) / 255
-    return (flat - flat.mean(0)) / (flat.std(0) + 0.05)
+    sprites = [np.asarray(pack.picture(s, side)).reshape(-1) for s in pack.sprites]
+    shapes = [_painted(shape, paint, side) for shape in SHAPES for paint in (*COLOURS, *TEXTURES)]
+    flat = np.stack([*sprites, *shapes]).astype(np.float32) / 255
+    flat = (flat - flat.mean(0)) / (flat.std(0) + 0.05)
+    strips = [pack.word(w, pack.fonts[0], side).resize((4 * side, side)) for w in pack.words]
+    words = np.stack([np.asarray(strip).reshape(-1) for strip in strips]).astype(np.float32) / 255
+    return np.concatenate([flat, (words - words.mean(0)) / (words.std(0) + 0.05)])
+
+
+def _painted(shape: str, paint: str, side: int) -> NDArray[np.float32]:
+    """A shape in a colour or texture, premultiplied RGBA, flat."""
+    alpha = np.asarray(shape_mask(shape, side), np.float32)[..., None] / 255
+    textured = paint in TEXTURES
+    rgb = surfaces.textured((side, side), paint).mean((0, 1)) if textured else PALETTE[paint]
+    solid = np.full((side, side, 3), rgb, np.float32)
+    return np.concatenate([solid * alpha, 255 * alpha], -1).reshape(-1)
+
+
+def picture_of(thing: Thing, pack: SpritePack) -> int:
+    """Row of a thing in ``thumbnails``."""
+    if thing.sprite is not None:
+        return thing.sprite.index
+    if thing.word is not None:
+        looks = len(SHAPES) * (len(COLOURS) + len(TEXTURES))
+        return len(pack.sprites) + looks + pack.words.index(thing.word)
+    paint = (*COLOURS, *TEXTURES).index(str(thing.texture or thing.colour))
+    at = SHAPES.index(thing.name) * (len(COLOURS) + len(TEXTURES)) + paint
+    return len(pack.sprites) + at
 
 
 def coverage(scene: Scene, grid: int) -> NDArray[np.float32]:
     """(n, grid·grid): share of each patch that each object covers."""
     if not scene.objects:
         return np.zeros((0, grid * grid), np.float32)
-    masks = np.stack([o.mask for o in scene.objects])
+    masks = np.stack([_extent(o) for o in scene.objects])
     n, h, w = masks.shape
     tiles = masks.reshape(n, grid, h // grid, grid, w // grid)
     return tiles.mean((2, 4), dtype=np.float32).reshape(n, -1)
+
+
+def _extent(thing: SceneObject) -> NDArray[np.bool_]:
+    """Where a thing is to be known: its pixels; for a word the whole box, since ink is thin."""
+    if thing.word is None:
+        return thing.mask
+    left, top, right, bottom = thing.box
+    out = np.zeros_like(thing.mask)
+    out[top:bottom, left:right] = True
+    return out
 
 
 def patch_truth(
@@ -97,6 +136,6 @@ def patch_truth(
             name[mine] = vocabulary.of(o.name, o.category)
             colour[mine] = COLOURS.index(t.colour) if t.colour else -1
             texture[mine] = TEXTURES.index(t.texture) if t.texture else -1
-            picture[mine] = t.sprite.index if t.sprite else -1
+            picture[mine] = picture_of(t, SpritePack.load())
             sides[mine] = [float(f == i) for f in furthest]
     return PatchTruth(name, colour, texture, sides, picture, len(scene.objects))

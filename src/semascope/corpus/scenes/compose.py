@@ -32,6 +32,8 @@ SIZES = (
 """Smallest and largest side of a thing, as a share of the picture, by how many there are."""
 HELD_OUT_FONT = "ComicNeue-Bold"
 PANEL_SHARE = 0.06
+KINDS = (0.70, 0.12, 0.05, 0.13)
+"""Shares of sprites, coloured shapes, textured shapes and words among things."""
 
 
 @dataclass(slots=True)
@@ -84,6 +86,7 @@ class Composer:
         split: str = "train",
         size: tuple[int, int] = (128, 128),
         counts: tuple[float, ...] = COUNTS,
+        kinds: tuple[float, ...] = KINDS,
     ) -> None:
         self.pack, self.split, self.size = pack, split, size
         self.categories = sorted(pack.by_category)
@@ -93,6 +96,7 @@ class Composer:
         fonts = [f for f in pack.fonts if (f == HELD_OUT_FONT) == (split == "styles")]
         self.fonts = fonts or list(pack.fonts)
         self.counts = np.cumsum(counts)
+        self.kinds = np.cumsum(kinds)
 
     def scene(self, rng: np.random.Generator) -> Scene:
         """One scene from a random generator's next numbers."""
@@ -134,12 +138,12 @@ class Composer:
 
     def _thing(self, rng: np.random.Generator) -> Thing:
         u = rng.random()
-        if u < 0.70:
+        if u < self.kinds[0]:
             return self._sprite(rng)
-        if u < 0.82:
+        if u < self.kinds[1]:
             colour = COLOURS[rng.integers(len(COLOURS))]
             return Thing(SHAPES[rng.integers(len(SHAPES))], "shape", "a", colour=colour)
-        if u < 0.87:
+        if u < self.kinds[2]:
             texture = TEXTURES[rng.integers(len(TEXTURES))]
             shape = ("circle", "square", "triangle", "star")[rng.integers(4)]
             return Thing(shape, "shape", "a", texture=texture)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from semascope.corpus.sample import Sample, SceneTruth, SkipReport, Turn
-from semascope.corpus.scenes.compose import COUNTS, Composer, Scene
+from semascope.corpus.scenes.compose import COUNTS, KINDS, Composer, Scene
 from semascope.corpus.scenes.language import Asker, caption
 from semascope.corpus.scenes.sprites import DATA, SpritePack
 from semascope.errors import CorpusError
@@ -34,12 +34,14 @@ class SceneCorpus:
         size: int | tuple[int, int] = 128,
         turns: str = "caption",
         counts: tuple[float, ...] = COUNTS,
+        kinds: tuple[float, ...] = KINDS,
     ) -> None:
         if split not in SPLITS:
             raise CorpusError(f"Scenes have no split {split!r}; take one of {', '.join(SPLITS)}.")
         if turns not in ("caption", "questions", "none"):
             raise CorpusError(f"turns must be caption, questions or none, not {turns!r}.")
         self.n, self.seed, self.split, self.turns, self.counts = n, seed, split, turns, counts
+        self.kinds = kinds
         self.size = (size, size) if isinstance(size, int) else size
         if min(self.size) < 16:
             raise CorpusError(
@@ -54,12 +56,12 @@ class SceneCorpus:
     @cached_property
     def _parts(self) -> tuple[Composer, Asker]:
         pack = SpritePack.load()
-        return Composer(pack, self.split, self.size, self.counts), Asker(pack)
+        return Composer(pack, self.split, self.size, self.counts, self.kinds), Asker(pack)
 
     def fingerprint(self) -> str:
         """Hash of the sprite pack and of every option; the number of rows is not part of a row."""
         pack = hashlib.sha256((DATA / "sprites.json").read_bytes()).hexdigest()[:16]
-        options = (self.seed, self.split, self.size, self.turns, self.counts, self.n)
+        options = (self.seed, self.split, self.size, self.turns, self.counts, self.kinds, self.n)
         text = f"scenes-1|{pack}|{options}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
