@@ -7,7 +7,7 @@ Two pairs of eyes. ``oracle``: the words that each patch should begin as (``word
 from the truth, with the mistakes of a half-trained tower mixed in: no pixels, no tower, so this
 runs beside step 1, and most of the background can be left out. ``tower``: the trained tower
 through the projector, which learns along. Low-rank deltas on every linear layer; the loss is on
-answers only, and only answer positions pass the head. One batch in sixteen is plain text, so that
+answers only, and only answer positions pass the head. One batch in ten is plain text, so that
 the language survives. Resumes; logs to language.jsonl.
 """
 
@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from transformers import CLIPVisionModel, LlamaForCausalLM, PreTrainedTokenizerF
 
 from recipes.sprite_llava import lora
 from recipes.sprite_llava.batches import IGNORE, Packed, Sheet, Writer, pack
-from recipes.sprite_llava.targets import PatchTruth, Vocabulary, patch_truth
+from recipes.sprite_llava.targets import Vocabulary, patch_truth
 from recipes.sprite_llava.tower import CROWDED, features, pixels, vision_config
 from recipes.sprite_llava.words import WordSpace
 from semascope.corpus.sample import Question
@@ -37,7 +38,7 @@ from semascope.corpus.scenes.language import Asker
 from semascope.subject import smollm
 
 TOKENIZER = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
-TEXT_EVERY = 16
+TEXT_EVERY = 10
 
 
 class Projector(nn.Module):
@@ -70,9 +71,7 @@ class Oracle:
         for i in np.flatnonzero(wrong):
             group = self.alike.get(int(name[i]))
             name[i] = rng.choice(group) if group is not None and rng.random() < 0.7 else 0
-        rows = self.words.target(
-            PatchTruth(name, truth.colour, truth.texture, truth.sides, truth.picture, truth.count)
-        )
+        rows = self.words.target(replace(truth, name=name))
         rows = rows * torch.from_numpy(rng.uniform(0.7, 1.1, (len(rows), 1)).astype(np.float32))
         rows = rows + torch.from_numpy(rng.normal(0, 0.045, rows.shape).astype(np.float32))
         keep = truth.name > 0

@@ -33,6 +33,8 @@ class PatchTruth:
     """(P, 4) is this patch's thing the furthest left, right, top, bottom; −1 on background."""
     picture: NDArray[np.int64]
     """(P,) row in ``thumbnails`` of the thing seen there, −1 on background."""
+    place: NDArray[np.float32]
+    """(P, 2) centre of this patch's thing, 0 to 1 from the left and from the top; −1 elsewhere."""
     count: int
     """How many things the scene has."""
 
@@ -126,6 +128,8 @@ def patch_truth(
     colour, texture = np.full(patches, -1), np.full(patches, -1)
     picture = np.full(patches, -1)
     sides = np.full((patches, 4), -1, np.float32)
+    place = np.full((patches, 2), -1, np.float32)
+    width, height = scene.image.size
     furthest = [
         extreme(scene.objects, s, scene.image.size) if scene.objects else None for s in SIDES
     ]
@@ -137,5 +141,7 @@ def patch_truth(
             colour[mine] = COLOURS.index(t.colour) if t.colour else -1
             texture[mine] = TEXTURES.index(t.texture) if t.texture else -1
             picture[mine] = picture_of(t, SpritePack.load())
+            left, top, right, bottom = o.box
+            place[mine] = ((left + right) / 2 / width, (top + bottom) / 2 / height)
             sides[mine] = [float(f == i) for f in furthest]
-    return PatchTruth(name, colour, texture, sides, picture, len(scene.objects))
+    return PatchTruth(name, colour, texture, sides, picture, place, len(scene.objects))

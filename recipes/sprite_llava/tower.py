@@ -105,6 +105,7 @@ def only(truth: PatchTruth, keep: np.ndarray) -> PatchTruth:
         truth.texture[keep],
         truth.sides[keep],
         truth.picture[keep],
+        truth.place[keep],
         truth.count,
     )
 

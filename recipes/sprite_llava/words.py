@@ -2,8 +2,8 @@
 
 The projector starts by sending each patch to input embeddings that the language model already
 knows: the tokens of the thing's name (the first weighs most, so that reading starts right), with
-its colour, material or feeling, and the sides on which it stands furthest; an empty patch says
-how many things there are. ``WordSpace`` makes these targets, from labels alone. It knows
+its colour, material or feeling, and how far to each side it stands; an empty patch says how
+many things there are. ``WordSpace`` makes these targets, from labels alone. It knows
 embeddings and labels; it knows no pixels and no tower.
 """
 
@@ -63,5 +63,8 @@ class WordSpace:
         colour, texture = torch.from_numpy(truth.colour), torch.from_numpy(truth.texture)
         out = out + torch.where((colour >= 0)[:, None], self.colours[colour.clamp(min=0)], 0.0)
         out = out + torch.where((texture >= 0)[:, None], self.textures[texture.clamp(min=0)], 0.0)
-        out = out + torch.from_numpy(np.maximum(truth.sides, 0)) @ self.sides
+        # Left and top fade into right and bottom: attention finds the furthest by itself.
+        place = torch.from_numpy(np.maximum(truth.place, 0))
+        graded = torch.stack([1 - place[:, 0], place[:, 0], 1 - place[:, 1], place[:, 1]], 1)
+        out = out + 1.5 * graded @ self.sides
         return torch.where((name == 0)[:, None], self.counts[min(truth.count, 6)], out)
