@@ -31,6 +31,7 @@ def remove_dictionary(atlas: Atlas, key: str) -> None:
         for model in _ABOUT_FEATURES:
             table = cast(Table, model.__table__)
             connection.execute(table.delete().where(table.c.feature_id.in_(mine)))
-        for model, column in ((m.FeatureTable, "dictionary_id"), (m.DictionaryTable, "id")):
-            table = cast(Table, model.__table__)
-            connection.execute(table.delete().where(table.c[column].in_(numbers)))
+        features = cast(Table, m.FeatureTable.__table__)
+        connection.execute(features.delete().where(features.c.dictionary_id.in_(numbers)))
+        dictionaries = cast(Table, m.DictionaryTable.__table__)
+        connection.execute(dictionaries.delete().where(dictionaries.c.id.in_(numbers)))

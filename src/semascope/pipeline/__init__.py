@@ -53,7 +53,7 @@ def recorded(workspace: Workspace) -> RunOptions:
             parts[name] = type(usual)(**stages[name].options)
         except ValidationError:  # written by another version: its stage will be done anew
             continue
-    return RunOptions(**parts)
+    return RunOptions.model_validate(parts)
 
 
 def search(workspace: Workspace, query: str, limit: int = 10) -> list[dict[str, Any]]:

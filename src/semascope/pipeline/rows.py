@@ -59,11 +59,7 @@ class Subset:
     def __init__(self, corpus: Corpus, rows: NDArray[np.int64]) -> None:
         self.corpus, self.rows = corpus, rows
         self.name = f"{corpus.name}[{len(rows)}]"
-
-    @property
-    def skipped(self) -> SkipReport:
-        """The whole corpus's report."""
-        return self.corpus.skipped
+        self.skipped: SkipReport = corpus.skipped
 
     def __len__(self) -> int:
         return len(self.rows)
