@@ -63,7 +63,7 @@ def dictionary() -> TopKFake:
     return make_dictionary()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make():  # type: ignore[no-untyped-def]
     return make_dictionary
 

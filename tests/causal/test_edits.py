@@ -57,11 +57,9 @@ def test_no_chosen_token_returns_the_very_tensor(dictionary, token_map):
     ids=st.lists(st.integers(0, 23), min_size=1, max_size=6, unique=True),
     seed=st.integers(0, 99),
 )
-def test_only_the_chosen_features_move_and_the_error_is_kept(how, strength, ids, seed):
+def test_only_the_chosen_features_move_and_the_error_is_kept(how, strength, ids, seed, make):
     """x' − x is exactly Σ (z' − z) W: whatever the dictionary cannot explain stays."""
-    from conftest import make_dictionary
-
-    dictionary, x = make_dictionary(), draw(1, 6, 8, seed=seed)
+    dictionary, x = make(), draw(1, 6, 8, seed=seed)
     one = Intervention(features=tuple((KEY, i) for i in ids), how=how, strength=strength)
     edits = edits_for([one], [dictionary], MAX)
     after = edits["resid_post.1"](x, EditContext(0, (plain_map(6),)))
