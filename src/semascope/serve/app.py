@@ -6,6 +6,7 @@ no database, no tensor.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,7 +46,9 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        warming = asyncio.create_task(_warm(data))
         yield
+        warming.cancel()
         worker.close()
         sessions.close()
 
@@ -68,6 +71,14 @@ def make_app(
     _page(app, static)
     app.add_middleware(Guard, token=token)
     return app
+
+
+async def _warm(data: Explorer) -> None:
+    """In a thread of its own; what fails here is told again when it is asked for."""
+    try:
+        await asyncio.to_thread(data.warm)
+    except SemascopeError as error:
+        log.warning("%s", error)
 
 
 def status_of(error: SemascopeError) -> int:

@@ -44,6 +44,10 @@ class Explorer(Protocol):
         """The file that holds a picture; ``NotThere`` where there is none by that hash."""
         ...
 
+    def warm(self) -> None:
+        """Get ready in the background, once, when the server starts; may do nothing."""
+        ...
+
     def store(self, data: bytes) -> Upload:
         """Keep an uploaded picture; ``BadPicture`` where it is none."""
         ...

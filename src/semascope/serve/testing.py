@@ -175,6 +175,9 @@ class DrawnExplorer:
         """The drawn or uploaded file."""
         return self.pictures.path(digest)
 
+    def warm(self) -> None:
+        """Nothing to get ready."""
+
     def store(self, data: bytes) -> Upload:
         """Keep an upload."""
         return self.pictures.put(data)

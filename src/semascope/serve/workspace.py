@@ -7,6 +7,7 @@ is handed to ``asker``, which loads it when first asked.
 from __future__ import annotations
 
 import logging
+import threading
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ class WorkspaceExplorer:
         self.asker = Asker(workspace, self.picture)
         self._evidence: dict[str, Evidence] = {}
         self._vectors: dict[str, VectorIndex] = {}
+        self._embedders: dict[str, Embedder] = {}
+        self._loading = threading.Lock()
         self._small = lru_cache(maxsize=4_096)(self._small_exemplars)
 
     # -- looking ---------------------------------------------------------------------------
@@ -162,6 +165,12 @@ class WorkspaceExplorer:
             return self.media_store.path(digest)
         return self.uploads.path(digest)
 
+    def warm(self) -> None:
+        """Load what turns words into vectors, so that the first search does not wait for it."""
+        for row in self.atlas.dictionaries():
+            if self._has_vectors(row.key):
+                self._embedder(self._vectors_of(row.key).embedder)
+
     def store(self, data: bytes) -> Upload:
         """Keep an upload beside the workspace's own pictures."""
         return self.uploads.put(data)
@@ -255,9 +264,11 @@ class WorkspaceExplorer:
             self._vectors[key] = VectorIndex(self.workspace.vectors / key)
         return self._vectors[key]
 
-    @lru_cache(maxsize=4)  # noqa: B019  one explorer lives as long as the server
     def _embedder(self, name: str) -> Embedder:
-        return embedder(name)
+        with self._loading:  # two searches at once load it once
+            if name not in self._embedders:
+                self._embedders[name] = embedder(name)
+            return self._embedders[name]
 
     def _score_kinds(self) -> list[str]:
         kinds = self.atlas.score_kinds()
