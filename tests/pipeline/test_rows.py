@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semascope.corpus.sample import Sample, SkipReport
 from semascope.errors import CorpusError
 from semascope.pipeline.rows import Subset, evidence_rows, held_out_rows, training_rows
+
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
 
 
 class Counting:
@@ -37,6 +40,7 @@ class Counting:
                 yield row, Sample(id=str(row), text=f"row {row}")
 
 
+@PATIENT
 @given(n=st.integers(1, 500), seed=st.integers(0, 3), samples=st.integers(1, 600))
 def test_training_and_evidence_share_nothing_while_there_are_enough(
     n: int, seed: int, samples: int
@@ -60,6 +64,7 @@ def test_rows_depend_on_the_seed_alone() -> None:
     assert not np.array_equal(rows, training_rows(Counting(1000), 4))
 
 
+@PATIENT
 @given(st.data())
 def test_a_subset_reads_its_rows_by_its_own_numbers(data: st.DataObject) -> None:
     """Row i of the subset is its i-th row, bad rows left out, whatever slice is asked for."""
