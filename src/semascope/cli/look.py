@@ -42,6 +42,7 @@ class Search(InWorkspace):
 
     def run(self) -> int:
         """Print the nearest features."""
+        self.space.require("index")
         from rich.console import Console
         from rich.table import Table
 

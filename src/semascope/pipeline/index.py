@@ -61,9 +61,9 @@ def forget(run: Run) -> None:
 
 def nearest(workspace: Workspace, query: str, limit: int) -> list[dict[str, Any]]:
     """Features by meaning, nearest first."""
+    record = workspace.require("index")
     from semascope.atlas import Atlas, VectorIndex, search_features
 
-    record = workspace.require("index")
     key = f"{record.site}/{record.dictionary}"
     vectors = VectorIndex(workspace.vectors / record.site / record.dictionary)
     with Atlas.open(workspace.atlas) as atlas:
