@@ -92,6 +92,9 @@ def saelens(w: Weights, x: Tensor, k: int) -> tuple[Tensor, Step]:
     sys.modules["transformer_lens.HookedTransformer"] = hooks
     bare("sae_lens", __version__="", logger=logging.getLogger("sae_lens"))
     saes = importlib.import_module("sae_lens.saes")
+    registry = importlib.import_module("sae_lens.registry")  # the package's __init__ would fill it
+    registry.register_sae_class("topk", saes.TopKSAE, saes.TopKSAEConfig)
+    registry.register_sae_training_class("topk", saes.TopKTrainingSAE, saes.TopKTrainingSAEConfig)
     step_input = importlib.import_module("sae_lens.saes.sae").TrainStepInput
     cfg = saes.TopKTrainingSAEConfig(d_in=x.shape[1], d_sae=len(w["W_enc"]), k=k, device="cpu")
     made = saes.TopKTrainingSAE(cfg)

@@ -59,7 +59,7 @@ class CrossSource:
 
 def site_parts(coder: SparseCoder, x: Tensor) -> tuple[Tensor, ...]:
     """(N, Σ d_l) -> (N, d_l) of each site."""
-    return x.split(list(_parts(coder)), dim=1)
+    return tuple(torch.split(x, list(_parts(coder)), dim=1))
 
 
 @torch.no_grad()
@@ -68,7 +68,7 @@ def site_norms(coder: SparseCoder) -> Tensor:
 
     Their shares tell features that live at one site (or in one of two models) from shared ones.
     """
-    rows = coder.W_dec.detach().split(list(_parts(coder)), dim=1)
+    rows = torch.split(coder.W_dec.detach(), list(_parts(coder)), dim=1)
     return torch.stack([part.norm(dim=1) for part in rows], dim=1)
 
 

@@ -87,8 +87,8 @@ class Directions:
         self.name = name
         self.site = site
         self.width, self.d_in = rows.shape
-        self._rows = rows / norm  # (n, d)
-        self._origin = origin if origin is not None else rows.new_zeros(self.d_in)
+        self._rows: Tensor = rows / norm  # (n, d)
+        self._origin: Tensor = origin if origin is not None else rows.new_zeros(self.d_in)
 
     def encode(self, x: Tensor) -> Codes:
         """(N, d) -> (N, n) codes."""

@@ -87,7 +87,7 @@ def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.t() if tall else matrix
+    x: Tensor = matrix.t() if tall else matrix
     x = x / x.norm().clamp_min(1e-12)
     for _ in range(iterations):
         gram = x @ x.t()

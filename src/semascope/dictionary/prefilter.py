@@ -68,4 +68,5 @@ def select_topk_prefiltered(
 
 
 def _largest_norm(rows: Tensor) -> Tensor:
-    return rows.norm(dim=1).max()
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return norms.amax()

@@ -68,7 +68,8 @@ class Sampled:
         if not self._sampling.outlier or not len(x):
             return torch.zeros(len(x), dtype=torch.bool)
         norm = torch.linalg.vector_norm(x.float(), dim=1).cpu()
-        return norm > self._sampling.outlier * norm.median()
+        far: Tensor = norm > self._sampling.outlier * norm.median()
+        return far
 
     def _count(self, name: str, kinds: Tensor) -> None:
         self.counts[name].update(Counter(kinds.tolist()))

@@ -25,13 +25,15 @@ class _Tangent(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (weight,) = ctx.saved_tensors
         along = (grads[0] * weight).sum(1, keepdim=True)  # (F, 1)
-        return grads[0] - along * weight
+        tangent: Tensor = grads[0] - along * weight
+        return tangent
 
 
 def pre_activations(coder: SparseCoder, x: Tensor) -> Tensor:
     """(N, d_in) -> (N, F), with every gradient, b_dec's included."""
     centred = x - coder.b_dec if coder.cfg.subtract_b_dec else x
-    return centred @ coder.W_enc.t() + coder.b_enc
+    pre: Tensor = centred @ coder.W_enc.t() + coder.b_enc
+    return pre
 
 
 def dense_pass(coder: SparseCoder, x: Tensor, target: Tensor, z: Tensor) -> Pass:
@@ -46,7 +48,5 @@ def dense_pass(coder: SparseCoder, x: Tensor, target: Tensor, z: Tensor) -> Pass
 def decoder_norms(coder: SparseCoder) -> Tensor:
     """(F,) norm of each row of W_dec; a crosscoder's is the sum of its sites' norms."""
     parts = coder.cfg.parts or (coder.d_out,)
-    norms: Tensor = sum(  # type: ignore[assignment]
-        part.norm(dim=1) for part in coder.W_dec.split(list(parts), dim=1)
-    )
+    norms: Tensor = sum(part.norm(dim=1) for part in torch.split(coder.W_dec, list(parts), dim=1))
     return norms

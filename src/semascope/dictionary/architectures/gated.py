@@ -50,8 +50,9 @@ class Gated(Activation):
     def losses(self, config: TrainConfig) -> Sequence[Loss]:
         return [*common_losses(config), gate_l1(config.sparsity), gate_reconstruction]
 
+    @torch.no_grad()
     def rescale(self, scale: float) -> None:
-        self.b_mag *= scale
+        self.b_mag.mul_(scale)
 
     def _magnitude(self, product: Tensor, indices: Tensor) -> Tensor:
         """(N, m) products without bias -> magnitudes."""

@@ -80,8 +80,9 @@ class JumpReLU(Activation):
     def after_step(self, coder: SparseCoder) -> None:
         self.threshold.clamp_(min=0)  # below 0 a negative activation would pass
 
+    @torch.no_grad()
     def rescale(self, scale: float) -> None:
-        self.threshold *= scale
+        self.threshold.mul_(scale)
 
 
 def l0(weight: float) -> Loss:

@@ -127,20 +127,20 @@ def _modern(cfg: Any) -> dict[str, Any]:
     """The keys of version 6 for a configuration of any version."""
     if not isinstance(cfg, dict):
         raise FormatError("The SAELens configuration is no JSON object.")
-    cfg = dict(cfg)
-    cfg.setdefault("hook_name", cfg.get("hook_point"))
-    chosen = cfg.get("activation_fn") or cfg.get("activation_fn_str") or "relu"
-    cfg.setdefault("architecture", "standard")
+    new: dict[str, Any] = dict(cfg)
+    new.setdefault("hook_name", new.get("hook_point"))
+    chosen = new.get("activation_fn") or new.get("activation_fn_str") or "relu"
+    new.setdefault("architecture", "standard")
     if chosen == "topk":
-        cfg["architecture"] = "topk"
-        cfg["k"] = (cfg.get("activation_fn_kwargs") or {}).get("k", cfg.get("k"))
+        new["architecture"] = "topk"
+        new["k"] = (new.get("activation_fn_kwargs") or {}).get("k", new.get("k"))
     elif chosen != "relu":
-        cfg["architecture"] = f"{cfg['architecture']} with {chosen}"
-    if isinstance(cfg.get("normalize_activations"), bool):
-        cfg["normalize_activations"] = (
-            "expected_average_only_in" if cfg["normalize_activations"] else "none"
+        new["architecture"] = f"{new['architecture']} with {chosen}"
+    if isinstance(new.get("normalize_activations"), bool):
+        new["normalize_activations"] = (
+            "expected_average_only_in" if new["normalize_activations"] else "none"
         )
-    return cfg
+    return new
 
 
 def _refuse(cfg: Mapping[str, Any], path: Path) -> None:
