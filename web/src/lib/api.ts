@@ -95,7 +95,7 @@ export async function* stream(
 }
 
 export const chat = (ask: ChatAsk, signal: AbortSignal) => stream("/api/chat", ask, signal);
-export const why = (ask: ChatAsk & { answer: number[] }, signal: AbortSignal) =>
+export const why = (ask: ChatAsk & { answer: number[]; limit: number }, signal: AbortSignal) =>
   stream("/api/why", ask, signal);
 
 export const listKept = () => json<Kept[]>("/api/sessions");

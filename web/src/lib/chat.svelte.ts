@@ -11,10 +11,11 @@ export interface Change {
   on: boolean;
 }
 
-/** One answer; `changes` are the names of what was changed while it was given. */
+/** One answer; `changes` names what was changed while it was given, `under` is the same as data. */
 export interface Answered {
   tokens: TokenEvent[];
   changes: string[];
+  under: Intervention[];
 }
 
 export interface Exchange {
@@ -85,7 +86,7 @@ export class Conversation {
   }
 
   /** The question that led to exchange `upTo`, as the server takes it. */
-  ask(upTo: number, changed = true): ChatAsk {
+  ask(upTo: number, interventions: Intervention[]): ChatAsk {
     const messages: Message[] = this.system
       ? [{ role: "system", text: this.system, pictures: [] }]
       : [];
@@ -97,7 +98,7 @@ export class Conversation {
     return {
       messages,
       prefill: this.prefill,
-      interventions: changed ? this.changes.filter((c) => c.on).map(asIntervention) : [],
+      interventions,
       max_new_tokens: this.most,
       temperature: this.temperature,
       seed: this.seed,
@@ -120,11 +121,12 @@ export class Conversation {
     const mine = new AbortController();
     this.aborter = mine;
     [this.running, this.problem, this.status, this.picked, this.reasons] = [true, "", "Waiting for the model…", null, null];
-    const changes = this.changes.filter((c) => c.on).map(inWords);
-    exchange.answers.push({ tokens: [], changes });
+    const active = this.changes.filter((c) => c.on);
+    const under = active.map(asIntervention);
+    exchange.answers.push({ tokens: [], changes: active.map(inWords), under });
     const answer = exchange.answers.at(-1) as Answered;
     try {
-      for await (const event of chat(this.ask(at), mine.signal)) {
+      for await (const event of chat(this.ask(at, under), mine.signal)) {
         if (event.kind === "queued") this.status = event.ahead ? `${event.ahead} ahead of you` : "The model reads…";
         else if (event.kind === "token") [answer.tokens.push(event), (this.status = "")];
         else if (event.kind === "failed") this.problem = event.message;
@@ -144,7 +146,11 @@ export class Conversation {
     const mine = new AbortController();
     this.aborter = mine;
     [this.picked, this.reasons, this.problem, this.status] = [{ exchange, answer, token }, null, "", "Looking for reasons…"];
-    const ask = { ...this.ask(exchange, chosen.changes.length > 0), answer: chosen.tokens.slice(0, token + 1).map((t) => t.id) };
+    const ask = {
+      ...this.ask(exchange, chosen.under),
+      answer: chosen.tokens.slice(0, token + 1).map((t) => t.id),
+      limit: 12,
+    };
     try {
       for await (const event of why(ask, mine.signal)) {
         if (event.kind === "explained")
