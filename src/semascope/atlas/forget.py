@@ -28,6 +28,7 @@ def remove_dictionary(atlas: Atlas, key: str) -> None:
     numbers = [row.id for row in atlas.dictionaries() if row.key == key]
     mine = select(m.FeatureTable.id).where(m.FeatureTable.dictionary_id.in_(numbers))
     with writing(atlas.engine) as connection:
+        model: type[m.Base]
         for model in _ABOUT_FEATURES:
             table = cast(Table, model.__table__)
             connection.execute(table.delete().where(table.c.feature_id.in_(mine)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Executable, Select, and_, func, or_, select
 
 from semascope.atlas import models as m
 from semascope.atlas.packing import unpack_activations, unpack_layout, unpack_patches
@@ -69,7 +69,7 @@ def feature_ids(
     return out
 
 
-def _pairs(connection: Connection, statement: Select[Any]) -> dict[Any, Any]:
+def _pairs(connection: Connection, statement: Executable) -> dict[Any, Any]:
     return {row[0]: row[1] for row in connection.execute(statement)}
 
 

@@ -48,12 +48,15 @@ def promoted(
             )
         logits = rows.to(head.device) @ head.T  # (block, V)
         logits -= logits.mean(dim=1, keepdim=True)
-        up, down = logits.topk(k, dim=1), logits.topk(k, dim=1, largest=False)
-        parts.append([up.indices, up.values, down.indices, down.values])
+        most, least = logits.topk(k, dim=1), logits.topk(k, dim=1, largest=False)
+        parts.append([most.indices, most.values, least.indices, least.values])
     if not parts:
-        none = np.zeros((0, k))
-        return Promoted(*(none.astype(t) for t in (np.int32, np.float32) * 2))
-    up_id, up_value, down_id, down_value = (
-        torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)
+        ids_, values = np.zeros((0, k), np.int32), np.zeros((0, k), np.float32)
+        return Promoted(ids_, values, ids_, values)
+    up, up_value, down, down_value = (torch.cat(c).cpu() for c in zip(*parts, strict=True))
+    return Promoted(
+        up.numpy().astype(np.int32),
+        up_value.numpy().astype(np.float32),
+        down.numpy().astype(np.int32),
+        down_value.numpy().astype(np.float32),
     )
-    return Promoted(up_id.astype(np.int32), up_value, down_id.astype(np.int32), down_value)

@@ -18,7 +18,7 @@ def publish(
     evidence: Evidence,
     atlas: Atlas,
     *,
-    exemplars: int | None = 12,
+    exemplars: int | None = 8,
     progress: Progress | None = None,
 ) -> int:
     """Write all features of one dictionary; returns the dictionary's number in the atlas.
