@@ -6,6 +6,7 @@ import pytest
 from planted import NAMES, NOUNS, VERBS, World, evidence, on_tokens, text
 
 from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+from semascope.explain.background import Background
 from semascope.explain.types import Explainer
 from semascope.explain.vocabulary import VocabularyNamer
 
@@ -108,3 +109,20 @@ def test_promoted_tokens_are_told(world: World) -> None:
 
 def test_it_is_an_explainer() -> None:
     assert isinstance(VocabularyNamer(), Explainer)
+
+
+def test_what_was_named_before_changes_nothing(world: World) -> None:
+    """A run that was killed names the rest in a fresh process, and must end with the same words."""
+    background = Background(world.scenes[:150] + world.texts[:150])
+    records = [world.sees(i, name) for i, name in enumerate(NAMES)]
+    records += [world.reads(50 + i, f" {word}") for i, word in enumerate(NOUNS)]
+    shared = VocabularyNamer(background)
+    whole = shared.explain(records)
+    alone = [
+        VocabularyNamer(world.scenes[:150] + world.texts[:150]).explain([record])[0]
+        for record in reversed(records)
+    ][::-1]
+    later = VocabularyNamer(background).explain(records[::-1])[::-1]
+    for a, b, c in zip(whole, alone, later, strict=True):
+        assert replace(a, cost=b.cost) == b
+        assert replace(a, cost=c.cost) == c

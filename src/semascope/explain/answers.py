@@ -19,7 +19,7 @@ _REFUSAL = re.compile(
 )
 _ENGLISH = frozenset(
     """a an the of in on at to for from by with and or is are that this it as not no which who
-    when where what such like used any all both other various pictures images text words""".split()  # noqa: SIM905
+    when where what such like used any all both other various pictures images text words""".split()
 )
 LONGEST_LABEL = 60
 

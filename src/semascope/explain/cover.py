@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from semascope.explain import words
 from semascope.explain.contrast import PRIOR, Contrast
-from semascope.explain.docs import Library
+from semascope.explain.docs import Doc, Library, face
 from semascope.explain.fired import Fired, Mode
 
 
@@ -56,20 +56,25 @@ def candidates(
     """The best terms of one feature, best first; among near equals the longer phrase wins."""
     said = {words.stem(token) for token in told}
     found: list[Candidate] = []
+    last = 0.0
     for row in range(rows.start, rows.stop):
-        if table.recall[row] - table.alarms[row] <= 0 or len(found) >= 3 * options.candidates:
+        gain = float(table.recall[row] - table.alarms[row])
+        # All of a tie or none: which of them come first hangs on what was read before.
+        enough = len(found) >= 3 * options.candidates
+        if gain <= 0 or (enough and gain < last):
             break
+        last = gain
         if table.z[row] < options.least_z:
             continue
         term = int(table.term[row])
         bonus = options.promoted_bonus if said & set(library.key(term).split()) else 0.0
-        found.append(Candidate(term, float(table.gain[row]) + bonus, float(table.alarms[row])))
-    found.sort(key=lambda c: (-c.gain, c.term))
+        found.append(Candidate(term, gain + bonus, float(table.alarms[row])))
+    found.sort(key=lambda c: (-c.gain, library.key(c.term)))
     if not found:
         return []
     # "fries" and "french fries" detect alike: the phrase is the name.
     close = [c for c in found if c.gain >= found[0].gain - 0.02]
-    first = max(close, key=lambda c: (_rank(library.key(c.term)), c.gain, -c.term))
+    first = max(close, key=lambda c: (_rank(library.key(c.term)), c.gain))
     rest = [c for c in found if c is not first]
     return [first, *rest][: options.candidates]
 
@@ -130,15 +135,14 @@ def _overlap(library: Library, a: int, b: int) -> bool:
     return bool(set(library.key(a).split()) & set(library.key(b).split()))
 
 
-def face(library: Library, term: int) -> str:
+def written(key: str, docs: Sequence[Doc]) -> str:
     """How a term is written in a label."""
-    key = library.key(term)
     if key.startswith("~"):
         return f'word piece "{key[1:]}"'
     if key.startswith("#"):
         return key[1:]
-    face = library.face(term)
-    return face if words.says_something(key) else f'"{face}"'
+    name = face(key, docs)
+    return name if words.says_something(key) else f'"{name}"'
 
 
 def sentence(label: str, mode: Mode, told: list[str]) -> str:

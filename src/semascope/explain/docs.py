@@ -46,29 +46,19 @@ class Library:
         self._docs: OrderedDict[tuple[int, str], Doc] = OrderedDict()
         self._ids: dict[str, int] = {}
         self._keys: list[str] = []
-        self._faces: list[Counter[str] | str] = []
         self._limit = limit
 
     def __len__(self) -> int:
         """How many terms are numbered."""
         return len(self._keys)
 
-    def term(self, key: str, face: str = "") -> int:
+    def term(self, key: str) -> int:
         """Number of a term, new if it was not seen."""
         number = self._ids.get(key)
         if number is None:
             number = self._ids[key] = len(self._keys)
             self._keys.append(key)
-            self._faces.append(face)
-        elif face and self._faces[number] != face:
-            self._note_face(number, face)
         return number
-
-    def _note_face(self, number: int, face: str) -> None:
-        known = self._faces[number]
-        if isinstance(known, str):
-            known = self._faces[number] = Counter({known: 1})
-        known[face] += 1
 
     def find(self, key: str) -> int:
         """Number of a term, −1 if it was never seen."""
@@ -77,13 +67,6 @@ class Library:
     def key(self, number: int) -> str:
         """The term with that number."""
         return self._keys[number]
-
-    def face(self, number: int) -> str:
-        """How the term is most often written."""
-        known = self._faces[number]
-        if isinstance(known, str):
-            return known or self._keys[number]
-        return min(known, key=lambda face: (-known[face], face))
 
     def doc(self, shown: Shown) -> Doc:
         """The sample in words."""
@@ -111,21 +94,26 @@ class Library:
         return Doc(
             caption=caption,
             text=text,
-            caption_terms=self._terms(caption, words.spans(caption), longest=3),
-            text_terms=self._terms(text, where, longest=2) | self._pieces(parts, offsets, where),
+            caption_terms=self._names(caption),
+            text_terms=self._terms(text, where) | self._pieces(parts, offsets, where),
             stems=tuple(words.stem(text[a:b]) for a, b in where),
             spans=tuple(where),
             offsets=offsets,
             has_picture=bool(shown.media),
         )
 
-    def _terms(self, text: str, where: list[tuple[int, int]], longest: int) -> frozenset[int]:
-        found = set()
-        for key, first, last in words.grams(text, where, longest):
-            found.add(self.term(key, text[where[first][0] : where[last][1]].lower()))
+    def _names(self, caption: str) -> frozenset[int]:
+        """Phrases of a caption that could name what is seen. Its stop words and commas tell how
+        many things it lists, and would pass for a name in a picture feature."""
+        keys = (key for key, _, _ in words.grams(caption, words.spans(caption), 3))
+        return frozenset(self.term(key) for key in keys if words.says_something(key))
+
+    def _terms(self, text: str, where: list[tuple[int, int]]) -> frozenset[int]:
+        """Words, pairs of words, shapes and marks of a text."""
+        found = {self.term(key) for key, _, _ in words.grams(text, where, 2)}
         for a, b in where:
-            found.update(self.term(shape, shape[1:]) for shape in words.shapes(text[a:b]))
-        found.update(self.term(mark, mark[1:]) for mark in words.marks(text))
+            found.update(self.term(shape) for shape in words.shapes(text[a:b]))
+        found.update(self.term(mark) for mark in words.marks(text))
         return frozenset(found)
 
     def _pieces(
@@ -141,8 +129,21 @@ class Library:
             while word < len(where) and where[word][1] <= begin:
                 word += 1
             if word < len(where) and where[word] != (begin, begin + len(piece)):
-                found.add(self.term(f"~{piece.lower()}", piece.lower()))
+                found.add(self.term(f"~{piece.lower()}"))
         return frozenset(found)
+
+
+def face(key: str, docs: Iterable[Doc]) -> str:
+    """How a term is most often written in some samples, in lower case; the key if in none."""
+    longest = len(key.split())
+    found: Counter[str] = Counter()
+    for doc in docs:
+        for text in (doc.caption, doc.text):
+            where = words.spans(text)
+            for term, first, last in words.grams(text, where, longest):
+                if term == key:
+                    found[text[where[first][0] : where[last][1]].lower()] += 1
+    return min(found, key=lambda written: (-found[written], written)) if found else key
 
 
 def piece_of(doc: Doc, token: int) -> str:

@@ -1,7 +1,7 @@
-"""Where in a picture a feature fired: the heat on the tokens' rectangles, the region, the crop.
+"""Where in a picture a feature fired: the region, the crop, and the picture with its heat map.
 
-Draws with strength kept: a patch at half the peak is half as marked, unlike an on/off mask.
-Knows rectangles and pixels; knows no model.
+Knows rectangles and pixels; knows no model. The heat map is the subject's own (``heatmap``),
+with strength kept, unlike an on/off mask.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from PIL import Image
 
 from semascope.evidence.types import Exemplar
 from semascope.explain.docs import IMAGE_KINDS
+from semascope.subject import heatmap
 
 Box = tuple[float, float, float, float]
-_MARK = np.array([255.0, 40.0, 0.0])
 
 
 def lit(exemplar: Exemplar, picture: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -77,18 +77,11 @@ def crop(image: Image.Image, box: Box, size: int = 128, padding: float = 0.25) -
 
 
 def overlay(image: Image.Image, exemplar: Exemplar, picture: int = 0) -> Image.Image:
-    """The picture with heat drawn on each token's own rectangle, at its strength."""
-    pixels = np.asarray(image.convert("RGB"), np.float64)
-    width, height = exemplar.shown.sizes[picture]
-    scale = np.array([image.width / width, image.height / height] * 2)
-    alpha = np.zeros(pixels.shape[:2])
-    tokens, heat = lit(exemplar, picture)
-    for token, strength in zip(tokens.tolist(), heat.tolist(), strict=True):
-        left, top, right, bottom = np.rint(exemplar.shown.rects[token] * scale).astype(int)
-        patch = alpha[top:bottom, left:right]
-        np.maximum(patch, 0.55 * strength, out=patch)
-    mixed = pixels * (1 - alpha[..., None]) + _MARK * alpha[..., None]
-    return Image.fromarray(mixed.round().astype(np.uint8))
+    """The picture with the subject's heat map over it, clear enough to see what lies beneath."""
+    drawn = heatmap.heat(exemplar.shown, exemplar.activations, image=picture)
+    if image.size != exemplar.shown.sizes[picture]:
+        image = image.resize(exemplar.shown.sizes[picture])
+    return heatmap.blend(image, drawn, opacity=0.6)
 
 
 def data_url(image: Image.Image) -> str:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from semascope.evidence.types import FeatureEvidence, Shown
 from semascope.explain import lexicon
+from semascope.explain.background import Background, shares
 from semascope.explain.cases import Cutter
 from semascope.explain.contrast import Contrast, contrast, grouping, incidence
-from semascope.explain.cover import VocabularyOptions, candidates, cover, face, sentence
+from semascope.explain.cover import VocabularyOptions, candidates, cover, sentence, written
 from semascope.explain.docs import Library
 from semascope.explain.fired import Fired, Mode, read, terms_of
 from semascope.explain.types import Cost, Explanation, Promoted, abstain
@@ -41,25 +42,27 @@ class _Reading:
 class VocabularyNamer:
     """Names features by contrast of words; thousands a second, no model asked.
 
-    ``background``: samples whose words say how common a term is; without them, those of the
-    batch at hand. ``promoted``: tokens that a feature makes likelier, as further evidence.
+    ``background``: samples whose words say how common a term is (a ``Background`` may be shared
+    and is then read once); without them, those of the batch at hand. ``promoted``: tokens that
+    a feature makes likelier, as further evidence. What it named before changes nothing.
     """
 
     name = "vocabulary"
 
     def __init__(
         self,
-        background: Iterable[Shown] | None = None,
+        background: Background | Iterable[Shown] | None = None,
         *,
-        library: Library | None = None,
         promoted: Promoted | None = None,
         options: VocabularyOptions | None = None,
     ) -> None:
-        self.library = library or Library()
+        if background is not None and not isinstance(background, Background):
+            background = Background(background)
+        self._background = background
+        self.library = background.library if background is not None else Library()
+        self._cutter = background.cutter if background is not None else Cutter()
         self.promoted = promoted
         self.options = options or VocabularyOptions()
-        self._cutter = Cutter()
-        self._background = list(background) if background is not None else None
 
     def explain(self, records: Sequence[FeatureEvidence]) -> list[Explanation]:
         """One explanation a record, in order."""
@@ -93,33 +96,32 @@ class VocabularyNamer:
 
     def _name(self, readings: list[_Reading], mode: Mode) -> list[Explanation]:
         """All features of one mode at once: three sparse products, then a choice for each."""
-        table = self._contrast(readings, mode, *self._common(readings, mode))
+        table = self._contrast(readings, mode, self._common(readings, mode))
         starts = np.searchsorted(table.feature, np.arange(len(readings) + 1))
         return [
             self._choose(reading, mode, table, slice(starts[i], starts[i + 1]))
             for i, reading in enumerate(readings)
         ]
 
-    def _common(self, readings: list[_Reading], mode: Mode) -> tuple[NDArray[np.float64], int]:
-        """((V,) share of background samples with each term, V)."""
-        pool: Iterable[Shown]
+    def _common(self, readings: list[_Reading], mode: Mode) -> NDArray[np.float64]:
+        """(terms,) share of background samples with each term; numbers every term on the way."""
+        for reading in readings:
+            self.library.docs(reading.silent)
         if self._background is not None:
-            pool = self._cutter.silent(self._background, mode)
-        else:
-            pool = {
-                (s.row, s.id): s
-                for r in readings
-                for s in (*r.silent, *(f.exemplar.shown for f in r.fired))
-            }.values()
-        sets = [terms_of(doc, mode) for doc in self.library.docs(pool)]
-        width = len(self.library)
-        counts = np.asarray(incidence(sets, width).sum(axis=0)).ravel()
-        return counts / max(len(sets), 1), width
+            # Asked twice, since the first time may number terms.
+            self._background.shares(mode, 0)
+            return self._background.shares(mode, len(self.library))
+        pool = {
+            (s.row, s.id): s
+            for r in readings
+            for s in (*r.silent, *(f.exemplar.shown for f in r.fired))
+        }
+        return shares(pool.values(), mode, self.library, self._cutter)
 
     def _contrast(
-        self, readings: list[_Reading], mode: Mode, common: NDArray[np.float64], width: int
+        self, readings: list[_Reading], mode: Mode, common: NDArray[np.float64]
     ) -> Contrast:
-        n = len(readings)
+        n, width = len(readings), len(common)
         fired = [f for r in readings for f in r.fired]
         owner = np.repeat(np.arange(n), [len(r.fired) for r in readings])
         weights = np.array([f.weight for f in fired])
@@ -138,8 +140,7 @@ class VocabularyNamer:
             counts.astype(np.float64),
             common,
         )
-        order = np.lexsort((-table.gain, table.feature))
-        return table.take(order)
+        return table.take(np.lexsort((-table.gain, table.feature)))
 
     def _choose(self, reading: _Reading, mode: Mode, table: Contrast, rows: slice) -> Explanation:
         told = self._told(reading.record.index)
@@ -148,7 +149,8 @@ class VocabularyNamer:
             return abstain(reading.record, self.name, "No word sets its samples apart.", VERSION)
         silent = [terms_of(self.library.doc(s), mode) for s in reading.silent]
         chosen, gain = cover(names, reading.fired, silent, self.library, self.options)
-        label = " or ".join(face(self.library, term) for term in chosen)
+        docs = [self.library.doc(f.exemplar.shown) for f in reading.fired]
+        label = " or ".join(written(self.library.key(term), docs) for term in chosen)
         if gain < self.options.least_gain:
             reason = f"The best word, {label}, tells too little (gain {gain:.2f})."
             return abstain(reading.record, self.name, reason, VERSION)
