@@ -108,37 +108,72 @@ class Eyes(nn.Module):
 def begin_with_words(
     eyes: Eyes, words: WordSpace, vocabulary: Vocabulary, minutes: float, log: Path
 ) -> None:
-    """Train the projector alone to send each patch to its words (cosine and square error)."""
-    corpus = SceneCorpus(2**40, seed=2, counts=CROWDED)
-    step = torch.optim.AdamW(eyes.projector.parameters(), lr=2e-3, weight_decay=0.0, fused=True)
-    started, row, near = time.time(), 0, 0.0
+    """Train the projector alone to send each patch to its words: 5,000 scenes' features are kept,
+    then gone through again and again, things more often than background."""
+    x, y, name = _seen(eyes, words, vocabulary, 5000)
+    _start(eyes.projector, x, y)
+    thing, empty = torch.nonzero(name > 0)[:, 0], torch.nonzero(name == 0)[:, 0]
+    step = torch.optim.AdamW(eyes.projector.parameters(), lr=3e-3, weight_decay=0.0, fused=True)
+    started, n = time.time(), 0
     while (share := (time.time() - started) / (minutes * 60)) < 1:
         for group in step.param_groups:
-            group["lr"] = 2e-3 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-        scenes = [corpus.scene(row + i)[0] for i in range(32)]
-        truth = [patch_truth(s, vocabulary) for s in scenes]
-        goal = torch.stack([words.target(t) for t in truth])
-        out = eyes.see(scenes)
-        loss = (out - goal).pow(2).sum(-1).mean() / 16 + (
-            1 - F.cosine_similarity(out, goal, dim=-1)
-        ).mean()
+            group["lr"] = 3e-3 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+        some = torch.cat([thing[torch.randint(len(thing), (1700,))],
+                          empty[torch.randint(len(empty), (348,))]])
+        out, goal = eyes.projector(x[some]), y[some]
+        square = (out - goal).pow(2).sum(-1).mean() / 16
+        loss = square + (1 - F.cosine_similarity(out, goal, dim=-1)).mean()
         step.zero_grad(set_to_none=True)
         loss.backward()
         step.step()
-        row += 32
-        if row % 640 == 0:
-            things = torch.from_numpy(np.stack([t.name for t in truth]))
-            guess = F.normalize(out.detach(), dim=-1) @ F.normalize(words.names[1:], dim=-1).T
-            near = float((guess.argmax(-1) + 1 == things)[things > 0].float().mean())
-            _log(
-                log,
-                {
-                    "stage": "words",
-                    "scenes": row,
-                    "loss": round(float(loss), 4),
-                    "nearest": round(near, 4),
-                },
-            )
+        n += 1
+        if n % 100 == 0:
+            near = _nearest(out.detach(), name[some], words)
+            _log(log, {"stage": "words", "steps": n, "loss": round(float(loss.detach()), 4),
+                       "nearest": round(near, 4)})
+
+
+@torch.no_grad()
+def _seen(
+    eyes: Eyes, words: WordSpace, vocabulary: Vocabulary, scenes: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(N, width) features, (N, d) words and (N,) names of many scenes' patches."""
+    corpus = SceneCorpus(2**40, seed=6, counts=CROWDED)
+    xs, ys, names = [], [], []
+    for row in range(0, scenes, 50):
+        drawn = [corpus.scene(row + i)[0] for i in range(50)]
+        truth = [patch_truth(s, vocabulary) for s in drawn]
+        xs.append(features(eyes.tower, pixels([np.asarray(s.image) for s in drawn])).flatten(0, 1))
+        ys.append(torch.cat([words.target(t) for t in truth]))
+        names.append(torch.from_numpy(np.concatenate([t.name for t in truth])))
+    return torch.cat(xs), torch.cat(ys), torch.cat(names)
+
+
+@torch.no_grad()
+def _start(projector: Projector, x: Tensor, y: Tensor) -> None:
+    """Whitened features, their negatives and random mixtures as hidden units, and the ridge
+    regression of words on them: gelu(x) - gelu(-x) = x, so every linear map is carried exactly."""
+    some = torch.randperm(len(x))[:60_000]
+    x, y = x[some], y[some]
+    first, second, d = projector.linear_1, projector.linear_2, x.shape[1]
+    mean, scale = x.mean(0), x.std(0) + 1e-4
+    mix = torch.randn(first.out_features - 2 * d, d) / d**0.5
+    weight = torch.cat([torch.eye(d), -torch.eye(d), mix]) / scale
+    first.weight.copy_(weight)
+    first.bias.copy_(-(weight @ mean))
+    hidden = torch.cat([F.gelu(first(x)), torch.ones(len(x), 1)], 1)
+    gram = hidden.T @ hidden + 5.0 * torch.eye(hidden.shape[1])
+    solved = torch.linalg.solve(gram, hidden.T @ y)
+    second.weight.copy_(solved[:-1].T)
+    second.bias.copy_(solved[-1])
+
+
+def _nearest(out: Tensor, name: Tensor, words: WordSpace) -> float:
+    """Share of things' patches whose words lie nearest to the right name."""
+    table = F.normalize(words.names[1:] - words.names[1:].mean(0), dim=-1)
+    thing = name > 0
+    guess = F.normalize(out[thing] - out[thing].mean(0), dim=-1) @ table.T
+    return float((guess.argmax(-1) + 1 == name[thing]).float().mean())
 
 
 def ask(asker: Asker, scene: Scene, rng: np.random.Generator, rounds: int = 2) -> list[Question]:
