@@ -18,7 +18,8 @@ from semascope.workspace import Workspace, versions
 
 if TYPE_CHECKING:
     from semascope.atlas import Atlas, Media
-    from semascope.evidence import Evidence, Shown
+    from semascope.evidence import Evidence
+    from semascope.explain.background import Background
     from semascope.pipeline.source import SiteChunks
 
 BACKGROUND = 1000
@@ -90,11 +91,13 @@ class Run:
         return Evidence.open(self.workspace.evidence(), self.dictionary_id)
 
     @cached_property
-    def background(self) -> list[Shown]:
-        """Samples, evenly spread, that say how common a word is."""
+    def background(self) -> Background:
+        """Samples, evenly spread, that say how common a word is; read once for all namers."""
+        from semascope.explain.background import Background
+
         shown = self.evidence.shown
         step = max(1, len(shown) // BACKGROUND)
-        return [shown.get(number) for number in range(0, len(shown), step)]
+        return Background(shown.get(number) for number in range(0, len(shown), step))
 
     @cached_property
     def atlas(self) -> Atlas:
