@@ -35,6 +35,7 @@ from semascope.corpus.sample import Question
 from semascope.corpus.scenes import SceneCorpus, SpritePack
 from semascope.corpus.scenes.compose import Scene
 from semascope.corpus.scenes.language import Asker
+from semascope.corpus.text import passages
 from semascope.subject import smollm
 
 TOKENIZER = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
@@ -118,8 +119,9 @@ def begin_with_words(
     while (share := (time.time() - started) / (minutes * 60)) < 1:
         for group in step.param_groups:
             group["lr"] = 3e-3 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-        some = torch.cat([thing[torch.randint(len(thing), (1700,))],
-                          empty[torch.randint(len(empty), (348,))]])
+        some = torch.cat(
+            [thing[torch.randint(len(thing), (1700,))], empty[torch.randint(len(empty), (348,))]]
+        )
         out, goal = eyes.projector(x[some]), y[some]
         square = (out - goal).pow(2).sum(-1).mean() / 16
         loss = square + (1 - F.cosine_similarity(out, goal, dim=-1)).mean()
@@ -129,8 +131,15 @@ def begin_with_words(
         n += 1
         if n % 100 == 0:
             near = _nearest(out.detach(), name[some], words)
-            _log(log, {"stage": "words", "steps": n, "loss": round(float(loss.detach()), 4),
-                       "nearest": round(near, 4)})
+            _log(
+                log,
+                {
+                    "stage": "words",
+                    "steps": n,
+                    "loss": round(float(loss.detach()), 4),
+                    "nearest": round(near, 4),
+                },
+            )
 
 
 @torch.no_grad()
@@ -242,7 +251,7 @@ class Run:
         )
         self.state = {"pictures": 0, "pairs": 0, "seconds": 0.0}
         self._resume()
-        self.texts = self._texts(a.text)
+        self.texts = self._texts()
 
     def _resume(self) -> None:
         path = self.a.folder / f"language-{self.a.eyes}.pt"
@@ -250,8 +259,9 @@ class Run:
         if path.exists():
             kept = torch.load(path, weights_only=True)
             lora.restore(self.deltas, kept["deltas"])
-            self.optimiser.load_state_dict(kept["optimiser"])
-            self.state = kept["state"]
+            if "optimiser" in kept and not self.a.again:
+                self.optimiser.load_state_dict(kept["optimiser"])
+            self.state = kept["state"] | ({"seconds": 0.0} if self.a.again else {})
             if isinstance(self.eyes, Eyes):
                 self.eyes.projector.load_state_dict(kept["projector"])
             return
@@ -265,11 +275,11 @@ class Run:
                 )
             begin_with_words(self.eyes, self.words, self.vocabulary, self.a.words, self.log)
 
-    def _texts(self, path: Path | None) -> list[list[int]]:
-        if path is None:
-            return []
-        lines = [line for line in path.read_text(encoding="utf-8").split("\n\n") if len(line) > 80]
-        return [self.tokenize(line)[:96] for line in lines]
+    def _texts(self) -> list[list[int]]:
+        """Passages of the built-in corpus, training split, up to 96 tokens each."""
+        long = (p.text for p in passages() if p.split == "train" and len(p.text) > 150)
+        chosen = self.rng.permutation(list(long))[:6000]
+        return [self.tokenize(str(text))[:96] for text in chosen]
 
     def save(self) -> None:
         kept = {
@@ -377,7 +387,7 @@ def main() -> None:
     p.add_argument("--rank", type=int, default=16)
     p.add_argument("--scale", type=float, default=2.0)
     p.add_argument("--lr", type=float, default=1e-3)
-    p.add_argument("--text", type=Path, help="plain text, paragraphs apart by an empty line")
+    p.add_argument("--again", action="store_true", help="a new schedule from the kept weights")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from recipes.sprite_llava.tower import vision_config
 
+HEADS = Path(__file__).parent / "heads.safetensors"
+"""The tower's readers: no part of the model, kept so that its training can go on."""
 OUT = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
 
 
@@ -29,6 +31,8 @@ def main() -> None:
     out |= {f"model.multi_modal_projector.{k}": v for k, v in language["projector"].items()}
     for key, value in language["deltas"].items():
         out[f"delta.{key}"] = value * a.scale if key.endswith(".up") else value
+    heads = torch.load(a.folder / "tower.pt", weights_only=True)["heads"]
+    save_file({k: v.half().contiguous() for k, v in heads.items()}, HEADS)
     path = OUT / "weights.safetensors"
     save_file({k: v.half().contiguous() for k, v in out.items()}, path)
     keep = (

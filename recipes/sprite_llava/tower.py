@@ -202,7 +202,7 @@ def main() -> None:
         kept = torch.load(a.folder / "tower.pt", weights_only=True)
         tower.load_state_dict(kept["tower"])
         missing = heads.load_state_dict(kept["heads"], strict=False).missing_keys
-        if not missing:  # a head that is new starts with a fresh optimiser
+        if not missing and "optimiser" in kept:  # a head that is new starts with a fresh one
             optimiser.load_state_dict(kept["optimiser"])
         state = kept["state"] | ({"seconds": 0.0} if a.again else {})
     small = torch.from_numpy(thumbnails(SpritePack.load()))
