@@ -53,6 +53,8 @@ demo: $(READY)  ## explain the embedded model's features, then open the page (SE
 	  $(if $(filter 0 no false,$(SERVE)),--no-serve,--serve) $(ARGS)
 
 test: $(TOOLS)  ## all tests, on $(JOBS) processes; ARGS='-k name' for a few
+	@$(VENV)/bin/semascope model fetch >/dev/null \
+	  || echo "[test] SmolLM2 could not be fetched: tests of the embedded model will skip"
 	@echo "[test] pytest on $(JOBS) processes, one thread each"
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 	  $(PY) -m pytest -q -n $(JOBS) --dist loadgroup $(ARGS)

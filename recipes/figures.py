@@ -34,7 +34,7 @@ MARK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- /figures -->)", re.DO
 MEASURED: dict[str, tuple[str, Sequence[str]]] = {
     "card": (
         "What the embedded model can do, on held-out compositions",
-        ("evaluate", "subject", "--seed", "1", "--samples", "1000", "--json"),
+        ("evaluate", "subject", "--seed", "1", "--samples", "{samples}", "--json"),
     ),
     "demo": (
         "The demo's figures, beside their baselines",
@@ -49,11 +49,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--measure", nargs="*", default=[], choices=list(MEASURED))
     parser.add_argument("--check", action="store_true", help="only say whether tables are stale")
+    parser.add_argument(
+        "--samples", type=int, default=1000, help="questions of each kind for the card"
+    )
     asked = parser.parse_args()
     if not asked.check:
         for name in MEASURED:
             if name in asked.measure:
-                measure(name)
+                measure(name, asked.samples)
     stale = [path for path in documents() if refresh(path, write=not asked.check)]
     for path in stale:
         print(f"[figures] {'stale' if asked.check else 'written'}: {path.relative_to(ROOT)}")
@@ -62,9 +65,10 @@ def main() -> int:
     return 1 if asked.check and stale else 0
 
 
-def measure(name: str) -> None:
+def measure(name: str, samples: int) -> None:
     """Run one measurement and keep what it printed, with when and on what."""
-    title, command = MEASURED[name]
+    title, template = MEASURED[name]
+    command = [part.format(samples=samples) for part in template]
     print(f"[figures] measuring {name}: semascope {' '.join(command)}")
     ran = subprocess.run(
         [sys.executable, "-m", "semascope", *command], cwd=ROOT, stdout=subprocess.PIPE, check=False
