@@ -13,7 +13,7 @@ from semascope.corpus.records import Layout, inside, utf8
 from semascope.corpus.sample import Sample
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .png .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .jp2 .avif .ico .tga".split()  # noqa: SIM905
+    ".jpg .jpeg .jpe .png .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .jp2 .avif .ico .tga".split()
 )
 
 
