@@ -28,7 +28,7 @@ ARGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address_of_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not (STATIC / "index.html").is_file():
         pytest.skip("the page is not built here: python hatch_build.py")
@@ -43,8 +43,9 @@ def address_of_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         thread.join(timeout=20)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Gone with its module: its event loop, left running, would be in the way of asyncio.run."""
     if not shutil.which(CHROMIUM):
         pytest.skip(f"there is no Chromium at {CHROMIUM}; name one with SEMASCOPE_CHROMIUM")
     sync_api = pytest.importorskip("playwright.sync_api")

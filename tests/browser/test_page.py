@@ -11,15 +11,15 @@ from PIL import Image
 
 expect = pytest.importorskip("playwright.sync_api").expect
 expect.set_options(timeout=60_000)  # a busy machine is slow, and no test is about time
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 FEATURE = "/#/feature/resid_post.12/drawn/16"
 NARROW = pytest.mark.parametrize("page", [(390, 844)], indirect=True, ids=["390px"])
 
 
 def titles(page: Any) -> list[str]:
-    expect(page.locator("[data-row] h3").first).to_be_visible()
-    found: list[str] = page.locator("[data-row] h3").all_inner_texts()
+    expect(page.locator("[data-row] h2").first).to_be_visible()
+    found: list[str] = page.locator("[data-row] h2").all_inner_texts()
     return found
 
 
@@ -52,31 +52,32 @@ def test_sorting_and_filtering_change_the_list_and_the_address(page: Any) -> Non
     first = titles(page)
     page.get_by_label("Sort by").select_option("label")
     page.get_by_role("radio", name="Text").check()
-    expect(page.locator("[data-row] h3").first).to_have_text("Bible verses")
+    expect(page.locator("[data-row] h2").first).to_have_text("Bible verses")
     assert "sort=label" in page.url and "in=text" in page.url
     page.get_by_role("button", name="Clear filters").click()
-    expect(page.locator("[data-row] h3").first).to_have_text(first[0])
+    expect(page.locator("[data-row] h2").first).to_have_text(first[0])
 
 
 def test_a_long_list_keeps_few_rows_alive_and_comes_back_to_its_place(page: Any) -> None:
     page.goto("/#/features?sort=index&order=asc")
     titles(page)
     page.evaluate("window.scrollTo(0, 20000)")
-    far = page.locator("[data-row='160'] h3 a")
+    far = page.locator("[data-row='160'] h2 a")
     expect(far).to_be_visible()
     assert page.locator("[data-row]").count() < 40
     far.click()
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     page.get_by_role("link", name="← Features").click()
-    expect(page.locator("[data-row='160'] h3 a")).to_be_visible()
+    expect(page.locator("[data-row='160'] h2 a")).to_be_visible()
 
 
 def test_search_finds_by_words_and_says_when_there_is_nothing(page: Any) -> None:
     page.goto("/")
+    titles(page)
     page.keyboard.press("/")
     page.keyboard.type("red circle")
     page.keyboard.press("Enter")
-    expect(page.locator("[data-row] h3").first).to_have_text("red circle")
+    expect(page.locator("[data-row] h2").first).to_have_text("red circle")
     page.get_by_role("searchbox").fill("zzz")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Nothing fits")).to_be_visible()
@@ -86,7 +87,7 @@ def test_a_feature_opens_by_keyboard_and_closes_by_escape(page: Any) -> None:
     page.goto("/")
     name = titles(page)[0]
     page.keyboard.press("j")
-    expect(page.locator("[data-row='0'] h3 a")).to_be_focused()
+    expect(page.locator("[data-row='0'] h2 a")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
     page.keyboard.press("Escape")
@@ -168,6 +169,7 @@ def test_it_fits_a_phone(page: Any) -> None:
 def test_nothing_that_axe_knows_is_wrong(page: Any, place: str) -> None:
     if not AXE.is_file():
         pytest.skip("axe-core is not installed: npm ci in web/")
+    page.emulate_media(reduced_motion="reduce")  # a colour half-way between themes is neither's
     page.goto(place)
     expect(page.get_by_role("heading").first).to_be_attached()
     page.wait_for_timeout(800)
@@ -192,4 +194,5 @@ def test_pictures_of_the_page(page: Any, theme: str, shots: Path) -> None:
         page.wait_for_timeout(1_000)
         file = shots / f"{name}-{width}-{theme}.png"
         page.screenshot(path=file)
-        assert Image.open(file).width == width
+        with Image.open(file) as picture:
+            assert picture.width == width

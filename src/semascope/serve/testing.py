@@ -270,7 +270,7 @@ class DrawnExplorer:
         alive = index % 5 != 4
         abstained = index % 7 == 6
         concept = self._concept(index)
-        label = " ".join(concept) if concept else WORDS[index % len(WORDS)]
+        label = " ".join(concept) if concept else WORDS[index // 6 % len(WORDS)]
         modality: Modality = "image" if concept else "text"
         value = 0.25 + 0.7 * rng.random()
         words = (
@@ -342,7 +342,7 @@ class DrawnExplorer:
 
     def _text(self, index: int, n: int, peak: float, interval: int | None) -> ExemplarRecord:
         words = (
-            f"On 9.11 she asked , once more , about {WORDS[index % 6]} and the year {1990 + n} ."
+            f"On 9.11 she asked , once more , about {WORDS[index // 6 % len(WORDS)]} and the year {1990 + n} ."
         )
         rng = random.Random(f"{index}:{n}")
         tokens = [

@@ -12,6 +12,8 @@ class Shared {
   );
   /** Scroll of the list, kept while a feature is looked at. */
   scroll = 0;
+  /** Set by "/" where there is no search box: the list, once there, puts the cursor in its own. */
+  searching = false;
   /** The list as it was last asked for, to come back to. */
   listHash = "#/features";
 
