@@ -341,9 +341,8 @@ class DrawnExplorer:
         )
 
     def _text(self, index: int, n: int, peak: float, interval: int | None) -> ExemplarRecord:
-        words = (
-            f"On 9.11 she asked , once more , about {WORDS[index // 6 % len(WORDS)]} and the year {1990 + n} ."
-        )
+        topic = WORDS[index // 6 % len(WORDS)]
+        words = f"On 9.11 she asked , once more , about {topic} and the year {1990 + n} ."
         rng = random.Random(f"{index}:{n}")
         tokens = [
             TokenRecord(
