@@ -25,7 +25,7 @@ FEW = 1000
 """Files up to which contents are read for the fingerprint."""
 
 
-class BadRow(Exception):  # noqa: N818 (never leaves this room)
+class BadRow(Exception):
     """One row cannot be read; the message is the reason, in few words that such rows share."""
 
 

@@ -16,7 +16,7 @@ from semascope.subject.sites import Hook
 from semascope.subject.types import Edit, EditContext, Edits, TokenMap
 
 
-class Reached(Exception):  # noqa: N818 - a signal, not an error
+class Reached(Exception):
     """The deepest site asked for has been read; the rest of the forward pass is not needed."""
 
 
