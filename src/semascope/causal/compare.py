@@ -139,12 +139,17 @@ def _notes(edits: Edits, shifts: Sequence[Shift]) -> tuple[str, ...]:
 
 
 def token_shifts(
-    subject: Any, sample: Sample, ids: Sequence[int], edits: Edits, promoted: int = 3
+    subject: Any,
+    sample: Sample,
+    ids: Sequence[int],
+    edits: Edits,
+    promoted: int = 3,
+    prefill: str = "",
 ) -> tuple[Shift, ...]:
-    """How edits move the model's belief at each token of a given answer."""
+    """How edits move the model's belief at each token of an answer that begins with ``prefill``."""
     if not ids:
         return ()
-    batch = subject.encode([sample], answer="")
+    batch = subject.encode([sample], answer=prefill, max_tokens=None)
     before = answer_logprobs(subject, batch, [ids], {})[0]  # (L, V)
     after = answer_logprobs(subject, batch, [ids], edits)[0] if edits else before  # (L, V)
     if not bool(torch.isfinite(after.amax(-1)).all()):

@@ -149,13 +149,15 @@ def matched_controls(
     count: int = 5,
     seed: int = 0,
     avoid: Sequence[int] = (),
+    norms: NDArray[np.float64] | None = None,
 ) -> list[int]:
     """Random features of like density and direction norm.
 
     Drawn among the nearest 5 % (at least 20) by |log density ratio| + |log norm ratio|.
+    ``norms`` is ``direction_norms(dictionary)``, for whoever asks about many features.
     """
     density = np.asarray(statistic(statistics, key, "density"), dtype=np.float64)
-    norms = _norms(dictionary)
+    norms = direction_norms(dictionary) if norms is None else norms
     alive = np.flatnonzero((density > 0) & (norms > 0))
     alive = alive[~np.isin(alive, [index, *avoid])]
     if len(alive) < count:
@@ -169,7 +171,7 @@ def matched_controls(
     return [int(i) for i in drawn]
 
 
-def _norms(dictionary: Dictionary) -> NDArray[np.float64]:
+def direction_norms(dictionary: Dictionary) -> NDArray[np.float64]:
     """(width,) norm of every direction, a slice at a time."""
     parts = [
         dictionary.directions(torch.arange(i, min(i + 4096, dictionary.width))).float().norm(dim=1)
