@@ -1,6 +1,6 @@
-"""Taking a dictionary out of the atlas, when it is made anew and nothing said of it holds any more.
+"""Taking things out of the atlas: a note, a list, a dictionary that is made anew.
 
-Knows tables; knows not why a dictionary goes.
+Knows tables; knows not why a thing goes.
 """
 
 from __future__ import annotations
@@ -36,3 +36,22 @@ def remove_dictionary(atlas: Atlas, key: str) -> None:
         connection.execute(features.delete().where(features.c.dictionary_id.in_(numbers)))
         dictionaries = cast(Table, m.DictionaryTable.__table__)
         connection.execute(dictionaries.delete().where(dictionaries.c.id.in_(numbers)))
+
+
+def remove_note(atlas: Atlas, note: int) -> bool:
+    """Take one note away; False where there is none by that number."""
+    table = cast(Table, m.NoteTable.__table__)
+    with writing(atlas.engine) as connection:
+        return bool(connection.execute(table.delete().where(table.c.id == note)).rowcount)
+
+
+def remove_list(atlas: Atlas, name: str) -> bool:
+    """Take one list away; its features stay. False where there is none by that name."""
+    lists, members = cast(Table, m.ListTable.__table__), cast(Table, m.ListMember.__table__)
+    with writing(atlas.engine) as connection:
+        number = connection.scalar(select(lists.c.id).where(lists.c.name == name))
+        if number is None:
+            return False
+        connection.execute(members.delete().where(members.c.list_id == number))
+        connection.execute(lists.delete().where(lists.c.id == number))
+        return True

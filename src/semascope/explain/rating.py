@@ -115,6 +115,18 @@ class BlindRatings:
             self._db.execute("INSERT OR REPLACE INTO ratings VALUES (?,?,?,?,?)", row)
             self._db.commit()
 
+    def reveal(self, task: str, rater: str) -> tuple[int, str, bool]:
+        """(feature, author, whether the words were another feature's) of a task that this rater
+        has rated; an ExplainError before that."""
+        query = """
+            SELECT t.feature, t.author, t.swapped FROM tasks t
+            JOIN ratings r ON r.task = t.id WHERE t.id = ? AND r.rater = ?"""
+        with self._lock:
+            row = self._db.execute(query, (task, rater)).fetchone()
+        if row is None:
+            raise ExplainError("Rate the words first: whose they are is told afterwards.")
+        return int(row[0]), str(row[1]), bool(row[2])
+
     def progress(self, rater: str) -> tuple[int, int]:
         """(rated by this rater, all tasks)."""
         with self._lock:
