@@ -11,13 +11,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from semascope.errors import DictionaryError
+
 DEFAULT_WORKSPACE = "workspace/demo"
-FREE = frozenset({"device", "dtype", "concurrency"})
+FREE = frozenset({"device", "dtype", "concurrency", "shard"})
 """Options that do not change what is made."""
+Arch = Literal[
+    "topk",
+    "batchtopk",
+    "jumprelu",
+    "relu",
+    "gated",
+    "matryoshka-topk",
+    "matryoshka-batchtopk",
+    "matryoshka-jumprelu",
+    "matryoshka-relu",
+    "matryoshka-gated",
+]
+"""Architectures of a dictionary; matryoshka: nested prefixes that each reconstruct alone."""
 
 
 class Options(BaseModel):
@@ -25,13 +40,23 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    LATER: ClassVar[frozenset[str]] = frozenset()
+    """Options that came later: left out of the hash at their defaults, so that older runs stand."""
+
     def binding(self) -> dict[str, Any]:
         """The options that decide what is made, as JSON."""
-        return {k: v for k, v in self.model_dump(mode="json").items() if k not in FREE}
+        usual = {name: field.default for name, field in type(self).model_fields.items()}
+        return {
+            name: value
+            for name, value in self.model_dump(mode="json").items()
+            if name not in FREE and not (name in self.LATER and getattr(self, name) == usual[name])
+        }
 
 
 class TrainOptions(Options):
-    """A dictionary for one site, trained on activations as they stream by."""
+    """Dictionaries of one site or several, trained on activations as they stream by."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"arch", "sites", "widths", "keep", "outlier"})
 
     subject: str = "sprite-llava"
     """The model: the embedded one, a folder, or a name at a model hub."""
@@ -55,16 +80,41 @@ class TrainOptions(Options):
     """Learning rate; 0 follows the number of features."""
     text_only: bool = False
     """With a subject that sees: read a corpus that has no pictures."""
+    arch: Arch = "topk"
+    """Which latents are active; topk unless there is a reason. See docs/dictionaries.md."""
+    sites: tuple[str, ...] = ()
+    """Several sites in one pass over the model; wildcards as in 'resid_post.*'. Later stages take
+    the first. None: the one --site."""
+    widths: tuple[str, ...] = ()
+    """Several numbers of features a site, absolute or as multiples of the site's width: 1x 4x 16x.
+    Each makes a dictionary of its own, called NAME-4x. None: the one --latents."""
+    keep: tuple[str, ...] = ()
+    """Share of the tokens of a kind to train on: text=1 image=0.25 tile=0.1. None: all."""
+    outlier: float = Field(default=0.0, ge=0)
+    """Leave out tokens whose norm is over so many times the median; 0 for none."""
     seed: int = 0
     """Of the weights, the samples and their order."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1…"""
     dtype: str = "auto"
     """auto, float32, bfloat16, float16."""
+    shard: Literal["none", "feature"] = "none"
+    """Under torchrun: none, each process takes a share of the tokens; feature, each holds a share
+    of a TopK dictionary's features, for those too large for one device."""
+
+    def dictionaries(self) -> tuple[tuple[str, str, str], ...]:
+        """(site, name, width as asked or "") of each; later stages take the first."""
+        return tuple(
+            (site, f"{self.name}-{width}" if width else self.name, width)
+            for site in self.sites or (self.site,)
+            for width in self.widths or ("",)
+        )
 
 
 class GatherOptions(Options):
     """Evidence for every feature, in one pass over samples that training did not read."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"dictionary"})
 
     samples: int = Field(default=4000, ge=1)
     """How many scenes and texts."""
@@ -72,6 +122,9 @@ class GatherOptions(Options):
     """Strongest samples kept a feature."""
     batch: int = Field(default=32, ge=1)
     """Samples at once."""
+    dictionary: str = ""
+    """Which, where several were trained: its name or site/name; the later stages read the same.
+    None: the first."""
 
 
 class ExplainOptions(Options):
@@ -109,6 +162,22 @@ class RunOptions(Options):
     """The words."""
     score: ScoreOptions = ScoreOptions()
     """The figures."""
+
+    def chosen(self) -> tuple[str, str]:
+        """(site, name) of the dictionary that the stages after training read.
+
+        Raises:
+            DictionaryError: ``gather.dictionary`` names none of those trained.
+        """
+        made = [(site, name) for site, name, _ in self.train.dictionaries()]
+        wanted = self.gather.dictionary
+        fits = [one for one in made if wanted in ("", one[1], "/".join(one))]
+        if not fits:
+            raise DictionaryError(
+                f"No dictionary here is called {wanted!r}; there are "
+                f"{', '.join(map('/'.join, made))}."
+            )
+        return fits[0]
 
 
 StageName = Literal["train", "gather", "explain", "score", "index"]

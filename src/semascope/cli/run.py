@@ -1,4 +1,4 @@
-"""The verbs that make a run: train, gather, explain, score, and demo, which does all of them.
+"""The verbs that make a run: train, gather, and demo, which does all; ``explaining`` has the rest.
 
 Each does what the ones before it left undone. Nothing is known here of how a stage works.
 """
@@ -11,11 +11,9 @@ from typing import ClassVar, Self
 
 from semascope.cli.base import InWorkspace
 from semascope.config import (
-    ExplainOptions,
     GatherOptions,
     Options,
     RunOptions,
-    ScoreOptions,
     StageName,
     TrainOptions,
 )
@@ -34,12 +32,18 @@ class Step(InWorkspace):
     def run(self) -> int:
         """Do the stages, and print where the result lies."""
         from semascope.pipeline import recorded
+        from semascope.pipeline.together import first
 
         own = self.KIND(**{name: getattr(self, name) for name in self.KIND.model_fields})
         options = recorded(self.space).model_copy(update={self.PART: own})
         advance(self.space, options, self.UNTIL)
-        print(self.result(options))
+        if first():
+            self.tell(recorded(self.space))
         return 0
+
+    def tell(self, options: RunOptions) -> None:
+        """Print where the result lies."""
+        print(self.result(options))
 
     def result(self, options: RunOptions) -> Path:
         """Where it lies."""
@@ -55,18 +59,24 @@ class Step(InWorkspace):
 
 
 class Train(TrainOptions, Step):
-    """Train a sparse autoencoder on one site's activations, as the subject reads a corpus.
+    """Train sparse dictionaries on sites' activations, as the subject reads a corpus.
 
-    Stopped at any moment, it goes on from its last saved step to the same weights.
+    Several sites and widths share one pass over the model, each dictionary in a folder of its own:
+    --sites resid_post.8 resid_post.12 --widths 1x 4x 16x makes six, main-1x to main-16x at either
+    site. The stages after read the first; semascope gather --dictionary resid_post.12/main-16x
+    reads another. Stopped at any moment, it goes on from its last saved step to the same weights.
+    On several devices the same command under torchrun: torchrun --nproc-per-node 4 -m semascope
+    train …, with --shard feature where a dictionary is too large for one.
     """
 
     PART = "train"
     KIND = TrainOptions
     UNTIL = "train"
 
-    def result(self, options: RunOptions) -> Path:
-        """The checkpoint."""
-        return self.space.dictionary(options.train.site, options.train.name)
+    def tell(self, options: RunOptions) -> None:
+        """Print every checkpoint, the one that the next stages read first."""
+        for site, name, _ in options.train.dictionaries():
+            print(self.space.dictionary(site, name))
 
 
 class Gather(GatherOptions, Step):
@@ -79,27 +89,6 @@ class Gather(GatherOptions, Step):
     def result(self, options: RunOptions) -> Path:
         """The evidence."""
         return self.space.evidence()
-
-
-class Explain(ExplainOptions, Step):
-    """Put every alive feature into words.
-
-    The vocabulary namer needs no model; the subject is asked about what it saw; a server is any
-    OpenAI-compatible LMM: --explainers vocabulary server --url http://localhost:8000/v1
-    --model NAME (its key, where it wants one, in OPENAI_API_KEY).
-    """
-
-    PART = "explain"
-    KIND = ExplainOptions
-    UNTIL = "explain"
-
-
-class Score(ScoreOptions, Step):
-    """Score the words on samples that no explainer saw, then index them for search."""
-
-    PART = "score"
-    KIND = ScoreOptions
-    UNTIL = "index"
 
 
 class Demo(RunOptions, InWorkspace):

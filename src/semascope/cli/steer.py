@@ -68,7 +68,7 @@ class Steer(InWorkspace):
 
         from semascope.causal import Intervention
 
-        key = f"{options.train.site}/{options.train.name}"
+        key = "/".join(options.chosen())
         found = tuple((key, self._number(word, key)) for word in self.features)
         try:
             return Intervention(

@@ -31,8 +31,9 @@ ENTRIES = (
           "model:Card", "semascope model card"),
     Entry("model sites", "the places in a model where one can look",
           "model:Sites", "semascope model sites --subject sprite-llava"),
-    Entry("train", "a dictionary: split a site's activations into features",
-          "run:Train", "semascope train --workspace workspace/demo"),
+    Entry("train", "dictionaries: split sites' activations into features",
+          "run:Train", "semascope train --arch topk --sites resid_post.4 resid_post.12 "
+          "--widths 1x 4x --tokens 64000 --workspace workspace/family"),
     Entry("gather", "evidence: what every feature responds to, in one pass",
           "run:Gather", "semascope gather --workspace workspace/demo"),
     Entry("explain", "words for every alive feature", "run:Explain",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from semascope.dictionary.architectures import ACTIVATIONS
 from semascope.dictionary.config import CoderConfig
 from semascope.dictionary.passes import Pass
-from semascope.dictionary.sparse import Grouping, decode
+from semascope.dictionary.sparse import Grouping, attach, decode, select_topk
 from semascope.dictionary.types import Codes
 from semascope.errors import DictionaryError
 
@@ -113,6 +113,18 @@ class SparseCoder(nn.Module):
         """(N, k) values -> (N, d_out), differentiable."""
         x_hat = decode(values, self.W_dec, groups, tangent=self.cfg.unit_norm) + self.b_dec
         return self.add_skip(x_hat, x)
+
+    def from_some(self, centred: Tensor, latents: Tensor, k: int) -> Tensor:
+        """(N, d_in) centred inputs -> (N, d_out) from the ``k`` largest of some latents, no b_dec.
+
+        Differentiable in those latents' weights alone.
+        """
+        rows, bias = self.W_enc[latents], self.b_enc[latents]  # (n, d_in), (n,)
+        with torch.no_grad():
+            values, indices = select_topk(centred, rows, bias, k)
+        groups = Grouping(indices, len(latents))
+        values = attach(centred, None, rows, bias, values, groups).relu()
+        return decode(values, self.W_dec[latents], groups, tangent=self.cfg.unit_norm)
 
     def add_skip(self, x_hat: Tensor, x: Tensor | None) -> Tensor:
         """The linear path of a skip transcoder."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from semascope.dictionary.config import TrainConfig
 from semascope.dictionary.passes import Pass
-from semascope.dictionary.sparse import Grouping, attach, decode, select_topk
+from semascope.dictionary.sparse import decode
 
 if TYPE_CHECKING:
     from semascope.dictionary.coder import SparseCoder
@@ -35,6 +35,8 @@ class Step:
     """Active latents now."""
     ramp: float
     """Factor of the sparsity penalty now, from 0 to 1."""
+    dead_in_all: int = -1
+    """Dead latents of all processes that hold a share of the dictionary; −1: ``dead`` is all."""
 
 
 Loss = Callable[["SparseCoder", Pass, Step], Tensor]
@@ -54,18 +56,12 @@ def auxk(weight: float = 1 / 32, k_aux: int = 0) -> Loss:
 
     def loss(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
         """Share of the residual's variance that dead latents leave, weighted."""
-        if not len(step.dead):
+        count = len(step.dead) if step.dead_in_all < 0 else step.dead_in_all
+        if not count:
             return done.x_hat.new_zeros(())
         wanted = k_aux or max(1, coder.d_out // 2)
-        k = min(wanted, len(step.dead))
-        rows, bias = coder.W_enc[step.dead], coder.b_enc[step.dead]  # (n, d_in), (n,)
-        with torch.no_grad():
-            centred = done.centred.detach()
-            values, indices = select_topk(centred, rows, bias, k)
-        groups = Grouping(indices, len(step.dead))
-        values = attach(centred, None, rows, bias, values, groups).relu()
-        tangent = coder.cfg.unit_norm
-        guess = decode(values, coder.W_dec[step.dead], groups, tangent=tangent)  # (N, d_out)
+        k = min(wanted, count)
+        guess = coder.from_some(done.centred.detach(), step.dead, k)  # (N, d_out)
         left = done.residual
         spread = (left - left.mean(0)).square().sum().clamp_min(torch.finfo(left.dtype).tiny)
         share = len(done.x) / step.tokens * k / wanted

@@ -1,22 +1,22 @@
-"""Several processes, one dictionary: data parallel sums, and a dictionary sharded by feature.
+"""Several processes, one dictionary: how they meet, sum, and pass tensors and words around.
 
-Under ``torchrun`` each process calls ``Ranks.join()``; alone, every method is the identity, so the
-trainer is written once. ``ShardedTopK`` holds a share of the latents on each rank; which of them
-are among the k largest of all is found by gathering values only, never indices or rows.
+Under ``torchrun`` each process calls ``Ranks.join()``; alone, every method is the identity, so that
+what stands on it is written once. Knows tensors only.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from semascope.dictionary.coder import SparseCoder
-from semascope.dictionary.sparse import Grouping, attach, decode, select_topk
-from semascope.errors import DictionaryError
+PATIENCE = timedelta(days=1)
+"""One process may load a model or measure while others wait; torchrun ends all when one fails."""
 
 
 class Ranks:
@@ -28,11 +28,24 @@ class Ranks:
         self.rank = dist.get_rank() if active else 0
 
     @classmethod
-    def join(cls, device: torch.device | str = "cpu") -> Ranks:
-        """Join the group that torchrun's environment names, where there is one."""
+    def alone(cls) -> Ranks:
+        """This process as if there were no other."""
+        self = cls()
+        self.size, self.rank = 1, 0
+        return self
+
+    @classmethod
+    def join(cls, device: torch.device | str = "auto") -> Ranks:
+        """Join the group that torchrun's environment names, where there is one.
+
+        NCCL with a GPU a process, gloo on a CPU. ``auto`` takes a GPU where there is one.
+        """
         if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-            cuda = torch.device(device).type == "cuda"
-            dist.init_process_group("nccl" if cuda else "gloo")
+            kind = str(device).split(":", maxsplit=1)[0]
+            cuda = kind == "cuda" or (kind == "auto" and torch.cuda.is_available())
+            if cuda:
+                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
         return cls()
 
     @property
@@ -51,98 +64,85 @@ class Ranks:
         if self.size > 1:
             dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
 
+    def largest_of(self, number: int) -> int:
+        """The largest of the ranks' numbers."""
+        found = torch.tensor(number, device=self._home())
+        self.largest(found)
+        return int(found)
+
     def broadcast(self, *tensors: Tensor) -> None:
         """Replace each tensor by the first rank's."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
+    def told(self, value: Any) -> Any:
+        """The first rank's value, whatever it is."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, 0)
+        return box[0]
+
+    def every(self, tensor: Tensor) -> list[Tensor]:
+        """Each rank's tensor, all of one shape."""
+        if self.size == 1:
+            return [tensor]
+        found = [torch.empty_like(tensor) for _ in range(self.size)]
+        dist.all_gather(found, tensor.contiguous())
+        return found
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """(n, …) of each rank, n its own -> (Σ n, …), in the order of ranks."""
+        if self.size == 1:
+            return tensor
+        mine = torch.tensor(len(tensor), device=self._home())
+        lengths = [int(n) for n in self.every(mine)]
+        return torch.cat(self._padded(tensor, lengths))
+
+    def exchange(self, mine: Sequence[Tensor], lengths: Sequence[int]) -> list[Tensor]:
+        """Parts dealt in turn, part i made by rank i mod R -> all of them, in order.
+
+        ``lengths`` are the rows of every part, which each rank knows.
+        """
+        if self.size == 1:
+            return list(mine)
+        dealt = [list(lengths[rank :: self.size]) for rank in range(self.size)]
+        sample = mine[0] if mine else None
+        shape = (
+            [] if sample is None else [sample.shape[1], str(sample.dtype).removeprefix("torch.")]
+        )
+        width, dtype = self.told(shape)  # the first rank has a part where anyone has
+        if sample is None:
+            sample = torch.empty((0, width), dtype=getattr(torch, dtype), device=self._home())
+        whole = self._padded(torch.cat([*mine, sample[:0]]), [sum(part) for part in dealt])
+        split = [torch.split(rows, part) for rows, part in zip(whole, dealt, strict=True)]
+        return [split[i % self.size][i // self.size] for i in range(len(lengths))]
+
+    def collect(self, tensor: Tensor) -> Tensor:
+        """(n, …) of each rank -> (R n, …) on the first rank's CPU; nothing on the others."""
+        if self.size == 1:
+            return tensor
+        sent = tensor.contiguous()
+        sent = sent.to(torch.uint8) if sent.dtype == torch.bool else sent
+        parts = [torch.empty_like(sent) for _ in range(self.size)] if self.first else None
+        dist.gather(sent, parts, dst=0)
+        if parts is None:
+            return tensor[:0].cpu()
+        return torch.cat([part.cpu() for part in parts]).to(tensor.dtype)
+
     def wait(self) -> None:
         """Until every rank is here."""
         if self.size > 1:
             dist.barrier()
 
+    def _padded(self, tensor: Tensor, lengths: Sequence[int]) -> list[Tensor]:
+        """Each rank's rows, of whatever number."""
+        room = tensor.new_zeros((max(lengths), *tensor.shape[1:]))
+        room[: len(tensor)] = tensor
+        return [rows[:n] for rows, n in zip(self.every(room), lengths, strict=True)]
 
-class _SumForward(torch.autograd.Function):
-    """Sum over ranks; the gradient, the same on each, passes as it is."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return grads[0]
-
-
-class _SumBackward(torch.autograd.Function):
-    """The identity; the gradient, a part of it on each rank, is summed."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        total = grads[0].clone()
-        dist.all_reduce(total)
-        return total
-
-
-class ShardedTopK(nn.Module):
-    """This rank's latents of a TopK dictionary; b_dec is on every rank.
-
-    Args:
-        coder: the whole dictionary, of which rank r keeps rows [r F / R, (r + 1) F / R).
-        capacity: candidates that each rank offers, as a multiple of its fair share k / R. Where a
-            rank's offer was taken whole, it may have had more, and all offer k once again; so the
-            result is always that of the whole dictionary.
-    """
-
-    def __init__(self, coder: SparseCoder, *, capacity: float = 4.0) -> None:
-        super().__init__()
-        ranks = Ranks()
-        if coder.cfg.architecture != "topk" or coder.width % ranks.size:
-            raise DictionaryError(
-                f"A TopK dictionary whose width is a multiple of {ranks.size} can be sharded, "
-                f"not {coder.cfg.architecture} of {coder.width}."
-            )
-        self.cfg = coder.cfg
-        share = coder.width // ranks.size
-        self.first_latent = share * ranks.rank
-        mine = slice(self.first_latent, self.first_latent + share)
-        self.W_enc = nn.Parameter(coder.W_enc.detach()[mine].clone())  # (F / R, d)
-        self.b_enc = nn.Parameter(coder.b_enc.detach()[mine].clone())  # (F / R,)
-        self.W_dec = nn.Parameter(coder.W_dec.detach()[mine].clone())  # (F / R, d)
-        self.b_dec = nn.Parameter(coder.b_dec.detach().clone())  # (d,)
-        self.offer = min(coder.k, share, max(1, round(capacity * coder.k / ranks.size)))
-
-    def select(self, centred: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, d) -> this rank's candidates: values, local latents, whether each is in the top k."""
-        share = len(self.W_enc)
-        for offer in (self.offer, min(self.cfg.k, share)):
-            values, indices = select_topk(centred, self.W_enc, self.b_enc, offer)
-            everyone = [torch.empty_like(values) for _ in range(Ranks().size)]
-            dist.all_gather(everyone, values.contiguous())
-            every = torch.cat(everyone, dim=1)  # (N, R · offer)
-            k = min(self.cfg.k, every.shape[1])
-            least = every.topk(k, dim=1).values[:, -1:]  # (N, 1)
-            kept = values >= least
-            cut = torch.stack([part.amin(1, keepdim=True) >= least for part in everyone]).any()
-            if offer >= min(self.cfg.k, share) or not bool(cut):
-                break
-        return values, indices, kept
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, d), the same on every rank -> (N, d) reconstruction, the same on every rank."""
-        centred = x - self.b_dec.detach()
-        with torch.no_grad():
-            values, indices, kept = self.select(centred)
-        groups = Grouping(indices, len(self.W_enc))
-        pre_bias = _SumBackward.apply(self.b_dec)  # type: ignore[no-untyped-call]
-        values = attach(centred, pre_bias, self.W_enc, self.b_enc, values, groups)
-        part = decode(values.relu() * kept, self.W_dec, groups, tangent=self.cfg.unit_norm)
-        total: Tensor = _SumForward.apply(part)  # type: ignore[no-untyped-call]
-        return total + self.b_dec
+    def _home(self) -> torch.device:
+        """Where this group's small tensors live."""
+        nccl = self.size > 1 and dist.get_backend() == "nccl"
+        return torch.device("cuda" if nccl else "cpu")

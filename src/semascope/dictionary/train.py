@@ -23,7 +23,7 @@ from semascope.dictionary.activations import ActivationBatch, Resumable, Source
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import TrainConfig
 from semascope.dictionary.files import write_whole
-from semascope.dictionary.formats import save
+from semascope.dictionary.formats import load, save
 from semascope.dictionary.losses import Loss
 from semascope.dictionary.parallel import Ranks
 from semascope.dictionary.state import read_state, steps_on_disk, write_state
@@ -60,6 +60,7 @@ def train(
     name: str = "main",
     device: torch.device | str = "cpu",
     losses: Sequence[Loss] | None = None,
+    shard: bool = False,
 ) -> Report:
     """Train one dictionary, or go on with the run that ``folder`` holds.
 
@@ -70,13 +71,15 @@ def train(
         on_step: called after every step with steps done, steps in all, newest figures.
         site: the site's name, for messages and the checkpoint.
         losses: instead of the architecture's own.
+        shard: with several processes, each holds a share of the features and all are given the
+            same batches; otherwise each is given its share of a batch.
 
     Raises:
         NotFinite: NaN or infinity in a batch; the message names it, and the last state stands.
         DictionaryError: the folder holds another run, or the source ended at once.
     """
     plan = Plan(name, config, Path(folder), site, tuple(losses or ()), key="")
-    return _loop(_One(source), [plan], on_step, device)[name]
+    return _loop(_One(source), [plan], on_step, device, shard)[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,13 @@ class Plan:
     losses: tuple[Loss, ...] = ()
     """Instead of the architecture's own."""
     key: str | None = None
+    label: str = ""
+    """What its report is called; by default its name."""
+
+    @property
+    def called(self) -> str:
+        """What tells it from the other plans."""
+        return self.label or self.name
 
     @property
     def reads(self) -> str:
@@ -112,15 +122,16 @@ def train_many(
     on_step: OnStep | None = None,
     *,
     device: torch.device | str = "cpu",
+    shard: bool = False,
 ) -> dict[str, Report]:
     """Train several dictionaries (sites, widths, architectures, seeds) on one pass over the data.
 
     Each ends with the weights that ``train`` alone would have given it. Plans are told apart by
-    name and must not share a folder.
+    label or name and must not share a folder. ``shard`` is as in ``train``.
     """
-    if len({p.name for p in plans}) < len(plans) or len({p.folder for p in plans}) < len(plans):
+    if len({p.called for p in plans}) < len(plans) or len({p.folder for p in plans}) < len(plans):
         raise DictionaryError("Two plans share a name or a folder; give each its own.")
-    return _loop(source, plans, on_step, device)
+    return _loop(source, plans, on_step, device, shard)
 
 
 def _loop(
@@ -128,13 +139,16 @@ def _loop(
     plans: Sequence[Plan],
     on_step: OnStep | None,
     device: torch.device | str,
+    shard: bool,
 ) -> dict[str, Report]:
     """1. take back states  2. learn, log, checkpoint  3. write the final weights."""
     began = time.monotonic()
-    runs = [_Run(plan, device) for plan in plans]
+    runs = [_Run(plan, device, shard) for plan in plans]
     start, position = _take_back(runs)
-    if position and isinstance(source, Resumable) and Ranks().size == 1:
-        source.restore(position)  # with several processes the note is the first one's alone
+    _agree(start)
+    ours = Ranks().size == 1 or getattr(source, "common", False) or shard
+    if position and isinstance(source, Resumable) and ours:
+        source.restore(position)  # where processes read apart, the note is the first one's alone
     total = max(plan.config.steps for plan in plans)
     if start < total:
         for batches in source.batches(start):
@@ -148,7 +162,17 @@ def _loop(
                 break
         else:
             log.warning("The source ended after step %d of %d.", start, total)
-    return {run.plan.name: run.finish(time.monotonic() - began) for run in runs}
+    return {run.plan.called: run.finish(time.monotonic() - began) for run in runs}
+
+
+def _agree(start: int) -> None:
+    """DictionaryError where another process would go on from another step."""
+    first = Ranks().told(start)
+    if Ranks().largest_of(int(first != start)):
+        raise DictionaryError(
+            "The processes see different training states: their folder must lie on a disk that "
+            "all of them share."
+        )
 
 
 def _take_back(runs: Sequence[_Run]) -> tuple[int, Mapping[str, int]]:
@@ -184,13 +208,14 @@ def _take_back(runs: Sequence[_Run]) -> tuple[int, Mapping[str, int]]:
 class _Run:
     """One plan being carried out."""
 
-    def __init__(self, plan: Plan, device: torch.device | str) -> None:
+    def __init__(self, plan: Plan, device: torch.device | str, shard: bool) -> None:
         self.plan = plan
         self.options: dict[str, Any] = {
             "site": plan.site,
             "name": plan.name,
             "device": device,
             "losses": plan.losses or None,
+            "shard": shard,
         }
         self.trainee: Trainee | None = None
         self.figures: dict[str, float] = {}
@@ -233,9 +258,9 @@ class _Run:
     def checkpoint(self) -> None:
         """The whole state, atomically."""
         assert self.trainee is not None
+        tensors, meta = self.trainee.state()  # of a sharded one, every process has a part
         if not self.trainee.ranks.first:
             return
-        tensors, meta = self.trainee.state()
         meta |= {"position": dict(self.position), "figures": self.figures}
         write_state(self.plan.folder, self.trainee.step, tensors, meta)
 
@@ -247,11 +272,11 @@ class _Run:
             self._log()
             self.checkpoint()
         coder = self.trainee.finished()
-        if self.trainee.ranks.first:
+        if coder is not None and self.trainee.ranks.first:
             save(coder, self.plan.folder, notes=self._notes())
         self.trainee.ranks.wait()
         return Report(
-            coder=coder,
+            coder=load(self.plan.folder) if coder is None else coder,
             folder=self.plan.folder,
             steps=self.trainee.step,
             tokens=self.trainee.tokens,

@@ -16,10 +16,11 @@ from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.losses import Loss, Step
 from semascope.dictionary.median import geometric_median
+from semascope.dictionary.moments import active_counts, check_finite, input_scale
 from semascope.dictionary.optim import k_at, make_optimizers, ramp_at, sparsity_at
 from semascope.dictionary.parallel import Ranks
-from semascope.dictionary.passes import Pass
 from semascope.dictionary.resample import resample
+from semascope.dictionary.sharded import ShardedTopK, shardable
 from semascope.errors import DictionaryError, NotFinite
 
 DEAD_EVERY = 16
@@ -34,6 +35,7 @@ class Trainee:
         shape: the dictionary to train.
         batch_tokens: usual size of a batch, for what counts as dead.
         losses: instead of the architecture's own.
+        shard: hold a share of the latents only, where there are several processes.
     """
 
     def __init__(
@@ -46,21 +48,30 @@ class Trainee:
         name: str = "main",
         device: torch.device | str = "cpu",
         losses: Sequence[Loss] | None = None,
+        shard: bool = False,
     ) -> None:
         self.config = config
         self.site = site
-        self.coder = SparseCoder(shape, name=name, site=site, seed=config.seed).to(device)
-        self.coder.bf16 = config.bf16
+        self.ranks = Ranks()
+        coder = SparseCoder(shape, name=name, site=site, seed=config.seed)
+        coder.bf16 = config.bf16
+        self.sharded: ShardedTopK | None = None
+        if shard and self.ranks.size > 1:
+            shardable(config)
+            coder = self.sharded = ShardedTopK(coder)
+        self.sharers = self.ranks if self.sharded is None else Ranks.alone()  # of a batch's tokens
+        self.coder = coder.to(device)
         self.losses = list(losses or self.coder.activation.losses(config))
         self.parameters = [p for p in self.coder.parameters() if p.requires_grad]
         self.peak = config.rate(shape.width)
         self.optimizers = make_optimizers(self.parameters, config, self.peak)
         self.dead_after = config.dead_after(batch_tokens)
-        self.silent = torch.zeros(shape.width, dtype=torch.int64, device=device)  # (F,) tokens
-        self.dead = torch.zeros(shape.width, dtype=torch.bool, device=device)  # (F,)
+        width = self.coder.width
+        self.silent = torch.zeros(width, dtype=torch.int64, device=device)  # (F,) tokens
+        self.dead = torch.zeros(width, dtype=torch.bool, device=device)  # (F,)
         self.dead_ids = self.dead.nonzero().squeeze(1)
+        self.dead_in_all = 0
         self.resample_at = {round(share * config.steps) for share in config.resample}
-        self.ranks = Ranks()
         self.first_bad = torch.tensor(-1, device=device)  # () first bad step
         # A look at every loss would make a GPU wait for the host at each step; fused Adam can pass
         # over a bad step by itself, and the error is raised at the next line of metrics.
@@ -79,13 +90,17 @@ class Trainee:
         check_finite(first, 0, site)
         shape = config.coder(first.x.shape[1], d_out=_d_out(config, first))
         self = cls(config, shape, batch_tokens=len(first.x), site=site, **options)
+        device = self.silent.device
+        x = self.sharers.rows(first.x.to(device))
+        self.dead_after = config.dead_after(len(x))
         if config.normalize_input:
-            self.scale = input_scale(first.x)
-        start = first.target if config.transcode and first.target is not None else first.x
+            self.scale = input_scale(x)
+        start = x
+        if config.transcode and first.target is not None:
+            start = self.sharers.rows(first.target.to(device))
         start = start[: config.b_dec_tokens].float() * self.scale
         self.coder.b_dec.data.copy_(geometric_median(start))
-        self.dead_after = config.dead_after(len(first.x) * self.ranks.size)
-        scale = torch.tensor(self.scale, dtype=torch.float64, device=self.silent.device)
+        scale = torch.tensor(self.scale, dtype=torch.float64, device=device)
         self.ranks.broadcast(self.coder.b_dec.data, scale)
         self.scale = float(scale)
         return self
@@ -128,8 +143,7 @@ class Trainee:
         self._check(batch)
         x, target = self._inputs(batch)
         if step % DEAD_EVERY == 0:
-            self.dead = self.silent >= self.dead_after
-            self.dead_ids = self.dead.nonzero().squeeze(1)
+            self._bury()
         variance, tokens = self._spread(target)
         now = Step(
             variance=variance,
@@ -137,6 +151,7 @@ class Trainee:
             dead=self.dead_ids,
             k=k_at(step, config),
             ramp=sparsity_at(step, config),
+            dead_in_all=self.dead_in_all,
         )
         for parameter in self.parameters:
             parameter.grad = None
@@ -145,7 +160,7 @@ class Trainee:
         size = -(-len(x) // config.micro_batches)
         for rows in (slice(i, i + size) for i in range(0, len(x), size)):
             figures += self._share(x[rows], target[rows], now, fired)
-        self.ranks.sum(figures, *(p.grad for p in self.parameters if p.grad is not None))
+        self.sharers.sum(figures, *(p.grad for p in self.parameters if p.grad is not None))
         if self.deferred:
             self._mark(figures[0].isfinite())
         elif not bool(figures[0].isfinite()):
@@ -156,9 +171,9 @@ class Trainee:
         self._move(step)
         if step in self.resample_at and self.dead_ids.numel():
             self._resample(x)
-        if self.ranks.size > 1:
+        if self.sharers.size > 1:
             counts = fired.to(torch.int32)
-            self.ranks.largest(counts)
+            self.sharers.largest(counts)
             fired = counts > 0
         self.silent = torch.where(fired, 0, self.silent + tokens)
         self.sums += figures.nan_to_num(0.0, 0.0, 0.0)
@@ -174,7 +189,8 @@ class Trainee:
             "loss": loss,
             "fvu": fvu,
             "l0": l0,
-            "dead_fraction": float(self.dead.float().mean()),
+            "dead_fraction": float(self._over_shards(self.dead.float().sum()))
+            / self.coder.cfg.width,
             "lr": self.peak * ramp_at(max(0, self.step - 1), self.config),
         }
 
@@ -195,10 +211,11 @@ class Trainee:
             "coder": self.coder.cfg.model_dump(mode="json"),
             "site": self.site,
         }
-        return tensors, meta
+        return (tensors if self.sharded is None else self.sharded.gathered(tensors)), meta
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Take back a state."""
+        tensors = tensors if self.sharded is None else self.sharded.mine(tensors)
         picked = {n[6:]: t for n, t in tensors.items() if n.startswith("coder.")}
         self.coder.load_state_dict(picked)
         for i, optimizer in enumerate(self.optimizers):
@@ -211,17 +228,37 @@ class Trainee:
         device = self.silent.device
         self.silent = tensors["silent"].to(device)
         self.dead = tensors["dead"].to(device)
-        self.dead_ids = self.dead.nonzero().squeeze(1)
+        self._bury(self.dead)
         self.sums = tensors["sums"].to(device)
         self.step, self.tokens = int(meta["step"]), int(meta["tokens"])
         self.scale, self.dead_after = float(meta["scale"]), int(meta["dead_after"])
 
-    def finished(self) -> SparseCoder:
-        """A copy of the coder that reads activations as the site gives them."""
+    def finished(self) -> SparseCoder | None:
+        """A copy of the coder that reads activations as the site gives them.
+
+        Of a sharded one, whole, on the first process; None on the others.
+        """
+        weights = {f"coder.{name}": t for name, t in self.coder.state_dict().items()}
+        if self.sharded is not None:
+            weights = self.sharded.gathered(weights)
+            if not self.ranks.first:
+                return None
         copy = SparseCoder(self.coder.cfg, name=self.coder.name, site=self.site, seed=None)
-        copy.load_state_dict(self.coder.state_dict())
+        copy.load_state_dict({name.removeprefix("coder."): t for name, t in weights.items()})
         copy.fold(self.scale)
         return copy.eval().requires_grad_(False)
+
+    def _bury(self, dead: Tensor | None = None) -> None:
+        """Look which latents are dead; their list's length reaches the host."""
+        self.dead = self.silent >= self.dead_after if dead is None else dead
+        self.dead_ids = self.dead.nonzero().squeeze(1)
+        self.dead_in_all = int(self._over_shards(self.dead.sum()))
+
+    def _over_shards(self, count: Tensor) -> Tensor:
+        """A count over this process's latents -> over all latents."""
+        if self.sharded is not None:
+            self.ranks.sum(count)
+        return count
 
     def _share(self, x: Tensor, target: Tensor, now: Step, fired: Tensor) -> Tensor:
         """Forward and backward of one micro-batch; its share of loss, fvu and l0."""
@@ -233,7 +270,8 @@ class Trainee:
             fired |= counts > 0
             sse = (done.x_hat - done.target).square().sum()
             steps = len(x) / now.tokens
-            parts = [loss, sse / now.variance, counts.sum() / now.tokens, sse.new_tensor(steps)]
+            active = self._over_shards(counts.sum())
+            parts = [loss, sse / now.variance, active / now.tokens, sse.new_tensor(steps)]
             return torch.stack(parts).double()
 
     def _move(self, step: int) -> None:
@@ -261,10 +299,10 @@ class Trainee:
 
     def _tell_others(self, bad: int) -> bool:
         """Whether any rank says 1."""
-        if self.ranks.size == 1:
+        if self.sharers.size == 1:
             return bool(bad)
         flag = torch.tensor(bad, device=self.silent.device)
-        self.ranks.largest(flag)
+        self.sharers.largest(flag)
         return bool(flag)
 
     def _inputs(self, batch: ActivationBatch) -> tuple[Tensor, Tensor]:
@@ -280,12 +318,12 @@ class Trainee:
 
     def _spread(self, target: Tensor) -> tuple[Tensor, int]:
         """Σ‖target − mean‖² and tokens of the whole batch, over all ranks."""
-        if self.ranks.size == 1:
+        if self.sharers.size == 1:
             return (target - target.mean(0)).square().sum().clamp_min(1e-12), len(target)
         total = torch.cat([target.sum(0), target.new_tensor([len(target)])])  # (d_out + 1,)
-        self.ranks.sum(total)
+        self.sharers.sum(total)
         variance = (target - total[:-1] / total[-1]).square().sum()
-        self.ranks.sum(variance)
+        self.sharers.sum(variance)
         return variance.clamp_min(1e-12), int(total[-1])
 
     def _check(self, batch: ActivationBatch) -> None:
@@ -332,38 +370,6 @@ class Trainee:
 
 _FREE = {"checkpoint_every", "log_every", "micro_batches"}
 """Fields that may change on resuming: none of them changes what is learned."""
-
-
-def check_finite(batch: ActivationBatch, step: int, site: str) -> None:
-    """NotFinite, naming batch, site and token, where the batch holds NaN or infinity."""
-    total = batch.x.sum() if batch.target is None else batch.x.sum() + batch.target.sum()
-    if bool(total.isfinite()):
-        return
-    bad = ~batch.x.isfinite().all(1)
-    if batch.target is not None:
-        bad |= ~batch.target.isfinite().all(1)
-    rows = bad.nonzero().squeeze(1).tolist()
-    if not rows:
-        return
-    raise NotFinite(
-        f"Batch {step} of {site or 'the site'} holds NaN or infinity in {len(rows)} of "
-        f"{len(batch.x)} tokens (first: token {rows[0]}), so its step was not taken and the last "
-        "good state was kept. A model in float16 overflows easily: load it in bfloat16 or float32."
-    )
-
-
-def input_scale(x: Tensor) -> float:
-    """What makes the mean norm of (N, D) activations √D (Templeton et al. 2024)."""
-    norm = float(torch.linalg.vector_norm(x.float(), dim=1).mean())
-    return float(x.shape[1] ** 0.5) / norm if norm > 0 else 1.0
-
-
-def active_counts(done: Pass, width: int) -> Tensor:
-    """(F,) float: on how many of the pass's tokens each latent is active."""
-    if done.z is not None:
-        return (done.z > 0).sum(0).float()
-    assert done.values is not None and done.groups is not None
-    return done.groups.sum((done.values > 0).float())
 
 
 def _d_out(config: TrainConfig, first: ActivationBatch) -> int | None:

@@ -26,20 +26,30 @@ def run(
 ) -> RunRecord:
     """Do the stages up to ``until``; return ``run.json`` as it then stands.
 
+    Under ``torchrun`` the processes train together, and the first does everything else.
+
     Raises a ``SemascopeError`` for what the user can mend; what was done before is kept.
     """
     from semascope.pipeline.context import Run
     from semascope.pipeline.explainers import check_names
     from semascope.pipeline.stages import stage
+    from semascope.pipeline.together import Together
 
     check_names(options)
     reporter = reporter or Silent()
-    with workspace.lock():
-        state = Run(workspace, options)
-        key = state.beneath()
-        for name in STAGES[: STAGES.index(until) + 1]:
-            key = run_stage(workspace, stage(name, state), key, reporter)
-        return workspace.record()
+    state = Run(workspace, options)
+    with Together(state) as together:
+        if not together.first:
+            together.help()
+            return workspace.record()
+        with workspace.lock():
+            state.settle()
+            key = state.beneath()
+            for name in STAGES[: STAGES.index(until) + 1]:
+                key = run_stage(workspace, stage(name, state), key, reporter)
+                if name == "train":
+                    together.dismiss()
+            return workspace.record()
 
 
 def recorded(workspace: Workspace) -> RunOptions:

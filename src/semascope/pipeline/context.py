@@ -38,8 +38,8 @@ class Run:
 
     @property
     def dictionary_id(self) -> str:
-        """``site/name``."""
-        return f"{self.options.train.site}/{self.options.train.name}"
+        """``site/name`` of the dictionary that the stages after training read."""
+        return "/".join(self.options.chosen())
 
     @cached_property
     def subject(self) -> Any:
@@ -47,17 +47,28 @@ class Run:
         train = self.options.train
         return load_subject(train.subject, device=train.device, dtype=train.dtype)
 
+    def settle(self) -> None:
+        """Put the sites that wildcards stand for in their place, so that the record names them."""
+        train = self.options.train
+        if not any(set(pattern) & set("*?[,") for pattern in train.sites):
+            return
+        sites = tuple(self.subject.resolve(train.sites))
+        train = train.model_copy(update={"sites": sites})
+        self.options = self.options.model_copy(update={"train": train})
+
     @cached_property
-    def site(self) -> str:
-        """The one site that the options name."""
-        pattern = self.options.train.site
-        found: list[str] = self.subject.resolve(pattern)
-        if found != [pattern]:
-            raise SiteNotFound(
-                f"A dictionary is trained at one site; {pattern!r} names {len(found)}: "
-                f"{', '.join(found[:8])}{'…' if len(found) > 8 else ''}. Name one with --site."
-            )
-        return pattern
+    def sites(self) -> tuple[str, ...]:
+        """The sites that dictionaries are trained at, in the order asked for."""
+        asked = tuple(dict.fromkeys(site for site, _, _ in self.options.train.dictionaries()))
+        for pattern in asked:
+            found: list[str] = self.subject.resolve(pattern)
+            if found != [pattern]:
+                raise SiteNotFound(
+                    f"A dictionary is trained at one site; {pattern!r} names {len(found)}: "
+                    f"{', '.join(found[:8])}{'…' if len(found) > 8 else ''}. Name one with --site, "
+                    "or several with --sites."
+                )
+        return asked
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -67,21 +78,20 @@ class Run:
         return open_corpus(self.options.train.corpus, seed=self.options.train.seed)
 
     def chunks(self, corpus: Corpus) -> SiteChunks:
-        """The site's activations on a corpus."""
+        """The sites' activations on a corpus."""
         from semascope.pipeline.source import SiteChunks
 
         train = self.options.train
         return SiteChunks(
-            self.subject, corpus, self.site, rows=train.rows, max_tokens=train.max_tokens
+            self.subject, corpus, self.sites, rows=train.rows, max_tokens=train.max_tokens
         )
 
     @cached_property
     def dictionary(self) -> Any:
-        """The trained dictionary."""
+        """The trained dictionary, of several the one chosen."""
         from semascope.dictionary import load
 
-        train = self.options.train
-        return load(self.workspace.dictionary(train.site, train.name))
+        return load(self.workspace.dictionary(*self.options.chosen()))
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -119,18 +129,29 @@ class Run:
 
     def check(self) -> None:
         """Raise for what the options get wrong; then sign ``run.json`` with what the run is of."""
-        self.site  # noqa: B018 - resolves it
+        from semascope.pipeline.family import family
+
+        family(self)  # resolves the sites, and refuses impossible widths
         self._check_pictures()
         record, train = self.workspace.record(), self.options.train
+        site, name, _ = train.dictionaries()[0]
         signed = {
             "subject": train.subject,
-            "site": train.site,
-            "dictionary": train.name,
+            "site": site,
+            "dictionary": name,
             "corpus": train.corpus,
             "seed": train.seed,
             "versions": dict(versions()),
         }
         self.workspace.save(record.model_copy(update=signed))
+
+    def choose(self) -> None:
+        """Sign ``run.json`` with the dictionary that the stages after training read."""
+        site, name = self.options.chosen()
+        record = self.workspace.record()
+        if (record.site, record.dictionary) != (site, name):
+            signed = {"site": site, "dictionary": name}
+            self.workspace.save(record.model_copy(update=signed))
 
     def _check_pictures(self) -> None:
         """A subject that sees is given pictures, unless told that words are wanted."""

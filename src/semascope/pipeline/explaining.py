@@ -37,8 +37,8 @@ time left, which is told over both."""
 
 def folder(run: Run) -> Path:
     """Where the parts of this run's explanations lie."""
-    train = run.options.train
-    return run.workspace.root / "explanations" / train.site / train.name
+    site, name = run.options.chosen()
+    return run.workspace.root / "explanations" / site / name
 
 
 def explain_features(run: Run, progress: Progress) -> Mapping[str, Any]:

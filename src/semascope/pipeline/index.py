@@ -21,8 +21,8 @@ STEPS = 5
 
 def folder(run: Run) -> Path:
     """Where the sentence vectors lie."""
-    train = run.options.train
-    return run.workspace.vectors / train.site / train.name
+    site, name = run.options.chosen()
+    return run.workspace.vectors / site / name
 
 
 def index_run(run: Run, progress: Progress) -> Mapping[str, Any]:

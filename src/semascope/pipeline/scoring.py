@@ -32,8 +32,8 @@ REPORTED = {
 
 def folder(run: Run) -> Path:
     """Where the parts of this run's scores lie."""
-    train = run.options.train
-    return run.workspace.root / "scores" / train.site / train.name
+    site, name = run.options.chosen()
+    return run.workspace.root / "scores" / site / name
 
 
 def score_words(run: Run, progress: Progress) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Where a dictionary's training reads: activations of one site, as the subject reads a corpus.
+"""Where dictionaries' training reads: activations of sites, as the subject reads a corpus.
 
 Chunk i is the forward passes over rows [i·rows, (i+1)·rows) of the corpus, so a run that is
 killed finds its place and sees the same tokens again, to the bit. The pass stops at the site: the
@@ -9,6 +9,10 @@ Left out, as kind 0: padding, template and control tokens, image-row separators,
 token of a sequence, whose norm is many times that of the others whatever it says ("massive
 activations", Sun et al. 2024); they would fill the dictionary with what means nothing.
 
+The activations of several sites lie side by side in one batch, so that they are shuffled as one.
+Where several processes train together, each runs the model on its share of a chunk's passes and
+all get all activations: every process sees the tokens that one alone would see, in the same order.
+
 It knows subjects and corpora; of training it knows only the shape of a batch.
 """
 
@@ -16,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +30,7 @@ from numpy.typing import NDArray
 
 from semascope.corpus.sample import Corpus, Sample
 from semascope.dictionary.activations import ActivationBatch
+from semascope.dictionary.parallel import Ranks
 from semascope.errors import CorpusError, SubjectError
 from semascope.subject.types import Batch, Kind, TokenMap
 
@@ -50,14 +55,24 @@ def read_kinds(map_: TokenMap) -> NDArray[np.int8]:
 
 
 class SiteChunks:
-    """Chunks of one site's activations, by number; None past the last."""
+    """Chunks of activations by number, (N, Σ of the sites' widths); None past the last."""
 
     def __init__(
-        self, subject: Any, corpus: Corpus, site: str, *, rows: int, max_tokens: int
+        self,
+        subject: Any,
+        corpus: Corpus,
+        site: str | Sequence[str],
+        *,
+        rows: int,
+        max_tokens: int,
     ) -> None:
-        self.subject, self.corpus, self.site = subject, corpus, site
+        self.subject, self.corpus = subject, corpus
+        self.sites = (site,) if isinstance(site, str) else tuple(site)
         self.rows, self.max_tokens = rows, max_tokens
-        self.width = int(subject.sites()[site])
+        known = subject.sites()
+        self.widths = tuple(int(known[one]) for one in self.sites)
+        self.width = sum(self.widths)
+        self.ranks = Ranks()
         self.on_read: Callable[[int], None] = lambda tokens: None
         """Told the tokens of every chunk that the model has read."""
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
@@ -72,10 +87,15 @@ class SiteChunks:
         """Activations of chunk ``number``; None past the last."""
         if number >= len(self):
             return None
-        parts = [self._read(batch) for batch in self._encoded_ahead(number)]
-        if not parts:
+        batches = self._encoded_ahead(number)
+        if not batches:
             return ActivationBatch(torch.zeros(0, self.width), torch.zeros(0, dtype=torch.int8))
-        chunk = ActivationBatch(torch.cat([p.x for p in parts]), torch.cat([p.kind for p in parts]))
+        kinds = [torch.from_numpy(np.stack([read_kinds(m) for m in b.maps])) for b in batches]
+        dealt = range(self.ranks.rank, len(batches), self.ranks.size)
+        mine = [self._read(batches[i], kinds[i]) for i in dealt]
+        parts = self.ranks.exchange(mine, [int((kind != 0).sum()) for kind in kinds])
+        x = torch.cat(parts).cpu().float()  # (N, Σ d)
+        chunk = ActivationBatch(x, torch.cat([kind[kind != 0] for kind in kinds]))
         self.on_read(len(chunk.x))
         return chunk
 
@@ -132,11 +152,11 @@ class SiteChunks:
             yield batch
 
     @torch.inference_mode()
-    def _read(self, batch: Batch) -> ActivationBatch:
-        out: Tensor = self.subject.run(batch, [self.site])[self.site]  # (B, T, d)
-        kind = torch.from_numpy(np.stack([read_kinds(m) for m in batch.maps]))  # (B, T)
-        keep = kind != 0
-        return ActivationBatch(out.cpu()[keep].float(), kind[keep])
+    def _read(self, batch: Batch, kind: Tensor) -> Tensor:
+        """One forward pass: (n, Σ d) activations of the tokens whose (B, T) kind is not 0."""
+        out = self.subject.run(batch, list(self.sites))  # (B, T, d) each
+        keep = (kind != 0).to(out[self.sites[0]].device)
+        return torch.cat([out[site][keep] for site in self.sites], dim=1)
 
 
 def _length(sample: Sample) -> tuple[int, int, str]:

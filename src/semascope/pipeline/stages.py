@@ -28,7 +28,9 @@ def _train(run: Run) -> Stage:
         work=work,
         options=options.binding(),
         check=run.check,
-        outputs=(run.workspace.dictionary(options.site, options.name),),
+        outputs=tuple(
+            run.workspace.dictionary(site, name) for site, name, _ in options.dictionaries()
+        ),
     )
 
 
@@ -39,6 +41,7 @@ def _gather(run: Run) -> Stage:
         name="gather",
         work=partial(gather_evidence, run),
         options=run.options.gather.binding(),
+        check=run.choose,
         outputs=(run.workspace.evidence(),),
     )
 

@@ -1,67 +1,139 @@
-"""The first stage: a dictionary for one site, trained while the subject reads."""
+"""The first stage: dictionaries for one site or several, trained while the subject reads.
+
+All of them learn from the same tokens in one pass over the model, each in a folder of its own;
+under torchrun the processes share the pass and the training.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semascope.dictionary.activations import ActivationBatch
+from semascope.dictionary.sites import SplitSites
 from semascope.pipeline.context import Run
+from semascope.pipeline.family import Member, config_of, family, rates
 from semascope.pipeline.rows import Subset, held_out_rows, training_rows
 from semascope.pipeline.source import SiteChunks
 from semascope.pipeline.stage import Progress
+from semascope.pipeline.together import TRAIN, first, tell
 from semascope.subject.types import Kind
 
 if TYPE_CHECKING:
-    from semascope.dictionary import GroupQuality
+    from semascope.dictionary import GroupQuality, Plan, Report, Sampled
 
 BATCH = 1024
 """Tokens a step of the optimiser."""
 BLOCK = 16 * BATCH
 """Tokens shuffled together: what a resumed run reads again, at most."""
 HELD_OUT = 240
-"""Samples on which the dictionary is measured."""
+"""Samples on which a dictionary is measured."""
 CHECKPOINT = 32
 """Steps between two whole states."""
 
 
 def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
     """Train, or go on; measure the result on tokens that training never read."""
-    from semascope.dictionary import ShuffleBuffer, TrainConfig, quality, train
+    from semascope.dictionary import ShuffleBuffer, train_many
 
+    if first():
+        tell(TRAIN, run.options)
     options = run.options.train
     progress(0, 1, "loading the subject")
-    site = run.site
+    members = family(run)
     seen = Subset(run.corpus, training_rows(run.corpus, options.seed))
     chunks = run.chunks(seen)
     progress(0, 1, "counting tokens")
-    a_chunk = chunks.tokens_a_chunk()
-    batch = min(BATCH, options.tokens, max(1, int(a_chunk * len(chunks))))
+    batch = min(BATCH, options.tokens, max(1, int(chunks.tokens_a_chunk() * len(chunks))))
     steps = -(-options.tokens // batch)
-    config = TrainConfig(
-        width=options.latents,
-        k=options.k,
-        steps=steps,
-        lr=options.lr,
+    told = _Told(progress, members[0].folder, batch, steps)
+    chunks.on_read = told.read
+    thinned = _thinned(run, chunks)
+    shuffled = ShuffleBuffer(
+        thinned or chunks,
+        batch_size=batch,
+        block_tokens=max(BLOCK, batch),
         seed=options.seed,
+    )
+    reports = train_many(
+        SplitSites(
+            shuffled,
+            dict(zip(chunks.sites, chunks.widths, strict=True)),
+            share=options.shard == "none",
+        ),
+        [_plan(run, member, steps, batch) for member in members],
+        told.stepped,
+        device=run.subject.device,
+        shard=options.shard == "feature",
+    )
+    told.say("measuring on held-out tokens")
+    figures = _measured(run, members, reports)
+    return {**figures, **({} if thinned is None else {"kept": _kept(thinned)})}
+
+
+def _plan(run: Run, member: Member, steps: int, batch: int) -> Plan:
+    from semascope.dictionary import Plan
+
+    config = config_of(
+        run,
+        member,
+        steps=steps,
         b_dec_tokens=min(BLOCK, steps * batch),
         checkpoint_every=CHECKPOINT,
     )
+    return Plan(member.name, config, member.folder, member.site, label=member.id)
 
-    told = _Told(progress, run.workspace.dictionary(site, options.name), batch, steps)
-    chunks.on_read = told.read
-    source = ShuffleBuffer(
-        chunks, batch_size=batch, block_tokens=max(BLOCK, batch), seed=options.seed
-    )
-    folder = run.workspace.dictionary(site, options.name)
-    report = train(source, config, folder, told.stepped, site=site, name=options.name)
-    told.say("measuring on held-out tokens")
+
+def _thinned(run: Run, chunks: SiteChunks) -> Sampled | None:
+    """The chunks with fewer tokens of some kinds, where that was asked for."""
+    from semascope.dictionary import Sampled, Sampling
+
+    options = run.options.train
+    if not options.keep and not options.outlier:
+        return None
+    shares = {int(Kind[kind.upper()]): share for kind, share in rates(options.keep).items()}
+    sampling = Sampling(rates=shares, outlier=options.outlier)
+    return Sampled(chunks, sampling, seed=options.seed)
+
+
+def _kept(thinned: Sampled) -> dict[str, dict[str, int]]:
+    """Tokens by kind that this process has seen, kept, and left out as outliers."""
+    kinds = sorted(thinned.counts["seen"])
+    return {
+        Kind(kind).name.lower(): {name: counts[kind] for name, counts in thinned.counts.items()}
+        for kind in kinds
+    }
+
+
+def _measured(
+    run: Run, members: Sequence[Member], reports: Mapping[str, Report]
+) -> Mapping[str, Any]:
+    """Figures of the first dictionary, and under ``dictionaries`` those of each by its id."""
+    options = run.options.train
     held = Subset(run.corpus, held_out_rows(run.corpus, options.seed, HELD_OUT))
-    found = quality(report.coder, _all(run.chunks(held)))
+    found: dict[str, Mapping[str, Any]] = {}
+    for site in run.sites:
+        here = [member for member in members if member.site == site]
+        chunks = SiteChunks(
+            run.subject, held, site, rows=options.rows, max_tokens=options.max_tokens
+        )
+        batches: Iterable[ActivationBatch] = _all(chunks)
+        if len(here) > 1:  # one pass over the model for all widths
+            batches = list(batches)
+        for member in here:
+            found[member.id] = _quality(reports[member.id], batches)
+    figures = found[members[0].id]
+    return figures if len(members) == 1 else {**figures, "dictionaries": found}
+
+
+def _quality(report: Report, batches: Iterable[ActivationBatch]) -> Mapping[str, Any]:
+    from semascope.dictionary import quality
+
+    found = quality(report.coder, batches)
     return {
         "tokens": report.tokens,
-        "steps": steps,
+        "steps": report.steps,
         **_figures(found.all),
         "held_out": {
             Kind(kind).name.lower(): _figures(part) for kind, part in found.groups.items()

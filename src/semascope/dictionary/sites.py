@@ -1,0 +1,56 @@
+"""Several sites in one stream: activations that lie side by side, dealt out by site.
+
+One shuffled source of (N, Σ d) batches serves every site, so that all sites see the same tokens in
+the same order. Where several processes train together, all make the same stream, and each learns
+from its share of every batch. Knows tensors only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+
+from semascope.dictionary.activations import ActivationBatch, Resumable, Source
+from semascope.dictionary.parallel import Ranks
+
+
+class SplitSites:
+    """Batches by site from a source of activations side by side.
+
+    Args:
+        source: (N, Σ d) batches, the same in every process.
+        widths: d of each site, in the order in which they lie.
+        share: give each process its rows of a batch; otherwise all of them.
+    """
+
+    common = True
+    """Every process makes the same stream, so one note of its place serves all."""
+
+    def __init__(self, source: Source, widths: Mapping[str, int], *, share: bool = True) -> None:
+        self._source, self._widths, self._share = source, dict(widths), share
+
+    def batches(self, start_step: int) -> Iterator[Mapping[str, ActivationBatch]]:
+        """The batches from step ``start_step`` on, by site."""
+        ranks = Ranks()
+        for batch in self._source.batches(start_step):
+            if self._share and ranks.size > 1:
+                first, stop = (len(batch.x) * r // ranks.size for r in (ranks.rank, ranks.rank + 1))
+                batch = batch.rows(slice(first, stop))
+            if len(self._widths) == 1:
+                yield dict.fromkeys(self._widths, batch)
+                continue
+            parts = torch.split(batch.x, list(self._widths.values()), dim=1)
+            yield {
+                site: ActivationBatch(part.contiguous(), batch.kind)
+                for site, part in zip(self._widths, parts, strict=True)
+            }
+
+    def position(self) -> Mapping[str, int]:
+        """The source's note, where it keeps one."""
+        return self._source.position() if isinstance(self._source, Resumable) else {}
+
+    def restore(self, position: Mapping[str, int]) -> None:
+        """Passed on."""
+        if isinstance(self._source, Resumable):
+            self._source.restore(position)

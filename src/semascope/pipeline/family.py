@@ -1,0 +1,114 @@
+"""The dictionaries of one run: every site at every width, each with its own configuration.
+
+It reads the options and the sites' widths; nothing is trained here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semascope.errors import DictionaryError
+
+if TYPE_CHECKING:
+    from semascope.dictionary.config import ArchitectureName, TrainConfig
+    from semascope.pipeline.context import Run
+
+PREFIXES = (6, 12, 25, 50, 100)
+"""Matryoshka prefixes in percent of the width: halves of halves (Bussmann et al. 2025)."""
+NESTED = "matryoshka-"
+KINDS = ("text", "image", "tile")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One dictionary that the run trains."""
+
+    site: str
+    name: str
+    width: int
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        """``site/name``."""
+        return f"{self.site}/{self.name}"
+
+
+def family(run: Run) -> tuple[Member, ...]:
+    """The dictionaries that the options ask for; later stages read the first unless told.
+
+    Raises:
+        DictionaryError: a width cannot be, or two dictionaries would share a folder.
+        SiteNotFound: no such site.
+    """
+    options = run.options.train
+    sites = {site: int(run.subject.sites()[site]) for site in run.sites}
+    members = tuple(
+        Member(site, name, _width(asked, sites[site], options.latents), _folder(run, site, name))
+        for site, name, asked in options.dictionaries()
+    )
+    doubled = sorted({m.id for m in members if [o.id for o in members].count(m.id) > 1})
+    if doubled:
+        raise DictionaryError(f"{', '.join(doubled)} is asked for twice; name each width once.")
+    rates(options.keep)
+    for member in members:  # one that cannot be must not end a run that trained the others
+        config_of(run, member, steps=1).coder(sites[member.site])
+    return members
+
+
+def config_of(run: Run, member: Member, *, steps: int, **more: int) -> TrainConfig:
+    """How one member is trained."""
+    from semascope.dictionary import TrainConfig
+
+    options = run.options.train
+    nested = options.arch.startswith(NESTED)
+    named: ArchitectureName = options.arch.removeprefix(NESTED)  # type: ignore[assignment]
+    return TrainConfig(
+        width=member.width,
+        k=options.k,
+        architecture=named,
+        prefixes=PREFIXES if nested else (),
+        steps=steps,
+        lr=options.lr,
+        seed=options.seed,
+        **more,
+    )
+
+
+def rates(words: tuple[str, ...]) -> Mapping[str, float]:
+    """``image=0.25`` and its like as shares by kind."""
+    found: dict[str, float] = {}
+    for word in words:
+        kind, _, share = word.partition("=")
+        if kind not in KINDS or not re.fullmatch(r"0?\.\d+|[01](\.0*)?", share):
+            raise DictionaryError(
+                f"--keep takes a kind of token ({', '.join(KINDS)}) and the share of it to train "
+                f"on, as in image=0.25; not {word!r}."
+            )
+        found[kind] = float(share)
+    return found
+
+
+def _folder(run: Run, site: str, name: str) -> Path:
+    return run.workspace.dictionary(site, name)
+
+
+def _width(asked: str, d: int, usual: int) -> int:
+    """``16x`` of a site of width ``d``, or an absolute number."""
+    if not asked:
+        return usual
+    times = asked.endswith(("x", "X", "×"))
+    number = asked[:-1] if times else asked
+    if not re.fullmatch(r"\d+(\.\d+)?", number) or not (times or number.isdigit()):
+        raise DictionaryError(
+            f"--widths takes numbers of features, absolute or as multiples of the site's width, "
+            f"such as 4608 or 16x; not {asked!r}."
+        )
+    width = round(float(number) * d) if times else int(number)
+    if width < 1:
+        raise DictionaryError(f"A dictionary of {asked} features at a site of width {d} is empty.")
+    return width
