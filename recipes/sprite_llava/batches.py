@@ -18,6 +18,7 @@ from torch import Tensor
 from semascope.corpus.sample import Question
 
 IGNORE = -100
+KINDS = ("describe", "count", "presence", "map", "position", "colour", "word", "emotion")
 Tokenize = Callable[[str], list[int]]
 
 
@@ -30,6 +31,8 @@ class Sheet:
     positions: list[int]
     segment: list[int]
     """0 for the prefix, then 1, 2, … for each question."""
+    kinds: list[int]
+    """Which of KINDS an answer's token belongs to; −1 for all else, the closing token too."""
 
 
 class Writer:
@@ -45,7 +48,8 @@ class Writer:
     def sheet(self, places: int, questions: list[Question], talk: bool = False) -> Sheet:
         """Prefix of ``places`` picture tokens, then the questions, apart or as a conversation."""
         ids = [*self.user, *[-1] * places]
-        out = Sheet(ids, [IGNORE] * len(ids), list(range(len(ids))), [0] * len(ids))
+        n = len(ids)
+        out = Sheet(ids, [IGNORE] * n, list(range(n)), [0] * n, [-1] * n)
         at = len(ids)
         for i, q in enumerate(questions):
             asked = [*self.tokenize(q.text), *self.ask]
@@ -58,6 +62,8 @@ class Writer:
             out.labels += [IGNORE] * len(asked) + answer
             out.positions += list(range(start, start + len(row)))
             out.segment += [1 if talk else i + 1] * len(row)
+            kind = KINDS.index(q.kind)
+            out.kinds += [-1] * len(asked) + [kind] * (len(answer) - 1) + [-1]
             at = start + len(row)
         return out
 
@@ -69,6 +75,7 @@ class Packed:
     ids: Tensor
     labels: Tensor
     positions: Tensor
+    kinds: Tensor
     mask: Tensor
 
 
@@ -79,18 +86,14 @@ def pack(sheets: list[Sheet]) -> Packed:
     labels = np.full((n, longest), IGNORE, np.int64)
     positions = np.zeros((n, longest), np.int64)
     segment = np.full((n, longest), -1, np.int64)
+    kinds = np.full((n, longest), -1, np.int64)
     for i, s in enumerate(sheets):
         t = len(s.ids)
-        ids[i, :t], labels[i, :t], positions[i, :t], segment[i, :t] = (
-            s.ids,
-            s.labels,
-            s.positions,
-            s.segment,
-        )
+        ids[i, :t], labels[i, :t], positions[i, :t] = s.ids, s.labels, s.positions
+        segment[i, :t], kinds[i, :t] = s.segment, s.kinds
     seg = torch.from_numpy(segment)
     same = (seg[:, :, None] == seg[:, None, :]) | ((seg[:, None, :] == 0) & (seg[:, :, None] > 0))
     causal = torch.ones(longest, longest, dtype=torch.bool).tril()
     mask = torch.where(same & causal, 0.0, float("-inf"))[:, None]
-    return Packed(
-        torch.from_numpy(ids), torch.from_numpy(labels), torch.from_numpy(positions), mask
-    )
+    rows = (torch.from_numpy(x) for x in (ids, labels, positions, kinds))
+    return Packed(*rows, mask)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,8 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModel, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from recipes.sprite_llava import lora
-from recipes.sprite_llava.batches import IGNORE, Packed, Sheet, Writer, pack
+from recipes.sprite_llava.batches import IGNORE, KINDS, Packed, Sheet, Writer, pack
+from recipes.sprite_llava.projector import Projector
 from recipes.sprite_llava.targets import Vocabulary, patch_truth
 from recipes.sprite_llava.tower import CROWDED, features, pixels, vision_config
 from recipes.sprite_llava.words import WordSpace
@@ -40,17 +40,6 @@ from semascope.subject import smollm
 
 TOKENIZER = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
 TEXT_EVERY = 10
-
-
-class Projector(nn.Module):
-    """LLaVA's two layers."""
-
-    def __init__(self, width: int, d: int) -> None:
-        super().__init__()
-        self.linear_1, self.linear_2 = nn.Linear(width, d), nn.Linear(d, d)
-
-    def forward(self, x: Tensor) -> Tensor:  # (…, width) -> (…, d)
-        return self.linear_2(F.gelu(self.linear_1(x)))
 
 
 class Oracle:
@@ -94,95 +83,27 @@ class Eyes(nn.Module):
 
     def __init__(self, folder: Path, d: int) -> None:
         super().__init__()
+        self.path = folder / "tower.pt"
         self.tower = CLIPVisionModel(vision_config())
-        self.tower.load_state_dict(torch.load(folder / "tower.pt", weights_only=True)["tower"])
-        self.tower.requires_grad_(False).eval()
         self.projector = Projector(self.tower.config.hidden_size, d)
+        self.read = 0.0
+        self.refresh()
+        self.tower.requires_grad_(False).eval()
+
+    def refresh(self) -> None:
+        """Take up what step 1 has learned since, where it still runs on another core: what the
+        projector says stays words, so better eyes need no other reader."""
+        if self.path.stat().st_mtime != self.read:
+            self.read = self.path.stat().st_mtime
+            kept = torch.load(self.path, weights_only=True)
+            self.tower.load_state_dict(kept["tower"])
+            self.projector.load_state_dict(kept["projector"])
 
     def see(self, scenes: list[Scene]) -> Tensor:
         """(B, 64, d)."""
         with torch.no_grad():
             seen = features(self.tower, pixels([np.asarray(s.image) for s in scenes]))
         return self.projector(seen)
-
-
-def begin_with_words(
-    eyes: Eyes, words: WordSpace, vocabulary: Vocabulary, minutes: float, log: Path
-) -> None:
-    """Train the projector alone to send each patch to its words: 5,000 scenes' features are kept,
-    then gone through again and again, things more often than background."""
-    x, y, name = _seen(eyes, words, vocabulary, 5000)
-    _start(eyes.projector, x, y)
-    thing, empty = torch.nonzero(name > 0)[:, 0], torch.nonzero(name == 0)[:, 0]
-    step = torch.optim.AdamW(eyes.projector.parameters(), lr=3e-3, weight_decay=0.0, fused=True)
-    started, n = time.time(), 0
-    while (share := (time.time() - started) / (minutes * 60)) < 1:
-        for group in step.param_groups:
-            group["lr"] = 3e-3 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-        some = torch.cat(
-            [thing[torch.randint(len(thing), (1700,))], empty[torch.randint(len(empty), (348,))]]
-        )
-        out, goal = eyes.projector(x[some]), y[some]
-        square = (out - goal).pow(2).sum(-1).mean() / 16
-        loss = square + (1 - F.cosine_similarity(out, goal, dim=-1)).mean()
-        step.zero_grad(set_to_none=True)
-        loss.backward()
-        step.step()
-        n += 1
-        if n % 100 == 0:
-            near = _nearest(out.detach(), name[some], words)
-            _log(
-                log,
-                {
-                    "stage": "words",
-                    "steps": n,
-                    "loss": round(float(loss.detach()), 4),
-                    "nearest": round(near, 4),
-                },
-            )
-
-
-@torch.no_grad()
-def _seen(
-    eyes: Eyes, words: WordSpace, vocabulary: Vocabulary, scenes: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(N, width) features, (N, d) words and (N,) names of many scenes' patches."""
-    corpus = SceneCorpus(2**40, seed=6, counts=CROWDED)
-    xs, ys, names = [], [], []
-    for row in range(0, scenes, 50):
-        drawn = [corpus.scene(row + i)[0] for i in range(50)]
-        truth = [patch_truth(s, vocabulary) for s in drawn]
-        xs.append(features(eyes.tower, pixels([np.asarray(s.image) for s in drawn])).flatten(0, 1))
-        ys.append(torch.cat([words.target(t) for t in truth]))
-        names.append(torch.from_numpy(np.concatenate([t.name for t in truth])))
-    return torch.cat(xs), torch.cat(ys), torch.cat(names)
-
-
-@torch.no_grad()
-def _start(projector: Projector, x: Tensor, y: Tensor) -> None:
-    """Whitened features, their negatives and random mixtures as hidden units, and the ridge
-    regression of words on them: gelu(x) - gelu(-x) = x, so every linear map is carried exactly."""
-    some = torch.randperm(len(x))[:60_000]
-    x, y = x[some], y[some]
-    first, second, d = projector.linear_1, projector.linear_2, x.shape[1]
-    mean, scale = x.mean(0), x.std(0) + 1e-4
-    mix = torch.randn(first.out_features - 2 * d, d) / d**0.5
-    weight = torch.cat([torch.eye(d), -torch.eye(d), mix]) / scale
-    first.weight.copy_(weight)
-    first.bias.copy_(-(weight @ mean))
-    hidden = torch.cat([F.gelu(first(x)), torch.ones(len(x), 1)], 1)
-    gram = hidden.T @ hidden + 5.0 * torch.eye(hidden.shape[1])
-    solved = torch.linalg.solve(gram, hidden.T @ y)
-    second.weight.copy_(solved[:-1].T)
-    second.bias.copy_(solved[-1])
-
-
-def _nearest(out: Tensor, name: Tensor, words: WordSpace) -> float:
-    """Share of things' patches whose words lie nearest to the right name."""
-    table = F.normalize(words.names[1:] - words.names[1:].mean(0), dim=-1)
-    thing = name > 0
-    guess = F.normalize(out[thing] - out[thing].mean(0), dim=-1) @ table.T
-    return float((guess.argmax(-1) + 1 == name[thing]).float().mean())
 
 
 def ask(asker: Asker, scene: Scene, rng: np.random.Generator, rounds: int = 2) -> list[Question]:
@@ -195,8 +116,11 @@ def ask(asker: Asker, scene: Scene, rng: np.random.Generator, rounds: int = 2) -
     return list(found.values())
 
 
-def answer_loss(lm: LlamaForCausalLM, embeds: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy over answer tokens, and whether each was the likeliest."""
+def answer_loss(
+    lm: LlamaForCausalLM, embeds: Tensor, packed: Packed
+) -> tuple[Tensor, dict[str, float]]:
+    """Mean cross-entropy over answer tokens, and the share of them that was the likeliest: of
+    all, and of each kind of question."""
     hidden = lm.model(
         inputs_embeds=embeds,
         attention_mask=packed.mask,
@@ -206,7 +130,10 @@ def answer_loss(lm: LlamaForCausalLM, embeds: Tensor, packed: Packed) -> tuple[T
     b, t = torch.nonzero(packed.labels[:, 1:] != IGNORE, as_tuple=True)
     logits = F.linear(hidden[b, t], lm.model.embed_tokens.weight)  # (answers, V): 2-D, answers only
     goal = packed.labels[b, t + 1]
-    return F.cross_entropy(logits, goal), (logits.argmax(-1) == goal).float()
+    right = (logits.detach().argmax(-1) == goal).float()
+    of = packed.kinds[b, t + 1]
+    kinds = {KINDS[k]: float(right[of == k].mean()) for k in of.unique().tolist() if k >= 0}
+    return F.cross_entropy(logits, goal), {"right": float(right.mean()), **kinds}
 
 
 def text_loss(lm: LlamaForCausalLM, texts: list[list[int]]) -> Tensor:
@@ -245,7 +172,11 @@ class Run:
         ]
         if a.eyes == "tower":
             self.eyes = Eyes(a.folder, self.words.d)
-            groups.append({"params": list(self.eyes.projector.parameters()), "peak": a.lr})
+            if a.watch:
+                self.eyes.requires_grad_(False)
+            else:
+                rate = a.lr / 3
+                groups.append({"params": list(self.eyes.projector.parameters()), "peak": rate})
         self.optimiser = torch.optim.AdamW(
             groups, lr=a.lr, weight_decay=0.0, betas=(0.9, 0.98), fused=True
         )
@@ -259,21 +190,17 @@ class Run:
         if path.exists():
             kept = torch.load(path, weights_only=True)
             lora.restore(self.deltas, kept["deltas"])
-            if "optimiser" in kept and not self.a.again:
+            before_it = kept.get("optimiser", {"param_groups": ()})["param_groups"]
+            if len(before_it) == len(self.optimiser.param_groups) and not self.a.again:
                 self.optimiser.load_state_dict(kept["optimiser"])
             self.state = kept["state"] | ({"seconds": 0.0} if self.a.again else {})
-            if isinstance(self.eyes, Eyes):
+            if isinstance(self.eyes, Eyes) and not self.a.watch and not self.a.again:
                 self.eyes.projector.load_state_dict(kept["projector"])
             return
-        if isinstance(self.eyes, Eyes):
-            if before.exists():
-                kept = torch.load(before, weights_only=True)
-                lora.restore(self.deltas, kept["deltas"])
-                self.state["pictures"], self.state["pairs"] = (
-                    kept["state"]["pictures"],
-                    kept["state"]["pairs"],
-                )
-            begin_with_words(self.eyes, self.words, self.vocabulary, self.a.words, self.log)
+        if isinstance(self.eyes, Eyes) and before.exists():
+            kept = torch.load(before, weights_only=True)
+            lora.restore(self.deltas, kept["deltas"])
+            self.state |= {k: kept["state"][k] for k in ("pictures", "pairs")}
 
     def _texts(self) -> list[list[int]]:
         """Passages of the built-in corpus, training split, up to 96 tokens each."""
@@ -350,7 +277,7 @@ class Run:
                     self.state["pictures"] += many
                 embeds, packed = self.batch(waiting.pop())
                 loss, right = answer_loss(self.lm, embeds, packed)
-                stats = {"loss": float(loss.detach()), "right": float(right.mean())}
+                stats = {"loss": float(loss.detach()), **right}
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(
@@ -372,6 +299,8 @@ class Run:
             if time.time() - saved > 150:
                 self.state["seconds"], saved = time.time() - started, time.time()
                 self.save()
+                if a.watch and isinstance(self.eyes, Eyes):
+                    self.eyes.refresh()
         self.state["seconds"] = time.time() - started
         self.save()
 
@@ -381,12 +310,14 @@ def main() -> None:
     p.add_argument("--folder", type=Path, required=True)
     p.add_argument("--eyes", choices=("oracle", "tower"), required=True)
     p.add_argument("--minutes", type=float, default=45, help="training time, over all resumes")
-    p.add_argument("--words", type=float, default=5, help="minutes for the projector's beginning")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--batch", type=int, default=4, help="pictures a step")
     p.add_argument("--rank", type=int, default=16)
     p.add_argument("--scale", type=float, default=2.0)
     p.add_argument("--lr", type=float, default=1e-3)
+    p.add_argument(
+        "--watch", action="store_true", help="take the projector from step 1 as it learns"
+    )
     p.add_argument("--again", action="store_true", help="a new schedule from the kept weights")
     a = p.parse_args()
     torch.set_num_threads(a.threads)

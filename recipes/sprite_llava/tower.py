@@ -6,7 +6,10 @@ A CLIPVisionModel (256 wide, 6 layers, patch 16, 128 px) with linear heads that 
 afterwards: at each thing's patches its name, colour, texture and a thumbnail of the whole;
 whether it is the furthest
 left, right, top or bottom; and, at every background patch, how many things there are. Scenes are
-drawn on the fly and never repeat. Resumes from its last checkpoint; logs to tower.jsonl.
+drawn on the fly and never repeat. The projector learns along: it says every patch in the language
+model's input embeddings (``words``), so that the tower's last layer holds what a projector can
+say. Matrices learn by Muon, the rest by AdamW. Resumes from its last checkpoint; logs to
+tower.jsonl.
 """
 
 from __future__ import annotations
@@ -21,13 +24,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModel
+from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast
 
+from recipes.sprite_llava.muon import Muon
+from recipes.sprite_llava.projector import Naming, Projector
 from recipes.sprite_llava.targets import PatchTruth, Vocabulary, patch_truth, thumbnails
+from recipes.sprite_llava.words import WordSpace
 from semascope.corpus.scenes import SceneCorpus, SpritePack
 from semascope.corpus.scenes.colours import NAMES as COLOURS
+from semascope.corpus.scenes.compose import Scene
 from semascope.corpus.scenes.sprites import TEXTURES
+from semascope.subject import smollm
 
+TOKENIZER = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 CROWDED = (0.03, 0.11, 0.12, 0.14, 0.2, 0.2, 0.2)
 """More things a scene than readers will meet: each scene costs the same and teaches more names."""
@@ -154,24 +163,122 @@ def loss_of(
     return total, stats
 
 
-def save(
-    folder: Path,
-    tower: CLIPVisionModel,
-    heads: Heads,
-    optimiser: torch.optim.Optimizer,
-    state: dict,
-) -> None:
-    part = folder / "tower.pt.part"
-    torch.save(
-        {
-            "tower": tower.state_dict(),
-            "heads": heads.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "state": state,
-        },
-        part,
+class Run:
+    """Everything that one training run holds."""
+
+    def __init__(self, a: argparse.Namespace) -> None:
+        self.a = a
+        self.vocabulary = Vocabulary(SpritePack.load())
+        self.words = word_space(self.vocabulary)
+        self.parts = nn.ModuleDict(
+            {
+                "tower": CLIPVisionModel(vision_config(a.width, a.layers)),
+                "heads": Heads(a.width, len(self.vocabulary)),
+                "projector": Projector(a.width, self.words.d),
+                "naming": Naming(self.words.names),
+            }
+        )
+        self.optimisers = optimisers(self.parts, a.lr)
+        self.peaks = [o.param_groups[0]["lr"] for o in self.optimisers]
+        self.state = {"scenes": 0, "seconds": 0.0}
+        self.small = torch.from_numpy(thumbnails(SpritePack.load()))
+        self._resume()
+        self.rng = np.random.default_rng(self.state["scenes"])
+
+    def _resume(self) -> None:
+        if not (self.a.folder / "tower.pt").exists():
+            return
+        kept = torch.load(self.a.folder / "tower.pt", weights_only=True)
+        for name, part in self.parts.items():
+            if name in kept:
+                part.load_state_dict(kept[name], strict=name != "heads")
+        if "optimisers" in kept:
+            for optimiser, its in zip(self.optimisers, kept["optimisers"], strict=True):
+                optimiser.load_state_dict(its)
+        self.state = kept["state"] | ({"seconds": 0.0} if self.a.again else {})
+
+    def save(self) -> None:
+        kept = {name: part.state_dict() for name, part in self.parts.items()}
+        kept |= {"optimisers": [o.state_dict() for o in self.optimisers], "state": self.state}
+        part = self.a.folder / "tower.pt.part"
+        torch.save(kept, part)
+        part.replace(self.a.folder / "tower.pt")
+
+    def step(self, drawn: list[Scene], sparse: bool) -> dict[str, float]:
+        """Learn from some scenes; what it knew of them."""
+        truth = [patch_truth(s, self.vocabulary) for s in drawn]
+        keep = None
+        if sparse:
+            chosen = choose(truth, self.a.keep, self.rng)
+            keep = torch.from_numpy(chosen)
+            truth = [only(t, c) for t, c in zip(truth, chosen, strict=True)]
+        seen = features(self.parts["tower"], pixels([np.asarray(s.image) for s in drawn]), keep)
+        loss, stats = loss_of(self.parts["heads"](seen), truth, self.small)
+        goal = torch.cat([self.words.target(t) for t in truth])
+        name = torch.from_numpy(np.concatenate([t.name for t in truth]))
+        said = self.parts["projector"](seen.flatten(0, 1))
+        more, stats["nearest"] = self.parts["naming"].loss(said, goal, name)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        (loss + more).backward()
+        nn.utils.clip_grad_norm_(self.parts.parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        return stats
+
+    def train(self) -> None:
+        a, state = self.a, self.state
+        corpus = SceneCorpus(2**40, seed=1, counts=CROWDED, kinds=MIXED)
+        mean: dict[str, float] = {}
+        started, saved, step = time.time() - state["seconds"], time.time(), 0
+        while (elapsed := time.time() - started) < a.minutes * 60:
+            # The rate follows the clock, so that a run of any length ends cooled down.
+            share = elapsed / (a.minutes * 60)
+            rate = min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+            for optimiser, peak in zip(self.optimisers, self.peaks, strict=True):
+                optimiser.param_groups[0]["lr"] = peak * rate
+            drawn = [corpus.scene(state["scenes"] + i)[0] for i in range(a.batch)]
+            stats = self.step(drawn, sparse=share < a.sparse_until)
+            state["scenes"] += a.batch
+            step += 1
+            mean = {
+                k: v if k not in mean or v != v else 0.95 * mean[k] + 0.05 * v
+                for k, v in stats.items()
+            }
+            if step % 20 == 0:
+                line = {"scenes": state["scenes"], "minutes": round(elapsed / 60, 2)}
+                with (a.folder / "tower.jsonl").open("a") as file:
+                    rounded = {k: round(v, 4) for k, v in mean.items()}
+                    file.write(json.dumps(line | rounded) + "\n")
+            if time.time() - saved > 120:
+                state["seconds"], saved = time.time() - started, time.time()
+                self.save()
+        state["seconds"] = time.time() - started
+        self.save()
+
+
+def word_space(vocabulary: Vocabulary) -> WordSpace:
+    """The words of every name, in SmolLM2's input embeddings."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER)
+    embed = smollm.language_model().model.embed_tokens.weight.detach().clone()
+    return WordSpace(
+        embed, lambda text: tokenizer(text, add_special_tokens=False).input_ids, vocabulary
     )
-    part.replace(folder / "tower.pt")
+
+
+def optimisers(parts: nn.ModuleDict, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside, AdamW for embeddings, heads, norms and biases."""
+    inside = [
+        p
+        for name, p in [*parts["tower"].named_parameters(), *parts["projector"].named_parameters()]
+        if p.ndim == 2 and "embed" not in name
+    ]
+    known = {id(p) for p in inside}
+    rest = [p for p in parts.parameters() if id(p) not in known]
+    return [
+        Muon(inside, lr=rate, weight_decay=0.02),
+        torch.optim.AdamW(rest, lr=8e-4, weight_decay=0.02, betas=(0.9, 0.98), fused=True),
+    ]
 
 
 def main() -> None:
@@ -179,77 +286,18 @@ def main() -> None:
     p.add_argument("--folder", type=Path, required=True)
     p.add_argument("--minutes", type=float, default=60, help="training time, over all resumes")
     p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--batch", type=int, default=40)
-    p.add_argument("--lr", type=float, default=8e-4)
+    p.add_argument("--batch", type=int, default=100)
+    p.add_argument("--lr", type=float, default=1.2e-3, help="of Muon; AdamW's stays at 8e-4")
     p.add_argument("--width", type=int, default=256)
     p.add_argument("--layers", type=int, default=6)
     p.add_argument("--keep", type=int, default=36, help="patches computed a scene at first")
-    p.add_argument("--sparse-until", type=float, default=0.75, help="share of the time with --keep")
+    p.add_argument("--sparse-until", type=float, default=0.8, help="share of the time with --keep")
     p.add_argument("--again", action="store_true", help="a new schedule from the kept weights")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     a.folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = Vocabulary(SpritePack.load())
-    tower = CLIPVisionModel(vision_config(a.width, a.layers))
-    heads = Heads(a.width, len(vocabulary))
-    parameters = [*tower.parameters(), *heads.parameters()]
-    optimiser = torch.optim.AdamW(
-        parameters, lr=a.lr, weight_decay=0.02, betas=(0.9, 0.98), fused=True
-    )
-    state = {"scenes": 0, "seconds": 0.0}
-    if (a.folder / "tower.pt").exists():
-        kept = torch.load(a.folder / "tower.pt", weights_only=True)
-        tower.load_state_dict(kept["tower"])
-        missing = heads.load_state_dict(kept["heads"], strict=False).missing_keys
-        if not missing and "optimiser" in kept:  # a head that is new starts with a fresh one
-            optimiser.load_state_dict(kept["optimiser"])
-        state = kept["state"] | ({"seconds": 0.0} if a.again else {})
-    small = torch.from_numpy(thumbnails(SpritePack.load()))
-    corpus = SceneCorpus(2**40, seed=1, counts=CROWDED, kinds=MIXED)
-    tower.train()
-    mean: dict[str, float] = {}
-    rng = np.random.default_rng(state["scenes"])
-    started, saved, step = time.time() - state["seconds"], time.time(), 0
-    while (elapsed := time.time() - started) < a.minutes * 60:
-        # 1) The rate follows the clock, so that a run of any length ends cooled down.
-        share = elapsed / (a.minutes * 60)
-        warm = min(1.0, state["scenes"] / (200 * a.batch))
-        for group in optimiser.param_groups:
-            group["lr"] = a.lr * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-        # 2) Fresh scenes.
-        drawn = [corpus.scene(state["scenes"] + i)[0] for i in range(a.batch)]
-        truth = [patch_truth(s, vocabulary) for s in drawn]
-        keep = None
-        if share < a.sparse_until:
-            chosen = choose(truth, a.keep, rng)
-            keep = torch.from_numpy(chosen)
-            truth = [only(t, c) for t, c in zip(truth, chosen, strict=True)]
-        out = heads(features(tower, pixels([np.asarray(s.image) for s in drawn]), keep))
-        # 3) One step.
-        loss, stats = loss_of(out, truth, small)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        state["scenes"] += a.batch
-        step += 1
-        mean = {
-            k: v if k not in mean or v != v else 0.98 * mean[k] + 0.02 * v for k, v in stats.items()
-        }
-        if step % 50 == 0:
-            line = {
-                "scenes": state["scenes"],
-                "minutes": round(elapsed / 60, 2),
-                **{k: round(v, 4) for k, v in mean.items()},
-            }
-            with (a.folder / "tower.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        if time.time() - saved > 120:
-            state["seconds"], saved = time.time() - started, time.time()
-            save(a.folder, tower, heads, optimiser, state)
-    state["seconds"] = time.time() - started
-    save(a.folder, tower, heads, optimiser, state)
+    Run(a).train()
 
 
 if __name__ == "__main__":

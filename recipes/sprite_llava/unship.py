@@ -37,13 +37,18 @@ def main() -> None:
 
     deltas = {k: v / a.scale if k.endswith(".up") else v for k, v in part("delta.").items()}
     tower_state = {"scenes": a.scenes, "seconds": 0.0}
+    projector = part("model.multi_modal_projector.")
     torch.save(
-        {"tower": part("model.vision_tower."), "heads": heads, "state": tower_state},
+        {
+            "tower": part("model.vision_tower."),
+            "heads": heads,
+            "projector": projector,
+            "state": tower_state,
+        },
         a.folder / "tower.pt",
     )
     state = {"pictures": a.pictures, "pairs": 0, "seconds": 0.0}
     torch.save({"deltas": deltas, "state": state}, a.folder / "language-oracle.pt")
-    projector = part("model.multi_modal_projector.")
     torch.save(
         {"deltas": deltas, "projector": projector, "state": state}, a.folder / "language-tower.pt"
     )
