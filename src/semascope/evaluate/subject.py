@@ -36,7 +36,7 @@ from semascope.subject.types import Batch, Kind
 Progress = Callable[[int, int, str], None]
 EXACT = ("position", "colour", "count", "word", "emotion", "map")
 ARTICLES = re.compile(r"^(?:an?|some|the word|the|any)\s+", re.IGNORECASE)
-BATCH = 16
+BATCH = 48
 LONGEST = 64
 """Tokens of the longest answer waited for."""
 SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
