@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from semascope.errors import DictionaryError
 
 DEFAULT_WORKSPACE = "workspace/demo"
-FREE = frozenset({"device", "dtype", "concurrency", "shard"})
+FREE = frozenset({"device", "dtype", "concurrency", "shard", "price_in", "price_out"})
 """Options that do not change what is made."""
 Arch = Literal[
     "topk",
@@ -114,7 +114,7 @@ class TrainOptions(Options):
 class GatherOptions(Options):
     """Evidence for every feature, in one pass over samples that training did not read."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"dictionary"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"dictionary", "store_all"})
 
     samples: int = Field(default=4000, ge=1)
     """How many scenes and texts."""
@@ -122,6 +122,8 @@ class GatherOptions(Options):
     """Strongest samples kept a feature."""
     batch: int = Field(default=32, ge=1)
     """Samples at once."""
+    store_all: bool = False
+    """Keep every activation too, as Parquet by sample and by feature: large."""
     dictionary: str = ""
     """Which, where several were trained: its name or site/name; the later stages read the same.
     None: the first."""
@@ -131,22 +133,45 @@ class ExplainOptions(Options):
     """Words for every alive feature."""
 
     explainers: tuple[str, ...] = ("vocabulary", "subject")
-    """Who names features, in this order: vocabulary, subject, server."""
-    ask: int = Field(default=32, ge=0)
-    """How many features a model is asked about, those most in need of words first."""
-    url: str = ""
-    """Address of an OpenAI-compatible LMM server, for the explainer 'server'."""
+    """Who names features, in this order: vocabulary (no model), subject, causal (steers the
+    subject over blank pictures), lmm (a server), local (a Hugging Face model), cascade (cheap
+    ones first, dear ones where those score low), best (all of them, the best is kept)."""
+    ask: int = Field(default=32, ge=-1)
+    """How many features a model is asked about, those most in need of words first; -1 for all."""
+    base_url: str = ""
+    """Address of an OpenAI-compatible LMM server, for the explainer lmm."""
     model: str = ""
-    """Which of the server's models."""
+    """Which of the server's models; for the explainer local, a folder or a hub name."""
+    bar: float = Field(default=0.85, ge=0, le=1)
+    """A cascade asks the next explainer where the best words so far detect worse than this."""
     concurrency: int = Field(default=4, ge=1)
     """Requests under way at once."""
+    price_in: float = Field(default=0.0, ge=0)
+    """Money for a million prompt tokens of that server."""
+    price_out: float = Field(default=0.0, ge=0)
+    """Money for a million completion tokens."""
 
 
 class ScoreOptions(Options):
     """How true the words are, on samples that no explainer saw."""
 
-    scorers: tuple[str, ...] = ("iou", "detection")
-    """Which figures."""
+    scorers: tuple[str, ...] = ("iou", "detection", "fuzzing", "simulation", "specificity")
+    """Which figures: iou, detection, fuzzing, simulation, specificity, monosemanticity,
+    sensitivity, clip, grounded, or all of those that can be had here."""
+    judge: str = "words"
+    """Who rates how well words fit a sample: words (no model), or lmm (with --base-url)."""
+    base_url: str = ""
+    """Address of an OpenAI-compatible LMM server, for the judge lmm."""
+    model: str = ""
+    """Which of the server's models."""
+    concurrency: int = Field(default=4, ge=1)
+    """Requests under way at once."""
+    clip: str = "openai/clip-vit-base-patch16"
+    """The CLIP model of the scorer clip: a folder, or a hub name."""
+    detector: str = "IDEA-Research/grounding-dino-tiny"
+    """The GroundingDINO model of the scorer grounded."""
+    segmenter: str = "facebook/sam-vit-base"
+    """The SAM model of the scorer grounded."""
     seed: int = 0
     """Of the shuffled baseline."""
 

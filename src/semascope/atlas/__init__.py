@@ -5,6 +5,7 @@ Knows no model and no tensor.
 
 from semascope.atlas.atlas import Atlas
 from semascope.atlas.embed import Embedder, HashingEmbedder, embedder
+from semascope.atlas.layout import Drawn, Region, draw
 from semascope.atlas.media import Media
 from semascope.atlas.records import (
     DictionaryRow,
@@ -12,6 +13,7 @@ from semascope.atlas.records import (
     ExplanationRow,
     FeatureDetail,
     FeatureFigures,
+    FeatureMap,
     FeatureRow,
     Page,
     SampleRecord,
@@ -25,21 +27,25 @@ from semascope.atlas.vectors import VectorIndex
 __all__ = [
     "Atlas",
     "DictionaryRow",
+    "Drawn",
     "Embedder",
     "ExemplarRecord",
     "ExplanationRow",
     "FeatureDetail",
     "FeatureFigures",
+    "FeatureMap",
     "FeatureRow",
     "HashingEmbedder",
     "Match",
     "Media",
     "Page",
+    "Region",
     "SampleRecord",
     "ScoreRow",
     "StoredExemplar",
     "StoredSample",
     "VectorIndex",
+    "draw",
     "embedder",
     "search_features",
     "write_vectors",

@@ -8,15 +8,19 @@ model, no tensor, no page.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, select, update
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Table, bindparam, select, update
 
 from semascope.atlas import models as m
 from semascope.atlas import query
 from semascope.atlas.database import engine_of, reading, upsert, writing
+from semascope.atlas.layout import Drawn
 from semascope.atlas.migrations import migrate
 from semascope.atlas.records import (
     DictionaryRow,
@@ -24,6 +28,7 @@ from semascope.atlas.records import (
     ExplanationLike,
     FeatureDetail,
     FeatureFigures,
+    FeatureMap,
     FeatureRow,
     Note,
     Page,
@@ -197,8 +202,8 @@ class Atlas:
         ``sort`` is a column (index, density, max, confidence, label, samples…) or any kind of
         score, with "-" before it for the largest first; features without one come last.
         ``where``: category, modality, alive, explained, author, text (letters in the words),
-        ids (indices), min_density, max_density, and min_score, which reads ``score`` or else
-        the sort's kind.
+        ids (indices), min_density, max_density, layer, and min_score, which reads ``score`` or
+        else the sort's kind.
         """
         with reading(self.engine) as connection:
             chosen = None if dictionary is None else query.dictionary(connection, dictionary)
@@ -222,6 +227,43 @@ class Atlas:
         """(index, label, description) of every feature that has words, by index."""
         with reading(self.engine) as connection:
             return query.words(connection, query.dictionary(connection, dictionary))
+
+    # The map
+
+    def write_map(self, dictionary: str | int, index: NDArray[np.int64], drawn: Drawn) -> None:
+        """Put features ``index`` (n,) on the map; those that were on it and are not now leave."""
+        about = self.dictionary(dictionary)
+        table = _table(m.FeatureTable)
+        mine = table.c.dictionary_id == about.id
+        rows = [
+            {"b_index": int(i), "x": float(x), "y": float(y), "region": int(r)}
+            for i, (x, y), r in zip(index, drawn.places, drawn.region, strict=True)
+        ]
+        regions = [asdict(region) for region in drawn.regions]
+        said = {**about.about, "map": {"method": drawn.method, "regions": regions}}
+        with writing(self.engine) as connection:
+            connection.execute(update(table).where(mine).values(x=None, y=None, region=None))
+            if rows:
+                places = update(table).where(mine, table.c.index == bindparam("b_index"))
+                connection.execute(places, rows)
+            dictionaries = _table(m.DictionaryTable)
+            connection.execute(
+                update(dictionaries).where(dictionaries.c.id == about.id).values(about=said)
+            )
+
+    def map(self, dictionary: str | int) -> FeatureMap:
+        """The whole map in one call, as columns; empty where none was drawn."""
+        with reading(self.engine) as connection:
+            chosen = query.dictionary(connection, dictionary)
+            return query.feature_map(connection, chosen)
+
+    def columns(
+        self, dictionary: str | int, names: Sequence[str], where: Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Some columns (index, density, max, label…) of all features that a filter lets through,
+        by index: what ``features`` gives, without its records."""
+        with reading(self.engine) as connection:
+            return query.columns(connection, query.dictionary(connection, dictionary), names, where)
 
     # Notes and lists
 

@@ -8,14 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from sqlalchemy import Connection, Engine, Table, inspect, select
+from sqlalchemy import Connection, Engine, Table, inspect, select, text
 
 from semascope.atlas.database import writing
 from semascope.atlas.models import VERSION, Base, Meta
 from semascope.errors import AtlasError, AtlasTooNew
 
-STEPS: dict[int, Callable[[Connection], None]] = {}
 _META = cast(Table, Meta.__table__)
+
+
+def _places(connection: Connection) -> None:
+    """1 → 2: features have a place on a map."""
+    kinds = {"x": "DOUBLE PRECISION", "y": "DOUBLE PRECISION", "region": "INTEGER"}
+    for name, kind in kinds.items():
+        connection.execute(text(f"ALTER TABLE features ADD COLUMN {name} {kind}"))
+
+
+STEPS: dict[int, Callable[[Connection], None]] = {1: _places}
 
 
 def migrate(engine: Engine) -> None:

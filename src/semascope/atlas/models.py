@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-VERSION = 1
+VERSION = 2
 """Of the schema; ``migrations`` brings older files up to it."""
 
 
@@ -76,7 +76,13 @@ class FeatureTable(Base):
     samples: Mapped[int]
     stats: Mapped[dict[str, Any]]
     near: Mapped[dict[str, Any]]
-    """``cosine`` and ``cofire``: lists of [index, strength]; ``promoted``, ``suppressed``."""
+    """``cosine`` and ``cofire``: lists of [index, strength]; ``promoted``, ``suppressed``: lists
+    of [output token, logits]; ``neurons``: lists of [neuron, correlation]."""
+    x: Mapped[float | None]
+    """Place on the map; None where the feature is not on it."""
+    y: Mapped[float | None]
+    region: Mapped[int | None]
+    """Which of the map's regions; their names are in the dictionary's ``about``."""
     label: Mapped[str] = mapped_column(default="")
     description: Mapped[str] = mapped_column(default="")
     category: Mapped[str] = mapped_column(default="")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from sqlalchemy import ColumnElement, Connection, Executable, Select, and_, func, or_, select
 
 from semascope.atlas import models as m
@@ -16,6 +17,7 @@ from semascope.atlas.records import (
     DictionaryRow,
     ExplanationRow,
     FeatureDetail,
+    FeatureMap,
     FeatureRow,
     Note,
     Page,
@@ -106,27 +108,56 @@ def features(
     """One window of the list."""
     name = sort.lstrip("-")
     scored = name not in _SORTS
-    kind = str(where.get("score") or (name if scored else ""))
     if scored:
         _known_kind(connection, chosen, name)
+        where = {"score": name} | {k: v for k, v in where.items() if k != "score" or v}
     conditions = _conditions(chosen, where)
-    if where.get("min_score") is not None:
-        if not kind:
-            raise AtlasError("min_score needs a kind of score: sort by one, or name it as score.")
-        has = select(_S.feature_id).where(
-            _S.kind == kind, _S.current.is_(True), _S.value >= float(where["min_score"])
-        )
-        conditions.append(_F.id.in_(has))
     total = connection.scalar(select(func.count()).select_from(_F).where(*conditions)) or 0
     statement = select(_F.id).where(*conditions)
     if scored:
         join = and_(_S.feature_id == _F.id, _S.kind == name, _S.current.is_(True))
         statement = statement.outerjoin(_S, join)
-    column = _S.value if scored else getattr(_F, name)
+    column = _S.value if scored else _sorted_by(name)
     order = column.desc() if sort.startswith("-") else column.asc()
     statement = statement.order_by(order.nulls_last(), _F.dictionary_id, _F.index)
     ids = connection.execute(statement.offset(max(offset, 0)).limit(max(limit, 0))).scalars()
     return Page(total, tuple(rows_of(connection, list(ids))))
+
+
+def _sorted_by(name: str) -> Any:
+    """A column to sort by; a feature without words comes last in both directions."""
+    column = getattr(_F, name)
+    return func.nullif(column, "") if name in ("label", "category") else column
+
+
+def columns(
+    connection: Connection,
+    chosen: DictionaryRow,
+    names: Sequence[str],
+    where: Mapping[str, Any] | None = None,
+) -> list[tuple[Any, ...]]:
+    """Some columns of all features that a filter lets through, by index: no record is made."""
+    conditions = _conditions(chosen, where or {})
+    statement = select(*(getattr(_F, n) for n in names)).where(*conditions).order_by(_F.index)
+    return [tuple(row) for row in connection.execute(statement)]
+
+
+def feature_map(connection: Connection, chosen: DictionaryRow) -> FeatureMap:
+    """The map of a dictionary, column by column."""
+    columns_ = (_F.index, _F.x, _F.y, _F.region, _F.label)
+    statement = select(*columns_).where(_F.dictionary_id == chosen.id, _F.x.is_not(None))
+    rows = connection.execute(statement.order_by(_F.index)).all()
+    index, x, y, region, label = zip(*rows, strict=True) if rows else ((),) * 5
+    about = chosen.about.get("map") or {}
+    return FeatureMap(
+        index=np.array(index, np.int32),
+        x=np.array(x, np.float32),
+        y=np.array(y, np.float32),
+        region=np.array(region, np.int16),
+        label=tuple(label),
+        regions=tuple(about.get("regions", ())),
+        method=str(about.get("method", "")),
+    )
 
 
 def _known_kind(connection: Connection, chosen: DictionaryRow | None, name: str) -> None:
@@ -137,7 +168,7 @@ def _known_kind(connection: Connection, chosen: DictionaryRow | None, name: str)
 
 def _conditions(chosen: DictionaryRow | None, where: Mapping[str, Any]) -> list[Any]:
     known = {"category", "modality", "alive", "explained", "author", "text", "ids",
-             "min_density", "max_density", "min_score", "score"}  # fmt: skip
+             "min_density", "max_density", "min_score", "score", "layer"}  # fmt: skip
     unknown = sorted(set(where) - known)
     if unknown:
         raise AtlasError(f"Cannot filter by {unknown[0]!r}. There are: {', '.join(sorted(known))}.")
@@ -158,7 +189,23 @@ def _conditions(chosen: DictionaryRow | None, where: Mapping[str, Any]) -> list[
         out.append(_F.index.in_([int(i) for i in where["ids"]]))
     if where.get("text"):
         out.append(_contains(str(where["text"])))
+    if where.get("layer") is not None:
+        at = select(_D.id).where(_D.key.like(f"%.{int(where['layer'])}/%"))
+        out.append(_F.dictionary_id.in_(at))
+    if where.get("min_score") is not None:
+        out.append(_F.id.in_(_scoring(where)))
     return out
+
+
+def _scoring(where: Mapping[str, Any]) -> Select[Any]:
+    """Features whose figure of one kind is large enough."""
+    if not where.get("score"):
+        raise AtlasError("min_score needs a kind of score: sort by one, or name it as score.")
+    return select(_S.feature_id).where(
+        _S.kind == str(where["score"]),
+        _S.current.is_(True),
+        _S.value >= float(where["min_score"]),
+    )
 
 
 def _contains(text: str) -> ColumnElement[bool]:

@@ -180,6 +180,25 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FeatureMap:
+    """Features in the plane, as columns: n rows, small enough to send 100,000 of them at once."""
+
+    index: NDArray[np.int32]
+    """(n,)"""
+    x: NDArray[np.float32]
+    """(n,) within −1…1."""
+    y: NDArray[np.float32]
+    region: NDArray[np.int16]
+    """(n,) numbers of ``regions``."""
+    label: tuple[str, ...]
+    """(n,) empty where a feature has no words."""
+    regions: tuple[Mapping[str, Any], ...]
+    """label, x, y, features of each region."""
+    method: str
+    """umap or tsne; empty where no map was drawn."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StoredSample:
     """A sample read back."""
 

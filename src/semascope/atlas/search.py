@@ -56,8 +56,8 @@ def search_features(
     chosen: str | int = atlas.dictionaries()[0].id if dictionary is None else dictionary
     mask = None
     if where:
-        allowed = atlas.features(chosen, where=where, limit=10_000_000)
-        mask = np.isin(vectors.index, [row.index for row in allowed.rows])
+        allowed = atlas.columns(chosen, ("index",), where)
+        mask = np.isin(vectors.index, [index for (index,) in allowed])
     found = vectors.search(embed([text])[0], k, mask)
     rows = atlas.features(chosen, where={"ids": found.index.tolist()}, limit=len(found.index))
     by_index = {row.index: row for row in rows.rows}

@@ -1,4 +1,4 @@
-"""The verbs that look at a run: report and search. Neither loads the model."""
+"""The verb that looks at a run as a whole: report. It loads no model."""
 
 from __future__ import annotations
 
@@ -27,37 +27,6 @@ class Report(InWorkspace):
                 f"Make one: semascope demo --no-serve --workspace {self.workspace}"
             )
         show(self.space, sys.stdout, as_json=self.as_json)
-        return 0
-
-
-class Search(InWorkspace):
-    """Features by meaning: the words of every feature compared with yours."""
-
-    query: tyro.conf.Positional[str]
-    """What to look for, in your words."""
-    limit: int = 10
-    """How many."""
-    as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
-    """Print JSON."""
-
-    def run(self) -> int:
-        """Print the nearest features."""
-        self.space.require("index")
-        from rich.console import Console
-        from rich.table import Table
-
-        from semascope.pipeline import search
-
-        found = search(self.space, self.query, self.limit)
-        if self.as_json:
-            print(json.dumps(found, indent=2))
-            return 0
-        rows = Table(box=None, pad_edge=False)
-        for column in ("feature", "nearness", "label", "description"):
-            rows.add_column(column)
-        for one in found:
-            rows.add_row(one["id"], f"{one['similarity']:.2f}", one["label"], one["description"])
-        Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(rows)
         return 0
 
 

@@ -36,13 +36,15 @@ ENTRIES = (
           "--widths 1x 4x --tokens 64000 --workspace workspace/family"),
     Entry("gather", "evidence: what every feature responds to, in one pass",
           "run:Gather", "semascope gather --workspace workspace/demo"),
-    Entry("explain", "words for every alive feature", "run:Explain",
-          "semascope explain --workspace workspace/demo"),
-    Entry("score", "how true the words are, on samples no explainer saw", "run:Score",
-          "semascope score --workspace workspace/demo"),
+    Entry("explain", "words for every alive feature, or what they would cost",
+          "explaining:Explain", "semascope explain --plan --workspace workspace/demo"),
+    Entry("score", "how true the words are, on samples no explainer saw",
+          "explaining:Score", "semascope score --workspace workspace/demo"),
+    Entry("rate", "grade the words yourself, blind; how far people and judges agree",
+          "explaining:Rate", "semascope rate --rater me --tasks 5 --workspace workspace/demo"),
     Entry("report", "the figures of a run, beside their baselines", "look:Report",
           "semascope report --workspace workspace/demo"),
-    Entry("search", "features by meaning", "look:Search",
+    Entry("search", "features by meaning, by a picture, by examples", "searching:Search",
           "semascope search 'a flag' --workspace workspace/demo"),
     Entry("steer", "turn a feature up or down, and see both answers", "steer:Steer",
           "semascope steer 'a flag' --strength 8 --workspace workspace/demo"),
@@ -52,6 +54,12 @@ ENTRIES = (
           "model:EvaluateSubject", "semascope evaluate subject --samples 20 --seed 1"),
     Entry("evaluate geometry", "does every image token look where its map says",
           "model:EvaluateGeometry", "semascope evaluate geometry --subject sprite-llava"),
+    Entry("evaluate explanations", "how true the words are: every bar, with its interval",
+          "explaining:EvaluateExplanations",
+          "semascope evaluate explanations --workspace workspace/demo --seed 1 --json"),
+    Entry("evaluate completeness", "which known concepts have a feature, by width",
+          "completeness:EvaluateCompleteness",
+          "semascope evaluate completeness --workspace workspace/demo"),
     Entry("convert", "a dictionary's checkpoint between formats", "carry:Convert",
           "semascope convert workspace/demo/dictionaries/resid_post.12/main /tmp/sae "
           "--to sparsify"),
@@ -69,11 +77,13 @@ STEPS = (
     ("A subject, the model under the microscope", ("model fetch", "model card", "model sites")),
     ("reads a corpus; a dictionary splits its activations into features", ("train",)),
     ("one pass gathers evidence for every feature", ("gather",)),
-    ("which is put into words, and the words are scored", ("explain", "score")),
+    ("which is put into words, and the words are scored", ("explain", "score", "rate")),
     ("the atlas keeps all of it", ("report", "search", "convert", "export")),
     ("features are turned up and down", ("steer",)),
     ("and the page shows it", ("serve",)),
-    ("Does the microscope tell the truth", ("evaluate subject", "evaluate geometry")),
+    ("Does the microscope tell the truth",
+     ("evaluate subject", "evaluate geometry", "evaluate completeness",
+      "evaluate explanations")),
 )
 
 
@@ -102,4 +112,4 @@ def _of(group: str) -> list[Entry]:
 
 
 def _lines(entries: list[Entry]) -> str:
-    return "\n".join(f"  {entry.name:<19}{entry.line}" for entry in entries)
+    return "\n".join(f"  {entry.name:<23}{entry.line}" for entry in entries)

@@ -2,13 +2,20 @@
 
 One pass over a corpus for all features of all dictionaries, in memory that does not grow with
 the corpus. Knows subjects and dictionaries by their protocols; knows no database.
+
+Names are loaded when first asked for: whoever wants only the records does not wait for torch.
 """
 
-from semascope.evidence.gathering import Gatherer, gather
-from semascope.evidence.plan import Options
-from semascope.evidence.publish import publish
-from semascope.evidence.store import Evidence, Neighbour, dictionaries
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semascope.evidence.gathering import Gatherer, gather
+    from semascope.evidence.plan import Options
+    from semascope.evidence.store import Evidence, Neighbour, dictionaries
+    from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
 
 __all__ = [
     "Evidence",
@@ -20,5 +27,23 @@ __all__ = [
     "Shown",
     "dictionaries",
     "gather",
-    "publish",
 ]
+
+_HOMES = {
+    "Evidence": "store",
+    "Exemplar": "types",
+    "FeatureEvidence": "types",
+    "Gatherer": "gathering",
+    "Neighbour": "store",
+    "Options": "plan",
+    "Shown": "types",
+    "dictionaries": "store",
+    "gather": "gathering",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return found

@@ -105,6 +105,27 @@ def completeness(
     )
 
 
+def curve(found: Completeness, bins: int = 6) -> list[dict[str, float]]:
+    """The share of concepts with a feature, by frequency: equal numbers of concepts a bin.
+
+    ``frequency`` is the geometric mean of the bin's, ``concepts`` how many it holds.
+    """
+    ranked = sorted(found.concepts, key=lambda c: c.frequency)
+    parts = np.array_split(np.arange(len(ranked)), min(bins, len(ranked)) or 1)
+    out = []
+    for part in parts:
+        some = [ranked[i] for i in part]
+        if some:
+            out.append(
+                {
+                    "frequency": float(np.exp(np.mean([np.log(c.frequency) for c in some]))),
+                    "share": float(np.mean([c.f1 >= found.bar for c in some])),
+                    "concepts": len(some),
+                }
+            )
+    return out
+
+
 def _occurrences(evidence: Evidence, field: str) -> tuple[list[str], sp.csr_matrix]:
     """Names, and (samples, names) whether each occurs."""
     seen: list[set[str]] = []

@@ -2,19 +2,22 @@
 
 One sample, a set, or a set against another (the searches of Templeton et al. 2024): each sample
 is run through the subject, and features are ranked by how much more of the one set they fire on.
-A picture with a question is one sample, so this is also the search by image. Knows subject and
-dictionary by their protocols; stores nothing.
+A picture with a question is one sample, so this is also the search by image. ``fires_on`` asks
+one dictionary; ``responding`` asks all those of an atlas at once, with its filters. Knows subject
+and dictionary by their protocols, and the atlas; stores nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semascope.atlas import Atlas, FeatureRow
 from semascope.corpus.sample import Sample
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
@@ -22,6 +25,8 @@ from semascope.evidence.plan import Options, keyed
 from semascope.evidence.reading import Reader
 from semascope.evidence.tally import Hits
 from semascope.subject.types import Kind
+
+Float = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,16 @@ class Responding:
     """Share of the ``unlike`` samples; 0 where there are none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A feature of an atlas that tells the two sets apart."""
+
+    feature: FeatureRow
+    contrast: float
+    like: float
+    unlike: float
+
+
 def fires_on(
     subject: Any,
     dictionary: Dictionary,
@@ -44,9 +59,9 @@ def fires_on(
     unlike: Sequence[Sample] = (),
     *,
     k: int = 20,
-    maximum: NDArray[np.floating] | None = None,
+    maximum: Float | None = None,
     max_density: float = 1.0,
-    density: NDArray[np.floating] | None = None,
+    density: Float | None = None,
     images_only: bool = False,
     options: Options | None = None,
 ) -> list[Responding]:
@@ -57,20 +72,107 @@ def fires_on(
     that fire on almost everything. ``images_only`` looks at the tokens of pictures alone.
     Raises EvidenceError where ``like`` is empty.
     """
-    if not like:
-        raise EvidenceError("Give at least one sample that the features should fire on.")
     options = options or Options()
-    reader = Reader(subject, keyed([dictionary]), options)
-    peaks = _peaks(reader, [*like, *unlike], dictionary.width, options.batch_size, images_only)
+    peaks = _peaks(subject, [dictionary], like, unlike, images_only, options)
+    allowed = None if density is None else np.asarray(density) <= max_density
+    return _ranked(next(iter(peaks.values())), len(like), k, maximum, allowed)
+
+
+def responding(
+    subject: Any,
+    dictionaries: Sequence[Dictionary],
+    atlas: Atlas,
+    like: Sequence[Sample],
+    unlike: Sequence[Sample] = (),
+    *,
+    k: int = 20,
+    where: Mapping[str, Any] | None = None,
+    images_only: bool = False,
+    options: Options | None = None,
+) -> list[Response]:
+    """The k features of largest contrast among all ``dictionaries``, with what the atlas knows.
+
+    ``where`` filters as ``Atlas.features`` does; the maxima that put features on one scale are
+    the atlas's. The samples are read once for all dictionaries. EvidenceError where ``like`` is
+    empty, AtlasError where a dictionary is not in the atlas.
+    """
+    peaks = _peaks(subject, dictionaries, like, unlike, images_only, options or Options())
+    found = []
+    for key, mine in peaks.items():
+        allowed = np.zeros(mine.shape[1], bool)
+        maximum = np.zeros(mine.shape[1], np.float32)
+        for index, largest in atlas.columns(key, ("index", "max"), where):
+            allowed[index], maximum[index] = True, largest
+        found += [(one, key) for one in _ranked(mine, len(like), k, maximum, allowed)]
+    found.sort(key=lambda one: -one[0].contrast)
+    best = found[:k]
+    rows = {}
+    for key in peaks:
+        wanted = [one.index for one, its in best if its == key]
+        page = atlas.features(key, where={"ids": wanted}, limit=len(wanted))
+        rows |= {(key, row.index): row for row in page.rows}
+    return [Response(rows[key, one.index], one.contrast, one.like, one.unlike) for one, key in best]
+
+
+def prompts(path: Path) -> list[Sample]:
+    """Samples from a file of prompts, one a line; a line that names a picture is that picture.
+
+    Pictures are looked for beside the file. EvidenceError where there is no such file, or
+    nothing in it.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvidenceError(
+            f"{path} cannot be read as a file of prompts, one a line ({error})."
+        ) from error
+    found = [
+        _line(line.strip(), path.parent, number)
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+    if not found:
+        raise EvidenceError(f"{path} holds no prompt: write one a line.")
+    return found
+
+
+def picture(path: Path, question: str = "What is in this picture?") -> Sample:
+    """A sample of one picture and a question about it; EvidenceError where it is no picture."""
+    from semascope.corpus.base import BadRow
+    from semascope.corpus.pictures import decode
+    from semascope.corpus.sample import Turn
+
+    try:
+        image = decode(path)
+    except BadRow as error:
+        raise EvidenceError(f"{path} is not a picture that can be read: {error}.") from error
+    return Sample(str(path), turns=(Turn("user", question, 1),), images=(image,))
+
+
+def _line(line: str, folder: Path, number: int) -> Sample:
+    from semascope.corpus.folders import SUFFIXES
+
+    if Path(line).suffix.lower() in SUFFIXES and (folder / line).is_file():
+        return picture(folder / line)
+    return Sample(f"line {number}", text=line)
+
+
+def _ranked(
+    peaks: NDArray[np.float32],
+    n: int,
+    k: int,
+    maximum: Float | None,
+    allowed: NDArray[np.bool_] | None,
+) -> list[Responding]:
+    """The best of one dictionary; the first ``n`` rows of ``peaks`` are those to fire on."""
     largest = peaks.max(axis=0) if maximum is None else np.asarray(maximum, np.float32)
     scaled = peaks / np.where(largest > 0, largest, 1)
-    n = len(like)
     yes, no = scaled[:n], scaled[n:]
     contrast = yes.mean(axis=0) - (no.mean(axis=0) if len(no) else 0)
     fired, other = (yes > 0).mean(axis=0), (no > 0).mean(axis=0) if len(no) else None
     good = fired > 0
-    if density is not None:
-        good &= np.asarray(density) <= max_density
+    if allowed is not None:
+        good &= allowed
     order = np.lexsort((np.arange(len(contrast)), -contrast))
     chosen = order[good[order]][:k]
     return [
@@ -82,17 +184,26 @@ def fires_on(
 
 
 def _peaks(
-    reader: Reader, samples: Sequence[Sample], width: int, size: int, images_only: bool
-) -> NDArray[np.float32]:
-    """(n, width) largest activation of each feature in each sample."""
-    out = np.zeros((len(samples), width), np.float32)
-    rows = list(enumerate(samples))
-    for first in range(0, len(rows), size):
-        for read in reader(rows[first : first + size]):
-            hits = next(iter(read.hits.values()))
-            chosen = _on_pictures(hits) if images_only else slice(None)
-            place = read.rows.row[hits.sample[chosen]], hits.feature[chosen]
-            np.maximum.at(out, place, hits.value[chosen])
+    subject: Any,
+    dictionaries: Sequence[Dictionary],
+    like: Sequence[Sample],
+    unlike: Sequence[Sample],
+    images_only: bool,
+    options: Options,
+) -> dict[str, NDArray[np.float32]]:
+    """By dictionary: (n, width) largest activation of each feature in each sample."""
+    if not like:
+        raise EvidenceError("Give at least one sample that the features should fire on.")
+    by_key = keyed(dictionaries)
+    rows = list(enumerate([*like, *unlike]))
+    out = {key: np.zeros((len(rows), d.width), np.float32) for key, d in by_key.items()}
+    reader = Reader(subject, by_key, options)
+    for first in range(0, len(rows), options.batch_size):
+        for read in reader(rows[first : first + options.batch_size]):
+            for key, hits in read.hits.items():
+                chosen = _on_pictures(hits) if images_only else slice(None)
+                place = read.rows.row[hits.sample[chosen]], hits.feature[chosen]
+                np.maximum.at(out[key], place, hits.value[chosen])
     return out
 
 

@@ -20,6 +20,10 @@ from safetensors.numpy import save_file
 
 from semascope.errors import DiskFull, EvidenceError
 
+GATHERING = "gathering.json"
+"""Comes last: where it stands, all the rest does."""
+SHOWN = "shown.arrow"
+
 _TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2",
     "I8": "<i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1", "BOOL": "?",

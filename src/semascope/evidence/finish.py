@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
-from semascope.evidence import shown, sums
+from semascope.evidence import everything, shown, sums
 from semascope.evidence.entries import Entries, Ranked
-from semascope.evidence.files import write_arrays, write_json
+from semascope.evidence.files import GATHERING, SHOWN, write_arrays, write_json
 from semascope.evidence.hashing import mix, splits
 from semascope.evidence.neighbours import by_direction, by_firing
 from semascope.evidence.plan import Options
@@ -26,8 +26,6 @@ from semascope.evidence.silent import counter_examples
 from semascope.evidence.tally import KINDS, Tally
 from semascope.subject.types import Kind
 
-GATHERING = "gathering.json"
-SHOWN = "shown.arrow"
 MODALITIES = {"text": Kind.TEXT, "image": Kind.IMAGE, "tile": Kind.TILE}
 
 
@@ -54,6 +52,9 @@ def finish(folder: Path, shards: Sequence[Shard], dictionaries: Mapping[str, Dic
         write_arrays(folder / key / "exemplars.safetensors", columns)
         write_arrays(folder / key / "neighbours.safetensors", near)
         write_arrays(folder / key / "stats.safetensors", _stats(tallies[key], tokens))
+        if shards[0].store:
+            every = [s.folder / name for s in shards for name in s.full_parts[key]]
+            everything.finish(folder / key, every)
     summary = {
         "tokens": {kind.name.lower(): int(tokens[kind]) for kind in Kind},
         "skipped": sum(s.skipped for s in shards),

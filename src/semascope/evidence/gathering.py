@@ -19,8 +19,8 @@ from semascope.atlas.media import Media
 from semascope.corpus.sample import Corpus
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
-from semascope.evidence.files import only_writer
-from semascope.evidence.finish import GATHERING, finish
+from semascope.evidence.files import GATHERING, only_writer
+from semascope.evidence.finish import finish
 from semascope.evidence.plan import Options, identity, keyed, same, shard_rows
 from semascope.evidence.shard import EVERY, Progress, Shard
 
@@ -43,6 +43,8 @@ class Gatherer:
     progress: Progress | None = None
     every: int = EVERY
     """Rows between two checkpoints."""
+    store_all: bool = False
+    """Keep every activation too, in Parquet; see ``everything``."""
 
     def __post_init__(self) -> None:
         self.options.check()
@@ -53,6 +55,8 @@ class Gatherer:
         if total < 1:
             raise EvidenceError(f"The corpus {self.corpus.name} has no rows to read.")
         self._identity = identity(self.subject, self.corpus, self._keyed, total, self.options)
+        if self.store_all:
+            self._identity["store_all"] = True
 
     def done(self) -> bool:
         """Whether the files stand; an EvidenceError where they are another gathering's."""
@@ -73,6 +77,7 @@ class Gatherer:
             options=self.options,
             widths={k: d.width for k, d in self._keyed.items()},
             media=Media(self.media),
+            store=self.store_all,
         )
 
     def __call__(
@@ -116,12 +121,14 @@ def gather(
     progress: Progress | None = None,
     options: Options | None = None,
     every: int = EVERY,
+    store_all: bool = False,
 ) -> None:
     """One pass over ``corpus`` for all features of all ``dictionaries``, into ``folder``.
 
     Resumes where an earlier call was killed; returns at once where the files stand. ``media``
     is the folder that pictures are put into. ``options``, where given, overrules ``top``,
     ``per_interval`` and ``batch_size``. ``progress(done, total, note)`` counts rows.
+    ``store_all`` keeps every activation beside the exemplars, for ``Evidence.everything``.
 
     Raises EvidenceError where the folder holds another gathering, or another process writes
     into it; NotFinite where a dictionary gives NaN; DiskFull.
@@ -137,6 +144,7 @@ def gather(
         rows=rows,
         progress=progress,
         every=every,
+        store_all=store_all,
     )
     if not gatherer.done():
         gatherer.run()

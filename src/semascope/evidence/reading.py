@@ -81,7 +81,7 @@ class Reader:
     def _read(self, samples: list[tuple[int, Sample]], batch: Batch) -> Read:
         found = self.subject.run(batch, self.sites)  # (B, T, d) by site
         names = [content_hash(s) for _, s in samples]
-        place = _Places.of(batch, self.options)
+        place = Places.of(batch, self.options)
         taken: dict[str, Tensor] = {}
         hits = {}
         for key, dictionary in self.dictionaries.items():
@@ -104,7 +104,7 @@ class Reader:
 
 
 @dataclass(slots=True, eq=False)
-class _Places:
+class Places:
     """The tokens of a batch that are looked at, in row-major order."""
 
     mask: NDArray[np.bool_]
@@ -115,7 +115,7 @@ class _Places:
     kind: NDArray[np.int8]
 
     @classmethod
-    def of(cls, batch: Batch, options: Options) -> _Places:
+    def of(cls, batch: Batch, options: Options) -> Places:
         kinds = np.stack([m.kinds for m in batch.maps])  # (B, T)
         real = kinds != Kind.PAD
         position = np.cumsum(real, axis=1) - 1
@@ -127,7 +127,7 @@ class _Places:
 
 
 def _hits(
-    dictionary: Dictionary, x: Tensor, place: _Places, samples: Sequence[tuple[int, Sample]]
+    dictionary: Dictionary, x: Tensor, place: Places, samples: Sequence[tuple[int, Sample]]
 ) -> Hits:
     codes = dictionary.encode(x)  # (N, k) values and indices
     values = codes.values.float().cpu().numpy()

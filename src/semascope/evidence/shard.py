@@ -23,6 +23,7 @@ from semascope.corpus.sample import Corpus
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
 from semascope.evidence import shown
+from semascope.evidence.everything import PART_BYTES, Parts
 from semascope.evidence.files import mapped, only_writer, write_arrays, write_json
 from semascope.evidence.plan import Options, same
 from semascope.evidence.reading import Read, Reader, batches, chunks
@@ -47,6 +48,8 @@ class Shard:
     options: Options
     widths: Mapping[str, int]
     media: Media
+    store: bool = False
+    """Whether every activation is kept, not exemplars alone."""
     next: int = 0
     """First row that is not yet in the state."""
     tokens: NDArray[np.int64] = field(default_factory=lambda: np.zeros(KINDS, np.int64))
@@ -55,12 +58,17 @@ class Shard:
     parts: list[str] = field(default_factory=list)
     pending: list[shown.Pending] = field(default_factory=list)
     saves: int = 0
+    full: dict[str, Parts] = field(default_factory=dict)
+    full_parts: dict[str, list[str]] = field(default_factory=dict)
+    """By dictionary: files of every activation, in row order."""
 
     def __post_init__(self) -> None:
         self.next = self.start
         o = self.options
         for key, width in self.widths.items():
             self.tallies[key] = Tally.new(width, top=o.top, draws=o.per_interval, seed=o.seed)
+            if self.store:
+                self.full[key], self.full_parts[key] = Parts(), []
 
     def run(
         self,
@@ -85,6 +93,7 @@ class Shard:
                 if progress:
                     note = f"{int(self.tokens.sum()):,} tokens"
                     progress(self.next - self.start, self.stop - self.start, note)
+                self._write_full(PART_BYTES)
                 heavy = sum(p.nbytes for p in self.pending) > PENDING_BYTES
                 if self.next - last >= every or heavy:
                     self.save()
@@ -104,6 +113,8 @@ class Shard:
     def _tally(self, read: Read) -> None:
         fired: dict[str, list[NDArray[np.int32]]] = {}
         for key, tally in self.tallies.items():
+            if self.store:
+                self.full[key].add(read.hits[key], read.rows)
             peaks = tally.update(read.hits[key], read.rows)
             edges = np.searchsorted(peaks.sample, np.arange(1, len(read.samples)))
             features = peaks.entries.feature.astype(np.int32)
@@ -112,6 +123,15 @@ class Shard:
             mine = {key: lists[i] for key, lists in fired.items()}
             self.pending.append(shown.Pending(row, sample, read.names[i], read.batch.maps[i], mine))
 
+    def _write_full(self, least: int = 0) -> None:
+        """Write every activation that waits, where it is so many bytes or more."""
+        for number, (key, waiting) in enumerate(self.full.items()):
+            if waiting.nbytes < max(least, 1):
+                continue
+            name = f"every-{self.next:09d}-{self.saves:06d}-{number}.parquet"
+            if waiting.write(self.folder / name):
+                self.full_parts[key].append(name)
+
     def referenced(self) -> NDArray[np.int64]:
         """Rows, rising, of samples that some feature keeps; settle the tallies first."""
         return np.unique(np.concatenate([t.kept.row for t in self.tallies.values()]))
@@ -119,6 +139,7 @@ class Shard:
     def save(self) -> None:
         """A checkpoint: all new files, then the state that names them."""
         self.saves += 1
+        self._write_full()
         arrays = {key: tally.arrays() for key, tally in self.tallies.items()}
         rows = self.referenced()
         new = [p for p in self.pending if np.isin(p.row, rows)]
@@ -141,10 +162,15 @@ class Shard:
             "tokens": self.tokens.tolist(),
             "tallies": files,
             "parts": self.parts,
+            "full": self.full_parts,
         }
         write_json(self.folder / "state.json", state)
         self.pending.clear()
-        self._sweep({*files.values(), *self.parts, "state.json", ".lock"})
+        self._sweep({*files.values(), *self._data(), "state.json", ".lock"})
+
+    def _data(self) -> list[str]:
+        """The files that hold samples and activations."""
+        return [*self.parts, *(name for names in self.full_parts.values() for name in names)]
 
     def _sweep(self, mine: set[str]) -> None:
         """Remove what an earlier checkpoint, or a killed one, left."""
@@ -168,12 +194,13 @@ class Shard:
         self.next, self.saves, self.skipped = state["next"], state["saves"], state["skipped"]
         self.tokens = np.array(state["tokens"], np.int64)
         self.parts = list(state["parts"])
+        self.full_parts = {key: list(names) for key, names in state.get("full", {}).items()}
         o = self.options
         for key, name in state["tallies"].items():
             self.tallies[key] = Tally.of(
                 mapped(self.folder / name), top=o.top, draws=o.per_interval, seed=o.seed
             )
-        self._sweep({*state["tallies"].values(), *self.parts, "state.json", ".lock"})
+        self._sweep({*state["tallies"].values(), *self._data(), "state.json", ".lock"})
         return True
 
     def check_whole(self) -> None:
@@ -183,6 +210,6 @@ class Shard:
                 f"The shard in {self.folder} stopped at row {self.next} of {self.stop}; "
                 "run it again to finish it."
             )
-        for name in self.parts:
+        for name in self._data():
             if not (self.folder / name).is_file():
                 raise EvidenceError(f"{self.folder / name} is missing; run that shard anew.")

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from semascope.atlas.packing import pack_activations
 from semascope.atlas.records import ExemplarRecord
 from semascope.errors import EvidenceError
-from semascope.evidence.files import mapped
-from semascope.evidence.finish import GATHERING, SHOWN
+from semascope.evidence.everything import Everything
+from semascope.evidence.files import GATHERING, SHOWN, mapped
 from semascope.evidence.shown import ShownStore
 from semascope.evidence.tally import BINS
 from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
@@ -104,6 +104,14 @@ class Evidence:
         index = self._checked(index)
         pairs = zip(self._near[f"{by}_index"][index], self._near[by][index], strict=True)
         return [Neighbour(int(i), float(s)) for i, s in pairs if i >= 0]
+
+    def nearest(self, by: str = "cosine") -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """(width, k) numbers and strengths of every feature's neighbours, −1 and 0 padded."""
+        return self._near[f"{by}_index"], self._near[by]
+
+    def everything(self) -> Everything:
+        """Every activation of every feature; an EvidenceError where only exemplars were kept."""
+        return Everything(self.folder / self.key)
 
     def feature(self, index: int) -> FeatureEvidence:
         """All that was gathered about one feature; an EvidenceError where there is none."""

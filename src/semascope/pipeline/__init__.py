@@ -6,6 +6,7 @@ stopped goes on; one whose options changed is done anew, and so are those above 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -66,8 +67,13 @@ def recorded(workspace: Workspace) -> RunOptions:
     return RunOptions.model_validate(parts)
 
 
-def search(workspace: Workspace, query: str, limit: int = 10) -> list[dict[str, Any]]:
-    """Features by meaning, nearest first: id, similarity, label, description."""
-    from semascope.pipeline.index import nearest
+def search(
+    workspace: Workspace, query: str, limit: int = 10, where: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Features by meaning, nearest first: id, similarity, label, description, figures.
 
-    return nearest(workspace, query, limit)
+    ``searching`` has the other ways: by a picture, and by what fires here and not there.
+    """
+    from semascope.pipeline.searching import by_words
+
+    return by_words(workspace, query, limit, where)

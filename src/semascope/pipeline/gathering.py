@@ -1,40 +1,41 @@
-"""The second stage: evidence for every feature, in one pass."""
+"""The second stage: evidence for every feature of every dictionary of the run, in one pass."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semascope.pipeline.context import Run
 from semascope.pipeline.rows import Subset, evidence_rows
 from semascope.pipeline.stage import Progress
+
+if TYPE_CHECKING:
+    from semascope.evidence import Options
+    from semascope.evidence.readout import Readout
 
 CHECKPOINT = 256
 """Rows between two whole states: what a kill may lose."""
 
 
 def gather_evidence(run: Run, progress: Progress) -> Mapping[str, Any]:
-    """Gather, or go on; count what is alive."""
-    from semascope.evidence import Options, gather
+    """Gather, or go on; count what is alive in the dictionary that the later stages read."""
+    from semascope.evidence import gather
 
-    options, train = run.options.gather, run.options.train
-    progress(0, 1, "loading the subject and the dictionary")
-    rows = evidence_rows(run.corpus, train.seed, options.samples)
+    progress(0, 1, "loading the subject and the dictionaries")
+    rows = _rows(run)
     gather(
         run.subject,
-        Subset(run.corpus, rows),
-        [run.dictionary],
+        rows,
+        _members(run),
         run.workspace.evidence(),
         media=run.workspace.media,
-        options=Options(
-            top=options.top,
-            batch_size=options.batch,
-            max_tokens=train.max_tokens,
-            seed=train.seed,
-        ),
+        options=_options(run),
         progress=progress,
         every=CHECKPOINT,
+        store_all=run.options.gather.store_all,
     )
+    skipped = run.corpus.skipped.total
+    read_out(run, progress)
     alive = len(run.evidence.alive())
     width = run.evidence.width
     return {
@@ -42,5 +43,51 @@ def gather_evidence(run: Run, progress: Progress) -> Mapping[str, Any]:
         "tokens": run.evidence.tokens(),
         "features_alive": alive,
         "dead_fraction": 1 - alive / width,
-        "skipped": run.corpus.skipped.total,
+        "skipped": skipped,
     }
+
+
+def read_out(run: Run, progress: Progress) -> Readout:
+    """Output tokens and neurons of every feature; the model is loaded only where they are not
+    there yet, as in a run that was gathered before they were looked for."""
+    from semascope.evidence import readout
+
+    found = readout.read(run.evidence)
+    if found is not None:
+        return found
+    return readout.write(
+        run.evidence,
+        run.subject,
+        run.dictionary,
+        _rows(run),
+        options=_options(run),
+        progress=progress,
+    )
+
+
+def _rows(run: Run) -> Subset:
+    """The samples that evidence is gathered from."""
+    train = run.options.train
+    return Subset(run.corpus, evidence_rows(run.corpus, train.seed, run.options.gather.samples))
+
+
+def _options(run: Run) -> Options:
+    from semascope.evidence import Options
+
+    gather, train = run.options.gather, run.options.train
+    return Options(
+        top=gather.top, batch_size=gather.batch, max_tokens=train.max_tokens, seed=train.seed
+    )
+
+
+def _members(run: Run) -> list[Any]:
+    """Every dictionary that the run trained, the one that later stages read first."""
+    from semascope.dictionary import load
+
+    chosen = run.options.chosen()
+    others = [
+        load(run.workspace.dictionary(site, name))
+        for site, name, _ in run.options.train.dictionaries()
+        if (site, name) != chosen
+    ]
+    return [run.dictionary, *others]

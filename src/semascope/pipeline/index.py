@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semascope.pipeline.context import Run
-from semascope.pipeline.explaining import best
+from semascope.pipeline.explaining import best, read_refined
 from semascope.pipeline.explaining import read as read_explanations
 from semascope.pipeline.scoring import read as read_scores
 from semascope.pipeline.stage import Progress
-from semascope.workspace import Workspace
 
 if TYPE_CHECKING:
-    from semascope.explain.types import Explanation
+    from semascope.explain.types import Explanation, Score
 
-STEPS = 5
+STEPS = 7
 
 
 def folder(run: Run) -> Path:
@@ -28,20 +27,30 @@ def folder(run: Run) -> Path:
 def index_run(run: Run, progress: Progress) -> Mapping[str, Any]:
     """Write everything into the atlas; writing it twice changes nothing."""
     from semascope.atlas import write_vectors
-    from semascope.evidence.publish import publish
+    from semascope.evidence.publish import publish, publish_map
+    from semascope.pipeline.gathering import read_out
 
-    progress(0, STEPS, "features and exemplars")
-    number = publish(run.evidence, run.atlas)
-    progress(1, STEPS, "words")
+    progress(0, STEPS, "what features say")
+    readout = read_out(run, progress)
+    progress(1, STEPS, "features and exemplars")
+    number = publish(run.evidence, run.atlas, readout=readout)
+    progress(2, STEPS, "words")
     run.atlas.write_explanations(number, in_order(read_explanations(run)))
-    progress(2, STEPS, "figures")
-    run.atlas.write_scores(number, read_scores(run))
-    progress(3, STEPS, "the run's own figures")
+    progress(3, STEPS, "figures")
+    run.atlas.write_scores(number, (*read_scores(run), *interests(run)))
+    progress(4, STEPS, "the run's own figures")
     _describe(run)
-    progress(4, STEPS, "sentence vectors")
+    progress(5, STEPS, "sentence vectors")
     vectors = write_vectors(run.atlas, number, folder(run))
+    progress(6, STEPS, "the map")
+    drawn = publish_map(run.evidence, run.atlas, vectors=vectors, seed=run.options.train.seed)
     progress(STEPS, STEPS)
-    return {"vectors": len(vectors), "embedder": vectors.embedder}
+    return {
+        "vectors": len(vectors),
+        "embedder": vectors.embedder,
+        "map": drawn.method,
+        "regions": len(drawn.regions),
+    }
 
 
 def in_order(found: Mapping[str, list[Explanation]]) -> list[Explanation]:
@@ -51,32 +60,30 @@ def in_order(found: Mapping[str, list[Explanation]]) -> list[Explanation]:
     return [*others, *chosen.values()]
 
 
+def interests(run: Run) -> Iterator[Score]:
+    """Whether a person would care for a feature, as a figure about its words, so that lists can be
+    sorted by it; beside it whether it is low-level, and of which group of duplicates."""
+    from collections import Counter
+
+    from semascope.explain.refine import base_interest
+    from semascope.explain.types import Score
+
+    authors = {f: one.author for f, one in best(read_explanations(run)).items()}
+    rows = [row for row in read_refined(run) if row.label]
+    sizes = Counter(row.group for row in rows)
+    for row in rows:
+        value, detail = row.interest, {"low_level": row.low_level, "group": row.group}
+        detail["group_size"] = sizes[row.group]
+        author = authors[row.feature]
+        yield Score(row.feature, "interest", value, base_interest(), value, value, detail, author)
+
+
 def forget(run: Run) -> None:
     """Take a dictionary that is made anew out of the atlas, with all that stands on it."""
     from semascope.atlas.forget import remove_dictionary
 
     if run.workspace.atlas.exists():
         remove_dictionary(run.atlas, run.dictionary_id)
-
-
-def nearest(workspace: Workspace, query: str, limit: int) -> list[dict[str, Any]]:
-    """Features by meaning, nearest first."""
-    record = workspace.require("index")
-    from semascope.atlas import Atlas, VectorIndex, search_features
-
-    key = f"{record.site}/{record.dictionary}"
-    vectors = VectorIndex(workspace.vectors / record.site / record.dictionary)
-    with Atlas.open(workspace.atlas) as atlas:
-        found = search_features(atlas, vectors, query, limit, dictionary=key)
-    return [
-        {
-            "id": match.feature.id,
-            "similarity": round(match.similarity, 4),
-            "label": match.feature.label,
-            "description": match.feature.description,
-        }
-        for match in found
-    ]
 
 
 def _describe(run: Run) -> None:
