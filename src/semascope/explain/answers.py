@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from semascope.explain import words
@@ -75,3 +76,37 @@ def check_english(description: str) -> None:
     foreign = letters and plain < 0.8 * len(letters)
     if foreign or (len(spoken) >= 6 and not _ENGLISH & set(spoken)):
         raise UnreadableError(f"The answer is not in English: {description[:80]!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer that can be used."""
+
+    description: str
+    label: str
+    category: Category
+    confidence: float
+
+
+def read(text: str) -> Said | None:
+    """An answer, checked; None where the model abstained or gave no words.
+
+    Raises UnreadableError for a refusal, no JSON, or another language.
+    """
+    answer = parse(text)
+    description = " ".join(str(answer.get("description", "")).split())
+    label = label_of(answer)
+    if answer.get("abstain") is True or not (label or description):
+        return None
+    check_english(f"{description} {label}")
+    return Said(
+        description or label,
+        label or description[:LONGEST_LABEL],
+        category_of(answer),
+        confidence_of(answer),
+    )
+
+
+def abstention(text: str) -> str:
+    """Why a model that abstained did so, in its words."""
+    return " ".join(str(parse(text).get("description", "")).split()) or "The model gave no words."

@@ -111,6 +111,11 @@ class BestOf:
         self._cascade = Cascade(explainers, scorer=scorer, bar=float("inf"))
 
     @property
+    def steps(self) -> tuple[Explainer, ...]:
+        """Who is asked."""
+        return self._cascade.steps
+
+    @property
     def saving(self) -> Saving:
         """What was asked and kept."""
         return self._cascade.saving

@@ -101,6 +101,29 @@ class LMM:
             base_url=self.base_url, api_key=self.api_key, timeout=self.timeout, max_retries=0
         )
 
+    def check(self) -> None:
+        """Ask the server which models it has, before anything else is done.
+
+        Raises ServerUnreachable where nobody answers, ExplainError where it has not the model
+        or wants a key. A server that keeps no list of models passes.
+        """
+        try:
+            with openai.OpenAI(
+                base_url=self.base_url, api_key=self.api_key, timeout=10.0, max_retries=1
+            ) as client:
+                there = [model.id for model in client.models.list()]
+        except openai.APIConnectionError as e:
+            raise ServerUnreachable(self._unreachable(str(e.__cause__ or e))) from e
+        except openai.APIStatusError as e:
+            if e.status_code in (401, 403):
+                raise ExplainError(self._refused(e)) from e
+            return
+        if there and self.model not in there:
+            raise ExplainError(
+                f"{self.base_url} has no model {self.model!r}; it has: {', '.join(there[:12])}. "
+                "Name one with --model."
+            )
+
     async def _once(self, client: openai.AsyncOpenAI, request: Mapping[str, Any]) -> Reply:
         start, body = time.perf_counter(), self._body(request)
         try:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.explain import words
+from semascope.explain import kinds, words
 from semascope.explain.contrast import PRIOR, Contrast
 from semascope.explain.docs import Doc, Library, face
 from semascope.explain.fired import Fired, Mode
@@ -79,9 +79,11 @@ def candidates(
     return [first, *rest][: options.candidates]
 
 
-def _rank(key: str) -> tuple[bool, int]:
-    """A name before a stop word or a piece of a word, a long phrase before a short one."""
-    return words.says_something(key) and not key.startswith("~"), len(key.split())
+def _rank(key: str) -> tuple[bool, bool, int]:
+    """A name before a stop word or a piece of a word, a name that was said before a kind that was
+    inferred, a long phrase before a short one."""
+    said = key not in kinds.kinds() and not kinds.counted(key)
+    return words.says_something(key) and not key.startswith("~"), said, len(key.split())
 
 
 def cover(
@@ -141,11 +143,15 @@ def written(key: str, docs: Sequence[Doc]) -> str:
         return f'word piece "{key[1:]}"'
     if key.startswith("#"):
         return key[1:]
+    if kinds.counted(key):
+        return f"{key}s" if kinds.counted(key) > 1 else key
     name = face(key, docs)
     return name if words.says_something(key) else f'"{name}"'
 
 
 def sentence(label: str, mode: Mode, told: list[str]) -> str:
     where = {"picture": "Pictures of", "text": "Text with", "both": "Pictures of, or text with,"}
-    also = f" It makes the model likelier to say {', '.join(told[:3])}." if told else ""
+    # Read in the middle of a model most tokens are noise: told only where one agrees.
+    agrees = {words.stem(t) for t in told} & {s for p in words.alternatives(label) for s in p}
+    also = f" It makes the model likelier to say {', '.join(told[:3])}." if agrees else ""
     return f"{where[mode]} {label}.{also}"

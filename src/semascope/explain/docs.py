@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.evidence.types import Shown
-from semascope.explain import words
+from semascope.explain import kinds, words
 from semascope.subject.types import Kind
 
 IMAGE_KINDS = (int(Kind.IMAGE), int(Kind.TILE))
@@ -105,14 +105,17 @@ class Library:
     def _names(self, caption: str) -> frozenset[int]:
         """Phrases of a caption that could name what is seen. Its stop words and commas tell how
         many things it lists, and would pass for a name in a picture feature."""
-        keys = (key for key, _, _ in words.grams(caption, words.spans(caption), 3))
-        return frozenset(self.term(key) for key in keys if words.says_something(key))
+        where = words.spans(caption)
+        keys = {key for key, _, _ in words.grams(caption, where, 3) if words.says_something(key)}
+        keys |= kinds.implied([words.stem(caption[a:b]) for a, b in where])
+        return frozenset(map(self.term, sorted(keys)))
 
     def _terms(self, text: str, where: list[tuple[int, int]]) -> frozenset[int]:
-        """Words, pairs of words, shapes and marks of a text."""
+        """Words, pairs of words, kinds of things, shapes and marks of a text."""
         found = {self.term(key) for key, _, _ in words.grams(text, where, 2)}
         for a, b in where:
-            found.update(self.term(shape) for shape in words.shapes(text[a:b]))
+            found.update(self.term(shape) for shape in words.shapes_at(text, a, b))
+            found.update(self.term(kind) for kind in kinds.of(words.stem(text[a:b])))
         found.update(self.term(mark) for mark in words.marks(text))
         return frozenset(found)
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from semascope.evidence.types import Exemplar, FeatureEvidence
-from semascope.explain import words
+from semascope.explain import kinds, words
 from semascope.explain.docs import IMAGE_KINDS, Doc, Library, piece_of, word_of
 from semascope.subject.types import Kind
 
@@ -108,7 +108,7 @@ def _around(
 def _terms_at(doc: Doc, number: int, piece: str) -> set[str]:
     stems = doc.stems
     a, b = doc.spans[number]
-    terms = {stems[number], *words.shapes(doc.text[a:b])}
+    terms = {stems[number], *words.shapes_at(doc.text, a, b), *kinds.of(stems[number])}
     if len(piece.strip()) > 1 and piece.strip().lower() != doc.text[a:b].lower():
         terms.add(f"~{piece.strip().lower()}")
     if number > 0:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.evidence.types import Shown
-from semascope.explain import lexicon, words
+from semascope.explain import kinds, lexicon, words
 from semascope.explain.docs import IMAGE_KINDS
 from semascope.explain.judge import Claim
 from semascope.subject.types import Kind
@@ -43,6 +43,7 @@ def _names(claim: Claim, called: str, *attributes: str) -> bool:
     if written and any(q == written for q in claim.literal):
         return True
     known = name.union(*map(_stems, attributes))
+    known |= {s for kind in kinds.of(kinds.stems_of(called)) for s in kind.split()}
     colour = _stems(attributes[_ATTRIBUTES.index("colour")])
     for phrase in claim.phrases:
         asked = frozenset(phrase)
@@ -95,6 +96,8 @@ def named_things(claim: Claim, shown: Shown) -> Named | None:
     named = tuple(o for o in objects if names_object(claim, o))
     if named:
         return Named(named)
+    if any(kinds.counted(" ".join(p)) == len(objects) > 0 for p in claim.phrases):
+        return Named(tuple(objects))  # "three things" speaks of all three
     if names_background(claim, str(shown.truth.get("background", ""))):
         return Named(tuple(objects), inverted=True)
     return None

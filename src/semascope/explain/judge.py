@@ -52,11 +52,8 @@ def claim(label: str, description: str) -> Claim:
     """Take an explanation apart. The label says what; the description says where."""
     source = label or description
     phrases = words.alternatives(source)
-    named = tuple(
-        f"#{' '.join(p)}" for p in phrases if " ".join(p) in words.SHAPE_NAMES or p == ("capital",)
-    )
-    shapes = tuple("#capitals" if name == "#capital" else name for name in named)
-    plain = tuple(p for p in phrases if f"#{' '.join(p)}" not in named)
+    shapes = tuple(words.SHAPE_OF[p] for p in phrases if p in words.SHAPE_OF)
+    plain = tuple(p for p in phrases if p not in words.SHAPE_OF)
     literal = tuple(words.quoted(source))
     if literal:
         # 'word piece "ing"' asks for the piece; "word" and "piece" are not looked for.

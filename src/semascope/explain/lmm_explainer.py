@@ -86,7 +86,7 @@ class LMMExplainer:
             try:
                 if reply.refused:
                     raise answers.UnreadableError("The model refused.")
-                return self._explanation(record, answers.parse(reply.text), messages, cost)
+                return self._explanation(record, reply.text, messages, cost)
             except answers.UnreadableError as error:
                 reason = str(error)
         return abstain(record, self.name, reason, self.prompt.version).spending(cost)
@@ -94,22 +94,20 @@ class LMMExplainer:
     def _explanation(
         self,
         record: FeatureEvidence,
-        answer: dict[str, Any],
+        text: str,
         messages: list[dict[str, Any]],
         cost: Cost,
     ) -> Explanation:
-        description = " ".join(str(answer.get("description", "")).split())
-        label = answers.label_of(answer)
-        if answer.get("abstain") is True or not (label or description):
-            reason = description or "The model gave no words."
+        said = answers.read(text)
+        if said is None:
+            reason = answers.abstention(text)
             return abstain(record, self.name, reason, self.prompt.version).spending(cost)
-        answers.check_english(f"{description} {label}")
         return Explanation(
             feature=record.index,
-            description=description or label,
-            label=label or description[: answers.LONGEST_LABEL],
-            category=answers.category_of(answer),
-            confidence=answers.confidence_of(answer),
+            description=said.description,
+            label=said.label,
+            category=said.category,
+            confidence=said.confidence,
             author=self.name,
             prompt_version=self.prompt.version,
             inputs=content_key({"messages": messages})[:16],

@@ -1,8 +1,9 @@
 """What explaining will cost, before it runs: counted from real questions about a few features.
 
 An explainer that can lay out its questions without asking them (``messages``) is counted, not
-run; any other is run on the pilot records and timed. Nothing is assumed that was not counted,
-measured or given by the user. Knows explainers by protocol.
+run; any other is run on the pilot records and timed. Of a cascade the cheap steps are run, and
+their score says which share the dear ones would be asked about. Nothing is assumed that was not
+counted, measured or given by the user. Knows explainers by protocol.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ import base64
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 
 from semascope.errors import ExplainError
 from semascope.evidence.types import FeatureEvidence
+from semascope.explain.cascade import BestOf, Cascade
 from semascope.explain.client import Price
+from semascope.explain.folds import Folder, selection
 from semascope.explain.types import Cost, Explainer
+
+WIDTHS = (131_072, 34_000_000)
+"""Dictionaries that plans are told for: the reference paper's, and the largest that was read."""
 
 
 @runtime_checkable
@@ -61,6 +67,15 @@ class Plan:
     measured: bool
     """True where the pilot was run, False where its questions were counted."""
 
+    shares: tuple[tuple[str, float], ...] = ()
+    """Of all features, the share that each step of a cascade would be asked about."""
+
+    def at(self, features: int, servers: int = 1) -> Plan:
+        """The same run over another number of features, on so many servers."""
+        total = _scaled(self.each, features)
+        hours = total.seconds / 3600 / servers
+        return replace(self, features=features, total=total, hours=hours)
+
     def __str__(self) -> str:
         how = "measured on" if self.measured else "counted from the questions about"
         money = f", {self.total.money:,.2f} in money" if self.total.money else ""
@@ -80,36 +95,69 @@ def plan(
     pilot: Sequence[FeatureEvidence],
     rates: Rates | None = None,
 ) -> Plan:
-    """Cost of explaining ``n_features`` like those of the pilot."""
+    """Cost of explaining ``n_features`` like those of the pilot.
+
+    Raises ExplainError where there is no pilot. Seconds are NaN where the speed of a server was
+    neither given nor can be measured without asking it.
+    """
     rates = rates or Rates()
     if not pilot:
         raise ExplainError("A plan needs evidence of a few features: run `semascope gather` first.")
-    measured = not isinstance(explainer, Lays)
-    if isinstance(explainer, Lays):
-        spent = sum((_count(explainer.messages(r), rates) for r in pilot), Cost())
-    else:
-        spent = sum((e.cost for e in explainer.explain(pilot)), Cost())
-    share = n_features / len(pilot)
-    total = _scaled(spent, share)
-    return Plan(
-        features=n_features,
-        each=_scaled(spent, 1 / len(pilot)),
-        total=total,
-        hours=_hours(total, rates, measured),
-        pilot=len(pilot),
-        measured=measured,
+    steps = _steps(explainer, pilot, rates)
+    spent = sum((cost for _, cost, _, _ in steps), Cost())
+    chain = len(steps) > 1
+    each = Cost(
+        spent.calls / len(pilot),  # type: ignore[arg-type]  # a mean: made whole by _scaled
+        spent.prompt_tokens / len(pilot),  # type: ignore[arg-type]
+        spent.completion_tokens / len(pilot),  # type: ignore[arg-type]
+        spent.seconds / len(pilot),
+        spent.money / len(pilot),
     )
+    made = Plan(
+        features=n_features,
+        each=each,
+        total=Cost(),
+        hours=math.nan,
+        pilot=len(pilot),
+        measured=all(measured for _, _, measured, _ in steps),
+        shares=tuple((name, share) for name, _, _, share in steps) if chain else (),
+    )
+    return made.at(n_features, rates.servers)
 
 
-def _hours(total: Cost, rates: Rates, measured: bool) -> float:
-    if measured:
-        return total.seconds / 3600 / rates.servers
-    if not rates.prompt_per_second:
-        return math.nan
-    seconds = total.prompt_tokens / rates.prompt_per_second
-    if rates.completion_per_second:
-        seconds += total.completion_tokens / rates.completion_per_second
-    return seconds / 3600 / rates.servers
+Step = tuple[str, Cost, bool, float]
+"""Name, cost over the pilot, whether it was measured, share of the pilot that it is asked about."""
+
+
+def _steps(explainer: Explainer, pilot: Sequence[FeatureEvidence], rates: Rates) -> list[Step]:
+    if isinstance(explainer, BestOf):
+        return [_step(e, pilot, rates, len(pilot)) for e in explainer.steps]
+    if not isinstance(explainer, Cascade):
+        return [_step(explainer, pilot, rates, len(pilot))]
+    folder, left, found = Folder(), list(pilot), []
+    best: dict[int, float] = {}
+    for step in explainer.steps:
+        found.append(_step(step, left, rates, len(pilot)))
+        if isinstance(step, Lays) or step is explainer.steps[-1] or not left:
+            continue  # what it would answer is not known: all that are left go on
+        folded = [folder.fold(record) for record in left]
+        made = step.explain(folded)
+        values = selection(explainer.scorer, folded, made)
+        for e in made:
+            value = 0.0 if e.abstained else values.get(e.feature, 0.5)
+            best[e.feature] = max(best.get(e.feature, 0.0), value)
+        left = [r for r in left if best[r.index] < explainer.bar]
+    return found
+
+
+def _step(
+    explainer: Explainer, records: Sequence[FeatureEvidence], rates: Rates, pilot: int
+) -> Step:
+    if isinstance(explainer, Lays):
+        spent = sum((_count(explainer.messages(r), rates) for r in records), Cost())
+    else:
+        spent = sum((e.cost for e in explainer.explain(records)), Cost()) if records else Cost()
+    return explainer.name, spent, not isinstance(explainer, Lays), len(records) / pilot
 
 
 def _scaled(cost: Cost, share: float) -> Cost:
@@ -134,7 +182,15 @@ def _count(messages: Sequence[dict[str, Any]], rates: Rates) -> Cost:
     asked = math.ceil(characters / rates.characters_per_token + pixels / rates.pixels_per_token)
     said = rates.completion_tokens
     money = (asked * rates.price.prompt + said * rates.price.completion) / 1e6
-    return Cost(1, asked, said, 0.0, money)
+    return Cost(1, asked, said, _seconds(asked, said, rates), money)
+
+
+def _seconds(asked: int, said: int, rates: Rates) -> float:
+    """Of one answer, by what the user knows of the server; NaN where nothing is known."""
+    if not rates.prompt_per_second:
+        return math.nan
+    reading = asked / rates.prompt_per_second
+    return reading + (said / rates.completion_per_second if rates.completion_per_second else 0.0)
 
 
 def _parts(content: Any) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,8 @@ def refine(
     """One line a feature, in order.
 
     ``frequent``: share of tokens above which a feature is low-level. ``directions`` (n, d), in
-    order of the records, tighten the groups: duplicates then must also point the same way.
+    order of the records: where given, duplicates are those of the same words that point the same
+    way, whatever they fire on.
     """
     density = [float(r.stats.get("density", 0.0)) for r in records]
     interest = interests(explanations, density)
@@ -107,9 +109,19 @@ def traits(label: str, category: str, density: float) -> NDArray[np.float64]:
 
 
 @lru_cache
-def _classifier() -> LogisticRegression:
+def _labels() -> list[dict[str, Any]]:
     file = resources.files("semascope.explain").joinpath("data/interest.jsonl")
-    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip()]
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip()]
+
+
+def base_interest() -> float:
+    """Share of the kept labels that a person cared for: what a guess would say."""
+    return float(np.mean([row["interest"] for row in _labels()]))
+
+
+@lru_cache
+def _classifier() -> LogisticRegression:
+    rows = _labels()
     x = np.stack([traits(r["label"], r["category"], r["density"]) for r in rows])
     return LogisticRegression(C=3.0, max_iter=1000).fit(x, [r["interest"] for r in rows])
 
@@ -168,9 +180,13 @@ def _by_label(explanations: Sequence[Explanation]) -> Mapping[object, list[int]]
     groups: dict[object, list[int]] = {}
     for number, explanation in enumerate(explanations):
         if not explanation.abstained:
-            key = frozenset(words.alternatives(explanation.label)) or explanation.label
-            groups.setdefault(key, []).append(number)
+            groups.setdefault(meaning(explanation.label), []).append(number)
     return groups
+
+
+def meaning(label: str) -> object:
+    """The same for labels that name the same: order, plurals and articles do not matter."""
+    return frozenset(words.alternatives(label)) or label
 
 
 def _jaccard(a: set[int], b: set[int]) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from semascope.corpus.sample import Sample, Turn
 from semascope.evidence.types import Exemplar, Shown
-from semascope.explain import prompts, words
+from semascope.explain import kinds, prompts, words
 from semascope.explain.docs import IMAGE_KINDS, Library, word_of
 from semascope.explain.grounding import coverage, named_things
 from semascope.explain.heat import crop
@@ -107,8 +107,9 @@ class WordRegions:
                 hits += bool(words.marks(piece) & set(said.shapes))
                 continue
             a, b = doc.spans[number]
-            named = {doc.stems[number], piece.strip().lower()} & wanted
-            hits += bool(named or set(words.shapes(doc.text[a:b])) & set(said.shapes))
+            known = {doc.stems[number], piece.strip().lower(), *kinds.of(doc.stems[number])}
+            named = known & wanted
+            hits += bool(named or set(words.shapes_at(doc.text, a, b)) & set(said.shapes))
         return hits / len(region.tokens)
 
 
@@ -169,3 +170,25 @@ class AskedRegions:
             sample = Sample(id=f"crop/{region.shown.id}", turns=(turn,), images=(image,))
             self._answers[key] = self.asked.generate(sample, max_new_tokens=12).text
         return self._answers[key]
+
+
+class EitherRegions:
+    """Asks several judges in turn: each region is told by the first that can tell it."""
+
+    def __init__(self, *judges: RegionJudge) -> None:
+        self.judges = judges
+
+    @property
+    def name(self) -> str:
+        """All of them."""
+        return " or ".join(judge.name for judge in self.judges)
+
+    def fit(self, explanation: Explanation, regions: Sequence[Region]) -> NDArray[np.float64]:
+        """(n,) fit of each region; NaN where none can tell."""
+        out = np.full(len(regions), np.nan)
+        for judge in self.judges:
+            left = np.flatnonzero(np.isnan(out))
+            if not len(left):
+                break
+            out[left] = judge.fit(explanation, [regions[i] for i in left.tolist()])
+        return out

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.evidence.types import FeatureEvidence, Shown
-from semascope.explain import words
+from semascope.explain import kinds, words
 from semascope.explain.cases import Cutter
 from semascope.explain.docs import IMAGE_KINDS, Library, piece_of, word_of
 from semascope.explain.grounding import coverage, named_things
@@ -89,8 +89,10 @@ class WordSimulator:
                 hit = bool(words.marks(piece) & set(said.shapes))
             else:
                 a, b = doc.spans[number]
-                shapes = set(words.shapes(doc.text[a:b]))
-                hit = doc.stems[number] in wanted or bool(shapes & set(said.shapes))
+                shapes = set(words.shapes_at(doc.text, a, b))
+                hit = bool({doc.stems[number], *kinds.of(doc.stems[number])} & wanted) or bool(
+                    shapes & set(said.shapes)
+                )
                 hit = hit or piece.strip().lower() in said.literal
             guess[token] = float(hit)
 

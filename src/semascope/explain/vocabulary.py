@@ -26,7 +26,7 @@ from semascope.explain.docs import Library
 from semascope.explain.fired import Fired, Mode, read, terms_of
 from semascope.explain.types import Cost, Explanation, Promoted, abstain
 
-VERSION = "vocabulary/1"
+VERSION = "vocabulary/2"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

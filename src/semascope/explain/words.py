@@ -83,18 +83,81 @@ MARKS = {
     "/": "slash",
     "_": "underscore",
     "#": "hash sign",
+    "%": "per cent sign",
+    "$": "dollar sign",
+    "@": "at sign",
+    "<": "angle bracket",
+    ">": "angle bracket",
     "\n": "line break",
 }
 """Marks that have a name; the name is a term."""
-SHAPE_NAMES = frozenset(name for name, _ in _SHAPES) | {"capitals"} | frozenset(MARKS.values())
+CLASSES: dict[str, frozenset[str]] = {
+    name: frozenset(listed.split())
+    for name, listed in {
+        "article": "a an the",
+        "pronoun": "i you he she it we they me him her us them my your his its our their thou thee "
+        "thy thine ye mine yours hers ours theirs himself herself itself themselves",
+        "preposition": "of in on at to for from by with without into onto over under above below "
+        "between behind beside near through against among upon unto before after during",
+        "conjunction": "and or but nor so yet because although though unless while whereas",
+        "negation": "no not never none nothing nobody neither nor cannot can't don't didn't won't "
+        "isn't wasn't doesn't shouldn't",
+        "question word": "who whom whose what which when where why how",
+        "number word": "one two three four five six seven eight nine ten eleven twelve twenty "
+        "thirty forty fifty hundred thousand million first second third",
+        "month": "january february march april may june july august september october november "
+        "december",
+        "weekday": "monday tuesday wednesday thursday friday saturday sunday",
+    }.items()
+}
+"""Closed classes of words; "may" is a month only where it is written "May"."""
+ENDINGS = ("ing", "ed", "ly", "tion", "ness", "ment", "est")
+FIRST, LAST, CODE = "first word of a sentence", "last word of a sentence", "code"
+SHAPE_NAMES = (
+    frozenset(name for name, _ in _SHAPES)
+    | {"capitals", "capitalised word", FIRST, LAST, CODE}
+    | {f"word ending in {ending}" for ending in ENDINGS}
+    | frozenset(CLASSES)
+    | frozenset(MARKS.values())
+)
+_CODE_BESIDE = frozenset("(){}[]=;_<>\\")
 
 
+@lru_cache(maxsize=100_000)
 def shapes(word: str) -> tuple[str, ...]:
-    """Shape terms of one word: "9.11" is a decimal number and a number."""
+    """Shape terms of one word: "9.11" is a decimal number and a number, "ran" is none."""
     if word[0].isdigit():
         first = next(name for name, pattern in _SHAPES if pattern.match(word))
         return ("#number",) if first == "number" else (f"#{first}", "#number")
-    return ("#capitals",) if len(word) > 1 and word.isupper() else ()
+    found = ["#capitals"] if len(word) > 1 and word.isupper() else []
+    if len(word) > 1 and word[0].isupper() and word[1:].islower():
+        found.append("#capitalised word")
+    small = word.lower().replace("’", "'")
+    for name, members in CLASSES.items():
+        if small in members and (name != "month" or word[0].isupper()):
+            found.append(f"#{name}")
+    for ending in ENDINGS:
+        if small.endswith(ending) and len(small) > len(ending) + 2:
+            found.append(f"#word ending in {ending}")
+    return tuple(found)
+
+
+def shapes_at(text: str, start: int, end: int) -> tuple[str, ...]:
+    """Shape terms of the word at [start, end) of a text: its own, then those of its place.
+
+    The beginning of a text is no beginning of a sentence: a text may be an excerpt.
+    """
+    found = shapes(text[start:end])
+    before, after = text[:start].rstrip(" \"“‘(['"), text[end : end + 3].lstrip("\"”’)]'")
+    if before and before[-1] in ".!?\n":
+        found = (*found, f"#{FIRST}")
+    if after[:1] in (".", "!", "?") and not after[1:2].isalnum():
+        found = (*found, f"#{LAST}")
+    beside = text[start - 1 : start] + text[end : end + 1]
+    word = text[start:end]
+    if _CODE_BESIDE & set(beside) or (word[1:] != word[1:].lower() and not word.isupper()):
+        found = (*found, f"#{CODE}")
+    return found
 
 
 def marks(text: str) -> set[str]:
@@ -157,3 +220,7 @@ def alternatives(label: str) -> list[tuple[str, ...]]:
 def quoted(text: str) -> list[str]:
     """What stands in double quotes, lower case."""
     return [match.lower() for match in QUOTED.findall(text)]
+
+
+SHAPE_OF = {alternatives(name)[0]: f"#{name}" for name in sorted(SHAPE_NAMES)}
+"""What a label says, read back, to the shape that it names: "first word of a sentence"."""

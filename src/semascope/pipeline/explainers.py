@@ -1,22 +1,31 @@
-"""Explainers and scorers by the names that the options use.
+"""Explainers by the names that the options use.
 
-A new one is one line in a table here; the stages know none of them in particular.
+A new one is one line in a table here; the stages know none of them in particular. Scorers are
+in ``scorers``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from semascope.config import RunOptions
-from semascope.errors import ExplainError
+from semascope.errors import EvidenceError, ExplainError
 from semascope.pipeline.context import Run
 
 if TYPE_CHECKING:
-    from semascope.explain.types import Explainer, Scorer
+    from semascope.corpus.sample import Sample
+    from semascope.explain.client import LMM
+    from semascope.explain.types import Explainer
+    from semascope.subject.types import Generation
 
 Made = TypeVar("Made")
+ADDRESS = "the address of an OpenAI-compatible server such as http://localhost:8000/v1"
+ANSWER = 12
+"""Tokens of the subject's answer to "What do you see?"."""
+PROMOTED = 256
+"""Features whose promoted tokens are read together."""
 
 
 def make(name: str, run: Run) -> Explainer:
@@ -24,79 +33,188 @@ def make(name: str, run: Run) -> Explainer:
 
     Raises ExplainError that lists the names there are.
     """
-    return _of(_EXPLAINERS, name, "explainer")(run)
-
-
-def make_scorers(run: Run) -> list[Scorer]:
-    """The scorers that the options name."""
-    return [_of(_SCORERS, name, "scorer")(run) for name in run.options.score.scorers]
+    return named(_EXPLAINERS, name, "explainer")(run)
 
 
 def check_names(options: RunOptions) -> None:
     """Raise ExplainError for an explainer or scorer that there is not, or that lacks its address:
     before the stages beneath are done, not after."""
-    for name in options.explain.explainers:
-        _of(_EXPLAINERS, name, "explainer")
-    for name in options.score.scorers:
-        _of(_SCORERS, name, "scorer")
-    if "server" in options.explain.explainers and not (
-        options.explain.url and options.explain.model
-    ):
-        raise ExplainError(
-            "The explainer 'server' needs --url, the address of an OpenAI-compatible server such "
-            "as http://localhost:8000/v1, and --model, the name of a model there."
-        )
+    from semascope.pipeline.scorers import check_scorers
+
+    explain = options.explain
+    for name in explain.explainers:
+        named(_EXPLAINERS, name, "explainer")
+        if name in ("lmm", "server") and not (explain.base_url and explain.model):
+            raise ExplainError(
+                f"The explainer {name!r} needs --base-url, {ADDRESS}, and --model, the name of a "
+                "model there."
+            )
+        if name == "local" and not explain.model:
+            raise ExplainError(
+                "The explainer 'local' needs --model, a folder or a hub name of a model that "
+                "reads pictures and text."
+            )
+    check_scorers(options.score)
+
+
+def reach(options: RunOptions) -> None:
+    """Ask the server, where one is meant, whether it is there and has the model.
+
+    Raises ServerUnreachable, ExplainError.
+    """
+    explain = options.explain
+    wants = {"lmm", "server"} & set(explain.explainers)
+    if wants or (explain.base_url and {"cascade", "best"} & set(explain.explainers)):
+        server(explain).check()
+
+
+def server(options: Any, run: Run | None = None) -> LMM:
+    """The client of the server that some options name; replies are kept in the run's cache."""
+    from semascope.explain.cache import ReplyCache
+    from semascope.explain.client import LMM, Price
+
+    return LMM(
+        base_url=options.base_url,
+        model=options.model,
+        api_key=os.environ.get("OPENAI_API_KEY", "none"),
+        concurrency=options.concurrency,
+        price=Price(getattr(options, "price_in", 0.0), getattr(options, "price_out", 0.0)),
+        cache=ReplyCache(run.workspace.root / "explanations" / "replies.db") if run else None,
+    )
+
+
+def promoted(run: Run) -> Callable[[int], Sequence[str]]:
+    """Tokens that a feature's direction makes likelier, read through the unembedding.
+
+    Nothing for a site that does not write into the residual stream.
+    """
+    known: dict[int, list[list[str]]] = run.__dict__.setdefault("_promoted", {})
+
+    def told(feature: int) -> Sequence[str]:
+        block = feature // PROMOTED
+        if block not in known:
+            known[block] = _promoted(run, block * PROMOTED)
+        return known[block][feature % PROMOTED]
+
+    return told
+
+
+def _promoted(run: Run, first: int) -> list[list[str]]:
+    import numpy as np
+
+    from semascope.evidence.promoted import promoted as read
+
+    head: Any = run.__dict__.get("_head")
+    if head is None:
+        head = run.__dict__["_head"] = run.subject.unembedding()
+    ids = np.arange(first, min(first + PROMOTED, run.dictionary.width))
+    try:
+        up = read(run.dictionary, head, ids).up
+    except EvidenceError:
+        return [[] for _ in ids]
+    return [[str(run.subject.encoder.text(token)) for token in row] for row in up.tolist()]
+
+
+def steered(run: Run) -> Callable[[Sample, int, float], Generation]:
+    """The subject's answer with a feature held up on the picture's tokens."""
+    from semascope.causal.edits import edits_for
+    from semascope.causal.interventions import Intervention, Where
+
+    def answer(sample: Sample, feature: int, strength: float) -> Generation:
+        wishes = []
+        if feature >= 0 and strength:
+            where = Where(kinds=("image", "tile"))
+            features = ((run.dictionary_id, feature),)
+            wishes = [Intervention(features=features, strength=strength, where=where)]
+        edits = edits_for(wishes, [run.dictionary], {run.dictionary_id: run.evidence})
+        made: Generation = run.subject.generate(sample, edits=edits, max_new_tokens=ANSWER)
+        return made
+
+    return answer
 
 
 def _vocabulary(run: Run) -> Explainer:
     from semascope.explain.vocabulary import VocabularyNamer
 
-    return VocabularyNamer(run.background)
+    return VocabularyNamer(run.background, promoted=promoted(run))
 
 
-def _subject(run: Run) -> Explainer:
-    from semascope.explain.cascade import Cascade
+def _asked(run: Run) -> Explainer:
     from semascope.explain.subject_namer import SubjectNamer
 
-    return Cascade([_vocabulary(run), SubjectNamer(run.subject, run.media.open)])
+    return SubjectNamer(run.subject, run.media.open)
 
 
-def _server(run: Run) -> Explainer:
-    from semascope.explain.cascade import Cascade
-    from semascope.explain.client import LMM
+def _steering(run: Run) -> Explainer:
+    from semascope.explain.causal_namer import CausalNamer
+
+    return CausalNamer(steered(run), run.subject.name)
+
+
+def _lmm(run: Run) -> Explainer:
     from semascope.explain.lmm_explainer import LMMExplainer
 
-    options = run.options.explain
-    lmm = LMM(
-        base_url=options.url,
-        model=options.model,
-        api_key=os.environ.get("OPENAI_API_KEY", "none"),
-        concurrency=options.concurrency,
-    )
-    return Cascade([_vocabulary(run), LMMExplainer(lmm, run.media.open)])
+    lmm = server(run.options.explain, run)
+    return LMMExplainer(lmm, run.media.open, promoted=promoted(run))
 
 
-def _iou(run: Run) -> Scorer:
-    from semascope.explain.iou import IoUScorer
+def _local(run: Run) -> Explainer:
+    from semascope.explain.local import LocalExplainer
+    from semascope.pipeline.context import load_subject
 
-    return IoUScorer(seed=run.options.score.seed)
+    ref = run.options.explain.model
+    models: dict[str, Any] = run.__dict__.setdefault("_models", {})
+    if ref not in models:
+        train = run.options.train
+        models[ref] = load_subject(ref, device=train.device, dtype=train.dtype)
+    return LocalExplainer(models[ref], run.media.open, promoted=promoted(run))
 
 
-def _detection(run: Run) -> Scorer:
-    from semascope.explain.detection import DetectionScorer
+def _after(dear: Callable[[Run], Explainer]) -> Callable[[Run], Explainer]:
+    """The namer that costs nothing, then a dear one: its words are kept where they are better."""
+    return lambda run: _chain(run, [_vocabulary(run), dear(run)])
 
-    return DetectionScorer(seed=run.options.score.seed)
+
+def _chain(run: Run, steps: Sequence[Explainer]) -> Explainer:
+    from semascope.explain.cascade import Cascade
+
+    return Cascade(steps, bar=run.options.explain.bar)
+
+
+def _all(run: Run) -> list[Explainer]:
+    """All that can be had here, cheapest first."""
+    found = [_vocabulary(run)]
+    if run.subject.has_vision:
+        found.append(_asked(run))
+    if run.options.explain.base_url:
+        found.append(_lmm(run))
+    return found
+
+
+def _cascade(run: Run) -> Explainer:
+    return _chain(run, _all(run))
+
+
+def _best(run: Run) -> Explainer:
+    from semascope.explain.cascade import BestOf
+
+    return BestOf(_all(run))
 
 
 _EXPLAINERS: dict[str, Callable[[Run], Explainer]] = {
     "vocabulary": _vocabulary,
-    "subject": _subject,
-    "server": _server,
+    "subject": _after(_asked),
+    "causal": _after(_steering),
+    "lmm": _after(_lmm),
+    "server": _after(_lmm),
+    "local": _after(_local),
+    "cascade": _cascade,
+    "best": _best,
 }
-_SCORERS: dict[str, Callable[[Run], Scorer]] = {"iou": _iou, "detection": _detection}
 
 
-def _of(table: Mapping[str, Made], name: str, what: str) -> Made:
+def named(table: Mapping[str, Made], name: str, what: str) -> Made:
+    """An entry of a table. Raises ExplainError that lists the names there are."""
     if name not in table:
         raise ExplainError(f"There is no {what} {name!r}; there are: {', '.join(table)}.")
     return table[name]

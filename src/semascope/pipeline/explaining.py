@@ -4,6 +4,7 @@ The vocabulary namer names all; it costs nothing. The explainers that ask a mode
 they are asked about those features that are most in need: first those that have no words, then
 those whose words are least sure. Such a feature keeps the words that do better on a part of the
 explain split that neither saw (``explain.cascade``); nothing is ever chosen by the score split.
+At the end all words are refined: interest, low level and duplicates (``explain.refine``).
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from semascope.pipeline.parts import Parts, blocks
 from semascope.pipeline.stage import Progress
 
 if TYPE_CHECKING:
-    from semascope.explain.types import Explanation
+    from semascope.explain.refine import Refined
+    from semascope.explain.types import Cost, Explanation
 
 FREE = "vocabulary"
+REFINED = "refined"
+"""Folder of what is made of all words together."""
 SEEING = "subject"
 """The explainer that is asked about features of pictures alone."""
 FREE_BLOCK = 512
@@ -47,7 +51,7 @@ def explain_features(run: Run, progress: Progress) -> Mapping[str, Any]:
     folder(run).mkdir(parents=True, exist_ok=True)
     alive = [int(i) for i in run.evidence.alive()]
     order = run.options.explain.explainers
-    ask = min(run.options.explain.ask, len(alive))
+    ask = to_ask(run, len(alive))
     total = sum(len(alive) if name == FREE else ask * ASKED_COST for name in order)
     done = 0
     for name in order:
@@ -60,7 +64,39 @@ def explain_features(run: Run, progress: Progress) -> Mapping[str, Any]:
                 parts.write(number, map(asdict, _explain(run, name, block)))
             done += cost * len(block)
             progress(done, total, name)
+    Parts(folder(run) / REFINED).write(0, map(asdict, refined(run)))
     return _figures(run, alive)
+
+
+def to_ask(run: Run, alive: int) -> int:
+    """How many features a model is asked about."""
+    ask = run.options.explain.ask
+    return alive if ask < 0 else min(ask, alive)
+
+
+def refined(run: Run) -> list[Refined]:
+    """Interest, low level and group of duplicates of every feature's own words, by number."""
+    from semascope.evidence.types import FeatureEvidence
+    from semascope.explain.refine import meaning, refine
+
+    own = [one for _, one in sorted(best(read(run)).items())]
+    density = run.evidence.stats("density")
+    shared = Counter(meaning(one.label) for one in own if not one.abstained)
+    records = []
+    for one in own:
+        # Exemplars tell duplicates alone, and only where words are shared.
+        top = run.evidence.feature(one.feature).top if shared[meaning(one.label)] > 1 else ()
+        stats = {"density": float(density[one.feature])}
+        records.append(FeatureEvidence(one.feature, top, (), (), stats))
+    return refine(records, own)
+
+
+def read_refined(run: Run) -> list[Refined]:
+    """What ``refined`` wrote; nothing before the stage is done."""
+    from semascope.explain.refine import Refined
+
+    parts = Parts(folder(run) / REFINED)
+    return [Refined(**record) for record in parts.read()] if 0 in parts else []
 
 
 def _explain(run: Run, name: str, block: Sequence[int]) -> list[Explanation]:
@@ -122,4 +158,15 @@ def _figures(run: Run, alive: Sequence[int]) -> dict[str, Any]:
         "share_explained": len(own) / len(alive) if alive else 0.0,
         "by_author": dict(Counter(one.author for one in own)),
         "calls": sum(one.cost.calls for ones in found.values() for one in ones),
+        "cost": asdict(_spent(found)),
+        "interesting": sum(one.interest >= 0.5 for one in read_refined(run)),
+        "low_level": sum(one.low_level for one in read_refined(run)),
+        "duplicates": sum(one.group != one.feature for one in read_refined(run)),
     }
+
+
+def _spent(found: Mapping[str, Sequence[Explanation]]) -> Cost:
+    """All that was paid for words: calls, tokens, seconds, money."""
+    from semascope.explain.types import Cost
+
+    return sum((one.cost for ones in found.values() for one in ones), Cost())

@@ -38,7 +38,7 @@ def folder(run: Run) -> Path:
 
 def score_words(run: Run, progress: Progress) -> Mapping[str, Any]:
     """Score, or go on; the means over all features of every kind of score."""
-    from semascope.pipeline.explainers import make_scorers
+    from semascope.pipeline.scorers import make_scorers
 
     progress(0, 1, "opening the evidence")
     words = {
@@ -66,6 +66,22 @@ def read(run: Run) -> Iterator[Score]:
 
     for record in Parts(folder(run)).read():
         yield Score(**record)
+
+
+def summary(run: Run) -> list[dict[str, Any]]:
+    """By kind: mean over features with its 95 % interval, mean baseline, how many features."""
+    from semascope.explain.stats import mean_interval
+
+    values: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for score in read(run):
+        values[score.kind].append((score.value, score.baseline))
+    out = []
+    for kind, pairs in sorted(values.items()):
+        mean, low, high = mean_interval(np.array([v for v, _ in pairs], np.float64))
+        base = float(np.mean([b for _, b in pairs]))
+        out.append({"kind": kind, "mean": mean, "low": low, "high": high, "baseline": base,
+                    "features": len(pairs)})  # fmt: skip
+    return out
 
 
 def figures(run: Run) -> dict[str, Any]:

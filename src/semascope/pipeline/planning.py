@@ -1,0 +1,58 @@
+"""What explaining a workspace's features would cost, before anything is asked.
+
+The pilot is a few alive features, spread evenly; which explainer, address and price are the
+options'. Nothing is written, and no server is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from semascope.pipeline.context import Run
+from semascope.pipeline.explainers import make
+from semascope.pipeline.explaining import FREE, to_ask
+
+if TYPE_CHECKING:
+    from semascope.explain.plan import Plan, Rates
+
+FREE_PILOT, ASKED_PILOT = 64, 4
+"""Features that a plan looks at, for a namer that asks no model and for one that does."""
+
+
+def plans(run: Run, rates: Rates, pilot: int = 0) -> dict[str, list[Plan]]:
+    """By explainer of the options: for what this run would ask, for all alive features, for
+    131,072 and for 34 million, were each explained so.
+
+    ``pilot`` overrules how many features are looked at; 0 leaves it to the explainer. Raises
+    EvidenceError where nothing was gathered, ExplainError where no feature is alive.
+    """
+    from semascope.explain.plan import WIDTHS, plan
+
+    alive = run.evidence.alive().tolist()
+    found = {}
+    for name in run.options.explain.explainers:
+        wanted = pilot or (FREE_PILOT if name == FREE else ASKED_PILOT)
+        step = max(1, len(alive) // wanted)
+        records = [run.evidence.feature(i) for i in alive[::step][:wanted]]
+        asked = len(alive) if name == FREE else to_ask(run, len(alive))
+        first = plan(asked, make(name, run), records, rates)
+        found[name] = [first, *(first.at(n, rates.servers) for n in (len(alive), *WIDTHS))]
+    return found
+
+
+def as_json(found: Mapping[str, list[Plan]]) -> dict[str, Any]:
+    """Plans as JSON values; an unknown time is null."""
+    return {name: [_one(p) for p in some] for name, some in found.items()}
+
+
+def _one(p: Plan) -> dict[str, Any]:
+    return {
+        "features": p.features,
+        **{k: (v if v == v else None) for k, v in asdict(p.total).items()},
+        "hours": p.hours if p.hours == p.hours else None,
+        "measured": p.measured,
+        "pilot": p.pilot,
+        "shares": dict(p.shares),
+    }

@@ -1,0 +1,191 @@
+"""Scorers by the names that the options use, and what they need of a run.
+
+A new one is one line in a table here; the stages know none of them in particular.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semascope.config import ScoreOptions
+from semascope.errors import ExplainError
+from semascope.pipeline.context import Run
+from semascope.pipeline.explainers import ADDRESS, named, server
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from semascope.corpus.sample import Sample
+    from semascope.evidence.types import Shown
+    from semascope.explain.types import Judge, Scorer
+
+TOGETHER = 16
+"""Samples of one forward pass."""
+BORROWED = ("clip", "grounded")
+"""Scorers that need the weights of other models."""
+
+
+def make_scorers(run: Run) -> list[Scorer]:
+    """The scorers that the options name; ``all`` leaves out those whose weights are not here.
+
+    Raises ExplainError for one that was named and cannot be had.
+    """
+    found = []
+    for name in run.options.score.scorers:
+        if name != "all":
+            found.append(named(_SCORERS, name, "scorer")(run))
+            continue
+        for other, maker in _SCORERS.items():
+            try:
+                found.append(maker(run))
+            except ExplainError:
+                if other not in BORROWED:
+                    raise
+    return found
+
+
+def check_scorers(options: ScoreOptions) -> None:
+    """Raise ExplainError for what there is not, before anything is done."""
+    for name in options.scorers:
+        if name != "all":
+            named(_SCORERS, name, "scorer")
+    named({"words": None, "lmm": None}, options.judge, "judge")
+    if options.judge == "lmm" and not (options.base_url and options.model):
+        raise ExplainError(f"The judge 'lmm' needs --base-url, {ADDRESS}, and --model.")
+
+
+def peaks(run: Run, samples: Sequence[Sample]) -> Any:
+    """(n, width) scipy CSR: the largest activation of every feature on each sample.
+
+    Of the tokens that evidence looks at: text and picture, the first token left out.
+    """
+    import torch
+    from scipy import sparse
+
+    from semascope.pipeline.source import read_kinds
+
+    rows: list[Any] = []
+    site = run.options.chosen()[0]
+    for first in range(0, len(samples), TOGETHER):
+        batch = run.subject.encode(
+            samples[first : first + TOGETHER], max_tokens=run.options.train.max_tokens
+        )
+        with torch.inference_mode():
+            out = run.subject.run(batch, [site])[site]  # (B, T, d)
+            for x, map_ in zip(out, batch.maps, strict=True):
+                keep = torch.from_numpy(read_kinds(map_) != 0)
+                codes = run.dictionary.encode(x.cpu()[keep].float())
+                row = np.zeros(run.dictionary.width, np.float32)
+                np.maximum.at(row, codes.indices.numpy().ravel(), codes.values.numpy().ravel())
+                rows.append(sparse.csr_matrix(row))
+    return sparse.vstack(rows).tocsr()
+
+
+def vectors(run: Run) -> Callable[[Sequence[Shown]], NDArray[np.float32]]:
+    """Sentence vectors of samples' captions or texts: an encoder that is not the subject."""
+    from semascope.atlas import embedder
+    from semascope.explain.docs import Library
+
+    embed, library = embedder(), Library()
+    known: dict[str, NDArray[np.float32]] = {}
+
+    def of(samples: Sequence[Shown]) -> NDArray[np.float32]:
+        docs = library.docs(samples)
+        texts = [doc.caption or doc.text[:400] for doc in docs]
+        fresh = sorted({t for t in texts if t not in known})
+        if fresh:
+            known.update(zip(fresh, embed(fresh), strict=True))
+        return np.stack([known[t] for t in texts])
+
+    return of
+
+
+def _judge(run: Run) -> Judge:
+    options = run.options.score
+    if options.judge == "lmm":
+        from semascope.explain.lmm_judge import LMMJudge
+
+        return LMMJudge(server(options, run), run.media.open)
+    from semascope.explain.judge import LexicalJudge
+
+    return LexicalJudge()
+
+
+def _iou(run: Run) -> Scorer:
+    from semascope.explain.iou import IoUScorer
+
+    return IoUScorer(seed=run.options.score.seed)
+
+
+def _detection(run: Run) -> Scorer:
+    from semascope.explain.detection import DetectionScorer
+
+    return DetectionScorer(_judge(run), seed=run.options.score.seed)
+
+
+def _fuzzing(run: Run) -> Scorer:
+    from semascope.explain.fuzzing import FuzzingScorer
+    from semascope.explain.regions import EitherRegions, TruthRegions, WordRegions
+
+    judge = EitherRegions(WordRegions(), TruthRegions())
+    return FuzzingScorer(judge, seed=run.options.score.seed)
+
+
+def _simulation(run: Run) -> Scorer:
+    from semascope.explain.simulation import SimulationScorer, WordSimulator
+
+    return SimulationScorer(WordSimulator(truth=True), seed=run.options.score.seed)
+
+
+def _specificity(run: Run) -> Scorer:
+    from semascope.explain.specificity import SpecificityScorer
+
+    return SpecificityScorer(_judge(run), seed=run.options.score.seed)
+
+
+def _monosemanticity(run: Run) -> Scorer:
+    from semascope.explain.monosemanticity import MonosemanticityScorer
+
+    return MonosemanticityScorer(vectors(run), seed=run.options.score.seed)
+
+
+def _sensitivity(run: Run) -> Scorer:
+    from semascope.explain.drawn import Drawing
+    from semascope.explain.sensitivity import SensitivityScorer
+
+    def heat(samples: Sequence[Sample], features: Sequence[int]) -> NDArray[np.float32]:
+        return np.asarray(peaks(run, samples)[:, list(features)].toarray())
+
+    # Other scenes than the run's own: a seed far from those of corpora.
+    return SensitivityScorer(Drawing(), heat, seed=run.options.score.seed + 7_000_003)
+
+
+def _clip(run: Run) -> Scorer:
+    from semascope.explain.clip import Clip, ClipScorer
+
+    options = run.options.score
+    return ClipScorer(Clip.load(options.clip), run.media.open, seed=options.seed)
+
+
+def _grounded(run: Run) -> Scorer:
+    from semascope.explain.grounded import DinoSam, GroundedScorer
+
+    options = run.options.score
+    outliner = DinoSam.load(options.detector, options.segmenter)
+    return GroundedScorer(outliner, run.media.open, seed=options.seed)
+
+
+_SCORERS: Mapping[str, Callable[[Run], Scorer]] = {
+    "iou": _iou,
+    "detection": _detection,
+    "fuzzing": _fuzzing,
+    "simulation": _simulation,
+    "specificity": _specificity,
+    "monosemanticity": _monosemanticity,
+    "sensitivity": _sensitivity,
+    "clip": _clip,
+    "grounded": _grounded,
+}
