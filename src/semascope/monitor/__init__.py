@@ -1,8 +1,24 @@
 """Asking about one conversation: what is unexpected in it, whether it matters, what mends it.
 
-Stands on causal and atlas; knows no page and no command line.
+Stands on causal and atlas; knows no page and no command line. Whoever needs more than these names
+takes it from the module that has it: ``conversation``, ``inspecting``, ``ordinary``, ``beside``,
+``live``, ``register``, ``tours``.
 """
 
+from semascope.monitor.conversation import Asked, read_tokens
+from semascope.monitor.inspecting import Effect, Inspection, concepts, effects, inspect
 from semascope.monitor.lint import Cluster, Ordinary, cluster, lint
 
-__all__ = ["Cluster", "Ordinary", "cluster", "lint"]
+__all__ = [
+    "Asked",
+    "Cluster",
+    "Effect",
+    "Inspection",
+    "Ordinary",
+    "cluster",
+    "concepts",
+    "effects",
+    "inspect",
+    "lint",
+    "read_tokens",
+]

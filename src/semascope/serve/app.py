@@ -22,7 +22,7 @@ from starlette.types import Scope
 
 from semascope import __version__
 from semascope.errors import BadPicture, NotThere, SemascopeError, TooMuch
-from semascope.serve import asking, keeping, looking, openai
+from semascope.serve import asking, keeping, looking, noting, openai
 from semascope.serve.data import Explorer
 from semascope.serve.guard import Guard
 from semascope.serve.sessions import Sessions
@@ -67,6 +67,7 @@ def make_app(
     app.include_router(asking.router)
     app.include_router(openai.router)
     app.include_router(keeping.router)
+    app.include_router(noting.router)
     _errors(app)
     _page(app, static)
     app.add_middleware(Guard, token=token)

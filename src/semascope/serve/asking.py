@@ -9,7 +9,17 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from semascope.serve.looking import Data
-from semascope.serve.questions import ChatAsk, CompareAsk, WhyAsk
+from semascope.serve.questions import (
+    ChatAsk,
+    CompareAsk,
+    ExamplesAsk,
+    MeasureAsk,
+    ReadAsk,
+    SteerAsk,
+    TryAsk,
+    VersusAsk,
+    WhyAsk,
+)
 from semascope.serve.worker import Job, ModelWorker, Ticket
 
 router = APIRouter()
@@ -53,5 +63,43 @@ async def chat(request: Request, data: Data, ask: ChatAsk) -> StreamingResponse:
 
 @router.post("/api/why", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)
 async def why(request: Request, data: Data, ask: WhyAsk) -> StreamingResponse:
-    """Which features speak for and against a token of an answer."""
+    """Which features, and which concepts, stand behind a token or in a region."""
     return stream(join(request, lambda emit: data.why(ask, emit)))
+
+
+@router.post("/api/read", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)
+async def read(request: Request, data: Data, ask: ReadAsk) -> StreamingResponse:
+    """The prompt as the model reads it, with every token's own probability."""
+    return stream(join(request, lambda emit: data.read(ask, emit)))
+
+
+@router.post("/api/steer", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)
+async def steer(request: Request, data: Data, ask: SteerAsk) -> StreamingResponse:
+    """The answer beside the steered answer, and both beside a random control."""
+    return stream(join(request, lambda emit: data.steer(ask, emit)))
+
+
+@router.post("/api/try", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)
+async def attempt(request: Request, data: Data, ask: TryAsk) -> StreamingResponse:
+    """One feature on a text or a picture of one's own."""
+    return stream(join(request, lambda emit: data.attempt(ask, emit)))
+
+
+@router.post("/api/examples", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)
+async def examples(request: Request, data: Data, ask: ExamplesAsk) -> StreamingResponse:
+    """Features that some examples have and others have not; search by picture."""
+    return stream(join(request, lambda emit: data.examples(ask, emit)))
+
+
+@router.post("/api/versus", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)
+async def versus(request: Request, data: Data, ask: VersusAsk) -> StreamingResponse:
+    """Two dictionaries on one prompt."""
+    return stream(join(request, lambda emit: data.versus(ask, emit)))
+
+
+@router.post(
+    "/api/register/measure", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED
+)
+async def measure(request: Request, data: Data, ask: MeasureAsk) -> StreamingResponse:
+    """Measure what a feature does to a concept of the register, and keep the figure."""
+    return stream(join(request, lambda emit: data.measure(ask, emit)))

@@ -25,7 +25,7 @@ from semascope.serve.records import (
     ScoreRecord,
     TokenRecord,
 )
-from semascope.subject.types import Kind
+from semascope.subject.types import Kind, TokenMap
 
 WINDOW = 40
 """Text tokens shown around the strongest one."""
@@ -102,6 +102,27 @@ def exemplar(found: Exemplar, *, tenth: bool = False, words: int = WINDOW) -> Ex
 def silent(shown: Shown) -> ExemplarRecord:
     """A sample in which it did not."""
     return _sample(shown, np.zeros(len(shown.tokens), np.float32), 0.0, None, WINDOW)
+
+
+def own(seen: TokenMap, media: Sequence[str]) -> Shown:
+    """A sample of one's own, as evidence would keep it."""
+    return Shown(
+        row=-1,
+        id="yours",
+        tokens=seen.tokens,
+        kinds=seen.kinds,
+        rects=seen.rects,
+        image=seen.image,
+        media=tuple(media),
+        sizes=seen.sizes,
+        split="score",
+    )
+
+
+def live(shown: Shown, values: NDArray[np.float32]) -> ExemplarRecord:
+    """A sample of one's own with one feature's activations; all of its text."""
+    told = _sample(shown, values, float(values.max(initial=0.0)), None, len(shown.tokens))
+    return told.model_copy(update={"split": ""})
 
 
 def _sample(

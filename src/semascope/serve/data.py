@@ -12,8 +12,30 @@ from pathlib import Path
 from typing import Protocol
 
 from semascope.serve.events import Emit
-from semascope.serve.questions import ChatAsk, CompareAsk, ListQuery, SearchQuery, WhyAsk
-from semascope.serve.records import FeatureList, FeaturePage, SubjectInfo, Upload
+from semascope.serve.guides import Guides
+from semascope.serve.notebook import Notebook
+from semascope.serve.questions import (
+    ChatAsk,
+    CompareAsk,
+    ConceptQuery,
+    ExamplesAsk,
+    ListQuery,
+    MeasureAsk,
+    ReadAsk,
+    SearchQuery,
+    SteerAsk,
+    TryAsk,
+    VersusAsk,
+    WhyAsk,
+)
+from semascope.serve.records import (
+    ConceptRecord,
+    FeatureList,
+    FeaturePage,
+    MapRecord,
+    SubjectInfo,
+    Upload,
+)
 
 
 class Explorer(Protocol):
@@ -34,6 +56,28 @@ class Explorer(Protocol):
 
     def search(self, query: SearchQuery) -> FeatureList:
         """Features by meaning, nearest first; ``ServeError`` where no vectors were made."""
+        ...
+
+    def concept(self, query: ConceptQuery) -> ConceptRecord:
+        """The k features nearest in meaning, with interventions on them."""
+        ...
+
+    def map(self, dictionary: str) -> MapRecord:
+        """Every feature as a point; empty, with a sentence, where no map was drawn."""
+        ...
+
+    def listed(self, name: str) -> FeatureList:
+        """The features of a named list, in its order; ``NotThere`` where there is none."""
+        ...
+
+    @property
+    def notebook(self) -> Notebook:
+        """Notes, lists and ratings."""
+        ...
+
+    @property
+    def guides(self) -> Guides:
+        """The register and the tours."""
         ...
 
     def feature(self, feature_id: str) -> FeaturePage:
@@ -60,6 +104,30 @@ class Explorer(Protocol):
         """Answer a conversation, telling ``emit`` each token. Runs the model."""
         ...
 
+    def read(self, ask: ReadAsk, emit: Emit) -> None:
+        """The prompt as the model reads it, token by token. Runs the model."""
+        ...
+
     def why(self, ask: WhyAsk, emit: Emit) -> None:
-        """Which features speak for and against a token of an answer. Runs the model."""
+        """Which features and concepts stand behind a token. Runs the model."""
+        ...
+
+    def steer(self, ask: SteerAsk, emit: Emit) -> None:
+        """Answer unchanged, steered, and with a control. Runs the model."""
+        ...
+
+    def attempt(self, ask: TryAsk, emit: Emit) -> None:
+        """One feature on a text or picture. Runs the model."""
+        ...
+
+    def examples(self, ask: ExamplesAsk, emit: Emit) -> None:
+        """Features that some examples have and others have not. Runs the model."""
+        ...
+
+    def versus(self, ask: VersusAsk, emit: Emit) -> None:
+        """Two dictionaries on one prompt. Runs the model."""
+        ...
+
+    def measure(self, ask: MeasureAsk, emit: Emit) -> None:
+        """What a feature does to a concept of the register, measured and kept. Runs the model."""
         ...

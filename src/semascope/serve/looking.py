@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Path, Query, Request, UploadFile
 from fastapi.responses import FileResponse
 
 from semascope.serve.data import Explorer
 from semascope.serve.pictures import MAX_BYTES
-from semascope.serve.questions import ListQuery, SearchQuery
-from semascope.serve.records import FeatureList, FeaturePage, SubjectInfo, Upload
+from semascope.serve.questions import ConceptQuery, ListQuery, SearchQuery
+from semascope.serve.records import (
+    ConceptRecord,
+    FeatureList,
+    FeaturePage,
+    MapRecord,
+    RegisterRecord,
+    SubjectInfo,
+    TourLine,
+    TourRecord,
+    Upload,
+)
 
 router = APIRouter()
 _TYPES = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
@@ -41,6 +51,36 @@ def features(data: Data, query: Annotated[ListQuery, Query()]) -> FeatureList:
 def search(data: Data, query: Annotated[SearchQuery, Query()]) -> FeatureList:
     """Features whose words mean what the query means, nearest first."""
     return data.search(query)
+
+
+@router.get("/api/concept", tags=["look"])
+def concept(data: Data, query: Annotated[ConceptQuery, Query()]) -> ConceptRecord:
+    """The k features nearest in meaning to some words, with interventions ready to be sent."""
+    return data.concept(query)
+
+
+@router.get("/api/map", tags=["look"])
+def feature_map(data: Data, dictionary: Annotated[str, Query(max_length=300)] = "") -> MapRecord:
+    """Every feature of a dictionary as a point, in compact arrays."""
+    return data.map(dictionary)
+
+
+@router.get("/api/register", tags=["look"])
+def register(data: Data) -> RegisterRecord:
+    """Features that bear on safety, found by search, each with its tested effect."""
+    return data.guides.register()
+
+
+@router.get("/api/tours", tags=["look"])
+def tours(data: Data) -> list[TourLine]:
+    """The guided tours."""
+    return data.guides.tours()
+
+
+@router.get("/api/tours/{name}", tags=["look"])
+def tour(data: Data, name: Annotated[str, Path(pattern=r"^[a-z-]{1,60}$")]) -> TourRecord:
+    """One tour, with pictures of this workspace for its questions."""
+    return data.guides.tour(name)
 
 
 @router.get("/api/features/{feature_id:path}", tags=["look"])

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from semascope.causal.interventions import Intervention
+from semascope.causal.interventions import Intervention, Where
 from semascope.serve.records import Modality, Order, SortKey
 
 MediaHash = Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
+FeatureId = Annotated[str, Field(min_length=3, max_length=300)]
+"""``site/dictionary/index``."""
+RaterName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"\S")]
+TokenId = Annotated[int, Field(ge=0, le=10_000_000)]
 MOST_FEATURES = 2_000
 
 
@@ -113,12 +117,145 @@ class ChatAsk(Asked):
         return value
 
 
-class WhyAsk(ChatAsk):
-    """Why a token of an answer came: which features spoke for it and against it."""
+class FollowedAsk(ChatAsk):
+    """A conversation and the tokens that followed it."""
 
-    answer: list[int] = Field(min_length=1, max_length=1_024)
-    """Ids of the answer's tokens, up to and with the one that is asked about."""
+    answer: list[TokenId] = Field(default_factory=list, max_length=1_024)
+    """Ids of the answer's tokens so far."""
+
+
+class WhyAsk(FollowedAsk):
+    """Why a token came: which features, and which concepts, speak for it and against it.
+
+    The token asked about is the answer's last; with no answer, the one that would come next.
+    """
+
+    position: int | None = Field(None, ge=0, le=1_000_000)
+    """Another token instead, of prompt or answer, counted from the prompt's first."""
+    mode: Literal["attribution", "activation"] = "attribution"
+    """What speaks for the token, signed, or what fires."""
+    at: Where = Where()
+    """Only features at these tokens count: a span, a role, a region of a picture."""
+    against: TokenId | None = None
+    """Id of another token: then the difference of the two logits is explained."""
+    integrated: int = Field(1, ge=1, le=32)
+    """Steps of integrated gradients."""
     limit: int = Field(24, ge=1, le=200)
+    clusters: bool = False
+    """Whether the features are told as concepts too, with measured effects."""
+    similarity: float = Field(0.4, ge=-1, le=1)
+    """Mean cosine of the descriptions within a cluster, at the least."""
+    smallest: int = Field(2, ge=1, le=50)
+    """Features that a cluster has, at the least."""
+    features: int = Field(200, ge=2, le=1_000)
+    """How many of the strongest are clustered."""
+    effects: int = Field(8, ge=0, le=64)
+    """How many clusters are ablated and measured."""
+
+
+class ReadAsk(FollowedAsk):
+    """The prompt as the model reads it, with every token's own probability."""
+
+
+class SteerAsk(FollowedAsk):
+    """A conversation answered as it is, with features changed, and with random ones changed.
+
+    ``answer`` holds the unchanged answer where it is there already.
+    """
+
+    interventions: list[Intervention] = Field(min_length=1, max_length=64)
+    control: bool = True
+    """Whether the same is done to random features matched in density and norm."""
+    control_seed: int = Field(0, ge=0, le=2**31 - 1)
+
+
+class VersusAsk(FollowedAsk):
+    """Two dictionaries on one prompt."""
+
+    dictionaries: list[Annotated[str, Field(min_length=3, max_length=300)]] = Field(
+        min_length=2, max_length=2
+    )
+    """Two of ``site/name``."""
+    limit: int = Field(12, ge=1, le=100)
+
+
+class TryAsk(Asked):
+    """One feature on a text, a picture, or both."""
+
+    feature: FeatureId
+    text: str = Field("", max_length=8_000)
+    picture: MediaHash | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> TryAsk:
+        """There must be something to read."""
+        if not self.text and self.picture is None:
+            raise ValueError("give a text or a picture")
+        return self
+
+
+class Example(Asked):
+    """A text, a picture, or both."""
+
+    text: str = Field("", max_length=8_000)
+    picture: MediaHash | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Example:
+        """There must be something to read."""
+        if not self.text and self.picture is None:
+            raise ValueError("give a text or a picture")
+        return self
+
+
+class ExamplesAsk(Asked):
+    """Features that some examples have and others have not."""
+
+    wanted: list[Example] = Field(min_length=1, max_length=8)
+    unwanted: list[Example] = Field(default_factory=list, max_length=8)
+    limit: int = Field(20, ge=1, le=100)
+
+
+class MeasureAsk(Asked):
+    """Measure what a feature does to the probes of a concept of the register."""
+
+    concept: str = Field(min_length=1, max_length=60)
+    feature: FeatureId
+    strength: float = Field(4.0, ge=-10, le=10, allow_inf_nan=False)
+    """In multiples of the feature's own maximum."""
+
+
+class ConceptQuery(Asked):
+    """The k features nearest in meaning to some words."""
+
+    q: str = Field(min_length=1, max_length=300)
+    k: int = Field(50, ge=1, le=500)
+    dictionary: str = Field("", max_length=300)
+    """``site/name``; empty for all."""
+
+
+class NoteAsk(Asked):
+    """Something to keep about a feature."""
+
+    feature: FeatureId
+    text: str = Field(min_length=1, max_length=4_000)
+    author: str = Field("", max_length=100)
+
+
+class ListAsk(Asked):
+    """What a list holds, in order."""
+
+    features: list[FeatureId] = Field(default_factory=list, max_length=5_000)
+    about: str = Field("", max_length=2_000)
+
+
+class RateAsk(Asked):
+    """A grade."""
+
+    task: str = Field(min_length=1, max_length=64)
+    rater: RaterName
+    grade: int = Field(ge=0, le=3)
+    seconds: float = Field(0.0, ge=0, le=86_400, allow_inf_nan=False)
 
 
 class CompareAsk(Ask):

@@ -6,7 +6,7 @@ database, a model or a tensor; numbers are Python floats, pictures are hashes of
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -150,6 +150,17 @@ class PromotedToken(Record):
     value: float
 
 
+class NoteRecord(Record):
+    """What a person wrote about a feature."""
+
+    id: int
+    feature: str
+    author: str = ""
+    text: str
+    created: str
+    """UTC, ISO 8601."""
+
+
 class FeaturePage(Record):
     """All that is known about one feature."""
 
@@ -164,6 +175,9 @@ class FeaturePage(Record):
     neighbours: list[Neighbour] = Field(default_factory=list)
     promoted: list[PromotedToken] = Field(default_factory=list)
     lowered: list[PromotedToken] = Field(default_factory=list)
+    notes: list[NoteRecord] = Field(default_factory=list)
+    lists: list[str] = Field(default_factory=list)
+    """Names of the lists that it is in."""
 
 
 class DictionaryInfo(Record):
@@ -203,3 +217,171 @@ class Upload(Record):
     media: str
     width: int
     height: int
+
+
+class ConceptRecord(Record):
+    """The k features nearest in meaning to some words, and what to do with them."""
+
+    query: str
+    rows: list[FeatureRow] = Field(default_factory=list)
+    share: float = 0.0
+    """The part of all features that they are."""
+    suppress: dict[str, Any] | None = None
+    """The intervention that takes them out, ready to be sent."""
+    strengthen: dict[str, Any] | None = None
+    """The intervention that holds them at a quantile of their activations."""
+    note: str = ""
+
+
+class MapLabel(Record):
+    """Words on the map."""
+
+    text: str
+    x: float
+    """0 to 1, left to right."""
+    y: float
+    """0 to 1."""
+    level: int = 0
+    """0 is shown from the farthest zoom."""
+    count: int = 0
+    """Features that it stands for."""
+
+
+class MapRecord(Record):
+    """Every feature as a point: little-endian arrays in base64, ``count`` long."""
+
+    dictionary: str
+    count: int = 0
+    index: str = ""
+    """int32: numbers of the features."""
+    x: str = ""
+    """uint16: 0 … 65535, left to right."""
+    y: str = ""
+    """uint16."""
+    category: str = ""
+    """uint8: places in ``categories``."""
+    size: str = ""
+    """uint8: logarithm of the density, 0 … 255."""
+    categories: list[str] = Field(default_factory=list)
+    labels: list[MapLabel] = Field(default_factory=list)
+    note: str = ""
+    """Why it is empty, and what to run."""
+
+
+class ListRecord(Record):
+    """A named list of features."""
+
+    name: str
+    size: int
+
+
+class GradeRecord(Record):
+    """A grade that a rater may give."""
+
+    grade: int
+    meaning: str
+
+
+class RatingTask(Record):
+    """What a rater is shown: no feature, no author, no word of whether it is the right one."""
+
+    task: str | None = None
+    """None where all are done."""
+    description: str = ""
+    exemplars: list[ExemplarRecord] = Field(default_factory=list)
+    """Held out: no explainer saw them."""
+    grades: list[GradeRecord] = Field(default_factory=list)
+    done: int = 0
+    total: int = 0
+
+
+class RatingReveal(Record):
+    """What a rater is told once the grade is kept."""
+
+    feature: str
+    label: str
+    """The feature's own, in the atlas."""
+    description: str
+    author: str
+    swapped: bool
+    """Whether the words that were rated belong to another feature."""
+    done: int
+    total: int
+
+
+class AgreementRecord(Record):
+    """What the ratings say."""
+
+    raters: int
+    ratings: int
+    alpha: float | None = None
+    """Krippendorff's, 1 is full agreement."""
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    swapped: float | None = None
+    """Mean grade of words that belong to another feature."""
+
+
+class TestedRecord(Record):
+    """What a feature did to a concept's probes."""
+
+    effect: float
+    """Change of log p(telling) less log p(plain), nats a token."""
+    low: float
+    high: float
+    control: float | None = None
+    """The same for a matched random feature."""
+    strength: float
+    """In multiples of the feature's own maximum."""
+    probes: int
+    when: str
+
+
+class RegisterRow(Record):
+    """One feature found for a concept."""
+
+    row: FeatureRow
+    seed: str
+    """The sentence that it is nearest to."""
+    tested: TestedRecord | None = None
+
+
+class ConceptFound(Record):
+    """A concept of the register with the features found for it."""
+
+    name: str
+    title: str
+    about: str
+    caution: str
+    seeds: list[str]
+    features: list[RegisterRow] = Field(default_factory=list)
+    note: str = ""
+
+
+class RegisterRecord(Record):
+    """Features that bear on safety, found by search."""
+
+    caution: str
+    concepts: list[ConceptFound]
+
+
+class TourLine(Record):
+    """A tour in a list."""
+
+    name: str
+    title: str
+    about: str
+    needs_picture: bool
+    steps: int
+
+
+class TourRecord(Record):
+    """A tour, its pictures found in this workspace."""
+
+    name: str
+    title: str
+    about: str
+    needs_picture: bool
+    steps: list[dict[str, Any]]
+    """Each with ``do``; an ``ask`` has ``picture``, a hash or null, and ``note``."""

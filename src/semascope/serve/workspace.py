@@ -1,43 +1,71 @@
 """The Explorer over a workspace: atlas for words and figures, evidence for exemplars.
 
 Joins what the rooms below hold and turns it into records; runs nothing. What runs the model
-is handed to ``asker``, which loads it when first asked.
+is handed to ``asker`` and those who stand on it, which load it when first asked.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from semascope.atlas import Atlas, Embedder, Media, VectorIndex, embedder, search_features
-from semascope.atlas.records import DictionaryRow
+from semascope.atlas import Atlas, Media
+from semascope.atlas.records import DictionaryRow, FeatureDetail
 from semascope.atlas.records import FeatureRow as AtlasRow
+from semascope.causal.interventions import Intervention, dump
 from semascope.errors import AtlasError, EvidenceError, NotThere, ServeError
 from semascope.evidence import Evidence
 from semascope.explain.types import CATEGORIES
 from semascope.serve import convert
 from semascope.serve.asker import Asker
-from semascope.serve.events import Emit, Reason
+from semascope.serve.behind import Behind
+from semascope.serve.events import Emit
+from semascope.serve.guides import Guides
+from semascope.serve.mapping import map_of
+from semascope.serve.notebook import Notebook, note_record
 from semascope.serve.pictures import Pictures
-from semascope.serve.questions import ChatAsk, CompareAsk, ListQuery, SearchQuery, WhyAsk
+from semascope.serve.questions import (
+    ChatAsk,
+    CompareAsk,
+    ConceptQuery,
+    ExamplesAsk,
+    ListQuery,
+    MeasureAsk,
+    ReadAsk,
+    SearchQuery,
+    SteerAsk,
+    TryAsk,
+    VersusAsk,
+    WhyAsk,
+)
 from semascope.serve.records import (
+    ConceptRecord,
     DictionaryInfo,
     ExemplarRecord,
     FeatureList,
     FeaturePage,
+    MapRecord,
     Neighbour,
+    PromotedToken,
     SubjectInfo,
     Upload,
 )
+from semascope.serve.steering import Steering
+from semascope.serve.trials import Trials
+from semascope.serve.words import Words, split_id
 from semascope.workspace import Workspace
+
+__all__ = ["WorkspaceExplorer", "split_id"]
 
 log = logging.getLogger(__name__)
 FIRST_SCORES = ("iou", "detection_auroc")
 """The order in which figures are offered; others follow by name."""
 SMALL_WORDS = 24
+STRENGTHEN = 0.75
+"""Of the quantile, as a strengthened concept begins."""
+QUANTILE = 0.999
 QUESTIONS = [
     "What is in the picture?",
     "Describe the picture.",
@@ -55,11 +83,13 @@ class WorkspaceExplorer:
         self.media_store = Media(workspace.media)
         self.uploads = Pictures(workspace.root / "uploads")
         self.asker = Asker(workspace, self.picture)
+        self.words = Words(workspace, self.atlas)
+        self.behind = Behind(self.asker, self.words)
+        self.trials = Trials(self.asker, self.words)
         self._evidence: dict[str, Evidence] = {}
-        self._vectors: dict[str, VectorIndex] = {}
-        self._embedders: dict[str, Embedder] = {}
-        self._loading = threading.Lock()
         self._small = lru_cache(maxsize=4_096)(self._small_exemplars)
+        self.notebook = Notebook(self.atlas, workspace.root / "ratings.db", self._held_out)
+        self.guides = Guides(self.words, workspace.root / "register.json", self._small)
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -82,7 +112,7 @@ class WorkspaceExplorer:
             dictionaries=[self._dictionary_info(row) for row in rows],
             categories=list(CATEGORIES),
             score_kinds=self._score_kinds(),
-            can_search=any(self._has_vectors(row.key) for row in rows),
+            can_search=any(self.words.has_vectors(row.key) for row in rows),
             features=sum(row.width for row in rows),
             questions=QUESTIONS if self._sees else [],
         )
@@ -115,21 +145,46 @@ class WorkspaceExplorer:
 
     def search(self, query: SearchQuery) -> FeatureList:
         """By meaning, over one dictionary or all that have vectors."""
-        keys = (
-            [query.dictionary] if query.dictionary else [d.key for d in self.atlas.dictionaries()]
-        )
-        found = []
-        for key in keys:
-            vectors = self._vectors_of(key)
-            found += search_features(
-                self.atlas, vectors, query.q, query.limit, dictionary=key,
-                embed=self._embedder(vectors.embedder),
-            )  # fmt: skip
-        found.sort(key=lambda match: -match.similarity)
+        found = self.words.nearest(query.q, query.limit, query.dictionary)
         rows = [
             convert.feature(match.feature, self._of(match.feature), match.similarity)
-            for match in found[: query.limit]
+            for match in found
         ]
+        return FeatureList(total=len(rows), offset=0, rows=rows)
+
+    def concept(self, query: ConceptQuery) -> ConceptRecord:
+        """The k features nearest in meaning, and the interventions on them."""
+        found = [
+            match
+            for match in self.words.nearest(query.q, query.k, query.dictionary)
+            if match.feature.alive
+        ]
+        if not found:
+            return ConceptRecord(query=query.q, note="No living feature has words to be searched.")
+        features = tuple((m.feature.dictionary, m.feature.index) for m in found)
+        widths = {d.key: d.width for d in self.atlas.dictionaries()}
+        less = Intervention(features=features, how="ablate", name=f"without '{query.q}'")
+        more = Intervention(
+            features=features, how="clamp", strength=STRENGTHEN, unit="quantile",
+            quantile=QUANTILE, name=f"more '{query.q}'",
+        )  # fmt: skip
+        short = f"{len(found)} living features have words; {query.k} were asked for."
+        return ConceptRecord(
+            query=query.q,
+            rows=[convert.feature(m.feature, (), m.similarity) for m in found],
+            share=len(found) / max(1, sum(widths[key] for key in {key for key, _ in features})),
+            suppress=dump([less])[0],
+            strengthen=dump([more])[0],
+            note=short if len(found) < query.k else "",
+        )
+
+    def map(self, dictionary: str) -> MapRecord:
+        """Every feature as a point."""
+        return map_of(self.atlas, dictionary)
+
+    def listed(self, name: str) -> FeatureList:
+        """The features of a list, in its order."""
+        rows = [convert.feature(row, self._of(row)) for row in self.notebook.listed(name)]
         return FeatureList(total=len(rows), offset=0, rows=rows)
 
     def feature(self, feature_id: str) -> FeaturePage:
@@ -143,6 +198,9 @@ class WorkspaceExplorer:
             feature=convert.feature(detail.row, self._of(detail.row)),
             explanations=[convert.explanation(e) for e in detail.explanations],
             stats=convert.figures(detail.stats),
+            notes=[note_record(note) for note in detail.notes],
+            lists=list(detail.lists),
+            **self._promoted(detail),
         )
         evidence = self._evidence_of(key)
         if evidence is None:
@@ -167,9 +225,7 @@ class WorkspaceExplorer:
 
     def warm(self) -> None:
         """Load what turns words into vectors, so that the first search does not wait for it."""
-        for row in self.atlas.dictionaries():
-            if self._has_vectors(row.key):
-                self._embedder(self._vectors_of(row.key).embedder)
+        self.words.warm()
 
     def store(self, data: bytes) -> Upload:
         """Keep an upload beside the workspace's own pictures."""
@@ -192,29 +248,35 @@ class WorkspaceExplorer:
         """A conversation, continued."""
         self.asker.chat(ask, emit)
 
-    def why(self, ask: WhyAsk, emit: Emit) -> None:
-        """Reasons for a token, with the words that the atlas has for them."""
-        found = self.asker.why(ask)
-        emit(found.model_copy(update={"reasons": self._named(found.reasons)}))
+    def read(self, ask: ReadAsk, emit: Emit) -> None:
+        """The prompt as the model reads it."""
+        self.behind.read(ask, emit)
 
-    def _named(self, reasons: list[Reason]) -> list[Reason]:
-        by_key: dict[str, list[int]] = {}
-        for reason in reasons:
-            key, index = split_id(reason.id)
-            by_key.setdefault(key, []).append(index)
-        rows = {
-            row.id: row
-            for key, wanted in by_key.items()
-            for row in self.atlas.features(key, where={"ids": wanted}, limit=len(wanted)).rows
-        }
-        return [
-            reason.model_copy(
-                update={"label": rows[reason.id].label, "category": rows[reason.id].category}
-            )
-            if reason.id in rows
-            else reason
-            for reason in reasons
-        ]
+    def why(self, ask: WhyAsk, emit: Emit) -> None:
+        """Reasons for a token, as features and as concepts."""
+        self.behind.why(ask, emit)
+
+    def steer(self, ask: SteerAsk, emit: Emit) -> None:
+        """Unchanged, steered, and a control."""
+        Steering(self.asker, ask, emit).run()
+
+    def attempt(self, ask: TryAsk, emit: Emit) -> None:
+        """One feature on one's own text or picture."""
+        self.trials.attempt(ask, emit)
+
+    def examples(self, ask: ExamplesAsk, emit: Emit) -> None:
+        """Features by example."""
+        self.trials.examples(ask, emit)
+
+    def versus(self, ask: VersusAsk, emit: Emit) -> None:
+        """Two dictionaries on one prompt."""
+        self.trials.versus(ask, emit)
+
+    def measure(self, ask: MeasureAsk, emit: Emit) -> None:
+        """What a feature does to a concept of the register; the figure is kept."""
+        found = self.trials.measure(ask, emit)
+        if found is not None:
+            self.guides.keep(ask.concept, ask.feature, found)
 
     # -- joining ---------------------------------------------------------------------------
 
@@ -255,20 +317,25 @@ class WorkspaceExplorer:
                 return None
         return self._evidence[key]
 
-    def _has_vectors(self, key: str) -> bool:
-        return (self.workspace.vectors / key / "about.json").is_file()
+    def _held_out(self, key: str, index: int) -> list[ExemplarRecord]:
+        """The strongest exemplars that no explainer saw, with nothing that names them."""
+        evidence = self._evidence_of(key)
+        if evidence is None:
+            return []
+        top = evidence.feature(index).split("score").top[:6]
+        return [convert.exemplar(e).model_copy(update={"caption": ""}) for e in top]
 
-    def _vectors_of(self, key: str) -> VectorIndex:
-        if key not in self._vectors:
-            self.atlas.dictionary(key)  # a name that the atlas knows, before it names a folder
-            self._vectors[key] = VectorIndex(self.workspace.vectors / key)
-        return self._vectors[key]
+    def _promoted(self, detail: FeatureDetail) -> dict[str, list[PromotedToken]]:
+        """Output tokens by the logit lens: as the atlas has them, or read off a loaded model."""
+        up, down = detail.near.get("promoted"), detail.near.get("suppressed")
+        if not up and not down and self.asker.loaded:
+            from semascope.monitor.live import promoted_tokens
 
-    def _embedder(self, name: str) -> Embedder:
-        with self._loading:  # two searches at once load it once
-            if name not in self._embedders:
-                self._embedders[name] = embedder(name)
-            return self._embedders[name]
+            up, down = promoted_tokens(self.asker.lever, (detail.row.dictionary, detail.row.index))
+        return {
+            "promoted": [PromotedToken(text=str(t), value=float(v)) for t, v in up or ()],
+            "lowered": [PromotedToken(text=str(t), value=float(v)) for t, v in down or ()],
+        }
 
     def _score_kinds(self) -> list[str]:
         kinds = self.atlas.score_kinds()
@@ -292,11 +359,3 @@ class WorkspaceExplorer:
             explained=count(explained=True),
             metrics=convert.metrics(row.about),
         )
-
-
-def split_id(feature_id: str) -> tuple[str, int]:
-    """``site/dictionary/index`` in two; ``NotThere`` where it is no such id."""
-    key, _, index = feature_id.rpartition("/")
-    if not key or not index.isascii() or not index.isdigit() or len(index) > 9:
-        raise NotThere(f"{feature_id!r} is no feature: write site/dictionary/number.")
-    return key, int(index)

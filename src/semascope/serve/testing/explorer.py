@@ -1,85 +1,50 @@
-"""An Explorer that draws its own data: for tests of the page, and for work on it.
+"""The drawn Explorer: made-up features, lists, pages, notes, a register and tours.
 
-Its pictures, features and answers are made up by a seeded generator and say so; nothing in
-it was measured. ``python -m semascope.serve.testing 8123`` serves it.
+Nothing in it was measured; see ``answers`` for what it says when asked.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import random
-import sys
-import tempfile
-import time
+from functools import cached_property
 from pathlib import Path
 
-from PIL import Image, ImageDraw
-
+from semascope.causal.interventions import Intervention, dump
 from semascope.errors import NotThere
-from semascope.serve.events import (
-    Alternative,
-    Answered,
-    Compared,
-    Emit,
-    Explained,
-    Gain,
-    Reason,
-    ShiftRecord,
-    Side,
-    Started,
-    Token,
-)
+from semascope.serve.guides import Guides
+from semascope.serve.mapping import map_of
+from semascope.serve.notebook import Notebook
 from semascope.serve.pictures import Pictures
-from semascope.serve.questions import ChatAsk, CompareAsk, ListQuery, SearchQuery, WhyAsk
+from semascope.serve.questions import ConceptQuery, ListQuery, SearchQuery
 from semascope.serve.records import (
     Bin,
+    ConceptRecord,
     DictionaryInfo,
     ExemplarRecord,
     ExplanationRecord,
     FeatureList,
     FeaturePage,
     FeatureRow,
+    MapRecord,
     Modality,
     Neighbour,
-    PictureRecord,
     PromotedToken,
     ScoreRecord,
     SubjectInfo,
     TokenRecord,
     Upload,
 )
+from semascope.serve.testing.answers import Answers
+from semascope.serve.testing.drawing import COLOURS, SHAPES, Sheets, lit
+from semascope.serve.testing.kept import Kept
+from semascope.serve.words import split_id
 
-SIDE, CELL = 128, 16
 DICTIONARY = "resid_post.12/drawn"
-COLOURS = {
-    "red": "#d33c32", "blue": "#2c6fbb", "green": "#3c9a4e", "yellow": "#e8b92e",
-    "purple": "#7d4ca8", "orange": "#e8792e", "black": "#2b2b2b", "pink": "#e58ab0",
-}  # fmt: skip
-SHAPES = ("circle", "square", "triangle", "ring", "diamond", "cross")
 WORDS = ("dates", "Bible verses", "version numbers", "code", "questions", "negation")
-Rect = tuple[float, float, float, float]
 
 
-def _draw(pen: ImageDraw.ImageDraw, shape: str, colour: str, box: tuple[int, ...]) -> None:
-    left, top, right, bottom = box
-    x, y = (left + right) // 2, (top + bottom) // 2
-    if shape == "circle":
-        pen.ellipse(box, fill=colour)
-    elif shape == "square":
-        pen.rectangle(box, fill=colour)
-    elif shape == "triangle":
-        pen.polygon([(x, top), (right, bottom), (left, bottom)], fill=colour)
-    elif shape == "ring":
-        pen.ellipse(box, outline=colour, width=9)
-    elif shape == "diamond":
-        pen.polygon([(x, top), (right, y), (x, bottom), (left, y)], fill=colour)
-    else:
-        pen.rectangle((x - 6, top, x + 6, bottom), fill=colour)
-        pen.rectangle((left, y - 6, right, y + 6), fill=colour)
-
-
-class DrawnExplorer:
+class DrawnExplorer(Answers):
     """``width`` made-up features: coloured shapes, and some of text; every fifth is dead.
 
     ``pause`` seconds pass between the tokens of an answer, as if a model were thinking.
@@ -89,7 +54,7 @@ class DrawnExplorer:
         self.pictures = Pictures(folder)
         self.width = width
         self.pause = pause
-        self._drawn: dict[tuple[str, str, int], tuple[str, tuple[int, ...]]] = {}
+        self._sheets = Sheets(self.pictures)
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -137,6 +102,52 @@ class DrawnExplorer:
         rows.sort(key=lambda r: -(r.similarity or 0.0))
         return self._window(rows, 0, query.limit)
 
+    def concept(self, query: ConceptQuery) -> ConceptRecord:
+        """The first k of a search."""
+        limit = min(query.k, 200)
+        rows = self.search(SearchQuery(q=query.q, limit=limit)).rows
+        if not rows:
+            return ConceptRecord(query=query.q, note="No living feature speaks of this.")
+        features = tuple(split_id(row.id) for row in rows)
+        less = Intervention(features=features, how="ablate", name=f"without '{query.q}'")
+        more = Intervention(features=features, strength=0.75, unit="quantile", name="more")
+        note = "" if len(rows) == query.k else f"{len(rows)} features share a word with these."
+        return ConceptRecord(
+            query=query.q,
+            rows=rows,
+            share=len(rows) / self.width,
+            suppress=dump([less])[0],
+            strengthen=dump([more])[0],
+            note=note,
+        )
+
+    @cached_property
+    def kept(self) -> Kept:
+        """A small atlas of the same features, made when it is first asked for."""
+        rows = [self._row(index) for index in range(self.width)]
+        return Kept(self.pictures.folder / "space", DICTIONARY, rows)
+
+    @cached_property
+    def notebook(self) -> Notebook:
+        """Notes, lists and ratings over that atlas."""
+        file = self.pictures.folder / "ratings.db"
+        return Notebook(self.kept.atlas, file, lambda _, index: self._few(index))
+
+    @cached_property
+    def guides(self) -> Guides:
+        """The register and the tours over that atlas."""
+        file = self.pictures.folder / "register.json"
+        return Guides(self.kept.words, file, lambda _, index: self._few(index))
+
+    def map(self, dictionary: str) -> MapRecord:
+        """Features where their colour and shape put them."""
+        return map_of(self.kept.atlas, dictionary)
+
+    def listed(self, name: str) -> FeatureList:
+        """A named list."""
+        rows = [self._row(row.index) for row in self.notebook.listed(name)]
+        return FeatureList(total=len(rows), offset=0, rows=rows)
+
     def feature(self, feature_id: str) -> FeaturePage:
         """All about one."""
         index = self._index(feature_id)
@@ -169,6 +180,7 @@ class DrawnExplorer:
                 for n, t in enumerate((" " + row.label.split()[0], " round", " the", " a"))
             ],
             lowered=[PromotedToken(text=t, value=-rng.random()) for t in (" none", " no")],
+            notes=self.notebook.notes(row.id),
         )  # fmt: skip
 
     def media(self, digest: str) -> Path:
@@ -181,72 +193,6 @@ class DrawnExplorer:
     def store(self, data: bytes) -> Upload:
         """Keep an upload."""
         return self.pictures.put(data)
-
-    # -- asking ----------------------------------------------------------------------------
-
-    def compare(self, ask: CompareAsk, emit: Emit) -> None:
-        """Two made-up answers; at strength 0 they are one."""
-        first = ask.interventions[0]
-        dictionary, index = first.features[0]
-        told = self._row(self._index(f"{dictionary}/{index}")).label
-        strong = not first.is_identity
-        plain = "There is a red circle and a blue square on a white ground."
-        changed = f"There is a {told} and a blue square on a white ground." if strong else plain
-        both: tuple[tuple[Side, str], ...] = (("before", plain), ("after", changed))
-        for side, text in both:
-            if self._answer(ask, side, text, emit):
-                return
-        shifts = [
-            ShiftRecord(
-                text=f" {word}" if n else word, before=-0.3, after=-0.3 - strong * (n % 5),
-                kl=strong * (n % 5) / 4, promoted=[Gain(text=" no", before=0.02, after=0.4)],
-            )
-            for n, word in enumerate(plain.split(" "))
-        ]  # fmt: skip
-        kl = sum(shift.kl for shift in shifts) / len(shifts)
-        emit(Compared(kl=kl, logprob_shift=-2.0 * strong, shifts=shifts))
-
-    def chat(self, ask: ChatAsk, emit: Emit) -> None:
-        """Say back what was asked, and how many pictures were seen; louder when steered."""
-        seen = sum(len(message.pictures) for message in ask.messages)
-        text = f"{ask.prefill}You said {ask.messages[-1].text!r} with {seen} pictures."
-        self._answer(ask, "answer", text.upper() if ask.interventions else text, emit)
-
-    def why(self, ask: WhyAsk, emit: Emit) -> None:
-        """Made-up reasons: the first features, the even ones for it."""
-        rows = [self._row(i) for i in range(0, 3 * ask.limit, 3)]
-        reasons = [
-            Reason(
-                id=row.id, label=row.label, category=row.category, activation=3.0,
-                attribution=(1.5 - 0.1 * n) * (-1) ** n, where=[n],
-            )
-            for n, row in enumerate(rows)
-        ]  # fmt: skip
-        emit(
-            Explained(
-                metric="logprob", value=-0.4, reasons=reasons[: ask.limit], unexplained=0.1,
-                tokens=[" a"] * 12,
-            )
-        )  # fmt: skip
-
-    def _answer(self, ask: CompareAsk | ChatAsk, side: Side, text: str, emit: Emit) -> bool:
-        """Say a text word by word; True when the listener stopped it."""
-        emit(Started(side=side))
-        words = text.split(" ")[: ask.max_new_tokens]
-        begun, said, stopped = time.perf_counter(), "", False
-        for n, word in enumerate(words):
-            time.sleep(self.pause)
-            told = _told(side, n, word, ask.top)
-            said += told.text
-            if stopped := emit(told):
-                break
-        emit(
-            Answered(
-                side=side, text=said, stopped="cancelled" if stopped else "eos",
-                prompt_tokens=80, seconds=time.perf_counter() - begun,
-            )
-        )  # fmt: skip
-        return stopped
 
     # -- making up -------------------------------------------------------------------------
 
@@ -330,13 +276,13 @@ class DrawnExplorer:
         colour, shape = concept
         if interval is None:
             colour = "black" if colour != "black" else "red"
-        digest, box = self._picture(colour, shape, n)
+        digest, box = self._sheets.picture(colour, shape, n)
         return ExemplarRecord(
             sample=f"drawn-{n}",
             peak=peak,
             split="explain" if n % 2 else "score",
             interval=interval,
-            pictures=[_lit(digest, box, peak)],
+            pictures=[lit(digest, box, peak)],
             caption=f"a {colour} {shape}",
         )
 
@@ -354,25 +300,6 @@ class DrawnExplorer:
             sample=f"text-{n}", peak=peak, interval=interval, tokens=tokens,
             split="explain" if n % 2 else "score",
         )  # fmt: skip
-
-    def _picture(self, colour: str, shape: str, n: int) -> tuple[str, tuple[int, ...]]:
-        key = (colour, shape, n)
-        if key not in self._drawn:
-            rng = random.Random(f"{key}")
-            ground = rng.choice(("#f4f1e8", "#dfe9ee", "#e9e4f0", "#cfd8cb"))
-            sheet = Image.new("RGB", (SIDE, SIDE), ground)
-            pen = ImageDraw.Draw(sheet)
-            size = rng.randint(34, 56)
-            left, top = rng.randint(4, SIDE - size - 4), rng.randint(4, SIDE - size - 4)
-            other = rng.choice([c for c in COLOURS if c != colour])
-            far = (left + SIDE // 2) % (SIDE - 30), (top + SIDE // 2) % (SIDE - 30)
-            _draw(pen, rng.choice(SHAPES), COLOURS[other], (*far, far[0] + 28, far[1] + 28))
-            box = (left, top, left + size, top + size)
-            _draw(pen, shape, COLOURS[colour], box)
-            buffer = io.BytesIO()
-            sheet.save(buffer, "PNG")
-            self._drawn[key] = (self.pictures.put(buffer.getvalue()).media, box)
-        return self._drawn[key]
 
     def _passes(self, row: FeatureRow, query: ListQuery) -> bool:
         first = self._score(row, query.score)
@@ -414,49 +341,7 @@ class DrawnExplorer:
     def _with_exemplars(self, row: FeatureRow) -> FeatureRow:
         if not row.alive:
             return row
-        few = [self._exemplar(row.index, n, 9) for n in range(4)]
-        return row.model_copy(update={"exemplars": few})
+        return row.model_copy(update={"exemplars": self._few(row.index)})
 
-
-def _told(side: Side, n: int, word: str, top: int) -> Token:
-    """One word as a token, with made-up doubt."""
-    p = 0.35 + 0.6 * random.Random(f"{word}{n}").random()
-    text = " " * (n > 0) + word
-    others = [
-        Alternative(id=1_000 + i, text=f" {other}", logprob=math.log((1 - p) / (2 + i)))
-        for i, other in enumerate(("a", "the", "no", "some", "one"))
-    ]
-    alternatives = [Alternative(id=n, text=text, logprob=math.log(p)), *others]
-    return Token(
-        side=side, id=n, text=text, logprob=math.log(p), top=alternatives[:top],
-        entropy=-p * math.log(p) + (1 - p),
-    )  # fmt: skip
-
-
-def _lit(digest: str, box: tuple[int, ...], peak: float) -> PictureRecord:
-    """Heat that falls with the distance from the shape's middle."""
-    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    reach = (box[2] - box[0]) / 1.6
-    rects: list[Rect] = []
-    values: list[float] = []
-    for top in range(0, SIDE, CELL):
-        for left in range(0, SIDE, CELL):
-            far = math.hypot(left + CELL / 2 - x, top + CELL / 2 - y)
-            rects.append((left, top, left + CELL, top + CELL))
-            values.append(round(max(0.0, peak * (1 - far / reach)), 3))
-    return PictureRecord(media=digest, width=SIDE, height=SIDE, rects=rects, values=values)
-
-
-def main(port: int) -> None:
-    """Serve the drawn data on loopback, for work on the page."""
-    import uvicorn
-
-    from semascope.serve.app import make_app
-
-    with tempfile.TemporaryDirectory() as folder:
-        app = make_app(DrawnExplorer(Path(folder), width=2_000, pause=0.12))
-        uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 8123)
+    def _few(self, index: int) -> list[ExemplarRecord]:
+        return [self._exemplar(index, n, 9) for n in range(4)]

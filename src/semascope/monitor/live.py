@@ -1,0 +1,173 @@
+"""Features on samples of one's own: one feature live, by example, two dictionaries at once.
+
+Knows conversations and dictionaries; nothing of words, pages or databases.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semascope.causal.activation import active_features
+from semascope.causal.attribution import attribute
+from semascope.causal.edits import chosen_codes
+from semascope.causal.measure import Lever
+from semascope.causal.record import FeatureShare, SiteAttribution
+from semascope.causal.units import output_site
+from semascope.corpus.sample import Sample
+from semascope.dictionary.types import Dictionary
+from semascope.errors import CausalError, EvidenceError
+from semascope.evidence.promoted import promoted
+from semascope.monitor.conversation import Asked, said
+from semascope.monitor.lint import Feature
+from semascope.subject.types import Kind, TokenMap
+
+_TOGETHER = 0.3
+"""Least overlap of firing at which two features are told as a pair."""
+
+
+def tried(lever: Lever, sample: Sample, feature: Feature) -> tuple[NDArray[np.float32], TokenMap]:
+    """(T,) activations of one feature on a sample, and the sample's map."""
+    key, index = feature
+    if key not in lever.dictionaries:
+        raise CausalError(f"{key} is not loaded; there are {', '.join(lever.dictionaries)}.")
+    dictionary = lever.dictionaries[key]
+    batch = lever.subject.encode([sample], max_tokens=None)
+    with torch.no_grad():
+        x = lever.subject.run(batch, [dictionary.site])[dictionary.site][0].float()  # (T, d)
+        lookup = torch.full((dictionary.width,), -1, dtype=torch.int64)
+        lookup[index] = 0
+        values = chosen_codes(dictionary, x, lookup, 1)[:, 0]  # (T,)
+    return values.cpu().numpy().astype(np.float32), batch.maps[0]
+
+
+def promoted_tokens(
+    lever: Lever, feature: Feature, k: int = 10
+) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+    """(token, logits) that one unit of a feature raises most, and lowers most, by the logit lens.
+
+    Both empty where the dictionary is not loaded or does not write into the residual stream.
+    """
+    key, index = feature
+    if key not in lever.dictionaries:
+        return [], []
+    subject = lever.subject
+    try:
+        found = promoted(
+            lever.dictionaries[key], subject.unembedding(), np.array([index], np.int64), k
+        )
+    except EvidenceError:
+        return [], []
+    up = zip(found.up[0].tolist(), found.up_value[0].tolist(), strict=True)
+    down = zip(found.down[0].tolist(), found.down_value[0].tolist(), strict=True)
+    text = subject.encoder.text
+    return [(text(i), v) for i, v in up], [(text(i), v) for i, v in down]
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """How much more of a feature some examples have than others."""
+
+    feature: Feature
+    wanted: float
+    """Mean over the wanted examples of the peak as a share of the feature's own maximum."""
+    unwanted: float
+
+    @property
+    def score(self) -> float:
+        """Their difference."""
+        return self.wanted - self.unwanted
+
+
+def alike(
+    lever: Lever, wanted: Sequence[Sample], unwanted: Sequence[Sample] = (), limit: int = 20
+) -> list[Alike]:
+    """Features that the wanted examples have and the unwanted have not, best first."""
+    sides: list[dict[Feature, float]] = []
+    for examples in (wanted, unwanted):
+        sums: dict[Feature, float] = {}
+        for sample in examples:
+            for feature, ratio in _peaks(lever, sample).items():
+                sums[feature] = sums.get(feature, 0.0) + ratio / len(examples)
+        sides.append(sums)
+    found = [Alike(f, mean, sides[1].get(f, 0.0)) for f, mean in sides[0].items()]
+    return sorted((a for a in found if a.score > 0), key=lambda a: -a.score)[:limit]
+
+
+def _peaks(lever: Lever, sample: Sample) -> dict[Feature, float]:
+    """Largest share of its own maximum of every feature that fires, template tokens left out."""
+    batch = lever.subject.encode([sample], max_tokens=None)
+    mask = batch.maps[0].kinds != Kind.SPECIAL
+    mask[0] = False
+    found = active_features(
+        lever.subject, batch, lever.dictionaries, lever.statistics or {}, at=mask
+    )
+    return {(f.key, f.index): min(f.ratio, 1.0) for f in found if math.isfinite(f.ratio)}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one dictionary makes of a prompt."""
+
+    key: str
+    l0: float
+    """Mean features a token."""
+    fvu: float | None
+    """Unexplained variance of this prompt; None for one that reads and writes at other sites."""
+    unexplained: float
+    shares: tuple[FeatureShare, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """Two dictionaries on one prompt."""
+
+    value: float
+    """Log-probability of the token, nats."""
+    sides: tuple[Side, ...]
+    pairs: tuple[tuple[Feature, Feature, float], ...]
+    """Features of the two that fire at the same tokens: intersection over union."""
+
+
+def versus(asked: Asked, limit: int = 12) -> Versus:
+    """Attribute one token to every dictionary of the lever, and set two side by side."""
+    lever = asked.lever
+    if len(lever.dictionaries) != 2:
+        raise CausalError("Two dictionaries are compared: name two different ones.")
+    target = said(asked)
+    found = attribute(lever.subject, asked.batch, lever.dictionaries, target, edits=asked.edits)
+    by_key = {site.key: site for site in found.sites}
+    shares = found.features()
+    strongest = {key: [s for s in shares if s.key == key][:limit] for key in lever.dictionaries}
+    sides = [
+        _side(asked, dictionary, by_key[key], tuple(strongest[key]))
+        for key, dictionary in lever.dictionaries.items()
+    ]
+    one, other = (
+        {s.id: set(site.position[site.feature == s.index].tolist()) for s in strongest[key]}
+        for key, site in ((key, by_key[key]) for key in lever.dictionaries)
+    )
+    pairs = [(a, b, len(p & q) / len(p | q)) for a, p in one.items() for b, q in other.items()]
+    kept = sorted((p for p in pairs if p[2] >= _TOGETHER), key=lambda p: -p[2])
+    return Versus(float(found.values[0]), tuple(sides), tuple(kept[: 2 * limit]))
+
+
+def _side(
+    asked: Asked, dictionary: Dictionary, site: SiteAttribution, shares: tuple[FeatureShare, ...]
+) -> Side:
+    batch = asked.whole.batch
+    with torch.no_grad():
+        x = asked.lever.subject.run(batch, [dictionary.site], edits=asked.edits)[dictionary.site]
+        rows = x[batch.mask].float()[1:]  # (T − 1, d): the first token's norm is no measure
+        codes = dictionary.encode(rows)
+        fvu = None
+        if output_site(dictionary) == dictionary.site and len(rows) > 1:
+            error = (rows - dictionary.decode(codes).float()).pow(2).sum()
+            fvu = float(error / (rows - rows.mean(0)).pow(2).sum().clamp_min(1e-12))
+    l0 = float((codes.values != 0).sum(1).float().mean()) if len(rows) else 0.0
+    return Side(site.key, l0, fvu, site.error_share(), shares)

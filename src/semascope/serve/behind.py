@@ -1,0 +1,154 @@
+"""What stands behind a token: reasons, concepts and their effects, told as they are found.
+
+Called by the model thread. Joins ``monitor`` (which runs the model) with ``Words`` (what features
+are called); holds no tensor.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from semascope.serve.asker import Asker
+from semascope.serve.events import Clustered, Emit, Explained, Progress, ReadBack, Target
+from semascope.serve.questions import ReadAsk, WhyAsk
+from semascope.serve.telling import cluster, effect, read_record, reasons
+from semascope.serve.words import Words
+
+if TYPE_CHECKING:
+    from semascope.monitor.conversation import Asked
+    from semascope.monitor.inspecting import Inspection
+    from semascope.monitor.lint import Cluster, Ordinary
+
+PICTURES = 8
+"""Pictures of the run's evidence that ordinary prompts are asked beside."""
+NO_WORDS = (
+    "These features have no words yet, so there is nothing to group them by: run semascope explain."
+)
+NO_GROUP = "No features here say the same thing: lower the similarity, or look at the single ones."
+
+
+class Behind:
+    """Looks behind answers."""
+
+    def __init__(self, asker: Asker, words: Words) -> None:
+        self.asker = asker
+        self.words = words
+        self._ordinary: dict[bool, Ordinary] = {}
+
+    def read(self, ask: ReadAsk, emit: Emit) -> None:
+        """Every token of prompt and answer."""
+        from semascope.monitor.conversation import read_tokens
+
+        asked = self.asker.asked(ask)
+        tokens = [read_record(token) for token in read_tokens(asked, ask.top)]
+        emit(ReadBack(tokens=tokens, sizes=list(asked.map.sizes)))
+
+    def why(self, ask: WhyAsk, emit: Emit) -> None:
+        """Reasons, then concepts, then one effect after another."""
+        from semascope.causal.interventions import Where
+        from semascope.monitor.inspecting import inspect
+
+        asked = self.asker.asked(ask)
+        found = inspect(
+            asked,
+            mode=ask.mode,
+            position=ask.position,
+            where=None if ask.at == Where() else ask.at,
+            against=ask.against,
+            integrated=ask.integrated,
+            named=max(ask.limit, ask.features if ask.clusters else 0),
+        )
+        if emit(self._explained(ask, asked, found)) or not ask.clusters:
+            return
+        groups = self._clustered(ask, asked, found, emit)
+        self._effects(ask, asked, found, groups, emit)
+
+    def _explained(self, ask: WhyAsk, asked: Asked, found: Inspection) -> Explained:
+        said, shown = found.said, found.shares[: ask.limit]
+        text = str(asked.lever.subject.encoder.text(said.token))
+        return Explained(
+            metric=found.metric,
+            value=found.value,
+            mode=ask.mode,
+            target=Target(
+                id=said.token, text=text, position=said.position, probability=found.probability
+            ),
+            reasons=reasons(
+                shown,
+                places=found.places,
+                ratios=found.ratios,
+                rows=self.words.rows(share.id for share in shown),
+                active=ask.mode == "activation",
+            ),
+            tokens=[asked.text(n) for n in range(min(asked.total, said.position))],
+            unexplained=found.unexplained,
+        )
+
+    def _clustered(self, ask: WhyAsk, asked: Asked, found: Inspection, emit: Emit) -> list[Cluster]:
+        from semascope.monitor.inspecting import concepts
+
+        looked = found.shares[: ask.features]
+        rows, embed = self.words.described(share.id for share in looked)
+        ordinary = self.ordinary(bool(asked.sample.images), emit) if rows else None
+        groups = concepts(
+            found,
+            {feature: row.description for feature, row in rows.items()},
+            embed,
+            ordinary=ordinary,
+            top=ask.features,
+            similarity=ask.similarity,
+            smallest=ask.smallest,
+        )
+        note = "" if groups else NO_GROUP if rows else NO_WORDS
+        emit(
+            Clustered(
+                clusters=[cluster(n, group, rows) for n, group in enumerate(groups)],
+                unclustered=len(looked) - sum(len(group.features) for group in groups),
+                note=note,
+            )
+        )
+        return groups
+
+    def _effects(
+        self, ask: WhyAsk, asked: Asked, found: Inspection, groups: list[Cluster], emit: Emit
+    ) -> None:
+        from semascope.monitor.inspecting import effects
+
+        for one in islice(effects(asked, found, groups[: ask.effects]), ask.effects):
+            if emit(effect(one)):
+                return
+
+    def ordinary(self, pictured: bool, emit: Emit) -> Ordinary | None:
+        """How features fire on ordinary prompts of this kind; measured once a workspace."""
+        if pictured not in self._ordinary:
+            from semascope.monitor.ordinary import ordinary, prompts
+
+            def progress(done: int, total: int) -> bool:
+                note = "how features fire on ordinary prompts"
+                return emit(Progress(done=done, total=total, note=note))
+
+            space, lever = self.asker.workspace, self.asker.lever
+            found = ordinary(
+                lever,
+                prompts(self._pictures() if pictured else ()),
+                space.root / "ordinary",
+                space.record().stages["gather"].hash,
+                progress,
+            )
+            if found is None:
+                return None
+            self._ordinary[pictured] = found
+        return self._ordinary[pictured]
+
+    def _pictures(self) -> list[Any]:
+        """The first pictures of the evidence, in the order of their hashes."""
+        from PIL import Image
+
+        folder = self.asker.workspace.media
+        files = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".webp"))
+        pictures = []
+        for path in files[:PICTURES]:
+            with Image.open(path) as image:
+                pictures.append(image.convert("RGB"))
+        return pictures

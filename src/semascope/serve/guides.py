@@ -1,0 +1,156 @@
+"""The register and the tours, joined with what a workspace holds: features found, pictures found.
+
+Knows words, a file of measured effects, and a way to show exemplars; runs no model.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from semascope.errors import AtlasError
+from semascope.monitor import register as registers
+from semascope.monitor import tours as guided
+from semascope.serve.convert import feature
+from semascope.serve.records import (
+    ConceptFound,
+    ExemplarRecord,
+    RegisterRecord,
+    RegisterRow,
+    TestedRecord,
+    TourLine,
+    TourRecord,
+)
+from semascope.serve.words import Words
+
+Shown = Callable[[str, int], list[ExemplarRecord]]
+"""(dictionary, index) to its strongest exemplars."""
+EACH = 8
+"""Features told for a concept."""
+LEAST = 0.25
+"""Cosine below which a feature is not told for a concept."""
+LOOKED = 20
+"""Features among which a tour's picture is looked for."""
+
+
+class Guides:
+    """What the register and the tours find in one workspace."""
+
+    def __init__(self, words: Words, file: Path, shown: Shown) -> None:
+        self.words = words
+        self.file = file
+        self.shown = shown
+        self._lock = threading.Lock()
+
+    # -- register --------------------------------------------------------------------------
+
+    def register(self) -> RegisterRecord:
+        """Every concept with the features that are nearest to its seeds."""
+        told = registers.register()
+        kept = self._kept()
+        return RegisterRecord(
+            caution=told.caution, concepts=[self._found(one, kept) for one in told.concepts]
+        )
+
+    def _found(self, one: registers.Concept, kept: dict[str, TestedRecord]) -> ConceptFound:
+        best: dict[str, tuple[float, str, Any]] = {}
+        note = ""
+        try:
+            for seed in one.seeds:
+                for match in self.words.nearest(seed, EACH):
+                    near = float(match.similarity)
+                    if near >= max(LEAST, best.get(match.feature.id, (0.0,))[0]):
+                        best[match.feature.id] = (near, seed, match.feature)
+        except AtlasError as error:
+            note = str(error)
+        rows = sorted(best.values(), key=lambda found: -found[0])[:EACH]
+        if not rows and not note:
+            note = "No feature here speaks of this: the nearest words are far from every seed."
+        return ConceptFound(
+            name=one.name,
+            title=one.title,
+            about=one.about,
+            caution=one.caution,
+            seeds=list(one.seeds),
+            features=[
+                RegisterRow(
+                    row=feature(row, self.shown(row.dictionary, row.index), near),
+                    seed=seed,
+                    tested=kept.get(f"{one.name} {row.id}"),
+                )
+                for near, seed, row in rows
+            ],
+            note=note,
+        )
+
+    def keep(self, concept: str, feature_id: str, found: TestedRecord) -> None:
+        """Keep a measured effect; the file is written whole."""
+        with self._lock:
+            kept = {name: value.model_dump() for name, value in self._kept().items()}
+            kept[f"{concept} {feature_id}"] = found.model_dump()
+            temporary = self.file.with_suffix(".part")
+            temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            temporary.replace(self.file)
+
+    def _kept(self) -> dict[str, TestedRecord]:
+        if not self.file.is_file():
+            return {}
+        try:
+            read = json.loads(self.file.read_text("utf-8"))
+            return {name: TestedRecord(**value) for name, value in read.items()}
+        except (ValueError, TypeError, AttributeError, ValidationError):
+            return {}  # another version's: effects are measured anew
+
+    # -- tours -----------------------------------------------------------------------------
+
+    def tours(self) -> list[TourLine]:
+        """What there is."""
+        return [
+            TourLine(
+                name=one.name,
+                title=one.title,
+                about=one.about,
+                needs_picture=one.needs_picture,
+                steps=len(one.steps),
+            )
+            for one in guided.tours()
+        ]
+
+    def tour(self, name: str) -> TourRecord:
+        """One, with pictures found for its questions."""
+        one = guided.tour(name)
+        return TourRecord(
+            name=one.name,
+            title=one.title,
+            about=one.about,
+            needs_picture=one.needs_picture,
+            steps=[self._step(step) for step in one.steps],
+        )
+
+    def _step(self, step: Any) -> dict[str, Any]:
+        told: dict[str, Any] = step.model_dump(mode="json")
+        if told["do"] == "ask":
+            picture, note = self._picture(told["shows"])
+            told |= {"picture": picture, "note": note}
+        return told
+
+    def _picture(self, shows: str) -> tuple[str | None, str]:
+        """A picture in which the feature fires whose words are nearest to ``shows``."""
+        if not shows:
+            return None, ""
+        try:
+            found = self.words.nearest(shows, LOOKED)
+        except AtlasError as error:
+            return None, str(error)
+        for match in found:
+            for exemplar in self.shown(match.feature.dictionary, match.feature.index):
+                if exemplar.pictures:
+                    label = match.feature.label or match.feature.description
+                    note = f"Looked for {shows}; the nearest feature with a picture is '{label}'."
+                    return exemplar.pictures[0].media, note
+        return None, f"This run holds no picture for {shows}: the question is asked without one."

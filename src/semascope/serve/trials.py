@@ -1,0 +1,160 @@
+"""Features tried out: on one's own text or picture, by example, in two dictionaries, on probes.
+
+Called by the model thread. Joins ``monitor.live`` and ``monitor.register`` with words; holds no
+tensor.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+from semascope.errors import NotThere, ServeError
+from semascope.serve import convert
+from semascope.serve.asker import Asker
+from semascope.serve.events import (
+    AlikeFound,
+    AlikeRow,
+    Emit,
+    Pair,
+    Progress,
+    TestedFound,
+    Tried,
+    VersusFound,
+    VersusSide,
+)
+from semascope.serve.questions import ExamplesAsk, MeasureAsk, TryAsk, VersusAsk
+from semascope.serve.records import ExemplarRecord, TestedRecord
+from semascope.serve.telling import reasons
+from semascope.serve.words import Feature, Words, split_id
+
+if TYPE_CHECKING:
+    from semascope.monitor.register import Tested
+
+
+class Trials:
+    """Tries features out."""
+
+    def __init__(self, asker: Asker, words: Words) -> None:
+        self.asker = asker
+        self.words = words
+
+    def attempt(self, ask: TryAsk, emit: Emit) -> None:
+        """One feature on a text or a picture of one's own."""
+        from semascope.causal.units import statistic
+        from semascope.monitor.live import tried
+
+        lever, feature = self.asker.lever, self._feature(ask.feature)
+        values, seen = tried(lever, self.asker.example(ask), feature)
+        media = () if ask.picture is None else (ask.picture,)
+        shown = convert.own(seen, media)
+        exemplar: ExemplarRecord = convert.live(shown, values)
+        largest = float(statistic(lever.statistics, feature[0], "max")[feature[1]])
+        emit(
+            Tried(
+                feature=ask.feature,
+                peak=exemplar.peak,
+                share=exemplar.peak / largest if largest > 0 else None,
+                exemplar=exemplar,
+            )
+        )
+
+    def examples(self, ask: ExamplesAsk, emit: Emit) -> None:
+        """Features by example."""
+        from semascope.monitor.live import alike
+
+        found = alike(
+            self.asker.lever,
+            [self.asker.example(e) for e in ask.wanted],
+            [self.asker.example(e) for e in ask.unwanted],
+            ask.limit,
+        )
+        rows = self.words.rows(a.feature for a in found)
+        emit(
+            AlikeFound(
+                rows=[
+                    AlikeRow(
+                        row=convert.feature(rows[a.feature]),
+                        score=a.score,
+                        wanted=a.wanted,
+                        unwanted=a.unwanted,
+                    )
+                    for a in found
+                    if a.feature in rows
+                ]
+            )
+        )
+
+    def versus(self, ask: VersusAsk, emit: Emit) -> None:
+        """Two dictionaries on one prompt."""
+        from semascope.monitor.live import versus
+
+        if len(set(ask.dictionaries)) < 2:
+            raise ServeError("Two dictionaries are compared: name two different ones.")
+        found = versus(self.asker.asked(ask, self.asker.lever_on(ask.dictionaries)), ask.limit)
+        rows = self.words.rows(
+            share.id
+            for side in found.sides
+            for share in side.shares
+            if side.key in {d.key for d in self.words.atlas.dictionaries()}
+        )
+        emit(
+            VersusFound(
+                value=found.value,
+                sides=[
+                    VersusSide(
+                        dictionary=side.key,
+                        l0=side.l0,
+                        fvu=convert.number(side.fvu),
+                        unexplained=side.unexplained,
+                        reasons=reasons(side.shares, places={}, ratios={}, rows=rows),
+                    )
+                    for side in found.sides
+                ],
+                pairs=[
+                    Pair(one=f"{a[0]}/{a[1]}", other=f"{b[0]}/{b[1]}", together=value)
+                    for a, b, value in found.pairs
+                ],
+            )
+        )
+
+    def measure(self, ask: MeasureAsk, emit: Emit) -> TestedRecord | None:
+        """What a feature does to a concept's probes; None where nobody listens any more."""
+        from semascope.monitor.register import register, tested
+
+        concept = register().concept(ask.concept)
+
+        def progress(done: int, total: int) -> bool:
+            return emit(Progress(done=done, total=total, note=f"probes of {concept.title.lower()}"))
+
+        feature = self._feature(ask.feature)
+        found = tested(self.asker.lever, feature, concept, strength=ask.strength, progress=progress)
+        if found is None:
+            return None
+        record = tested_record(found)
+        emit(TestedFound(concept=ask.concept, feature=ask.feature, tested=record))
+        return record
+
+    def _feature(self, feature_id: str) -> Feature:
+        """A feature of the loaded dictionary; NotThere for any other."""
+        key, index = split_id(feature_id)
+        known = self.asker.lever.dictionaries
+        if key not in known or index >= known[key].width:
+            raise NotThere(
+                f"{feature_id} is no feature of {', '.join(known)}, which is what this run reads."
+            )
+        return key, index
+
+
+def tested_record(found: Tested) -> TestedRecord:
+    """A measured effect, signed with the time."""
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    return TestedRecord(
+        effect=found.effect.value,
+        low=found.effect.low,
+        high=found.effect.high,
+        control=convert.number(found.control),
+        strength=found.strength,
+        probes=found.effect.n,
+        when=now.isoformat(),
+    )

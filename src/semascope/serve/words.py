@@ -1,0 +1,132 @@
+"""What features are called, and which are near in meaning: the atlas and its vectors, opened once.
+
+Knows the atlas and sentence vectors; no model, no evidence, no HTTP.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semascope.atlas import Atlas, Embedder, VectorIndex, embedder, search_features
+from semascope.atlas.records import FeatureRow
+from semascope.atlas.search import Match
+from semascope.errors import NotThere
+from semascope.workspace import Workspace
+
+Feature = tuple[str, int]
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+class Words:
+    """The words of one workspace."""
+
+    def __init__(self, workspace: Workspace, atlas: Atlas) -> None:
+        self.workspace = workspace
+        self.atlas = atlas
+        self._vectors: dict[str, VectorIndex] = {}
+        self._embedders: dict[str, Embedder] = {}
+        self._loading = threading.Lock()
+
+    def rows(self, features: Iterable[Feature]) -> dict[Feature, FeatureRow]:
+        """The atlas's rows of these features; those that it does not hold are missing."""
+        by_key: dict[str, list[int]] = {}
+        for key, index in features:
+            by_key.setdefault(key, []).append(index)
+        return {
+            (row.dictionary, row.index): row
+            for key, wanted in by_key.items()
+            for row in self.atlas.features(key, where={"ids": wanted}, limit=len(wanted)).rows
+        }
+
+    def has_vectors(self, key: str) -> bool:
+        """Whether sentence vectors of a dictionary were made."""
+        return (self.workspace.vectors / key / "about.json").is_file()
+
+    def vectors(self, key: str) -> VectorIndex:
+        """The vectors of a dictionary that the atlas knows; AtlasError where there are none."""
+        if key not in self._vectors:
+            self.atlas.dictionary(key)  # a name that the atlas knows, before it names a folder
+            self._vectors[key] = VectorIndex(self.workspace.vectors / key)
+        return self._vectors[key]
+
+    def embedder(self, name: str = "") -> Embedder:
+        """What turns words into vectors, loaded once."""
+        with self._loading:  # two searches at once load it once
+            if name not in self._embedders:
+                self._embedders[name] = embedder(name)
+            return self._embedders[name]
+
+    def warm(self) -> None:
+        """Load what the first search needs."""
+        for row in self.atlas.dictionaries():
+            if self.has_vectors(row.key):
+                self.embedder(self.vectors(row.key).embedder)
+
+    def nearest(self, query: str, k: int, dictionary: str = "") -> list[Match]:
+        """The k features nearest in meaning, over one dictionary or all that have vectors."""
+        keys = [dictionary] if dictionary else [d.key for d in self.atlas.dictionaries()]
+        if not dictionary and any(self.has_vectors(key) for key in keys):
+            keys = [key for key in keys if self.has_vectors(key)]
+        found: list[Match] = []
+        for key in keys:
+            vectors = self.vectors(key)
+            found += search_features(
+                self.atlas, vectors, query, k, dictionary=key, embed=self.embedder(vectors.embedder)
+            )
+        return sorted(found, key=lambda match: -match.similarity)[:k]
+
+    def described(self, features: Iterable[Feature]) -> tuple[dict[Feature, FeatureRow], Embed]:
+        """Rows of the features that have words, and what embeds those words.
+
+        The vectors are read from the index where they lie there, so that grouping some hundred
+        features waits for no sentence model.
+        """
+        rows = {
+            feature: row
+            for feature, row in self.rows(features).items()
+            if row.description and not row.abstained
+        }
+        kept: dict[str, NDArray[np.float32]] = {}
+        names = set()
+        for key in {key for key, _ in rows}:
+            if self.has_vectors(key):
+                names.add(self.vectors(key).embedder)
+                kept |= self._kept(key, rows)
+        if len(names) > 1:  # vectors of different makers are not to be compared
+            kept, names = {}, set()
+        return rows, self._embed(kept, next(iter(names), ""))
+
+    def _kept(self, key: str, rows: Mapping[Feature, FeatureRow]) -> dict[str, NDArray[np.float32]]:
+        vectors = self.vectors(key)
+        wanted = [row for (own, _), row in rows.items() if own == key]
+        order = np.argsort(vectors.index, kind="stable")
+        numbers = np.array([row.index for row in wanted], dtype=np.int64)
+        places = np.searchsorted(vectors.index, numbers, sorter=order)
+        found = {}
+        for row, place in zip(wanted, places.tolist(), strict=True):
+            if place < len(order) and vectors.index[order[place]] == row.index:
+                found[row.description] = vectors.rows[order[place]]
+        return found
+
+    def _embed(self, kept: Mapping[str, NDArray[np.float32]], name: str) -> Embed:
+        def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+            missing = list(dict.fromkeys(t for t in texts if t not in kept))
+            made: dict[str, Any] = dict(kept)
+            if missing:
+                made |= dict(zip(missing, self.embedder(name)(missing), strict=True))
+            return np.stack([made[t] for t in texts]).astype(np.float32)
+
+        return embed
+
+
+def split_id(feature_id: str) -> Feature:
+    """``site/dictionary/index`` in two; ``NotThere`` where it is no such id."""
+    key, _, index = feature_id.rpartition("/")
+    if not key or not index.isascii() or not index.isdigit() or len(index) > 9:
+        raise NotThere(f"{feature_id!r} is no feature: write site/dictionary/number.")
+    return key, int(index)
