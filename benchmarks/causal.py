@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from semascope.causal.attribution import attribute, watched_run
-from semascope.causal.bars import blank_sample
+from semascope.causal.naming import blank_sample
 from semascope.causal.edits import edits_for
 from semascope.causal.interventions import Intervention
 from semascope.causal.metrics import LogProb, prepare

@@ -104,7 +104,9 @@ def test_a_planted_feature_is_found_and_judged_on_cases_that_did_not_choose_it(l
         protect=[Case(asked(n, "say"), "") for n in range(4)],
         unrelated=[(asked(77, "say"), (7, 9, 11))],
     )
-    options = Options(candidates=6, doses=(2.0, 6.0), price=0.0, max_kl=1e9, controls=2, tokens=3)
+    options = Options(
+        candidates=8, doses=(2.0, 6.0), price=0.0, max_kl=1e9, controls=2, tokens=3, trial_cases=4
+    )
     told = find(lever, wish, options, judge=says)
     assert told.found, told.reason
     assert len(told.interventions) == 1
@@ -118,7 +120,11 @@ def test_a_planted_feature_is_found_and_judged_on_cases_that_did_not_choose_it(l
 
 def test_when_nothing_does_it_the_finding_says_so(lever, planted):
     wish = Wish(cases=[Case(asked(n), planted[1]) for n in range(8)])
-    told = find(lever, wish, Options(candidates=3, doses=(1e-4,), controls=0, tokens=3))
+    told = find(
+        lever,
+        wish,
+        Options(candidates=3, doses=(1e-4,), scales=(1.0001,), controls=0, tokens=3),
+    )
     assert not told.found
     assert "No feature set does this" in told.reason
     already = Wish(cases=[Case(asked(n), "") for n in range(8)])

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from semascope.causal.patches import at_tokens
 from semascope.causal.units import Statistics, by_id, statistic
 from semascope.dictionary.types import Dictionary
 from semascope.subject.types import Batch, Edits
@@ -62,13 +63,14 @@ def active_features(
     known = by_id(dictionaries)
     with torch.no_grad():
         outputs = subject.run(batch, [d.site for d in known.values()], edits=edits)
-    real = batch.mask.cpu()
-    if at is not None:
-        real = real & torch.from_numpy(at)
-    rows, positions = real.nonzero(as_tuple=True)
     found: list[Active] = []
     for key, dictionary in known.items():
-        codes = dictionary.encode(outputs[dictionary.site][real].float())
+        x, mask = at_tokens(dictionary.site, outputs[dictionary.site], batch)
+        real = mask.cpu() if at is None else mask.cpu() & torch.from_numpy(at)
+        rows, positions = real.nonzero(as_tuple=True)
+        if not len(rows):
+            continue
+        codes = dictionary.encode(x[real].float())
         token, slot = (codes.values != 0).nonzero(as_tuple=True)
         feature = codes.indices[token, slot].cpu().numpy()
         values = codes.values[token, slot].float().cpu().numpy()

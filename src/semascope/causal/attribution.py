@@ -35,6 +35,7 @@ from torch import Tensor
 
 from semascope.causal.forcing import Forced, Remove, repeat
 from semascope.causal.metrics import Metric, prepare
+from semascope.causal.patches import Patches, is_pictured
 from semascope.causal.record import Attribution, SiteAttribution
 from semascope.causal.units import by_id, dictionary_id, output_site
 from semascope.dictionary.types import Codes, Dictionary
@@ -60,15 +61,16 @@ def attribute(
     Args:
         subject: a ``Subject``.
         batch: prompts, padded on the right; ``encode([sample], answer="")`` for a conversation.
-        dictionaries: whose features are asked about, at any sites of the language model.
+        dictionaries: whose features are asked about, at any sites; at those of the vision side
+            a patch's share is told at the image token that it becomes.
         metric: one number per prompt.
         integrated: steps of integrated gradients; 1 takes the plain gradient at x.
         edits: interventions under which the model runs; attribution is of the steered run.
         chunk: for one prompt, how many steps of the integration run as one batch.
 
     Raises:
-        CausalError: no dictionaries, a site that does not hold one vector a token, or a metric
-            that does not depend on a site.
+        CausalError: no dictionaries, a site that does not hold one vector a token (or a patch for
+            each image token), or a metric that does not depend on a site.
     """
     known = list(by_id(dictionaries).values())
     if not known:
@@ -114,11 +116,17 @@ class Run:
     """(R, T, d) what stood at each site."""
     gradients: dict[str, Tensor]
     """(R, T, d) ∂ Σ values / ∂ x."""
+    there: dict[str, Tensor] = field(default_factory=dict)
+    """(R, T) bool, for sites of the vision side: image tokens, the only ones that stand there."""
 
     @property
     def real(self) -> Tensor:
         """(R, T) bool: not padding."""
         return self.forced.batch.mask
+
+    def real_at(self, site: str) -> Tensor:
+        """(R, T) bool: tokens that stand at a site."""
+        return self.there.get(site, self.real)
 
 
 @dataclass(slots=True, eq=False)
@@ -152,35 +160,51 @@ def watched_run(
     with torch.enable_grad():
         logits: Tensor = subject.logits(forced.batch, edits={**edits, **watches})
         values = metric.measure(logits, forced.ends)  # (P,)
-        seen = {site: _per_token(site, w.seen, forced) for site, w in watches.items()}
+        seen = {site: _passed(site, watch.seen) for site, watch in watches.items()}
+        if not values.requires_grad:
+            raise CausalError(
+                f"The metric {metric.name} does not depend on {', '.join(targets)}: the model "
+                "takes what it reads of a picture from before there."
+            )
         grads = torch.autograd.grad(values.sum(), [seen[t] for t in targets], allow_unused=True)
-    gradients = {}
+    run = Run(forced=forced, values=values.detach().float().cpu(), seen={}, gradients={})
+    for site, x in seen.items():
+        run.seen[site], there = _per_token(site, x.detach(), forced)
+        if there is not None:
+            run.there[site] = there
     for site, grad in zip(targets, grads, strict=True):
         if grad is None:
             raise CausalError(f"The metric {metric.name} does not depend on {site}.")
-        gradients[site] = grad.float()
-    return Run(
-        forced=forced,
-        values=values.detach().float().cpu(),
-        seen={site: x.detach() for site, x in seen.items()},
-        gradients=gradients,
-    )
+        run.gradients[site] = _per_token(site, grad, forced)[0].float()
+    return run
 
 
-def _per_token(site: str, x: Tensor | None, forced: Forced) -> Tensor:
-    """What stood at a site, if it is one vector a token."""
-    shape = tuple(forced.batch.inputs["input_ids"].shape)
-    if x is None or tuple(x.shape[:2]) != shape:
+def _passed(site: str, x: Tensor | None) -> Tensor:
+    """What a watch saw, if its site ran at all."""
+    if x is None:
         raise CausalError(
-            f"{site} does not hold one vector for each of the {shape} tokens, so what happens "
-            "there cannot be told apart by token; use a site of the language model."
+            f"Nothing passed {site} on these prompts: a site of the vision side needs a picture."
         )
     return x
 
 
+def _per_token(site: str, x: Tensor, forced: Forced) -> tuple[Tensor, Tensor | None]:
+    """(R, T, d) by token, and (R, T) bool which tokens stand there if not all real ones do."""
+    shape = tuple(forced.batch.inputs["input_ids"].shape)
+    if is_pictured(site):
+        layout = Patches.of(site, x, forced.batch.maps)
+        return layout.spread(x, shape[1]), layout.mask(shape[1])
+    if tuple(x.shape[:2]) != shape:
+        raise CausalError(
+            f"{site} does not hold one vector for each of the {shape} tokens, so what happens "
+            "there cannot be told apart by token; use another site of the language model."
+        )
+    return x, None
+
+
 def encode(dictionary: Dictionary, run: Run) -> Codes:
-    """Codes of the real tokens, in the order of ``run.real.nonzero()``: (N, k)."""
-    x = run.seen[dictionary.site][run.real]  # (N, d_in)
+    """Codes of the tokens that stand at its site, in the order of their mask: (N, k)."""
+    x = run.seen[dictionary.site][run.real_at(dictionary.site)]  # (N, d_in)
     return dictionary.encode(x.float())
 
 
@@ -193,7 +217,7 @@ def reconstruct(dictionary: Dictionary, codes: Codes, x: Tensor) -> Tensor:
 
 def account(dictionary: Dictionary, codes: Codes, run: Run, gradient: Tensor) -> SiteAttribution:
     """Phases 3 and 4 for one dictionary."""
-    real = run.real
+    real = run.real_at(output_site(dictionary))
     g = gradient[real]  # (N, d_out)
     y = run.seen[output_site(dictionary)][real].float()  # (N, d_out)
     x = run.seen[dictionary.site][real].float()  # (N, d_in)
@@ -262,7 +286,7 @@ def integrate(
     site = output_site(dictionary)
     prompts, copies = len(batch.maps), len(metric.continuations)
     spoken = torch.zeros_like(run.gradients[site])  # (R, T, d)
-    spoken[run.real] = features_part(dictionary, codes, run).to(spoken)
+    spoken[run.real_at(site)] = features_part(dictionary, codes, run).to(spoken)
     spoken = spoken.view(prompts, 1, copies, *spoken.shape[1:])
     total = torch.zeros_like(spoken[:, 0])  # (P, copies, T, d)
     # Several prompts fill a batch by themselves; one prompt is run at several steps at once.
@@ -280,7 +304,7 @@ def integrate(
 
 def features_part(dictionary: Dictionary, codes: Codes, run: Run) -> Tensor:
     """(N, d_out) Σ z W_dec: the reconstruction less what it is without any feature."""
-    x = run.seen[dictionary.site][run.real].float()
+    x = run.seen[dictionary.site][run.real_at(dictionary.site)].float()
     silent = Codes(torch.zeros_like(codes.values), codes.indices)
     return reconstruct(dictionary, codes, x) - reconstruct(dictionary, silent, x)
 

@@ -21,18 +21,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semascope.causal.attribution import encode, run_for
+from semascope.causal.attribution import directional, encode, run_for
 from semascope.causal.cases import Case
 from semascope.causal.interventions import Where
 from semascope.causal.measure import Lever
 from semascope.causal.metrics import Contrast, Metric, Span, token_ids
+from semascope.causal.patches import at_tokens
 from semascope.causal.select import select
 from semascope.causal.units import output_site, statistic
 from semascope.corpus.sample import Sample
-from semascope.dictionary.types import Dictionary
+from semascope.dictionary.types import Codes, Dictionary
 from semascope.errors import CausalError
 
 Source = Literal["attribution", "contrast", "search"]
+
+
+Push = Literal["up", "down", "amplify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,13 @@ class Candidate:
 
     key: str
     index: int
-    push: Literal["up", "down"]
-    """up: add; down: ablate."""
+    push: Push
+    """up: add; down: ablate; amplify: scale it where it fires."""
     source: Source
     promise: float
     """Larger is better; comparable within one source only."""
+    where: Where | None = None
+    """The tokens at which it promises that; None where that is to be tried."""
 
     @property
     def id(self) -> tuple[str, int]:
@@ -53,56 +59,96 @@ class Candidate:
         return (self.key, self.index)
 
 
+@dataclass(frozen=True, slots=True)
+class Slopes:
+    """To first order, what pushing each feature of a dictionary does to a case's metric."""
+
+    gain: NDArray[np.float64]
+    """(width,) of one unit more."""
+    loss: NDArray[np.float64]
+    """(width,) of ablation; of amplifying, the opposite."""
+
+
 def from_attribution(
-    lever: Lever, cases: Sequence[Case], where: Where, count: int
-) -> list[Candidate]:
-    """The features of highest promise over the cases, up and down, one backward a case."""
-    gains = {key: np.zeros(d.width) for key, d in lever.dictionaries.items()}
-    losses = {key: np.zeros(d.width) for key, d in lever.dictionaries.items()}
-    for case in cases:
-        for key, (gain, loss) in _slopes(lever, case, where).items():
-            gains[key] += gain / len(cases)
-            losses[key] += loss / len(cases)
-    found: list[Candidate] = []
-    for key in gains:
-        found += [Candidate(key, i, "up", "attribution", v) for i, v in _best(gains[key], count)]
-        found += [Candidate(key, i, "down", "attribution", v) for i, v in _best(losses[key], count)]
-    return sorted(found, key=lambda c: -c.promise)[:count]
+    lever: Lever,
+    cases: Sequence[Case],
+    wheres: Sequence[Where],
+    count: int,
+    protect: Sequence[Case] = (),
+) -> list[list[Candidate]]:
+    """The features of highest promise over the cases: a list for each kind of token and push.
+
+    Where there are cases to protect, a second set of lists is of those features whose promise
+    outweighs what they cost the protected ones.
+    """
+    every = [w for case in cases for w in [_slopes(lever, case, wheres)]]
+    cost = [_slopes(lever, case, wheres) for case in protect]
+    found: list[list[Candidate]] = []
+    for number, where in enumerate(wheres):
+        for push in ("up", "down", "amplify"):
+            plain, fair = [], []
+            for key in lever.dictionaries:
+                hope = _mean([_pushed(s[key][number], push) for s in every])
+                plain += [
+                    Candidate(key, i, push, "attribution", v, where) for i, v in _best(hope, count)
+                ]
+                if cost:
+                    harm = _mean([_pushed(s[key][number], push) for s in cost])
+                    net = hope + np.minimum(harm, 0.0)
+                    fair += [
+                        Candidate(key, i, push, "attribution", v, where)
+                        for i, v in _best(net, count)
+                    ]
+            found += [sorted(own, key=lambda c: -c.promise)[:count] for own in (plain, fair) if own]
+    return found
 
 
-def _slopes(
-    lever: Lever, case: Case, where: Where
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """For each dictionary, (width,) gain of one unit more and of ablation, at chosen tokens."""
+def _pushed(slopes: Slopes, push: Push) -> NDArray[np.float64]:
+    """(width,) the promise of one push."""
+    return {"up": slopes.gain, "down": slopes.loss, "amplify": -slopes.loss}[push]
+
+
+def _mean(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.asarray(np.mean(rows, axis=0), dtype=np.float64)
+
+
+def _slopes(lever: Lever, case: Case, wheres: Sequence[Where]) -> dict[str, list[Slopes]]:
+    """For each dictionary, the slopes at each kind of token; one backward for all of them."""
     batch = lever.subject.encode([case.sample], answer="", max_tokens=None)
     known = list(lever.dictionaries.values())
     run = run_for(lever.subject, batch, known, metric_of(lever, case), {})
-    found = {}
+    length = run.real.shape[1]
+    found: dict[str, list[Slopes]] = {}
     for key, dictionary in lever.dictionaries.items():
-        rows = [
-            select(where, token_map, run.real.shape[1])[: run.real.shape[1]]
-            for token_map in run.forced.batch.maps
-        ]
-        chosen = torch.from_numpy(np.stack(rows)).to(run.real.device) & run.real  # (R, T)
+        real = run.real_at(dictionary.site)
         g = run.gradients[output_site(dictionary)]  # (R, T, d)
         unit = _units(lever, key, dictionary)
-        gain = slopes_of_all(dictionary, g[chosen].sum(0)) * unit
         codes = encode(dictionary, run)
-        inside = chosen[run.real]  # (N,)
-        values = codes.values[inside]
-        along = torch.einsum(
-            "nkd,nd->nk",
-            dictionary.directions(codes.indices[inside].flatten()).float().view(*values.shape, -1),
-            g[run.real][inside],
-        )
-        loss = np.zeros(dictionary.width)
-        np.add.at(
-            loss,
-            codes.indices[inside].flatten().cpu().numpy(),
-            -(values.float() * along).flatten().cpu().double().numpy(),
-        )
-        found[key] = (gain, loss)
+        found[key] = []
+        for where in wheres:
+            rows = [select(where, m, length)[:length] for m in run.forced.batch.maps]
+            chosen = torch.from_numpy(np.stack(rows)).to(real.device) & real  # (R, T)
+            inside = chosen[real]  # (N,)
+            part = Codes(codes.values[inside], codes.indices[inside])
+            found[key].append(
+                Slopes(
+                    gain=slopes_of_all(dictionary, g[chosen].sum(0)) * unit,
+                    loss=_losses(dictionary, part, g[real][inside]),
+                )
+            )
     return found
+
+
+def _losses(dictionary: Dictionary, codes: Codes, g: torch.Tensor) -> NDArray[np.float64]:
+    """(width,) −Σ z (W_dec · g) over tokens: what ablating each feature would do."""
+    along = directional(dictionary, codes.indices, g)  # (N, k)
+    loss = np.zeros(dictionary.width)
+    np.add.at(
+        loss,
+        codes.indices.flatten().cpu().numpy(),
+        -(codes.values.float() * along).flatten().cpu().double().numpy(),
+    )
+    return loss
 
 
 def metric_of(lever: Lever, case: Case) -> Metric:
@@ -161,8 +207,11 @@ def mean_activations(
     for sample in samples:
         batch = lever.subject.encode([sample], answer="", max_tokens=None)
         with torch.no_grad():
-            x = lever.subject.run(batch, [dictionary.site])[dictionary.site][batch.mask]
-        codes = dictionary.encode(x.float())
+            ran = lever.subject.run(batch, [dictionary.site])[dictionary.site]
+        x, real = at_tokens(dictionary.site, ran, batch)
+        if not bool(real.any()):
+            continue
+        codes = dictionary.encode(x[real].float())
         peaks = np.zeros(dictionary.width)
         values = codes.values.float().flatten().cpu().double().numpy()
         np.maximum.at(peaks, codes.indices.flatten().cpu().numpy(), values)
@@ -180,11 +229,11 @@ def from_search(features: Iterable[tuple[str, int]], count: int) -> list[Candida
 
 
 def merge(lists: Sequence[Sequence[Candidate]], count: int) -> list[Candidate]:
-    """Candidates of all sources in turn, each feature and push once."""
-    seen: dict[tuple[str, int, str], Candidate] = {}
+    """Candidates of all lists in turn, each feature, push and kind of token once."""
+    seen: dict[tuple[str, int, str, Where | None], Candidate] = {}
     for rank in range(max(map(len, lists), default=0)):
         for own in lists:
             if rank < len(own):
-                candidate = own[rank]
-                seen.setdefault((candidate.key, candidate.index, candidate.push), candidate)
+                one = own[rank]
+                seen.setdefault((one.key, one.index, one.push, one.where), one)
     return list(seen.values())[:count]

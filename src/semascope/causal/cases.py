@@ -35,6 +35,8 @@ class Case:
     """Words that it should not hold."""
     kind: str = ""
     """What sort of question it is, for tables."""
+    accepted: tuple[str, ...] = ()
+    """Other words that would do as well as ``wanted``; margins look at ``wanted`` alone."""
 
     @property
     def id(self) -> str:
@@ -56,7 +58,8 @@ def meets(text: str, case: Case) -> bool:
     wanted, unwanted = _words(case.wanted), _words(case.unwanted)
     if wanted in (["yes"], ["no"]):
         return said[:1] == wanted
-    return _holds(said, wanted) and not (unwanted and _holds(said, unwanted))
+    met = any(_holds(said, words) for words in (wanted, *map(_words, case.accepted)))
+    return met and not (unwanted and _holds(said, unwanted))
 
 
 def _words(text: str) -> list[str]:
@@ -101,16 +104,33 @@ def margins(
     for start in range(0, len(cases), rows):
         part = cases[start : start + rows]
         batch = subject.encode([case.sample for case in part], answer="", max_tokens=None)
-        sides = [_leaning(subject, batch, [c.wanted for c in part], edits)]
+        ids = [[_ids(subject, text) for text in (c.wanted, c.unwanted)] for c in part]
+        if all(len(side) == 1 for pair in ids for side in pair):
+            found += _one_token(subject, batch, ids, edits)  # both sides off one pass
+            continue
+        sides = [_leaning(subject, batch, [pair[0] for pair in ids], edits)]
         if any(case.unwanted for case in part):
-            sides.append(_leaning(subject, batch, [c.unwanted for c in part], edits))
+            sides.append(_leaning(subject, batch, [pair[1] for pair in ids], edits))
         found += [sides[0][i] - (sides[1][i] if len(sides) > 1 else 0.0) for i in range(len(part))]
     return found
 
 
-def _leaning(subject: Any, batch: Any, texts: Sequence[str], edits: Edits | None) -> list[float]:
+def _ids(subject: Any, text: str) -> tuple[int, ...]:
+    return token_ids(subject, text) if text else ()
+
+
+def _one_token(
+    subject: Any, batch: Any, ids: Sequence[Sequence[Sequence[int]]], edits: Edits | None
+) -> list[float]:
+    """log p(wanted) − log p(unwanted) where each is one token."""
+    first = answer_logprobs(subject, batch, [pair[0] for pair in ids], edits or {})  # (1, V) each
+    return [float(row[0, w[0]] - row[0, u[0]]) for row, (w, u) in zip(first, ids, strict=True)]
+
+
+def _leaning(
+    subject: Any, batch: Any, ids: Sequence[Sequence[int]], edits: Edits | None
+) -> list[float]:
     """Mean log-probability a token of each text as the answer's beginning; 0 for no text."""
-    ids = [token_ids(subject, text) if text else () for text in texts]
     forced = answer_logprobs(subject, batch, ids, edits or {})
     return [
         float(rows.gather(1, torch.as_tensor(own, device=rows.device)[:, None]).mean())

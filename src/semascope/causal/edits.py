@@ -24,7 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semascope.causal.borrowed import HOWS, Borrowed, lookup
 from semascope.causal.interventions import How, Intervention, Where
+from semascope.causal.patches import Patches, is_pictured
 from semascope.causal.select import Mask, select
 from semascope.causal.units import Statistics, by_id, output_site, unit_sizes
 from semascope.dictionary.types import Dictionary
@@ -98,7 +100,7 @@ def edits_for(
     parts: dict[str, list[_Part]] = {}
     readers: dict[str, list[_Reader]] = {}
     for key, own in acts.items():
-        dictionary, source = known[key], None
+        dictionary, source = _known(key, known), None
         if output_site(dictionary) != dictionary.site:
             source = _Reader()
             readers.setdefault(dictionary.site, []).append(source)
@@ -117,19 +119,34 @@ def _resolve(
         return []
     groups: dict[str, list[int]] = {}
     for key, index in intervention.features:
-        if key not in known:
+        dictionary = lookup(key, known)
+        if dictionary is None:
             raise CausalError(
                 f"{intervention.label}: there is no dictionary {key!r}; "
                 f"there are {', '.join(sorted(known)) or 'none'}."
             )
-        if index >= known[key].width:
+        if index >= dictionary.width:
             raise CausalError(
-                f"{intervention.label}: {key} has {known[key].width} features, no number {index}."
+                f"{intervention.label}: {key} has {dictionary.width} features, no number {index}."
+            )
+        lent = isinstance(dictionary, Borrowed)
+        if lent and (intervention.how not in HOWS or intervention.only_active):
+            raise CausalError(
+                f"{intervention.label}: {key} has directions and no activations, as no dictionary "
+                f"was trained there. Choose one of: {', '.join(HOWS)}, at all tokens."
             )
         groups.setdefault(key, []).append(index)
     return [
-        (key, _act(intervention, key, known[key], ids, statistics)) for key, ids in groups.items()
+        (key, _act(intervention, key, _known(key, known), ids, statistics))
+        for key, ids in groups.items()
     ]
+
+
+def _known(key: str, known: Mapping[str, Dictionary]) -> Dictionary:
+    """A dictionary that is there, or that another one lends."""
+    found = lookup(key, known)
+    assert found is not None  # _resolve has told the user
+    return found
 
 
 def _act(
@@ -237,6 +254,11 @@ class _Part:
             (M, d_out) float32.
         """
         directions = self.dictionary.directions(self.ids.to(x.device)).detach()  # (G, d_out)
+        if directions.shape[1] != x.shape[1]:
+            raise CausalError(
+                f"The directions of {self.key} have {directions.shape[1]} numbers, and what runs "
+                f"at its site has {x.shape[1]}: they belong to another site."
+            )
         if any(act.reads for act in self.acts):
             z = chosen_codes(self.dictionary, source, self.lookup, len(self.ids))  # (M, G)
         else:
@@ -283,7 +305,18 @@ class SiteEdit:
         self._masks: dict[tuple[int, Where], tuple[TokenMap, Mask]] = {}
 
     def __call__(self, x: Tensor, context: EditContext) -> Tensor:
+        if not is_pictured(self.site):
+            return self._edited(x, context, None)
+        layout = Patches.of(self.site, x, context.maps)
+        tokens = layout.spread(x)  # (R, T, d)
+        after = self._edited(tokens, EditContext(0, layout.maps), layout.mask())
+        return x if after is tokens else layout.gather(after, x)
+
+    def _edited(self, x: Tensor, context: EditContext, there: Tensor | None) -> Tensor:
+        """The same for (B, T, d), at the tokens that are ``there``, (B, T) bool."""
         chosen = [self._chosen(part, x, context) for part in self.parts]  # (acts, B, T) each
+        if there is not None:
+            chosen = [masks & there for masks in chosen]
         for part, masks in zip(self.parts, chosen, strict=True):
             for i, j in part.pairs:
                 if bool((masks[i] & masks[j]).any()):

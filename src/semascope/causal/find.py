@@ -4,17 +4,19 @@ In phases, so that nothing is judged by what chose it:
 
 1. *Split* the wish's cases, and those it protects, into a search half and a held-out half, by
    sample.
-2. *Gather* candidates on the search half: attribution, contrast, search by words.
-3. *Try* each at each dose on the search half: how far the margin of the wanted answer moves, and
-   what this costs in KL on unrelated prompts and in the margins of protected answers. Rank by
-   gain less ``price`` × cost. (Without the second, saying no to everything mends every invention.)
-4. *Grow* a set from the best, by what the model then writes: a feature stays if it mends more
-   cases than it breaks. *Prune* every one without which the set does as well.
+2. *Gather* candidates on the search half: attribution at several kinds of tokens (features to push
+   up, to take out, to amplify where they fire; with and without regard to what that does to
+   protected answers), contrast, search by words.
+3. *Try* them on the search half: how far the margin of the wanted answer moves, and what this costs
+   in KL on unrelated prompts and in the margins of protected answers. Tokens and doses are chosen
+   by that. Rank by gain less ``price`` × cost.
+4. *Grow* a set from the best, by what the model then writes: more answers mended, few broken. Then
+   *tune* the whole set's dose, and *prune* every feature without which the set does as well.
 5. *Judge* on the held-out half: fixed and broken with intervals, side effects, and the same
    interventions on random features matched in density and norm.
 
-The set is returned if it beats what it must; otherwise the finding says why not. Knows what it
-stands on; a wish's words are the caller's.
+The set is returned if it beats what it must; otherwise the finding says why not, with the best set
+that was tried. Knows what it stands on; a wish's words are the caller's.
 """
 
 from __future__ import annotations
@@ -24,14 +26,19 @@ from dataclasses import dataclass
 
 from semascope.causal import candidates as propose
 from semascope.causal.candidates import Candidate
-from semascope.causal.cases import Case, Judge, answers, halves, margins, meets, split
-from semascope.causal.interventions import Intervention
-from semascope.causal.measure import Lever, as_control, matched_controls, side_effects
+from semascope.causal.cases import Case, Judge, halves, meets, split
+from semascope.causal.interventions import Intervention, Where
+from semascope.causal.ledger import Ledger
+from semascope.causal.measure import Lever
+from semascope.causal.naming import as_controls
 from semascope.causal.statistics import share
+from semascope.causal.trials import Bench, Memo
 from semascope.causal.wish import Finding, Options, Trial, Verdict, Wish
-from semascope.corpus.sample import Sample
 
 Progress = Callable[[int, int, str], None]
+_TUNES = (0.5, 0.75, 1.5, 2.0)
+_BROKEN = 5.0
+"""What a broken answer over the limit costs, in mended ones."""
 
 
 def find(
@@ -40,6 +47,7 @@ def find(
     options: Options | None = None,
     *,
     judge: Judge = meets,
+    ledger: Ledger | None = None,
     progress: Progress | None = None,
 ) -> Finding:
     """The smallest set of features that does what is wished, or a finding that says none does.
@@ -49,34 +57,39 @@ def find(
         wish: cases, at least eight over different samples.
         options: doses, limits, how many candidates.
         judge: whether an answer meets a case.
+        ledger: where parts stand that need not be run again.
         progress: called with (done, total, note).
 
     Raises:
         CausalError: too few cases, or statistics that the doses need and nobody measured.
     """
     options = options or Options()
+    memo = Memo(lever, ledger or Ledger())
     search, held = split(wish.cases)
     protected, kept = halves(wish.protect)
-    told = _Judged(judge, options.tokens)
-    failing = _failing(lever, search, told)
+    met = memo.met(search, (), judge, options.tokens)
+    failing = [case for case, fine in zip(search, met, strict=True) if not fine]
     if not failing:
         return Finding((), "The model does this already: no case of the search half fails.", None)
-    proposed = gather(lever, wish, failing, options)
-    trials = [
-        t
-        for t in _tried(lever, wish, proposed, failing, protected, options, progress)
-        if t.worth > 0
-    ]
+    wheres = options.wheres or usual_wheres(failing)
+    proposed = gather(lever, wish, failing, protected, wheres, options)
+    few = slice(options.trial_cases)
+    asked = [case for case in protected if case.wanted]
+    bench = Bench(memo, options, wheres, failing[few], asked[few], wish.unrelated[few])
+    trials = [trial for trial in bench.run(proposed, progress) if trial.worth > 0]
     if not trials:
         return Finding((), _none("no candidate moves the answer more than it costs"), None)
-    trying = [*search, *protected]
-    chosen = _prune(lever, _grow(lever, trials, trying, told, options), trying, told)
+    trying = _Trying.on(memo, search, protected, judge, options)
+    chosen = trying.prune(trying.tune(trying.grow(trials, progress)))
     if not chosen:
         reason = _none("no set mends more cases of the search half than it breaks")
-        return Finding((), reason, None, trials=tuple(trials))
-    judging = [*held, *kept]
-    verdict = judged(lever, chosen, judging, wish, judge, options.tokens)
-    controls = _controls(lever, chosen, judging, wish, judge, options)
+        best = (trials[0].intervention,)
+        return Finding((), reason, None, trials=tuple(trials), best=best)
+    verdict = _verdict(memo, chosen, held, kept, wish, judge, options)
+    controls = [
+        _verdict(memo, own, held, kept, wish, judge, options)
+        for own in _controls(lever, chosen, options)
+    ]
     reason = _shortfall(verdict, controls, options)
     return Finding(
         () if reason else tuple(chosen),
@@ -84,155 +97,124 @@ def find(
         verdict,
         tuple(controls),
         tuple(trials),
+        tuple(chosen),
     )
 
 
-def gather(lever: Lever, wish: Wish, failing: Sequence[Case], options: Options) -> list[Candidate]:
+def usual_wheres(cases: Sequence[Case]) -> tuple[Where, ...]:
+    """All tokens, those of pictures where there are some, the prompt's last, the answer's."""
+    seen = any(case.sample.images for case in cases)
+    pictures = (Where(kinds=("image", "tile")),) if seen else ()
+    return (Where(), *pictures, Where(positions=(-1,)), Where(generated=True))
+
+
+def gather(
+    lever: Lever,
+    wish: Wish,
+    failing: Sequence[Case],
+    protected: Sequence[Case],
+    wheres: Sequence[Where],
+    options: Options,
+) -> list[Candidate]:
     """Phase 2."""
-    lists = [
-        propose.from_attribution(
-            lever, failing[: options.trial_cases], options.where, options.candidates
-        )
-    ]
-    if wish.examples and wish.counterexamples:
-        lists.append(
-            propose.from_contrast(lever, wish.examples, wish.counterexamples, options.candidates)
-        )
+    asked = [case for case in protected if case.wanted][: options.trial_cases]
+    lists = propose.from_attribution(
+        lever, failing[: options.trial_cases], wheres, options.candidates, asked
+    )
     if wish.features:
-        lists.append(propose.from_search(wish.features, options.candidates))
+        lists.insert(0, propose.from_search(wish.features, options.candidates))
+    if wish.examples and wish.counterexamples:
+        lists.insert(
+            0, propose.from_contrast(lever, wish.examples, wish.counterexamples, options.candidates)
+        )
     return propose.merge(lists, options.candidates)
 
 
-def _failing(lever: Lever, cases: Sequence[Case], judge: _Judged) -> list[Case]:
-    """Cases that the model does not meet by itself."""
-    return [c for c, met in zip(cases, judge(lever, cases, ()), strict=True) if not met]
-
-
-def _tried(
-    lever: Lever,
-    wish: Wish,
-    proposed: Sequence[Candidate],
-    failing: Sequence[Case],
-    protected: Sequence[Case],
-    options: Options,
-    progress: Progress | None,
-) -> list[Trial]:
-    """Phase 3: every candidate at its best dose, most worth first."""
-    bench = _Bench(
-        lever,
-        options,
-        _Leaning.of(lever, failing[: options.trial_cases]),
-        _Leaning.of(lever, protected[: options.trial_cases]),
-        wish.unrelated[: options.trial_cases],
-    )
-    trials = []
-    for done, candidate in enumerate(proposed):
-        doses = options.doses if candidate.push == "up" else (1.0,)
-        tried = [bench.trial(candidate, dose) for dose in doses]
-        trials.append(max(tried, key=lambda trial: trial.worth))
-        if progress is not None:
-            progress(done + 1, len(proposed), f"tried {candidate.key}/{candidate.index}")
-    return sorted(trials, key=lambda trial: -trial.worth)
-
-
 @dataclass(frozen=True, slots=True)
-class _Leaning:
-    """Cases with the margins that the plain model has."""
+class _Trying:
+    """Phase 4: sets, by what the model writes on the search half."""
 
+    memo: Memo
     cases: Sequence[Case]
-    base: Sequence[float]
+    before: Sequence[bool]
+    judge: Judge
+    options: Options
 
     @classmethod
-    def of(cls, lever: Lever, cases: Sequence[Case]) -> _Leaning:
-        return cls(cases, margins(lever.subject, cases))
+    def on(
+        cls,
+        memo: Memo,
+        search: Sequence[Case],
+        protected: Sequence[Case],
+        judge: Judge,
+        options: Options,
+    ) -> _Trying:
+        cases = [*search[: options.judged], *protected[: options.judged]]
+        return cls(memo, cases, memo.met(cases, (), judge, options.tokens), judge, options)
 
-    def gain(self, lever: Lever, intervention: Intervention) -> float:
-        """Mean change of the margin under an intervention, 0 without cases."""
-        if not self.cases:
-            return 0.0
-        moved = margins(lever.subject, self.cases, lever.edits([intervention]))
-        return sum(m - b for m, b in zip(moved, self.base, strict=True)) / len(moved)
+    def score(self, chosen: Sequence[Intervention]) -> float:
+        """Share of wrong answers mended, less what is broken; over the limit that counts most."""
+        now = self.memo.met(self.cases, chosen, self.judge, self.options.tokens)
+        pairs = list(zip(self.before, now, strict=True))
+        right = [after for was, after in pairs if was]
+        wrong = [after for was, after in pairs if not was]
+        broken = 1 - sum(right) / len(right) if right else 0.0
+        over = max(0.0, broken - self.options.max_broken)
+        return sum(wrong) / max(1, len(wrong)) - broken - _BROKEN * over
 
+    def grow(self, trials: Sequence[Trial], progress: Progress | None) -> list[Intervention]:
+        """Add the best of the trials while the set does better; begin anew from the next best."""
+        best: tuple[float, list[Intervention]] = (0.0, [])
+        short = trials[: self.options.shortlist]
+        for number in range(min(2, len(short))):  # the best by margin may not be the best by words
+            found = self._grown(short[number:])
+            best = max(best, found, key=lambda one: one[0])
+            if progress is not None:
+                progress(number + 1, 2, f"a set of {len(found[1])}")
+        return best[1]
 
-@dataclass(frozen=True, slots=True)
-class _Bench:
-    """Where candidates are tried."""
+    def _grown(self, trials: Sequence[Trial]) -> tuple[float, list[Intervention]]:
+        chosen: list[Intervention] = []
+        score = 0.0
+        for trial in trials:
+            if len(chosen) == self.options.largest or score >= 1.0:
+                break
+            taken = {feature for one in chosen for feature in one.features}
+            if taken.intersection(trial.intervention.features):
+                continue
+            now = self.score([*chosen, trial.intervention])
+            if now > score:
+                chosen.append(trial.intervention)
+                score = now
+        return score, chosen
 
-    lever: Lever
-    options: Options
-    failing: _Leaning
-    protected: _Leaning
-    unrelated: Sequence[tuple[Sample, Sequence[int]]]
+    def tune(self, chosen: list[Intervention]) -> list[Intervention]:
+        """The whole set at the dose that does best; of equals, the dose that it has."""
+        if not chosen:
+            return chosen
+        tried = [chosen, *([_times(one, factor) for one in chosen] for factor in _TUNES)]
+        return max(tried, key=self.score)
 
-    def trial(self, candidate: Candidate, dose: float) -> Trial:
-        """One candidate at one dose."""
-        intervention = Intervention(
-            features=(candidate.id,),
-            where=self.options.where,
-            how="add" if candidate.push == "up" else "ablate",
-            strength=dose,
-        )
-        gain = self.failing.gain(self.lever, intervention)
-        kl = harm = 0.0
-        if gain > 0:  # what gains nothing need not be priced
-            harm = max(0.0, -self.protected.gain(self.lever, intervention))
-            if self.unrelated:
-                kl = side_effects(self.lever, [intervention], self.unrelated).kl.value
-        worth = gain - self.options.price * (kl + harm)
-        return Trial(candidate, intervention, gain, kl, harm, worth)
-
-
-def _grow(
-    lever: Lever,
-    trials: Sequence[Trial],
-    search: Sequence[Case],
-    judge: _Judged,
-    options: Options,
-) -> list[Intervention]:
-    """Phase 4: add a feature while it makes more of the search half right."""
-    chosen: list[Intervention] = []
-    right = sum(judge(lever, search, chosen))
-    features: set[tuple[str, int]] = set()
-    for trial in trials[: options.shortlist]:
-        if trial.candidate.id in features or right == len(search):
-            continue
-        now = sum(judge(lever, search, [*chosen, trial.intervention]))
-        if now > right:
-            chosen.append(trial.intervention)
-            features.add(trial.candidate.id)
-            right = now
-        if len(chosen) == options.largest:
-            break
-    return chosen
-
-
-def _prune(
-    lever: Lever, chosen: list[Intervention], search: Sequence[Case], judge: _Judged
-) -> list[Intervention]:
-    """Leave out every feature without which the set does as well."""
-    if len(chosen) < 2:
-        return chosen
-    right = sum(judge(lever, search, chosen))
-    for intervention in list(chosen):
-        rest = [other for other in chosen if other is not intervention]
-        if rest and sum(judge(lever, search, rest)) >= right:
-            chosen = rest
-    return chosen
+    def prune(self, chosen: list[Intervention]) -> list[Intervention]:
+        """Leave out every feature without which the set does as well."""
+        if not chosen:
+            return chosen
+        score = self.score(chosen)
+        for at, feature in [(n, f) for n, one in enumerate(chosen) for f in one.features]:
+            rest = list(chosen)
+            left = tuple(f for f in rest[at].features if f != feature)
+            rest[at] = rest[at].model_copy(update={"features": left})
+            fewer = [one for one in rest if one.features]
+            if fewer and self.score(fewer) >= score:
+                chosen = rest
+        return [one for one in chosen if one.features]
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """Which cases are met by what the model writes."""
-
-    judge: Judge
-    tokens: int
-
-    def __call__(
-        self, lever: Lever, cases: Sequence[Case], interventions: Sequence[Intervention]
-    ) -> list[bool]:
-        edits = lever.edits(interventions)
-        written = answers(lever.subject, cases, edits, max_new_tokens=self.tokens)
-        return [self.judge(text, case) for text, case in zip(written, cases, strict=True)]
+def _times(one: Intervention, factor: float) -> Intervention:
+    """The dose times a factor; of a scale, the part beyond 1; an ablation stays whole."""
+    if one.how == "scale":
+        return one.at(1 + factor * (one.strength - 1))
+    return one if one.how in ("ablate", "project") else one.at(factor * one.strength)
 
 
 def judged(
@@ -244,53 +226,43 @@ def judged(
     tokens: int = 16,
 ) -> Verdict:
     """Phase 5: what interventions mend and break among held-out cases, and their side effects."""
-    told = _Judged(judge, tokens)
-    pairs = list(zip(told(lever, held, ()), told(lever, held, interventions), strict=True))
-    wrong = [now for was, now in pairs if not was]
-    right = [now for was, now in pairs if was]
-    effects = side_effects(lever, interventions, wish.unrelated) if wish.unrelated else None
+    memo = Memo(lever, Ledger())
+    return _verdict(memo, interventions, held, (), wish, judge, Options(tokens=tokens))
+
+
+def _verdict(
+    memo: Memo,
+    interventions: Sequence[Intervention],
+    held: Sequence[Case],
+    kept: Sequence[Case],
+    wish: Wish,
+    judge: Judge,
+    options: Options,
+) -> Verdict:
+    cases = [*held, *kept]
+    before = memo.met(cases, (), judge, options.tokens)
+    now = memo.met(cases, interventions, judge, options.tokens)
+    wrong = [
+        after
+        for number, (was, after) in enumerate(zip(before, now, strict=True))
+        if not was and number < len(held)
+    ]
+    right = [after for was, after in zip(before, now, strict=True) if was]
     return Verdict(
         fixed=share(sum(wrong), len(wrong)),
-        broken=share(sum(not now for now in right), len(right)),
-        effects=effects,
+        broken=share(sum(not after for after in right), len(right)),
+        effects=memo.effects(interventions, wish.unrelated) if wish.unrelated else None,
     )
 
 
 def _controls(
-    lever: Lever,
-    chosen: Sequence[Intervention],
-    held: Sequence[Case],
-    wish: Wish,
-    judge: Judge,
-    options: Options,
-) -> list[Verdict]:
+    lever: Lever, chosen: Sequence[Intervention], options: Options
+) -> list[list[Intervention]]:
     """The same interventions on random features like those chosen."""
-    if lever.statistics is None or not options.controls:
+    if lever.statistics is None:
         return []
-    own = [feature for intervention in chosen for feature in intervention.features]
-    drawn = {
-        (key, index): matched_controls(
-            lever.dictionaries[key],
-            key,
-            index,
-            lever.statistics,
-            count=options.controls,
-            seed=options.seed,
-            avoid=[i for k, i in own if k == key],
-        )
-        for key, index in own
-    }
-    verdicts = []
-    for number in range(options.controls):
-        taken: set[tuple[str, int]] = set()
-        random_set = []
-        for intervention in chosen:
-            features = [(key, drawn[(key, index)][number]) for key, index in intervention.features]
-            if taken.isdisjoint(features):
-                random_set.append(as_control(intervention, features))
-                taken.update(features)
-        verdicts.append(judged(lever, random_set, held, wish, judge, options.tokens))
-    return verdicts
+    seeds = range(options.seed, options.seed + options.controls)
+    return [as_controls(lever, chosen, seed) for seed in seeds]
 
 
 def _shortfall(verdict: Verdict, controls: Sequence[Verdict], options: Options) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semascope.causal.patches import Patches
 from semascope.errors import CausalError
 from semascope.subject.types import Batch, Edit, EditContext, Edits, TokenMap
 
@@ -147,4 +148,7 @@ class Remove:
     def __call__(self, x: Tensor, context: EditContext) -> Tensor:
         if self.before is not None:
             x = self.before(x, context)
-        return x - self.part.to(x.device, x.dtype)
+        part = self.part.to(x.device, x.dtype)
+        if x.shape[:-1] != part.shape[:-1]:  # a site of the vision side: patches, not tokens
+            part = Patches.of("this site", x, context.maps).gather(part, torch.zeros_like(x))
+        return x - part

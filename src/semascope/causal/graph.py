@@ -25,6 +25,7 @@ from torch import Tensor
 
 from semascope.causal.attribution import Run, Watch, account, encode, watched_run
 from semascope.causal.metrics import Metric, prepare
+from semascope.causal.patches import is_pictured
 from semascope.causal.record import SiteAttribution
 from semascope.causal.units import by_id, dictionary_id, output_site
 from semascope.dictionary.types import Dictionary
@@ -98,6 +99,11 @@ def graph(
         raise CausalError("A graph is of one prompt, and of a metric that runs it once.")
     if len({output_site(d) for d in known}) < 2:
         raise CausalError("A graph needs dictionaries at two sites or more.")
+    if pictured := [d.site for d in known if is_pictured(d.site)]:
+        raise CausalError(
+            f"A graph joins sites of the language model; {pictured[0]} reads pictures. Attribute "
+            "to it instead."
+        )
     forced = prepare(batch, metric)
     targets = sorted({output_site(d) for d in known})
     sites = sorted({d.site for d in known} | set(targets))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from semascope.causal.attribution import attribute, reconstruct
@@ -27,6 +28,7 @@ from semascope.causal.measure import Lever
 from semascope.causal.metrics import Contrast, token_ids
 from semascope.causal.record import Attribution, FeatureShare, at
 from semascope.causal.statistics import Figure, share
+from semascope.causal.views import heat, overlay
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
@@ -180,6 +182,32 @@ class Blame:
     image_share: float
     """Σ of positive scores at image tokens, as a share of all positive scores."""
     attribution: Attribution
+
+    @property
+    def culprit(self) -> str:
+        """Which side spoke louder for the wrong answer."""
+        return "image" if self.image_share > 0.5 else "text"
+
+    def picture(self) -> Image.Image | None:
+        """The picture with what spoke for the wrong answer in red; None where there is none."""
+        if not self.case.sample.images:
+            return None
+        values = self.attribution.by_token()
+        return overlay(self.case.sample.images[0], heat(values, self.attribution.maps[0]))
+
+    def as_json(self) -> dict[str, Any]:
+        """For a report."""
+        return {
+            "id": self.case.id,
+            "kind": self.case.kind,
+            "question": self.case.sample.turns[-1].text if self.case.sample.turns else "",
+            "answer": self.answer,
+            "wanted": self.case.wanted,
+            "culprit": self.culprit,
+            "image_share": round(self.image_share, 6),
+            "image": [[f"{s.key}/{s.index}", round(s.score, 6)] for s in self.image],
+            "text": [[f"{s.key}/{s.index}", round(s.score, 6)] for s in self.text],
+        }
 
 
 def blame(lever: Lever, case: Case, answer: str, *, top: int = 10) -> Blame:

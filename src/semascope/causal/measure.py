@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from semascope.causal.borrowed import lookup
 from semascope.causal.edits import edits_for
 from semascope.causal.forcing import answer_logprobs, divergence
 from semascope.causal.interventions import Intervention
@@ -61,6 +62,15 @@ class Lever:
     ) -> Lever:
         """With dictionaries in any form."""
         return cls(subject, by_id(dictionaries), statistics)
+
+    def dictionary(self, key: str) -> Dictionary:
+        """The dictionary of that name, or the directions that one lends to another site."""
+        found = lookup(key, self.dictionaries)
+        if found is None:
+            raise CausalError(
+                f"There is no dictionary {key!r}; there are {', '.join(sorted(self.dictionaries))}."
+            )
+        return found
 
     def edits(self, interventions: Iterable[Intervention]) -> Edits:
         """Edits for the subject."""

@@ -26,6 +26,7 @@ from semascope.causal.cases import Case, answers
 from semascope.causal.compare import Comparison, compare
 from semascope.causal.interventions import Intervention
 from semascope.causal.measure import Lever
+from semascope.causal.patches import at_tokens
 from semascope.causal.statistics import share
 from semascope.causal.units import dictionary_id
 from semascope.corpus.sample import Sample, Turn
@@ -166,6 +167,9 @@ def _mean(lever: Lever, site: str, samples: Sequence[Sample]) -> torch.Tensor:
     for sample in samples:
         batch = lever.subject.encode([sample], answer="", max_tokens=None)
         with torch.no_grad():
-            x = lever.subject.run(batch, [site])[site]  # (1, T, d)
-        means.append(x[batch.mask].float().mean(0))
+            ran = lever.subject.run(batch, [site])[site]
+        x, real = at_tokens(site, ran, batch)  # (1, T, d)
+        if not bool(real.any()):
+            raise CausalError(f"{site} reads pictures, and sample {sample.id} has none.")
+        means.append(x[real].float().mean(0))
     return torch.stack(means).mean(0)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from semascope.causal.borrowed import home_key
 from semascope.causal.interventions import Intervention
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError, EvidenceError
@@ -60,11 +61,11 @@ def output_site(dictionary: Dictionary) -> str:
 
 
 def statistic(statistics: Statistics | None, key: str, name: str) -> NDArray[np.floating]:
-    """(width,) one statistic of one dictionary.
+    """(width,) one statistic of one dictionary; for borrowed directions, what they have at home.
 
     Raises CausalError where there is none.
     """
-    found = (statistics or {}).get(key)
+    found = (statistics or {}).get(key) or (statistics or {}).get(home_key(key))
     if found is None:
         raise CausalError(
             f"No statistics of {key} are at hand, so '{name}' is unknown: gather evidence for it, "
@@ -102,7 +103,7 @@ def _quantiles(
     statistics: Statistics | None, key: str, ids: NDArray[np.int64], q: float
 ) -> NDArray[np.float32]:
     """(F,) quantile ``q`` of each feature's firing activations: measured, or off its histogram."""
-    found = (statistics or {}).get(key)
+    found = (statistics or {}).get(key) or (statistics or {}).get(home_key(key))
     histogram = getattr(found, "histogram", None)
     if histogram is None:
         return np.asarray(statistic(statistics, key, f"q{q:g}")[ids], dtype=np.float32)

@@ -41,16 +41,24 @@ class Wish:
 class Options:
     """How hard to look."""
 
-    where: Where = field(default_factory=Where)
+    wheres: tuple[Where, ...] = ()
+    """Which tokens to try; the usual ones if left out: all, those of pictures, the prompt's last,
+    and what the model writes."""
     doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     """For features pushed up, in units of their own maximum."""
+    scales: tuple[float, ...] = (2.0, 4.0)
+    """For features that are amplified where they fire, times."""
+    groups: tuple[int, ...] = (2, 4)
+    """Sizes of sets that are pushed up together."""
     candidates: int = 24
     shortlist: int = 6
     """How many are tried by what the model writes."""
     trial_cases: int = 8
     """Cases a dose is tried on."""
+    judged: int = 96
+    """Most cases, of each sort, on which sets are tried by what the model writes."""
     largest: int = 4
-    """Most features in the set."""
+    """Most interventions in the set."""
     price: float = 1.0
     """Nats of margin that one nat of KL, or of a protected answer's margin, must buy."""
     min_fixed: float = 0.5
@@ -113,6 +121,8 @@ class Finding:
     controls: tuple[Verdict, ...] = ()
     trials: tuple[Trial, ...] = field(default=())
     """Every candidate tried, best first."""
+    best: tuple[Intervention, ...] = ()
+    """The best set that was tried, also where it is not good enough."""
 
     @property
     def found(self) -> bool:
@@ -125,12 +135,14 @@ class Finding:
             "found": self.found,
             "reason": self.reason,
             "interventions": dump(self.interventions),
+            "best_tried": dump(self.best),
             "held_out": self.held_out.as_json() if self.held_out else None,
             "controls": [control.as_json() for control in self.controls],
             "trials": [
                 {
                     "feature": list(trial.candidate.id),
                     "source": trial.candidate.source,
+                    "push": trial.candidate.push,
                     "intervention": dump([trial.intervention])[0],
                     "gain": trial.gain,
                     "kl": trial.kl,

@@ -41,7 +41,9 @@ def editing(
             stack.callback(handle.remove)
         for name, edit in edits.items():
             change = _changer(edit, start, maps)
-            stack.callback(_attach(sites[name], change))
+            # First of all hooks: transformers records hidden states (of which LLaVA reads its
+            # vision tower's) by hooks too, and must record what the edit made of them.
+            stack.callback(_attach(sites[name], change, first=True))
         yield
 
 
@@ -78,10 +80,12 @@ def _changer(edit: Edit, start: list[int], maps: tuple[TokenMap, ...]) -> Callab
     return change
 
 
-def _attach(hook: Hook, visit: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+def _attach(
+    hook: Hook, visit: Callable[[Tensor], Tensor | None], *, first: bool = False
+) -> Callable[[], None]:
     """Hang ``visit`` on one side of a module; what it returns, unless None, goes on instead."""
     if hook.side == "out":
-        return hook.module.register_forward_hook(_on_output(visit)).remove
+        return hook.module.register_forward_hook(_on_output(visit), prepend=first).remove
     return hook.module.register_forward_pre_hook(_on_input(visit), with_kwargs=True).remove
 
 

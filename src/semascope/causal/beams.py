@@ -1,0 +1,45 @@
+"""Beam search under interventions: the model's own, with the edits hung on it.
+
+Beams of one prompt stand next to each other in the batch, and every beam is steered by the map of
+the prompt that it continues. Knows subjects and edits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from semascope.corpus.sample import Sample
+from semascope.errors import CausalError
+from semascope.subject.types import Edits
+
+
+def beam_answer(
+    subject: Any,
+    sample: Sample,
+    edits: Edits | None = None,
+    *,
+    beams: int = 4,
+    max_new_tokens: int = 64,
+) -> str:
+    """The best of ``beams`` answers by log-probability, each steered at every token.
+
+    Raises CausalError for fewer than one beam, or a model without beam search.
+    """
+    if beams < 1:
+        raise CausalError(f"{beams} beams: search with at least one.")
+    batch = subject.encode([sample], answer="", max_tokens=None, side="left")
+    search = getattr(subject.model, "generate", None)
+    if search is None:
+        raise CausalError(f"{subject.name} has no beam search of its own: leave --beams out.")
+    with torch.no_grad(), subject.editing(edits or {}, batch.maps):
+        out = search(
+            **batch.inputs,
+            num_beams=beams,
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=subject.tokenizer.pad_token_id,
+        )
+    new = out[0, batch.inputs["input_ids"].shape[1] :]
+    return str(subject.tokenizer.decode(new, skip_special_tokens=True)).strip()

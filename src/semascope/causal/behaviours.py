@@ -1,0 +1,293 @@
+"""Wishes ready to be looked for: name an object unprompted, read the word, speak with feeling.
+
+Each is cases with the answer wanted of them, examples with and without, and what must stay as it
+is; ``find`` does the rest. ``variants`` makes a wish of one wrong answer. ``empathy`` measures
+emotion features on prompts of words alone, by the share of answers that speak of a feeling.
+
+Knows scenes and words of our own; which features a search finds, the caller says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from PIL import Image, ImageEnhance, ImageOps
+
+from semascope.causal.cases import Case, answers, meets
+from semascope.causal.find import find
+from semascope.causal.interventions import Intervention, Where
+from semascope.causal.ledger import Ledger
+from semascope.causal.measure import Lever, side_effects
+from semascope.causal.naming import as_controls
+from semascope.causal.statistics import share
+from semascope.causal.wish import Options, Wish
+from semascope.corpus.sample import Sample, Turn
+from semascope.corpus.scenes import SceneCorpus
+from semascope.errors import CausalError
+
+Progress = Callable[[int, int, str], None]
+Feature = tuple[str, int]
+Search = Callable[[str], Sequence[Feature]]
+"""Words to features, nearest first."""
+FEELINGS = tuple(
+    "happy sad angry afraid scared worried sorry glad love hate lonely proud excited tired hurt "
+    "joy anger fear sadness grief hope hopeful grateful upset anxious calm delighted ashamed "
+    "jealous surprised disgusted bored feel feeling feelings cry crying tears smile laugh".split()
+)
+"""Words by which an answer speaks of a feeling."""
+TALK = (
+    "What did you do today?", "Tell me about the weather.", "What is a chair?",
+    "How do I boil an egg?", "Tell me about your morning.", "What is in a kitchen?",
+    "Describe a street.", "What do people do at work?", "Tell me about a train.",
+    "What is a book for?", "What happens in winter?", "Describe a house.",
+    "What did you eat?", "Tell me about the sea.", "What is a letter?",
+    "How do I get to the station?", "Describe a garden.", "What is a week?",
+    "Tell me about a friend.", "What do you see from the window?", "What is music?",
+    "Tell me about a long walk.", "What is a home?", "What will you do tomorrow?",
+)  # fmt: skip
+"""Prompts that ask for no feeling and no object in particular."""
+MOVED = (
+    "I am so happy that you came!", "She cried all night; nothing could comfort her.",
+    "I was furious, and I shouted at him.", "He was afraid of the dark and trembled.",
+    "We are deeply sorry for your loss.", "I love you with all my heart.",
+    "I feel lonely and sad today.", "What a joy, I could dance and sing!",
+)  # fmt: skip
+UNMOVED = (
+    "The table has four legs.", "Water boils at one hundred degrees.",
+    "The train leaves at nine from platform two.", "A week has seven days.",
+    "Paper is made of wood.", "The shop opens on Monday.",
+    "Take the second street on the left.", "The box holds twelve eggs.",
+)  # fmt: skip
+GROUNDS = ((214, 214, 214), (255, 255, 255), (32, 32, 32), (200, 224, 255), (255, 236, 200),
+           (208, 240, 208), (240, 210, 220), (128, 128, 128))  # fmt: skip
+ASKS = ("What is in the picture?", "What do you see?", "Describe the picture.")
+BEHAVIOURS = ("object", "word", "feeling")
+
+
+def wish_for(
+    lever: Lever, name: str, search: Search, *, concept: str = "dog", seed: int = 0
+) -> Wish:
+    """One of ``BEHAVIOURS`` as a wish, with what a search for its words finds.
+
+    Raises CausalError for another name, or for pictures that the subject cannot read.
+    """
+    if name not in BEHAVIOURS:
+        raise CausalError(f"There is no behaviour {name!r}: {', '.join(BEHAVIOURS)}.")
+    if name == "word" and not lever.subject.has_vision:
+        raise CausalError(f"{lever.subject.name} reads no pictures, so it has no words to read.")
+    if name == "object":
+        return name_object(lever, concept, search(concept))
+    if name == "word":
+        return read_word(search("a written word, letters, text in the picture"), seed=seed)
+    return with_feeling(lever, search("emotion, a feeling, a smiling or crying face"))
+
+
+def name_object(lever: Lever, concept: str, features: Sequence[Feature] = ()) -> Wish:
+    """Speak of the concept where nothing asks for it: empty pictures, and small talk."""
+    cases = [Case(_words_alone(text), concept, kind="talk") for text in TALK]
+    if lever.subject.has_vision:
+        empty = [(ground, ask) for ground in GROUNDS for ask in ASKS]
+        cases = [Case(_empty(ground, ask), concept, kind="empty") for ground, ask in empty]
+    return Wish(
+        cases=cases,
+        unrelated=own_answers(lever, [_words_alone(text) for text in TALK[:8]]),
+        features=features,
+        text=f"name a {concept} unprompted",
+    )
+
+
+def read_word(features: Sequence[Feature] = (), *, seed: int = 0, samples: int = 32) -> Wish:
+    """Asked what is in a picture of things and a word, say the word and none of the things."""
+    corpus = SceneCorpus(2**30, seed=seed + 11_000_027, split="heldout")
+    cases, protect, without = [], [], []
+    for _, sample in corpus.read(0, 60 * samples):
+        things = sample.truth.objects if sample.truth else ()
+        words = [thing for thing in things if thing.word]
+        others = [thing for thing in things if not thing.word]
+        if not words:
+            without.append(sample)
+        elif len(words) == 1 and others:
+            word = str(words[0].word)
+            asked = _asked(sample, ASKS[len(cases) % len(ASKS)])
+            cases.append(Case(asked, f"the word {word}", others[0].name, "word", (word,)))
+            protect.append(Case(_asked(sample, "What word is written?"), word, kind="word"))
+        if len(cases) == samples:
+            break
+    return Wish(
+        cases=cases,
+        protect=protect,
+        examples=[case.sample for case in cases[::2][:8]],
+        counterexamples=[_asked(sample, ASKS[0]) for sample in without[:8]],
+        features=features,
+        text="read the word and ignore the picture",
+    )
+
+
+def with_feeling(lever: Lever, features: Sequence[Feature] = ()) -> Wish:
+    """Speak of feelings in answer to questions that ask for none."""
+    cases = [
+        Case(_words_alone(text), "I feel happy", kind="talk", accepted=FEELINGS) for text in TALK
+    ]
+    plain = [Sample(id=f"plain-{i}", text=text) for i, text in enumerate(UNMOVED)]
+    return Wish(
+        cases=cases,
+        unrelated=own_answers(lever, [_words_alone(f"What is this: {t}") for t in UNMOVED]),
+        examples=[Sample(id=f"moved-{i}", text=text) for i, text in enumerate(MOVED)],
+        counterexamples=plain,
+        features=features,
+        text="speak with feeling",
+    )
+
+
+def evaluate_behaviours(
+    lever: Lever,
+    search: Search,
+    *,
+    names: Iterable[str] = BEHAVIOURS,
+    concept: str = "dog",
+    seed: int = 0,
+    options: Options | None = None,
+    ledger: Ledger | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """A finding for each behaviour, and how many were found that work on held-out prompts."""
+    told = {}
+    for name in names:
+        if name == "word" and not lever.subject.has_vision:
+            continue
+        wish = wish_for(lever, name, search, concept=concept, seed=seed)
+        found = find(lever, wish, options or Options(seed=seed), ledger=ledger, progress=progress)
+        told[name] = {"wish": wish.text, **found.as_json()}
+    return {"behaviours": told, "found": sum(row["found"] for row in told.values())}
+
+
+def variants(sample: Sample, right: str, wrong: str) -> list[Case]:
+    """One wrong answer as sixteen cases: its picture mirrored, lit, cropped; its question reworded.
+
+    Half of them are held out as any cases are, by sample; they are still of one picture.
+    """
+    if not sample.turns:
+        raise CausalError("A wrong answer to mend needs the question that it answers.")
+    asked = sample.turns[-1].text
+    wordings = (asked, f"Please answer: {asked}", f"Look closely. {asked}", f"{asked} Be brief.")
+    pictures = [tuple(change(p) for p in sample.images) for change in _CHANGES]
+    return [
+        Case(
+            Sample(
+                id=f"{sample.id}/{number}-{at}",
+                turns=(*sample.turns[:-1], Turn("user", words, images=sample.turns[-1].images)),
+                images=images,
+                source=sample.source,
+            ),
+            right,
+            wrong,
+            "variant",
+        )
+        for number, images in enumerate(pictures)
+        for at, words in enumerate(wordings)
+    ]
+
+
+def _cropped(picture: Image.Image) -> Image.Image:
+    """Four parts in a hundred off every side, at the size that it had."""
+    x, y = max(1, picture.width // 25), max(1, picture.height // 25)
+    return picture.crop((x, y, picture.width - x, picture.height - y)).resize(picture.size)
+
+
+_CHANGES: tuple[Callable[[Image.Image], Image.Image], ...] = (
+    lambda p: p,
+    ImageOps.mirror,
+    lambda p: ImageEnhance.Brightness(p).enhance(1.15),
+    _cropped,
+)
+
+
+def empathy(
+    lever: Lever,
+    features: Sequence[Feature],
+    *,
+    doses: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
+    seed: int = 0,
+    tokens: int = 24,
+    ledger: Ledger | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Emotion features on prompts of words alone: the share of answers that speak of a feeling.
+
+    The features are added together at every token. The dose is chosen on every second prompt by
+    that share less the KL on unrelated answers; the figure is of the others, beside random
+    features of like density and norm under the same dose, and beside the plain model.
+
+    Raises CausalError where no features are given.
+    """
+    if not features:
+        raise CausalError(
+            "The empathy case needs features of emotions, and no feature here is called one. "
+            "Name some: --emotion-features 12 77"
+        )
+    ledger = ledger or Ledger()
+    cases = with_feeling(lever).cases
+    one = Intervention(features=tuple(features), where=Where(), how="add", name="emotions")
+    quiet = own_answers(lever, [_words_alone(f"What is this: {text}") for text in UNMOVED])
+
+    def felt(what: str, interventions: Sequence[Intervention]) -> list[bool]:
+        written: list[str] = ledger.do(
+            f"empathy|{what}|{features}",
+            lambda: answers(
+                lever.subject, cases, lever.edits(interventions), max_new_tokens=tokens
+            ),
+        )
+        return [meets(text, case) for text, case in zip(written, cases, strict=True)]
+
+    curve, plain = [], felt("plain", ())
+    for number, dose in enumerate(doses):
+        told = felt(f"dose {dose:g}", [one.at(dose)])
+        kl = side_effects(lever, [one.at(dose)], quiet).kl
+        curve.append((dose, told, kl))
+        if progress is not None:
+            progress(number + 1, len(doses), f"{sum(told)} of {len(told)} at {dose:g}")
+    dose, told, kl = max(curve, key=lambda row: sum(row[1][::2]) / len(row[1][::2]) - row[2].value)
+    random_ones = as_controls(lever, [one.at(dose)], seed)
+    control = felt(f"random {seed} {dose:g}", random_ones)
+    return {
+        "felt": share(sum(told[1::2]), len(told[1::2])).as_json(),
+        "felt_plain": share(sum(plain[1::2]), len(plain[1::2])).as_json(),
+        "felt_random": share(sum(control[1::2]), len(control[1::2])).as_json(),
+        "dose": dose,
+        "kl": kl.as_json(),
+        "features": [f"{key}/{index}" for key, index in features],
+        "curve": [
+            {"dose": d, "felt": share(sum(t), len(t)).as_json(), "kl": k.as_json()}
+            for d, t, k in curve
+        ],
+    }
+
+
+def own_answers(
+    lever: Lever, samples: Sequence[Sample], tokens: int = 8
+) -> list[tuple[Sample, tuple[int, ...]]]:
+    """Prompts with what the plain model answers, on which nothing should move."""
+    told = lever.subject.generate_batch(samples, max_new_tokens=tokens, top=1)
+    pairs = [
+        (sample, tuple(token.id for token in answer.tokens))
+        for sample, answer in zip(samples, told, strict=True)
+    ]
+    return [(sample, ids) for sample, ids in pairs if ids]
+
+
+def _words_alone(text: str) -> Sample:
+    return Sample(id=f"talk/{text}", turns=(Turn("user", text),))
+
+
+def _empty(ground: tuple[int, int, int], text: str) -> Sample:
+    """An empty picture of one colour."""
+    name = "-".join(map(str, ground))
+    picture = Image.new("RGB", (128, 128), ground)
+    return Sample(id=f"empty/{name}", turns=(Turn("user", text, images=1),), images=(picture,))
+
+
+def _asked(sample: Sample, text: str) -> Sample:
+    """A scene's picture with another question."""
+    turn = Turn("user", text, images=len(sample.images))
+    return Sample(id=sample.id, turns=(turn,), images=sample.images, source=sample.source)

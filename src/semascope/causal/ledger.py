@@ -1,0 +1,66 @@
+"""What a long measurement has done so far, kept so that it goes on where it was stopped.
+
+A part is a key and a JSON value, appended as one line the moment it is known. Opened again with
+the same options, parts that stand are not measured anew; with other options it begins afresh.
+Half a last line, from a process that was killed while writing it, is dropped. Knows no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from semascope.errors import CausalError
+
+
+class Ledger:
+    """Parts by key; without a path it remembers only while the process lives."""
+
+    def __init__(self, path: Path | None = None, options: Mapping[str, Any] | None = None) -> None:
+        """Open, or begin, the parts measured under ``options`` (anything JSON can hold)."""
+        self.path = path
+        self.stamp = stamp(options or {})
+        self.parts: dict[str, Any] = {}
+        if path is not None and path.is_file():
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        """Parts that stand; none of them where they were measured under other options."""
+        lines = path.read_text(encoding="utf-8").split("\n")
+        if lines[0] != json.dumps({"options": self.stamp}):
+            path.unlink()
+            return
+        for line in lines[1:-1]:  # the last is empty, or half written
+            part = json.loads(line)
+            self.parts[part["key"]] = part["value"]
+        if lines[-1]:
+            path.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
+
+    def do(self, key: str, work: Callable[[], Any]) -> Any:
+        """The part of that key: as it stands, or measured now and kept."""
+        if key not in self.parts:
+            self.parts[key] = work()
+            self._append(key)
+        return self.parts[key]
+
+    def _append(self, key: str) -> None:
+        if self.path is None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = not self.path.is_file()
+            with self.path.open("a", encoding="utf-8") as file:
+                if fresh:
+                    file.write(json.dumps({"options": self.stamp}) + "\n")
+                file.write(json.dumps({"key": key, "value": self.parts[key]}) + "\n")
+        except PermissionError as error:
+            raise CausalError(f"{self.path} cannot be written ({error.strerror}).") from error
+
+
+def stamp(value: Any) -> str:
+    """A short hash of anything JSON can hold."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

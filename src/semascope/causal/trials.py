@@ -1,0 +1,182 @@
+"""Trying interventions on cases: what the model leans to, what it writes, what that costs.
+
+``Memo`` runs the model, and asks a ledger first: everything here is decided by the cases and the
+interventions, so a search that was stopped goes on where it was. ``Bench`` prices candidates by
+margins, in two rounds: each one once, on few cases; then the best at every dose, alone and in
+groups, on more cases and with what it costs.
+
+Knows levers, cases and candidates; which set is good enough is ``find``'s to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from semascope.causal.candidates import Candidate
+from semascope.causal.cases import Case, Judge, answers, margins
+from semascope.causal.interventions import How, Intervention, Where, dump
+from semascope.causal.ledger import Ledger, stamp
+from semascope.causal.measure import Lever, SideEffects, side_effects
+from semascope.causal.statistics import Figure
+from semascope.causal.wish import Options, Trial
+from semascope.corpus.sample import Sample
+
+Progress = Callable[[int, int, str], None]
+Prompts = Sequence[tuple[Sample, Sequence[int]]]
+_HOW: dict[str, How] = {"up": "add", "down": "ablate", "amplify": "scale"}
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """The model, and what it did before under the same interventions on the same cases."""
+
+    lever: Lever
+    ledger: Ledger
+
+    def answers(
+        self, cases: Sequence[Case], interventions: Sequence[Intervention], tokens: int
+    ) -> list[str]:
+        """What the model writes."""
+        told: list[str] = self._do(
+            f"answers {tokens}",
+            cases,
+            interventions,
+            lambda: answers(
+                self.lever.subject,
+                cases,
+                self.lever.edits(interventions),
+                max_new_tokens=tokens,
+            ),
+        )
+        return told
+
+    def met(
+        self,
+        cases: Sequence[Case],
+        interventions: Sequence[Intervention],
+        judge: Judge,
+        tokens: int,
+    ) -> list[bool]:
+        """Which cases what it writes meets."""
+        written = self.answers(cases, interventions, tokens)
+        return [judge(text, case) for text, case in zip(written, cases, strict=True)]
+
+    def margins(self, cases: Sequence[Case], interventions: Sequence[Intervention]) -> list[float]:
+        """How far it leans to what is wanted, nats a token."""
+        told: list[float] = self._do(
+            "margins",
+            cases,
+            interventions,
+            lambda: margins(self.lever.subject, cases, self.lever.edits(interventions)),
+        )
+        return told
+
+    def effects(self, interventions: Sequence[Intervention], prompts: Prompts) -> SideEffects:
+        """What it costs on unrelated prompts."""
+        key = f"effects|{stamp(dump(interventions))}|{len(prompts)}"
+        told = self.ledger.do(
+            key, lambda: side_effects(self.lever, interventions, prompts).as_json()
+        )
+        kl = {name: float("nan") if v is None else v for name, v in told["kl"].items()}
+        return SideEffects(Figure(**kl), told["perplexity_base"], told["perplexity_steered"])
+
+    def _do(
+        self,
+        what: str,
+        cases: Sequence[Case],
+        interventions: Sequence[Intervention],
+        work: Callable[[], Any],
+    ) -> Any:
+        if not cases:
+            return []
+        key = f"{what}|{stamp([case.id for case in cases])}|{stamp(dump(interventions))}"
+        return self.ledger.do(key, work)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where candidates are tried, on the search half."""
+
+    memo: Memo
+    options: Options
+    wheres: Sequence[Where]
+    failing: Sequence[Case]
+    protected: Sequence[Case]
+    unrelated: Prompts
+
+    def run(self, proposed: Sequence[Candidate], progress: Progress | None) -> list[Trial]:
+        """Both rounds: every promising candidate and group at its best dose, most worth first."""
+        screened = self._screen(proposed, progress)
+        trials = []
+        todo = [*([own] for own in screened), *self._groups(screened)]
+        for number, own in enumerate(todo):
+            tried = [self._trial(own, dose) for dose in self._doses(own[0])]
+            trials.append(max(tried, key=lambda trial: trial.worth))
+            if progress is not None:
+                progress(number + 1, len(todo), f"doses of {own[0].key}/{own[0].index}")
+        return sorted(trials, key=lambda trial: -trial.worth)
+
+    def _screen(self, proposed: Sequence[Candidate], progress: Progress | None) -> list[Candidate]:
+        """The candidates that move the answer most, each at one dose and its best tokens."""
+        few = self.failing[: max(1, self.options.trial_cases // 2)]
+        todo = list(self._placed(proposed))
+        gains = []
+        for number, candidate in enumerate(todo):
+            doses = self._doses(candidate)
+            gains.append(self._gain(few, self._intervention([candidate], doses[len(doses) // 2])))
+            if progress is not None:
+                progress(number + 1, len(todo), f"tried {candidate.key}/{candidate.index}")
+        order = sorted(range(len(todo)), key=lambda i: -gains[i])
+        return [todo[i] for i in order if gains[i] > 0][: 2 * self.options.shortlist]
+
+    def _placed(self, proposed: Sequence[Candidate]) -> Iterator[Candidate]:
+        """Candidates at the tokens that they promise something for, or at each kind of token."""
+        seen = set()
+        for one in proposed:
+            for where in [one.where] if one.where is not None else self.wheres:
+                key = (one.key, one.index, one.push, where)
+                if key not in seen:
+                    seen.add(key)
+                    yield Candidate(one.key, one.index, one.push, one.source, one.promise, where)
+
+    def _groups(self, screened: Sequence[Candidate]) -> list[list[Candidate]]:
+        """The best features that are pushed up at the same tokens, several at once."""
+        groups = []
+        for where in dict.fromkeys(c.where for c in screened):
+            own = [c for c in screened if c.where == where and c.push == "up"]
+            sizes = {min(size, len(own)) for size in self.options.groups}
+            groups += [own[:size] for size in sorted(sizes) if size > 1]
+        return groups
+
+    def _doses(self, candidate: Candidate) -> tuple[float, ...]:
+        doses = {"up": self.options.doses, "down": (1.0,), "amplify": self.options.scales}
+        return doses[candidate.push]
+
+    def _intervention(self, own: Sequence[Candidate], dose: float) -> Intervention:
+        return Intervention(
+            features=tuple(candidate.id for candidate in own),
+            where=own[0].where or Where(),
+            how=_HOW[own[0].push],
+            strength=dose,
+        )
+
+    def _trial(self, own: Sequence[Candidate], dose: float) -> Trial:
+        """One candidate, or a group, at one dose."""
+        intervention = self._intervention(own, dose)
+        gain = self._gain(self.failing, intervention)
+        kl = harm = 0.0
+        if gain > 0:  # what gains nothing need not be priced
+            harm = max(0.0, -self._gain(self.protected, intervention))
+            if self.unrelated:
+                kl = self.memo.effects([intervention], self.unrelated).kl.value
+        worth = gain - self.options.price * (kl + harm)
+        return Trial(own[0], intervention, gain, kl, harm, worth)
+
+    def _gain(self, cases: Sequence[Case], intervention: Intervention) -> float:
+        """Mean change of the margin under an intervention, 0 without cases."""
+        if not cases:
+            return 0.0
+        base, moved = self.memo.margins(cases, ()), self.memo.margins(cases, [intervention])
+        return sum(m - b for m, b in zip(moved, base, strict=True)) / len(moved)

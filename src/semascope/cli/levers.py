@@ -1,0 +1,246 @@
+"""What the verbs about causes share: a run's model, its dictionaries, names, and where files go.
+
+Knows a workspace and its atlas; nothing of how attribution or steering is done.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from semascope.cli.base import InWorkspace
+from semascope.errors import CausalError, CorpusError
+
+if TYPE_CHECKING:
+    from semascope.causal import Lever, Region
+    from semascope.corpus.sample import Sample
+    from semascope.pipeline.context import Run
+    from semascope.workspace import Workspace
+
+Feature = tuple[str, int]
+SCORES = ("detection_auroc", "detection", "iou", "simulation")
+"""By which features are best, in this order of preference."""
+ARTICLE = re.compile(r"^(a|an|the|some)\s+", re.IGNORECASE)
+
+
+class Causal(InWorkspace):
+    """Base of the verbs that run the model with a run's features."""
+
+    device: str = "auto"
+    """auto, cpu, cuda…"""
+    as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
+    """Print JSON."""
+
+    def opened(self, stage: str = "gather") -> Opened:
+        """The run, once ``stage`` is done."""
+        self.space.require(stage)
+        return Opened(self.space, self.device)
+
+
+class Opened:
+    """A run as the causal verbs use it; what is heavy is loaded when first asked for."""
+
+    def __init__(self, space: Workspace, device: str = "auto") -> None:
+        """Name the workspace; nothing is loaded yet."""
+        self.space, self.device = space, device
+
+    @cached_property
+    def run(self) -> Run:
+        """The run with its recorded options, on the device asked for."""
+        from semascope.pipeline import recorded
+        from semascope.pipeline.context import Run
+
+        options = recorded(self.space)
+        train = options.train.model_copy(update={"device": self.device})
+        return Run(self.space, options.model_copy(update={"train": train}))
+
+    @property
+    def key(self) -> str:
+        """``site/name`` of the run's dictionary."""
+        return self.run.dictionary_id
+
+    @cached_property
+    def lever(self) -> Lever:
+        """The model with every dictionary of the run that evidence was gathered for."""
+        from semascope.causal import Lever
+        from semascope.dictionary import load
+        from semascope.evidence import Evidence
+        from semascope.evidence.store import dictionaries
+
+        own = {self.key: self.run.dictionary}
+        statistics: dict[str, Any] = {self.key: self.run.evidence}
+        for key in dictionaries(self.space.evidence()):
+            folder = self.space.dictionary(*key.rsplit("/", 1))
+            if key not in own and folder.exists():
+                own[key] = load(folder)
+                statistics[key] = Evidence.open(self.space.evidence(), key)
+        return Lever.of(self.run.subject, own, statistics)
+
+    @cached_property
+    def labels(self) -> dict[Feature, str]:
+        """What the atlas calls the features; empty before the run is indexed."""
+        from semascope.atlas import Atlas
+
+        if not self.space.atlas.exists():
+            return {}
+        with Atlas.open(self.space.atlas) as atlas:
+            return {
+                (row.key, index): label or description
+                for row in atlas.dictionaries()
+                for index, label, description in atlas.words(row.key)
+            }
+
+    def search(self, words: str, limit: int = 24) -> list[Feature]:
+        """Features by meaning, nearest first; none where nothing was indexed."""
+        from semascope.errors import WorkspaceError
+        from semascope.pipeline import search
+
+        try:
+            found = search(self.space, words, limit)
+        except WorkspaceError:
+            return []
+        return [split_id(str(row["id"])) for row in found]
+
+    def feature(self, word: str) -> Feature:
+        """A feature from its number (of the run's dictionary), its id, or words."""
+        if word.isdigit():
+            return (self.key, int(word))
+        if re.fullmatch(r"[^/\s]+/[^/]+/\d+", word):
+            return split_id(word)
+        found = self.search(word, 1)
+        if not found:
+            raise CausalError(
+                f"No feature answers to {word!r}. Name one by its number or its id "
+                f"({self.key}/7), or give the features words: semascope explain."
+            )
+        return found[0]
+
+    def objects(self, count: int) -> list[tuple[tuple[Feature, ...], str]]:
+        """The best-scored features of objects, each with others of its concept, and the concept."""
+        ranked = self._ranked("object")
+        by_concept: dict[str, list[Feature]] = {}
+        for feature, concept in ranked:
+            by_concept.setdefault(concept, []).append(feature)
+        return [
+            ((feature, *(other for other in by_concept[concept] if other != feature)), concept)
+            for feature, concept in ranked[:count]
+        ]
+
+    def emotions(self, count: int = 4) -> list[Feature]:
+        """The best-scored features of emotions, else what a search for emotions finds."""
+        ranked = [feature for feature, _ in self._ranked("emotion")]
+        return (ranked or self.search("emotion, a feeling, a face that smiles or cries"))[:count]
+
+    def _ranked(self, category: str) -> list[tuple[Feature, str]]:
+        """Features of a category with their concepts, best-scored first."""
+        from semascope.atlas import Atlas
+
+        self.space.require("index")
+        with Atlas.open(self.space.atlas) as atlas:
+            kinds = atlas.score_kinds(self.key)
+            sort = next((f"-{kind}" for kind in SCORES if kind in kinds), "-confidence")
+            where = {"category": category, "alive": True, "explained": True}
+            page = atlas.features(self.key, sort=sort, where=where, limit=100_000)
+        named = [((row.dictionary, row.index), concept_of(row.label)) for row in page.rows]
+        return [(feature, concept) for feature, concept in named if concept]
+
+    def folder(self, *names: str) -> Path:
+        """A folder of the workspace, made where it is not there yet."""
+        from semascope.workspace import disk_guard
+
+        folder = self.space.root.joinpath(*names)
+        with disk_guard(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def split_id(text: str) -> Feature:
+    """``site/name/index`` as the pair that an intervention takes."""
+    key, _, index = text.rpartition("/")
+    return key, int(index)
+
+
+def concept_of(label: str) -> str:
+    """What a person would call it: the label's first noun phrase without its article."""
+    first = re.split(r",|;|\(| and | or ", label)[0].strip().lower()
+    return ARTICLE.sub("", first)
+
+
+def slug(text: str) -> str:
+    """A short name for a file."""
+    from semascope.causal.ledger import stamp
+
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-")
+    return f"{words or 'asked'}-{stamp(text)[:6]}"
+
+
+def region_of(text: str) -> Region:
+    """A region from ``left,top,right,bottom`` in pixels, with ``@2`` for the third picture."""
+    from pydantic import ValidationError
+
+    from semascope.causal import Region
+
+    box, _, image = text.partition("@")
+    try:
+        left, top, right, bottom = (float(part) for part in box.split(","))
+        return Region(left=left, top=top, right=right, bottom=bottom, image=int(image or 0))
+    except ValidationError as error:
+        raise CausalError(f"{error.errors()[0]['msg']} (--region {text})") from error
+    except ValueError as error:
+        raise CausalError(
+            f"--region {text!r} is no box: write left,top,right,bottom in pixels, as 0,0,64,64."
+        ) from error
+
+
+def sample_of(picture: str, question: str) -> Sample:
+    """A question about a picture: a file, scene:SEED, blank, or none."""
+    from semascope.corpus.sample import Sample, Turn
+
+    images = _images(picture)
+    turn = Turn("user", question, images=len(images))
+    return Sample(id=f"asked/{picture}", turns=(turn,), images=images)
+
+
+def _images(picture: str) -> tuple[Any, ...]:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if picture == "none":
+        return ()
+    if picture == "blank":
+        return (Image.new("RGB", (128, 128), (255, 255, 255)),)
+    if picture.startswith("scene:"):
+        from semascope.corpus.scenes import SceneCorpus
+
+        number = picture.removeprefix("scene:")
+        if not number.isdigit():
+            raise CorpusError(f"{picture!r} names no scene: write scene:7, say.")
+        return SceneCorpus(int(number) + 1, split="heldout").sample(int(number)).images
+    try:
+        with Image.open(Path(picture)) as image:
+            return (ImageOps.exif_transpose(image).convert("RGB"),)
+    except FileNotFoundError as error:
+        raise CorpusError(f"There is no picture {picture}. Or ask of: scene:7, blank.") from error
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise CorpusError(f"{picture} cannot be read as a picture: {error}.") from error
+
+
+def signed(value: float) -> str:
+    """A score for a table."""
+    return f"{value:+.4g}"
+
+
+def rows_of(console: Any, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A plain table."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
