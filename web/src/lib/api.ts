@@ -1,8 +1,19 @@
 // All that the page asks of the server. Errors come back as sentences and are shown as they are.
 
 import type {
+  Concept,
+  ListLine,
+  MapData,
+  Note,
+  RatingItem,
+  RatingTold,
+  Register,
+  Tour,
+  TourLine,
+  WhyMore,
+} from "./asktypes";
+import type {
   ChatAsk,
-  CompareAsk,
   Event,
   FeatureList,
   FeaturePage,
@@ -95,8 +106,13 @@ export async function* stream(
 }
 
 export const chat = (ask: ChatAsk, signal: AbortSignal) => stream("/api/chat", ask, signal);
-export const why = (ask: ChatAsk & { answer: number[]; limit: number }, signal: AbortSignal) =>
-  stream("/api/why", ask, signal);
+export const why = (ask: ChatAsk & WhyMore, signal: AbortSignal) => stream("/api/why", ask, signal);
+export const read = (ask: ChatAsk & { answer: number[] }, signal: AbortSignal) =>
+  stream("/api/read", ask, signal);
+export const steer = (
+  ask: ChatAsk & { answer: number[]; control: boolean; control_seed: number },
+  signal: AbortSignal,
+) => stream("/api/steer", ask, signal);
 
 export const listKept = () => json<Kept[]>("/api/sessions");
 export const readKept = (id: string) =>
@@ -110,5 +126,34 @@ export const keep = (id: string, title: string, body: unknown) =>
 export const forget = (id: string) =>
   asked(`/api/sessions/${encodeURIComponent(id)}`, { method: "DELETE" });
 
-export const compare = (ask: CompareAsk, signal: AbortSignal) =>
-  stream("/api/compare", ask, signal);
+export const getConcept = (params: Params, signal?: AbortSignal) =>
+  json<Concept>(`/api/concept?${query(params)}`, { signal });
+export const getMap = (dictionary: string, signal?: AbortSignal) =>
+  json<MapData>(`/api/map?${query({ dictionary })}`, { signal });
+
+const sent = (method: string, body: unknown): RequestInit => ({
+  method,
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify(body),
+});
+
+export const listNotes = (feature: string) => json<Note[]>(`/api/notes?${query({ feature })}`);
+export const addNote = (feature: string, text: string, author: string) =>
+  json<Note>("/api/notes", sent("POST", { feature, text, author }));
+export const dropNote = (id: number) => asked(`/api/notes/${id}`, { method: "DELETE" });
+
+const listPath = (name: string) => `/api/lists/${encodeURIComponent(name)}`;
+export const getLists = () => json<ListLine[]>("/api/lists");
+export const getList = (name: string, params: Params = {}) =>
+  json<FeatureList>(`${listPath(name)}?${query(params)}`);
+export const putList = (name: string, features: string[], about = "") =>
+  json<ListLine>(listPath(name), sent("PUT", { features, about }));
+export const dropList = (name: string) => asked(listPath(name), { method: "DELETE" });
+
+export const nextRating = (rater: string) => json<RatingItem>(`/api/rating?${query({ rater })}`);
+export const rate = (task: string, rater: string, grade: number, seconds: number) =>
+  json<RatingTold>("/api/rating", sent("POST", { task, rater, grade, seconds }));
+
+export const getRegister = () => json<Register>("/api/register");
+export const getTours = () => json<TourLine[]>("/api/tours");
+export const getTour = (name: string) => json<Tour>(`/api/tours/${encodeURIComponent(name)}`);

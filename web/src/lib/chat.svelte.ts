@@ -1,88 +1,91 @@
 // One conversation: what was said, what was answered with every token, what was changed.
 
-import { chat, keep, why } from "./api";
-import type { ChatAsk, Intervention, Message, Reason, TokenEvent } from "./types";
-
-export interface Change {
-  id: string;
-  label: string;
-  how: Intervention["how"];
-  strength: number;
-  on: boolean;
-}
-
-/** One answer; `changes` names what was changed while it was given, `under` is the same as data. */
-export interface Answered {
-  tokens: TokenEvent[];
-  changes: string[];
-  under: Intervention[];
-}
-
-export interface Exchange {
-  text: string;
-  pictures: string[];
-  answers: Answered[];
-}
-
-export interface Reasons {
-  value: number;
-  list: Reason[];
-  tokens: string[];
-  unexplained: number | null;
-}
+import { chat, keep, read, steer } from "./api";
+import type { Distance, ReadToken } from "./asktypes";
+import { asChange, asIntervention, type Change, conflicts, inWords } from "./changes";
+import { type Answered, answerAgain, asAnswered, type Exchange, newAnswer, said, spoken } from "./exchange";
+import { Inquiry } from "./inquiry.svelte";
+import type { ChatAsk, Event, Intervention, Message, Where } from "./types";
 
 export interface Saved {
+  title: string;
   system: string;
   prefill: string;
   temperature: number;
   seed: number;
   most: number;
+  top: number;
   exchanges: Exchange[];
   changes: Change[];
 }
 
-const said = (answer: Answered | undefined) => answer?.tokens.map((t) => t.text).join("") ?? "";
+const MOST_UNDONE = 40;
 
 export class Conversation {
   id = $state("");
+  title = $state("");
   system = $state("");
   prefill = $state("");
   temperature = $state(0);
   seed = $state(0);
   most = $state(128);
+  top = $state(8);
+  control = $state(true);
   exchanges = $state<Exchange[]>([]);
   changes = $state<Change[]>([]);
   running = $state(false);
   status = $state("");
   problem = $state("");
-  picked = $state<{ exchange: number; answer: number; token: number } | null>(null);
-  reasons = $state.raw<Reasons | null>(null);
+  /** The prompt of an exchange as the model reads it. */
+  prompt = $state.raw<{ exchange: number; tokens: ReadToken[] } | null>(null);
+  readonly inquiry = new Inquiry(this);
+  private past = $state.raw<Saved[]>([]);
   private aborter: AbortController | null = null;
+
+  readonly conflicts = $derived(conflicts(this.changes));
+  readonly undoable = $derived(this.past.length > 0 && !this.running);
 
   load(body: unknown): void {
     const saved = body as Partial<Saved>;
+    this.title = saved.title ?? "";
     this.system = saved.system ?? "";
     this.prefill = saved.prefill ?? "";
     this.temperature = saved.temperature ?? 0;
     this.seed = saved.seed ?? 0;
     this.most = saved.most ?? 128;
-    this.exchanges = saved.exchanges ?? [];
-    this.changes = saved.changes ?? [];
+    this.top = saved.top ?? 8;
+    this.exchanges = (saved.exchanges ?? []).map((e) => ({ ...e, answers: e.answers.map(asAnswered) }));
+    this.changes = (saved.changes ?? []).map(asChange);
+    this.prompt = null;
+    this.inquiry.clear();
   }
 
   reset(): void {
     this.stop();
     this.load({});
-    [this.id, this.picked, this.reasons, this.problem, this.status] = ["", null, null, "", ""];
+    [this.id, this.problem, this.status, this.past] = ["", "", "", []];
   }
 
   get saved(): Saved {
-    const { system, prefill, temperature, seed, most } = this;
+    const { title, system, prefill, temperature, seed, most, top } = this;
     return {
-      system, prefill, temperature, seed, most,
+      title, system, prefill, temperature, seed, most, top,
       exchanges: $state.snapshot(this.exchanges) as Exchange[],
-      changes: $state.snapshot(this.changes),
+      changes: $state.snapshot(this.changes) as Change[],
     };
+  }
+
+  /** Keep what stands, so that the next step can be taken back. */
+  remember(): void {
+    this.past = [...this.past, this.saved].slice(-MOST_UNDONE);
+  }
+
+  undo(): void {
+    const last = this.past.at(-1);
+    if (!last || this.running) return;
+    this.past = this.past.slice(0, -1);
+    this.load(last);
+    void this.store();
   }
 
   /** The question that led to exchange `upTo`, as the server takes it. */
@@ -92,81 +95,125 @@ export class Conversation {
       : [];
     this.exchanges.slice(0, upTo + 1).forEach((exchange, i) => {
       messages.push({ role: "user", text: exchange.text, pictures: [...exchange.pictures] });
-      if (i < upTo)
-        messages.push({ role: "assistant", text: this.prefill + said(exchange.answers.at(-1)), pictures: [] });
+      if (i < upTo) messages.push({ role: "assistant", text: this.prefill + said(spoken(exchange)), pictures: [] });
     });
     return {
       messages,
       prefill: this.prefill,
-      interventions,
+      interventions: $state.snapshot(interventions) as Intervention[],
       max_new_tokens: this.most,
       temperature: this.temperature,
       seed: this.seed,
-      top: 8,
+      top: this.top,
     };
   }
 
   async send(text: string, pictures: string[]): Promise<void> {
+    this.remember();
     this.exchanges.push({ text, pictures, answers: [] });
     await this.store(); // what was asked is kept even if the server dies while it answers
     await this.answer();
   }
 
-  /** Answer the last exchange, beside the answers that it has. */
+  /** Answer the last exchange, beside the answers that it has; beside chance where it is changed. */
   async answer(): Promise<void> {
+    const exchange = this.exchanges.at(-1);
+    if (!exchange || this.conflicts.length) return;
     const at = this.exchanges.length - 1;
-    const exchange = this.exchanges[at];
-    if (!exchange) return;
-    this.stop();
-    const mine = new AbortController();
-    this.aborter = mine;
-    [this.running, this.problem, this.status, this.picked, this.reasons] = [true, "", "Waiting for the model…", null, null];
     const active = this.changes.filter((c) => c.on);
     const under = active.map(asIntervention);
-    exchange.answers.push({ tokens: [], changes: active.map(inWords), under });
-    const answer = exchange.answers.at(-1) as Answered;
-    try {
-      for await (const event of chat(this.ask(at, under), mine.signal)) {
-        if (event.kind === "queued") this.status = event.ahead ? `${event.ahead} ahead of you` : "The model reads…";
-        else if (event.kind === "token") [answer.tokens.push(event), (this.status = "")];
-        else if (event.kind === "failed") this.problem = event.message;
+    if (exchange.answers.length) this.remember();
+    this.inquiry.clear();
+    await this.work("Waiting for the model…", async (signal) => {
+      const ask = this.ask(at, under);
+      if (!under.length) {
+        exchange.answers.push(newAnswer("plain", [], []));
+        await this.hear(chat(ask, signal), exchange);
+        return;
       }
-    } catch (error) {
-      this.fail(error);
-    }
-    if (!answer.tokens.length) exchange.answers.pop();
-    if (this.aborter === mine) [this.running, this.status] = [false, ""];
+      const base = exchange.answers.find((a) => a.side === "plain" && a.tokens.length);
+      const answer = base ? base.tokens.map((t) => t.id) : [];
+      const more = { answer, control: this.control, control_seed: 0 };
+      await this.hear(steer({ ...ask, ...more }, signal), exchange, under, active.map(inWords), base);
+    });
+    exchange.answers = exchange.answers.filter((a) => a.tokens.length);
     await this.store();
   }
 
-  async explain(exchange: number, answer: number, token: number): Promise<void> {
-    const chosen = this.exchanges[exchange]?.answers[answer];
-    if (!chosen || this.running) return;
-    this.stop();
-    const mine = new AbortController();
-    this.aborter = mine;
-    [this.picked, this.reasons, this.problem, this.status] = [{ exchange, answer, token }, null, "", "Looking for reasons…"];
-    const ask = {
-      ...this.ask(exchange, chosen.under),
-      answer: chosen.tokens.slice(0, token + 1).map((t) => t.id),
-      limit: 12,
+  /** Put the events of an answer, or of two or three, where they belong. */
+  private async hear(
+    events: AsyncGenerator<Event>,
+    exchange: Exchange,
+    under: Intervention[] = [],
+    words: string[] = [],
+    base?: Answered,
+  ): Promise<void> {
+    const sides: Record<string, Answered | undefined> = { before: base };
+    const side = (name: string): Answered => {
+      if (name === "answer") return exchange.answers.at(-1) as Answered;
+      sides[name] ??= answerAgain(exchange, name, under, words);
+      return sides[name] as Answered;
     };
-    try {
-      for await (const event of why(ask, mine.signal)) {
-        if (event.kind === "explained")
-          this.reasons = { value: event.value, list: event.reasons, tokens: event.tokens, unexplained: event.unexplained };
-        else if (event.kind === "failed") this.problem = event.message;
-      }
-    } catch (error) {
-      this.fail(error);
+    for await (const event of events) {
+      if (event.kind === "queued") this.status = event.ahead ? `${event.ahead} ahead of you` : "The model reads…";
+      else if (event.kind === "started") this.status = STARTED[event.side] ?? "";
+      else if (event.kind === "progress") this.status = `${event.note}: ${event.done} of ${event.total}`;
+      else if (event.kind === "token") side(event.side).tokens.push(event);
+      else if (event.kind === "compared") side(event.side ?? "after").distance = event as unknown as Distance;
+      else if (event.kind === "failed") this.problem = event.message;
     }
-    if (this.aborter === mine) this.status = "";
   }
 
-  change(id: string, label: string, how: Intervention["how"], strength: number): void {
-    const found = this.changes.find((c) => c.id === id);
-    if (found) Object.assign(found, { how, strength, on: true });
-    else this.changes.push({ id, label, how, strength, on: true });
+  /** The prompt as the model reads it, every token with its probability. */
+  async readPrompt(at: number): Promise<void> {
+    if (this.prompt?.exchange === at) {
+      this.prompt = null;
+      return;
+    }
+    await this.work("Reading…", async (signal) => {
+      for await (const event of read({ ...this.ask(at, []), answer: [] }, signal)) {
+        if (event.kind === "read") this.prompt = { exchange: at, tokens: event.tokens };
+        else if (event.kind === "failed") this.problem = event.message;
+      }
+    });
+  }
+
+  /** Change features and let it answer again at once, where there is something to answer. */
+  async change(found: Partial<Change> & { key: string }): Promise<void> {
+    this.remember();
+    const there = this.changes.find((c) => c.key === found.key);
+    if (there) Object.assign(there, found, { on: true });
+    else this.changes.push(asChange(found));
+    if (this.exchanges.length && !this.running) await this.answer();
+  }
+
+  /** Change a card; the answer waits until it is asked for. */
+  set(key: string, part: Partial<Change>): void {
+    this.remember();
+    const found = this.changes.find((c) => c.key === key);
+    if (found) Object.assign(found, part);
+  }
+
+  remove(key: string): void {
+    this.remember();
+    this.changes = this.changes.filter((c) => c.key !== key);
+  }
+
+  /** Go on from here elsewhere: a new conversation that shares what was said so far. */
+  async branch(at: number): Promise<void> {
+    this.stop();
+    const kept = this.saved;
+    this.load({ ...kept, title: `${this.named}, branched`, exchanges: kept.exchanges.slice(0, at + 1) });
+    [this.id, this.past] = ["", []];
+    await this.store();
+  }
+
+  get named(): string {
+    return this.title || (this.exchanges[0]?.text.slice(0, 80) ?? "");
+  }
+
+  where(region: Where["region"]): Where {
+    return region ? { region } : {};
   }
 
   stop(): void {
@@ -175,14 +222,27 @@ export class Conversation {
     this.running = false;
   }
 
-  private async store(): Promise<void> {
+  async store(): Promise<void> {
     try {
-      const title = this.exchanges[0]?.text.slice(0, 80) ?? "";
-      this.id = (await keep(this.id, title, this.saved)).id;
+      this.id = (await keep(this.id, this.named, this.saved)).id;
       history.replaceState(history.state, "", `#/chat/${this.id}`);
     } catch (error) {
       this.fail(error);
     }
+  }
+
+  /** One run of the model at a time; a new one stops the one before. */
+  async work(status: string, job: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    this.stop();
+    const mine = new AbortController();
+    this.aborter = mine;
+    [this.running, this.problem, this.status] = [true, "", status];
+    try {
+      await job(mine.signal);
+    } catch (error) {
+      this.fail(error);
+    }
+    if (this.aborter === mine) [this.running, this.status] = [false, ""];
   }
 
   private fail(error: unknown): void {
@@ -191,16 +251,9 @@ export class Conversation {
   }
 }
 
-function asIntervention(change: Change): Intervention {
-  const cut = change.id.lastIndexOf("/");
-  return {
-    features: [[change.id.slice(0, cut), Number(change.id.slice(cut + 1))]],
-    how: change.how,
-    strength: change.how === "ablate" ? 1 : change.strength,
-  };
-}
-
-export const inWords = (change: Change): string =>
-  change.how === "ablate"
-    ? `${change.label || change.id} off`
-    : `${change.label || change.id} at ${change.strength} × max`;
+const STARTED: Record<string, string> = {
+  answer: "",
+  before: "Answering, unchanged…",
+  after: "Answering, changed…",
+  control: "The control: random features changed as much…",
+};

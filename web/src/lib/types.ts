@@ -1,5 +1,19 @@
 // The records of the HTTP interface, as /openapi.json describes them.
 
+import type {
+  AlikeRow,
+  Cluster,
+  Distance,
+  Effect,
+  Note,
+  ReadToken,
+  Target,
+  Tested,
+  Tried,
+  Versus,
+  WhyMode,
+} from "./asktypes";
+
 export type Modality = "image" | "text" | "both" | "none";
 
 export interface Score {
@@ -81,6 +95,8 @@ export interface FeaturePage {
   neighbours: { id: string; label: string; value: number; how: string }[];
   promoted: { text: string; value: number }[];
   lowered: { text: string; value: number }[];
+  notes?: Note[];
+  lists?: string[];
 }
 
 export interface DictionaryInfo {
@@ -112,28 +128,34 @@ export interface Upload {
   height: number;
 }
 
+export interface Region {
+  left: number;
+  top: number;
+  right: number;
+  bottom: number;
+  image: number;
+}
+
 export interface Where {
   roles?: ("system" | "user" | "assistant")[];
   kinds?: ("text" | "special" | "image" | "tile" | "newline")[];
+  text?: string;
+  positions?: number[];
+  region?: Region;
   generated?: boolean;
 }
 
 export interface Intervention {
   features: [string, number][];
   how: "clamp" | "add" | "scale" | "ablate" | "project";
-  strength: number;
+  strength?: number;
+  unit?: Unit;
+  quantile?: number;
+  name?: string;
   where?: Where;
 }
 
-export interface CompareAsk {
-  question: string;
-  picture: string | null;
-  system?: string;
-  max_new_tokens: number;
-  temperature: number;
-  seed: number;
-  interventions: Intervention[];
-}
+export type Unit = "max" | "quantile" | "absolute";
 
 export interface TokenEvent {
   kind: "token";
@@ -145,12 +167,18 @@ export interface TokenEvent {
   entropy: number;
 }
 
+export interface Gain {
+  text: string;
+  before: number;
+  after: number;
+}
+
 export interface Shift {
   text: string;
   before: number;
   after: number;
   kl: number;
-  promoted: { text: string; before: number; after: number }[];
+  promoted: Gain[];
 }
 
 export interface Reason {
@@ -159,6 +187,7 @@ export interface Reason {
   category: string;
   attribution: number;
   activation: number;
+  share?: number;
   where: number[];
 }
 
@@ -196,14 +225,24 @@ export type Event =
       prompt_tokens: number;
       seconds: number;
     }
-  | { kind: "compared"; kl: number; logprob_shift: number; shifts: Shift[] }
+  | ({ kind: "compared" } & Partial<Distance> & Pick<Distance, "kl" | "logprob_shift" | "shifts">)
   | {
       kind: "explained";
       metric: string;
       value: number;
+      mode?: WhyMode;
+      target?: Target;
       reasons: Reason[];
       tokens: string[];
       unexplained: number | null;
     }
+  | { kind: "progress"; done: number; total: number; note: string }
+  | { kind: "clustered"; clusters: Cluster[]; unclustered: number; note: string }
+  | ({ kind: "effect" } & Effect)
+  | { kind: "read"; tokens: ReadToken[]; sizes: [number, number][] }
+  | ({ kind: "tried" } & Tried)
+  | { kind: "alike"; rows: AlikeRow[] }
+  | ({ kind: "versus" } & Versus)
+  | { kind: "tested"; concept: string; feature: string; tested: Tested }
   | { kind: "finished" }
   | { kind: "failed"; message: string; type: string };

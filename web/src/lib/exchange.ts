@@ -1,0 +1,61 @@
+// A question and its answers: the plain one, those with features changed, and their controls.
+
+import type { Distance } from "./asktypes";
+import type { Intervention, TokenEvent } from "./types";
+
+/** One answer; `changes` names what was changed while it was given, `under` is the same as data. */
+export interface Answered {
+  side: "plain" | "changed" | "control";
+  tokens: TokenEvent[];
+  changes: string[];
+  under: Intervention[];
+  distance?: Distance;
+}
+
+export interface Exchange {
+  text: string;
+  pictures: string[];
+  answers: Answered[];
+}
+
+export const said = (answer: Answered | undefined): string =>
+  answer?.tokens.map((t) => t.text).join("") ?? "";
+
+/** The answer that the conversation goes on from: the last that is no control. */
+export const spoken = (exchange: Exchange): Answered | undefined =>
+  exchange.answers.findLast((a) => a.side !== "control");
+
+export const newAnswer = (
+  side: Answered["side"],
+  under: Intervention[],
+  changes: string[],
+): Answered => ({ side, tokens: [], changes, under });
+
+/** A new answer of a steered run, in its place: the control stands after what it controls. */
+export function answerAgain(
+  exchange: Exchange,
+  side: string,
+  under: Intervention[],
+  words: string[],
+): Answered {
+  const made =
+    side === "before"
+      ? newAnswer("plain", [], [])
+      : side === "control"
+        ? newAnswer("control", [], ["random features, changed as much"])
+        : newAnswer("changed", under, words);
+  exchange.answers.push(made);
+  return exchange.answers.at(-1) as Answered; // the reactive one, not the one that was put in
+}
+
+/** An answer as an older page kept it. */
+export function asAnswered(found: Partial<Answered>): Answered {
+  const under = found.under ?? [];
+  return {
+    side: found.side ?? (under.length ? "changed" : "plain"),
+    tokens: found.tokens ?? [],
+    changes: found.changes ?? [],
+    under,
+    ...(found.distance ? { distance: found.distance } : {}),
+  };
+}

@@ -1,0 +1,110 @@
+// One question about one token, or about a part of the picture: why, and what is behind it.
+
+import { why } from "./api";
+import type { Cluster, Effect, Target, WhyMode } from "./asktypes";
+import type { Conversation } from "./chat.svelte";
+import type { Reason, Region } from "./types";
+
+export interface Picked {
+  exchange: number;
+  /** -1: a token of the prompt, or none. */
+  answer: number;
+  /** Place in the answer, or position in the prompt; -1 asks of the first token to come. */
+  token: number;
+}
+
+export interface Reasons {
+  metric: string;
+  value: number;
+  target: Target | null;
+  list: Reason[];
+  tokens: string[];
+  unexplained: number | null;
+}
+
+export class Inquiry {
+  picked = $state<Picked | null>(null);
+  mode = $state<WhyMode>("attribution");
+  region = $state<{ exchange: number; box: Region } | null>(null);
+  against = $state<{ id: number; text: string } | null>(null);
+  reasons = $state.raw<Reasons | null>(null);
+  clusters = $state.raw<Cluster[] | null>(null);
+  effects = $state<Record<number, Effect>>({});
+  note = $state("");
+  progress = $state("");
+  busy = $state(false);
+
+  private turn = 0;
+
+  constructor(private readonly talk: Conversation) {}
+
+  clear(): void {
+    [this.picked, this.region, this.against, this.note, this.progress] = [null, null, null, "", ""];
+    this.empty();
+  }
+
+  private empty(): void {
+    [this.reasons, this.clusters, this.effects] = [null, null, {}];
+  }
+
+  pick(picked: Picked): Promise<void> {
+    if (this.talk.running && !this.busy) return Promise.resolve();
+    if (this.region?.exchange !== picked.exchange) this.region = null;
+    [this.picked, this.against] = [picked, null];
+    return this.run();
+  }
+
+  /** Ask about a part of the picture: at the token picked, or at the answer's first. */
+  drag(exchange: number, box: Region | null): Promise<void> {
+    this.region = box ? { exchange, box } : null;
+    if (this.picked?.exchange !== exchange) {
+      const answered = this.talk.exchanges[exchange]?.answers.length ? 0 : -1;
+      this.picked = { exchange, answer: answered, token: answered };
+    }
+    return this.run();
+  }
+
+  again(change: { mode?: WhyMode; against?: { id: number; text: string } | null }): Promise<void> {
+    if (change.mode) this.mode = change.mode;
+    if (change.against !== undefined) this.against = change.against;
+    return this.picked ? this.run() : Promise.resolve();
+  }
+
+  private async run(): Promise<void> {
+    const picked = this.picked;
+    if (!picked) return;
+    this.empty();
+    [this.note, this.progress] = ["", ""];
+    const chosen = this.talk.exchanges[picked.exchange]?.answers[picked.answer];
+    const ask = {
+      ...this.talk.ask(picked.exchange, chosen?.under ?? []),
+      answer: chosen ? chosen.tokens.slice(0, picked.token + 1).map((t) => t.id) : [],
+      position: picked.answer < 0 && picked.token >= 0 ? picked.token : null,
+      mode: this.mode,
+      at: this.talk.where(this.region?.box && { ...this.region.box }),
+      against: this.mode === "attribution" ? (this.against?.id ?? null) : null,
+      limit: 24,
+      clusters: true,
+      similarity: 0.4,
+      smallest: 2,
+      effects: 8,
+    };
+    const mine = ++this.turn;
+    this.busy = true;
+    await this.talk.work("Looking for reasons…", async (signal) => {
+      for await (const event of why(ask, signal)) {
+        if (event.kind === "explained")
+          this.reasons = {
+            metric: event.metric, value: event.value, target: event.target ?? null,
+            list: event.reasons, tokens: event.tokens, unexplained: event.unexplained,
+          };
+        else if (event.kind === "progress") this.progress = `${event.note}: ${event.done} of ${event.total}`;
+        else if (event.kind === "clustered") [this.clusters, this.note, this.progress] = [event.clusters, event.note, ""];
+        else if (event.kind === "effect") this.effects[event.cluster] = event;
+        else if (event.kind === "failed") this.talk.problem = event.message;
+        if (event.kind === "clustered" || event.kind === "explained") this.talk.status = "";
+      }
+    });
+    if (mine === this.turn) this.busy = false;
+  }
+}
