@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +13,36 @@ import torch
 from evidence_fakes import DIM, SITE, FakeDictionary, FakeSubject, ListCorpus
 from PIL import Image
 
+from semascope.atlas import Atlas
 from semascope.corpus.sample import Sample, SceneObject, SceneTruth, Turn
 from semascope.dictionary.types import Codes
 from semascope.errors import EvidenceError
 from semascope.evidence import Evidence, gather
 from semascope.evidence.concepts import completeness, match
-from semascope.evidence.examples import fires_on
+from semascope.evidence.examples import fires_on, picture, prompts, responding
+from semascope.evidence.families import complete
 from semascope.evidence.promoted import promoted
+from semascope.evidence.publish import publish, publish_map
 from semascope.evidence.shared import named, shared
 from semascope.evidence.splitting import parents, tree
 
 THINGS = ("bat", "cup", "fox", "gem")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What an explainer gives."""
+
+    feature: int
+    label: str
+    description: str = "a thing"
+    category: str = "object"
+    confidence: float = 0.5
+    abstained: bool = False
+    author: str = "namer"
+    prompt_version: str = "1"
+    inputs: str = ""
+    cost: dict[str, float] = field(default_factory=dict)
 
 
 class Planted(FakeDictionary):
@@ -156,3 +178,98 @@ def test_promoted_tokens() -> None:
     assert promoted(dictionary, head, np.zeros(0, np.int64)).up.shape == (0, 10)
     with pytest.raises(EvidenceError, match=SITE):
         promoted(dictionary, torch.randn(30, 5), np.array([1]))
+
+
+def test_every_width_of_a_family_is_measured(tmp_path: Path) -> None:
+    """The wider one knows all four things, the narrower the two commonest: half lies between."""
+
+    class Narrow(Planted):
+        name = "narrow"
+
+        def encode(self, x: torch.Tensor) -> Codes:
+            codes = super().encode(x)
+            return Codes(codes.values * (codes.indices < 2), codes.indices)
+
+    narrow, wide = Narrow(), Planted()
+    narrow.name, narrow.width = "narrow", 4
+    which = np.random.default_rng(0).choice(4, 150, p=np.array([8, 4, 2, 1]) / 15)
+    rows = ListCorpus([scene(i, int(w)) for i, w in enumerate(which)])
+    gather(Ids(), rows, [wide, narrow], tmp_path / "e", media=tmp_path / "m", per_interval=40)
+    found = complete(tmp_path / "e", least=2)
+    small, large = found["dictionaries"]
+    assert (small["width"], large["width"]) == (4, 8)
+    assert 100 < found["scenes"] <= 150
+    assert (small["share"], large["share"]) == (0.5, 1.0)
+    assert [c["name"] for c in small["concepts"] if c["has"]] == ["bat", "cup"]
+    assert small["curve"][0]["share"] == 0
+    assert small["curve"][-1]["share"] == 1
+    often = {c["name"]: c["frequency"] for c in small["concepts"]}
+    assert often["fox"] < small["half"] < often["cup"]
+    assert large["half"] is None
+    json.dumps(found, allow_nan=False)
+    with pytest.raises(EvidenceError, match="one of name"):
+        complete(tmp_path / "e", field="nane")
+    with pytest.raises(EvidenceError, match="occurs 90 times"):
+        complete(tmp_path / "e", least=90)
+
+
+def test_completeness_needs_truth(tmp_path: Path) -> None:
+    """Texts say nothing of what is in them; the message names a corpus that does."""
+    rows = ListCorpus([Sample(f"t{i}", text="bat cup") for i in range(8)])
+    gather(Ids(), rows, [Planted()], tmp_path / "e", media=tmp_path / "m")
+    with pytest.raises(EvidenceError, match="--corpus scenes"):
+        complete(tmp_path / "e")
+    with pytest.raises(EvidenceError, match="semascope gather"):
+        complete(tmp_path / "none")
+
+
+@pytest.fixture
+def atlas(evidence: Evidence, tmp_path: Path) -> Iterator[Atlas]:
+    """The planted features, as the page knows them."""
+    with Atlas.open(tmp_path / "atlas.db") as out:
+        publish(evidence, out, exemplars=0)
+        yield out
+
+
+def test_search_by_samples_keeps_the_filters(atlas: Atlas) -> None:
+    """What fires here and not there, of those that the atlas lets through, with its figures."""
+    like, unlike = [scene(1, 0), scene(2, 0)], [scene(3, 1)]
+    best = responding(Ids(), [Planted()], atlas, like, unlike)
+    assert best[0].feature.id == f"{SITE}/main/0"
+    assert (best[0].contrast, best[0].like, best[0].unlike) == (1, 1, 0)
+    assert best[0].feature.max == 1
+    kept = {"max_density": best[0].feature.density / 2}
+    assert 0 not in [
+        r.feature.index for r in responding(Ids(), [Planted()], atlas, like, where=kept)
+    ]
+    assert responding(Ids(), [Planted()], atlas, like, where={"layer": 7}) == []
+    assert len(responding(Ids(), [Planted()], atlas, like, k=1)) == 1
+
+
+def test_prompts_come_from_a_file(tmp_path: Path) -> None:
+    """One a line; a line that names a picture is the picture."""
+    scene(1, 2).images[0].save(tmp_path / "fox.png")
+    (tmp_path / "a.txt").write_text("bbb\n\n fox.png \nno.png\n")
+    texts = prompts(tmp_path / "a.txt")
+    assert [s.text for s in texts] == ["bbb", "", "no.png"]
+    assert texts[1].images[0].size == (16, 8)
+    assert fires_on(Ids(), Planted(), [texts[1]], images_only=True)[0].index == 2
+    (tmp_path / "b.txt").write_text("\n")
+    for name, why in (("b.txt", "holds no prompt"), ("c.txt", "cannot be read")):
+        with pytest.raises(EvidenceError, match=why):
+            prompts(tmp_path / name)
+    with pytest.raises(EvidenceError, match="is not a picture"):
+        picture(tmp_path / "a.txt")
+
+
+def test_the_map_of_a_gathering(evidence: Evidence, atlas: Atlas) -> None:
+    """Every alive feature has a place; the regions' names are the atlas's labels."""
+    words = [Words(i, thing) for i, thing in enumerate(THINGS)]
+    atlas.write_explanations(evidence.key, words)
+    drawn = publish_map(evidence, atlas, method="tsne")
+    back = atlas.map(evidence.key)
+    assert back.index.tolist() == evidence.alive().tolist()
+    assert back.label == THINGS
+    assert {r.label for r in drawn.regions} <= set(THINGS)
+    near = atlas.feature(evidence.key, 0, exemplars=False).near
+    assert len(near["cosine"]) == 3

@@ -37,6 +37,8 @@ from semascope.evidence.types import Shown
 from semascope.subject.types import Kind, TokenMap
 
 _FIRED = "fired:"
+BATCH = 1024
+"""Records that lie together in the file."""
 
 
 @dataclass(slots=True, eq=False)
@@ -108,13 +110,26 @@ def gather_parts(
 ) -> None:
     """Copy the records of ``rows`` (rising) from parts whose rows rise into one file."""
     columns = schema(dictionaries)
-    tables = [pa.ipc.open_file(pa.memory_map(str(p))).read_all() for p in parts]
+    waiting: list[pa.Table] = []
     with replacing(target) as temporary, pa.ipc.new_file(str(temporary), columns) as out:
-        for table in tables:
+        for part in parts:
+            table = pa.ipc.open_file(pa.memory_map(str(part))).read_all()
             chosen = np.isin(table.column("row").to_numpy(), rows)
-            if chosen.any():
-                picked = table.filter(pa.array(chosen)).select(columns.names)
-                out.write_table(picked.cast(columns), max_chunksize=1024)
+            waiting.append(table.filter(pa.array(chosen)).select(columns.names).cast(columns))
+            waiting = _write_whole(out, waiting)
+        for table in waiting:
+            if len(table):
+                out.write_table(table.combine_chunks())
+
+
+def _write_whole(out: Any, waiting: list[pa.Table]) -> list[pa.Table]:
+    """Write batches of BATCH records, so that the file does not tell where the parts ended;
+    what is left over waits."""
+    table = pa.concat_tables(waiting)
+    whole = len(table) - len(table) % BATCH
+    for first in range(0, whole, BATCH):
+        out.write_table(table.slice(first, BATCH).combine_chunks())
+    return [table.slice(whole).combine_chunks()]
 
 
 class ShownStore:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semascope.pipeline.context import Run
@@ -10,7 +12,8 @@ from semascope.pipeline.rows import Subset, evidence_rows
 from semascope.pipeline.stage import Progress
 
 if TYPE_CHECKING:
-    from semascope.evidence import Options
+    from semascope.evidence import Gatherer, Options
+    from semascope.evidence.executors import Step
     from semascope.evidence.readout import Readout
 
 CHECKPOINT = 256
@@ -19,27 +22,17 @@ CHECKPOINT = 256
 
 def gather_evidence(run: Run, progress: Progress) -> Mapping[str, Any]:
     """Gather, or go on; count what is alive in the dictionary that the later stages read."""
-    from semascope.evidence import gather
-
     progress(0, 1, "loading the subject and the dictionaries")
-    rows = _rows(run)
-    gather(
-        run.subject,
-        rows,
-        _members(run),
-        run.workspace.evidence(),
-        media=run.workspace.media,
-        options=_options(run),
-        progress=progress,
-        every=CHECKPOINT,
-        store_all=run.options.gather.store_all,
-    )
+    work = gatherer(run, progress)
+    if not work.done():  # by several machines, perhaps: see ``step``
+        work.run()
+        work.merge()
     skipped = run.corpus.skipped.total
     read_out(run, progress)
     alive = len(run.evidence.alive())
     width = run.evidence.width
     return {
-        "samples": len(rows),
+        "samples": len(_rows(run)),
         "tokens": run.evidence.tokens(),
         "features_alive": alive,
         "dead_fraction": 1 - alive / width,
@@ -63,6 +56,43 @@ def read_out(run: Run, progress: Progress) -> Readout:
         options=_options(run),
         progress=progress,
     )
+
+
+def gatherer(run: Run, progress: Progress | None = None) -> Gatherer:
+    """All that a shard of the run's evidence needs; loads the subject and the dictionaries."""
+    from semascope.evidence import Gatherer
+
+    return Gatherer(
+        run.subject,
+        _rows(run),
+        _members(run),
+        run.workspace.evidence(),
+        media=run.workspace.media,
+        options=_options(run),
+        progress=progress,
+        every=CHECKPOINT,
+        store_all=run.options.gather.store_all,
+    )
+
+
+def step(workspace: Path | str) -> Step:
+    """A trained workspace's gathering as a step of a datatrove pipeline: see ``executors``.
+
+    When every rank is done, ``step(workspace).merge(world_size)``; then ``semascope gather``
+    finds the evidence there.
+    """
+    from semascope.evidence.executors import Step
+
+    return Step(partial(_gatherer_of, Path(workspace)))
+
+
+def _gatherer_of(folder: Path) -> Gatherer:
+    from semascope.pipeline import recorded
+    from semascope.workspace import Workspace
+
+    workspace = Workspace(folder)
+    workspace.require("train")
+    return gatherer(Run(workspace, recorded(workspace)))
 
 
 def _rows(run: Run) -> Subset:

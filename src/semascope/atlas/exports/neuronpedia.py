@@ -2,7 +2,8 @@
 
 ``features/``, ``activations/`` and ``explanations/`` hold ``batch-N.jsonl.gz`` with the field
 names that its importer reads. It has no field for pictures; ours are added beside the others
-as ``images``, which a reader that does not know them leaves alone. Knows records only.
+(``images``, with the token, the rectangle and the activation of each cell of heat; the kinds of
+tokens), which a reader that does not know them leaves alone. Knows records only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from semascope.atlas.atlas import Atlas
-from semascope.atlas.exports.walk import details, heat, whole
+from semascope.atlas.exports.walk import details, fired, heat, whole
 from semascope.atlas.media import Media
 from semascope.atlas.records import DictionaryRow, FeatureDetail, StoredExemplar
 
@@ -49,7 +50,7 @@ _KINDS = ("features", "activations", "explanations")
 
 
 def _plain(about: DictionaryRow) -> dict[str, Any]:
-    return {"width": about.width, "about": dict(about.about)}
+    return {"key": about.key, "width": about.width, "about": dict(about.about)}
 
 
 def _feature(detail: FeatureDetail) -> dict[str, Any]:
@@ -65,6 +66,8 @@ def _feature(detail: FeatureDetail) -> dict[str, Any]:
         "neg_values": [v for _, v in detail.near.get("suppressed", [])],
         "frac_nonzero_text": detail.row.density_text,
         "frac_nonzero_image": detail.row.density_image,
+        "modality": detail.row.modality,
+        "samples": detail.row.samples,
     }
 
 
@@ -77,12 +80,19 @@ def _activation(exemplar: StoredExemplar) -> dict[str, Any]:
         "maxValueTokenIndex": int(values.argmax()) if len(values) else 0,
         "minValue": float(values.min(initial=0)),
         "dataIndex": exemplar.sample.id,
+        "tokenKinds": exemplar.sample.kinds.tolist(),
+        "tokenImages": exemplar.sample.image.tolist(),
         "images": [
             {
                 "file": f"media/{digest}.png",
                 "width": size[0],
                 "height": size[1],
-                "heat": [{"rect": r, "value": v} for r, v in heat(exemplar, number)],
+                "heat": [
+                    {"token": t, "rect": r, "value": v}
+                    for t, (r, v) in zip(
+                        fired(exemplar, number), heat(exemplar, number), strict=True
+                    )
+                ],
             }
             for number, (digest, size) in enumerate(
                 zip(exemplar.sample.media, exemplar.sample.sizes, strict=True)
@@ -99,6 +109,7 @@ def _explanations(detail: FeatureDetail) -> list[dict[str, Any]]:
             "explanationModelName": e.author,
             "label": e.label,
             "category": e.category,
+            "confidence": e.confidence,
             "scores": [
                 {"explanationScoreTypeName": s.kind, "value": s.value, "baseline": s.baseline}
                 for s in detail.scores

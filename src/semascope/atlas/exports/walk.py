@@ -32,10 +32,16 @@ def details(
         offset += len(rows)
 
 
-def heat(exemplar: StoredExemplar, picture: int = 0) -> list[tuple[list[float], float]]:
-    """(rectangle in pixels, activation) of the tokens of one picture on which the feature fires."""
+def fired(exemplar: StoredExemplar, picture: int = 0) -> list[int]:
+    """The tokens of one picture on which the feature fires, those that have a place."""
     here = (exemplar.sample.image == picture) & (exemplar.activations > 0)
     here &= ~np.isnan(exemplar.sample.rects).any(axis=1)
+    return [int(i) for i in np.flatnonzero(here)]
+
+
+def heat(exemplar: StoredExemplar, picture: int = 0) -> list[tuple[list[float], float]]:
+    """(rectangle in pixels, activation) of the tokens that ``fired`` gives."""
+    here = fired(exemplar, picture)
     rects = exemplar.sample.rects[here].astype(float).round(2).tolist()
     values = exemplar.activations[here].astype(float).round(5).tolist()
     return list(zip(rects, values, strict=True))
