@@ -3,7 +3,7 @@
 import { chat, keep, read, steer } from "./api";
 import type { Distance, ReadToken } from "./asktypes";
 import { asChange, asIntervention, type Change, conflicts, inWords } from "./changes";
-import { type Answered, answerAgain, asAnswered, type Exchange, newAnswer, said, spoken } from "./exchange";
+import { type Answered, answerAgain, asAnswered, type Exchange, newAnswer, spoken, whole } from "./exchange";
 import { Inquiry } from "./inquiry.svelte";
 import type { ChatAsk, Event, Intervention, Message, Where } from "./types";
 
@@ -89,17 +89,17 @@ export class Conversation {
   }
 
   /** The question that led to exchange `upTo`, as the server takes it. */
-  ask(upTo: number, interventions: Intervention[]): ChatAsk {
+  ask(upTo: number, interventions: Intervention[], prefill = this.prefill): ChatAsk {
     const messages: Message[] = this.system
       ? [{ role: "system", text: this.system, pictures: [] }]
       : [];
     this.exchanges.slice(0, upTo + 1).forEach((exchange, i) => {
       messages.push({ role: "user", text: exchange.text, pictures: [...exchange.pictures] });
-      if (i < upTo) messages.push({ role: "assistant", text: this.prefill + said(spoken(exchange)), pictures: [] });
+      if (i < upTo) messages.push({ role: "assistant", text: whole(spoken(exchange)), pictures: [] });
     });
     return {
       messages,
-      prefill: this.prefill,
+      prefill,
       interventions: $state.snapshot(interventions) as Intervention[],
       max_new_tokens: this.most,
       temperature: this.temperature,
@@ -116,27 +116,28 @@ export class Conversation {
   }
 
   /** Answer the last exchange, beside the answers that it has; beside chance where it is changed. */
-  async answer(): Promise<void> {
+  async answer(undoable = true): Promise<void> {
     const exchange = this.exchanges.at(-1);
     if (!exchange || this.conflicts.length) return;
     const at = this.exchanges.length - 1;
     const active = this.changes.filter((c) => c.on);
     const under = active.map(asIntervention);
-    if (exchange.answers.length) this.remember();
+    if (undoable && exchange.answers.length) this.remember();
     this.inquiry.clear();
     await this.work("Waiting for the model…", async (signal) => {
-      const ask = this.ask(at, under);
       if (!under.length) {
-        exchange.answers.push(newAnswer("plain", [], []));
-        await this.hear(chat(ask, signal), exchange);
+        exchange.answers.push(newAnswer("plain", this.prefill));
+        await this.hear(chat(this.ask(at, under), signal), exchange);
         return;
       }
-      const base = exchange.answers.find((a) => a.side === "plain" && a.tokens.length);
+      const base = exchange.answers.findLast((a) => a.side === "plain" && a.tokens.length);
+      const ask = this.ask(at, under, base?.prefill);
       const answer = base ? base.tokens.map((t) => t.id) : [];
       const more = { answer, control: this.control, control_seed: 0 };
       await this.hear(steer({ ...ask, ...more }, signal), exchange, under, active.map(inWords), base);
     });
     exchange.answers = exchange.answers.filter((a) => a.tokens.length);
+    this.inquiry.resume();
     await this.store();
   }
 
@@ -151,7 +152,7 @@ export class Conversation {
     const sides: Record<string, Answered | undefined> = { before: base };
     const side = (name: string): Answered => {
       if (name === "answer") return exchange.answers.at(-1) as Answered;
-      sides[name] ??= answerAgain(exchange, name, under, words);
+      sides[name] ??= answerAgain(exchange, name, base?.prefill ?? this.prefill, under, words);
       return sides[name] as Answered;
     };
     for await (const event of events) {
@@ -184,7 +185,7 @@ export class Conversation {
     const there = this.changes.find((c) => c.key === found.key);
     if (there) Object.assign(there, found, { on: true });
     else this.changes.push(asChange(found));
-    if (this.exchanges.length && !this.running) await this.answer();
+    if (this.exchanges.length && !this.running) await this.answer(false);
   }
 
   /** Change a card; the answer waits until it is asked for. */
@@ -225,7 +226,7 @@ export class Conversation {
   async store(): Promise<void> {
     try {
       this.id = (await keep(this.id, this.named, this.saved)).id;
-      history.replaceState(history.state, "", `#/chat/${this.id}`);
+      if (location.hash.startsWith("#/chat")) history.replaceState(history.state, "", `#/chat/${this.id}`);
     } catch (error) {
       this.fail(error);
     }

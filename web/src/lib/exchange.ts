@@ -6,6 +6,8 @@ import type { Intervention, TokenEvent } from "./types";
 /** One answer; `changes` names what was changed while it was given, `under` is the same as data. */
 export interface Answered {
   side: "plain" | "changed" | "control";
+  /** Words that it was made to begin with. */
+  prefill: string;
   tokens: TokenEvent[];
   changes: string[];
   under: Intervention[];
@@ -21,29 +23,35 @@ export interface Exchange {
 export const said = (answer: Answered | undefined): string =>
   answer?.tokens.map((t) => t.text).join("") ?? "";
 
+/** All of an answer, the words that were put in its mouth included. */
+export const whole = (answer: Answered | undefined): string =>
+  (answer?.prefill ?? "") + said(answer);
+
 /** The answer that the conversation goes on from: the last that is no control. */
 export const spoken = (exchange: Exchange): Answered | undefined =>
   exchange.answers.findLast((a) => a.side !== "control");
 
 export const newAnswer = (
   side: Answered["side"],
-  under: Intervention[],
-  changes: string[],
-): Answered => ({ side, tokens: [], changes, under });
+  prefill: string,
+  under: Intervention[] = [],
+  changes: string[] = [],
+): Answered => ({ side, prefill, tokens: [], changes, under });
 
 /** A new answer of a steered run, in its place: the control stands after what it controls. */
 export function answerAgain(
   exchange: Exchange,
   side: string,
+  prefill: string,
   under: Intervention[],
   words: string[],
 ): Answered {
   const made =
     side === "before"
-      ? newAnswer("plain", [], [])
+      ? newAnswer("plain", prefill)
       : side === "control"
-        ? newAnswer("control", [], ["random features, changed as much"])
-        : newAnswer("changed", under, words);
+        ? newAnswer("control", prefill, [], ["random features, changed as much"])
+        : newAnswer("changed", prefill, under, words);
   exchange.answers.push(made);
   return exchange.answers.at(-1) as Answered; // the reactive one, not the one that was put in
 }
@@ -53,6 +61,7 @@ export function asAnswered(found: Partial<Answered>): Answered {
   const under = found.under ?? [];
   return {
     side: found.side ?? (under.length ? "changed" : "plain"),
+    prefill: found.prefill ?? "",
     tokens: found.tokens ?? [],
     changes: found.changes ?? [],
     under,

@@ -35,11 +35,13 @@ export class Inquiry {
   busy = $state(false);
 
   private turn = 0;
+  private waiting = false;
 
   constructor(private readonly talk: Conversation) {}
 
   clear(): void {
     [this.picked, this.region, this.against, this.note, this.progress] = [null, null, null, "", ""];
+    this.waiting = false;
     this.empty();
   }
 
@@ -48,10 +50,14 @@ export class Inquiry {
   }
 
   pick(picked: Picked): Promise<void> {
-    if (this.talk.running && !this.busy) return Promise.resolve();
     if (this.region?.exchange !== picked.exchange) this.region = null;
     [this.picked, this.against] = [picked, null];
     return this.run();
+  }
+
+  /** The answer is done: ask what was asked while it was still being given. */
+  resume(): void {
+    if (this.waiting) void this.run();
   }
 
   /** Ask about a part of the picture: at the token picked, or at the answer's first. */
@@ -75,9 +81,11 @@ export class Inquiry {
     if (!picked) return;
     this.empty();
     [this.note, this.progress] = ["", ""];
+    this.waiting = this.talk.running && !this.busy;
+    if (this.waiting) return;
     const chosen = this.talk.exchanges[picked.exchange]?.answers[picked.answer];
     const ask = {
-      ...this.talk.ask(picked.exchange, chosen?.under ?? []),
+      ...this.talk.ask(picked.exchange, chosen?.under ?? [], chosen?.prefill),
       answer: chosen ? chosen.tokens.slice(0, picked.token + 1).map((t) => t.id) : [],
       position: picked.answer < 0 && picked.token >= 0 ? picked.token : null,
       mode: this.mode,

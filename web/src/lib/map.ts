@@ -99,7 +99,7 @@ export class Painter {
     }
     this.pixels.fill(pixel(look.ground));
     const side = Math.max(2, Math.min(9, Math.round(ratio * (1.4 + Math.log2(1 + view.scale / 900)))));
-    this.dots(view, look, ratio, side, true);
+    if (look.hidden.size || look.marked) this.dots(view, look, ratio, side, true);
     this.dots(view, look, ratio, side, false);
     pen.putImageData(this.image, 0, 0);
     pen.save();
