@@ -23,6 +23,7 @@ _ENGLISH = frozenset(
     when where what such like used any all both other various pictures images text words""".split()
 )
 LONGEST_LABEL = 60
+LONGEST_DESCRIPTION = 600
 
 
 class UnreadableError(Exception):
@@ -45,9 +46,14 @@ def parse(text: str) -> dict[str, Any]:
     raise UnreadableError(f"The answer was no JSON: {text.strip()[:80]!r}")
 
 
+def plain(text: Any) -> str:
+    """One line without marks that would break a page or a prompt, wherever they stand."""
+    return " ".join(re.sub(r"[<>`{}\x00-\x1f]+", " ", str(text)).split())
+
+
 def label_of(answer: dict[str, Any]) -> str:
     """One line, few words, without marks that would break a page or a prompt."""
-    label = " ".join(str(answer.get("label", "")).split()).strip(" .\"'`<>{}")
+    label = plain(answer.get("label", "")).strip(" .\"'")
     if len(label) > LONGEST_LABEL:
         label = label[:LONGEST_LABEL].rsplit(" ", 1)[0]
     return label
@@ -94,7 +100,7 @@ def read(text: str) -> Said | None:
     Raises UnreadableError for a refusal, no JSON, or another language.
     """
     answer = parse(text)
-    description = " ".join(str(answer.get("description", "")).split())
+    description = plain(answer.get("description", ""))[:LONGEST_DESCRIPTION]
     label = label_of(answer)
     if answer.get("abstain") is True or not (label or description):
         return None
@@ -109,4 +115,5 @@ def read(text: str) -> Said | None:
 
 def abstention(text: str) -> str:
     """Why a model that abstained did so, in its words."""
-    return " ".join(str(parse(text).get("description", "")).split()) or "The model gave no words."
+    said = plain(parse(text).get("description", ""))[:LONGEST_DESCRIPTION]
+    return said or "The model gave no words."

@@ -81,7 +81,9 @@ def candidates(
 
 def _rank(key: str) -> tuple[bool, bool, int]:
     """A name before a stop word or a piece of a word, a name that was said before a kind that was
-    inferred, a long phrase before a short one."""
+    inferred, a long phrase before a short one; a shape before one that it is a case of."""
+    if key.startswith("#"):
+        return True, key[1:] not in words.GENERAL, 1
     said = key not in kinds.kinds() and not kinds.counted(key)
     return words.says_something(key) and not key.startswith("~"), said, len(key.split())
 

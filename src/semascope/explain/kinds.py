@@ -15,6 +15,8 @@ from importlib import resources
 
 from semascope.explain import words
 
+_SURFACES = frozenset("plain graded striped dotted checked brick wood grass sand stone".split())
+"""What a background is said to be: no thing in a list."""
 LONGEST = 4
 """Words of the longest name."""
 NUMBERS = ("nothing", "one", "two", "three", "four", "five", "six")
@@ -95,7 +97,7 @@ def _listed(stems: Sequence[str], names: Sequence[tuple[int, int]]) -> bool:
     """Whether a caption is a list of known names and nothing else."""
     inside = {i for a, b in names for i in range(a, b)}
     rest = {s for i, s in enumerate(stems) if i not in inside}
-    return not any(words.says_something(s) for s in rest - set(_colours()))
+    return not any(words.says_something(s) for s in rest - _SURFACES - set(_colours()))
 
 
 def _lines() -> Iterable[tuple[str, list[str]]]:
@@ -130,15 +132,18 @@ def _colours() -> tuple[str, ...]:
 
 
 def _above(some: Iterable[str], direct: Mapping[str, set[str]]) -> set[str]:
-    """The kinds, and the kinds of those."""
+    """The kinds, and the kinds of those.
+
+    Colours and feelings do not climb: that the pack's one "bird" is blue says nothing of owls.
+    """
     out: set[str] = set()
     left = list(some)
     while left:
         kind = left.pop()
         if kind not in out:
             out.add(kind)
-            # A colour or a feeling is no thing: "orange" is not a fruit for being a colour.
-            left += [k for k in direct.get(kind, ()) if kind not in _plain()]
+            if kind not in _plain():
+                left += [k for k in direct.get(kind, ()) if k not in _plain()]
     return out
 
 

@@ -120,6 +120,8 @@ SHAPE_NAMES = (
     | frozenset(CLASSES)
     | frozenset(MARKS.values())
 )
+GENERAL = frozenset(("number", "capitals", "capitalised word", FIRST, LAST, CODE))
+"""Shapes that other shapes are cases of: a month is a capitalised word, and better called one."""
 _CODE_BESIDE = frozenset("(){}[]=;_<>\\")
 
 

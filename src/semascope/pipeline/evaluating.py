@@ -211,7 +211,8 @@ def compared(
     calls: tuple[int, int],
     seed: int,
 ) -> dict[str, Any]:
-    """Two sets of words by held-out detection: the ratio of their means, with its interval."""
+    """Two sets of words by held-out detection: the ratio of what their means have above chance,
+    with its interval; no ratio where the large explainer has nothing."""
     from semascope.explain.detection import DetectionScorer
     from semascope.explain.stats import drawn, ends
 
@@ -220,15 +221,20 @@ def compared(
     for made in (both, alone):
         scores = {s.feature: s.value for s in scorer.score(records, made) if s.kind == scorer.name}
         values.append(np.array([scores.get(r.index, 0.5) for r in records]))
+    # Of what lies above chance: two explainers that know nothing are not equally good.
+    above = [v - 0.5 for v in values]
     rows = drawn(len(records), seed)
-    ratio = (rows @ values[0]) / np.maximum(rows @ values[1], 1e-12)
-    low, high = ends(ratio)
+    dear = rows @ above[1]
+    ratio = (rows @ above[0])[dear > 0] / dear[dear > 0]
+    share = float(above[0].mean() / above[1].mean()) if above[1].mean() > 0 else None
+    told = {} if share is None else {
+        "cascade_score_share": share, "cascade_score_share_interval": list(ends(ratio)),
+    }  # fmt: skip
     return {
         "cascade_features": len(records),
         "cascade_score": float(values[0].mean()),
         "large_score": float(values[1].mean()),
-        "cascade_score_share": float(values[0].mean() / max(values[1].mean(), 1e-12)),
-        "cascade_score_share_interval": [low, high],
+        **told,
         "cascade_calls": calls[0],
         "large_calls": calls[1],
         "cascade_call_share": calls[0] / max(calls[1], 1),

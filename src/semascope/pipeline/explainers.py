@@ -69,12 +69,17 @@ def reach(options: RunOptions) -> None:
 
 
 def server(options: Any, run: Run | None = None) -> LMM:
-    """The client of the server that some options name; replies are kept in the run's cache."""
+    """The client of the server that some options name; replies are kept in the run's cache.
+
+    Of several addresses, parted by commas, each worker takes one in turn.
+    """
     from semascope.explain.cache import ReplyCache
     from semascope.explain.client import LMM, Price
 
+    addresses = [one.strip() for one in options.base_url.split(",") if one.strip()]
+    rank = int(run.__dict__.get("_rank", 0)) if run else 0
     return LMM(
-        base_url=options.base_url,
+        base_url=addresses[rank % len(addresses)] if addresses else "",
         model=options.model,
         api_key=os.environ.get("OPENAI_API_KEY", "none"),
         concurrency=options.concurrency,
@@ -99,17 +104,21 @@ def promoted(run: Run) -> Callable[[int], Sequence[str]]:
     return told
 
 
+def head(run: Run) -> Any:
+    """(V, d) the subject's unembedding, read once a run."""
+    if "_head" not in run.__dict__:
+        run.__dict__["_head"] = run.subject.unembedding()
+    return run.__dict__["_head"]
+
+
 def _promoted(run: Run, first: int) -> list[list[str]]:
     import numpy as np
 
     from semascope.evidence.promoted import promoted as read
 
-    head: Any = run.__dict__.get("_head")
-    if head is None:
-        head = run.__dict__["_head"] = run.subject.unembedding()
     ids = np.arange(first, min(first + PROMOTED, run.dictionary.width))
     try:
-        up = read(run.dictionary, head, ids).up
+        up = read(run.dictionary, head(run), ids).up
     except EvidenceError:
         return [[] for _ in ids]
     return [[str(run.subject.encoder.text(token)) for token in row] for row in up.tolist()]

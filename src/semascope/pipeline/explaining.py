@@ -10,7 +10,7 @@ At the end all words are refined: interest, low level and duplicates (``explain.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,17 +55,36 @@ def explain_features(run: Run, progress: Progress) -> Mapping[str, Any]:
     total = sum(len(alive) if name == FREE else ask * ASKED_COST for name in order)
     done = 0
     for name in order:
-        size, cost = (FREE_BLOCK, 1) if name == FREE else (ASKED_BLOCK, ASKED_COST)
-        parts = Parts(folder(run) / name)
-        features = alive if name == FREE else in_need(run, name, alive)[:ask]
-        for number, block in enumerate(blocks(features, size)):
-            if number not in parts:
-                progress(done, total, f"{name}: {len(block)} features")
-                parts.write(number, map(asdict, _explain(run, name, block)))
-            done += cost * len(block)
-            progress(done, total, name)
+        cost = 1 if name == FREE else ASKED_COST
+        for size, note in explain_share(run, name, alive):
+            done += cost * size
+            progress(done, total, note)
     Parts(folder(run) / REFINED).write(0, map(asdict, refined(run)))
     return _figures(run, alive)
+
+
+def explain_share(
+    run: Run,
+    name: str,
+    alive: Sequence[int],
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[tuple[int, str]]:
+    """Do the blocks of one explainer that fall to one worker of several, but for those that
+    stand. All of the explainers before it must be done. Yields (0, what begins) before a block
+    is done and (its number of features, the explainer) after."""
+    size = FREE_BLOCK if name == FREE else ASKED_BLOCK
+    parts = Parts(folder(run) / name)
+    features = list(alive) if name == FREE else in_need(run, name, alive)
+    if name != FREE:
+        features = features[: to_ask(run, len(alive))]
+    for number, block in enumerate(blocks(features, size)):
+        if number % world_size != rank:
+            continue
+        if number not in parts:
+            yield 0, f"{name}: {len(block)} features"
+            parts.write(number, map(asdict, _explain(run, name, block)))
+        yield len(block), name
 
 
 def to_ask(run: Run, alive: int) -> int:

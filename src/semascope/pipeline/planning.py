@@ -6,19 +6,20 @@ options'. Nothing is written, and no server is asked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from semascope.pipeline.context import Run
-from semascope.pipeline.explainers import make
+from semascope.pipeline.explainers import PROMOTED, head, make
 from semascope.pipeline.explaining import FREE, to_ask
 
 if TYPE_CHECKING:
     from semascope.explain.plan import Plan, Rates
 
-FREE_PILOT, ASKED_PILOT = 64, 4
-"""Features that a plan looks at, for a namer that asks no model and for one that does."""
+FREE_PILOT, ASKED_PILOT = PROMOTED, 4
+"""Features that a plan looks at, for a namer that asks no model and for one that does. The first
+reads promoted tokens in blocks: less than a block would be charged for a whole one."""
 
 
 def plans(run: Run, rates: Rates, pilot: int = 0) -> dict[str, list[Plan]]:
@@ -31,15 +32,24 @@ def plans(run: Run, rates: Rates, pilot: int = 0) -> dict[str, list[Plan]]:
     from semascope.explain.plan import WIDTHS, plan
 
     alive = run.evidence.alive().tolist()
+    _warm(run, alive)
     found = {}
     for name in run.options.explain.explainers:
         wanted = pilot or (FREE_PILOT if name == FREE else ASKED_PILOT)
-        step = max(1, len(alive) // wanted)
+        step = 1 if name == FREE else max(1, len(alive) // wanted)
         records = [run.evidence.feature(i) for i in alive[::step][:wanted]]
         asked = len(alive) if name == FREE else to_ask(run, len(alive))
         first = plan(asked, make(name, run), records, rates)
         found[name] = [first, *(first.at(n, rates.servers) for n in (len(alive), *WIDTHS))]
     return found
+
+
+def _warm(run: Run, alive: Sequence[int]) -> None:
+    """Do once what is done once a run, so that the pilot's seconds are of features alone."""
+    from semascope.explain.vocabulary import VocabularyNamer
+
+    head(run)
+    VocabularyNamer(run.background).explain([run.evidence.feature(i) for i in alive[:1]])
 
 
 def as_json(found: Mapping[str, list[Plan]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from semascope.pipeline.parts import Parts, blocks
 from semascope.pipeline.stage import Progress
 
 if TYPE_CHECKING:
-    from semascope.explain.types import Score
+    from semascope.explain.types import Explanation, Score
 
 BLOCK = 512
 """Features scored together: shuffled baselines swap words within a block."""
@@ -38,26 +38,38 @@ def folder(run: Run) -> Path:
 
 def score_words(run: Run, progress: Progress) -> Mapping[str, Any]:
     """Score, or go on; the means over all features of every kind of score."""
+    progress(0, 1, "opening the evidence")
+    features = len(_words(run))
+    done = 0
+    for size in score_share(run):
+        done += size
+        progress(done, features)
+    return figures(run)
+
+
+def score_share(run: Run, rank: int = 0, world_size: int = 1) -> Iterator[int]:
+    """Do the blocks that fall to one worker of several, but for those that stand; yield each
+    block's number of features."""
     from semascope.pipeline.scorers import make_scorers
 
-    progress(0, 1, "opening the evidence")
-    words = {
-        feature: one for feature, one in best(read_explanations(run)).items() if not one.abstained
-    }
-    scorers = make_scorers(run)
+    words, scorers = _words(run), make_scorers(run)
     folder(run).mkdir(parents=True, exist_ok=True)
     parts = Parts(folder(run))
-    features = sorted(words)
-    done = 0
-    for number, block in enumerate(blocks(features, BLOCK)):
+    for number, block in enumerate(blocks(sorted(words), BLOCK)):
+        if number % world_size != rank:
+            continue
         if number not in parts:
             records = [run.evidence.feature(index) for index in block]
             said = [words[index] for index in block]
             scores = [score for scorer in scorers for score in scorer.score(records, said)]
             parts.write(number, map(asdict, scores))
-        done += len(block)
-        progress(done, len(features))
-    return figures(run)
+        yield len(block)
+
+
+def _words(run: Run) -> dict[int, Explanation]:
+    """Every feature's own words, abstentions left out."""
+    found = best(read_explanations(run))
+    return {feature: one for feature, one in found.items() if not one.abstained}
 
 
 def read(run: Run) -> Iterator[Score]:

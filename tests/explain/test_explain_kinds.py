@@ -1,0 +1,175 @@
+"""What the vocabulary namer knows of names: kinds, colours, feelings, counts, shapes of words."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from planted import World, evidence, on_tokens, picture, text
+
+from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+from semascope.explain import kinds, words
+from semascope.explain.background import Background
+from semascope.explain.detection import DetectionScorer
+from semascope.explain.grounding import named_things
+from semascope.explain.judge import claim
+from semascope.explain.vocabulary import VocabularyNamer
+
+THINGS = (
+    "penguin", "eagle", "duck", "owl", "parrot", "banana", "lemon", "mango", "violin", "piano",
+    "guitar", "tent", "castle", "hammer", "happy face", "sad face", "crying face", "angry face",
+    "red circle", "blue star", "lion", "zebra", "umbrella", "pizza",
+)  # fmt: skip
+
+
+class Zoo:
+    """Scenes of one to four of these things."""
+
+    def __init__(self, n: int = 500, seed: int = 3) -> None:
+        rng = np.random.default_rng(seed)
+        self.scenes: list[Shown] = []
+        for row in range(n):
+            some = rng.permutation(len(THINGS))[: int(rng.integers(1, 5))]
+            split = "score" if row % 2 else "explain"
+            self.scenes.append(picture(row, [THINGS[i] for i in some], rng, split))
+        self.background = Background(self.scenes[::3])
+
+    def fires_on(self, wanted: Callable[[Sequence[str]], Sequence[str]]) -> FeatureEvidence:
+        """A feature that fires on those things of a scene that ``wanted`` picks."""
+        fired, silent = [], []
+        for shown in self.scenes:
+            mine = wanted([o["name"] for o in shown.truth["objects"]])
+            if not mine:
+                silent.append(shown)
+                continue
+            heat = np.zeros(len(shown.tokens), np.float32)
+            for thing in shown.truth["objects"]:
+                if thing["name"] in mine:
+                    heat = np.maximum(heat, thing["patches"].astype(np.float32))
+            fired.append(Exemplar(shown, heat))
+        return evidence(0, fired[:40], silent[:40])
+
+
+@pytest.fixture(scope="module")
+def zoo() -> Zoo:
+    return Zoo()
+
+
+def among(*names: str) -> Callable[[Sequence[str]], Sequence[str]]:
+    return lambda there: [n for n in there if n in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "category"),
+    [
+        (("penguin", "eagle", "duck", "owl", "parrot"), "bird", "object"),
+        (("penguin",), "penguin", "object"),
+        (("violin", "piano", "guitar"), "music", "object"),
+        (("sad face", "crying face"), "sad", "emotion"),
+        (("penguin", "eagle", "duck", "owl", "parrot", "lion", "zebra"), "animal", "object"),
+    ],
+)
+def test_a_kind_is_named_where_no_single_thing_is(
+    zoo: Zoo, names: tuple[str, ...], label: str, category: str
+) -> None:
+    """No caption says "bird"; whoever reads "penguin", "owl" and "duck" does."""
+    record = zoo.fires_on(among(*names))
+    named = VocabularyNamer(zoo.background).explain([record])[0]
+    assert (named.label, named.category) == (label, category)
+    scores = {s.kind: s.value for s in DetectionScorer().score([record], [named])}
+    assert scores["detection"] > 0.97
+
+
+def test_a_colour_is_named_from_things_that_have_it(zoo: Zoo) -> None:
+    """Its things share nothing else that a caption could say."""
+    orange = [name for name in THINGS if "orange" in kinds.of(kinds.stems_of(name))]
+    assert len(orange) >= 3
+    record = zoo.fires_on(among(*orange))
+    named = VocabularyNamer(zoo.background).explain([record])[0]
+    assert (named.label, named.category) == ("orange", "colour")
+
+
+def test_a_count_is_named(zoo: Zoo) -> None:
+    record = zoo.fires_on(lambda there: list(there) if len(there) == 3 else [])
+    named = VocabularyNamer(zoo.background).explain([record])[0]
+    assert named.label == "three things"
+    found = named_things(claim(named.label, ""), record.top[0].shown)
+    assert found is not None
+    assert len(found.things) == 3
+
+
+def test_the_table_of_kinds_is_of_names_not_of_samples() -> None:
+    assert {"bird", "animal"} <= kinds.of("owl")
+    assert "flag" in kinds.of("flag of bolivia")
+    assert "blue" not in kinds.of("owl"), "the pack's one bird is blue, owls are not"
+    assert kinds.of("no such thing") == frozenset()
+    said = kinds.implied("the word apple and a hot dog".split())
+    assert "fruit" not in said, "a written word is no fruit"
+    assert "mammal" not in said, "a hot dog is no dog"
+    assert "food" in said
+    assert "two thing" in said
+    assert kinds.implied("three children run through a park".split()).isdisjoint(
+        f"{n} thing" for n in kinds.NUMBERS
+    ), "a sentence is no list"
+
+
+SENTENCES = (
+    " Then", " he", " was", " walking", " slowly", " to", " the", " old", " harbour", ".",
+    " Nobody", " came", " in", " March", " ,", " said", " the", " captain", ".",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fires", "label"),
+    [
+        ((" walking", " running", " singing", " waiting", " looking"), "word ending in ing"),
+        ((" January", " March", " May", " August", " October"), "month"),
+        ((" 3:16", " 1:1", " 12:7", " 119:105", " 22:4"), "verse number"),
+        ((" 2024-05-01", " 1999-12-31", " 2001-01-07", " 12/05/2020"), "date"),
+        ((" Monday", " Tuesday", " Friday", " Sunday"), "weekday"),
+        ((" getName", " userId", " maxLength", " isReady", " toJson"), "code"),
+    ],
+)
+def test_forms_of_words_are_named(fires: tuple[str, ...], label: str) -> None:
+    """No word repeats often enough to be the name: only what they share is."""
+    rng = np.random.default_rng(0)
+    filler = [" old", " house", " by", " the", " sea", " stood", " empty", " and", " cold"]
+    fired, silent = [], []
+    for row in range(40):
+        split = "score" if row % 2 else "explain"
+        tokens = [str(t) for t in rng.permutation(filler)]
+        silent.append(text(500 + row, tokens, split))
+        word = fires[row // 2 % len(fires)]
+        tokens.insert(int(rng.integers(1, 8)), word)
+        fired.append(on_tokens(text(row, tokens, split), word))
+    record = evidence(0, fired, silent)
+    named = VocabularyNamer().explain([record])[0]
+    assert named.label == label
+    assert named.category == "text"
+    scores = {s.kind: s.value for s in DetectionScorer().score([record], [named])}
+    assert scores["detection"] > 0.95
+
+
+def test_a_place_in_a_sentence_is_a_shape() -> None:
+    whole = "".join(SENTENCES).strip()
+    at = whole.index("Nobody")
+    assert "#first word of a sentence" in words.shapes_at(whole, at, at + 6)
+    assert "#negation" not in words.shapes_at(whole, whole.index("old"), whole.index("old") + 3)
+    end = whole.index("captain")
+    assert "#last word of a sentence" in words.shapes_at(whole, end, end + 7)
+    assert "#first word of a sentence" not in words.shapes_at(whole, 0, 4), "an excerpt may begin"
+    code = "x = foo(bar)"
+    assert "#code" in words.shapes_at(code, 4, 7)
+
+
+def test_every_shape_is_read_back_from_its_name() -> None:
+    for name in words.SHAPE_NAMES:
+        said = claim(name, "")
+        assert said.shapes == (f"#{name}",), name
+        assert not said.phrases
+
+
+def test_an_unknown_world_is_named_as_before() -> None:
+    """A caption of things that no table knows gains nothing and loses nothing."""
+    world = World(n=80)
+    record = world.reads(0, " harbour")
+    assert VocabularyNamer().explain([record])[0].label == "harbour"

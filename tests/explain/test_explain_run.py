@@ -1,0 +1,232 @@
+"""Explaining as a user meets it: plans, scores, ratings and bars of a whole small run; workers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from semascope.atlas import Atlas, HashingEmbedder, search
+from semascope.cli import main
+from semascope.config import (
+    ExplainOptions,
+    GatherOptions,
+    RunOptions,
+    ScoreOptions,
+    TrainOptions,
+)
+from semascope.errors import ExplainError
+from semascope.evidence.types import FeatureEvidence
+from semascope.explain.types import Cost, Explanation
+from semascope.pipeline import explainers, explaining, run, training
+from semascope.pipeline.context import Run
+from semascope.pipeline.shards import ExplainShard, ScoreShard, begin, chain, steps
+from semascope.workspace import Workspace
+
+OPTIONS = RunOptions(
+    train=TrainOptions(
+        subject="tiny:llava", site="resid_post.0", corpus="scenes?n=200",
+        tokens=960, latents=32, k=4, rows=8, lr=0.01,
+    ),
+    gather=GatherOptions(samples=48, batch=16),
+    explain=ExplainOptions(explainers=("vocabulary",)),
+    score=ScoreOptions(scorers=("iou", "detection", "fuzzing", "simulation", "specificity")),
+)  # fmt: skip
+
+
+class Namer:
+    """Says "mango" of even features, "tent" of odd ones; counts what it is asked."""
+
+    name = "vocabulary"
+    asked: list[int] = []  # noqa: RUF012
+    dies_at = -1
+
+    def explain(self, records: Sequence[FeatureEvidence]) -> list[Explanation]:
+        if any(r.index == type(self).dies_at for r in records):
+            raise KeyboardInterrupt
+        type(self).asked += [r.index for r in records]
+        words = ["mango" if r.index % 2 == 0 else "tent" for r in records]
+        return [
+            Explanation(r.index, f"Pictures of {w}.", w, "object", 0.9, author=self.name,
+                        cost=Cost(calls=1))
+            for r, w in zip(records, words, strict=True)
+        ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as mine:
+        mine.setattr(training, "BATCH", 96)
+        mine.setattr(training, "BLOCK", 480)
+        mine.setattr(search, "embedder", HashingEmbedder)
+        mine.setattr(explaining, "FREE_BLOCK", 4)
+        mine.setitem(explainers._EXPLAINERS, "vocabulary", lambda run: Namer())
+        yield mine
+
+
+@pytest.fixture(scope="module")
+def gathered(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> Path:
+    """A run up to its evidence."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("gathered") / "w"
+    run(Workspace(folder), OPTIONS, until="gather")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(gathered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run to its end."""
+    folder = tmp_path_factory.mktemp("whole") / "w"
+    shutil.copytree(gathered, folder)
+    run(Workspace(folder), OPTIONS)
+    return folder
+
+
+def words_of(folder: Path) -> list[tuple[int, str]]:
+    made = explaining.read(Run(Workspace(folder), OPTIONS))
+    return sorted((e.feature, e.label) for e in made["vocabulary"])
+
+
+def test_interest_and_groups_reach_the_atlas(whole: Path) -> None:
+    with Atlas.open(Workspace(whole).atlas) as atlas:
+        rows = atlas.features("resid_post.0/main", sort="-interest", where={"alive": True}).rows
+    told = [row.scores["interest"] for row in rows if "interest" in row.scores]
+    assert told
+    assert all(0.0 <= one.value <= 1.0 for one in told)
+    assert [one.value for one in told] == sorted((one.value for one in told), reverse=True)
+    assert {"low_level", "group", "group_size"} <= set(told[0].evidence)
+    assert rows[0].category == "object"
+    figures = Workspace(whole).record().stages["explain"].figures
+    assert figures["interesting"] + figures["low_level"] + figures["duplicates"] >= 0
+    assert figures["cost"]["calls"] == figures["features_explained"]
+
+
+def test_a_plan_tells_the_cost_and_changes_nothing(
+    gathered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (gathered / "run.json").read_text()
+    flags = ["--plan", "--explainer", "lmm", "--base-url", "http://127.0.0.1:9/v1", "--model", "m",
+             "--price-in", "2", "--prompt-per-second", "1000", "--workspace", str(gathered),
+             "--pilot", "2"]  # fmt: skip
+    assert main(["explain", *flags, "--json"]) == 0
+    plans = json.loads(capsys.readouterr().out)["lmm"]
+    assert [p["features"] for p in plans[-2:]] == [131_072, 34_000_000]
+    assert plans[-2]["money"] > 0
+    assert plans[-2]["hours"] > 0
+    assert main(["explain", *flags]) == 0
+    assert "34,000,000" in capsys.readouterr().out
+    assert (gathered / "run.json").read_text() == before
+    assert not (gathered / "explanations" / "resid_post.0").exists()
+
+
+def test_a_server_that_is_not_there_is_told_before_anything_is_done(
+    gathered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--explainer", "lmm", "--base-url", "http://127.0.0.1:9/v1", "--model", "m"]
+    assert main(["explain", *flags, "--workspace", str(gathered)]) == 2
+    assert "Start one, for example with `vllm serve m" in capsys.readouterr().err
+    assert main(["explain", "--explainer", "lmm", "--workspace", str(gathered)]) == 2
+    assert "needs --base-url" in capsys.readouterr().err
+    assert main(["score", "--scorer", "beauty", "--workspace", str(gathered)]) == 2
+    assert "There is no scorer 'beauty'; there are: iou" in capsys.readouterr().err
+
+
+def test_every_bar_is_told_by_name(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Random weights reach next to nothing; each figure is there, or said not to be measured."""
+    flags = ["--workspace", str(whole), "--seed", "3", "--concepts", "4", "--each", "2",
+             "--cascade", "1"]  # fmt: skip
+    assert main(["evaluate", "explanations", *flags, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["explained_fraction"] == 1.0
+    assert found["features_alive"] == found["features_explained"]
+    assert len(found["concepts"]) >= 4
+    assert found["concepts_with_feature_n"] == 0, "a random model names nothing"
+    assert not found["bars"]["concepts_with_feature"]
+    assert found["large_calls"] >= found["cascade_calls"] >= 0
+
+
+def test_ratings_are_blind_and_agreement_is_told(
+    whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(["7", "2", "3", "q"])
+    monkeypatch.setattr("builtins.input", lambda *_: next(answers))
+    assert main(["rate", "--rater", "ann", "--tasks", "4", "--workspace", str(whole)]) == 0
+    out = capsys.readouterr().out
+    assert "vocabulary" not in out, "who wrote the words is hidden"
+    assert "Words: Pictures of " in out
+    assert "ann has graded 2 of" in out
+    again = iter(["1", "q"])
+    monkeypatch.setattr("builtins.input", lambda *_: next(again))
+    assert main(["rate", "--rater", "bob", "--tasks", "4", "--workspace", str(whole)]) == 0
+    capsys.readouterr()
+    assert main(["rate", "--agreement", "--workspace", str(whole), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["raters"], found["ratings"]) == (2, 3)
+    assert main(["rate", "--agreement", "--workspace", str(whole)]) == 0
+    assert "Krippendorff" in capsys.readouterr().out
+
+
+# ---- workers
+
+
+def run_steps(folder: Path, options: RunOptions, world_size: int) -> None:
+    for step in steps(Workspace(folder), options):
+        for rank in range(world_size):
+            assert list(step(None, rank, world_size)) == []
+
+
+def test_workers_do_everything_once_and_a_dead_one_loses_nothing(
+    gathered: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in its second block, started again: the words and figures of one that was not."""
+    folder = tmp_path / "w"
+    shutil.copytree(gathered, folder)
+    begin(Workspace(folder), OPTIONS)
+    assert "explain" in Workspace(folder).record().stages
+    monkeypatch.setattr(Namer, "asked", [])
+    alive = [i for i, _ in words_of(whole)]
+    monkeypatch.setattr(Namer, "dies_at", alive[len(alive) // 2])
+    with pytest.raises(KeyboardInterrupt):
+        run_steps(folder, OPTIONS, 2)
+    kept = list(Namer.asked)
+    assert kept, "what was done before stands"
+    with pytest.raises(ExplainError, match="blocks left to do"):
+        list(ScoreShard(folder, OPTIONS)())
+    monkeypatch.setattr(Namer, "dies_at", -1)
+    run_steps(folder, OPTIONS, 2)
+    assert sorted(Namer.asked) == alive, "nothing twice, nothing lost"
+    run_steps(folder, OPTIONS, 3)
+    assert sorted(Namer.asked) == alive, "done again by another number of workers: nothing is"
+    assert words_of(folder) == words_of(whole)
+    done = run(Workspace(folder), OPTIONS)
+    assert sorted(Namer.asked) == alive, "the run itself finds it done"
+    theirs = Workspace(whole).record().stages
+    assert done.stages["score"].figures == theirs["score"].figures
+
+
+def test_the_second_explainer_waits_for_the_first(gathered: Path) -> None:
+    options = OPTIONS.model_copy(
+        update={"explain": ExplainOptions(explainers=("vocabulary", "subject"), ask=2)}
+    )
+    with pytest.raises(ExplainError, match="'vocabulary' has"):
+        list(ExplainShard(gathered, options, "subject")())
+
+
+def test_datatrove_runs_the_stages(gathered: Path, whole: Path, tmp_path: Path) -> None:
+    """Its local executor, one worker, in this process; a second run does nothing."""
+    pytest.importorskip("datatrove", reason="datatrove is not installed: workers are not tested")
+    folder = tmp_path / "w"
+    shutil.copytree(gathered, folder)
+    begin(Workspace(folder), OPTIONS)
+    Namer.asked = []
+    last: Any = chain(Workspace(folder), OPTIONS, tasks=2, logs=tmp_path / "logs", workers=1)
+    last.run()
+    assert words_of(folder) == words_of(whole)
+    count = len(Namer.asked)
+    chain(Workspace(folder), OPTIONS, tasks=2, logs=tmp_path / "more", workers=1).run()
+    assert len(Namer.asked) == count
