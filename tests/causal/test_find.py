@@ -256,3 +256,49 @@ def test_intervals():
 def test_answers_are_the_same_in_any_batch(subject):
     cases = [Case(asked(n, "say yes or no" * (n + 1)), "yes") for n in range(5)]
     assert answers(subject, cases, rows=2) == answers(subject, cases, rows=5)
+
+
+def test_candidates_promise_what_attribution_says(lever, planted):
+    """Taking out promises the score's opposite, amplifying the score; protected cases cost."""
+    from semascope.causal.attribution import attribute
+    from semascope.causal.candidates import from_attribution, metric_of
+    from semascope.causal.interventions import Where
+
+    case = Case(asked(1), planted[1])
+    lists = from_attribution(lever, [case], [Where()], 64)
+    assert len(lists) == 3  # up, down, amplify; nothing to protect
+    batch = lever.subject.encode([case.sample], answer="", max_tokens=None)
+    found = attribute(lever.subject, batch, lever.dictionaries, metric_of(lever, case))
+    scores = {share.id: share.score for share in found.features()}
+    for push, own in zip(("up", "down", "amplify"), lists, strict=True):
+        assert {c.push for c in own} == {push}
+        assert [c.promise for c in own] == sorted((c.promise for c in own), reverse=True)
+    for candidate in lists[1]:
+        assert candidate.promise == pytest.approx(-scores[candidate.id], rel=1e-3, abs=1e-5)
+    for candidate in lists[2]:
+        assert candidate.promise == pytest.approx(scores[candidate.id], rel=1e-3, abs=1e-5)
+    fair = from_attribution(lever, [case], [Where()], 64, [case])
+    assert len(fair) == 6
+    opposed = Case(case.sample, "no", planted[1])
+    (_, net, *_) = from_attribution(lever, [case], [Where()], 64, [opposed])
+    plain = {c.id: c.promise for c in lists[0]}
+    assert all(c.promise <= plain[c.id] + 1e-6 for c in net)
+
+
+def test_a_set_that_breaks_what_is_right_is_refused(lever, planted):
+    """Saying the word everywhere mends every case, and every protected answer pays for it."""
+    word = planted[1].strip()
+
+    def fair(text, case):
+        return case.wanted in text and not (case.unwanted and case.unwanted in text)
+
+    wish = Wish(
+        cases=[Case(asked(n), word) for n in range(10)],
+        protect=[Case(asked(n, "keep"), "", word) for n in range(10)],
+    )
+    options = Options(
+        candidates=8, doses=(6.0,), price=0.0, controls=1, tokens=3, trial_cases=4, shortlist=2
+    )
+    told = find(lever, wish, options, judge=fair)
+    assert not told.found
+    assert "No feature set does this" in told.reason

@@ -173,19 +173,10 @@ def evaluate_hallucination(
         progress: called with (done, total, note).
     """
     options = options or Options(tokens=4, seed=seed)
-    if cases is None:
-        corpus = SceneCorpus(2**30, seed=seed + 9_000_011, split=split)
-        cases = presence_cases(s for _, s in corpus.read(0, samples))
-    invented = [case for case in cases if case.wanted.lower() == "no"]
-    others = [case for case in cases if case.wanted.lower() != "no"]
+    wish = presence_wish(samples, seed=seed, split=split, cases=cases)
+    cases = [*wish.cases, *wish.protect]
     _, held = halves(cases)  # by picture, as ``find`` splits
-    told = find(
-        lever,
-        Wish(cases=invented, protect=others, text="do not see what is not there"),
-        options,
-        ledger=ledger,
-        progress=progress,
-    )
+    told = find(lever, wish, options, ledger=ledger, progress=progress)
     arms = _arms(lever, told, seed)
     after = examine(lever, held, arms, max_new_tokens=options.tokens, progress=progress)
     return {
@@ -198,6 +189,20 @@ def evaluate_hallucination(
         "split": split,
         "seed": seed,
     }
+
+
+def presence_wish(
+    samples: int, *, seed: int = 0, split: str = "heldout", cases: Sequence[Case] | None = None
+) -> Wish:
+    """No to what is not there; every other question of the same pictures is protected."""
+    if cases is None:
+        corpus = SceneCorpus(2**30, seed=seed + 9_000_011, split=split)
+        cases = presence_cases(s for _, s in corpus.read(0, samples))
+    return Wish(
+        cases=[case for case in cases if case.wanted.lower() == "no"],
+        protect=[case for case in cases if case.wanted.lower() != "no"],
+        text="do not see what is not there",
+    )
 
 
 def _arms(lever: Lever, told: Finding, seed: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from semascope.causal.interventions import Intervention, Where
 from semascope.causal.ledger import Ledger
 from semascope.causal.measure import Lever, side_effects
 from semascope.causal.naming import as_controls
-from semascope.causal.statistics import share
+from semascope.causal.statistics import Figure, share
 from semascope.causal.wish import Options, Wish
 from semascope.corpus.sample import Sample, Turn
 from semascope.corpus.scenes import SceneCorpus
@@ -100,7 +100,9 @@ def name_object(lever: Lever, concept: str, features: Sequence[Feature] = ()) ->
 def read_word(features: Sequence[Feature] = (), *, seed: int = 0, samples: int = 32) -> Wish:
     """Asked what is in a picture of things and a word, say the word and none of the things."""
     corpus = SceneCorpus(2**30, seed=seed + 11_000_027, split="heldout")
-    cases, protect, without = [], [], []
+    cases: list[Case] = []
+    protect: list[Case] = []
+    without: list[Sample] = []
     for _, sample in corpus.read(0, 60 * samples):
         things = sample.truth.objects if sample.truth else ()
         words = [thing for thing in things if thing.word]
@@ -240,7 +242,8 @@ def empathy(
         )
         return [meets(text, case) for text, case in zip(written, cases, strict=True)]
 
-    curve, plain = [], felt("plain", ())
+    curve: list[tuple[float, list[bool], Figure]] = []
+    plain = felt("plain", ())
     for number, dose in enumerate(doses):
         told = felt(f"dose {dose:g}", [one.at(dose)])
         kl = side_effects(lever, [one.at(dose)], quiet).kl

@@ -37,6 +37,7 @@ Source = Literal["attribution", "contrast", "search"]
 
 
 Push = Literal["up", "down", "amplify"]
+_PUSHES: tuple[Push, ...] = ("up", "down", "amplify")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,13 @@ def from_attribution(
     Where there are cases to protect, a second set of lists is of those features whose promise
     outweighs what they cost the protected ones.
     """
-    every = [w for case in cases for w in [_slopes(lever, case, wheres)]]
+    every = [_slopes(lever, case, wheres) for case in cases]
     cost = [_slopes(lever, case, wheres) for case in protect]
     found: list[list[Candidate]] = []
     for number, where in enumerate(wheres):
-        for push in ("up", "down", "amplify"):
-            plain, fair = [], []
+        for push in _PUSHES:
+            plain: list[Candidate] = []
+            fair: list[Candidate] = []
             for key in lever.dictionaries:
                 hope = _mean([_pushed(s[key][number], push) for s in every])
                 plain += [
@@ -219,9 +221,11 @@ def mean_activations(
     return total / max(1, len(samples))
 
 
-def from_search(features: Iterable[tuple[str, int]], count: int) -> list[Candidate]:
-    """What a search by words found, best first."""
-    chosen = list(features)[:count]
+def from_search(lever: Lever, features: Iterable[tuple[str, int]], count: int) -> list[Candidate]:
+    """What a search by words found, best first; those that never fired have no dose."""
+    units = {key: _units(lever, key, d) for key, d in lever.dictionaries.items()}
+    alive = [(key, i) for key, i in features if key in units and units[key][i] > 0]
+    chosen = alive[:count]
     return [
         Candidate(key, index, "up", "search", 1.0 / (rank + 1))
         for rank, (key, index) in enumerate(chosen)

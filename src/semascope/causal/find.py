@@ -37,6 +37,7 @@ from semascope.causal.wish import Finding, Options, Trial, Verdict, Wish
 
 Progress = Callable[[int, int, str], None]
 _TUNES = (0.5, 0.75, 1.5, 2.0)
+_HARDER = (2.0, 4.0)
 _BROKEN = 5.0
 """What a broken answer over the limit costs, in mended ones."""
 
@@ -80,7 +81,8 @@ def find(
     if not trials:
         return Finding((), _none("no candidate moves the answer more than it costs"), None)
     trying = _Trying.on(memo, search, protected, judge, options)
-    chosen = trying.prune(trying.tune(trying.grow(trials, progress)))
+    grown = trying.grow(trials, progress) or trying.press(trials)
+    chosen = trying.prune(trying.tune(grown))
     if not chosen:
         reason = _none("no set mends more cases of the search half than it breaks")
         best = (trials[0].intervention,)
@@ -122,7 +124,7 @@ def gather(
         lever, failing[: options.trial_cases], wheres, options.candidates, asked
     )
     if wish.features:
-        lists.insert(0, propose.from_search(wish.features, options.candidates))
+        lists.insert(0, propose.from_search(lever, wish.features, options.candidates))
     if wish.examples and wish.counterexamples:
         lists.insert(
             0, propose.from_contrast(lever, wish.examples, wish.counterexamples, options.candidates)
@@ -187,6 +189,20 @@ class _Trying:
                 chosen.append(trial.intervention)
                 score = now
         return score, chosen
+
+    def press(self, trials: Sequence[Trial]) -> list[Intervention]:
+        """Where no single one changes an answer: the first few together, harder."""
+        best: tuple[float, list[Intervention]] = (0.0, [])
+        apart: dict[tuple[str, int], Intervention] = {}
+        for trial in trials:
+            if not apart.keys() & set(trial.intervention.features):
+                apart |= dict.fromkeys(trial.intervention.features, trial.intervention)
+        several = list({id(one): one for one in apart.values()}.values())[: self.options.largest]
+        for size in range(1, len(several) + 1):
+            for factor in (1.0, *_HARDER):
+                tried = [_times(one, factor) for one in several[:size]]
+                best = max(best, (self.score(tried), tried), key=lambda one: one[0])
+        return best[1]
 
     def tune(self, chosen: list[Intervention]) -> list[Intervention]:
         """The whole set at the dose that does best; of equals, the dose that it has."""

@@ -22,17 +22,18 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from semascope.causal.attribution import attribute, reconstruct
+from semascope.causal.attribution import Watch, attribute, reconstruct
 from semascope.causal.cases import Case, answers, meets
 from semascope.causal.measure import Lever
 from semascope.causal.metrics import Contrast, token_ids
 from semascope.causal.record import Attribution, FeatureShare, at
 from semascope.causal.statistics import Figure, share
+from semascope.causal.units import output_site
 from semascope.causal.views import heat, overlay
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
-from semascope.subject.types import EditContext, Edits, Kind
+from semascope.subject.types import Edit, EditContext, Edits, Kind
 
 KINDS = ("presence", "map", "word")
 _OPPOSITE = {"yes": "no", "no": "yes"}
@@ -100,14 +101,14 @@ class Examination:
         said = [self.base.answers[i].lower().lstrip().startswith("yes") for i in rows]
         truth = [w == "yes" for w in wanted]
         hits = sum(s and t for s, t in zip(said, truth, strict=True))
-        precision = hits / sum(said) if any(said) else float("nan")
-        recall = hits / sum(truth) if any(truth) else float("nan")
-        both = precision + recall
+        precision = hits / sum(said) if any(said) else None
+        recall = hits / sum(truth) if any(truth) else None
+        both = (precision or 0.0) + (recall or 0.0)
         return {
             **figures,
             "precision": precision,
             "recall": recall,
-            "f1": 2 * precision * recall / both if both else 0.0,
+            "f1": 2 * (precision or 0.0) * (recall or 0.0) / both if both else 0.0,
             "yes_share": sum(said) / len(said),
             "hallucinated": share(
                 sum(s and not t for s, t in zip(said, truth, strict=True)),
@@ -155,8 +156,19 @@ def examine(
 
 
 def reconstruction_only(dictionaries: Iterable[Dictionary]) -> Edits:
-    """Edits that put x̂ in x's place at every token: the error dropped, no feature touched."""
-    return {dictionary.site: _Reconstruct(dictionary) for dictionary in dictionaries}
+    """Edits that put x̂ in x's place at every token: the error dropped, no feature touched.
+
+    For a dictionary that reads at one site and writes at another, x̂ of what it read.
+    """
+    edits: dict[str, Edit] = {}
+    for dictionary in dictionaries:
+        if output_site(dictionary) == dictionary.site:
+            edits[dictionary.site] = _Reconstruct(dictionary)
+        else:
+            reader = Watch()
+            edits[dictionary.site] = reader
+            edits[output_site(dictionary)] = _Reconstruct(dictionary, reader)
+    return edits
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +176,11 @@ class _Reconstruct:
     """x -> x̂."""
 
     dictionary: Dictionary
+    reader: Watch | None = None
 
     def __call__(self, x: Tensor, context: EditContext) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1]).float()
+        read = x if self.reader is None or self.reader.seen is None else self.reader.seen
+        flat = read.reshape(-1, read.shape[-1]).float()
         return reconstruct(self.dictionary, self.dictionary.encode(flat), flat).to(x).view_as(x)
 
 

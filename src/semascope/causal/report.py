@@ -16,8 +16,7 @@ from PIL import Image
 
 from semascope.causal.ablation import Ablations
 from semascope.causal.interventions import Region
-from semascope.causal.record import Attribution, FeatureShare
-from semascope.causal.select import region_mask
+from semascope.causal.record import Attribution, FeatureShare, at
 from semascope.causal.units import Statistics
 from semascope.causal.views import View, by_region, heat, overlay, set_apart
 from semascope.subject.types import Kind
@@ -52,8 +51,8 @@ def tables(
         "metric": attribution.metric,
         "value": float(attribution.values[0]),
         "steps": attribution.steps,
-        "features": [_row(share, labels) for share in shares[:top]],
-        "common": [_row(share, labels) for share in common[:top]],
+        "features": [row(share, labels) for share in shares[:top]],
+        "common": [row(share, labels) for share in common[:top]],
         "tokens": _tokens(attribution),
         "regions": regions(attribution, labels),
         "sites": [
@@ -72,7 +71,8 @@ def tables(
     }
 
 
-def _row(share: FeatureShare, labels: Labels) -> dict[str, Any]:
+def row(share: FeatureShare, labels: Labels) -> dict[str, Any]:
+    """One feature's part, as JSON."""
     return {
         "id": f"{share.key}/{share.index}",
         "label": labels.get(share.id, ""),
@@ -122,13 +122,13 @@ def regions(attribution: Attribution, labels: Labels, across: int = 3) -> list[d
                     right=width * (x + 1) / across, bottom=height * (y + 1) / across, image=image,
                 )  # fmt: skip
                 inside = seen & (column == x) & (line == y)
-                best = by_region(attribution, box)[:3] if region_mask(box, token_map).any() else []
+                best = attribution.features(at(inside))[:3]
                 rows.append(
                     {
                         "image": image,
                         "box": [round(v, 1) for v in box.box],
                         "score": float(values[inside].sum()),
-                        "features": [_row(share, labels) for share in best],
+                        "features": [row(share, labels) for share in best],
                     }
                 )
     return rows
@@ -157,7 +157,7 @@ def write(
     pictures: Sequence[Image.Image] = (),
     labels: Labels | None = None,
 ) -> list[Path]:
-    """``report.json``, ``report.html`` and a ``heat-N.png`` a picture; the paths, heat maps first."""
+    """``heat-N.png`` a picture, ``report.html`` and ``report.json``: their paths, in this order."""
     folder.mkdir(parents=True, exist_ok=True)
     token_map = attribution.maps[0]
     values = attribution.by_token()

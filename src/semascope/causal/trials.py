@@ -10,6 +10,7 @@ Knows levers, cases and candidates; which set is good enough is ``find``'s to sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,9 @@ class Memo:
         told = self.ledger.do(
             key, lambda: side_effects(self.lever, interventions, prompts).as_json()
         )
-        kl = {name: float("nan") if v is None else v for name, v in told["kl"].items()}
+        kl: dict[str, Any] = {
+            name: float("nan") if v is None else v for name, v in told["kl"].items()
+        }
         return SideEffects(Figure(**kl), told["perplexity_base"], told["perplexity_steered"])
 
     def _do(
@@ -166,6 +169,8 @@ class Bench:
         """One candidate, or a group, at one dose."""
         intervention = self._intervention(own, dose)
         gain = self._gain(self.failing, intervention)
+        if math.isnan(gain):  # too strong for a layer above
+            return Trial(own[0], intervention, gain, math.nan, math.nan, -math.inf)
         kl = harm = 0.0
         if gain > 0:  # what gains nothing need not be priced
             harm = max(0.0, -self._gain(self.protected, intervention))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from semascope.workspace import Workspace
 
 Feature = tuple[str, int]
-SCORES = ("detection_auroc", "detection", "iou", "simulation")
+SCORES = ("detection", "iou", "simulation")
 """By which features are best, in this order of preference."""
 ARTICLE = re.compile(r"^(a|an|the|some)\s+", re.IGNORECASE)
 

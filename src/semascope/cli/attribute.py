@@ -1,0 +1,253 @@
+"""The verb attribute: which features made the model answer so; by feature, by token, by region."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from semascope.cli.levers import Causal, Opened, region_of, rows_of, sample_of, signed, slug
+from semascope.errors import CausalError
+
+if TYPE_CHECKING:
+    from semascope.causal.metrics import Metric
+    from semascope.causal.record import Attribution
+    from semascope.corpus.sample import Sample
+    from semascope.subject.types import Batch
+
+
+class Attribute(Causal):
+    """Which features made the model say what it says, in one forward and one backward pass.
+
+    Every active feature at every token gets a signed score: what the metric would lose, to first
+    order, without it. With --ablate N the N strongest are taken out one by one, exactly, and
+    Pearson's r says how far the scores are to be believed. Tables go to the terminal; the same with
+    the heat map on the picture goes into the workspace as HTML, JSON and PNG.
+    """
+
+    question: tyro.conf.Positional[str] = "What is in the picture?"
+    """What to ask."""
+    picture: str = "scene:1"
+    """A file, scene:SEED for a drawn scene, blank, or none."""
+    target: str = ""
+    """The words to explain, as the model would write them; its own first token if left out."""
+    versus: str = ""
+    """Set the target against these words: why the one rather than the other."""
+    metric: Literal["auto", "logit", "logprob", "prob", "logit_diff", "span", "contrast"] = "auto"
+    """auto: logprob of one token, span of several, contrast with --versus."""
+    mode: Literal["attribution", "activation"] = "attribution"
+    """activation: no target, the features strongest by their own maximum."""
+    integrated: int = 1
+    """Steps of integrated gradients; 10 is closer to ablation, and ten times the work."""
+    corrupted: str = ""
+    """Another picture of the same size: which features carry the difference (patching)."""
+    interventions: Path | None = None
+    """Attribute the run under these saved interventions."""
+    ablate: int = 0
+    """Ablate so many of the strongest features exactly."""
+    feature: str = ""
+    """One feature (number, id or words): its part alone."""
+    region: str = ""
+    """Only image tokens that look at left,top,right,bottom, in pixels."""
+    top: int = 15
+    """Rows of each table."""
+
+    def run(self) -> int:
+        """Attribute, print the tables, write the files."""
+        opened = self.opened()
+        if self.mode == "activation":
+            return self._activation(opened)
+        subject, lever = opened.lever.subject, opened.lever
+        sample = sample_of(self.picture, self.question)
+        batch = subject.encode([sample], answer="", max_tokens=None)
+        metric, words = self._metric(subject, sample)
+        found = self._attribution(opened, batch, metric)
+        record = self._record(opened, batch, metric, found) | {"target": words}
+        folder = opened.folder("attributions", slug(f"{self.question} {self.picture} {words}"))
+        from semascope.causal import report
+
+        paths = report.write(folder, found, record, sample.images, opened.labels)
+        record["files"] = [str(path) for path in paths]
+        if self.as_json:
+            print(json.dumps(record, indent=2))
+        else:
+            self._print(record, len(lever.dictionaries))
+        return 0
+
+    def _metric(self, subject: Any, sample: Sample) -> tuple[Metric, str]:
+        """What is explained, and how a table calls it."""
+        from semascope.causal.metrics import metric_from, token_ids
+
+        target, versus = self.target, self.versus
+        kind: str = self.metric
+        if not target:
+            first = subject.generate(sample, max_new_tokens=1, top=1).tokens
+            if not first:
+                raise CausalError("The model says nothing here: name the words with --target.")
+            one: str | int = first[0].id
+            shown = first[0].text
+        else:
+            one, shown = target, target
+        if kind == "auto":
+            several = isinstance(one, str) and len(token_ids(subject, one)) > 1
+            kind = "contrast" if versus else "span" if several else "logprob"
+        words = f"{shown!r} rather than {versus!r}" if versus else repr(shown)
+        return metric_from(subject, kind, one, versus or None), words
+
+    def _attribution(self, opened: Opened, batch: Batch, metric: Metric) -> Attribution:
+        """The scores: of one prompt, or of the difference of two pictures."""
+        from semascope.causal import attribute
+        from semascope.causal.patching import attribute_patch
+
+        lever = opened.lever
+        if not self.corrupted:
+            edits = self._edits(opened)
+            return attribute(
+                lever.subject, batch, lever.dictionaries, metric,
+                integrated=self.integrated, edits=edits,
+            )  # fmt: skip
+        if self.interventions or self.integrated > 1 or self.ablate:
+            raise CausalError(
+                "--corrupted compares two plain runs to first order: leave --interventions, "
+                "--integrated and --ablate out."
+            )
+        other = sample_of(self.corrupted, self.question)
+        wrong = lever.subject.encode([other], answer="", max_tokens=None)
+        return attribute_patch(lever.subject, batch, wrong, lever.dictionaries, metric)[0]
+
+    def _edits(self, opened: Opened) -> Any:
+        from semascope.causal import load
+
+        return opened.lever.edits(load(self.interventions)) if self.interventions else {}
+
+    def _record(
+        self, opened: Opened, batch: Batch, metric: Metric, found: Attribution
+    ) -> dict[str, Any]:
+        """All tables."""
+        from semascope.causal import ablate_exactly, report
+
+        lever, labels = opened.lever, opened.labels
+        record: dict[str, Any] = {"question": self.question, "picture": self.picture}
+        record |= report.tables(
+            found,
+            labels=labels,
+            statistics=lever.statistics,
+            top=self.top,
+            region=region_of(self.region) if self.region else None,
+        )
+        if self.feature:
+            key, index = opened.feature(self.feature)
+            one = found.feature(key, index)
+            record["feature"] = report.row(one, labels)
+        if self.ablate:
+            told = ablate_exactly(
+                lever.subject, batch, lever.dictionaries, metric, found,
+                top=self.ablate, edits=self._edits(opened),
+            )  # fmt: skip
+            record["ablation"] = report.ablated(told, labels)
+        return record
+
+    def _print(self, record: dict[str, Any], dictionaries: int) -> None:
+        from rich.console import Console
+
+        console = Console(highlight=False)
+        console.print(f"{self.question}  ({self.picture})", markup=False)
+        console.print(
+            f"{record['metric']} of {record['target']}: {record['value']:.4g}", markup=False
+        )
+        columns = ("feature", "score", "peak", "tokens", "label")
+        for title, rows in (
+            ("\nBy feature", record["features"]),
+            ("\nFeatures that fire on more than a tenth of all tokens", record["common"]),
+            ("\nThe feature asked for", [record["feature"]] if "feature" in record else []),
+        ):
+            if rows:
+                console.print(title)
+                rows_of(console, columns, [_line(row) for row in rows])
+        tokens = sorted(record["tokens"], key=lambda row: -abs(row["score"]))[: self.top]
+        console.print("\nBy token")
+        rows_of(
+            console,
+            ("position", "token", "score"),
+            [(str(r["position"]), repr(r["text"]) if r["text"] else r["kind"], signed(r["score"]))
+             for r in tokens],
+        )  # fmt: skip
+        self._print_regions(console, record["regions"])
+        for site in record["sites"]:
+            console.print(
+                f"{site['dictionary']}: features {signed(site['features'])}, error "
+                f"{signed(site['error'])}, bias {signed(site['bias'])}; x·g "
+                f"{signed(site['total'])}; the error is {site['error_share']:.0%} of it all",
+                markup=False,
+            )
+        if "ablation" in record:
+            r = record["ablation"]["r"]
+            told = "no r: too few, or all the same" if r is None else f"Pearson r {r:.3f}"
+            number = len(record["ablation"]["features"])
+            console.print(f"\nAgainst exact ablation of the top {number}: {told}")
+        console.print("\n" + "\n".join(record["files"]), markup=False)
+
+    @staticmethod
+    def _print_regions(console: Any, rows: list[dict[str, Any]]) -> None:
+        if rows:
+            console.print("\nBy region of the picture")
+            rows_of(
+                console,
+                ("left, top, right, bottom", "score", "strongest features"),
+                [
+                    (
+                        ", ".join(f"{v:g}" for v in row["box"]),
+                        signed(row["score"]),
+                        "; ".join(f["label"] or f["id"] for f in row["features"]),
+                    )
+                    for row in rows
+                ],
+            )
+
+    def _activation(self, opened: Opened) -> int:
+        """The features that are strongest by their own measure, no gradient."""
+        from semascope.causal import active_features
+        from semascope.causal.select import region_mask
+
+        lever, sample = opened.lever, sample_of(self.picture, self.question)
+        batch = lever.subject.encode([sample], answer="", max_tokens=None)
+        at = region_mask(region_of(self.region), batch.maps[0]) if self.region else None
+        found = active_features(
+            lever.subject, batch, lever.dictionaries, lever.statistics or {}, at=at,
+            edits=self._edits(opened),
+        )[: self.top]  # fmt: skip
+        rows = [
+            {
+                "id": f"{one.key}/{one.index}",
+                "label": opened.labels.get((one.key, one.index), ""),
+                "activation": one.activation,
+                "of_own_maximum": one.ratio,
+                "tokens": one.tokens,
+                "position": one.position,
+                "token": batch.maps[0].tokens[one.position],
+            }
+            for one in found
+        ]
+        if self.as_json:
+            print(json.dumps({"mode": "activation", "features": rows}, indent=2))
+            return 0
+        from rich.console import Console
+
+        rows_of(
+            Console(highlight=False),
+            ("feature", "of own max", "activation", "tokens", "at", "label"),
+            [
+                (r["id"], f"{r['of_own_maximum']:.0%}", f"{r['activation']:.3g}",
+                 str(r["tokens"]), str(r["position"]), r["label"])
+                for r in rows
+            ],
+        )  # fmt: skip
+        return 0
+
+
+def _line(row: dict[str, Any]) -> tuple[str, ...]:
+    """One feature as a table shows it."""
+    peak, tokens = f"{row['peak']:.3g}", str(row["tokens"])
+    return (row["id"], signed(row["score"]), peak, tokens, row["label"])

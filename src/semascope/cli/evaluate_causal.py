@@ -1,0 +1,310 @@
+"""The verbs that measure causal work: every bar by name, with its controls and intervals.
+
+A long evaluation writes its parts into the workspace as they are known, and goes on from them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from semascope.cli.finding import shown
+from semascope.cli.levers import Causal, Opened, rows_of
+from semascope.errors import CausalError
+
+if TYPE_CHECKING:
+    from semascope.causal.cases import Case
+    from semascope.causal.hallucination import Blame
+    from semascope.causal.ledger import Ledger
+
+Progress = Any
+
+
+class Evaluate(Causal):
+    """Base of the evaluations."""
+
+    WHAT: ClassVar[str]
+    PLACES: ClassVar[frozenset[str]] = frozenset({"workspace", "device", "as_json"})
+    """Flags that do not change what is measured."""
+
+    seed: int = 0
+    """Of the scenes and the controls."""
+
+    def run(self) -> int:
+        """Measure, or go on; write the report; print it."""
+        from semascope.causal.ledger import Ledger
+        from semascope.cli.progress import Bars
+        from semascope.workspace import write_text
+
+        opened = self.opened()
+        about = {
+            "dictionary": opened.key,
+            "stages": {name: s.hash for name, s in self.space.record().stages.items()},
+            **self.model_dump(mode="json", exclude=set(self.PLACES)),
+        }
+        path = opened.folder("evaluations") / f"{self.WHAT}-{self.seed}.json"
+        ledger = Ledger(path.with_suffix(".parts.jsonl"), about)
+        with Bars() as bars:
+            progress = bars.begin(f"evaluate {self.WHAT}", "")
+            figures = self.measure(opened, ledger, progress)
+        figures |= {"subject": opened.run.options.train.subject, "dictionary": opened.key}
+        write_text(path, json.dumps(figures, indent=2) + "\n")
+        if self.as_json:
+            print(json.dumps(figures, indent=2))
+        else:
+            self.show(figures)
+            print(path)
+        return 0
+
+    def measure(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
+        """Every figure by name."""
+        raise NotImplementedError
+
+    def show(self, figures: Mapping[str, Any]) -> None:
+        """A line a figure."""
+        from rich.console import Console
+
+        rows_of(Console(highlight=False), ("figure", "value"), list(lines_of(figures)))
+
+
+def lines_of(figures: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """Figures with their intervals, and plain numbers and words; longer things stay in JSON."""
+    lines = []
+    for name, value in figures.items():
+        if isinstance(value, dict) and {"value", "low", "high", "n"} <= set(value):
+            share = value["value"] is None or 0 <= value["value"] <= 1
+            share = share and not name.startswith(("r_", "kl"))
+            text = shown(value) if share else _number(value)
+            lines.append((before + name, text))
+        elif isinstance(value, dict):
+            lines += lines_of(value, f"{before}{name} ")
+        elif isinstance(value, int | float | str):
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            lines.append((before + name, text))
+    return lines
+
+
+def _number(figure: Mapping[str, Any]) -> str:
+    if figure["value"] is None:
+        return "none"
+    return f"{figure['value']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}], n {figure['n']}"
+
+
+class EvaluateAttribution(Evaluate):
+    """Does attribution tell what ablation would: r over the top features of each prompt, the
+    identity of the sums, and what attributing all features costs over one forward and backward.
+
+    Beside it: the plain gradient, and activation alone. Stopped, it goes on where it was.
+    """
+
+    WHAT: ClassVar[str] = "attribution"
+
+    samples: int = Field(default=100, ge=1)
+    """Prompts."""
+    features: int = Field(default=50, ge=3)
+    """Features ablated a prompt."""
+    steps: int = Field(default=10, ge=1)
+    """Of the integration."""
+
+    def measure(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
+        """r, identity, cost."""
+        from semascope.causal.bars import evaluate_attribution
+
+        return evaluate_attribution(
+            opened.lever,
+            seed=self.seed,
+            samples=self.samples,
+            top=self.features,
+            steps=self.steps,
+            ledger=ledger,
+            progress=progress,
+        )
+
+
+class EvaluateSteering(Evaluate):
+    """Do object features, put into an empty picture, get their concept named; and the behaviours.
+
+    Tokens, dose, size of the set and site are chosen on half of the concepts, one for all, and
+    judged on the other half beside random features of like density and norm. Behaviours: name an
+    object unprompted, read the word and ignore the picture, speak with feeling; each found by
+    itself and judged on held-out prompts. Stopped, it goes on where it was.
+    """
+
+    WHAT: ClassVar[str] = "steering"
+
+    samples: int = Field(default=100, ge=4)
+    """Object features, the best-scored first."""
+    doses: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
+    """In multiples of each feature's own maximum."""
+    sizes: tuple[int, ...] = (1, 2, 4)
+    """Features of one concept that are added together."""
+    sites: tuple[str, ...] = ()
+    """Other sites to which the directions are lent, as resid_post.8 resid_post.16."""
+    how: Literal["add", "clamp"] = "add"
+    """What is done with them."""
+    tokens: int = Field(default=12, ge=1)
+    """Longest answer, in tokens."""
+    behaviours: bool = True
+    """Look for the behaviours too."""
+    concept: str = ""
+    """The object to name unprompted; that of the best feature, if left out."""
+
+    def measure(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
+        """Named on a blank picture; behaviours found."""
+        from semascope.causal.behaviours import evaluate_behaviours
+        from semascope.causal.naming import Plan, evaluate_steering
+
+        objects = opened.objects(self.samples)
+        if len(objects) < 4:
+            raise CausalError(
+                f"{len(objects)} features of {opened.key} are called objects; four are needed. "
+                "Give more features words: semascope explain."
+            )
+        plan = Plan(
+            doses=self.doses,
+            sizes=self.sizes,
+            sites=("", *opened.lever.subject.resolve(self.sites)) if self.sites else ("",),
+            how=self.how,
+            tokens=self.tokens,
+        )
+        figures = evaluate_steering(
+            opened.lever, objects, seed=self.seed, plan=plan, ledger=ledger, progress=progress
+        )
+        figures["samples"] = len(objects)
+        if self.behaviours:
+            figures |= evaluate_behaviours(
+                opened.lever,
+                opened.search,
+                concept=self.concept or objects[0][1],
+                seed=self.seed,
+                ledger=ledger,
+                progress=progress,
+            )
+        return figures
+
+    def show(self, figures: Mapping[str, Any]) -> None:
+        """The bar, then one line a behaviour."""
+        told = {name: one["reason"] for name, one in figures.get("behaviours", {}).items()}
+        plain = {k: v for k, v in figures.items() if k not in ("behaviours", "where")}
+        super().show({**plain, "where": json.dumps(figures["where"]), **told})
+
+
+class EvaluateHallucination(Evaluate):
+    """Inventions ("yes" to what is not there): how many, what mends them, what that breaks.
+
+    On scenes: presence, the flags on a map, the written word. Or on the user's own POPE or
+    HallusionBench files. The set is found by itself on half of the pictures and judged on the
+    others, beside no-op, reconstruction only and random features. Wrong answers are explained, with
+    a picture of what spoke for them. Also the empathy case. Stopped, it goes on where it was.
+    """
+
+    WHAT: ClassVar[str] = "hallucination"
+
+    samples: int = Field(default=200, ge=8)
+    """Scenes, or questions of a file."""
+    pope: Path | None = None
+    """A question file of POPE's instead of scenes; --images says where its pictures are."""
+    hallusion: Path | None = None
+    """HallusionBench.json instead of scenes."""
+    images: Path = Path()
+    """The folder of the pictures that --pope or --hallusion names."""
+    candidates: int = Field(default=48, ge=1)
+    """How many features to try."""
+    explained: int = Field(default=6, ge=0)
+    """Wrong answers to explain."""
+    empathy: bool = True
+    """Measure emotion features on prompts of words alone too."""
+    emotion_features: tuple[str, ...] = ()
+    """Which; those that the atlas calls emotions, if left out."""
+
+    def measure(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
+        """What is invented, mended, broken."""
+        from semascope.causal import Options
+        from semascope.causal.bars import evaluate_hallucination
+
+        figures = evaluate_hallucination(
+            opened.lever,
+            seed=self.seed,
+            samples=self.samples,
+            cases=self._cases(),
+            options=Options(tokens=4, seed=self.seed, candidates=self.candidates),
+            explained=self.explained,
+            on_blame=lambda found: self._draw(opened, found),
+            ledger=ledger,
+            progress=progress,
+        )
+        if self.empathy:
+            figures["empathy"] = self._empathy(opened, ledger, progress)
+        return figures
+
+    def _cases(self) -> list[Case] | None:
+        """The user's own questions; None for scenes."""
+        from semascope.causal.files import read_hallusion, read_pope
+
+        if self.pope is not None and self.hallusion is not None:
+            raise CausalError("Give --pope or --hallusion, one at a time.")
+        if self.pope is not None:
+            return read_pope(self.pope, self.images, self.samples)[0]
+        if self.hallusion is not None:
+            return read_hallusion(self.hallusion, self.images, self.samples)[0]
+        return None
+
+    def _draw(self, opened: Opened, found: Blame) -> str | None:
+        """The picture of one wrong answer, as a file of the workspace."""
+        from semascope.cli.levers import slug
+
+        picture = found.picture()
+        if picture is None:
+            return None
+        folder = opened.folder("evaluations", f"hallucination-{self.seed}")
+        path = folder / f"{slug(found.case.id)}.png"
+        picture.save(path)
+        return str(path)
+
+    def _empathy(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
+        """The empathy case, or why there is none."""
+        from semascope.causal.behaviours import empathy
+
+        named = [opened.feature(word) for word in self.emotion_features]
+        try:
+            return empathy(
+                opened.lever,
+                named or opened.emotions(),
+                seed=self.seed,
+                ledger=ledger,
+                progress=progress,
+            )
+        except CausalError as error:
+            if named:
+                raise
+            return {"reason": str(error)}
+
+    def show(self, figures: Mapping[str, Any]) -> None:
+        """Accuracy by kind, the arms, and the wrong answers."""
+        from rich.console import Console
+
+        console = Console(highlight=False)
+        rows_of(
+            console,
+            ("arm", "fixed", "broken", "unchanged", "inventions mended"),
+            [
+                (
+                    row["arm"],
+                    *(shown(row[name]) for name in ("fixed", "broken", "unchanged")),
+                    shown(figures["mended"][row["arm"]]),
+                )
+                for row in figures["arms"]
+            ],
+        )
+        for row in figures["wrong"]:
+            console.print(
+                f"{row['question']}  {row['answer']!r}, not {row['wanted']!r}: to blame is the "
+                f"{row['culprit']} ({row['image_share']:.0%} image)  {row['picture'] or ''}",
+                markup=False,
+            )
+        rest = {"base": figures["base"], "finding": figures["finding"]["reason"]}
+        super().show({**rest, "empathy": figures.get("empathy", {})})
