@@ -139,7 +139,8 @@ class ExplainOptions(Options):
     ask: int = Field(default=32, ge=-1)
     """How many features a model is asked about, those most in need of words first; -1 for all."""
     base_url: str = ""
-    """Address of an OpenAI-compatible LMM server, for the explainer lmm."""
+    """Address of an OpenAI-compatible LMM server, for the explainer lmm; several, parted by
+    commas, are shared out among workers."""
     model: str = ""
     """Which of the server's models; for the explainer local, a folder or a hub name."""
     bar: float = Field(default=0.85, ge=0, le=1)
