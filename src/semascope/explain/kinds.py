@@ -148,8 +148,13 @@ def _above(some: Iterable[str], direct: Mapping[str, set[str]]) -> set[str]:
 
 
 @lru_cache(maxsize=1)
-def _plain() -> frozenset[str]:
+def feelings() -> frozenset[str]:
+    """Keys of what faces of the pack feel."""
     from semascope.corpus.scenes.sprites import SpritePack
 
-    felt = {key_of(s.emotion) for s in SpritePack.load().sprites if s.emotion}
-    return frozenset((*_colours(), *felt))
+    return frozenset(key_of(s.emotion) for s in SpritePack.load().sprites if s.emotion)
+
+
+@lru_cache(maxsize=1)
+def _plain() -> frozenset[str]:
+    return feelings() | set(_colours())

@@ -6,7 +6,7 @@ when it was read off pictures and text when it was read off text.
 
 from __future__ import annotations
 
-from semascope.explain import words
+from semascope.explain import kinds, words
 from semascope.explain.types import Category
 
 
@@ -57,6 +57,15 @@ _LISTS: tuple[tuple[Category, frozenset[str]], ...] = (
 )
 
 
+_OF_KIND: tuple[tuple[str, Category], ...] = (
+    ("landscape", "scene"),
+    ("weather", "scene"),
+    ("body part", "part"),
+    ("action", "action"),
+)
+"""Kinds of things (``kinds``) that are no objects."""
+
+
 def category(label: str, *, seen: bool) -> Category:
     """Category of a label; ``seen`` when it was read off pictures.
 
@@ -71,5 +80,17 @@ def category(label: str, *, seen: bool) -> Category:
         return "text" if words.quoted(label) else "other"
     if " of " in label:
         return "object"
-    votes = [next((name for name, group in _LISTS if head in group), "object") for head in heads]
-    return max(dict.fromkeys(votes), key=votes.count)  # type: ignore[arg-type]
+    votes = [_vote(phrase) for phrase in words.alternatives(label)]
+    return max(dict.fromkeys(votes), key=votes.count)
+
+
+def _vote(phrase: tuple[str, ...]) -> Category:
+    """Category of one thing: by its last word, else by what kind of thing it is known to be."""
+    for name, group in _LISTS:
+        if phrase[-1] in group:
+            return name
+    key = " ".join(phrase)
+    if key in kinds.feelings():
+        return "emotion"
+    known = kinds.of(key) | {key}
+    return next((name for kind, name in _OF_KIND if kind in known), "object")
