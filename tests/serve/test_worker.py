@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from semascope.errors import CausalError, TooMuch
-from semascope.serve.events import Emit, Event, Failed, Finished, Queued, Started
+from semascope.serve.events import Emit, Event, Failed, Finished, Job, Queued, Started
 from semascope.serve.worker import ModelWorker, Ticket
 
 
@@ -118,3 +118,49 @@ def test_the_queue_is_bounded_for_each_and_for_all() -> None:
         worker.close()
 
     asyncio.run(play())
+
+
+def test_eight_people_take_turns() -> None:
+    """Each with three questions: no second answer before everyone has had a first."""
+
+    async def play() -> list[str]:
+        worker, order, gate = ModelWorker(), [], threading.Event()
+        held = worker.submit("first", lambda emit: gate.wait(20) and None)
+
+        def job(name: str) -> Ticket:
+            return worker.submit(name, lambda emit: order.append(name))
+
+        tickets = [job(name) for name in "ABCDEFGH" for _ in range(3)]
+        gate.set()
+        await asyncio.gather(*(hear(t) for t in [held, *tickets]))
+        worker.close()
+        return order
+
+    order = asyncio.run(play())
+    rounds = [set(order[n : n + 8]) for n in (0, 8, 16)]
+    assert rounds == [set("ABCDEFGH")] * 3
+
+
+def test_what_may_wait_waits_for_others() -> None:
+    """A's second step comes after B's first; without turns, B would wait for all of A's."""
+
+    async def play() -> tuple[list[str], list[Event]]:
+        worker, order, gate = ModelWorker(), [], threading.Event()
+        held = worker.submit("first", lambda emit: gate.wait(20) and None)
+
+        def steps(name: str, left: int) -> Job:
+            def step(emit: Emit, /) -> Job | None:
+                order.append(f"{name}{left}")
+                return steps(name, left - 1) if left else None
+
+            return step
+
+        tickets = [worker.submit(name, steps(name, 2)) for name in "AB"]
+        gate.set()
+        heard = await asyncio.gather(*(hear(t) for t in [*tickets, held]))
+        worker.close()
+        return order, heard[0]
+
+    order, events = asyncio.run(play())
+    assert order == ["A2", "B2", "A1", "B1", "A0", "B0"]
+    assert [type(e) for e in events] == [Queued, Finished]

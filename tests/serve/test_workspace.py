@@ -18,7 +18,7 @@ from semascope.pipeline import run as run_stages
 from semascope.pipeline.context import Run
 from semascope.serve import open_explorer
 from semascope.serve.app import make_app
-from semascope.serve.questions import ListQuery, SearchQuery
+from semascope.serve.questions import ConceptQuery, ListQuery, SearchQuery
 from semascope.serve.workspace import WorkspaceExplorer, split_id
 from semascope.workspace import Workspace
 
@@ -127,6 +127,113 @@ def test_the_model_answers_steers_and_gives_reasons(explorer: WorkspaceExplorer)
         unknown = {**wish, "features": [["no/such", 1]], "strength": 2.0}
         failed = events(client, "/api/compare", {**ask, "interventions": [unknown]})[-1]
         assert failed["kind"] == "failed" and "no dictionary" in failed["message"]
+
+
+def why(client: TestClient, **ask: Any) -> list[dict[str, Any]]:
+    talk = {"messages": [{"role": "user", "text": "What?"}], "clusters": True, "smallest": 1}
+    return events(client, "/api/why", {**talk, "similarity": 0.0, **ask})
+
+
+def test_concepts_with_surprise_and_exact_effects(explorer: WorkspaceExplorer) -> None:
+    """The effect told is that of the intervention told, measured by another route."""
+    with TestClient(make_app(explorer)) as client:
+        told = why(client, answer=[9, 11], features=1000, effects=3)
+        assert told[-1]["kind"] == "finished", told[-1]
+        (found,) = [e for e in told if e["kind"] == "clustered"]
+        (explained,) = [e for e in told if e["kind"] == "explained"]
+        assert found["clusters"], found["note"]
+        weights = [c["surprise"] * abs(c["score"]) for c in found["clusters"]]
+        assert weights == sorted(weights, reverse=True)
+        first_effect = next(e for e in told if e["kind"] == "effect")
+        assert first_effect["before"] == pytest.approx(explained["target"]["probability"], rel=1e-4)
+        again = why(client, answer=[9, 11], interventions=[found["clusters"][0]["suppress"]])
+        assert not [e for e in again if e["kind"] == "progress"]  # ordinary prompts are kept
+        steered = next(e for e in again if e["kind"] == "explained")
+        assert steered["target"]["probability"] == pytest.approx(first_effect["after"], rel=1e-4)
+        every = [split_id(f["id"]) for c in found["clusters"] for f in c["features"]]
+        up = {"features": every, "how": "clamp", "strength": 2.0}
+        held = [e for e in why(client, answer=[9], interventions=[up]) if e["kind"] == "effect"]
+        assert held and all(e["effect"] is None and "already" in e["note"] for e in held)
+
+
+def test_modes_targets_and_regions(explorer: WorkspaceExplorer) -> None:
+    row = first(explorer)
+    picture = row.exemplars[0].pictures[0]
+    shown = [{"role": "user", "text": "What?", "pictures": [picture.media]}]
+    with TestClient(make_app(explorer)) as client:
+        read = events(client, "/api/read", {"messages": shown, "answer": [9]})[1]
+        places = [n for n, t in enumerate(read["tokens"]) if t["rect"]]
+        assert places and read["tokens"][places[0]]["logprob"] is None
+        box = read["tokens"][places[0]]["rect"]
+        region = dict(zip(("left", "top", "right", "bottom"), box, strict=True))
+        fired = why(client, messages=shown, mode="activation", at={"region": region})
+        explained = next(e for e in fired if e["kind"] == "explained")
+        assert explained["metric"] == "activation" and explained["reasons"]
+        assert {p for r in explained["reasons"] for p in r["where"]} <= set(places)
+        shares = [r["share"] for r in explained["reasons"] if r["share"] is not None]
+        assert shares == sorted(shares, reverse=True)
+        words = [
+            n for n, t in enumerate(read["tokens"]) if (t["kind"], t["role"]) == ("text", "user")
+        ]
+        last = words[-1]
+        token = read["tokens"][last]
+        early = next(
+            e for e in why(client, messages=shown, position=last) if e["kind"] == "explained"
+        )
+        assert early["target"]["id"] == token["id"]
+        assert early["value"] == pytest.approx(token["logprob"], abs=1e-4)
+        pair = why(client, messages=shown, answer=[9], against=12)
+        assert next(e for e in pair if e["kind"] == "explained")["metric"] == "logit_diff"
+        refused = why(client, messages=shown, position=places[0])[-1]
+        assert refused["kind"] == "failed" and "picture is not predicted" in refused["message"]
+
+
+def test_steering_beside_chance(explorer: WorkspaceExplorer) -> None:
+    wish = {"features": [split_id(first(explorer).id)], "how": "clamp", "strength": 5.0}
+    talk = {"messages": [{"role": "user", "text": "What?"}], "max_new_tokens": 2}
+    with TestClient(make_app(explorer)) as client:
+        told = events(client, "/api/steer", {**talk, "interventions": [wish]})
+        assert told[-1]["kind"] == "finished", told[-1]
+        after, control = (e for e in told if e["kind"] == "compared")
+        assert after["kl"] > 0 and control["kl"] != after["kl"] and after["share"] == 1 / 32
+        none = {**wish, "strength": 0.0}
+        still = events(client, "/api/steer", {**talk, "interventions": [none], "control": False})
+        (same,) = [e for e in still if e["kind"] == "compared"]
+        assert same["kl"] == 0 and same["logprob_shift"] == 0 and not same["changed"]
+        twice = {**talk, "interventions": [wish, {**wish, "name": "again"}]}
+        clash = events(client, "/api/steer", twice)[-1]
+        assert (clash["kind"], clash["type"]) == ("failed", "Conflict")
+        assert "again" in clash["message"]
+
+
+def test_one_feature_live_is_what_the_evidence_says(explorer: WorkspaceExplorer) -> None:
+    """The strongest exemplar's own picture, sent as one's own, lights up as it did."""
+    row = first(explorer)
+    with TestClient(make_app(explorer)) as client:
+        found = events(client, "/api/try", {"feature": row.id, "text": "any words at all"})[1]
+        assert found["kind"] == "tried" and found["exemplar"]["tokens"]
+        values = [t["value"] for t in found["exemplar"]["tokens"]]
+        assert found["peak"] == pytest.approx(max(values), abs=1e-3)
+        picture = row.exemplars[0].pictures[0].media
+        alike = events(client, "/api/examples", {"wanted": [{"picture": picture}]})[1]["rows"]
+        assert alike and alike[0]["score"] == max(r["score"] for r in alike)
+        assert all(r["unwanted"] == 0 for r in alike)
+        ask = {"concept": "power", "feature": row.id, "strength": 2.0}
+        tested = events(client, "/api/register/measure", ask)[-2]["tested"]
+        assert tested["low"] <= tested["effect"] <= tested["high"] and tested["probes"] == 4
+        page = client.get(f"/api/features/{row.id}").json()
+        assert page["promoted"] and page["promoted"][0]["value"] > page["lowered"][0]["value"]
+        talk = {"messages": [{"role": "user", "text": "What?"}], "answer": [9]}
+        one = events(client, "/api/versus", {**talk, "dictionaries": [KEY, "no/such"]})[-1]
+        assert one["kind"] == "failed" and KEY in one["message"]
+
+
+def test_words_to_features_and_an_empty_map(explorer: WorkspaceExplorer) -> None:
+    found = explorer.concept(ConceptQuery(q="blue square", k=2))
+    assert found.rows[0].label == "blue square" and found.share == 2 / 32
+    assert len(found.suppress["features"]) == 2 and "Shows" in found.rows[0].description
+    empty = explorer.map("")
+    assert empty.dictionary == KEY and (empty.count == 0) == bool(empty.note)
 
 
 def test_no_run_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,9 +126,7 @@ def said(asked: Asked, position: int | None = None, against: int | None = None) 
     Raises CausalError for a position that nothing stands before, or that holds a picture.
     """
     start = len(asked.map)
-    vocabulary = int(asked.lever.subject.embeddings().shape[0])
-    if any(not 0 <= i < vocabulary for i in (*asked.answer, against or 0)):
-        raise CausalError(f"A token's id lies in 0 … {vocabulary - 1}.")
+    check_ids(asked.lever.subject, (*asked.answer, against or 0))
     if position is None:
         if not asked.answer:
             return Said(start, _likeliest(asked), (), against)
@@ -146,6 +145,13 @@ def said(asked: Asked, position: int | None = None, against: int | None = None) 
             "(mode activation), or name it as the place whose features count (at)."
         )
     return Said(position, int(asked.map.ids[position]), (), against)
+
+
+def check_ids(subject: Any, ids: Sequence[int]) -> None:
+    """CausalError for an id that the subject has no token for."""
+    vocabulary = int(subject.embeddings().shape[0])
+    if any(not 0 <= i < vocabulary for i in ids):
+        raise CausalError(f"A token's id lies in 0 … {vocabulary - 1}.")
 
 
 def _likeliest(asked: Asked) -> int:
@@ -175,6 +181,7 @@ class ReadToken:
 def read_tokens(asked: Asked, top: int = 5) -> list[ReadToken]:
     """Every token of prompt and answer with its own probability, under the interventions."""
     subject = asked.lever.subject
+    check_ids(subject, asked.answer)
     with torch.no_grad():
         logits = subject.logits(asked.whole.batch, edits=asked.edits)[0]  # (T, V)
     ids = [*asked.map.ids.tolist(), *asked.answer]

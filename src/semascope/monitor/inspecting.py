@@ -159,7 +159,7 @@ def _ratios(asked: Asked, shares: Sequence[FeatureShare]) -> dict[Feature, float
     """Peaks as shares of maxima, for the dictionaries whose maxima are known."""
     from semascope.causal.units import statistic
 
-    ratios = {}
+    ratios: dict[Feature, float] = {}
     for key in {s.key for s in shares}:
         if key in (asked.lever.statistics or {}):
             maxima = statistic(asked.lever.statistics, key, "max")

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
+from semascope.serve.events import Job
 from semascope.serve.looking import Data
 from semascope.serve.questions import (
     ChatAsk,
@@ -20,7 +21,7 @@ from semascope.serve.questions import (
     VersusAsk,
     WhyAsk,
 )
-from semascope.serve.worker import Job, ModelWorker, Ticket
+from semascope.serve.worker import ModelWorker, Ticket
 
 router = APIRouter()
 _STREAM = {"text/event-stream": {"schema": {"type": "string"}}}

@@ -6,18 +6,18 @@ are called); holds no tensor.
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from semascope.serve.asker import Asker
-from semascope.serve.events import Clustered, Emit, Explained, Progress, ReadBack, Target
+from semascope.serve.events import Clustered, Emit, Explained, Job, Progress, ReadBack, Target
 from semascope.serve.questions import ReadAsk, WhyAsk
 from semascope.serve.telling import cluster, effect, read_record, reasons
 from semascope.serve.words import Words
 
 if TYPE_CHECKING:
     from semascope.monitor.conversation import Asked
-    from semascope.monitor.inspecting import Inspection
+    from semascope.monitor.inspecting import Effect, Inspection
     from semascope.monitor.lint import Cluster, Ordinary
 
 PICTURES = 8
@@ -31,10 +31,13 @@ NO_GROUP = "No features here say the same thing: lower the similarity, or look a
 class Behind:
     """Looks behind answers."""
 
-    def __init__(self, asker: Asker, words: Words) -> None:
+    def __init__(
+        self, asker: Asker, words: Words, ordinary: Mapping[bool, Ordinary] | None = None
+    ) -> None:
+        """``ordinary``: what is known already of prompts with pictures (True) and without."""
         self.asker = asker
         self.words = words
-        self._ordinary: dict[bool, Ordinary] = {}
+        self._ordinary: dict[bool, Ordinary] = dict(ordinary or {})
 
     def read(self, ask: ReadAsk, emit: Emit) -> None:
         """Every token of prompt and answer."""
@@ -44,10 +47,10 @@ class Behind:
         tokens = [read_record(token) for token in read_tokens(asked, ask.top)]
         emit(ReadBack(tokens=tokens, sizes=list(asked.map.sizes)))
 
-    def why(self, ask: WhyAsk, emit: Emit) -> None:
-        """Reasons, then concepts, then one effect after another."""
+    def why(self, ask: WhyAsk, emit: Emit) -> Job | None:
+        """Reasons, then concepts; the effects are left, one a step, until others had their turn."""
         from semascope.causal.interventions import Where
-        from semascope.monitor.inspecting import inspect
+        from semascope.monitor.inspecting import effects, inspect
 
         asked = self.asker.asked(ask)
         found = inspect(
@@ -60,9 +63,9 @@ class Behind:
             named=max(ask.limit, ask.features if ask.clusters else 0),
         )
         if emit(self._explained(ask, asked, found)) or not ask.clusters:
-            return
+            return None
         groups = self._clustered(ask, asked, found, emit)
-        self._effects(ask, asked, found, groups, emit)
+        return _one_by_one(effects(asked, found, groups[: ask.effects])) if groups else None
 
     def _explained(self, ask: WhyAsk, asked: Asked, found: Inspection) -> Explained:
         said, shown = found.said, found.shares[: ask.limit]
@@ -110,15 +113,6 @@ class Behind:
         )
         return groups
 
-    def _effects(
-        self, ask: WhyAsk, asked: Asked, found: Inspection, groups: list[Cluster], emit: Emit
-    ) -> None:
-        from semascope.monitor.inspecting import effects
-
-        for one in islice(effects(asked, found, groups[: ask.effects]), ask.effects):
-            if emit(effect(one)):
-                return
-
     def ordinary(self, pictured: bool, emit: Emit) -> Ordinary | None:
         """How features fire on ordinary prompts of this kind; measured once a workspace."""
         if pictured not in self._ordinary:
@@ -152,3 +146,13 @@ class Behind:
             with Image.open(path) as image:
                 pictures.append(image.convert("RGB"))
         return pictures
+
+
+def _one_by_one(found: Iterator[Effect]) -> Job:
+    """A step that measures and tells one effect, and returns itself while there are more."""
+
+    def step(emit: Emit, /) -> Job | None:
+        one = next(found, None)
+        return None if one is None or emit(effect(one)) else step
+
+    return step

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from semascope.serve.events import Emit
+from semascope.serve.events import Emit, Job
 from semascope.serve.guides import Guides
 from semascope.serve.notebook import Notebook
 from semascope.serve.questions import (
@@ -108,8 +108,9 @@ class Explorer(Protocol):
         """The prompt as the model reads it, token by token. Runs the model."""
         ...
 
-    def why(self, ask: WhyAsk, emit: Emit) -> None:
-        """Which features and concepts stand behind a token. Runs the model."""
+    def why(self, ask: WhyAsk, emit: Emit) -> Job | None:
+        """Which features and concepts stand behind a token. Runs the model; what may wait, the
+        effects, is returned."""
         ...
 
     def steer(self, ask: SteerAsk, emit: Emit) -> None:

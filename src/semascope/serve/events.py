@@ -6,7 +6,7 @@ They travel as server-sent events; ``kind`` tells them apart. Knows no model and
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -339,3 +339,11 @@ Event = (
 )
 Emit = Callable[[Event], bool]
 """Hands one event to whoever listens; True means: stop, nobody does any more."""
+
+
+class Job(Protocol):
+    """Something to be done by the model, in one step or several."""
+
+    def __call__(self, emit: Emit, /) -> Job | None:
+        """Do a step; what is returned is done when its turn comes again, after other people's."""
+        ...

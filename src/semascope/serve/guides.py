@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,11 @@ class Guides:
             needs_picture=one.needs_picture,
             steps=[self._step(step) for step in one.steps],
         )
+
+    def nearness(self, text: str, others: Sequence[str]) -> list[float]:
+        """Cosines of ``text`` with other sentences."""
+        rows = self.words.embedder()([text, *others])  # (1 + n, dim) unit rows
+        return [float(row @ rows[0]) for row in rows[1:]]
 
     def _step(self, step: Any) -> dict[str, Any]:
         told: dict[str, Any] = step.model_dump(mode="json")

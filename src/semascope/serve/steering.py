@@ -34,7 +34,10 @@ class Steering:
 
     def run(self) -> None:
         """All three, told as they come; a conflict is raised before anything runs."""
+        from semascope.monitor.conversation import check_ids
+
         self.lever.edits(self.ask.interventions)
+        check_ids(self.lever.subject, self.ask.answer)
         base = list(self.ask.answer)
         if not base:
             answer = self._answer("before", [])

@@ -6,8 +6,8 @@ Knows the atlas and sentence vectors; no model, no evidence, no HTTP.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,14 @@ from semascope.errors import NotThere
 from semascope.workspace import Workspace
 
 Feature = tuple[str, int]
-Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+class Embed(Protocol):
+    """Sentences to unit vectors."""
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, dim)."""
+        ...
 
 
 class Words:

@@ -2,8 +2,9 @@
 
 Each client has its own line, and the thread takes one job from each line in turn, so a
 person with twenty questions does not hold up a person with one. A job tells its events
-through ``emit``; a listener that has gone away turns ``emit`` into "stop". Knows no model:
-a job is a callable.
+through ``emit``; a listener that has gone away turns ``emit`` into "stop". A job that returns
+another goes on with it when its person's turn comes again, so that what may wait does not hold
+others up. Knows no model: a job is a callable.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ import asyncio
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from semascope.errors import SemascopeError, TooMuch
-from semascope.serve.events import Emit, Event, Failed, Finished, Queued
+from semascope.serve.events import Event, Failed, Finished, Job, Queued
 
 log = logging.getLogger(__name__)
-Job = Callable[[Emit], None]
 
 
 class Ticket:
@@ -135,13 +135,17 @@ class ModelWorker:
 
     def _work(self) -> None:
         while (ticket := self._next()) is not None:
-            self._run(ticket)
+            more = self._run(ticket)
             with self._wake:
                 self._running = None
+                if more is not None:
+                    ticket.job = more
+                    self._lines.setdefault(ticket.client, deque()).appendleft(ticket)
 
-    def _run(self, ticket: Ticket) -> None:
+    def _run(self, ticket: Ticket) -> Job | None:
+        """One step; what is left to be done, or None."""
         try:
-            ticket.job(ticket.emit)
+            more = ticket.job(ticket.emit)
         except SemascopeError as error:
             ticket.emit(Failed(message=str(error), type=type(error).__name__))
         except Exception as error:  # the thread must outlive any job
@@ -154,4 +158,7 @@ class ModelWorker:
                 )
             )
         else:
+            if more is not None:
+                return more
             ticket.emit(Finished())
+        return None

@@ -21,7 +21,7 @@ from semascope.explain.types import CATEGORIES
 from semascope.serve import convert
 from semascope.serve.asker import Asker
 from semascope.serve.behind import Behind
-from semascope.serve.events import Emit
+from semascope.serve.events import Emit, Job
 from semascope.serve.guides import Guides
 from semascope.serve.mapping import map_of
 from semascope.serve.notebook import Notebook, note_record
@@ -194,13 +194,15 @@ class WorkspaceExplorer:
             detail = self.atlas.feature(key, index, exemplars=False)
         except AtlasError as error:
             raise NotThere(str(error)) from error
+        up, down = self._promoted(detail)
         page = FeaturePage(
             feature=convert.feature(detail.row, self._of(detail.row)),
             explanations=[convert.explanation(e) for e in detail.explanations],
             stats=convert.figures(detail.stats),
             notes=[note_record(note) for note in detail.notes],
             lists=list(detail.lists),
-            **self._promoted(detail),
+            promoted=up,
+            lowered=down,
         )
         evidence = self._evidence_of(key)
         if evidence is None:
@@ -252,9 +254,9 @@ class WorkspaceExplorer:
         """The prompt as the model reads it."""
         self.behind.read(ask, emit)
 
-    def why(self, ask: WhyAsk, emit: Emit) -> None:
+    def why(self, ask: WhyAsk, emit: Emit) -> Job | None:
         """Reasons for a token, as features and as concepts."""
-        self.behind.why(ask, emit)
+        return self.behind.why(ask, emit)
 
     def steer(self, ask: SteerAsk, emit: Emit) -> None:
         """Unchanged, steered, and a control."""
@@ -325,17 +327,17 @@ class WorkspaceExplorer:
         top = evidence.feature(index).split("score").top[:6]
         return [convert.exemplar(e).model_copy(update={"caption": ""}) for e in top]
 
-    def _promoted(self, detail: FeatureDetail) -> dict[str, list[PromotedToken]]:
+    def _promoted(self, detail: FeatureDetail) -> list[list[PromotedToken]]:
         """Output tokens by the logit lens: as the atlas has them, or read off a loaded model."""
         up, down = detail.near.get("promoted"), detail.near.get("suppressed")
         if not up and not down and self.asker.loaded:
             from semascope.monitor.live import promoted_tokens
 
             up, down = promoted_tokens(self.asker.lever, (detail.row.dictionary, detail.row.index))
-        return {
-            "promoted": [PromotedToken(text=str(t), value=float(v)) for t, v in up or ()],
-            "lowered": [PromotedToken(text=str(t), value=float(v)) for t, v in down or ()],
-        }
+        return [
+            [PromotedToken(text=str(t), value=float(v)) for t, v in side or ()]
+            for side in (up, down)
+        ]
 
     def _score_kinds(self) -> list[str]:
         kinds = self.atlas.score_kinds()

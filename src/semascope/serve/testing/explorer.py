@@ -105,7 +105,7 @@ class DrawnExplorer(Answers):
     def concept(self, query: ConceptQuery) -> ConceptRecord:
         """The first k of a search."""
         limit = min(query.k, 200)
-        rows = self.search(SearchQuery(q=query.q, limit=limit)).rows
+        rows = self.search(SearchQuery(q=query.q, limit=limit, dictionary="")).rows
         if not rows:
             return ConceptRecord(query=query.q, note="No living feature speaks of this.")
         features = tuple(split_id(row.id) for row in rows)

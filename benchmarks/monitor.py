@@ -1,0 +1,227 @@
+"""What the monitor costs: from a click to concepts, a search, and steering by the token.
+
+``python -m benchmarks.monitor --json``. On the embedded model where it is there, else on a tiny one
+of random weights (the record says which). The dictionary, its words and the search's vectors are
+drawn at random in the sizes asked for: what they say does not matter to speed.
+
+* *click*: from the question's joining the queue to the clusters' leaving it, over the same queue,
+  atlas and clustering that the page uses, with nothing kept from the click before; beside one
+  forward and one backward pass of the same conversation. With 8 users, each has one click waiting.
+* *search*: the exact product over all vectors, p95; turning the query into a vector is told apart.
+* *steering*: seconds a token of an answer, with one concept of 20 features clamped, and without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.causal import _seconds, _subject
+from semascope.atlas import Atlas, FeatureFigures, HashingEmbedder, VectorIndex, embedder
+from semascope.causal.attribution import run_for
+from semascope.causal.interventions import Intervention
+from semascope.causal.measure import Lever
+from semascope.corpus.sample import Sample, Turn
+from semascope.dictionary import CoderConfig, SparseCoder
+from semascope.monitor.conversation import Asked, said
+from semascope.monitor.ordinary import ordinary, prompts
+from semascope.serve.asker import Asker
+from semascope.serve.behind import Behind
+from semascope.serve.events import Clustered
+from semascope.serve.questions import Message, WhyAsk
+from semascope.serve.words import Words
+from semascope.serve.worker import ModelWorker, Ticket
+from semascope.workspace import Workspace
+
+QUESTION = "Which number is bigger, 9.9 or 9.11? Think of dates, of chapters, and of sums of money."
+WORDS = (
+    "date verse number red car dog tree song river stone child house code law bread wind".split()
+)
+
+
+def main(
+    subject: str = "sprite-llava",
+    width: int = 4608,
+    repeats: int = 20,
+    descriptions: int = 1_000_000,
+    tokens: int = 32,
+) -> dict[str, Any]:
+    """Measure; the record of ``make bench``."""
+    model = _subject(subject)
+    sites = [site for site in model.sites() if site.startswith("resid_post.")]
+    site = sites[len(sites) // 2]
+    coder = SparseCoder(CoderConfig(d_in=model.d_model, width=width, k=32), site=site)
+    figures = {"max": np.ones(width), "density": np.full(width, 0.01)}
+    lever = Lever.of(model, [coder], {f"{site}/main": figures})
+    found: dict[str, Any] = {"subject": model.name, "site": site, "width": width}
+    with tempfile.TemporaryDirectory() as folder:
+        with written(Path(folder), lever, f"{site}/main") as behind:
+            found |= clicks(behind, lever, repeats)
+        found |= searches(Path(folder) / "many", descriptions, max(20, repeats))
+    return found | steering(lever, f"{site}/main", tokens, max(3, repeats // 4))
+
+
+class Ready(Asker):
+    """An asker whose model is there already; no pictures are asked about."""
+
+    def __init__(self, space: Workspace, lever: Lever) -> None:
+        super().__init__(space, lambda name: Image.new("RGB", (1, 1)))
+        self._lever = lever
+
+    @property
+    def lever(self) -> Lever:
+        """As it was given."""
+        return self._lever
+
+
+@contextmanager
+def written(folder: Path, lever: Lever, key: str) -> Iterator[Behind]:
+    """A workspace whose features have drawn words, and what looks behind answers in it."""
+    space, draw = Workspace(folder), np.random.default_rng(0)
+    width = lever.dictionaries[key].width
+    atlas = Atlas.open(space.atlas)
+    atlas.add_dictionary(key, model=lever.subject.name, width=width)
+    atlas.write_features(key, (_figures(n) for n in range(width)))
+    said_of = [" ".join(draw.choice(WORDS, 4)) for _ in range(width)]
+    atlas.write_explanations(key, [_words(n, text) for n, text in enumerate(said_of)])
+    embed = HashingEmbedder()
+    VectorIndex.write(space.vectors / key, np.arange(width), embed(said_of), embedder=embed.name)
+    known = ordinary(lever, prompts()[:4], folder / "ordinary")
+    assert known is not None  # nobody stopped it
+    yield Behind(Ready(space, lever), Words(space, atlas), {False: known})
+    atlas.close()
+
+
+def _figures(index: int) -> FeatureFigures:
+    return FeatureFigures(
+        index=index, alive=True, modality="text", density=0.01, density_text=0.01,
+        density_image=0.0, max=1.0, samples=1, stats={},
+    )  # fmt: skip
+
+
+def _words(index: int, text: str) -> SimpleNamespace:
+    return SimpleNamespace(
+        feature=index, label=text, description=text, category="other", confidence=0.5,
+        abstained=False, author="drawn", prompt_version="1", inputs="", cost={},
+    )  # fmt: skip
+
+
+def clicks(behind: Behind, lever: Lever, repeats: int) -> dict[str, Any]:
+    """Seconds from click to clusters, for one person and for eight at once."""
+    turn = Turn("user", QUESTION)
+    asked = Asked(lever, Sample(id="asked", turns=(turn,)), "The bigger number is", (5, 9))
+    target = said(asked)
+    known = list(lever.dictionaries.values())
+    plain = _seconds(
+        lambda: run_for(lever.subject, asked.batch, known, target, {}), max(3, repeats // 4)
+    )
+    ask = WhyAsk(
+        messages=[Message(role="user", text=QUESTION)], prefill="The bigger number is",
+        answer=[5, 9], clusters=True, effects=0, limit=24,
+    )  # fmt: skip
+    record: dict[str, Any] = {"tokens": asked.total, "seconds_forward_backward": plain}
+    asyncio.run(_rounds(behind, ask, 1, 1))  # the first loads what is loaded once
+    for users in (1, 8):
+        taken = asyncio.run(_rounds(behind, ask, users, max(1, repeats // users)))
+        p50, p95 = (float(np.percentile(taken, q)) for q in (50, 95))
+        record |= {
+            f"seconds_click_to_clusters_p50_{users}_users": p50,
+            f"seconds_click_to_clusters_p95_{users}_users": p95,
+            f"click_to_forward_backward_p50_{users}_users": p50 / plain,
+            f"click_to_forward_backward_p95_{users}_users": p95 / plain,
+        }
+    return record
+
+
+async def _rounds(behind: Behind, ask: WhyAsk, users: int, rounds: int) -> list[float]:
+    worker, taken = ModelWorker(), []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        tickets = [worker.submit(str(n), lambda emit: behind.why(ask, emit)) for n in range(users)]
+        taken += await asyncio.gather(*(_clustered(ticket, begun) for ticket in tickets))
+    worker.close()
+    return taken
+
+
+async def _clustered(ticket: Ticket, begun: float) -> float:
+    """Seconds until the clusters come; the job runs to its end all the same."""
+    taken = float("nan")
+    async for event in ticket.events():
+        if isinstance(event, Clustered):
+            taken = time.perf_counter() - begun
+            assert event.clusters, event.note
+    return taken
+
+
+def searches(folder: Path, descriptions: int, repeats: int) -> dict[str, Any]:
+    """Seconds a search over drawn vectors, 384 numbers each."""
+    draw, dim = np.random.default_rng(1), 384
+    rows = draw.standard_normal((descriptions, dim), dtype=np.float32)
+    index = VectorIndex.write(folder, np.arange(descriptions), rows, embedder="drawn")
+    queries = rows[: repeats + 1].copy()
+    del rows
+    index.search(queries[-1], 40)  # the file is mapped and read once
+    taken = []
+    for query in queries[:repeats]:
+        begun = time.perf_counter()
+        index.search(query, 40)
+        taken.append(time.perf_counter() - begun)
+    embed = embedder()
+    return {
+        "search_descriptions": descriptions,
+        "seconds_search_p50": float(np.percentile(taken, 50)),
+        "seconds_search_p95": float(np.percentile(taken, 95)),
+        "seconds_embed_query": _seconds(lambda: embed(["a red car on a road"]), 5),
+        "embedder": embed.name,
+    }
+
+
+def steering(lever: Lever, key: str, tokens: int, repeats: int) -> dict[str, Any]:
+    """Seconds a token, steered and not."""
+    sample = Sample(id="asked", turns=(Turn("user", QUESTION),))
+    wish = Intervention(features=tuple((key, n) for n in range(20)), strength=1.0, unit="absolute")
+    edits = lever.edits([wish])
+
+    def answer(how: Any) -> float:
+        begun = time.perf_counter()
+        made = lever.subject.generate(sample, edits=how, max_new_tokens=tokens, top=0)
+        return (time.perf_counter() - begun) / max(1, len(made.tokens))
+
+    answer({}), answer(edits)
+    pairs = [(answer({}), answer(edits)) for _ in range(repeats)]  # in turns: a machine drifts
+    plain, steered = (float(np.median([pair[i] for pair in pairs])) for i in (0, 1))
+    return {
+        "seconds_a_token": plain,
+        "seconds_a_token_steered": steered,
+        "steering_adds": steered / plain - 1,
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--subject", default="sprite-llava", help="a name, or tiny:llava")
+    parser.add_argument("--width", type=int, default=4608, help="features of the dictionary")
+    parser.add_argument("--repeats", type=int, default=20, help="clicks, searches, answers")
+    parser.add_argument("--descriptions", type=int, default=1_000_000, help="of the search")
+    parser.add_argument("--tokens", type=int, default=32, help="of a steered answer")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    record = main(
+        options.subject, options.width, options.repeats, options.descriptions, options.tokens
+    )
+    if options.json:
+        print(json.dumps(record))
+    else:
+        for key, value in record.items():
+            print(f"{key:48} {value:.4g}" if isinstance(value, float) else f"{key:48} {value}")

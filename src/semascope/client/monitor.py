@@ -1,0 +1,334 @@
+"""``Monitor``: one method a route, typed by the server's own records.
+
+``ROUTES`` says which method calls what and with which records; a test holds it against
+``/openapi.json``, so that neither side can change alone. Streams are iterators of events; leaving
+one early cancels the work. An answer that is an error is raised as the error that it is.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+from urllib.parse import quote, urlencode
+
+from pydantic import BaseModel, Field, TypeAdapter
+
+import semascope.errors as errors
+from semascope.client.transport import Answer, Transport, over_http
+from semascope.errors import SemascopeError, ServeError
+from semascope.serve import events as told
+from semascope.serve import questions as ask
+from semascope.serve import records as seen
+from semascope.serve.keeping import SessionBody, SessionLine, SessionRecord
+
+Model = TypeVar("Model", bound=BaseModel)
+_EVENT: TypeAdapter[told.Event] = TypeAdapter(Annotated[told.Event, Field(discriminator="kind")])
+_KINDS = {kind.model_fields["kind"].default for kind in get_args(told.Event)}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What one method calls."""
+
+    method: Literal["get", "post", "put", "delete"]
+    path: str
+    sends: type[BaseModel] | None = None
+    """Body of the request, or its query where the method is get."""
+    gives: type[BaseModel] | None = None
+    """None for a stream, for bytes and for nothing."""
+    many: bool = False
+    """Whether it gives a list of them."""
+
+
+ROUTES: dict[str, Route] = {
+    "info": Route("get", "/api/info", None, seen.SubjectInfo),
+    "features": Route("get", "/api/features", ask.ListQuery, seen.FeatureList),
+    "search": Route("get", "/api/search", ask.SearchQuery, seen.FeatureList),
+    "concept": Route("get", "/api/concept", ask.ConceptQuery, seen.ConceptRecord),
+    "map": Route("get", "/api/map", None, seen.MapRecord),
+    "feature": Route("get", "/api/features/{feature_id}", None, seen.FeaturePage),
+    "media": Route("get", "/media/{digest}"),
+    "upload": Route("post", "/api/pictures", None, seen.Upload),
+    "register": Route("get", "/api/register", None, seen.RegisterRecord),
+    "tours": Route("get", "/api/tours", None, seen.TourLine, many=True),
+    "tour": Route("get", "/api/tours/{name}", None, seen.TourRecord),
+    "chat": Route("post", "/api/chat", ask.ChatAsk),
+    "compare": Route("post", "/api/compare", ask.CompareAsk),
+    "read": Route("post", "/api/read", ask.ReadAsk),
+    "why": Route("post", "/api/why", ask.WhyAsk),
+    "steer": Route("post", "/api/steer", ask.SteerAsk),
+    "try_feature": Route("post", "/api/try", ask.TryAsk),
+    "examples": Route("post", "/api/examples", ask.ExamplesAsk),
+    "versus": Route("post", "/api/versus", ask.VersusAsk),
+    "measure": Route("post", "/api/register/measure", ask.MeasureAsk),
+    "notes": Route("get", "/api/notes", None, seen.NoteRecord, many=True),
+    "add_note": Route("post", "/api/notes", ask.NoteAsk, seen.NoteRecord),
+    "remove_note": Route("delete", "/api/notes/{note}"),
+    "lists": Route("get", "/api/lists", None, seen.ListRecord, many=True),
+    "listed": Route("get", "/api/lists/{name}", None, seen.FeatureList),
+    "save_list": Route("put", "/api/lists/{name}", ask.ListAsk, seen.ListRecord),
+    "remove_list": Route("delete", "/api/lists/{name}"),
+    "next_rating": Route("get", "/api/rating", None, seen.RatingTask),
+    "rate": Route("post", "/api/rating", ask.RateAsk, seen.RatingReveal),
+    "agreement": Route("get", "/api/rating/agreement", None, seen.AgreementRecord),
+    "sessions": Route("get", "/api/sessions", None, SessionLine, many=True),
+    "session": Route("get", "/api/sessions/{session}", None, SessionRecord),
+    "add_session": Route("post", "/api/sessions", SessionBody, SessionLine),
+    "save_session": Route("put", "/api/sessions/{session}", SessionBody, SessionLine),
+    "remove_session": Route("delete", "/api/sessions/{session}"),
+}
+
+
+class Monitor:
+    """A server, as an object.
+
+    Args:
+        address: ``http://host:port``.
+        token: what ``semascope serve --token`` was given, where it was.
+        transport: how requests travel; over HTTP to ``address``, where left out.
+    """
+
+    def __init__(
+        self,
+        address: str = "http://127.0.0.1:8000",
+        token: str = "",
+        transport: Transport | None = None,
+    ) -> None:
+        self._send = transport or over_http(address)
+        self._headers = {"accept": "application/json, text/event-stream"}
+        if token:
+            self._headers["authorization"] = f"Bearer {token}"
+        # Whose turn it is in the queue, and whose conversations these are.
+        self._headers["cookie"] = f"semascope_client={secrets.token_hex(16)}"
+
+    # -- looking ---------------------------------------------------------------------------
+
+    def info(self) -> seen.SubjectInfo:
+        """What is under the microscope."""
+        return self._one("info", seen.SubjectInfo)
+
+    def features(self, query: ask.ListQuery | None = None) -> seen.FeatureList:
+        """One window of the sorted, filtered list."""
+        return self._one("features", seen.FeatureList, query=query)
+
+    def search(self, q: str, limit: int = 40, dictionary: str = "") -> seen.FeatureList:
+        """Features by meaning, nearest first."""
+        query = ask.SearchQuery(q=q, limit=limit, dictionary=dictionary)
+        return self._one("search", seen.FeatureList, query=query)
+
+    def concept(self, q: str, k: int = 50, dictionary: str = "") -> seen.ConceptRecord:
+        """The k features nearest in meaning, with interventions on them."""
+        query = ask.ConceptQuery(q=q, k=k, dictionary=dictionary)
+        return self._one("concept", seen.ConceptRecord, query=query)
+
+    def map(self, dictionary: str = "") -> seen.MapRecord:
+        """Every feature as a point."""
+        return self._one("map", seen.MapRecord, query={"dictionary": dictionary})
+
+    def feature(self, feature: str) -> seen.FeaturePage:
+        """All about ``site/dictionary/index``."""
+        return self._one("feature", seen.FeaturePage, feature_id=feature)
+
+    def media(self, digest: str) -> bytes:
+        """A picture's bytes."""
+        return self._bytes("media", digest=digest)
+
+    def upload(self, picture: bytes | Path) -> seen.Upload:
+        """Send a picture to ask about."""
+        data = picture.read_bytes() if isinstance(picture, Path) else picture
+        edge = secrets.token_hex(16)
+        head = (
+            f'--{edge}\r\ncontent-disposition: form-data; name="file"; filename="picture"\r\n\r\n'
+        )
+        body = head.encode() + data + f"\r\n--{edge}--\r\n".encode()
+        kind = f"multipart/form-data; boundary={edge}"
+        return seen.Upload.model_validate_json(self._bytes("upload", body=body, kind=kind))
+
+    def register(self) -> seen.RegisterRecord:
+        """Features that bear on safety, found by search."""
+        return self._one("register", seen.RegisterRecord)
+
+    def tours(self) -> list[seen.TourLine]:
+        """The guided tours."""
+        return self._many("tours", seen.TourLine)
+
+    def tour(self, name: str) -> seen.TourRecord:
+        """One tour."""
+        return self._one("tour", seen.TourRecord, name=name)
+
+    # -- asking ----------------------------------------------------------------------------
+
+    def chat(self, question: ask.ChatAsk) -> Iterator[told.Event]:
+        """An answer, token by token."""
+        return self._stream("chat", question)
+
+    def compare(self, question: ask.CompareAsk) -> Iterator[told.Event]:
+        """One question answered twice."""
+        return self._stream("compare", question)
+
+    def read(self, question: ask.ReadAsk) -> Iterator[told.Event]:
+        """The prompt as the model reads it."""
+        return self._stream("read", question)
+
+    def why(self, question: ask.WhyAsk) -> Iterator[told.Event]:
+        """Features and concepts behind a token."""
+        return self._stream("why", question)
+
+    def steer(self, question: ask.SteerAsk) -> Iterator[told.Event]:
+        """The answer beside the steered answer and a control."""
+        return self._stream("steer", question)
+
+    def try_feature(self, question: ask.TryAsk) -> Iterator[told.Event]:
+        """One feature on a text or a picture of one's own."""
+        return self._stream("try_feature", question)
+
+    def examples(self, question: ask.ExamplesAsk) -> Iterator[told.Event]:
+        """Features by example."""
+        return self._stream("examples", question)
+
+    def versus(self, question: ask.VersusAsk) -> Iterator[told.Event]:
+        """Two dictionaries on one prompt."""
+        return self._stream("versus", question)
+
+    def measure(self, question: ask.MeasureAsk) -> Iterator[told.Event]:
+        """What a feature does to a concept of the register."""
+        return self._stream("measure", question)
+
+    # -- keeping ---------------------------------------------------------------------------
+
+    def notes(self, feature: str) -> list[seen.NoteRecord]:
+        """What people wrote about a feature."""
+        return self._many("notes", seen.NoteRecord, query={"feature": feature})
+
+    def add_note(self, note: ask.NoteAsk) -> seen.NoteRecord:
+        """Keep a note."""
+        return self._one("add_note", seen.NoteRecord, body=note)
+
+    def remove_note(self, note: int) -> None:
+        """Take one away."""
+        self._bytes("remove_note", note=str(note))
+
+    def lists(self) -> list[seen.ListRecord]:
+        """Named lists."""
+        return self._many("lists", seen.ListRecord)
+
+    def listed(self, name: str) -> seen.FeatureList:
+        """The features of a list."""
+        return self._one("listed", seen.FeatureList, name=name)
+
+    def save_list(self, name: str, features: ask.ListAsk) -> seen.ListRecord:
+        """Make a list, or replace it."""
+        return self._one("save_list", seen.ListRecord, body=features, name=name)
+
+    def remove_list(self, name: str) -> None:
+        """Take a list away."""
+        self._bytes("remove_list", name=name)
+
+    def next_rating(self, rater: str) -> seen.RatingTask:
+        """The next words to be graded, blind."""
+        return self._one("next_rating", seen.RatingTask, query={"rater": rater})
+
+    def rate(self, grade: ask.RateAsk) -> seen.RatingReveal:
+        """Keep a grade; then whose words they were is told."""
+        return self._one("rate", seen.RatingReveal, body=grade)
+
+    def agreement(self) -> seen.AgreementRecord:
+        """How far raters agree."""
+        return self._one("agreement", seen.AgreementRecord)
+
+    def sessions(self) -> list[SessionLine]:
+        """This client's conversations."""
+        return self._many("sessions", SessionLine)
+
+    def session(self, session: str) -> SessionRecord:
+        """One conversation, by its id."""
+        return self._one("session", SessionRecord, session=session)
+
+    def add_session(self, body: SessionBody) -> SessionLine:
+        """Keep a new conversation."""
+        return self._one("add_session", SessionLine, body=body)
+
+    def save_session(self, session: str, body: SessionBody) -> SessionLine:
+        """Change a conversation of one's own."""
+        return self._one("save_session", SessionLine, body=body, session=session)
+
+    def remove_session(self, session: str) -> None:
+        """Forget a conversation of one's own."""
+        self._bytes("remove_session", session=session)
+
+    # -- travelling ------------------------------------------------------------------------
+
+    def _one(self, route: str, gives: type[Model], /, **more: Any) -> Model:
+        return gives.model_validate_json(self._bytes(route, **more))
+
+    def _many(self, route: str, gives: type[Model], /, **more: Any) -> list[Model]:
+        return [gives.model_validate(one) for one in json.loads(self._bytes(route, **more))]
+
+    def _stream(self, name: str, body: BaseModel) -> Iterator[told.Event]:
+        answer = self._ask(name, body=body)
+        rest = b""
+        for piece in answer.pieces:
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                if not line.startswith(b"data: "):
+                    continue
+                said = json.loads(line[6:])
+                if said.get("kind") not in _KINDS:
+                    continue  # of a later server
+                event = _EVENT.validate_python(said)
+                if isinstance(event, told.Failed):
+                    raise _error(event.type, event.message)
+                yield event
+
+    def _bytes(self, route: str, /, **more: Any) -> bytes:
+        return self._ask(route, **more).read()
+
+    def _ask(
+        self,
+        called: str,
+        /,
+        *,
+        query: BaseModel | dict[str, str] | None = None,
+        body: BaseModel | bytes | None = None,
+        kind: str = "application/json",
+        **parts: str,
+    ) -> Answer:
+        route = ROUTES[called]
+        slashes = "/" if called == "feature" else ""
+        path = route.path.format(**{k: quote(v, safe=slashes) for k, v in parts.items()})
+        given = query.model_dump(mode="json", exclude_unset=True) if isinstance(
+            query, BaseModel
+        ) else query or {}  # fmt: skip
+        if given:
+            path += "?" + urlencode({k: _plain(v) for k, v in given.items() if v is not None})
+        sent = body.model_dump_json().encode() if isinstance(body, BaseModel) else body
+        headers = {**self._headers, "content-type": kind} if sent is not None else self._headers
+        answer = self._send(route.method.upper(), path, sent, headers)
+        if answer.status >= 400:
+            raise _refusal(answer.status, answer.read())
+        return answer
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _refusal(status: int, body: bytes) -> SemascopeError:
+    """The error that an answer tells."""
+    try:
+        said = json.loads(body)["error"]
+        return _error(str(said["type"]), str(said["message"]))
+    except (ValueError, KeyError, TypeError):
+        return ServeError(f"The server answered with status {status} and no sentence.")
+
+
+def _error(kind: str, message: str) -> SemascopeError:
+    """An error by its name in the tree of ``semascope.errors``; ServeError for any other."""
+    found = getattr(errors, kind, None)
+    if isinstance(found, type) and issubclass(found, SemascopeError):
+        return found(message)
+    return ServeError(message)

@@ -1,0 +1,290 @@
+"""Playing a guided tour on an Explorer, without a page: every question is answered by measuring.
+
+One ``Player`` keeps one conversation with its changes, does the steps in order and tells lines; a
+step that cannot be done (no words yet, a conflict) is told in a sentence and the tour goes on.
+Knows Explorers and events; no model, no console.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from semascope.causal.interventions import Intervention, Where
+from semascope.errors import SemascopeError
+from semascope.serve.data import Explorer
+from semascope.serve.events import (
+    Answered,
+    Clustered,
+    ClusterRecord,
+    Compared,
+    EffectRecord,
+    Event,
+    Explained,
+    Job,
+    Token,
+    Tried,
+)
+from semascope.serve.questions import (
+    ChatAsk,
+    ConceptQuery,
+    Message,
+    SteerAsk,
+    TryAsk,
+    WhyAsk,
+)
+from semascope.serve.records import PictureRecord, TourRecord
+
+NEAR = 0.4
+"""Cosine from which a concept is taken to mean the words of an expectation."""
+TOLD = 5
+"""Concepts that are told of one look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that the tour tells."""
+
+    kind: str
+    """say, ask, answer, why, change, expect, note."""
+    text: str
+    figures: dict[str, Any] = field(default_factory=dict)
+    """What was measured."""
+    picture: str = ""
+    """Hash of the picture that belongs to it."""
+    heat: PictureRecord | None = None
+    """Where on it a concept fires."""
+
+
+Tell = Callable[[Line], None]
+
+
+@dataclass
+class _Talk:
+    """The conversation of the moment."""
+
+    question: dict[str, Any]
+    base: list[int] = field(default_factory=list)
+    """Ids of the unchanged answer."""
+    base_text: str = ""
+    answer: str = ""
+    wishes: list[Intervention] = field(default_factory=list)
+    looked: int = 0
+    """Place in the answer of the token that was asked about."""
+    clusters: list[ClusterRecord] = field(default_factory=list)
+    apart: dict[str, Compared] = field(default_factory=dict)
+    """The last comparison, by side."""
+
+
+class Player:
+    """Plays one tour."""
+
+    def __init__(self, data: Explorer, tell: Tell) -> None:
+        self.data = data
+        self.tell = tell
+        self.talk: _Talk | None = None
+
+    def play(self, tour: TourRecord) -> None:
+        """All steps, in order."""
+        self.tell(Line("say", tour.about))
+        for step in tour.steps:
+            try:
+                self._step(step)
+            except SemascopeError as error:
+                self.tell(Line("note", f"This step could not be done: {error}"))
+
+    def _step(self, step: dict[str, Any]) -> None:
+        do = step["do"]
+        if do == "say":
+            self.tell(Line("say", step["text"]))
+        elif do == "ask":
+            self._ask(step)
+        elif self.talk is None:
+            self.tell(Line("note", "Nothing was asked yet, so this step has nothing to stand on."))
+        elif do == "why":
+            self._why(self.talk, step)
+        elif do in ("suppress", "strengthen"):
+            self._change(self.talk, step)
+        elif do == "undo":
+            self.talk.wishes, self.talk.answer, self.talk.apart = [], self.talk.base_text, {}
+            self.tell(Line("change", "All changes are dropped."))
+        else:
+            self._expect(self.talk, step)
+
+    # -- asking ----------------------------------------------------------------------------
+
+    def _ask(self, step: dict[str, Any]) -> None:
+        pictures = [step["picture"]] if step.get("picture") else []
+        messages = [Message(role="user", text=step["text"], pictures=pictures)]
+        if step.get("system"):
+            messages.insert(0, Message(role="system", text=step["system"]))
+        question = {
+            "messages": messages, "prefill": step["prefill"], "max_new_tokens": step["tokens"],
+        }  # fmt: skip
+        if step.get("note"):
+            self.tell(Line("note", step["note"]))
+        self.tell(Line("ask", step["text"], picture=pictures[0] if pictures else ""))
+        told = _heard(lambda emit: self.data.chat(ChatAsk(**question), emit))
+        text = next((e.text for e in told if isinstance(e, Answered)), "")
+        ids = [e.id for e in told if isinstance(e, Token)]
+        self.talk = _Talk(question, ids, text, text)
+        self.tell(Line("answer", text, {"tokens": len(ids)}))
+
+    def _asked(self, talk: _Talk, **more: Any) -> dict[str, Any]:
+        return {**talk.question, "interventions": talk.wishes, **more}
+
+    def _why(self, talk: _Talk, step: dict[str, Any]) -> None:
+        talk.looked = self._place(talk, step["token"])
+        pictured = step["pictured"] and any(m.pictures for m in talk.question["messages"])
+        ask = WhyAsk(
+            **self._asked(talk, answer=talk.base[: talk.looked + 1]),
+            mode=step["mode"],
+            at=Where(kinds=("image", "tile")) if pictured else Where(),
+            clusters=True,
+            effects=TOLD,
+        )
+        told = _heard(lambda emit: self.data.why(ask, emit))
+        talk.clusters = [c for e in told if isinstance(e, Clustered) for c in e.clusters]
+        effects = {e.cluster: e for e in told if isinstance(e, EffectRecord)}
+        (explained,) = [e for e in told if isinstance(e, Explained)]
+        about = explained.target
+        assert about is not None  # every explanation names its token
+        self.tell(
+            Line("why", f"{step['text']} ({about.text!r}, probability {about.probability:.3f})")
+        )
+        for note in (e.note for e in told if isinstance(e, Clustered) and e.note):
+            self.tell(Line("note", note))
+        for group in talk.clusters[:TOLD]:
+            self._concept(talk, group, effects.get(group.number))
+
+    def _place(self, talk: _Talk, token: str) -> int:
+        """Where in the answer a token stands; the first, where it is not there."""
+        if not token or not talk.base:
+            return 0
+        told = _heard(
+            lambda emit: self.data.chat(
+                ChatAsk(**{**talk.question, "max_new_tokens": len(talk.base)}), emit
+            )
+        )
+        words = [e.text for e in told if isinstance(e, Token)]
+        return next((n for n, word in enumerate(words) if token in word), 0)
+
+    def _concept(self, talk: _Talk, group: ClusterRecord, effect: EffectRecord | None) -> None:
+        figures = {
+            "score": group.score,
+            "coherence": group.coherence,
+            "surprise": group.surprise,
+            "effect": effect.effect if effect else None,
+        }
+        said = ", ".join(f"{n} {v:.3g}" for n, v in figures.items() if v is not None)
+        shown = next((p for m in talk.question["messages"] for p in m.pictures), "")
+        heat = self._heat(talk, group, shown) if shown else None
+        text = f"{group.label} ({len(group.features)} features): {said}"
+        self.tell(Line("concept", text, figures, picture=shown if heat else "", heat=heat))
+
+    def _heat(self, talk: _Talk, group: ClusterRecord, shown: str) -> PictureRecord | None:
+        """Where the concept's first feature fires on the picture; None where it does not."""
+        text = talk.question["messages"][-1].text
+        ask = TryAsk(feature=group.features[0].id, text=text, picture=shown)
+        told = _heard(lambda emit: self.data.attempt(ask, emit))
+        pictures = [p for e in told if isinstance(e, Tried) for p in e.exemplar.pictures]
+        return next((p for p in pictures if any(p.values)), None)
+
+    # -- changing --------------------------------------------------------------------------
+
+    def _change(self, talk: _Talk, step: dict[str, Any]) -> None:
+        found = self.data.concept(ConceptQuery(q=step["words"], k=step["k"], dictionary=""))
+        held = {feature for wish in talk.wishes for feature in wish.features}
+        every = tuple((row.dictionary, row.index) for row in found.rows)
+        free = tuple(feature for feature in every if feature not in held)
+        if not free:
+            self.tell(Line("note", found.note or f"All {len(every)} features are held already."))
+            return
+        less = step["do"] == "suppress"
+        wish = Intervention(
+            features=free,
+            how="ablate" if less else "clamp",
+            strength=min(1.0, step["strength"]) if less else step["strength"],
+            name=f"{'without' if less else 'more'} '{step['words']}'",
+        )
+        nearest = ", ".join(
+            f"{r.label or r.index} ({r.similarity or 0:.2f})" for r in found.rows[:3]
+        )
+        said = f"{wish.label}: {len(free)} features; the nearest: {nearest}"
+        self.tell(Line("change", said, {"features": len(free), "share": found.share}))
+        talk.wishes.append(wish)
+        self._again(talk)
+
+    def _again(self, talk: _Talk) -> None:
+        ask = SteerAsk(**self._asked(talk, answer=talk.base))
+        told = _heard(lambda emit: self.data.steer(ask, emit))
+        talk.apart = {e.side: e for e in told if isinstance(e, Compared)}
+        for event in told:
+            if isinstance(event, Answered) and event.side == "after":
+                talk.answer = event.text
+                self.tell(Line("answer", event.text))
+        for note in (note for e in talk.apart.values() for note in e.notes):
+            self.tell(Line("note", note))
+
+    # -- expecting -------------------------------------------------------------------------
+
+    def _expect(self, talk: _Talk, step: dict[str, Any]) -> None:
+        measure = getattr(self, f"_by_{step['measure']}")
+        answer, figures = measure(talk, step)
+        self.tell(Line("expect", f"{step['question']} {answer}", figures))
+
+    def _by_changed(self, talk: _Talk, step: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        changed = talk.answer != talk.base_text
+        said = f"Yes: {talk.base_text!r} became {talk.answer!r}." if changed else "No."
+        return said, {"changed": changed, "before": talk.base_text, "after": talk.answer}
+
+    def _by_contains(self, talk: _Talk, step: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        here = step["text"].lower() in talk.answer.lower()
+        before = step["text"].lower() in talk.base_text.lower()
+        said = f"{_yes(here)} Before the changes: {_yes(before).lower()}"
+        return said, {"contains": here, "before": before}
+
+    def _by_kl(self, talk: _Talk, step: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        after, control = talk.apart.get("after"), talk.apart.get("control")
+        if after is None:
+            return "Nothing was changed, so there is nothing to measure.", {}
+        beside = f"; the control {control.kl:.4f}" if control else "; there is no control"
+        figures = {"kl": after.kl, "control": control.kl if control else None}
+        return f"{after.kl:.4f} nats a token{beside}.", figures
+
+    def _by_probability(self, talk: _Talk, step: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        before, after = (self._probability(talk, wishes) for wishes in ([], talk.wishes))
+        return f"{before:.3f} before, {after:.3f} after.", {"before": before, "after": after}
+
+    def _probability(self, talk: _Talk, wishes: list[Intervention]) -> float:
+        more = {**talk.question, "interventions": wishes, "answer": talk.base[: talk.looked + 1]}
+        told = _heard(lambda emit: self.data.why(WhyAsk(**more, limit=1), emit))
+        return next(e.target.probability for e in told if isinstance(e, Explained) and e.target)
+
+    def _by_clusters(self, talk: _Talk, step: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        if not talk.clusters:
+            return "There are no concepts here.", {"nearest": None, "cosine": None}
+        said = [f"{c.label}. {c.features[0].description}" for c in talk.clusters]
+        near = self.data.guides.nearness(step["text"], said)
+        best = max(range(len(near)), key=lambda n: near[n])
+        label, cosine = talk.clusters[best].label, near[best]
+        text = f"{_yes(cosine >= NEAR)} The nearest is '{label}' (cosine {cosine:.2f})."
+        return text, {"nearest": label, "cosine": cosine}
+
+
+def _yes(value: bool) -> str:
+    return "Yes." if value else "No."
+
+
+def _heard(job: Job | None) -> list[Event]:
+    """All events of one question, step after step."""
+    told: list[Event] = []
+
+    def emit(event: Event) -> bool:
+        told.append(event)
+        return False
+
+    while job is not None:
+        job = job(emit)
+    return told
