@@ -64,7 +64,9 @@ def test_two_calls_of_the_local_executor(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # a cluster of its own takes its time to start
-def test_two_shards_here_and_the_rest_under_ray(tmp_path: Path) -> None:
+def test_two_shards_here_and_the_rest_under_ray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run that began on one machine ends on a cluster."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install semascope[ray] to test its executor.")
@@ -73,6 +75,7 @@ def test_two_shards_here_and_the_rest_under_ray(tmp_path: Path) -> None:
 
     folder = tmp_path / "shards"
     local(folder, local_tasks=2).run()
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # or a busy machine gives it no time at all
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
         RayPipelineExecutor(

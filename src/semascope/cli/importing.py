@@ -75,8 +75,8 @@ class Import(InWorkspace):
             self.explanations or (None if cached else self.source),
             pictures=pictures(self.images) if self.images else (),
             name=self.name,
+            model=self.model,
             width=self.width,
-            **({"model": self.model} if self.model else {}),
         )
 
     def _vectors(self, atlas: Atlas, key: str) -> None:

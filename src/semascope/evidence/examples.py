@@ -106,7 +106,7 @@ def responding(
         found += [(one, key) for one in _ranked(mine, len(like), k, maximum, allowed)]
     found.sort(key=lambda one: -one[0].contrast)
     best = found[:k]
-    rows = {}
+    rows: dict[tuple[str, int], FeatureRow] = {}
     for key in peaks:
         wanted = [one.index for one, its in best if its == key]
         page = atlas.features(key, where={"ids": wanted}, limit=len(wanted))

@@ -37,6 +37,8 @@ _FEATURE = re.compile(r"(?P<module>.+)_feature(?P<index>\d+)")
 _UNABLE = "unable to produce descriptions"
 _SCORES = {"avg_iou": "iou", "avg_score": "clip"}
 AUTHOR = "multimodal-sae"
+MODEL = "lmms-lab/llama3-llava-next-8b"
+"""Whose caches these are, where nothing else is said."""
 
 
 def import_multimodal_sae(
@@ -47,7 +49,7 @@ def import_multimodal_sae(
     *,
     pictures: Sequence[Path] = (),
     name: str = "",
-    model: str = "lmms-lab/llama3-llava-next-8b",
+    model: str = "",
     width: int = 0,
     grid: int = 24,
     top: int = 5,
@@ -70,7 +72,7 @@ def import_multimodal_sae(
     width = width or max(*ends, max(words.texts, default=0)) + 1
     key = name or key_of(module)
     about = {"imported": AUTHOR, "module": module}
-    number = atlas.add_dictionary(key, model=model, width=width, about=about)
+    number = atlas.add_dictionary(key, model=model or MODEL, width=width, about=about)
     reader = _Cache(shards, pictures, grid, top, width)
     figures, exemplars = reader.read()
     atlas.write_features(number, figures)
