@@ -9,17 +9,20 @@ import pytest
 
 from semascope.cli import main
 
-HERE = ("--subject", "tiny:llava", "--site", "resid_post.1", "--corpus", "scenes?n=80")
-SMALL = ("--tokens", "512", "--latents", "32", "--k", "4", "--rows", "8")
+HERE = ("--subject", "tiny:llava", "--site", "resid_post.1", "--text-only")
+SMALL = ("--tokens", "256", "--latents", "32", "--k", "4", "--rows", "8")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with evidence and no words."""
-    folder = tmp_path_factory.mktemp("runs") / "w"
-    assert main(["train", "-w", str(folder), *HERE, *SMALL]) == 0
-    assert main(["gather", "-w", str(folder), "--samples", "12"]) == 0
-    return folder
+    place = tmp_path_factory.mktemp("runs")
+    words = place / "words.jsonl"
+    words.write_text('{"text": "is there a dog in the picture? yes, two"}\n' * 40)
+    corpus = ("--corpus", str(words))
+    assert main(["train", "-w", str(place / "w"), *HERE, *SMALL, *corpus]) == 0
+    assert main(["gather", "-w", str(place / "w"), "--samples", "8"]) == 0
+    return place / "w"
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def ask(folder: Path, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-un
 
 
 def test_attribute_writes_tables_and_a_heat_map(ask, folder):
-    code, told, _ = ask("attribute", "What is it?", "--ablate", "4", "--top", "3")
+    code, told, _ = ask("attribute", "What?", "--picture", "blank", "--ablate", "4")
     assert code == 0
     assert len(told["ablation"]["features"]) <= 4
     assert told["sites"][0]["gap"] < 1e-4
@@ -48,23 +51,30 @@ def test_attribute_writes_tables_and_a_heat_map(ask, folder):
     assert several["metric"] == "span"
     versus = ask("attribute", "--target", "yes", "--versus", "no", "--picture", "blank")[1]
     assert versus["metric"] == "contrast"
-    active = ask("attribute", "--mode", "activation", "--top", "2")[1]
+    active = ask("attribute", "--mode", "activation", "--top", "2", "--picture", "blank")[1]
     assert len(active["features"]) == 2
-    patched = ask("attribute", "--corrupted", "blank", "--target", "yes", "--metric", "span")
-    assert patched[0] == 0
+    same = ("--picture", "blank", "--corrupted", "blank", "--target", "yes", "--metric", "span")
+    patched = ask("attribute", *same)[1]
+    assert all(row["score"] == 0 for row in patched["features"])
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("attribute", "--target", "a red cat", "--metric", "logprob"), "whole sequence"),
-        (("attribute", "--region", "0,0,999,20"), "outside the picture"),
-        (("attribute", "--region", "left"), "is no box"),
-        (("attribute", "--corrupted", "blank", "--ablate", "3"), "leave --interventions"),
+        (
+            ("attribute", "--target", "a red cat", "--metric", "logprob", "--picture", "none"),
+            "whole sequence",
+        ),
+        (("attribute", "--region", "0,0,999,20", "--picture", "blank"), "outside the picture"),
+        (("attribute", "--region", "left", "--picture", "blank"), "is no box"),
+        (
+            ("attribute", "--corrupted", "blank", "--ablate", "3", "--picture", "blank"),
+            "leave --interventions",
+        ),
         (("steer",), "Name features"),
         (("steer", "a flag"), "Name one by its number"),
-        (("steer", "3", "--how", "dance"), "--how dance"),
-        (("steer", "99999"), "32 features"),
+        (("steer", "3", "--how", "dance", "--picture", "none"), "--how dance"),
+        (("steer", "99999", "--picture", "none"), "features, no number"),
         (("steer", "--interventions", "no/such.json", "--strength", "2"), "cannot be read"),
         (("find", "say it"), "names nothing"),
         (("find", "x", "--wrong", "yes"), "--right"),
@@ -88,18 +98,20 @@ def test_interventions_are_saved_and_replayed(ask, tmp_path, folder):
     alive = Evidence.open(folder / "evidence", "main").alive()
     numbers = [str(n) for n in alive[:2]]
     saved = tmp_path / "s.json"
-    flags = ("--tokens", "3", "--kinds", "image", "--strength", "3")
+    flags = ("--tokens", "3", "--kinds", "image", "--strength", "3", "--picture", "blank")
     code, told, _ = ask("steer", *numbers, *flags, "--save", str(saved))
     assert code == 0
-    again = ask("steer", "--interventions", str(saved), "--tokens", "3", "--beams", "2")[1]
+    again = ask("steer", "--interventions", str(saved), *flags[:2], *flags[-2:], "--beams", "2")[1]
     assert again["steered"] == told["steered"]
     assert again["interventions"] == told["interventions"]
     assert again["interventions"][0]["where"] == {"kinds": ["image"]}
     assert set(again["beams"]) == {"base", "steered"}
-    curve = ask("steer", "--interventions", str(saved), "--tokens", "2", "--doses", "0", "4")[1]
+    curve = ask(
+        "steer", "--interventions", str(saved), *flags[-2:], "--tokens", "2", "--doses", "0", "4"
+    )[1]
     assert [row["strength"] for row in curve["doses"]] == [0.0, 4.0]
     assert curve["doses"][0]["kl"] == 0.0
-    clash = ask("steer", numbers[0], "--interventions", str(saved), "--kinds", "image")
+    clash = ask("steer", numbers[0], "--interventions", str(saved), *flags)
     assert clash[0] == 2
     assert "Two interventions meet" in clash[2]
 

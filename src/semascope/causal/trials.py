@@ -76,7 +76,8 @@ class Memo:
 
     def effects(self, interventions: Sequence[Intervention], prompts: Prompts) -> SideEffects:
         """What it costs on unrelated prompts."""
-        key = f"effects|{stamp(dump(interventions))}|{len(prompts)}"
+        asked = stamp([sample.id for sample, _ in prompts])
+        key = f"effects|{asked}|{stamp(dump(interventions))}"
         told = self.ledger.do(
             key, lambda: side_effects(self.lever, interventions, prompts).as_json()
         )
