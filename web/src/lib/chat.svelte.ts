@@ -3,7 +3,7 @@
 import { chat, keep, read, steer } from "./api";
 import type { Distance, ReadToken } from "./asktypes";
 import { asChange, asIntervention, type Change, conflicts, inWords } from "./changes";
-import { type Answered, answerAgain, asAnswered, type Exchange, newAnswer, spoken, whole } from "./exchange";
+import { type Answered, answerAgain, asAnswered, type Exchange, newAnswer, spoken, STARTED, whole } from "./exchange";
 import { Inquiry } from "./inquiry.svelte";
 import type { ChatAsk, Event, Intervention, Message, Where } from "./types";
 
@@ -251,10 +251,3 @@ export class Conversation {
     this.problem = error instanceof Error ? error.message : String(error);
   }
 }
-
-const STARTED: Record<string, string> = {
-  answer: "",
-  before: "Answering, unchanged…",
-  after: "Answering, changed…",
-  control: "The control: random features changed as much…",
-};

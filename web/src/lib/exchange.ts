@@ -68,3 +68,11 @@ export function asAnswered(found: Partial<Answered>): Answered {
     ...(found.distance ? { distance: found.distance } : {}),
   };
 }
+
+/** What is told when a side begins. */
+export const STARTED: Record<string, string> = {
+  answer: "",
+  before: "Answering, unchanged…",
+  after: "Answering, with the change…",
+  control: "The control: random features changed as much…",
+};

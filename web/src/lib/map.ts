@@ -58,9 +58,10 @@ export const colourOf = (category: number, dark: boolean): string => {
   return list[Math.min(category, list.length - 1)] as string;
 };
 
-/** #rrggbb as the little-endian pixel of an ImageData. */
+/** #rgb or #rrggbb as the little-endian pixel of an ImageData. */
 function pixel(colour: string): number {
-  const n = Number.parseInt(colour.slice(1), 16);
+  const digits = colour.slice(1);
+  const n = Number.parseInt(digits.length === 3 ? digits.replace(/./g, "$&$&") : digits, 16);
   return (0xff000000 | ((n & 0xff) << 16) | (n & 0xff00) | (n >> 16)) >>> 0;
 }
 
@@ -98,7 +99,8 @@ export class Painter {
       this.pixels = new Uint32Array(this.image.data.buffer);
     }
     this.pixels.fill(pixel(look.ground));
-    const side = Math.max(2, Math.min(9, Math.round(ratio * (1.4 + Math.log2(1 + view.scale / 900)))));
+    const base = Math.max(1.4, 6.4 - Math.log10(this.points.count + 1)); // fewer points, larger ones
+    const side = Math.max(2, Math.min(10, Math.round(ratio * (base - 0.9 + Math.log2(1 + view.scale / 900)))));
     if (look.hidden.size || look.marked) this.dots(view, look, ratio, side, true);
     this.dots(view, look, ratio, side, false);
     pen.putImageData(this.image, 0, 0);
