@@ -109,7 +109,7 @@ def one_feature(
     model.logits(forced.batch, edits={coder.site: spliced(None)})
     logits = model.logits(forced.batch, edits={coder.site: spliced(index)})
     (grad,) = torch.autograd.grad(metric.measure(logits, forced.ends).sum(), [kept[1]])
-    return float(((kept[0] - kept[1]) * grad).sum())
+    return float(((kept[0] - kept[1]).detach() * grad).sum())
 
 
 def _forward(model: Any, batch: Batch, edits: Any) -> None:

@@ -84,7 +84,7 @@ def with_files(wish: Wish, open_sample: Open, *, want: Items, not_want: Items, k
 
     Raises CausalError where a question is only known by the answer that is not wanted.
     """
-    cases = []
+    cases: list[Case] = []
     for place in dict.fromkeys([*want.answers, *not_want.answers]):
         if place not in want.answers:
             raise CausalError(

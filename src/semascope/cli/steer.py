@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -159,11 +160,8 @@ class Steer(Causal):
         from semascope.causal.beams import beam_answer
 
         subject, edits = opened.lever.subject, opened.lever.edits(wishes)
-        options = {"beams": self.beams, "max_new_tokens": self.tokens}
-        return {
-            "base": beam_answer(subject, sample, **options),
-            "steered": beam_answer(subject, sample, edits, **options),
-        }
+        answer = partial(beam_answer, subject, sample, beams=self.beams, max_new_tokens=self.tokens)
+        return {"base": answer(), "steered": answer(edits)}
 
     def _curve(self, opened: Opened, sample: Sample, wishes: list[Intervention]) -> int:
         """A line for each dose."""
