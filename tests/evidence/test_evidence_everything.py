@@ -12,7 +12,7 @@ from evidence_brute import LEFT_OUT
 from evidence_fakes import DIM, FakeDictionary, FakeSubject, ListCorpus, corpus
 
 from semascope.errors import EvidenceError
-from semascope.evidence import Evidence, Gatherer, Options, gather, readout
+from semascope.evidence import Evidence, Gatherer, Options, gather, readout, shard
 from semascope.evidence.alignment import align, neurons_beside
 from semascope.evidence.everything import Everything
 
@@ -69,8 +69,11 @@ def gatherer(folder: Path, every: int) -> Gatherer:
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-def test_every_activation_is_kept(tmp_path: Path, shards: int) -> None:
-    """In three shards with checkpoints, or in one piece: the same as keeping all by hand."""
+def test_every_activation_is_kept(
+    tmp_path: Path, shards: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In three shards with checkpoints and small parts, or in one piece: as if kept by hand."""
+    monkeypatch.setattr(shard, "PART_BYTES", 1 if shards > 1 else shard.PART_BYTES)
     run = gatherer(tmp_path, every=16 if shards > 1 else 1000)
     for rank in range(shards):
         run.run(rank, shards)
@@ -102,7 +105,7 @@ def test_a_killed_shard_keeps_nothing_twice(tmp_path: Path) -> None:
     run.progress = die
     with pytest.raises(KeyboardInterrupt):
         run.run()
-    (run.shard().folder / "every-000000099-000009-0.parquet").write_bytes(b"cut short")
+    (run.shard().folder / "every-0-000099.parquet").write_bytes(b"cut short")
     again = gatherer(tmp_path, every=16)
     again.run()
     again.merge()

@@ -56,8 +56,10 @@ def _show(found: dict[str, Any]) -> None:
     console = Console(highlight=False)
     concepts = found["dictionaries"][0]["concepts"]
     console.print(
-        f"{len(concepts)} {found['concepts']}s in {found['scenes']} scenes of {found['corpus']}; "
-        f"one has a feature where F1 is {found['bar']:g} or more on scenes that chose none"
+        f"{len(concepts)} concepts (by {found['concepts']}) in {found['scenes']} scenes of "
+        f"{found['corpus']}; one has a feature where F1 is {found['bar']:g} or more on scenes that "
+        "had no part in choosing it",
+        soft_wrap=True,
     )
     rows = Table(box=None, pad_edge=False)
     for column in ("dictionary", "width", "alive", "share", "chance", "half at", "95 %"):

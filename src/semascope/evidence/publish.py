@@ -1,6 +1,6 @@
-"""From a finished gathering into the atlas: figures, neighbours, exemplars, samples.
+"""From a finished gathering into the atlas: figures, neighbours, exemplars, samples, the map.
 
-Figures, neighbours, output tokens, the map. Knows both rooms' records and no database.
+Knows both rooms' records and no database.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ def _exemplars(evidence: Evidence, most: int | None) -> Iterator[ExemplarRecord]
 def publish_map(
     evidence: Evidence,
     atlas: Atlas,
+    dictionary: str | int = "",
     *,
     vectors: VectorIndex | None = None,
     seed: int = 0,
@@ -108,15 +109,17 @@ def publish_map(
 ) -> Drawn:
     """Draw the map of all alive features, by the cosine of their directions, into the atlas.
 
+    ``dictionary`` is what ``publish`` gave, needed where several models have one of this name.
     Regions take their names from the atlas's words and the description ``vectors``; publish
     words first.
     """
+    name = dictionary or evidence.key
     alive = evidence.alive()
     number = np.full(evidence.width, -1, np.int64)
     number[alive] = np.arange(len(alive))
     near, cosine = evidence.nearest("cosine")
     k = int((near[alive] >= 0).sum(axis=1).min(initial=near.shape[1])) if len(alive) else 0
-    labels = dict(atlas.columns(evidence.key, ("index", "label"), {"explained": True}))
+    labels = dict(atlas.columns(name, ("index", "label"), {"explained": True}))
     drawn = draw(
         number[near[alive, :k]],
         cosine[alive, :k],
@@ -125,7 +128,7 @@ def publish_map(
         seed=seed,
         method=method,
     )
-    atlas.write_map(evidence.key, alive, drawn)
+    atlas.write_map(name, alive, drawn)
     return drawn
 
 

@@ -128,7 +128,7 @@ class Shard:
         for number, (key, waiting) in enumerate(self.full.items()):
             if waiting.nbytes < max(least, 1):
                 continue
-            name = f"every-{self.next:09d}-{self.saves:06d}-{number}.parquet"
+            name = f"every-{number}-{len(self.full_parts[key]):06d}.parquet"
             if waiting.write(self.folder / name):
                 self.full_parts[key].append(name)
 

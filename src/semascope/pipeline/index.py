@@ -43,7 +43,8 @@ def index_run(run: Run, progress: Progress) -> Mapping[str, Any]:
     progress(5, STEPS, "sentence vectors")
     vectors = write_vectors(run.atlas, number, folder(run))
     progress(6, STEPS, "the map")
-    drawn = publish_map(run.evidence, run.atlas, vectors=vectors, seed=run.options.train.seed)
+    seed = run.options.train.seed
+    drawn = publish_map(run.evidence, run.atlas, number, vectors=vectors, seed=seed)
     progress(STEPS, STEPS)
     return {
         "vectors": len(vectors),
