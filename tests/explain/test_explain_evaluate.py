@@ -79,7 +79,7 @@ def planted_peaks(
             peaks[holds[:, c], c] = 1.0
         elif c % 3 == 1:
             peaks[holds[:, c] & (rng.random(len(mine)) < 0.5), c] = 1.0
-            peaks[~holds[:, c] & (rng.random(len(mine)) < 0.08), c] = 1.0
+            peaks[~holds[:, c] & (rng.random(len(mine)) < 0.02), c] = 1.0
     noise = (rng.random((len(mine), width - concepts)) < 0.1) * rng.random(
         (len(mine), width - concepts)
     )

@@ -1,9 +1,11 @@
 """The vocabulary namer on planted features: right names, abstentions, and no look at the truth."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from planted import NAMES, NOUNS, VERBS, World, evidence, on_tokens, text
+from planted import NAMES, NOUNS, VERBS, World, evidence, on_object, on_tokens, picture, text
 
 from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
 from semascope.explain.background import Background
@@ -105,6 +107,28 @@ def test_promoted_tokens_are_told(world: World) -> None:
     namer = VocabularyNamer(promoted=lambda _: [" mango", " fruit", "##", "x"])
     named = namer.explain([world.sees(0, "mango")])[0]
     assert "mango, fruit" in named.description
+
+
+def test_agreement_in_meaning_decides_between_equals(world: World) -> None:
+    """Mango and tent stand together in every firing scene: counts cannot tell, vectors can."""
+    rng = np.random.default_rng(1)
+    both = [picture(900 + i, ["mango", "tent"], rng, "explain") for i in range(14)]
+    fired = [on_object(s, "mango") for s in both]
+    silent = [s for s in world.scenes if not {"mango", "tent"} & _names(s)][:20]
+    record = evidence(0, fired, silent)
+
+    def toward(name: str) -> Callable[[Sequence[str]], np.ndarray]:
+        return lambda texts: np.array(
+            [[1.0, 0.0] if name in t else [0.0, 1.0] for t in texts], np.float32
+        )
+
+    for name in ("mango", "tent"):
+        named = VocabularyNamer(world.scenes, embed=toward(name)).explain([record])[0]
+        assert named.label == name
+
+
+def _names(shown: Shown) -> set[str]:
+    return {o["name"] for o in shown.truth["objects"]}
 
 
 def test_it_is_an_explainer() -> None:

@@ -23,7 +23,7 @@ from semascope.errors import ExplainError
 from semascope.evidence.types import Exemplar, FeatureEvidence
 from semascope.explain.fired import distinct, mode_of
 from semascope.explain.heat import firing_picture, lit
-from semascope.explain.stats import Floats, mean_interval, strangers
+from semascope.explain.stats import mean_interval, strangers
 from semascope.explain.types import Explanation, Pictures, Score
 
 GREY = (127, 127, 127)
@@ -154,7 +154,12 @@ class ClipScorer:
         return found
 
     def _score(
-        self, record: FeatureEvidence, own: Explanation, kind: str, values: Floats, base: float
+        self,
+        record: FeatureEvidence,
+        own: Explanation,
+        kind: str,
+        values: NDArray[np.floating],
+        base: float,
     ) -> Score:
         figure = mean_interval(np.asarray(values, np.float64), self.seed)
         detail = {"n": len(values), "model": self.similarity.name}
@@ -171,7 +176,9 @@ def masked(image: Image.Image, exemplar: Exemplar, share: float = 0.3) -> Image.
         left, top, right, bottom = exemplar.shown.rects[token].round().astype(int)
         mask[max(top, 0) : bottom, max(left, 0) : right] = True
     seen = np.asarray(image.convert("RGB").resize(size))
-    return Image.fromarray(np.where(mask[:, :, None], seen, np.uint8(GREY)).astype(np.uint8))
+    return Image.fromarray(
+        np.where(mask[:, :, None], seen, np.array(GREY, np.uint8)).astype(np.uint8)
+    )
 
 
 def loaded(model: Any, processor: Any, ref: str, flag: str, device: str) -> tuple[Any, Any]:

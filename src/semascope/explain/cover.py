@@ -6,7 +6,7 @@ judge (``judge``), so the two agree on how a shape, a piece of a word or a stop 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,6 +38,8 @@ class VocabularyOptions:
     """What a word near the firing token counts against the word itself."""
     promoted_bonus: float = 0.03
     """Added to the gain of a term that the feature also makes the model say."""
+    agreement_bonus: float = 0.05
+    """Added, times its cosine, to the gain of a term that agrees with the samples in meaning."""
 
 
 class Candidate(NamedTuple):
@@ -50,8 +52,17 @@ class Candidate(NamedTuple):
     """Share of silent samples that have the term, shrunk."""
 
 
+Agree = Callable[[Sequence[str]], NDArray[np.float64]]
+"""(n,) how well each of some labels agrees with a feature's samples in meaning, 0 to 1."""
+
+
 def candidates(
-    table: Contrast, rows: slice, library: Library, options: VocabularyOptions, told: list[str]
+    table: Contrast,
+    rows: slice,
+    library: Library,
+    options: VocabularyOptions,
+    told: list[str],
+    agree: Agree | None = None,
 ) -> list[Candidate]:
     """The best terms of one feature, best first; among near equals the longer phrase wins."""
     said = {words.stem(token) for token in told}
@@ -72,11 +83,22 @@ def candidates(
     found.sort(key=lambda c: (-c.gain, library.key(c.term)))
     if not found:
         return []
+    if agree is not None:
+        found = _agreeing(found[: options.candidates], library, options, agree)
     # "fries" and "french fries" detect alike: the phrase is the name.
     close = [c for c in found if c.gain >= found[0].gain - 0.02]
     first = max(close, key=lambda c: (_rank(library.key(c.term)), c.gain))
     rest = [c for c in found if c is not first]
     return [first, *rest][: options.candidates]
+
+
+def _agreeing(
+    found: list[Candidate], library: Library, options: VocabularyOptions, agree: Agree
+) -> list[Candidate]:
+    """The same with a bonus for agreement, best first."""
+    bonus = agree([library.key(c.term).lstrip("#~") for c in found]) * options.agreement_bonus
+    again = [c._replace(gain=c.gain + float(b)) for c, b in zip(found, bonus, strict=True)]
+    return sorted(again, key=lambda c: (-c.gain, library.key(c.term)))
 
 
 def _rank(key: str) -> tuple[bool, bool, int]:

@@ -101,7 +101,7 @@ def maker(phrase: tuple[str, ...]) -> Maker | None:
 
 def _sprite(indices: Sequence[int]) -> Maker:
     def make(rng: np.random.Generator) -> Thing:
-        s = SpritePack.load().sprites[indices[rng.integers(len(indices))]]
+        s = SpritePack.load().sprites[indices[int(rng.integers(len(indices)))]]
         return Thing(s.name, s.category, s.article, s, s.colour, emotion=s.emotion)
 
     return make

@@ -87,7 +87,7 @@ class DinoSam:
         boxes = self.boxes(image, words)
         if not len(boxes):
             return np.zeros((image.height, image.width), bool)
-        return self.masks(image, boxes).any(0)
+        return np.asarray(self.masks(image, boxes).any(0))
 
     def boxes(self, image: Image.Image, words: str) -> NDArray[np.float32]:
         """(n, 4) left, top, right, bottom in pixels."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -21,10 +22,18 @@ from semascope.explain import lexicon
 from semascope.explain.background import Background, shares
 from semascope.explain.cases import Cutter
 from semascope.explain.contrast import Contrast, contrast, grouping, incidence
-from semascope.explain.cover import VocabularyOptions, candidates, cover, sentence, written
+from semascope.explain.cover import (
+    Agree,
+    VocabularyOptions,
+    candidates,
+    cover,
+    sentence,
+    written,
+)
 from semascope.explain.docs import Library
 from semascope.explain.fired import Fired, Mode, read, terms_of
-from semascope.explain.types import Cost, Explanation, Promoted, abstain
+from semascope.explain.meaning import Meaning
+from semascope.explain.types import Cost, Embedder, Explanation, Promoted, abstain
 
 VERSION = "vocabulary/2"
 
@@ -44,7 +53,8 @@ class VocabularyNamer:
 
     ``background``: samples whose words say how common a term is (a ``Background`` may be shared
     and is then read once); without them, those of the batch at hand. ``promoted``: tokens that
-    a feature makes likelier, as further evidence. What it named before changes nothing.
+    a feature makes likelier, and ``embed``: sentence vectors, with which a label is to agree, as
+    further evidence. What it named before changes nothing.
     """
 
     name = "vocabulary"
@@ -54,6 +64,7 @@ class VocabularyNamer:
         background: Background | Iterable[Shown] | None = None,
         *,
         promoted: Promoted | None = None,
+        embed: Embedder | None = None,
         options: VocabularyOptions | None = None,
     ) -> None:
         if background is not None and not isinstance(background, Background):
@@ -62,6 +73,7 @@ class VocabularyNamer:
         self.library = background.library if background is not None else Library()
         self._cutter = background.cutter if background is not None else Cutter()
         self.promoted = promoted
+        self._meaning = Meaning(embed) if embed is not None else None
         self.options = options or VocabularyOptions()
 
     def explain(self, records: Sequence[FeatureEvidence]) -> list[Explanation]:
@@ -144,7 +156,8 @@ class VocabularyNamer:
 
     def _choose(self, reading: _Reading, mode: Mode, table: Contrast, rows: slice) -> Explanation:
         told = self._told(reading.record.index)
-        names = candidates(table, rows, self.library, self.options, told)
+        agree = self._agree(reading, mode)
+        names = candidates(table, rows, self.library, self.options, told, agree)
         if not names:
             return abstain(reading.record, self.name, "No word sets its samples apart.", VERSION)
         silent = [terms_of(self.library.doc(s), mode) for s in reading.silent]
@@ -164,6 +177,20 @@ class VocabularyNamer:
             prompt_version=VERSION,
             inputs=_hash(reading),
         )
+
+    def _agree(self, reading: _Reading, mode: Mode) -> Agree | None:
+        """Whether labels agree with this feature's samples in meaning, where vectors were given."""
+        if self._meaning is None:
+            return None
+        firing = [self._body(f.exemplar.shown, mode) for f in reading.fired]
+        silent = [self._body(shown, mode) for shown in reading.silent]
+        weights = [f.weight for f in reading.fired]
+        direction = self._meaning.direction(firing, weights, silent)
+        return None if direction is None else partial(self._meaning.agreement, direction=direction)
+
+    def _body(self, shown: Shown, mode: Mode) -> str:
+        doc = self.library.doc(shown)
+        return doc.text[:400] if mode == "text" else doc.caption or doc.text[:400]
 
     def _told(self, feature: int) -> list[str]:
         tokens = self.promoted(feature) if self.promoted else ()
