@@ -125,10 +125,10 @@ def _umap(
 ) -> NDArray[Any]:
     import warnings
 
-    import umap
-
-    with warnings.catch_warnings():  # of one thread, and of a search index that nobody needs
+    with warnings.catch_warnings():  # of parts that nobody needs: one thread, no search index
         warnings.simplefilter("ignore")
+        import umap
+
         model = umap.UMAP(
             n_neighbors=index.shape[1],
             precomputed_knn=(index, distance, None),
