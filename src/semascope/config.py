@@ -18,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from semascope.errors import DictionaryError
 
 DEFAULT_WORKSPACE = "workspace/demo"
-FREE = frozenset({"device", "dtype", "concurrency", "shard", "price_in", "price_out"})
+FREE = frozenset(
+    {"device", "dtype", "concurrency", "shard", "price_in", "price_out", "remember"}
+)
 """Options that do not change what is made."""
 Arch = Literal[
     "topk",
@@ -92,6 +94,9 @@ class TrainOptions(Options):
     """Share of the tokens of a kind to train on: text=1 image=0.25 tile=0.1. None: all."""
     outlier: float = Field(default=0.0, ge=0)
     """Leave out tokens whose norm is over so many times the median; 0 for none."""
+    remember: float = Field(default=2.0, ge=0)
+    """Gigabytes of activations kept on disk until they are gathered, so that the model need not
+    read the same samples twice; 0 for none."""
     seed: int = 0
     """Of the weights, the samples and their order."""
     device: str = "auto"
@@ -112,12 +117,14 @@ class TrainOptions(Options):
 
 
 class GatherOptions(Options):
-    """Evidence for every feature, in one pass over samples that training did not read."""
+    """Evidence for every feature, in one pass over the samples that training read first."""
 
     LATER: ClassVar[frozenset[str]] = frozenset({"dictionary", "store_all"})
 
     samples: int = Field(default=4000, ge=1)
     """How many scenes and texts."""
+    fresh: bool = False
+    """Take samples that training did not read; the model then reads these too."""
     top: int = Field(default=24, ge=1)
     """Strongest samples kept a feature."""
     batch: int = Field(default=32, ge=1)

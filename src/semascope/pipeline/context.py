@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from semascope.atlas import Atlas, Media
     from semascope.evidence import Evidence
     from semascope.explain.background import Background
+    from semascope.pipeline.memory import Memory
     from semascope.pipeline.source import SiteChunks
 
 BACKGROUND = 1000
@@ -85,6 +86,14 @@ class Run:
         return SiteChunks(
             self.subject, corpus, self.sites, rows=train.rows, max_tokens=train.max_tokens
         )
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Activations that training read and gathering has not yet."""
+        from semascope.pipeline.memory import Memory
+
+        most = int(self.options.train.remember * 1e9)
+        return Memory(self.workspace.root / "activations", most)
 
     @cached_property
     def dictionary(self) -> Any:

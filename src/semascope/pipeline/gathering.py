@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semascope.pipeline.context import Run
-from semascope.pipeline.rows import Subset, evidence_rows
+from semascope.pipeline.memory import Remembering
+from semascope.pipeline.rows import Subset, evidence_rows, read_rows
 from semascope.pipeline.stage import Progress
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def gather_evidence(run: Run, progress: Progress) -> Mapping[str, Any]:
         work.merge()
     skipped = run.corpus.skipped.total
     read_out(run, progress)
+    run.memory.forget()
     alive = len(run.evidence.alive())
     width = run.evidence.width
     return {
@@ -63,7 +65,7 @@ def gatherer(run: Run, progress: Progress | None = None) -> Gatherer:
     from semascope.evidence import Gatherer
 
     return Gatherer(
-        run.subject,
+        Remembering(run.subject, run.memory) if len(run.memory) else run.subject,
         _rows(run),
         _members(run),
         run.workspace.evidence(),
@@ -97,8 +99,9 @@ def _gatherer_of(folder: Path) -> Gatherer:
 
 def _rows(run: Run) -> Subset:
     """The samples that evidence is gathered from."""
-    train = run.options.train
-    return Subset(run.corpus, evidence_rows(run.corpus, train.seed, run.options.gather.samples))
+    gather, seed = run.options.gather, run.options.train.seed
+    rows = (evidence_rows if gather.fresh else read_rows)(run.corpus, seed, gather.samples)
+    return Subset(run.corpus, rows)
 
 
 def _options(run: Run) -> Options:

@@ -1,9 +1,14 @@
 """Which rows of a corpus train a dictionary, and which are its evidence.
 
 One order of all rows, drawn from the seed: its first four fifths train, the rest is held out.
-Evidence is taken from the held-out end; where more is asked for than was held out (a small
+Fresh evidence is taken from the held-out end; where more is asked for than was held out (a small
 corpus), it reaches back into the training rows. The order moves small blocks of neighbours, not
 single rows, so that files are not opened anew for every row.
+
+Unless fresh samples are asked for, evidence is taken from the rows that training reads first: what
+a feature responds to is the same question there, and the model need not run again (``memory``).
+Words are judged on samples that their explainer was not shown, and FVU on held-out rows, either
+way.
 
 It knows numbers of rows, and the protocol of a corpus.
 """
@@ -31,8 +36,13 @@ def training_rows(corpus: Corpus, seed: int) -> NDArray[np.int64]:
     return rows[: max(1, int(len(rows) * TRAINING))]
 
 
+def read_rows(corpus: Corpus, seed: int, samples: int) -> NDArray[np.int64]:
+    """(samples,) rows of evidence that training reads first of all, ascending."""
+    return np.sort(_permuted(corpus, seed)[:samples])
+
+
 def evidence_rows(corpus: Corpus, seed: int, samples: int) -> NDArray[np.int64]:
-    """(samples,) rows of evidence, ascending; held-out ones first of all."""
+    """(samples,) fresh rows of evidence, ascending; held-out ones first of all."""
     rows = _permuted(corpus, seed)
     return np.sort(rows[len(rows) - min(samples, len(rows)) :])
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ from semascope.subject.types import Batch, Kind, TokenMap
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from semascope.pipeline.memory import Memory
 
 log = logging.getLogger(__name__)
 READ = (Kind.TEXT, Kind.IMAGE, Kind.TILE)
@@ -77,6 +79,8 @@ class SiteChunks:
         """Told the tokens of every chunk that the model has read."""
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._ahead: tuple[int, Future[list[Batch]]] | None = None
+        self.memory: Memory | None = None
+        """Where the activations of every sample that is read are kept, if anywhere."""
         self.refused = ""
         """Why the subject would not take the last sample that it refused."""
 
@@ -92,7 +96,10 @@ class SiteChunks:
             return ActivationBatch(torch.zeros(0, self.width), torch.zeros(0, dtype=torch.int8))
         kinds = [torch.from_numpy(np.stack([read_kinds(m) for m in b.maps])) for b in batches]
         dealt = range(self.ranks.rank, len(batches), self.ranks.size)
-        mine = [self._read(batches[i], kinds[i]) for i in dealt]
+        found = [self._run(batches[i]) for i in dealt]
+        if self.memory is not None and self.ranks.size == 1:
+            self.memory.keep(number, list(zip(batches, found, strict=True)))
+        mine = [self._taken(one, kinds[i]) for one, i in zip(found, dealt, strict=True)]
         parts = self.ranks.exchange(mine, [int((kind != 0).sum()) for kind in kinds])
         x = torch.cat(parts).cpu().float()  # (N, Σ d)
         chunk = ActivationBatch(x, torch.cat([kind[kind != 0] for kind in kinds]))
@@ -152,11 +159,14 @@ class SiteChunks:
             yield batch
 
     @torch.inference_mode()
-    def _read(self, batch: Batch, kind: Tensor) -> Tensor:
-        """One forward pass: (n, Σ d) activations of the tokens whose (B, T) kind is not 0."""
-        out = self.subject.run(batch, list(self.sites))  # (B, T, d) each
-        keep = (kind != 0).to(out[self.sites[0]].device)
-        return torch.cat([out[site][keep] for site in self.sites], dim=1)
+    def _run(self, batch: Batch) -> Mapping[str, Tensor]:
+        """One forward pass: (B, T, d) at each site."""
+        return self.subject.run(batch, list(self.sites))  # type: ignore[no-any-return]
+
+    def _taken(self, found: Mapping[str, Tensor], kind: Tensor) -> Tensor:
+        """(n, Σ d) activations of the tokens whose (B, T) kind is not 0."""
+        keep = (kind != 0).to(found[self.sites[0]].device)
+        return torch.cat([found[site][keep] for site in self.sites], dim=1)
 
 
 def _length(sample: Sample) -> tuple[int, int, str]:

@@ -49,6 +49,7 @@ def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
     steps = -(-options.tokens // batch)
     told = _Told(progress, members[0].folder, batch, steps)
     chunks.on_read = told.read
+    chunks.memory = run.memory if options.remember else None
     thinned = _thinned(run, chunks)
     shuffled = ShuffleBuffer(
         thinned or chunks,
