@@ -251,6 +251,26 @@ class Run:
         embeds = self.lm.model.embed_tokens(packed.ids.clamp(min=0))
         return embeds.masked_scatter((packed.ids == -1)[..., None], seen), packed
 
+    def _read_text(self) -> dict[str, float]:
+        """Gradient of a few plain passages."""
+        chosen = self.rng.integers(0, len(self.texts), self.a.batch)
+        loss = text_loss(self.lm, [self.texts[i] for i in chosen])
+        loss.backward()
+        return {"text": float(loss.detach())}
+
+    def _answer(self, items: list[tuple[Sheet, Scene, Tensor | None]]) -> dict[str, float]:
+        """Gradient of some pictures' questions, one picture at a time: nothing is padded, and
+        what one picture needs fits a cache."""
+        answers = [sum(y != IGNORE for y in sheet.labels) for sheet, _, _ in items]
+        found: dict[str, list[float]] = {}
+        for item, n in zip(items, answers, strict=True):
+            embeds, packed = self.batch([item])
+            loss, right = answer_loss(self.lm, embeds, packed)
+            (loss * (n / sum(answers))).backward()
+            for key, value in {"loss": float(loss.detach()), **right}.items():
+                found.setdefault(key, []).append(value)
+        return {key: float(np.mean(values)) for key, values in found.items()}
+
     def train(self) -> None:
         a = self.a
         corpus = SceneCorpus(2**40, seed=3 if a.eyes == "oracle" else 4, counts=CROWDED)
@@ -262,10 +282,9 @@ class Run:
             share, warm = elapsed / (a.minutes * 60), min(1.0, (step + 1) / 20)
             for group in self.optimiser.param_groups:
                 group["lr"] = group["peak"] * warm * (0.02 + 0.98 * (1 - share))
+            self.optimiser.zero_grad(set_to_none=True)
             if self.texts and step % TEXT_EVERY == TEXT_EVERY - 1:
-                chosen = self.rng.integers(0, len(self.texts), a.batch)
-                loss = text_loss(self.lm, [self.texts[i] for i in chosen])
-                stats = {"text": float(loss.detach())}
+                stats = self._read_text()
             else:
                 if not waiting:
                     first, many = self.state["pictures"], 6 * a.batch
@@ -275,11 +294,7 @@ class Run:
                     waiting = [ready[i : i + a.batch] for i in range(0, many, a.batch)]
                     self.rng.shuffle(waiting)
                     self.state["pictures"] += many
-                embeds, packed = self.batch(waiting.pop())
-                loss, right = answer_loss(self.lm, embeds, packed)
-                stats = {"loss": float(loss.detach()), **right}
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+                stats = self._answer(waiting.pop())
             nn.utils.clip_grad_norm_(
                 [p for g in self.optimiser.param_groups for p in g["params"]], 1.0
             )

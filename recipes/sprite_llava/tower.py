@@ -205,7 +205,18 @@ class Run:
         part.replace(self.a.folder / "tower.pt")
 
     def step(self, drawn: list[Scene], sparse: bool) -> dict[str, float]:
-        """Learn from some scenes; what it knew of them."""
+        """Learn from some scenes, a few at a time (what fits a cache is faster); what it knew."""
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        few = [drawn[i : i + self.a.few] for i in range(0, len(drawn), self.a.few)]
+        found = [self._learn(some, sparse, len(some) / len(drawn)) for some in few]
+        nn.utils.clip_grad_norm_(self.parts.parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        return {k: float(np.nanmean([f[k] for f in found])) for k in found[0]}
+
+    def _learn(self, drawn: list[Scene], sparse: bool, share: float) -> dict[str, float]:
+        """Add the gradient of a share of a step."""
         truth = [patch_truth(s, self.vocabulary) for s in drawn]
         keep = None
         if sparse:
@@ -218,12 +229,7 @@ class Run:
         name = torch.from_numpy(np.concatenate([t.name for t in truth]))
         said = self.parts["projector"](seen.flatten(0, 1))
         more, stats["nearest"] = self.parts["naming"].loss(said, goal, name)
-        for optimiser in self.optimisers:
-            optimiser.zero_grad(set_to_none=True)
-        (loss + more).backward()
-        nn.utils.clip_grad_norm_(self.parts.parameters(), 1.0)
-        for optimiser in self.optimisers:
-            optimiser.step()
+        ((loss + more) * share).backward()
         return stats
 
     def train(self) -> None:
@@ -287,6 +293,7 @@ def main() -> None:
     p.add_argument("--minutes", type=float, default=60, help="training time, over all resumes")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--batch", type=int, default=100)
+    p.add_argument("--few", type=int, default=25, help="scenes gone through at once")
     p.add_argument("--lr", type=float, default=1.2e-3, help="of Muon; AdamW's stays at 8e-4")
     p.add_argument("--width", type=int, default=256)
     p.add_argument("--layers", type=int, default=6)
