@@ -19,7 +19,9 @@ from semascope.pipeline.context import Run
 from semascope.serve import open_explorer
 from semascope.serve.app import make_app
 from semascope.serve.questions import ConceptQuery, ListQuery, SearchQuery
+from semascope.serve.touring import Player
 from semascope.serve.workspace import WorkspaceExplorer, split_id
+from semascope.serve.written import write
 from semascope.workspace import Workspace
 
 KEY = "resid_post.1/main"
@@ -234,6 +236,20 @@ def test_words_to_features_and_an_empty_map(explorer: WorkspaceExplorer) -> None
     assert len(found.suppress["features"]) == 2 and "Shows" in found.rows[0].description
     empty = explorer.map("")
     assert empty.dictionary == KEY and (empty.count == 0) == bool(empty.note)
+
+
+@pytest.mark.parametrize("name", ["nine", "fries"])
+def test_tours_play_on_a_real_model(explorer: WorkspaceExplorer, name: str, tmp_path: Path) -> None:
+    """Mechanics on random weights: every expectation is answered, and each answer is a figure."""
+    found, lines = explorer.guides.tour(name), []
+    Player(explorer, lines.append).play(found)
+    expected = [step for step in found.steps if step["do"] == "expect"]
+    done = [line for line in lines if line.kind == "expect"]
+    assert len(done) == len(expected), [line.text for line in lines if line.kind == "note"]
+    assert all(line.figures for line in done if "Nothing was changed" not in line.text)
+    assert write(tmp_path, found, lines, explorer.media).is_file()
+    if name == "fries":
+        assert list(tmp_path.glob("*.png"))
 
 
 def test_no_run_is_told_with_what_to_do(tmp_path: Path) -> None:
