@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from semascope.dictionary.architectures import ACTIVATIONS
 from semascope.dictionary.config import CoderConfig
 from semascope.dictionary.passes import Pass
-from semascope.dictionary.sparse import Grouping, attach, decode, select_topk
+from semascope.dictionary.sparse import (
+    Grouping,
+    attach,
+    block_rows,
+    decode,
+    select_topk,
+    some_rows,
+)
 from semascope.dictionary.types import Codes
 from semascope.errors import DictionaryError
 
@@ -119,12 +126,13 @@ class SparseCoder(nn.Module):
 
         Differentiable in those latents' weights alone.
         """
-        rows, bias = self.W_enc[latents], self.b_enc[latents]  # (n, d_in), (n,)
+        rows, bias = some_rows(self.W_enc, latents), self.b_enc[latents]  # (n, d_in), (n,)
         with torch.no_grad():
             values, indices = select_topk(centred, rows, bias, k)
         groups = Grouping(indices, len(latents))
         values = attach(centred, None, rows, bias, values, groups).relu()
-        return decode(values, self.W_dec[latents], groups, tangent=self.cfg.unit_norm)
+        weight = some_rows(self.W_dec, latents)
+        return decode(values, weight, groups, tangent=self.cfg.unit_norm)
 
     def add_skip(self, x_hat: Tensor, x: Tensor | None) -> Tensor:
         """The linear path of a skip transcoder."""
@@ -136,8 +144,11 @@ class SparseCoder(nn.Module):
     @torch.no_grad()
     def normalise(self) -> None:
         """Give the rows of W_dec unit norm; rows of zeros stay."""
-        norm = torch.linalg.vector_norm(self.W_dec, dim=1, keepdim=True)  # (F, 1)
-        self.W_dec.div_(norm.clamp_(min=torch.finfo(norm.dtype).tiny))
+        whole = self.W_dec.device.type != "cpu"
+        size = self.width if whole else block_rows(self.d_out)  # a block stays in cache
+        for rows in torch.split(self.W_dec, size):
+            norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)  # (n, 1)
+            rows.div_(norm.clamp_(min=torch.finfo(norm.dtype).tiny))
 
     @torch.no_grad()
     def fold(self, scale: float) -> None:

@@ -37,6 +37,8 @@ class Step:
     """Factor of the sparsity penalty now, from 0 to 1."""
     dead_in_all: int = -1
     """Dead latents of all processes that hold a share of the dictionary; −1: ``dead`` is all."""
+    total: Callable[[Tensor], Tensor] | None = None
+    """Sums a tensor over the processes that share the batch; None where there is but one."""
 
 
 Loss = Callable[["SparseCoder", Pass, Step], Tensor]
@@ -63,11 +65,26 @@ def auxk(weight: float = 1 / 32, k_aux: int = 0) -> Loss:
         k = min(wanted, count)
         guess = coder.from_some(done.centred.detach(), step.dead, k)  # (N, d_out)
         left = done.residual
-        spread = (left - left.mean(0)).square().sum().clamp_min(torch.finfo(left.dtype).tiny)
-        share = len(done.x) / step.tokens * k / wanted
+        spread, tokens = _spread(left), len(done.x)
+        if step.total is not None:
+            spread, tokens = _spread_over_all(left, step.total)
+        share = tokens / step.tokens * k / wanted
         return weight * share * (guess - left).square().sum() / spread
 
     return loss
+
+
+def _spread(rows: Tensor) -> Tensor:
+    """Σ‖row − mean‖², never 0."""
+    return (rows - rows.mean(0)).square().sum().clamp_min(torch.finfo(rows.dtype).tiny)
+
+
+def _spread_over_all(rows: Tensor, total: Callable[[Tensor], Tensor]) -> tuple[Tensor, int]:
+    """The same over the rows of all processes, and how many these are."""
+    sums = total(torch.cat([rows.sum(0), rows.new_tensor([len(rows)])]).double())  # (d + 1,)
+    mean, tokens = sums[:-1] / sums[-1], int(sums[-1])
+    spread = total((rows - mean.to(rows.dtype)).square().sum())
+    return spread.clamp_min(torch.finfo(rows.dtype).tiny), tokens
 
 
 def multi_topk(weight: float = 1 / 8, factor: int = 4) -> Loss:

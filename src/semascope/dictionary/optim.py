@@ -5,7 +5,7 @@ Knows parameters by their shape, not by what they mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,16 @@ def make_optimizers(
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
     return made
+
+
+def optimizer_state(tensors: Mapping[str, Tensor], prefix: str) -> dict[int, dict[str, Tensor]]:
+    """An optimiser's state from tensors named ``prefix`` + "parameter.entry"."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            index, key = name[len(prefix) :].split(".")
+            state.setdefault(int(index), {})[key] = tensor
+    return state
 
 
 class Signum(Optimizer):

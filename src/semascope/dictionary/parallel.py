@@ -59,6 +59,11 @@ class Ranks:
             for tensor in tensors:
                 dist.all_reduce(tensor)
 
+    def total(self, tensor: Tensor) -> Tensor:
+        """A tensor's sum over ranks; the tensor itself may be changed."""
+        self.sum(tensor)
+        return tensor
+
     def largest(self, tensor: Tensor) -> None:
         """Replace a tensor by its elementwise maximum over ranks."""
         if self.size > 1:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from semascope.dictionary.sparse import gather_dot, select_topk, tile_rows, topk
+from semascope.dictionary.sparse import block_rows, gather_dot, select_topk, tile_rows, topk
 
 KEEP = 2
 """Candidates for each latent wanted."""
@@ -38,10 +38,9 @@ def select_topk_prefiltered(
     """
     n, width = centred.shape[0], weight.shape[0]
     keep = min(width, max(KEEP * k, k + 8))
-    low_weight, low_bias = weight.bfloat16(), bias.bfloat16()
-    weight_error = _largest_norm(weight - low_weight.float())
+    low_bias = bias.bfloat16()
     bias_error = (bias - low_bias.float()).abs().max()
-    weight_norm = _largest_norm(weight)
+    low_weight, weight_error, weight_norm = _rounded(weight)
     values = centred.new_empty((n, k))
     indices = torch.empty((n, k), dtype=torch.int64, device=centred.device)
     unproved: list[Tensor] = []
@@ -67,6 +66,13 @@ def select_topk_prefiltered(
     return values, indices, len(again)
 
 
-def _largest_norm(rows: Tensor) -> Tensor:
-    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
-    return norms.amax()
+def _rounded(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(F, D) -> in bfloat16; the largest norm of a row's rounding error, and of a row."""
+    low = torch.empty_like(weight, dtype=torch.bfloat16)
+    size = block_rows(weight.shape[1]) if weight.device.type == "cpu" else len(weight)
+    errors, norms = [], []
+    for rows, into in zip(torch.split(weight, size), torch.split(low, size), strict=True):
+        into.copy_(rows)
+        norms.append(torch.linalg.vector_norm(rows, dim=1).amax())
+        errors.append(torch.linalg.vector_norm(rows - into.float(), dim=1).amax())
+    return low, torch.stack(errors).amax(), torch.stack(norms).amax()

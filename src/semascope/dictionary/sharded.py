@@ -22,7 +22,7 @@ from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.parallel import Ranks
 from semascope.dictionary.passes import Pass
-from semascope.dictionary.sparse import Grouping, attach, decode
+from semascope.dictionary.sparse import Grouping, attach, decode, some_rows
 from semascope.errors import DictionaryError
 
 
@@ -115,7 +115,7 @@ class ShardedTopK(SparseCoder):
 
     def from_some(self, centred: Tensor, latents: Tensor, k: int) -> Tensor:
         """As the whole dictionary's; ``latents`` are this rank's, ``k`` is over all ranks."""
-        rows, bias = self.W_enc[latents], self.b_enc[latents]
+        rows, bias = some_rows(self.W_enc, latents), self.b_enc[latents]
         with torch.no_grad():
             values, indices, kept = self.select(centred, rows, bias, k)
         if not len(latents):  # none of its own: it only hears what the others make of it
@@ -123,7 +123,8 @@ class ShardedTopK(SparseCoder):
         else:
             groups = Grouping(indices, len(latents))
             values = attach(centred, None, rows, bias, values, groups).relu() * kept
-            part = decode(values, self.W_dec[latents], groups, tangent=self.cfg.unit_norm)
+            weight = some_rows(self.W_dec, latents)
+            part = decode(values, weight, groups, tangent=self.cfg.unit_norm)
         total: Tensor = _SumForward.apply(part)  # type: ignore[no-untyped-call]
         return total
 

@@ -7,6 +7,10 @@ touches k of F latents a token, so everything else here is grouped by latent:
 * ``attach``       an autograd node over chosen latents: dW_enc, db and db_dec from (N, k) numbers;
 * ``decode``       an autograd node, Σ_j v_j W[i_j], whose backward gives dv and dW the same way.
 
+Weight gradients are (F, D), as large as the weights. On a CPU they are made a block of latents at a
+time, projected while the block is in cache, and put straight into a buffer that outlives the step
+(``GradientBuffer``): fresh memory of that size would be faulted in page by page at every step.
+
 The entries of a batch are sorted by latent once (``Grouping``) and both weight gradients are then
 sums over runs: O(N k D) work, no atomics, the same bits at every call on a CPU.
 
@@ -16,6 +20,7 @@ configuration, no files.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -26,6 +31,54 @@ TILE_BYTES = 16 << 20
 """Pre-activations held at a time on a CPU; a tile this size stays in a last-level cache."""
 BLOCKS = 16
 """Latents are striped over this many rows before the first of the two selections."""
+BLOCK_BYTES = 1 << 20
+"""Rows of weights or gradients handled at a time on a CPU: what a second-level cache holds."""
+
+
+class GradientBuffer:
+    """Where the nodes below put a weight's gradient, instead of through autograd.
+
+    The trainer makes one for each matrix, calls ``clear`` before a step and ``give`` after the
+    backward passes. ``add`` of several nodes, losses or micro-batches is their sum.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+        self.buffer = torch.empty_like(weight, requires_grad=False)
+        self.begun = False
+        weight.gradient_buffer = self  # type: ignore[attr-defined]
+
+    @staticmethod
+    def of(weight: Tensor) -> GradientBuffer | None:
+        """The buffer of a weight, where its trainer made one."""
+        found: GradientBuffer | None = getattr(weight, "gradient_buffer", None)
+        return found
+
+    def clear(self) -> None:
+        """What it holds is of the last step."""
+        self.begun = False
+
+    def add(self, first: int, rows: Tensor) -> None:
+        """Add (n, D) to the rows from ``first`` on; every row is added to once in a pass."""
+        part = self.buffer[first : first + len(rows)]
+        if self.begun:
+            part.add_(rows)
+        else:
+            part.copy_(rows)
+
+    def add_at(self, ids: Tensor, rows: Tensor) -> None:
+        """Add (n, D) to the rows numbered ``ids`` (n,)."""
+        if not self.begun:
+            self.buffer.zero_()
+            self.begun = True
+        self.buffer.index_add_(0, ids, rows)
+
+    def give(self) -> None:
+        """Make it the weight's gradient, with what autograd itself has put there."""
+        if not self.begun:
+            return
+        grad = self.weight.grad
+        self.weight.grad = self.buffer if grad is None else self.buffer.add_(grad)
 
 
 class Grouping:
@@ -55,11 +108,61 @@ class Grouping:
         picked = weights.reshape(-1)[order].to(rows.dtype)  # (E,)
         return F.embedding_bag(tokens, rows, starts, mode="sum", per_sample_weights=picked)
 
+    def blocks(self, weights: Tensor, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """``sum_rows`` a block of latents at a time: (first latent, (n, D)); for a CPU."""
+        order, tokens, starts = self.sorted()
+        picked = weights.reshape(-1)[order].to(rows.dtype)  # (E,)
+        size = block_rows(rows.shape[1])
+        firsts = range(0, self.width, size)
+        bounds = [*starts[::size].tolist(), len(order)]
+        for first, begin, end in zip(firsts, bounds, bounds[1:], strict=False):
+            yield (
+                first,
+                F.embedding_bag(
+                    tokens[begin:end],
+                    rows,
+                    starts[first : first + size] - begin,
+                    mode="sum",
+                    per_sample_weights=picked[begin:end],
+                ),
+            )
+
     def sum(self, weights: Tensor) -> Tensor:
         """(N, k) weights -> (F,): Σ over a latent's entries."""
         flat = self.indices.reshape(-1)
         zero = torch.zeros(self.width, dtype=weights.dtype, device=weights.device)
         return zero.index_add_(0, flat, weights.reshape(-1))
+
+
+def block_rows(columns: int) -> int:
+    """How many float32 rows of so many columns are handled at a time on a CPU."""
+    return max(16, BLOCK_BYTES // (4 * columns))
+
+
+class _Rows(torch.autograd.Function):
+    """Some rows of a weight, whose gradient goes into the weight's buffer."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, ids: Tensor) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.buffer = GradientBuffer.of(weight)
+        return weight[ids]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
+        ctx.buffer.add_at(ctx.saved_tensors[0], grads[0])
+        return None, None
+
+
+def some_rows(weight: Tensor, ids: Tensor) -> Tensor:
+    """(F, D) weight, (n,) different ids -> (n, D), differentiable.
+
+    Plain indexing would make a gradient of (F, D) zeros for n rows.
+    """
+    if GradientBuffer.of(weight) is None or not torch.is_grad_enabled():
+        return weight[ids]
+    rows: Tensor = _Rows.apply(weight, ids)  # type: ignore[no-untyped-call]
+    return rows
 
 
 def gather_dot(rows: Tensor, weight: Tensor, indices: Tensor) -> Tensor:
@@ -101,6 +204,7 @@ class _Attach(torch.autograd.Function):
         ctx.save_for_backward(centred, weight)
         ctx.groups = groups
         ctx.has_pre_bias = pre_bias is not None
+        ctx.buffer = GradientBuffer.of(weight)
         return values.clone()
 
     @staticmethod
@@ -110,7 +214,13 @@ class _Attach(torch.autograd.Function):
         groups: Grouping = ctx.groups
         need_x, need_pre, need_w, _, *_ = ctx.needs_input_grad
         d_bias = groups.sum(grad)  # (F,)
-        d_weight = groups.sum_rows(grad, centred) if need_w else None
+        d_weight = None
+        if need_w and ctx.buffer is not None:
+            for first, rows in groups.blocks(grad, centred):
+                ctx.buffer.add(first, rows)
+            ctx.buffer.begun = True
+        elif need_w:
+            d_weight = groups.sum_rows(grad, centred)
         # Σ_n dx_n = Σ_f db_f W_f: reduced over tokens before the product, not after.
         d_pre = -(d_bias @ weight) if ctx.has_pre_bias and need_pre else None
         d_x = weighted_rows(grad, groups.indices, weight) if need_x else None
@@ -126,6 +236,7 @@ class _Decode(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(values, weight)
         ctx.groups, ctx.tangent = groups, tangent
+        ctx.buffer = GradientBuffer.of(weight)
         return weighted_rows(values, groups.indices, weight)
 
     @staticmethod
@@ -134,14 +245,23 @@ class _Decode(torch.autograd.Function):
         values, weight = ctx.saved_tensors
         groups: Grouping = ctx.groups
         d_values = gather_dot(grad, weight, groups.indices)  # (N, k)
+        if not ctx.needs_input_grad[1]:
+            return d_values, None, None, None
+        # dW_f · W_f = Σ v (g · W_f): the (N, k) numbers are already here, so the projection
+        # costs one pass over the gradient and no product.
+        along = groups.sum(values * d_values).neg().unsqueeze(1) if ctx.tangent else None  # (F, 1)
         d_weight = None
-        if ctx.needs_input_grad[1]:
+        if ctx.buffer is None:
             d_weight = groups.sum_rows(values, grad)  # (F, D)
-            if ctx.tangent:
-                # dW_f · W_f = Σ v (g · W_f): the (N, k) numbers are already here, so the
-                # projection costs one pass over the gradient and no product.
-                along = groups.sum(values * d_values)  # (F,)
-                d_weight.addcmul_(weight, along.neg().unsqueeze(1))
+            if along is not None:
+                d_weight.addcmul_(weight, along)
+        else:
+            for first, rows in groups.blocks(values, grad):
+                if along is not None:
+                    here = slice(first, first + len(rows))
+                    rows.addcmul_(weight[here], along[here])
+                ctx.buffer.add(first, rows)
+            ctx.buffer.begun = True
         return d_values, d_weight, None, None
 
 

@@ -17,10 +17,11 @@ from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.losses import Loss, Step
 from semascope.dictionary.median import geometric_median
 from semascope.dictionary.moments import active_counts, check_finite, input_scale
-from semascope.dictionary.optim import k_at, make_optimizers, ramp_at, sparsity_at
+from semascope.dictionary.optim import k_at, make_optimizers, optimizer_state, ramp_at, sparsity_at
 from semascope.dictionary.parallel import Ranks
 from semascope.dictionary.resample import resample
 from semascope.dictionary.sharded import ShardedTopK, shardable
+from semascope.dictionary.sparse import GradientBuffer
 from semascope.errors import DictionaryError, NotFinite
 
 DEAD_EVERY = 16
@@ -63,6 +64,10 @@ class Trainee:
         self.coder = coder.to(device)
         self.losses = list(losses or self.coder.activation.losses(config))
         self.parameters = [p for p in self.coder.parameters() if p.requires_grad]
+        buffered = (
+            torch.device(device).type == "cpu"
+        )  # a GPU's allocator keeps its memory by itself
+        self.buffers = [GradientBuffer(p) for p in self.parameters if p.ndim == 2 and buffered]
         self.peak = config.rate(shape.width)
         self.optimizers = make_optimizers(self.parameters, config, self.peak)
         self.dead_after = config.dead_after(batch_tokens)
@@ -152,14 +157,19 @@ class Trainee:
             k=k_at(step, config),
             ramp=sparsity_at(step, config),
             dead_in_all=self.dead_in_all,
+            total=None if self.sharers.size == 1 else self.sharers.total,
         )
         for parameter in self.parameters:
             parameter.grad = None
+        for buffer in self.buffers:
+            buffer.clear()
         figures = torch.zeros_like(self.sums)
         fired = torch.zeros(self.coder.width, dtype=torch.bool, device=x.device)
         size = -(-len(x) // config.micro_batches)
         for rows in (slice(i, i + size) for i in range(0, len(x), size)):
             figures += self._share(x[rows], target[rows], now, fired)
+        for buffer in self.buffers:
+            buffer.give()
         self.sharers.sum(figures, *(p.grad for p in self.parameters if p.grad is not None))
         if self.deferred:
             self._mark(figures[0].isfinite())
@@ -221,7 +231,7 @@ class Trainee:
         for i, optimizer in enumerate(self.optimizers):
             optimizer.load_state_dict(
                 {
-                    "state": _optimizer_state(tensors, f"optimizer.{i}."),
+                    "state": optimizer_state(tensors, f"optimizer.{i}."),
                     "param_groups": optimizer.state_dict()["param_groups"],
                 }
             )
@@ -381,12 +391,3 @@ def _d_out(config: TrainConfig, first: ActivationBatch) -> int | None:
             "transcode to false."
         )
     return first.target.shape[1]
-
-
-def _optimizer_state(tensors: Mapping[str, Tensor], prefix: str) -> dict[int, dict[str, Tensor]]:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith(prefix):
-            index, key = name[len(prefix) :].split(".")
-            state.setdefault(int(index), {})[key] = tensor
-    return state

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semascope.errors import DictionaryError
 
@@ -60,7 +60,7 @@ def family(run: Run) -> tuple[Member, ...]:
     return members
 
 
-def config_of(run: Run, member: Member, *, steps: int, **more: int) -> TrainConfig:
+def config_of(run: Run, member: Member, *, steps: int, **more: Any) -> TrainConfig:
     """How one member is trained."""
     from semascope.dictionary import TrainConfig
 

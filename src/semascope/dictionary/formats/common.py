@@ -7,7 +7,7 @@ Our names: ``W_enc`` (F, D), ``b_enc`` (F), ``W_dec`` (F, D_out), ``b_dec`` (D_o
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,16 @@ def need(tensors: Mapping[str, Any], path: Path, *names: str) -> list[Tensor]:
     return [tensors[n].float() for n in names]
 
 
+KEPT = "kept_keys"
+"""Where our notes in a foreign configuration hold keys of yet another one."""
+
+
+def unknown(cfg: Mapping[str, Any], known: Collection[str], notes: Any = None) -> dict[str, Any]:
+    """Keys of a configuration that mean nothing here, with those that were carried in notes."""
+    carried = notes.get(KEPT, {}) if isinstance(notes, Mapping) else {}
+    return {**carried, **{key: value for key, value in cfg.items() if key not in known}}
+
+
 def weights(coder: SparseCoder) -> dict[str, Tensor]:
     """Its tensors by our names, detached, on the CPU."""
     return {name: t.detach().cpu() for name, t in coder.state_dict().items()}
@@ -70,6 +80,16 @@ def plain(coder: SparseCoder, format_name: str) -> None:
 def thresholds(values: Tensor) -> Tensor:
     """Thresholds for activations that a rectifier keeps from being negative: never below 0."""
     return values.float().clamp_min(0)
+
+
+def refuse_pickle(path: Path, allowed: bool) -> None:
+    """FormatError where a pickle is not trusted in so many words."""
+    if not allowed:
+        raise FormatError(
+            f"{path} is a pickle, a kind of file that can hold code. If you trust where it came "
+            "from, say so: --trust-pickle on the command line, allow_pickle=True in Python. Even "
+            "then only tensors and plain values are read."
+        )
 
 
 def read_pickle(path: Path) -> dict[str, Any]:

@@ -21,13 +21,46 @@ from semascope.dictionary.formats.common import (
     need,
     plain,
     read_pickle,
+    refuse_pickle,
     thresholds,
+    unknown,
     weights,
     write_pickle,
 )
 from semascope.errors import FormatError
 
 WEIGHTS, CONFIG = "ae.pt", "config.json"
+_KNOWN = {
+    "trainer_class",
+    "dict_class",
+    "activation_dim",
+    "dict_size",
+    "k",
+    "layer",
+    "lm_name",
+    "submodule_name",
+    "lr",
+    "steps",
+    "seed",
+    "device",
+    "wandb_name",
+    "warmup_steps",
+    "decay_start",
+    "resample_steps",
+    "sparsity_warmup_steps",
+    "l1_penalty",
+    "sparsity_penalty",
+    "target_l0",
+    "bandwidth",
+    "auxk_alpha",
+    "threshold_beta",
+    "threshold_start_step",
+    "top_k_aux",
+    "group_fractions",
+    "group_weights",
+    "group_sizes",
+    "k_anneal_steps",
+}
 
 
 def recognises(path: Path) -> bool:
@@ -40,18 +73,19 @@ def recognises(path: Path) -> bool:
 def read(path: Path, *, allow_pickle: bool = False) -> SparseCoder:
     """The coder of a folder or file; only where pickles are allowed."""
     file = path if path.is_file() else path / WEIGHTS
-    if not allow_pickle:
-        raise FormatError(f"{file} is a pickle. To read it, pass allow_pickle=True.")
+    refuse_pickle(file, allow_pickle)
     state = read_pickle(file)
     state = state["ae"] if isinstance(state.get("ae"), dict) else state  # a mid-run backup
     config = file.with_name(CONFIG)
-    trainer = read_json(config).get("trainer", {}) if config.is_file() else {}
+    whole = read_json(config) if config.is_file() else {}
+    trainer = whole.get("trainer", {})
     architecture, ours, more = _ours(state, trainer, file)
     shape = CoderConfig(
         d_in=ours["W_enc"].shape[1],
         width=ours["W_enc"].shape[0],
         architecture=architecture,
         unit_norm=False,
+        extra=unknown(trainer, _KNOWN, whole.get("semascope")),
         **{"k": 1, **more},
     )
     site = str(trainer.get("submodule_name") or "")

@@ -17,7 +17,7 @@ from torch import Tensor
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import ArchitectureName, CoderConfig
 from semascope.dictionary.files import read_json, read_tensors, write_json, write_tensors
-from semascope.dictionary.formats.common import build, need, plain, weights
+from semascope.dictionary.formats.common import build, need, plain, unknown, weights
 from semascope.errors import FormatError
 
 WEIGHTS, CONFIG = "sae_weights.safetensors", "config.json"
@@ -38,6 +38,7 @@ _KNOWN = {
     "use_glu_encoder",
     "dtype",
     "device",
+    "semascope",
 }
 
 
@@ -84,7 +85,7 @@ def read(path: Path, *, allow_pickle: bool = False) -> SparseCoder:
         d_out=w_d.shape[1] if into != out else None,
         subtract_b_dec=False,
         unit_norm=False,
-        extra={key: value for key, value in cfg.items() if key not in _KNOWN},
+        extra=unknown(cfg, _KNOWN, cfg.get("semascope")),
     )
     return build(shape, ours, path / WEIGHTS, site=str(into))
 
@@ -121,6 +122,7 @@ def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None
             "use_glu_encoder": False,
             "dtype": "torch.float32",
             "device": "cpu",
+            "semascope": dict(notes or {}),
         },
     )
 

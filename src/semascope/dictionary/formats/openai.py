@@ -15,7 +15,14 @@ import torch
 
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig
-from semascope.dictionary.formats.common import build, need, read_pickle, weights, write_pickle
+from semascope.dictionary.formats.common import (
+    build,
+    need,
+    read_pickle,
+    refuse_pickle,
+    weights,
+    write_pickle,
+)
 from semascope.errors import FormatError
 
 FILE = "openai.pt"
@@ -31,8 +38,7 @@ def recognises(path: Path) -> bool:
 def read(path: Path, *, allow_pickle: bool = False) -> SparseCoder:
     """The coder of a file; only where pickles are allowed."""
     file = path if path.is_file() else path / FILE
-    if not allow_pickle:
-        raise FormatError(f"{file} is a pickle. To read it, pass allow_pickle=True.")
+    refuse_pickle(file, allow_pickle)
     state = read_pickle(file)
     names = "encoder.weight", "latent_bias", "decoder.weight", "pre_bias"
     weight, b_enc, decoder, b_dec = need(state, file, *names)

@@ -16,6 +16,7 @@ from semascope.dictionary.formats import (
     saelens,
     sparsify,
 )
+from semascope.dictionary.formats.common import KEPT
 from semascope.errors import FormatError
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,8 @@ def save(
     """
     if to not in FORMATS:
         raise FormatError(f"No format is called {to!r}; there are {', '.join(FORMATS)}.")
-    FORMATS[to].write(coder, Path(path), notes)
+    carried = {KEPT: coder.cfg.extra} if coder.cfg.extra and to != sparsify.NAME else {}
+    FORMATS[to].write(coder, Path(path), {**carried, **(notes or {})})
 
 
 def convert(

@@ -19,7 +19,14 @@ from torch import Tensor
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import ArchitectureName, CoderConfig
 from semascope.dictionary.files import read_json, read_tensors, write_json, write_tensors
-from semascope.dictionary.formats.common import build, need, plain, thresholds, weights
+from semascope.dictionary.formats.common import (
+    build,
+    need,
+    plain,
+    thresholds,
+    unknown,
+    weights,
+)
 from semascope.errors import FormatError
 
 WEIGHTS, CONFIG = "sae_weights.safetensors", "cfg.json"
@@ -90,7 +97,7 @@ def read(path: Path, *, allow_pickle: bool = False) -> SparseCoder:
         skip="W_skip" in ours,
         subtract_b_dec=bool(cfg.get("apply_b_dec_to_input", True)) and not transcodes,
         unit_norm=False,
-        extra={key: value for key, value in cfg.items() if key not in _KNOWN},
+        extra=unknown(cfg, _KNOWN, cfg.get("metadata")),
     )
     site = (cfg.get("metadata") or {}).get("hook_name") or cfg.get("hook_name") or ""
     return build(shape, ours, path / WEIGHTS, site=str(site))
