@@ -212,7 +212,7 @@ def save_tiny_dino(folder: Path) -> None:
             vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
             intermediate_size=16,
         ),
-        d_model=32, encoder_layers=1, encoder_ffn_dim=16, encoder_attention_heads=2,
+        d_model=64, encoder_layers=1, encoder_ffn_dim=16, encoder_attention_heads=2,
         decoder_layers=2, decoder_ffn_dim=16, decoder_attention_heads=2, num_queries=6,
         num_feature_levels=4,
     )  # fmt: skip
