@@ -75,8 +75,7 @@ bench: $(TOOLS)  ## speed and memory, measured here, into docs/figures
 figures: $(TOOLS)  ## write the measured figures of docs/figures into README and docs
 	@$(PY) -m recipes.figures $(ARGS)
 
-gpu-check: $(TOOLS)  ## on a machine with a GPU: the same answers as on its CPU
-	@$(PY) -m recipes.gpu_check
+gpu-check: $(TOOLS)  ## on a machine with a GPU: the CPU's answers, and a training step against its roofline
 	@$(PY) -m benchmarks.gpu_check $(ARGS)
 
 clean:  ## remove .venv and what the tools cached; workspaces stay

@@ -8,9 +8,10 @@ import pkgutil
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from recipes.figures import FIGURES, keep, machine
+from recipes.figures import FIGURES, ROOT, keep, machine
 
 import benchmarks
 
@@ -39,9 +40,24 @@ def bench(name: str) -> bool:
         print(f"[bench] {name} failed", file=sys.stderr)
         return False
     about, measured = json.loads(ran.stdout.splitlines()[-1])
-    keep(FIGURES / f"bench-{name}.json", record(about, measured))
-    print(f"[bench] docs/figures/bench-{name}.json")
+    if set(measured) == {"skipped"}:
+        print(f"[bench] {name}: {measured['skipped']}")
+        return True
+    for path in kept(name, about, measured):
+        print(f"[bench] {path.relative_to(ROOT)}")
     return True
+
+
+def kept(name: str, about: str, measured: dict[str, Any]) -> list[Path]:
+    """Write what was measured where ``make figures`` finds it; further tables beside it."""
+    tables = measured.pop("tables", {})
+    paths = {FIGURES / f"bench-{name}.json": record(about, measured)}
+    for table, (title, rows) in tables.items():
+        if rows:
+            paths[FIGURES / f"bench-{name}-{table}.json"] = record(title, {"rows": rows})
+    for path, value in paths.items():
+        keep(path, value)
+    return list(paths)
 
 
 def record(about: str, measured: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +71,13 @@ def record(about: str, measured: dict[str, Any]) -> dict[str, Any]:
     if not rows:
         return {**out, "figures": measured}
     columns = list(rows[0])
-    return {**out, "columns": columns, "rows": [[row.get(c) for c in columns] for row in rows]}
+    beside = {key: value for key, value in measured.items() if key != "rows"}
+    return {
+        **out,
+        **beside,
+        "columns": columns,
+        "rows": [[row.get(c) for c in columns] for row in rows],
+    }
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ Weights = dict[str, Tensor]
 
 def bare(name: str, **attributes: Any) -> None:
     """Register a package without running its __init__, which would import trainers and servers."""
+    if name in sys.modules:
+        return
     spec = importlib.util.find_spec(name)
     if spec is None or spec.submodule_search_locations is None:
         raise ModuleNotFoundError(f"{name} is not installed")
@@ -44,6 +46,16 @@ def bare(name: str, **attributes: Any) -> None:
     for key, value in attributes.items():
         setattr(module, key, value)
     sys.modules[name] = module
+
+
+def without_hooks() -> None:
+    """Stand-ins for TransformerLens' hook points, which only watch, where SAELens imports them."""
+    hooks = ModuleType("transformer_lens.hook_points")
+    hooks.HookPoint = nn.Identity  # type: ignore[attr-defined]
+    hooks.HookedRootModule = type("Rooted", (nn.Module,), {"setup": lambda self: None})  # type: ignore[attr-defined]
+    sys.modules["transformer_lens"] = ModuleType("transformer_lens")
+    sys.modules["transformer_lens.hook_points"] = hooks
+    sys.modules["transformer_lens.HookedTransformer"] = hooks
 
 
 def semascope(w: Weights, x: Tensor, k: int) -> tuple[Tensor, Step]:
@@ -84,12 +96,7 @@ def sparsify(w: Weights, x: Tensor, k: int) -> tuple[Tensor, Step]:
 
 def saelens(w: Weights, x: Tensor, k: int) -> tuple[Tensor, Step]:
     """SAELens' TopK training SAE as its trainer steps it."""
-    hooks = ModuleType("transformer_lens.hook_points")  # hook points only watch: stand-ins do
-    hooks.HookPoint = nn.Identity  # type: ignore[attr-defined]
-    hooks.HookedRootModule = type("Rooted", (nn.Module,), {"setup": lambda self: None})  # type: ignore[attr-defined]
-    sys.modules["transformer_lens"] = ModuleType("transformer_lens")
-    sys.modules["transformer_lens.hook_points"] = hooks
-    sys.modules["transformer_lens.HookedTransformer"] = hooks
+    without_hooks()
     bare("sae_lens", __version__="", logger=logging.getLogger("sae_lens"))
     saes = importlib.import_module("sae_lens.saes")
     registry = importlib.import_module("sae_lens.registry")  # the package's __init__ would fill it

@@ -7,11 +7,15 @@ Every contestant lives in a process of its own, has the same weights, batch, k, 
 and must first reconstruct the batch equally. Rounds are interleaved, so that other load on the
 machine falls on all; the least wall and CPU time of a round are taken. A peer that is absent is
 skipped by name.
+
+``--curves`` measures FVU against L0 instead, and ``--loop`` the whole training loop; their own
+flags follow: python -m benchmarks.dictionary --curves --help.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -24,6 +28,8 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+
+from benchmarks.__main__ import kept
 
 STEP = Path(__file__).with_name("_dictionary_step.py")
 TOLERANCE = 1e-3
@@ -179,7 +185,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--widths", type=int, nargs="+", default=[8, 16, 32])
     parser.add_argument("--peers", nargs="*", default=PEERS)
-    parser.add_argument("--peers-python", default=sys.executable)
+    parser.add_argument("--peers-python", default=os.environ.get("PEERS_PYTHON", sys.executable))
     parser.add_argument("--d-in", type=int, default=576)
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--batch", type=int, default=2048)
@@ -202,11 +208,37 @@ def run(options: argparse.Namespace) -> list[Row]:
 
 def main() -> dict[str, Any]:
     """As ``make bench`` calls it: what was measured, nothing printed."""
-    peers = os.environ.get("PEERS_PYTHON", sys.executable)
-    return {"rows": [asdict(row) for row in run(parse(["--peers-python", peers]))]}
+    return {"rows": [flat(row) for row in run(parse([]))]}
+
+
+def flat(row: Row) -> dict[str, Any]:
+    """A row of the documents' table."""
+    cells = asdict(row)
+    ratios = cells.pop("ratio_to_sparsify")
+    skipped = cells.pop("skipped")
+    if skipped:
+        cells = {**dict.fromkeys(cells, "–"), "factor": row.factor, "width": row.width}
+        cells["contestant"] = f"{row.contestant}: {skipped}"
+    return cells | {f"ratio_to_sparsify_{by}": ratios.get(by, "–") for by in ("cpu", "wall")}
+
+
+def other(name: str) -> int:
+    """Another measurement of dictionaries, with the flags that are left."""
+    module = importlib.import_module(f"benchmarks.dictionary_{name}")
+    flags = [word for word in sys.argv[1:] if word != f"--{name}"]
+    measured = module.main(flags)
+    if "--json" in flags:
+        print(json.dumps(measured, indent=2))
+        return 0
+    for path in kept(f"dictionary_{name}", module.__doc__ or "", measured):
+        print(f"[bench] {path}")
+    return 0
 
 
 if __name__ == "__main__":
+    for NAME in ("curves", "loop"):
+        if f"--{NAME}" in sys.argv:
+            sys.exit(other(NAME))
     OPTIONS = parse()
     ROWS = run(OPTIONS)
     print(json.dumps([asdict(row) for row in ROWS], indent=2) if OPTIONS.json else table(ROWS))

@@ -144,7 +144,9 @@ def table(name: str) -> str:
     """One measurement as a Markdown table; a sentence where it was not made yet."""
     path = FIGURES / f"{name}.json"
     if not path.exists():
-        return f"Not measured yet: `make figures ARGS='--measure {name}'`.\n"
+        bench = re.match(r"bench-(\w+)", name)
+        how = f"make bench ARGS='{bench[1]}'" if bench else f"make figures ARGS='--measure {name}'"
+        return f"Not measured yet: `{how}`.\n"
     record = json.loads(path.read_text(encoding="utf-8"))
     columns, rows = record.get("columns"), record.get("rows")
     if columns is None:

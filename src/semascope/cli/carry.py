@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from semascope.cli.base import InWorkspace, Verb
-from semascope.errors import WorkspaceError
+from semascope.errors import FormatError, WorkspaceError
 from semascope.workspace import write_text
+
+if TYPE_CHECKING:
+    from semascope.dictionary import SparseCoder
 
 
 class Convert(Verb):
-    """Read a dictionary's checkpoint, whatever its format, and write it in another."""
+    """Read a dictionary's checkpoint, whatever its format, and write it in another.
+
+    Formats: sparsify (this project's own, and multimodal-sae's), saelens, dictionary_learning,
+    openai, llamascopium. What was written is read again and compared. Keys of a configuration that
+    mean nothing here are kept, and named.
+    """
 
     source: tyro.conf.Positional[Path]
     """The checkpoint: a folder or a file; its format is found by looking."""
@@ -22,14 +30,47 @@ class Convert(Verb):
     """Where to write it."""
     to: str = "sparsify"
     """The format to write."""
+    trust_pickle: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Read a .pt file, which can hold code: say so only of files whose origin you trust."""
 
     def run(self) -> int:
-        """Convert, and say where it lies."""
-        from semascope.dictionary import load, save
+        """Convert, and say what was found and what lies where."""
+        from semascope.dictionary import convert, load
 
-        save(load(self.source), self.target, to=self.to)
-        print(self.target)
+        if self.source.resolve() == self.target.resolve():
+            raise FormatError(f"{self.target} would be written over itself. Name another target.")
+        found, coder = convert(self.source, self.target, to=self.to, allow_pickle=self.trust_pickle)
+        print(f"found  {found}: {described(coder)}, in {self.source}")
+        if coder.cfg.extra:
+            kept = "kept" if self.to != "openai" else "lost (openai's format has no place for them)"
+            print(f"{kept}   keys without a meaning here: {', '.join(sorted(coder.cfg.extra))}")
+        again = load(self.target, allow_pickle=True)  # just written here
+        print(f"wrote  {self.to}: {described(again)}, in {self.target}")
+        print(f"check  reconstructions differ by at most {difference(coder, again):.1e} of 1")
         return 0
+
+
+def described(coder: SparseCoder) -> str:
+    """One line on what a dictionary is."""
+    cfg = coder.cfg
+    kind = "transcoder" if cfg.transcodes else "crosscoder" if cfg.parts else "SAE"
+    nested = "Matryoshka " if cfg.prefixes else ""
+    counts = f", k {cfg.k}" if cfg.architecture in ("topk", "batchtopk") else ""
+    site = f" at {coder.site}" if coder.site else ""
+    return (
+        f"{nested}{cfg.architecture} {kind}, {cfg.width} latents of width {cfg.d_in}{counts}{site}"
+    )
+
+
+def difference(one: SparseCoder, other: SparseCoder, tokens: int = 64) -> float:
+    """Largest difference of two reconstructions of random inputs, over the largest value."""
+    import torch
+
+    scale = float(one.b_dec.std()) or 1.0 if one.d_in == one.d_out else 1.0
+    x = torch.randn((tokens, one.d_in), generator=torch.Generator().manual_seed(0)) * scale
+    x = x + one.b_dec if one.d_in == one.d_out else x
+    a, b = (coder.decode(coder.encode(x), x) for coder in (one, other))
+    return float((a - b).abs().max() / a.abs().max().clamp_min(1e-12))
 
 
 class Export(InWorkspace):
