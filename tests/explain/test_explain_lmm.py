@@ -237,7 +237,8 @@ def test_a_strange_confidence_is_made_sense_of(said: object, confidence: float) 
 def test_json_is_found_in_chatter_and_labels_are_made_safe() -> None:
     assert answers.parse('Sure! ```json\n{"label": "a"}\n```') == {"label": "a"}
     assert answers.parse('{not json} then {"label": "b"}') == {"label": "b"}
-    assert answers.label_of({"label": "<b>mango</b>\n now"}) == "b>mango</b> now"
+    assert answers.label_of({"label": "<b>mango</b>\n now"}) == "mango now"
+    assert answers.label_of({"label": "a < b ```x```"}) == "a b x"
     assert len(answers.label_of({"label": "very " * 50})) <= answers.LONGEST_LABEL
     assert answers.category_of({"category": "Color"}) == "colour"
     assert answers.category_of({"category": "vibes"}) == "other"

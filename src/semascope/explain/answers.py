@@ -48,7 +48,8 @@ def parse(text: str) -> dict[str, Any]:
 
 def plain(text: Any) -> str:
     """One line without marks that would break a page or a prompt, wherever they stand."""
-    return " ".join(re.sub(r"[<>`{}\x00-\x1f]+", " ", str(text)).split())
+    without = re.sub(r"</?[a-zA-Z][^<>]*>", "", str(text))
+    return " ".join(re.sub(r"[<>`{}\x00-\x1f]+", " ", without).split())
 
 
 def label_of(answer: dict[str, Any]) -> str:

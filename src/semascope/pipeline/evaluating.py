@@ -92,7 +92,9 @@ def covered(run: Run, concepts: int, each: int, seed: int, said: Progress) -> li
     holds = np.array([[_holds(s, name) for _, name in names] for s in flat])
     mine = np.repeat(np.arange(len(names)), [len(some) for some in scenes])
     told = [
-        float(np.mean([_says(t, name) for t, m in zip(texts, mine, strict=True) if m == c] or [0]))
+        float(
+            np.mean([_says(t, name) for t, m in zip(texts, mine, strict=True) if m == c] or [False])
+        )
         for c, (_, name) in enumerate(names)
     ]
     half = np.concatenate([np.arange(len(some)) % 2 == 0 for some in scenes])
