@@ -31,6 +31,8 @@ from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
 from semascope.subject.types import Edits
 
+_ROWS = 8
+"""Prompts a forward pass."""
 Effect = Callable[[Sequence[Sample], Edits], Sequence[float]]
 """One number a sample under edits: 1 if the concept was named, a log-probability, …"""
 
@@ -130,17 +132,19 @@ def side_effects(
     kls: list[float] = []
     before_sum = after_sum = 0.0
     tokens = 0
-    for sample, answer in prompts:
-        if not answer:
-            continue
-        batch = lever.subject.encode([sample], answer="")
-        before = answer_logprobs(lever.subject, batch, [answer], {})[0]  # (L, V)
-        after = answer_logprobs(lever.subject, batch, [answer], edits)[0] if edits else before
-        kls.append(float(divergence(before, after).mean()))
-        ids = torch.as_tensor(list(answer), device=before.device)[:, None]
-        before_sum += float(before.gather(1, ids).sum())
-        after_sum += float(after.gather(1, ids).sum())
-        tokens += len(answer)
+    asked = [(sample, tuple(answer)) for sample, answer in prompts if answer]
+    for start in range(0, len(asked), _ROWS):
+        part = asked[start : start + _ROWS]
+        answers = [answer for _, answer in part]
+        batch = lever.subject.encode([sample for sample, _ in part], answer="", max_tokens=None)
+        plain = answer_logprobs(lever.subject, batch, answers, {})
+        steered = answer_logprobs(lever.subject, batch, answers, edits) if edits else plain
+        for before, after, answer in zip(plain, steered, answers, strict=True):  # (L, V) each
+            kls.append(float(divergence(before, after).mean()))
+            ids = torch.as_tensor(answer, device=before.device)[:, None]
+            before_sum += float(before.gather(1, ids).sum())
+            after_sum += float(after.gather(1, ids).sum())
+            tokens += len(answer)
     if not tokens:
         raise CausalError("Side effects need at least one prompt with an answer.")
     return SideEffects(

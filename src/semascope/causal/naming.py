@@ -147,7 +147,8 @@ def _choose(
     """Steps 1 and 2: the setting, and every one that was tried."""
     settings = bench.settings(max(len(own) for own, _ in search))
     few = search[: bench.plan.first]
-    total = len(settings) + min(bench.plan.finalists, len(settings))
+    again_too = len(search) > len(few)
+    total = len(settings) + again_too * min(bench.plan.finalists, len(settings))
     counts: list[tuple[int, Setting]] = []
     for number, setting in enumerate(settings):
         counts.append((sum(bench.named("screen", few, setting)), setting))
@@ -155,7 +156,7 @@ def _choose(
             progress(number + 1, total, f"{counts[-1][0]} of {len(few)} named")
     tried = [{"named": n, "of": len(few), **s.as_json()} for n, s in counts]
     best = sorted(counts, key=_rank)[: bench.plan.finalists]
-    if len(search) > len(few):
+    if again_too:
         again = []
         for number, (_, setting) in enumerate(best):
             again.append((sum(bench.named("search", search, setting)), setting))
