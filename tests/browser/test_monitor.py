@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def test_changes_that_meet_are_named_and_nothing_runs(page: Any) -> None:
     concepts(page)
     name = rows.first.get_by_role("link").inner_text()
     page.get_by_role("combobox", name="Find a feature").fill(name)
-    page.get_by_role("option").first.click()
+    page.locator("#found").get_by_role("option").first.click()
     expect(page.get_by_role("alert")).to_contain_text("at the same tokens")
     expect(page.get_by_role("button", name="Answer again")).to_be_disabled()
     with page.expect_download() as saved:
@@ -153,7 +154,7 @@ def test_the_map_opens_a_feature_and_lists_its_regions(page: Any) -> None:
     plane = page.get_by_role("application", name="Map of")
     box = plane.bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    expect(page).to_have_url(lambda url: "resid_post.12/drawn/16" in url)
+    expect(page).to_have_url(re.compile(r"#/feature/resid_post\.12/drawn/16$"))
     page.go_back()
     regions.get_by_role("button", name="spoke 3").press("Enter")
     regions.get_by_role("link").first.press("Enter")
