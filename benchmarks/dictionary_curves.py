@@ -130,7 +130,7 @@ def draw(rows: Sequence[Row], origin: str, options: argparse.Namespace) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     names = list(dict.fromkeys(row["architecture"] for row in rows))
     columns = min(3, len(names))
@@ -153,6 +153,10 @@ def draw(rows: Sequence[Row], origin: str, options: argparse.Namespace) -> None:
         axis.legend(fontsize=7)
     for axis in axes.flat[len(names) :]:
         axis.axis("off")
+    for axis in axes.flat[: len(names)]:
+        for ruler in (axis.xaxis, axis.yaxis):  # 0.2 and 30, not powers of ten
+            ruler.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+            ruler.set_minor_formatter(ticker.LogFormatter(labelOnlyBase=False))
     for axis in axes[:, 0]:
         axis.set_ylabel("FVU, held out")
     figure.suptitle(f"{origin}, width {options.width}×, {options.steps} steps", fontsize=10)
