@@ -40,6 +40,14 @@ def start(folder: Path) -> tuple[subprocess.Popen[str], str]:
     return server, server.stdout.readline().strip()
 
 
+def stopped(server: subprocess.Popen[str]) -> int:
+    """Kill -9; its exit code."""
+    server.kill()
+    assert server.stdout is not None
+    server.stdout.close()
+    return server.wait(20)
+
+
 def talk(address: str, name: str) -> tuple[Monitor, str, str]:
     """Three questions of one person, each kept; returns the last answer and its session."""
     monitor, text = Monitor(address), ""
@@ -65,16 +73,11 @@ def test_no_answer_crosses_and_no_conversation_is_lost(tmp_path: Path) -> None:
                 if isinstance(event, Token):
                     server.kill()
     finally:
-        server.kill()
-        assert server.wait(20) == -signal.SIGKILL
+        assert stopped(server) == -signal.SIGKILL
     again, address = start(tmp_path)
     try:
         for name, (_, text, session) in zip(names, done, strict=True):
             kept = Monitor(address).session(session)
             assert (kept.title, kept.body) == (name, {"answer": text})
     finally:
-        again.kill()
-        again.wait(20)
-        for process in (server, again):
-            assert process.stdout is not None
-            process.stdout.close()
+        stopped(again)

@@ -52,7 +52,7 @@ def over_http(address: str, timeout: float = 600.0) -> Transport:
         try:
             connection.request(method, prefix + path, body=body, headers=dict(headers))
             response = connection.getresponse()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise ServeError(
                 f"Nobody answers at {address} ({error}): start it with semascope serve."
@@ -68,7 +68,7 @@ def _pieces(
     try:
         while piece := response.read1(_PIECE):
             yield piece
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise ServeError(f"The server hung up in the middle of its answer ({error}).") from error
     finally:
         connection.close()
