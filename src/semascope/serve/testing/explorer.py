@@ -177,7 +177,7 @@ class DrawnExplorer(Answers):
             ],
             promoted=[
                 PromotedToken(text=t, value=3.0 - 0.4 * n)
-                for n, t in enumerate((" " + (row.label or "it").split()[0], " round", " the", " a"))
+                for n, t in enumerate((f" {row.label.partition(' ')[0]}", " round", " the", " a"))
             ],
             lowered=[PromotedToken(text=t, value=-rng.random()) for t in (" none", " no")],
             notes=self.notebook.notes(row.id),
