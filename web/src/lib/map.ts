@@ -106,8 +106,8 @@ export class Painter {
     pen.putImageData(this.image, 0, 0);
     pen.save();
     pen.scale(ratio, ratio);
-    this.ring(pen, view, look);
     this.names(pen, view, look, width / ratio, height / ratio);
+    this.ring(pen, view, look);
     pen.restore();
   }
 
