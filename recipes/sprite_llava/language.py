@@ -273,7 +273,10 @@ class Run:
 
     def train(self) -> None:
         a = self.a
-        corpus = SceneCorpus(2**40, seed=3 if a.eyes == "oracle" else 4, counts=CROWDED)
+        seed = 3 if a.eyes == "oracle" else 4
+        corpus = (
+            SceneCorpus(2**40, seed=7) if a.usual else SceneCorpus(2**40, seed=seed, counts=CROWDED)
+        )
         asker, writer = Asker(SpritePack.load()), Writer(self.tokenize)
         mean: dict[str, float] = {}
         waiting: list[list[tuple[Sheet, Scene, Tensor | None]]] = []
@@ -333,6 +336,7 @@ def main() -> None:
     p.add_argument(
         "--watch", action="store_true", help="take the projector from step 1 as it learns"
     )
+    p.add_argument("--usual", action="store_true", help="scenes as full as readers will meet")
     p.add_argument("--again", action="store_true", help="a new schedule from the kept weights")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
