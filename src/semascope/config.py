@@ -18,9 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from semascope.errors import DictionaryError
 
 DEFAULT_WORKSPACE = "workspace/demo"
-FREE = frozenset(
-    {"device", "dtype", "concurrency", "shard", "price_in", "price_out", "remember"}
-)
+FREE = frozenset({"device", "dtype", "concurrency", "shard", "price_in", "price_out", "remember"})
 """Options that do not change what is made."""
 Arch = Literal[
     "topk",

@@ -53,7 +53,7 @@ def test_every_image_token_looks_at_its_sixteenth_of_the_picture(subject: Subjec
 
 
 def test_it_names_things_that_it_sees_far_beyond_chance(subject: Subject) -> None:
-    """One name in 1,380 is right by chance: two in these forty scenes would be luck of 1 in 400."""
+    """One name in 1,380 is right by chance; it knows two of three."""
     corpus = SceneCorpus(40, seed=77, split="heldout")
     scenes = [corpus.sample(r) for r in range(40)]
     said = [
@@ -69,7 +69,7 @@ def test_it_names_things_that_it_sees_far_beyond_chance(subject: Subject) -> Non
         there = set(names(sample.truth.caption))
         hits += len(there & set(names(answer)))
         total += len(there)
-    assert hits > 0.015 * total
+    assert hits > 0.5 * total
 
 
 def test_it_still_talks(subject: Subject) -> None:

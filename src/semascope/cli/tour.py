@@ -108,15 +108,36 @@ STEPS = (
     ("reads a corpus; a dictionary splits its activations into features", ("train",)),
     ("one pass gathers evidence for every feature", ("gather",)),
     ("which is put into words, and the words are scored", ("explain", "score", "rate")),
-    ("the atlas keeps all of it", ("report", "search", "convert", "export", "export site",
-     "export neuronpedia", "export dataset", "import")),
-    ("features are traced, turned up and down, and found by what they do",
-     ("attribute", "steer", "find", "study")),
+    (
+        "the atlas keeps all of it",
+        (
+            "report",
+            "search",
+            "convert",
+            "export",
+            "export site",
+            "export neuronpedia",
+            "export dataset",
+            "import",
+        ),
+    ),
+    (
+        "features are traced, turned up and down, and found by what they do",
+        ("attribute", "steer", "find", "study"),
+    ),
     ("and the page shows it", ("serve", "tour")),
-    ("Does the microscope tell the truth",
-     ("evaluate subject", "evaluate geometry", "evaluate completeness",
-      "evaluate explanations",
-      "evaluate attribution", "evaluate steering", "evaluate hallucination")),
+    (
+        "Does the microscope tell the truth",
+        (
+            "evaluate subject",
+            "evaluate geometry",
+            "evaluate completeness",
+            "evaluate explanations",
+            "evaluate attribution",
+            "evaluate steering",
+            "evaluate hallucination",
+        ),
+    ),
 )
 
 
