@@ -40,6 +40,7 @@ from semascope.subject import smollm
 
 TOKENIZER = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
 TEXT_EVERY = 10
+TALK_EVERY = 2
 
 
 class Oracle:
@@ -183,6 +184,8 @@ class Run:
         self.state = {"pictures": 0, "pairs": 0, "seconds": 0.0}
         self._resume()
         self.texts = self._texts()
+        kept = a.folder / "talk.jsonl"
+        self.talk = [json.loads(line) for line in kept.open()] if kept.exists() else []
 
     def _resume(self) -> None:
         path = self.a.folder / f"language-{self.a.eyes}.pt"
@@ -258,6 +261,18 @@ class Run:
         loss.backward()
         return {"text": float(loss.detach())}
 
+    def _talk(self, writer: Writer) -> dict[str, float]:
+        """Gradient of SmolLM2's own answers to plain questions, where ``talk`` has kept some."""
+        chosen = [self.talk[i] for i in self.rng.integers(0, len(self.talk), self.a.batch)]
+        sheets = [writer.sheet(0, [Question("describe", t["text"], t["answer"])]) for t in chosen]
+        for sheet, line in zip(sheets, chosen, strict=True):
+            if not line["ended"]:  # it was cut: its end is no end
+                sheet.labels[-1] = IGNORE
+        packed = pack(sheets)
+        loss, right = answer_loss(self.lm, self.lm.model.embed_tokens(packed.ids), packed)
+        loss.backward()
+        return {"talk": float(loss.detach()), "talk right": right["right"]}
+
     def _answer(self, items: list[tuple[Sheet, Scene, Tensor | None]]) -> dict[str, float]:
         """Gradient of some pictures' questions, one picture at a time: nothing is padded, and
         what one picture needs fits a cache."""
@@ -288,6 +303,8 @@ class Run:
             self.optimiser.zero_grad(set_to_none=True)
             if self.texts and step % TEXT_EVERY == TEXT_EVERY - 1:
                 stats = self._read_text()
+            elif self.talk and step % TALK_EVERY == 0:
+                stats = self._talk(writer)
             else:
                 if not waiting:
                     first, many = self.state["pictures"], 6 * a.batch
