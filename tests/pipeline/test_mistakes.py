@@ -98,7 +98,11 @@ def test_ctrl_c_keeps_what_was_done_and_the_command_goes_on(
 
     monkeypatch.setattr(Bars, "begin", interrupting)
     folder = tmp_path / "w"
-    assert train(folder, *flags) == INTERRUPTED
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as at a terminal
+    try:
+        assert train(folder, *flags) == INTERRUPTED
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert f"semascope train --workspace {folder}" in capsys.readouterr().err
     assert not Workspace(folder).record().stages["train"].done
     assert recorded(Workspace(folder)).train.site == "resid_post.1"

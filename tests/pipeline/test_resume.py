@@ -138,14 +138,14 @@ def figures(record: RunRecord) -> dict[str, Any]:
     return found
 
 
-def words(folder: Path) -> list[tuple[str, str, float]]:
-    """What was said of every feature, by whom, how surely."""
+def words(folder: Path) -> list[dict[str, Any]]:
+    """What was said of every feature, by whom, how surely, and what was refined of it."""
     lines = [
         json.loads(line)
         for path in sorted((folder / "explanations").rglob("part-*.jsonl"))
         for line in path.read_text().splitlines()
     ]
-    return [(line["author"], line["description"], line["confidence"]) for line in lines]
+    return [{k: v for k, v in line.items() if k != "cost"} for line in lines]
 
 
 def compare(whole: Path, killed: Path, path_of: Callable[[Path], Path]) -> None:
