@@ -140,7 +140,9 @@ def test_a_sharded_run_goes_on_in_one_process(trained: Path, activations: Tensor
         if name == "sums":  # figures since the last report, and a run that ends has just reported
             continue
         assert tensors[name].shape == tensor.shape, name
-        torch.testing.assert_close(tensors[name], tensor, rtol=1e-3, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            tensors[name], tensor, rtol=1e-3, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}"
+        )
     config = TrainConfig(width=256, k=4, steps=24, lr=3e-3, dead_tokens=200, checkpoint_every=8)
     source = TensorSource(activations, batch_size=256)
     close(load(trained / "one"), train(source, config, trained / "sharded").coder)
