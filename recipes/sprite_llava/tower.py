@@ -27,10 +27,11 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast
 
 from recipes.sprite_llava.muon import Muon
+from recipes.sprite_llava.practice import for_tower
 from recipes.sprite_llava.projector import Naming, Projector
 from recipes.sprite_llava.targets import PatchTruth, Vocabulary, patch_truth, thumbnails
 from recipes.sprite_llava.words import WordSpace
-from semascope.corpus.scenes import SceneCorpus, SpritePack
+from semascope.corpus.scenes import SpritePack
 from semascope.corpus.scenes.colours import NAMES as COLOURS
 from semascope.corpus.scenes.compose import Scene
 from semascope.corpus.scenes.sprites import TEXTURES
@@ -38,10 +39,6 @@ from semascope.subject import smollm
 
 TOKENIZER = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-CROWDED = (0.03, 0.11, 0.12, 0.14, 0.2, 0.2, 0.2)
-"""More things a scene than readers will meet: each scene costs the same and teaches more names."""
-MIXED = (0.58, 0.14, 0.06, 0.22)
-"""More shapes and words than readers will meet: they are harder than pictures."""
 
 
 def vision_config(width: int = 256, layers: int = 6) -> CLIPVisionConfig:
@@ -148,7 +145,7 @@ def loss_of(
         + 0.3 * count_loss
         + 0.2 * colour_loss
         + 0.05 * texture_loss
-        + 0.5 * side_loss
+        + 1.5 * side_loss
     )
     with torch.no_grad():
         stats = {
@@ -158,9 +155,14 @@ def loss_of(
             "empty": float((out["name"].argmax(-1) == 0)[empty].float().mean()),
             "count": float((out["count"].argmax(-1) == wide)[empty].float().mean()),
             "colour": float((out["colour"].argmax(-1) == colour)[colour >= 0].float().mean()),
-            "sides": float(((out["sides"] > 0) == (sides > 0.5))[thing].float().mean()),
+            "sides": _overlap((out["sides"] > 0)[thing], sides[thing] > 0.5),
         }
     return total, stats
+
+
+def _overlap(said: Tensor, true: Tensor) -> float:
+    """Intersection over union of two boolean tensors of one shape."""
+    return float((said & true).sum() / (said | true).sum().clamp(min=1))
 
 
 class Run:
@@ -234,7 +236,7 @@ class Run:
 
     def train(self) -> None:
         a, state = self.a, self.state
-        corpus = SceneCorpus(2**40, seed=1, counts=CROWDED, kinds=MIXED)
+        corpus = for_tower(SpritePack.load(), seed=1)
         mean: dict[str, float] = {}
         started, saved, step = time.time() - state["seconds"], time.time(), 0
         while (elapsed := time.time() - started) < a.minutes * 60:
@@ -243,7 +245,7 @@ class Run:
             rate = min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
             for optimiser, peak in zip(self.optimisers, self.peaks, strict=True):
                 optimiser.param_groups[0]["lr"] = peak * rate
-            drawn = [corpus.scene(state["scenes"] + i)[0] for i in range(a.batch)]
+            drawn = [corpus.scene(state["scenes"] + i) for i in range(a.batch)]
             stats = self.step(drawn, sparse=share < a.sparse_until)
             state["scenes"] += a.batch
             step += 1

@@ -67,4 +67,7 @@ class WordSpace:
         place = torch.from_numpy(np.maximum(truth.place, 0))
         graded = torch.stack([1 - place[:, 0], place[:, 0], 1 - place[:, 1], place[:, 1]], 1)
         out = out + 1.5 * graded @ self.sides
+        # And says so, where it is the furthest: comparing is easier for what sees all of it.
+        furthest = torch.from_numpy(np.maximum(truth.sides, 0))
+        out = out + furthest @ self.sides
         return torch.where((name == 0)[:, None], self.counts[min(truth.count, 6)], out)

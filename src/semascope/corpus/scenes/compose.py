@@ -80,6 +80,8 @@ def held_out_pair(a: str, b: str) -> bool:
 class Composer:
     """Draws scenes of one split at one size."""
 
+    panel_share = PANEL_SHARE
+
     def __init__(
         self,
         pack: SpritePack,
@@ -100,7 +102,7 @@ class Composer:
 
     def scene(self, rng: np.random.Generator) -> Scene:
         """One scene from a random generator's next numbers."""
-        panel = rng.random() < PANEL_SHARE
+        panel = rng.random() < self.panel_share
         things = self._panel(rng) if panel else self._things(rng)
         canvas, background = self._background(rng, panel)
         image = Image.fromarray(canvas)
