@@ -22,12 +22,13 @@ from typing import Any
 
 import torch
 
-from semascope.causal.attribution import attribute, watched_run
+from semascope.causal.attribution import attribute
 from semascope.causal.edits import edits_for
 from semascope.causal.interventions import Intervention
 from semascope.causal.metrics import LogProb, prepare
 from semascope.causal.naming import blank_sample
 from semascope.causal.record import Attribution
+from semascope.causal.runs import watched_run
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.errors import SemascopeError
 from semascope.subject.types import Batch

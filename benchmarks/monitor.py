@@ -29,9 +29,9 @@ from PIL import Image
 
 from benchmarks.causal import _seconds, _subject
 from semascope.atlas import Atlas, FeatureFigures, HashingEmbedder, VectorIndex, embedder
-from semascope.causal.attribution import run_for
 from semascope.causal.interventions import Intervention
 from semascope.causal.measure import Lever
+from semascope.causal.runs import run_for
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.monitor.conversation import Asked, said

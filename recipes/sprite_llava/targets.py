@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.corpus.sample import SceneObject
 from semascope.corpus.scenes import surfaces
 from semascope.corpus.scenes.colours import NAMES as COLOURS
 from semascope.corpus.scenes.colours import PALETTE
@@ -102,20 +101,10 @@ def coverage(scene: Scene, grid: int) -> NDArray[np.float32]:
     """(n, grid·grid): share of each patch that each object covers."""
     if not scene.objects:
         return np.zeros((0, grid * grid), np.float32)
-    masks = np.stack([_extent(o) for o in scene.objects])
+    masks = np.stack([o.extent for o in scene.objects])
     n, h, w = masks.shape
     tiles = masks.reshape(n, grid, h // grid, grid, w // grid)
     return tiles.mean((2, 4), dtype=np.float32).reshape(n, -1)
-
-
-def _extent(thing: SceneObject) -> NDArray[np.bool_]:
-    """Where a thing is to be known: its pixels; for a word the whole box, since ink is thin."""
-    if thing.word is None:
-        return thing.mask
-    left, top, right, bottom = thing.box
-    out = np.zeros_like(thing.mask)
-    out[top:bottom, left:right] = True
-    return out
 
 
 def patch_truth(

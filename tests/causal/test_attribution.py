@@ -6,6 +6,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from semascope.causal.ablation import ablate_exactly
+from semascope.causal.accounting import features_part
 from semascope.causal.attribution import attribute
 from semascope.causal.metrics import (
     Contrast,
@@ -17,8 +19,11 @@ from semascope.causal.metrics import (
     metric_from,
     token_id,
 )
+from semascope.causal.runs import encode, run_for
 from semascope.corpus.sample import Sample, Turn
+from semascope.dictionary.types import Codes
 from semascope.errors import CausalError
+from semascope.subject.types import EditContext
 
 METRICS = [Logit(7), LogProb(7), Prob(7), LogitDiff(7, 9), Span((7, 9, 11)), Contrast((7,), (9, 8))]
 
@@ -96,7 +101,6 @@ def test_a_contrast_is_the_difference_of_two_spans(subject, batch, coders):
 
 def test_integrated_scores_add_up_to_what_all_features_do(subject, batch, coders):
     """Completeness: Σ scores = m(x) − m(x without the features), as n grows."""
-    from semascope.causal.attribution import encode, features_part, run_for
 
     metric, coder = LogProb(7), coders[1]
     run = run_for(subject, batch, [coder], metric, {})
@@ -107,10 +111,47 @@ def test_integrated_scores_add_up_to_what_all_features_do(subject, batch, coders
     effect = float(run.values[0]) - gone
     gaps = []
     for steps in (1, 4, 32):
-        found = attribute(subject, batch, [coder], metric, integrated=steps)
+        found = attribute(subject, batch, [coder], metric, integrated=steps, groups=1)
         gaps.append(abs(float(found.sites[0].score.sum()) - effect))
     assert gaps[2] < 0.02 * max(1.0, abs(effect))
     assert gaps[2] <= gaps[0] + 1e-4
+
+
+def test_scores_of_a_group_add_up_to_what_the_group_does(subject, batch, coders):
+    """Each group goes to 0 while all others stay."""
+    metric, coder, groups = LogProb(7), coders[1], 3
+    found = attribute(subject, batch, [coder], metric, integrated=6, groups=groups).sites[0]
+    assert found.gap() < 1e-4
+    run = run_for(subject, batch, [coder], metric, {})
+    codes = encode(coder, run)
+    for group in range(groups):
+        own = Codes(torch.where(codes.indices % groups == group, codes.values, 0.0), codes.indices)
+        part = torch.zeros_like(run.seen[coder.site])
+        part[run.real] = features_part(coder, own, run)
+        without = subject.logits(batch, edits={coder.site: lambda x, _, part=part: x - part})
+        effect = float(run.values[0] - metric.measure(without, run.forced.ends)[0])
+        told = float(found.score[found.feature % groups == group].sum())
+        assert told == pytest.approx(effect, abs=0.02 * max(1.0, abs(effect)))
+
+
+def test_attention_sinks_are_left_out(subject, batch, coders):
+    """A first token a hundred times as long as the rest gets no score and is not steered."""
+    from semascope.causal import Intervention, edits_for
+    from semascope.causal.sinks import sinks
+
+    coder = coders[0]
+    far = lambda x, _: torch.cat([x[:, :1] * 0 + 300.0, x[:, 1:]], 1)  # noqa: E731
+    found = attribute(subject, batch, [coder], LogProb(7), edits={coder.site: far})
+    assert found.sites[0].position.min() > 0
+    assert found.sites[0].gap() < 1e-4
+    run = run_for(subject, batch, [coder], LogProb(7), {coder.site: far})
+    assert sinks(run.seen[coder.site], run.real).sum(1).tolist() == [1] * len(batch.maps)
+    add = Intervention(features=((f"{coder.site}/{coder.name}", 3),), strength=9.0, unit="absolute")
+    (edit,) = edits_for([add], coders).values()
+    x = far(torch.randn(1, len(batch.maps[0]), run.seen[coder.site].shape[-1]), None)
+    after = edit(x, EditContext(0, batch.maps[:1]))
+    assert torch.equal(after[:, 0], x[:, 0])
+    assert not torch.equal(after[:, 1:], x[:, 1:])
 
 
 def test_steered_runs_are_attributed_as_they_run(subject, batch, coders):
@@ -149,7 +190,6 @@ def test_nothing_to_attribute_to(subject, batch, coders):
 
 def test_signed_neurons_of_every_layer_account_for_the_mlps(subject, batch):
     """Neurons are read at one site and write at another; all of them together leave no error."""
-    from semascope.causal.ablation import ablate_exactly
     from semascope.dictionary.neurons import SignedNeurons
 
     neurons = []

@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semascope.causal.attribution import directional, encode, run_for
+from semascope.causal.accounting import directional
 from semascope.causal.cases import Case
 from semascope.causal.interventions import Where
 from semascope.causal.measure import Lever
 from semascope.causal.metrics import Contrast, Metric, Span, token_ids
 from semascope.causal.patches import at_tokens
+from semascope.causal.runs import encode, run_for
 from semascope.causal.select import select
 from semascope.causal.units import output_site, statistic
 from semascope.corpus.sample import Sample

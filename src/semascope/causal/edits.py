@@ -7,7 +7,7 @@ batch and with or without a KV cache, because positions come from the edit's con
 
 z is read with the dictionary's own gating: a feature that its TopK leaves out is 0 here,
 whatever its pre-activation. All changes at one site are computed from the unedited x and
-added together.
+added together. Attention sinks are left as they are (``sinks``).
 
 Knows dictionaries and tensors. Does not know a model, a tokenizer, or what sits at a site;
 for a dictionary that reads at one site and writes at another (a transcoder), it needs the
@@ -28,6 +28,7 @@ from semascope.causal.borrowed import HOWS, Borrowed, lookup
 from semascope.causal.interventions import How, Intervention, Where
 from semascope.causal.patches import Patches, is_pictured
 from semascope.causal.select import Mask, select
+from semascope.causal.sinks import sinks
 from semascope.causal.units import Statistics, by_id, output_site, unit_sizes
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError, Conflict
@@ -315,8 +316,8 @@ class SiteEdit:
     def _edited(self, x: Tensor, context: EditContext, there: Tensor | None) -> Tensor:
         """The same for (B, T, d), at the tokens that are ``there``, (B, T) bool."""
         chosen = [self._chosen(part, x, context) for part in self.parts]  # (acts, B, T) each
-        if there is not None:
-            chosen = [masks & there for masks in chosen]
+        there = ~sinks(x) if there is None else there
+        chosen = [masks & there for masks in chosen]
         for part, masks in zip(self.parts, chosen, strict=True):
             for i, j in part.pairs:
                 if bool((masks[i] & masks[j]).any()):

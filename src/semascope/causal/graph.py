@@ -23,10 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semascope.causal.attribution import Run, Watch, account, encode, watched_run
+from semascope.causal.accounting import account
 from semascope.causal.metrics import Metric, prepare
 from semascope.causal.patches import is_pictured
 from semascope.causal.record import SiteAttribution
+from semascope.causal.runs import Run, Watch, encode, watched_run
 from semascope.causal.units import by_id, dictionary_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError

@@ -19,14 +19,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
-from semascope.causal.attribution import Watch, attribute, reconstruct
+from semascope.causal.accounting import reconstruct
+from semascope.causal.attribution import attribute
 from semascope.causal.cases import Case, answers, meets
 from semascope.causal.measure import Lever
 from semascope.causal.metrics import Contrast, token_ids
 from semascope.causal.record import Attribution, FeatureShare, at
+from semascope.causal.runs import Watch
+from semascope.causal.sinks import sinks
 from semascope.causal.statistics import Figure, share
 from semascope.causal.units import output_site
 from semascope.causal.views import heat, overlay
@@ -173,7 +177,7 @@ def reconstruction_only(dictionaries: Iterable[Dictionary]) -> Edits:
 
 @dataclass(frozen=True, slots=True)
 class _Reconstruct:
-    """x -> x̂."""
+    """x -> x̂; attention sinks, on which no dictionary was trained, stay."""
 
     dictionary: Dictionary
     reader: Watch | None = None
@@ -181,7 +185,11 @@ class _Reconstruct:
     def __call__(self, x: Tensor, context: EditContext) -> Tensor:
         read = x if self.reader is None or self.reader.seen is None else self.reader.seen
         flat = read.reshape(-1, read.shape[-1]).float()
-        return reconstruct(self.dictionary, self.dictionary.encode(flat), flat).to(x).view_as(x)
+        told = reconstruct(self.dictionary, self.dictionary.encode(flat), flat).to(x).view_as(x)
+        if read.ndim < 3:
+            return told
+        kept: Tensor = torch.where(sinks(read)[..., None], x, told)
+        return kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semascope.causal.sinks import sinks
 from semascope.errors import CausalError
 from semascope.subject.types import Batch, Kind, TokenMap
 
@@ -98,9 +99,10 @@ class Patches:
 
 
 def at_tokens(site: str, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """What ran through a site, as (R, T, d), and the (R, T) bool mask of tokens that it has."""
+    """What ran through a site, as (R, T, d), and the (R, T) bool mask of tokens that it has,
+    attention sinks left out (``sinks``)."""
     if not is_pictured(site):
-        return x, batch.mask
+        return x, batch.mask & ~sinks(x, batch.mask)
     if x.numel() == 0:
         return x.new_zeros((*batch.mask.shape, x.shape[-1])), torch.zeros_like(batch.mask)
     layout = Patches.of(site, x, batch.maps)

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from semascope.causal.attribution import Run, account, encode, run_for
+from semascope.causal.accounting import account
 from semascope.causal.metrics import Metric
 from semascope.causal.record import Attribution, SiteAttribution
+from semascope.causal.runs import Run, encode, run_for
 from semascope.causal.units import by_id, dictionary_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from semascope.subject.types import Batch
 
 
+EMPTY = ("a", "an", "the", "some", "it", "is", "it's", "there", "are", "")
+"""Words that an answer may begin with before it says anything."""
+
+
 class Attribute(Causal):
     """Which features made the model say what it says, in one forward and one backward pass.
 
@@ -32,7 +36,8 @@ class Attribute(Causal):
     picture: str = "scene:1"
     """A file, scene:SEED for a drawn scene, blank, or none."""
     target: str = ""
-    """The words to explain, as the model would write them; its own first token if left out."""
+    """The words to explain, as the model would write them; if left out, the first word of its own
+    answer that is more than an article."""
     versus: str = ""
     """Set the target against these words: why the one rather than the other."""
     metric: Literal["auto", "logit", "logprob", "prob", "logit_diff", "span", "contrast"] = "auto"
@@ -83,18 +88,29 @@ class Attribute(Causal):
         target, versus = self.target, self.versus
         kind: str = self.metric
         if not target:
-            first = subject.generate(sample, max_new_tokens=1, top=1).tokens
-            if not first:
-                raise CausalError("The model says nothing here: name the words with --target.")
-            one: str | int = first[0].id
-            shown = first[0].text
-        else:
-            one, shown = target, target
+            return self._own_words(subject, sample, versus)
         if kind == "auto":
-            several = isinstance(one, str) and len(token_ids(subject, one)) > 1
+            several = len(token_ids(subject, target)) > 1
             kind = "contrast" if versus else "span" if several else "logprob"
-        words = f"{shown!r} rather than {versus!r}" if versus else repr(shown)
-        return metric_from(subject, kind, one, versus or None), words
+        words = f"{target!r} rather than {versus!r}" if versus else repr(target)
+        return metric_from(subject, kind, target, versus or None), words
+
+    def _own_words(self, subject: Any, sample: Sample, versus: str) -> tuple[Metric, str]:
+        """The first word of the model's own answer that says something: 'a dog' is about a dog."""
+        from semascope.causal.metrics import Span, metric_from
+
+        said = subject.generate(sample, max_new_tokens=6, top=1).tokens
+        if not said:
+            raise CausalError("The model says nothing here: name the words with --target.")
+        at = next((n for n, t in enumerate(said) if t.text.strip().lower() not in EMPTY), 0)
+        if at == 0 or versus or self.metric not in ("auto", "span"):
+            kind = "contrast" if versus else "logprob" if self.metric == "auto" else self.metric
+            words = repr(said[0].text)
+            metric = metric_from(subject, kind, said[0].id, versus or None)
+            return metric, f"{words} rather than {versus!r}" if versus else words
+        ids = tuple(t.id for t in said[: at + 1])
+        before = "".join(t.text for t in said[:at])
+        return Span(ids, start=at), f"{said[at].text!r} after {before!r}"
 
     def _attribution(self, opened: Opened, batch: Batch, metric: Metric) -> Attribution:
         """The scores: of one prompt, or of the difference of two pictures."""

@@ -85,12 +85,13 @@ class Study(Causal):
 
     def _ablation(self, opened: Opened) -> dict[str, Any]:
         from semascope.causal import ablate_exactly, attribute
-        from semascope.causal.metrics import LogProb
+        from semascope.causal.metrics import LogitDiff
 
         lever = opened.lever
         sample = sample_of(self.picture, self.questions[0])
         batch = lever.subject.encode([sample], answer="", max_tokens=None)
-        metric = LogProb(int(lever.subject.logits(batch)[0, -1].argmax()))
+        said, rival = lever.subject.logits(batch)[0, -1].topk(2).indices.tolist()
+        metric = LogitDiff(said, rival)
         rows = {}
         for name, steps in (("r_gradient", 1), ("r_integrated", 10)):
             found = attribute(lever.subject, batch, lever.dictionaries, metric, integrated=steps)

@@ -48,6 +48,17 @@ class SceneObject:
     sprite: str = ""
     """Key of the picture in the sprite pack."""
 
+    @property
+    def extent(self) -> NDArray[np.bool_]:
+        """(H, W): where the object is said to be: its pixels; for a word all of its box, as
+        datasets of written text have it, since the ink alone covers little of any token."""
+        if self.word is None:
+            return self.mask
+        left, top, right, bottom = self.box
+        out = np.zeros_like(self.mask)
+        out[top:bottom, left:right] = True
+        return out
+
 
 @dataclass(frozen=True, slots=True)
 class Question:

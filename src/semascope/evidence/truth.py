@@ -71,4 +71,4 @@ def object_patches(
     if truth is None or not truth.objects or not sizes:
         return np.zeros((len(truth.objects) if truth else 0, len(rects)), np.float16)
     where = np.where((image == 0)[:, None], rects, np.nan).astype(np.float32)
-    return coverage(np.stack([o.mask for o in truth.objects]), where, sizes[0])
+    return coverage(np.stack([o.extent for o in truth.objects]), where, sizes[0])

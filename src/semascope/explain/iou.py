@@ -25,6 +25,7 @@ from semascope.evidence.types import Exemplar, FeatureEvidence
 from semascope.explain.fired import mode_of
 from semascope.explain.grounding import areas, coverage, named_things, picture_tokens
 from semascope.explain.judge import Claim, claim
+from semascope.explain.kinds import counted
 from semascope.explain.stats import Floats, mean_interval, strangers
 from semascope.explain.types import Explanation, Score
 
@@ -62,7 +63,8 @@ def overlap(heat: Floats, share: Floats, area: Floats) -> Overlap:
 
 
 class IoUScorer:
-    """IoU against the true masks of drawn scenes; features of pictures only."""
+    """IoU against the true masks of drawn scenes; features of pictures only, and words that
+    name something which has a place: not 'three things'."""
 
     name = "iou"
 
@@ -77,7 +79,10 @@ class IoUScorer:
         pairs = [
             (record, explanation)
             for record, explanation in zip(records, explanations, strict=True)
-            if not explanation.abstained and len(_pictures(record, "score")) >= self.least
+            if not explanation.abstained
+            and len(_pictures(record, "score")) >= self.least
+            and _of_pictures(record)
+            and not _counts(explanation)
         ]
         found: list[Score] = []
         for record, explanation in pairs:
@@ -127,6 +132,21 @@ class IoUScorer:
     ) -> Score:
         figure = mean_interval(values, self.seed)
         return Score(feature, kind, figure.value, base, *figure[1:], detail, explanation.author)
+
+
+def _of_pictures(record: FeatureEvidence) -> bool:
+    """Whether at least half of what it fires on, by strength, are pictures: the words for a
+    feature of texts make no claim about the few pictures that it fires on too."""
+    seen = {True: 0.0, False: 0.0}
+    for exemplar in record.top:
+        seen[mode_of(exemplar) == "picture"] += exemplar.peak
+    return seen[True] >= seen[False]
+
+
+def _counts(explanation: Explanation) -> bool:
+    """Whether its words say how many things there are, which stands nowhere in the picture."""
+    said = claim(explanation.label, explanation.description)
+    return any(counted(" ".join(phrase)) for phrase in said.phrases)
 
 
 def _pictures(record: FeatureEvidence, split: str) -> list[Exemplar]:
