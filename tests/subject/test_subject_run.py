@@ -5,7 +5,7 @@ import torch
 from samples_of_subjects import asked, picture
 
 from semascope.corpus.sample import Sample
-from semascope.errors import SiteNotFound
+from semascope.errors import SiteNotFound, SubjectError
 from semascope.subject import EditContext
 from semascope.subject.testing import MAKERS, TEXT
 
@@ -20,9 +20,9 @@ def test_every_site_of_every_family_is_reached_and_as_wide_as_it_says(subject, f
     s = subject(family)
     known = s.sites()
     stems = {name.partition(".")[0] for name in known}
-    text = {"resid_pre", "attn_out", "mlp_neurons", "mlp_out", "resid_post"}
+    text = {"resid_pre", "attn_out", "mlp_in", "mlp_neurons", "mlp_out", "resid_post"}
     assert stems == text | (set() if family in TEXT else {"vision", "projector"})
-    assert len(known) == 15 + (0 if family in TEXT else 4)
+    assert len(known) == 18 + (0 if family in TEXT else 4)
     # LLaVA and LLaVA-NeXT read the tower before its last layer, which runs all the same.
     read = s.run(batch_of(s), list(known), stop=False)
     assert list(read) == list(known)
@@ -41,6 +41,33 @@ def test_residuals_are_those_that_transformers_reports(subject, family) -> None:
         torch.testing.assert_close(read[f"resid_pre.{n}"], told[n])
         if n < 2:
             torch.testing.assert_close(read[f"resid_post.{n}"], told[n + 1])
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "llava"])
+def test_an_mlp_is_the_map_from_its_input_to_its_output(subject, family) -> None:
+    """What a transcoder learns: the MLP applied to ``mlp_in`` must give ``mlp_out``."""
+    s = subject(family)
+    read = s.run(batch_of(s), "mlp_in.1, mlp_out.1")
+    assert list(read) == ["mlp_in.1", "mlp_out.1"]
+    module = s.hooks["mlp_out.1"].module
+    torch.testing.assert_close(module(read["mlp_in.1"]), read["mlp_out.1"])
+
+
+def test_joined_sites_are_read_side_by_side_and_never_edited_as_one(subject) -> None:
+    """In the order of their names, and the run still ends at the deepest."""
+    s = subject("llava")
+    batch = batch_of(s)
+    plain = s.run(batch, ["resid_post.0", "resid_post.1"])
+    read = s.run(batch, ["resid_post.1+resid_post.0", "resid_post.0"])
+    assert set(read) == {"resid_post.1+resid_post.0", "resid_post.0"}
+    both = torch.cat([plain["resid_post.1"], plain["resid_post.0"]], dim=-1)
+    assert torch.equal(read["resid_post.1+resid_post.0"], both)
+    with pytest.raises(SiteNotFound, match=r"no site 'resid_post\.9'"):
+        s.run(batch, ["resid_post.0+resid_post.9"])
+    with pytest.raises(SubjectError, match="same tokens"):
+        s.run(batch, ["vision.0+resid_post.0"])
+    with pytest.raises(SiteNotFound, match="several sites side by side"):
+        s.logits(batch, edits={"resid_post.0+resid_post.1": lambda x, _: x})
 
 
 def test_a_run_ends_at_the_deepest_site(subject) -> None:
@@ -90,7 +117,7 @@ def test_edits_change_what_follows_and_leave_nothing_behind(subject, family) -> 
     s = subject(family)
     batch = batch_of(s, 2)
     before = s.logits(batch)
-    for site in ("resid_pre.1", "mlp_neurons.1", "attn_out.1", "resid_post.1"):
+    for site in ("resid_pre.1", "mlp_in.1", "mlp_neurons.1", "attn_out.1", "resid_post.1"):
         assert torch.equal(s.logits(batch, edits={site: lambda x, _: x}), before)
         after = s.logits(batch, edits={site: lambda x, _: x + 1})
         assert not torch.allclose(after, before), site

@@ -52,7 +52,7 @@ class _Sums:
 
 def neurons_beside(sites: Any, site: str) -> str | None:
     """The MLP neurons of the layer that ``site`` belongs to; None where it has none."""
-    layer = re.fullmatch(r"(?:resid_pre|resid_post|attn_out|mlp_out)\.(\d+)", site)
+    layer = re.fullmatch(r"(?:resid_pre|resid_post|attn_out|mlp_in|mlp_out)\.(\d+)", site)
     name = f"mlp_neurons.{layer[1]}" if layer else ""
     return name if name in sites else None
 

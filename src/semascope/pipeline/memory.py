@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from semascope.subject.sites import parts_of, side_by_side
 from semascope.subject.types import Batch
 from semascope.workspace import disk_guard
 
@@ -130,8 +131,8 @@ class Remembering:
 
     def run(self, batch: Batch, sites: Sequence[str], **more: Any) -> Mapping[str, Tensor]:
         """As the subject's own."""
-        found = None if more else self.memory.find(batch, sites)
+        found = None if more else self.memory.find(batch, parts_of(sites))
         if found is None:
             return self.subject.run(batch, sites, **more)  # type: ignore[no-any-return]
         self.recalled += len(batch.maps)
-        return found
+        return {site: side_by_side(found, site) for site in sites}

@@ -19,6 +19,7 @@ from semascope.errors import SiteNotFound
 from semascope.subject import generation, hooks, sites
 from semascope.subject.chat import Template
 from semascope.subject.encoding import Encoder, Side
+from semascope.subject.sites import JOIN, parts_of, side_by_side
 from semascope.subject.types import Batch, Edits, Generation, TokenMap, TokenSink
 
 
@@ -125,9 +126,14 @@ class Subject:
 
         A site is read after the edit of the same name. ``vision.N`` and ``projector`` are
         (pictures or tiles, patches, width) as the model has them, (0, 0, width) where the
-        batch has no picture. ``stop=False`` runs the whole model.
+        batch has no picture. ``resid_post.6+resid_post.12`` is both side by side, (B, T, Σ d).
+        ``stop=False`` runs the whole model.
         """
-        names = self.resolve(sites)
+        asked = sites.split(",") if isinstance(sites, str) else list(sites)
+        joined = [name.strip() for name in asked if JOIN in name]
+        single = [name for name in asked if JOIN not in name]
+        own = self.resolve(single) if single or not joined else []
+        names = self.resolve([*own, *parts_of(joined)]) if joined else own
         with (
             self.editing(edits or {}, batch.maps),
             hooks.capture(self.hooks, names, stop=stop) as kept,
@@ -136,7 +142,7 @@ class Subject:
         for name in names:
             if name not in kept:
                 kept[name] = torch.empty(0, 0, self.hooks[name].width, device=self.device)
-        return {name: kept[name] for name in names}
+        return {name: side_by_side(kept, name) for name in (*own, *joined)}
 
     def logits(self, batch: Batch, *, edits: Edits | None = None) -> Tensor:
         """(B, T, V) next-token logits."""
@@ -203,6 +209,11 @@ class Subject:
         """Apply edits at their sites while the block runs; hooks are gone after it."""
         for name in edits:
             if name not in self.hooks:
+                if JOIN in name:
+                    raise SiteNotFound(
+                        f"{name} is several sites side by side, which a crosscoder reads; they "
+                        "cannot be changed as one. Name one site."
+                    )
                 self.resolve(name)  # says what exists
                 raise SiteNotFound(f"An edit needs one site, not the pattern {name!r}.")
         with hooks.editing(self.hooks, self.language, edits, tuple(maps)):

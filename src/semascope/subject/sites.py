@@ -7,19 +7,23 @@ outside it, and the projector is what stands between. Knows nothing of tokens or
 ==================  ==================================================================
 ``resid_pre.N``     what decoder layer N reads from the residual stream
 ``attn_out.N``      what its attention block returns
+``mlp_in.N``        what its MLP reads: the residual stream, normalised
 ``mlp_neurons.N``   the input of its MLP's down projection: one number a neuron
 ``mlp_out.N``       what its MLP returns
 ``resid_post.N``    the residual stream after layer N
 ``vision.N``        the output of vision layer N, shape (pictures or tiles, patches, width)
 ``projector``       vision features in the language model's space
 ==================  ==================================================================
+
+Sites joined by +, as in ``resid_post.6+resid_post.12``, are read side by side, as one vector a
+token: what a crosscoder reads.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeGuard
@@ -60,12 +64,14 @@ def find_sites(model: Any) -> dict[str, Hook]:
 
 
 def _layer_sites(layer: nn.Module, n: int, d_model: int) -> dict[str, Hook]:
-    """The five sites of one decoder layer, or as many as it has."""
+    """The six sites of one decoder layer, or as many as it has."""
     found = {f"resid_pre.{n}": Hook(layer, "in", d_model)}
     attention = _child(layer, ATTENTION)
     if attention is not None:
         found[f"attn_out.{n}"] = Hook(attention, "out", d_model)
     mlp = _child(layer, MLP)
+    if mlp is not None:
+        found[f"mlp_in.{n}"] = Hook(mlp, "in", d_model)
     down = _down_projection(mlp if mlp is not None else layer, d_model)
     if down is not None:
         found[f"mlp_neurons.{n}"] = Hook(down[0], "in", down[1])
@@ -148,6 +154,31 @@ def resolve(patterns: str | Iterable[str], known: Iterable[str]) -> list[str]:
     if not chosen:
         raise SiteNotFound(f"No site was named. This model has: {summary(known)}.")
     return [name for name in known if name in chosen]
+
+
+JOIN = "+"
+"""Between sites that are read side by side."""
+
+
+def parts_of(names: Iterable[str]) -> list[str]:
+    """The single sites that names, some of them joined by +, stand for; each once."""
+    return list(dict.fromkeys(part for name in names for part in name.split(JOIN)))
+
+
+def side_by_side(found: Mapping[str, Tensor], name: str) -> Tensor:
+    """(B, T, d) at a site, or (B, T, Σ d) at the sites that ``name`` joins by +.
+
+    Raises SubjectError where they do not stand at the same tokens.
+    """
+    if name in found:
+        return found[name]
+    parts = [found[part] for part in name.split(JOIN)]
+    if len({part.shape[:-1] for part in parts}) > 1:
+        raise SubjectError(
+            f"{name} cannot be read side by side: these sites do not stand at the same tokens. "
+            "Join sites of the language model."
+        )
+    return torch.cat([part.to(parts[0].device) for part in parts], dim=-1)
 
 
 def summary(known: Iterable[str]) -> str:
