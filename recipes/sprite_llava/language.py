@@ -41,7 +41,7 @@ from semascope.subject import smollm
 
 TOKENIZER = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
 TEXT_EVERY = 10
-TALK_EVERY = 4
+TALK_EVERY = 10
 EASY = ("count", "presence", "colour")
 """Kinds that are learned first: half of their questions are left out."""
 

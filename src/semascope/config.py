@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from semascope.errors import DictionaryError
+from semascope.wiring import Wiring, wiring
 
 DEFAULT_WORKSPACE = "workspace/demo"
 FREE = frozenset({"device", "dtype", "concurrency", "shard", "price_in", "price_out", "remember"})
@@ -31,6 +32,18 @@ Arch = Literal[
     "matryoshka-jumprelu",
     "matryoshka-relu",
     "matryoshka-gated",
+    "transcoder",
+    "transcoder-batchtopk",
+    "transcoder-jumprelu",
+    "transcoder-relu",
+    "skip_transcoder",
+    "skip_transcoder-batchtopk",
+    "skip_transcoder-jumprelu",
+    "skip_transcoder-relu",
+    "crosscoder",
+    "crosscoder-batchtopk",
+    "crosscoder-jumprelu",
+    "crosscoder-relu",
 ]
 """Architectures of a dictionary; matryoshka: nested prefixes that each reconstruct alone."""
 
@@ -81,10 +94,13 @@ class TrainOptions(Options):
     text_only: bool = False
     """With a subject that sees: read a corpus that has no pictures."""
     arch: Arch = "topk"
-    """Which latents are active; topk unless there is a reason. See docs/dictionaries.md."""
+    """Which latents are active; topk unless there is a reason. A transcoder gives one site from
+    another (skip: with a linear path beside it), a crosscoder several at once; both are TopK
+    unless another is named after them. See docs/dictionaries.md."""
     sites: tuple[str, ...] = ()
     """Several sites in one pass over the model; wildcards as in 'resid_post.*'. Later stages take
-    the first. None: the one --site."""
+    the first. For a transcoder mlp_in.12:mlp_out.12, where it reads and what it gives; for a
+    crosscoder resid_post.6+resid_post.12, in one dictionary. None: the one --site."""
     widths: tuple[str, ...] = ()
     """Several numbers of features a site, absolute or as multiples of the site's width: 1x 4x 16x.
     Each makes a dictionary of its own, called NAME-4x. None: the one --latents."""
@@ -108,10 +124,18 @@ class TrainOptions(Options):
     def dictionaries(self) -> tuple[tuple[str, str, str], ...]:
         """(site, name, width as asked or "") of each; later stages take the first."""
         return tuple(
-            (site, f"{self.name}-{width}" if width else self.name, width)
-            for site in self.sites or (self.site,)
+            (wires.site, f"{self.name}-{width}" if width else self.name, width)
+            for wires in self.wirings()
             for width in self.widths or ("",)
         )
+
+    def wirings(self) -> tuple[Wiring, ...]:
+        """What the dictionaries read and write, in the order asked for.
+
+        Raises:
+            DictionaryError: the sites are not what the architecture reads.
+        """
+        return tuple(wiring(self.arch, word) for word in self.sites or (self.site,))
 
 
 class GatherOptions(Options):

@@ -56,7 +56,8 @@ def described(coder: SparseCoder) -> str:
     kind = "transcoder" if cfg.transcodes else "crosscoder" if cfg.parts else "SAE"
     nested = "Matryoshka " if cfg.prefixes else ""
     counts = f", k {cfg.k}" if cfg.architecture in ("topk", "batchtopk") else ""
-    site = f" at {coder.site}" if coder.site else ""
+    target = f" to {coder.site_out}" if coder.site_out else ""
+    site = f" at {coder.site}{target}" if coder.site else ""
     return (
         f"{nested}{cfg.architecture} {kind}, {cfg.width} latents of width {cfg.d_in}{counts}{site}"
     )

@@ -16,7 +16,7 @@ class EvaluateCompleteness(InWorkspace):
     On scenes, where the truth is known: a concept has a feature where that feature, chosen on one
     half of the scenes, tells the concept on the other half. Every dictionary of the run is
     measured, by width, with the frequency at which half of the concepts have a feature
-    (Templeton et al. 2024).
+    (Templeton et al. 2024). The curve is drawn as SVG in the workspace's evaluations.
     """
 
     concepts: str = "name"
@@ -42,11 +42,22 @@ class EvaluateCompleteness(InWorkspace):
             bar=self.bar,
             seed=self.seed,
         )
+        found["picture"] = self._drawn(found)
         if self.as_json:
             print(json.dumps(found, indent=2))
         else:
             _show(found)
         return 0
+
+    def _drawn(self, found: dict[str, Any]) -> str:
+        """Keep the figures and the curve in the workspace; the picture's path."""
+        from semascope.evidence import drawing
+        from semascope.workspace import write_text
+
+        path = self.space.root / "evaluations" / f"completeness-{self.concepts}.svg"
+        write_text(path, drawing.completeness(found))
+        write_text(path.with_suffix(".json"), json.dumps(found, indent=2) + "\n")
+        return str(path)
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -74,6 +85,7 @@ def _show(found: dict[str, Any]) -> None:
     for one in found["dictionaries"]:
         steps = "  ".join(f"{b['frequency']:.3f}: {b['share']:.0%}" for b in one["curve"])
         console.print(f"{one['id']} by frequency  {steps}", soft_wrap=True)
+    print(found["picture"])
 
 
 def _text(value: float | None) -> str:

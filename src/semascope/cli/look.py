@@ -38,7 +38,7 @@ def show(workspace: Workspace, to: TextIO, *, as_json: bool = False) -> None:
 
     record = workspace.record()
     stages = {name: stage.model_dump() for name, stage in record.stages.items()}
-    report = figures(stages)
+    report = figures(stages, f"{record.site}/{record.dictionary}")
     if as_json:
         print(json.dumps(report, indent=2), file=to)
     else:

@@ -64,9 +64,17 @@ class Train(TrainOptions, Step):
     Several sites and widths share one pass over the model, each dictionary in a folder of its own:
     --sites resid_post.8 resid_post.12 --widths 1x 4x 16x makes six, main-1x to main-16x at either
     site. The stages after read the first; semascope gather --dictionary resid_post.12/main-16x
-    reads another. Stopped at any moment, it goes on from its last saved step to the same weights.
-    On several devices the same command under torchrun: torchrun --nproc-per-node 4 -m semascope
-    train …, with --shard feature where a dictionary is too large for one.
+    reads another.
+
+    A transcoder gives one site from another, an MLP's output from its input:
+    semascope train --arch transcoder --sites mlp_in.12:mlp_out.12 --tokens 64000 --workspace
+    workspace/transcoder (or skip_transcoder, with a linear path beside it). A crosscoder reads and
+    gives several sites at once: semascope train --arch crosscoder --sites
+    resid_post.6+resid_post.12 --tokens 64000 --workspace workspace/crosscoder.
+
+    Stopped at any moment, it goes on from its last saved step to the same weights. On several
+    devices the same command under torchrun: torchrun --nproc-per-node 4 -m semascope train …,
+    with --shard feature where a dictionary is too large for one.
     """
 
     PART = "train"

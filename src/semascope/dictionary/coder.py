@@ -43,6 +43,8 @@ class SparseCoder(nn.Module):
         self.cfg = cfg
         self.name = name
         self.site = site
+        self.site_out = ""
+        """Where its directions live, if that is not where it reads: a transcoder's target."""
         self.width = cfg.width
         self.d_in = cfg.d_in
         rows = unit_rows(cfg.width, cfg.d_in, seed)  # (F, d_in)
@@ -151,15 +153,35 @@ class SparseCoder(nn.Module):
             rows.div_(norm.clamp_(min=torch.finfo(norm.dtype).tiny))
 
     @torch.no_grad()
-    def fold(self, scale: float) -> None:
-        """Make a coder trained on ``scale`` · x one that reads x.
+    def fold(self, scale: float, target: float | None = None) -> None:
+        """Make a coder trained on ``scale`` · x, to give ``target`` · y, one of x and y.
 
         Every σ here is homogeneous, so only the biases and thresholds are divided; the
-        activations then come in the units of x.
+        activations then come in the units of x. A transcoder's two factors may differ, and its
+        matrices into the output then take up their ratio.
         """
+        out = scale if target is None else target
         self.b_enc.div_(scale)
-        self.b_dec.div_(scale)
+        self.b_dec.div_(out)
         self.activation.rescale(1 / scale)
+        if out != scale:
+            self.W_dec.mul_(scale / out)
+            if self.W_skip is not None:
+                self.W_skip.mul_(scale / out)
+
+    @torch.no_grad()
+    def fold_columns(self, unit: float, columns: Tensor) -> None:
+        """Make a coder trained on ``columns`` (d,) · x one that reads x: a crosscoder.
+
+        Its activations are divided by ``unit``, as there is no one scale of all sites. Rows of
+        W_dec do not keep norm 1.
+        """
+        self.b_enc.div_(unit)
+        self.activation.rescale(1 / unit)
+        self.W_enc.mul_(columns / unit)
+        self.W_dec.mul_(unit / columns)
+        self.b_dec.div_(columns)
+        self.cfg = self.cfg.model_copy(update={"unit_norm": False})
 
     def _normed(self, x: Tensor) -> Tensor:
         """(N, d_in) -> what the encoder reads: each token normalised, where the coder wants it."""

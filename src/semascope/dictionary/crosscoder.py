@@ -15,6 +15,7 @@ from torch import Tensor
 from semascope.dictionary.activations import ActivationBatch, Resumable
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.train import ManySource
+from semascope.dictionary.types import Codes
 from semascope.errors import DictionaryError
 
 
@@ -70,6 +71,35 @@ def site_norms(coder: SparseCoder) -> Tensor:
     """
     rows = torch.split(coder.W_dec.detach(), list(_parts(coder)), dim=1)
     return torch.stack([part.norm(dim=1) for part in rows], dim=1)
+
+
+class AtSite:
+    """A crosscoder as one of its sites sees it: reads all of them, gives back that one.
+
+    Fits the ``Dictionary`` protocol, so that what measures a dictionary measures it.
+    """
+
+    def __init__(self, coder: SparseCoder, number: int) -> None:
+        before = sum(_parts(coder)[:number])
+        self._coder, self._columns = coder, slice(before, before + _parts(coder)[number])
+        self.name, self.site = coder.name, coder.site
+        self.width, self.d_in = coder.width, coder.d_in
+
+    def encode(self, x: Tensor) -> Codes:
+        """(N, Σ d_l) -> codes."""
+        return self._coder.encode(x)
+
+    def decode(self, codes: Codes) -> Tensor:
+        """Codes -> (N, d_l)."""
+        return self._coder.decode(codes)[:, self._columns]
+
+    def directions(self, ids: Tensor) -> Tensor:
+        """(n,) -> (n, d_l)."""
+        return self._coder.directions(ids)[:, self._columns]
+
+    def batch(self, batch: ActivationBatch) -> ActivationBatch:
+        """A batch of all sites, with this one as its target."""
+        return batch._replace(target=batch.x[:, self._columns])
 
 
 def _parts(coder: SparseCoder) -> tuple[int, ...]:

@@ -1,18 +1,60 @@
 """Several sites in one stream: activations that lie side by side, dealt out by site.
 
-One shuffled source of (N, Σ d) batches serves every site, so that all sites see the same tokens in
-the same order. Where several processes train together, all make the same stream, and each learns
-from its share of every batch. Knows tensors only.
+``Wired`` makes of them what each dictionary reads: one site, several side by side (a crosscoder),
+or one with another as its target (a transcoder). One shuffled source of (N, Σ d) batches serves
+every site, so that all sites see the same tokens in the same order. Where several processes train
+together, all make the same stream, and each learns from its share of every batch. Knows tensors
+only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import torch
 
 from semascope.dictionary.activations import ActivationBatch, Resumable, Source
 from semascope.dictionary.parallel import Ranks
+
+
+class Wires(NamedTuple):
+    """What one dictionary reads and writes."""
+
+    reads: tuple[str, ...]
+    """Sites; several are laid side by side."""
+    writes: str = ""
+    """The site that it reconstructs, where that is another."""
+
+
+def wired(batches: Mapping[str, ActivationBatch], wires: Wires) -> ActivationBatch:
+    """The batch of one dictionary from those of the same tokens at each site."""
+    first = batches[wires.reads[0]]
+    if len(wires.reads) > 1:
+        x = torch.cat([batches[site].x for site in wires.reads], dim=1)
+        first = ActivationBatch(x, first.kind)
+    return first._replace(target=batches[wires.writes].x) if wires.writes else first
+
+
+class Wired:
+    """Batches by name of what reads them, from batches by site."""
+
+    def __init__(self, source: SplitSites, wires: Mapping[str, Wires]) -> None:
+        self._source, self._wires = source, dict(wires)
+        self.common = source.common
+
+    def batches(self, start_step: int) -> Iterator[Mapping[str, ActivationBatch]]:
+        """From step ``start_step`` on."""
+        for batch in self._source.batches(start_step):
+            yield {name: wired(batch, wires) for name, wires in self._wires.items()}
+
+    def position(self) -> Mapping[str, int]:
+        """The source's note."""
+        return self._source.position()
+
+    def restore(self, position: Mapping[str, int]) -> None:
+        """Passed on."""
+        self._source.restore(position)
 
 
 class SplitSites:

@@ -94,6 +94,8 @@ class Plan:
     losses: tuple[Loss, ...] = ()
     """Instead of the architecture's own."""
     key: str | None = None
+    site_out: str = ""
+    """The site that a transcoder reconstructs, for the checkpoint; the source gives targets."""
     label: str = ""
     """What its report is called; by default its name."""
 
@@ -212,6 +214,7 @@ class _Run:
         self.plan = plan
         self.options: dict[str, Any] = {
             "site": plan.site,
+            "site_out": plan.site_out,
             "name": plan.name,
             "device": device,
             "losses": plan.losses or None,
@@ -287,7 +290,7 @@ class _Run:
     def _notes(self) -> dict[str, Any]:
         assert self.trainee is not None
         return {
-            "input_scale": self.trainee.scale,
+            "input_scale": self.trainee.scaling.unit,
             "steps": self.trainee.step,
             "tokens": self.trainee.tokens,
             "figures": self.figures,

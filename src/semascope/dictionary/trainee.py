@@ -16,10 +16,11 @@ from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.losses import Loss, Step
 from semascope.dictionary.median import geometric_median
-from semascope.dictionary.moments import active_counts, check_finite, input_scale
+from semascope.dictionary.moments import active_counts, check_finite
 from semascope.dictionary.optim import k_at, make_optimizers, optimizer_state, ramp_at, sparsity_at
 from semascope.dictionary.parallel import Ranks
 from semascope.dictionary.resample import resample
+from semascope.dictionary.scaling import Scaling
 from semascope.dictionary.sharded import ShardedTopK, shardable
 from semascope.dictionary.sparse import GradientBuffer
 from semascope.errors import DictionaryError, NotFinite
@@ -46,13 +47,14 @@ class Trainee:
         *,
         batch_tokens: int,
         site: str = "",
+        site_out: str = "",
         name: str = "main",
         device: torch.device | str = "cpu",
         losses: Sequence[Loss] | None = None,
         shard: bool = False,
     ) -> None:
         self.config = config
-        self.site = site
+        self.site, self.site_out = site, site_out
         self.ranks = Ranks()
         coder = SparseCoder(shape, name=name, site=site, seed=config.seed)
         coder.bf16 = config.bf16
@@ -82,7 +84,7 @@ class Trainee:
         # over a bad step by itself, and the error is raised at the next line of metrics.
         fused = config.optimizer in ("adam", "adamw") and not config.clip
         self.deferred = torch.device(device).type == "cuda" and fused
-        self.scale = 1.0
+        self.scaling = Scaling()
         self.step = 0
         self.tokens = 0
         self.sums = torch.zeros(4, dtype=torch.float64, device=device)  # loss, fvu, l0, steps
@@ -98,16 +100,16 @@ class Trainee:
         device = self.silent.device
         x = self.sharers.rows(first.x.to(device))
         self.dead_after = config.dead_after(len(x))
-        if config.normalize_input:
-            self.scale = input_scale(x)
-        start = x
+        target = None
         if config.transcode and first.target is not None:
-            start = self.sharers.rows(first.target.to(device))
-        start = start[: config.b_dec_tokens].float() * self.scale
-        self.coder.b_dec.data.copy_(geometric_median(start))
-        scale = torch.tensor(self.scale, dtype=torch.float64, device=device)
-        self.ranks.broadcast(self.coder.b_dec.data, scale)
-        self.scale = float(scale)
+            target = self.sharers.rows(first.target.to(device))
+        self.scaling = Scaling.of(config, x, target)
+        start = (x if target is None else target)[: config.b_dec_tokens].float()
+        scaled = self.scaling.into(start, config) if target is None else self.scaling.onto(start)
+        self.coder.b_dec.data.copy_(geometric_median(scaled))
+        factors = self.scaling.tensor(device)
+        self.ranks.broadcast(self.coder.b_dec.data, factors)
+        self.scaling = Scaling.from_tensor(factors)
         return self
 
     @classmethod
@@ -215,7 +217,7 @@ class Trainee:
                     tensors[f"optimizer.{i}.{p}.{key}"] = torch.as_tensor(value)
         meta = {
             "tokens": self.tokens,
-            "scale": self.scale,
+            **self.scaling.meta(),
             "dead_after": self.dead_after,
             "config": self.config.model_dump(mode="json"),
             "coder": self.coder.cfg.model_dump(mode="json"),
@@ -241,7 +243,7 @@ class Trainee:
         self._bury(self.dead)
         self.sums = tensors["sums"].to(device)
         self.step, self.tokens = int(meta["step"]), int(meta["tokens"])
-        self.scale, self.dead_after = float(meta["scale"]), int(meta["dead_after"])
+        self.scaling, self.dead_after = Scaling.from_meta(meta), int(meta["dead_after"])
 
     def finished(self) -> SparseCoder | None:
         """A copy of the coder that reads activations as the site gives them.
@@ -255,7 +257,8 @@ class Trainee:
                 return None
         copy = SparseCoder(self.coder.cfg, name=self.coder.name, site=self.site, seed=None)
         copy.load_state_dict({name.removeprefix("coder."): t for name, t in weights.items()})
-        copy.fold(self.scale)
+        copy.site_out = self.site_out
+        self.scaling.undo(copy)
         return copy.eval().requires_grad_(False)
 
     def _bury(self, dead: Tensor | None = None) -> None:
@@ -319,12 +322,13 @@ class Trainee:
         """x and target on the device, in float32, scaled."""
         device = self.silent.device
         x = batch.x.to(device, torch.float32, non_blocking=True)
-        x = x * self.scale if self.scale != 1 else x
+        x = self.scaling.into(x, self.config)
         if not self.config.transcode:
             return x, x
         if batch.target is None:
             raise DictionaryError("A transcoder is trained on batches that carry a target.")
-        return x, batch.target.to(device, torch.float32, non_blocking=True) * self.scale
+        target = batch.target.to(device, torch.float32, non_blocking=True)
+        return x, self.scaling.onto(target)
 
     def _spread(self, target: Tensor) -> tuple[Tensor, int]:
         """Σ‖target − mean‖² and tokens of the whole batch, over all ranks."""

@@ -44,17 +44,38 @@ SHARES = ("fvu", "explained_variance", "dead_fraction", "iou_mean", "iou_random"
 """Figures that lie in [0, 1] and are drawn as bars."""
 
 
-def figures(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The report: every key of ``FIGURES``, then ``seconds`` by stage.
+def figures(stages: Mapping[str, Mapping[str, Any]], dictionary: str = "") -> dict[str, Any]:
+    """The report: every key of ``FIGURES``, ``dictionaries`` where there are several, a transcoder
+    or a crosscoder, then ``seconds`` by stage.
 
-    ``stages`` holds ``{"done": bool, "seconds": float, "figures": {...}}`` by name, in order.
+    ``stages`` holds ``{"done": bool, "seconds": float, "figures": {...}}`` by name, in order;
+    ``dictionary`` is the id of the run's, where it has one.
     """
     out: dict[str, Any] = {}
     for name, stage in FIGURES.items():
         out[name] = stages[stage].get("figures", {}).get(name) if _done(stages, stage) else None
+    several = _dictionaries(stages, dictionary) if _done(stages, "train") else {}
+    if several:
+        out["dictionaries"] = several
     out["seconds"] = {
         name: round(float(record.get("seconds", 0.0)), 2) for name, record in stages.items()
     }
+    return out
+
+
+def _dictionaries(
+    stages: Mapping[str, Mapping[str, Any]], dictionary: str
+) -> dict[str, dict[str, Any]]:
+    """FVU and L0 of each dictionary at what it gives; empty where one is as the report says."""
+    measured = stages["train"].get("figures", {})
+    if not measured.keys() & {"dictionaries", "writes", "sites"}:
+        return {}
+    out: dict[str, dict[str, Any]] = {}
+    for name, one in measured.get("dictionaries", {dictionary: measured}).items():
+        where = f" → {one['writes']}" if "writes" in one else ""
+        for site, part in one.get("sites", {"": one}).items():
+            label = f"{name}{where}{f' at {site}' if site else ''}"
+            out[label] = {key: part[key] for key in ("fvu", "l0") if key in part}
     return out
 
 
@@ -66,7 +87,18 @@ def table(report: Mapping[str, Any], title: str) -> RenderableType:
     for name in FIGURES:
         value = report[name]
         rows.add_row(name, _text(value), _bar(name, value), WORDS[name])
-    return Group(rows, "", _times(report["seconds"]))
+    several = [_each(report["dictionaries"]), ""] if "dictionaries" in report else []
+    return Group(rows, "", *several, _times(report["seconds"]))
+
+
+def _each(dictionaries: Mapping[str, Mapping[str, Any]]) -> RenderableType:
+    rows = Table(box=None, pad_edge=False)
+    for column in ("dictionary", "fvu", "l0", ""):
+        rows.add_column(column, justify="right" if column in ("fvu", "l0") else "left")
+    for name, one in dictionaries.items():
+        fvu, l0 = one.get("fvu"), one.get("l0")
+        rows.add_row(name, _text(fvu), _text(l0), _bar("fvu", fvu))
+    return rows
 
 
 def missing(stages: Mapping[str, Mapping[str, Any]]) -> list[str]:

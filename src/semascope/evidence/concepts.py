@@ -62,7 +62,7 @@ def match(evidence: Evidence, *, field: str = "name", least: int = 4) -> list[Co
     ``field`` of the scenes' objects: name, category, colour, emotion, texture or word.
     """
     names, has = _occurrences(evidence, field)
-    fires = _firing(evidence)
+    fires = firing(evidence)
     score = np.array([evidence.shown.get(n).split == "score" for n in range(len(evidence.shown))])
     true = np.asarray(has.sum(axis=1)).ravel() > 0
     known = np.array([bool(evidence.shown.get(n).truth) for n in range(len(evidence.shown))])
@@ -78,6 +78,24 @@ def match(evidence: Evidence, *, field: str = "name", least: int = 4) -> list[Co
         share = (counts[0][c] + counts[1][c]) / max(int(known.sum()), 1)
         out.append(Concept(name, float(share), best if chosen > 0 else -1, chosen, held))
     return out if true.any() else []
+
+
+def telling(evidence: Evidence, field: str = "name") -> list[tuple[str, float]]:
+    """For every feature, the concept that its firing tells best, and the F1 of that.
+
+    Over all samples in which one occurs: a name to call it by, no measurement. ("", 0) where it
+    tells none.
+    """
+    names, has = _occurrences(evidence, field)
+    if not names:
+        return [("", 0.0)] * evidence.width
+    known = np.flatnonzero(np.asarray(has.sum(axis=1)).ravel() > 0)
+    f1 = _f1(has[known], firing(evidence)[known])
+    best = f1.argmax(axis=0)
+    value = f1[best, np.arange(evidence.width)]
+    return [
+        (names[c] if v > 0 else "", float(v)) for c, v in zip(best.tolist(), value, strict=True)
+    ]
 
 
 def completeness(
@@ -140,7 +158,7 @@ def _occurrences(evidence: Evidence, field: str) -> tuple[list[str], sp.csr_matr
     return names, sp.csr_matrix((ones, (row, column)), (len(seen), len(names)))
 
 
-def _firing(evidence: Evidence) -> sp.csr_matrix:
+def firing(evidence: Evidence) -> sp.csr_matrix:
     """(samples, width) whether each feature fired on each shown sample."""
     lists = [evidence.shown.fired(n, evidence.key) for n in range(len(evidence.shown))]
     starts = np.concatenate([[0], np.cumsum([len(f) for f in lists])])
@@ -166,7 +184,7 @@ def _chance(evidence: Evidence, concepts: list[Concept], field: str, bar: float)
     side = np.flatnonzero([s.split == "score" and bool(s.truth) for s in shown])
     place = [names.index(c.name) for c in concepts]
     other = [c.feature for c in (*concepts[1:], concepts[0])]
-    f1 = _f1(has[side], _firing(evidence)[side])
+    f1 = _f1(has[side], firing(evidence)[side])
     return float(np.mean([f >= 0 and f1[c, f] >= bar for c, f in zip(place, other, strict=True)]))
 
 

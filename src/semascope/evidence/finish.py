@@ -130,7 +130,13 @@ def _neighbours(dictionary: Dictionary, tally: Tally, options: Options) -> dict[
     alive = np.flatnonzero(tally.maximum > 0)
     near, cosine = by_direction(dictionary, alive, options.neighbours)
     together, overlap = by_firing(tally.sketch, options.neighbours)
-    return {"cosine_index": near, "cosine": cosine, "cofire_index": together, "cofire": overlap}
+    return {
+        "cosine_index": near,
+        "cosine": cosine,
+        "cofire_index": together,
+        "cofire": overlap,
+        "sketch": tally.sketch,
+    }
 
 
 def _silent(

@@ -74,6 +74,25 @@ def by_firing(sketch: NDArray[np.uint64], k: int) -> tuple[NDArray[np.int32], ND
     return index, overlap
 
 
+def overlap(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.float32]:
+    """(p,) Jaccard overlap of p pairs of sketches (p, SKETCH), estimated as ``by_firing`` does.
+
+    The sketches may be of two dictionaries of one gathering: a token's hash is the same in both.
+    NaN where neither of a pair fires.
+    """
+    never = np.iinfo(np.uint64).max
+    out = np.full(len(a), np.nan, np.float32)
+    for first in range(0, len(a), _BLOCK):
+        x, y = a[first : first + _BLOCK], b[first : first + _BLOCK]
+        end = np.minimum(x[:, -1:], y[:, -1:])
+        known_x, known_y = (x <= end) & (x != never), (y <= end) & (y != never)
+        same = (x[:, :, None] == y[:, None, :]).any(axis=2) & known_x
+        both = same.sum(axis=1)
+        union = known_x.sum(axis=1) + known_y.sum(axis=1) - both
+        out[first : first + _BLOCK] = np.where(union > 0, both / np.maximum(union, 1), np.nan)
+    return out
+
+
 def _below(
     sketch: NDArray[np.uint64], a: NDArray[np.int64], b: NDArray[np.int64]
 ) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from semascope.corpus.sample import Corpus
 from semascope.dictionary.types import Dictionary
+from semascope.errors import EvidenceError
 from semascope.evidence.alignment import align, neurons_beside
 from semascope.evidence.files import mapped, write_arrays, write_json
 from semascope.evidence.plan import Options
@@ -103,6 +104,38 @@ def write(
     write_arrays(folder / _ARRAYS, arrays)
     write_json(folder / _TOKENS, tokens)
     return Readout(tokens, arrays)
+
+
+def aligned(readout: Readout, top: int = 20) -> dict[str, Any]:
+    """How far single neurons carry the features, as JSON values.
+
+    ``median`` of the best neuron's |correlation|, the shares of features where it reaches one
+    ``half`` and .8 (``strong``), counts by ``tenths``, and the ``features`` that a neuron follows
+    best. EvidenceError where no neurons were compared.
+    """
+    if "neuron" not in readout.arrays:
+        raise EvidenceError(
+            "No MLP neurons belong to this dictionary's site: there is nothing to align with."
+        )
+    a = readout.arrays
+    strength = np.abs(a["correlation"][:, 0]) if len(a["feature"]) else np.zeros(0, np.float32)
+    count = len(strength)
+    order = np.lexsort((a["feature"], -strength))[:top]
+    return {
+        "count": count,
+        "median": float(np.median(strength)) if count else None,
+        "half": float((strength >= 0.5).mean()) if count else None,
+        "strong": float((strength >= 0.8).mean()) if count else None,
+        "tenths": np.histogram(strength, bins=10, range=(0, 1))[0].tolist(),
+        "features": [
+            {
+                "index": int(a["feature"][i]),
+                "neuron": int(a["neuron"][i, 0]),
+                "correlation": round(float(a["correlation"][i, 0]), 4),
+            }
+            for i in order
+        ],
+    }
 
 
 def _first(ids: NDArray[np.int64]) -> Any:

@@ -97,25 +97,55 @@ def tree(
 
     Children come nearest first. ``alive`` holds the alive features of each dictionary.
     """
-    ordered = sorted(range(len(family)), key=lambda i: family[i].width)
-    if len(ordered) < 2:
+    order = sorted(range(len(family)), key=lambda i: family[i].width)
+    ordered = [family[i] for i in order]
+    found = levels(ordered, threshold=threshold, alive=[alive[i] for i in order] if alive else None)
+    return grow([one.name for one in ordered], found, root)
+
+
+def levels(
+    family: Sequence[Dictionary],
+    *,
+    threshold: float = 0.6,
+    alive: Sequence[NDArray[np.int64]] | None = None,
+) -> list[Parents]:
+    """Each dictionary of a family, narrowest first, matched to the one before it; one fewer."""
+    if len(family) < 2:
         raise EvidenceError("Splitting needs dictionaries of at least two widths.")
-    trunk = Branch(family[ordered[0]].name, root, 1.0)
-    level = {root: trunk}
-    for low, high in pairwise(ordered):
-        found = parents(
+    return [
+        parents(
             family[low],
             family[high],
             threshold=threshold,
             narrow_ids=alive[low] if alive else None,
             wide_ids=alive[high] if alive else None,
         )
+        for low, high in pairwise(range(len(family)))
+    ]
+
+
+def grow(names: Sequence[str], found: Sequence[Parents], root: int) -> Branch:
+    """The tree of one feature of the narrowest dictionary, from ``levels``; names by width."""
+    trunk = Branch(names[0], root, 1.0)
+    level = {root: trunk}
+    for name, step in zip(names[1:], found, strict=True):
         following: dict[int, Branch] = {}
-        for i in np.argsort(-found.cosine, kind="stable"):
-            above = level.get(int(found.parent[i]))
+        for i in np.argsort(-step.cosine, kind="stable"):
+            above = level.get(int(step.parent[i]))
             if above is not None:
-                branch = Branch(family[high].name, int(found.ids[i]), float(found.cosine[i]))
+                branch = Branch(name, int(step.ids[i]), float(step.cosine[i]))
                 above.children.append(branch)
                 following[branch.index] = branch
         level = following
     return trunk
+
+
+def leaves(found: Sequence[Parents], narrowest: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) how many features each of ``narrowest`` (n,) has become in the end, as ``Branch``."""
+    below = {int(i): 1 for i in found[-1].ids}
+    for step in reversed(found):
+        above: dict[int, int] = {}
+        for own, parent in zip(step.ids.tolist(), step.parent.tolist(), strict=True):
+            above[parent] = above.get(parent, 0) + below.get(own, 1)
+        below = above
+    return np.array([below.get(i, 1) for i in narrowest.tolist()], np.int64)

@@ -109,6 +109,11 @@ class Evidence:
         """(width, k) numbers and strengths of every feature's neighbours, −1 and 0 padded."""
         return self._near[f"{by}_index"], self._near[by]
 
+    def sketch(self) -> NDArray[np.uint64] | None:
+        """(width, SKETCH) which tokens each feature fires on, for ``neighbours.overlap`` with any
+        dictionary of this gathering; None where the gathering is older than this."""
+        return self._near.get("sketch")
+
     def everything(self) -> Everything:
         """Every activation of every feature; an EvidenceError where only exemplars were kept."""
         return Everything(self.folder / self.key)

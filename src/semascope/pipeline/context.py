@@ -14,6 +14,7 @@ from semascope import __version__
 from semascope.config import RunOptions, digest
 from semascope.corpus.sample import Corpus
 from semascope.errors import CorpusError, NoImages, SiteNotFound
+from semascope.wiring import expand
 from semascope.workspace import Workspace, versions
 
 if TYPE_CHECKING:
@@ -53,14 +54,15 @@ class Run:
         train = self.options.train
         if not any(set(pattern) & set("*?[,") for pattern in train.sites):
             return
-        sites = tuple(self.subject.resolve(train.sites))
+        sites = expand(train.arch, train.sites, self.subject.resolve)
         train = train.model_copy(update={"sites": sites})
         self.options = self.options.model_copy(update={"train": train})
 
     @cached_property
     def sites(self) -> tuple[str, ...]:
-        """The sites that dictionaries are trained at, in the order asked for."""
-        asked = tuple(dict.fromkeys(site for site, _, _ in self.options.train.dictionaries()))
+        """The sites that dictionaries read or give, in the order asked for."""
+        wirings = self.options.train.wirings()
+        asked = tuple(dict.fromkeys(site for wires in wirings for site in wires.sites))
         for pattern in asked:
             found: list[str] = self.subject.resolve(pattern)
             if found != [pattern]:
@@ -83,9 +85,11 @@ class Run:
         from semascope.pipeline.source import SiteChunks
 
         train = self.options.train
-        return SiteChunks(
+        chunks = SiteChunks(
             self.subject, corpus, self.sites, rows=train.rows, max_tokens=train.max_tokens
         )
+        chunks.kept = tuple(site for wires in train.wirings() for site in wires.reads)
+        return chunks
 
     @cached_property
     def memory(self) -> Memory:

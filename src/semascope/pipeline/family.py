@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semascope.errors import DictionaryError
+from semascope.wiring import SKIP, TO, Wiring, activation_of
 
 if TYPE_CHECKING:
     from semascope.dictionary.config import ArchitectureName, TrainConfig
@@ -21,16 +22,23 @@ PREFIXES = (6, 12, 25, 50, 100)
 """Matryoshka prefixes in percent of the width: halves of halves (Bussmann et al. 2025)."""
 NESTED = "matryoshka-"
 KINDS = ("text", "image", "tile")
+PICTURED = ("vision", "projector")
+"""Stems of sites whose rows are patches of pictures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """One dictionary that the run trains."""
 
-    site: str
+    wiring: Wiring
     name: str
     width: int
     folder: Path
+
+    @property
+    def site(self) -> str:
+        """Where it reads; of a crosscoder, its sites joined by +."""
+        return self.wiring.site
 
     @property
     def id(self) -> str:
@@ -47,17 +55,45 @@ def family(run: Run) -> tuple[Member, ...]:
     """
     options = run.options.train
     sites = {site: int(run.subject.sites()[site]) for site in run.sites}
+    wires = {one.site: one for one in options.wirings()}
+    for one in wires.values():
+        _possible(run, one)
     members = tuple(
-        Member(site, name, _width(asked, sites[site], options.latents), _folder(run, site, name))
+        Member(
+            wires[site],
+            name,
+            _width(asked, max(sites[part] for part in wires[site].reads), options.latents),
+            _folder(run, site, name),
+        )
         for site, name, asked in options.dictionaries()
     )
     doubled = sorted({m.id for m in members if [o.id for o in members].count(m.id) > 1})
     if doubled:
-        raise DictionaryError(f"{', '.join(doubled)} is asked for twice; name each width once.")
+        raise DictionaryError(
+            f"{', '.join(doubled)} is asked for twice; name each width once, and each site that is "
+            "read once."
+        )
     rates(options.keep)
     for member in members:  # one that cannot be must not end a run that trained the others
-        config_of(run, member, steps=1).coder(sites[member.site])
+        d_in = sum(sites[site] for site in member.wiring.reads)
+        config_of(run, member, steps=1).coder(d_in, d_out=sites.get(member.wiring.writes))
     return members
+
+
+def _possible(run: Run, wires: Wiring) -> None:
+    """DictionaryError for sites that cannot be of one dictionary."""
+    for site in wires.sites if len(wires.sites) > 1 else ():
+        if site.partition(".")[0] in PICTURED:
+            raise DictionaryError(
+                f"{wires} takes {site} together with another site, but pictures' patches are not "
+                "the tokens of the language model. Name sites of the language model alone."
+            )
+    order = list(run.subject.sites())
+    if wires.writes and order.index(wires.writes) < order.index(wires.reads[0]):
+        raise DictionaryError(
+            f"{wires.writes} comes before {wires.reads[0]} in the model, so it does not depend on "
+            f"it. Turn them round: {wires.writes}{TO}{wires.reads[0]}."
+        )
 
 
 def config_of(run: Run, member: Member, *, steps: int, **more: Any) -> TrainConfig:
@@ -65,13 +101,18 @@ def config_of(run: Run, member: Member, *, steps: int, **more: Any) -> TrainConf
     from semascope.dictionary import TrainConfig
 
     options = run.options.train
-    nested = options.arch.startswith(NESTED)
-    named: ArchitectureName = options.arch.removeprefix(NESTED)  # type: ignore[assignment]
+    nested, wires = options.arch.startswith(NESTED), member.wiring
+    named: ArchitectureName = activation_of(options.arch)  # type: ignore[assignment]
+    widths = run.subject.sites()
+    several = len(wires.reads) > 1
     return TrainConfig(
         width=member.width,
         k=options.k,
         architecture=named,
         prefixes=PREFIXES if nested else (),
+        transcode=bool(wires.writes),
+        skip=options.arch.startswith(SKIP),
+        parts=tuple(int(widths[site]) for site in wires.reads) if several else (),
         steps=steps,
         lr=options.lr,
         seed=options.seed,

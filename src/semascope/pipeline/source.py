@@ -81,6 +81,8 @@ class SiteChunks:
         self._ahead: tuple[int, Future[list[Batch]]] | None = None
         self.memory: Memory | None = None
         """Where the activations of every sample that is read are kept, if anywhere."""
+        self.kept = self.sites
+        """The sites whose activations are kept there: not those that only targets are taken of."""
         self.refused = ""
         """Why the subject would not take the last sample that it refused."""
 
@@ -98,7 +100,8 @@ class SiteChunks:
         dealt = range(self.ranks.rank, len(batches), self.ranks.size)
         found = [self._run(batches[i]) for i in dealt]
         if self.memory is not None and self.ranks.size == 1:
-            self.memory.keep(number, list(zip(batches, found, strict=True)))
+            kept = [{site: one[site] for site in self.sites if site in self.kept} for one in found]
+            self.memory.keep(number, list(zip(batches, kept, strict=True)))
         mine = [self._taken(one, kinds[i]) for one, i in zip(found, dealt, strict=True)]
         parts = self.ranks.exchange(mine, [int((kind != 0).sum()) for kind in kinds])
         x = torch.cat(parts).cpu().float()  # (N, Σ d)

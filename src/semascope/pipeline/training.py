@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from semascope.dictionary.activations import ActivationBatch
-from semascope.dictionary.sites import SplitSites
+from semascope.dictionary.sites import SplitSites, Wired, Wires, wired
 from semascope.pipeline.context import Run
 from semascope.pipeline.family import Member, config_of, family, rates
 from semascope.pipeline.rows import Subset, held_out_rows, training_rows
@@ -57,12 +59,13 @@ def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
         block_tokens=max(BLOCK, batch),
         seed=options.seed,
     )
+    by_site = SplitSites(
+        shuffled,
+        dict(zip(chunks.sites, chunks.widths, strict=True)),
+        share=options.shard == "none",
+    )
     reports = train_many(
-        SplitSites(
-            shuffled,
-            dict(zip(chunks.sites, chunks.widths, strict=True)),
-            share=options.shard == "none",
-        ),
+        Wired(by_site, {member.site: _wires(member) for member in members}),
         [_plan(run, member, steps, batch) for member in members],
         told.stepped,
         device=run.subject.device,
@@ -83,7 +86,18 @@ def _plan(run: Run, member: Member, steps: int, batch: int) -> Plan:
         b_dec_tokens=min(BLOCK, steps * batch),
         checkpoint_every=CHECKPOINT,
     )
-    return Plan(member.name, config, member.folder, member.site, label=member.id)
+    return Plan(
+        member.name,
+        config,
+        member.folder,
+        member.site,
+        site_out=member.wiring.writes,
+        label=member.id,
+    )
+
+
+def _wires(member: Member) -> Wires:
+    return Wires(member.wiring.reads, member.wiring.writes)
 
 
 def _thinned(run: Run, chunks: SiteChunks) -> Sampled | None:
@@ -114,27 +128,34 @@ def _measured(
     options = run.options.train
     held = Subset(run.corpus, held_out_rows(run.corpus, options.seed, HELD_OUT))
     found: dict[str, Mapping[str, Any]] = {}
-    for site in run.sites:
-        here = [member for member in members if member.site == site]
+    for wiring in dict.fromkeys(member.wiring for member in members):
+        here = [member for member in members if member.wiring == wiring]
         chunks = SiteChunks(
-            run.subject, held, site, rows=options.rows, max_tokens=options.max_tokens
+            run.subject, held, wiring.sites, rows=options.rows, max_tokens=options.max_tokens
         )
-        batches: Iterable[ActivationBatch] = _all(chunks)
-        if len(here) > 1:  # one pass over the model for all widths
+        batches: Iterable[ActivationBatch] = _all(chunks, _wires(here[0]))
+        if len(here) > 1 or len(wiring.reads) > 1:  # one pass over the model for all
             batches = list(batches)
         for member in here:
-            found[member.id] = _quality(reports[member.id], batches)
+            found[member.id] = _quality(member, reports[member.id], batches)
     figures = found[members[0].id]
     return figures if len(members) == 1 else {**figures, "dictionaries": found}
 
 
-def _quality(report: Report, batches: Iterable[ActivationBatch]) -> Mapping[str, Any]:
+def _quality(
+    member: Member, report: Report, batches: Iterable[ActivationBatch]
+) -> Mapping[str, Any]:
+    """What the report shows; of a transcoder against its target, of a crosscoder a site's mean."""
     from semascope.dictionary import quality
 
+    wiring = member.wiring
+    if len(wiring.reads) > 1:
+        return _crossed(wiring.reads, report, batches)
     found = quality(report.coder, batches)
     return {
         "tokens": report.tokens,
         "steps": report.steps,
+        **({"writes": wiring.writes} if wiring.writes else {}),
         **_figures(found.all),
         "held_out": {
             Kind(kind).name.lower(): _figures(part) for kind, part in found.groups.items()
@@ -142,11 +163,46 @@ def _quality(report: Report, batches: Iterable[ActivationBatch]) -> Mapping[str,
     }
 
 
-def _all(chunks: SiteChunks) -> Iterator[ActivationBatch]:
+def _crossed(
+    sites: Sequence[str], report: Report, batches: Iterable[ActivationBatch]
+) -> Mapping[str, Any]:
+    """Each site's figures, and their mean: the site of the largest norm must not speak for all."""
+    from semascope.dictionary import quality
+    from semascope.dictionary.crosscoder import AtSite
+
+    views = [AtSite(report.coder, number) for number in range(len(sites))]
+    found = [quality(view, map(view.batch, batches)) for view in views]
+    kinds = {kind: [one.groups[kind] for one in found] for kind in found[0].groups}
+    return {
+        "tokens": report.tokens,
+        "steps": report.steps,
+        **_mean([_figures(one.all) for one in found]),
+        "held_out": {
+            Kind(kind).name.lower(): _mean([_figures(part) for part in parts])
+            for kind, parts in kinds.items()
+        },
+        "sites": {site: _figures(one.all) for site, one in zip(sites, found, strict=True)},
+    }
+
+
+def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Counts are the same at every site, so that their mean is one of them."""
+    return {
+        name: value if isinstance(value, int) else sum(part[name] for part in parts) / len(parts)
+        for name, value in parts[0].items()
+    }
+
+
+def _all(chunks: SiteChunks, wires: Wires) -> Iterator[ActivationBatch]:
     for number in range(len(chunks)):
         chunk = chunks(number)
         if chunk is not None and len(chunk.x):
-            yield chunk
+            parts = torch.split(chunk.x, list(chunks.widths), dim=1)
+            by_site = {
+                site: ActivationBatch(part.contiguous(), chunk.kind)
+                for site, part in zip(chunks.sites, parts, strict=True)
+            }
+            yield wired(by_site, wires)
 
 
 def _figures(part: GroupQuality) -> dict[str, float]:

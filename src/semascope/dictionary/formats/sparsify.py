@@ -56,7 +56,9 @@ def read(path: Path, *, allow_pickle: bool = False) -> SparseCoder:
         )
     shape = CoderConfig(**ours["coder"]) if ours else _shape(cfg, tensors, path)
     names = {"name": ours.get("name", "main"), "site": ours.get("site", "")}
-    return build(shape, _names(tensors), path / WEIGHTS, **names)
+    coder = build(shape, _names(tensors), path / WEIGHTS, **names)
+    coder.site_out = ours.get("site_out", "")
+    return coder
 
 
 def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None) -> None:
@@ -80,6 +82,7 @@ def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None
                 "format": 1,
                 "name": coder.name,
                 "site": coder.site,
+                **({"site_out": coder.site_out} if coder.site_out else {}),
                 "coder": cfg.model_dump(mode="json"),
                 **(notes or {}),
             },
