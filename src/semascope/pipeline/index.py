@@ -93,7 +93,8 @@ def _describe(run: Run) -> None:
 
     record = run.workspace.record()
     report = figures({name: stage.model_dump() for name, stage in record.stages.items()})
-    report.pop("seconds")
+    for name in ("seconds", "dictionaries"):
+        report.pop(name, None)
     row = run.atlas.dictionary(run.dictionary_id)
     about = {**row.about, "metrics": {k: v for k, v in report.items() if v is not None}}
     run.atlas.add_dictionary(row.key, model=row.model, width=row.width, about=about)
