@@ -211,8 +211,8 @@ class Subject:
             if name not in self.hooks:
                 if JOIN in name:
                     raise SiteNotFound(
-                        f"{name} is several sites side by side, which a crosscoder reads; they "
-                        "cannot be changed as one. Name one site."
+                        f"{name} is several sites side by side, as a crosscoder reads them; they "
+                        "are not changed as one. Attribute and steer with a dictionary of one site."
                     )
                 self.resolve(name)  # says what exists
                 raise SiteNotFound(f"An edit needs one site, not the pattern {name!r}.")
