@@ -110,14 +110,13 @@ def expand(arch: str, words: Sequence[str], resolve: Resolve) -> tuple[str, ...]
     for word in words:
         source, to, target = word.partition(TO)
         reads = resolve(source)
-        writes = resolve(target) if to else []
-        if to and len(reads) != len(writes):
+        writes = resolve(target) if to else [""] * len(reads)
+        if len(reads) != len(writes):
             raise DictionaryError(
                 f"{word!r} names {len(reads)} sites to read and {len(writes)} to give; a "
                 "transcoder needs one of each."
             )
-        pairs = zip(reads, writes, strict=True) if to else ((one, "") for one in reads)
-        found += [str(_transcoder(one, other)) for one, other in pairs]
+        found += [str(_transcoder(one, two)) for one, two in zip(reads, writes, strict=True)]
     return tuple(found)
 
 
