@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from pydantic import Field
 
+from semascope.cli import geometry_shown
 from semascope.cli.base import InWorkspace
 from semascope.errors import EvidenceError
 
@@ -109,7 +110,7 @@ class EvaluateSplitting(_Told):
         }
         record["picture"] = self._drawn(record, found)
         if self._tell("splitting.json", record):
-            _show_splitting(record)
+            geometry_shown.splitting(record)
         return 0
 
     def _gathered(self) -> None:
@@ -175,11 +176,11 @@ class EvaluateSplitting(_Told):
         """Of what splits most, the first that has a name a person knows."""
         from semascope.evidence.lineage import Found
 
-        why = "splits most of those that have a name"
+        why = "becomes most, of those that have a name"
         for index, _ in most:
             if line.called(0, index)["by"] not in ("", "strongest token"):
                 return Found(0, index, "", why)
-        return Found(0, most[0][0], "", "splits most")
+        return Found(0, most[0][0], "", "becomes most")
 
     def _drawn(self, record: dict[str, Any], found: Found) -> str:
         """The picture's path."""
@@ -188,7 +189,8 @@ class EvaluateSplitting(_Told):
         from semascope.workspace import write_text
 
         asked = record["asked"]
-        words = found.concept or asked["name"] or asked["feature"]
+        named = asked["by"] not in ("", "strongest token")
+        words = found.concept or (asked["name"] if named else asked["feature"])
         path = self.space.root / "evaluations" / f"splitting-{slug(words)}.svg"
         title = f"{words}: what {asked['feature']} comes from and becomes"
         svg = drawing.tree(
@@ -250,7 +252,7 @@ class EvaluateShared(_Told):
             ],
         }
         if self._tell("shared.json", record):
-            _show_shared(record)
+            geometry_shown.shared(record)
         return 0
 
 
@@ -283,121 +285,5 @@ class EvaluateAlignment(_Told):
         for one in record["features"]:
             one["label"] = labels.get((evidence.key, one["index"]), "")
         if self._tell("alignment.json", record):
-            _show_alignment(record)
+            geometry_shown.alignment(record)
         return 0
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=True)
-
-
-def _show_splitting(record: dict[str, Any]) -> None:
-    from rich.markup import escape
-    from rich.tree import Tree
-
-    from semascope.cli.levers import rows_of
-
-    console = _console()
-    names = ("narrow", "wide", "kept", "split", "ended", "new", "found", "chance", "cosine",
-             "together")  # fmt: skip
-    rows = [[_text(step[name]) for name in names] for step in record["steps"]]
-    rows_of(console, (*names[:6], "have a parent", *names[7:]), rows)
-    console.print("\nbecome most:")
-    rows_of(
-        console,
-        ("feature", "becomes", "name"),
-        [(one["feature"], str(one["leaves"]), escape(one["name"])) for one in record["most"]],
-    )
-    asked = record["asked"]
-    console.print(f"\n{asked['feature']} {asked['why']}", markup=False)
-    trunk = Tree(_line(record["tree"]))
-    _grow(trunk, record["tree"])
-    console.print(trunk)
-    for one in record["apart"]:
-        came = f"from {one['from']}" if one["from"] else "new there"
-        console.print(
-            f"not of this tree: {one['feature']}  {one['name']}  F1 {one['f1']:.2f}, {came}",
-            markup=False,
-        )
-    print(record["picture"])
-
-
-def _grow(trunk: Any, record: dict[str, Any]) -> None:
-    for child in record["children"]:
-        _grow(trunk.add(_line(child)), child)
-    if record["more"]:
-        trunk.add(f"and {record['more']} more")
-
-
-def _line(record: dict[str, Any]) -> str:
-    from rich.markup import escape
-
-    figures = [
-        f"{word} {record[name]:.2f}"
-        for name, word in (("cosine", "cosine"), ("together", "together"), ("within", "within"))
-        if record.get(name) is not None
-    ]
-    line = "  ".join([record["feature"], escape(record["name"]), ", ".join(figures)])
-    return f"[bold]{line}[/bold]" if record["asked"] else line
-
-
-def _show_shared(record: dict[str, Any]) -> None:
-    from rich.markup import escape
-
-    from semascope.cli.levers import rows_of
-
-    console = _console()
-    console.print(
-        f"{record['dictionary']}: {record['both']} of {record['alive']} alive features fire on "
-        f"text and pictures; of {record['measured']} measured, {record['shared']} score "
-        f"{record['bar']:g} or more (controls: {record['control']} with another thing's picture, "
-        f"{record['shuffled']} with another feature's name)"
-    )
-    names = ("score", "control", "shuffled", "on_word", "on_picture")
-    rows_of(
-        console,
-        ("feature", "name", *(n.replace("_", " ") for n in names), "label"),
-        [
-            (one["feature"], one["name"], *(_text(one[n]) for n in names), escape(one["label"]))
-            for one in record["features"]
-        ],
-    )
-
-
-def _show_alignment(record: dict[str, Any]) -> None:
-    from rich.markup import escape
-
-    from semascope.cli.levers import rows_of
-
-    console = _console()
-    console.print(
-        f"{record['dictionary']}: best neuron of {record['count']} features: median correlation "
-        f"{_text(record['median'])}; {_text(record['half'])} of them reach 0.5, "
-        f"{_text(record['strong'])} reach 0.8"
-    )
-    rows_of(
-        console,
-        ("|correlation|", "features"),
-        [(f"{i / 10:.1f}–{(i + 1) / 10:.1f}", str(n)) for i, n in enumerate(record["tenths"])],
-    )
-    rows_of(
-        console,
-        ("feature", "neuron", "correlation", "label"),
-        [
-            (
-                f"{record['dictionary']}/{one['index']}",
-                str(one["neuron"]),
-                _text(one["correlation"]),
-                escape(one["label"]),
-            )
-            for one in record["features"]
-        ],
-    )
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "–" if value is None else str(value)
