@@ -28,6 +28,7 @@ from semascope.explain.judge import Claim, claim
 from semascope.explain.kinds import counted
 from semascope.explain.stats import Floats, mean_interval, strangers
 from semascope.explain.types import Explanation, Score
+from semascope.explain.words import stem
 
 THRESHOLDS = np.linspace(0.0, 0.9, 10)
 KINDS = ("iou", "iou_pixels", "iou_soft")
@@ -82,7 +83,7 @@ class IoUScorer:
             if not explanation.abstained
             and len(_pictures(record, "score")) >= self.least
             and _of_pictures(record)
-            and not _counts(explanation)
+            and _has_a_place(explanation)
         ]
         found: list[Score] = []
         for record, explanation in pairs:
@@ -143,10 +144,12 @@ def _of_pictures(record: FeatureEvidence) -> bool:
     return seen[True] >= seen[False]
 
 
-def _counts(explanation: Explanation) -> bool:
-    """Whether its words say how many things there are, which stands nowhere in the picture."""
+def _has_a_place(explanation: Explanation) -> bool:
+    """Whether its words speak of what is seen, and of more than how many things there are: a
+    number stands nowhere in a picture."""
+    stems = " ".join(map(stem, explanation.label.lower().split()))
     said = claim(explanation.label, explanation.description)
-    return any(counted(" ".join(phrase)) for phrase in said.phrases)
+    return (said.seen or not said.read) and not counted(stems)
 
 
 def _pictures(record: FeatureEvidence, split: str) -> list[Exemplar]:

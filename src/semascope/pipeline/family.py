@@ -115,7 +115,9 @@ def config_of(run: Run, member: Member, *, steps: int, **more: Any) -> TrainConf
         parts=tuple(int(widths[site]) for site in wires.reads) if several else (),
         steps=steps,
         lr=options.lr,
-        seed=options.seed,
+        # From one seed a narrow start would be the beginning of a wide one, and splitting would
+        # find features that never parted.
+        seed=options.seed + (member.width if options.widths else 0),
         **more,
     )
 
