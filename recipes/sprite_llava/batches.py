@@ -45,18 +45,31 @@ class Writer:
         self.again = tokenize("<|im_end|>\n<|im_start|>user\n")
         self.tokenize = tokenize
 
-    def sheet(self, places: int, questions: list[Question], talk: bool = False) -> Sheet:
-        """Prefix of ``places`` picture tokens, then the questions, apart or as a conversation."""
-        ids = [*self.user, *[-1] * places]
-        n = len(ids)
-        out = Sheet(ids, [IGNORE] * n, list(range(n)), [0] * n, [-1] * n)
-        at = len(ids)
+    def sheet(
+        self,
+        places: int,
+        questions: list[Question],
+        talk: bool = False,
+        kept: list[int] | None = None,
+    ) -> Sheet:
+        """Prefix of ``places`` picture tokens, then the questions, apart or as a conversation.
+
+        ``kept`` names the tokens that are really there, where some background is left out: all
+        else keeps the position that it has among all of them.
+        """
+        kept = list(range(places)) if kept is None else kept
+        ids = [*self.user, *[-1] * len(kept)]
+        n, before = len(ids), len(self.user)
+        places_at = [*range(before), *(before + k for k in kept)]
+        out = Sheet(ids, [IGNORE] * n, places_at, [0] * n, [-1] * n)
+        first = before + places
+        at = first
         for i, q in enumerate(questions):
             asked = [*self.tokenize(q.text), *self.ask]
             if talk and i:
                 asked = [*self.again[1:], *asked]
             answer = [*self.tokenize(q.answer), *self.stop]
-            start = at if talk else len(ids)
+            start = at if talk else first
             row = [*asked, *answer]
             out.ids += row
             out.labels += [IGNORE] * len(asked) + answer

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +26,12 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModel, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from recipes.sprite_llava import lora
+from recipes.sprite_llava.asking import ask, drill
 from recipes.sprite_llava.batches import IGNORE, KINDS, Packed, Sheet, Writer, pack
 from recipes.sprite_llava.practice import CROWDED, for_reader
 from recipes.sprite_llava.projector import Projector
 from recipes.sprite_llava.targets import Vocabulary, patch_truth
+from recipes.sprite_llava.together import Team
 from recipes.sprite_llava.tower import features, pixels, vision_config
 from recipes.sprite_llava.words import WordSpace
 from semascope.corpus.sample import Question
@@ -42,8 +44,18 @@ from semascope.subject import smollm
 TOKENIZER = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
 TEXT_EVERY = 10
 TALK_EVERY = 10
-EASY = ("count", "presence", "colour")
-"""Kinds that are learned first: half of their questions are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture with its questions: what the eyes are to look at, or what they said of it."""
+
+    sheet: Sheet
+    scene: Scene
+    said: Tensor | None = None
+    """(P, d) the oracle's tokens."""
+    kept: Tensor | None = None
+    """(K,) the tower's tokens to read; None reads all."""
 
 
 class Oracle:
@@ -110,17 +122,6 @@ class Eyes(nn.Module):
         return self.projector(seen)
 
 
-def ask(asker: Asker, scene: Scene, rng: np.random.Generator, rounds: int = 2) -> list[Question]:
-    """Several rounds of questions about a scene, no question twice."""
-    found: dict[str, Question] = {}
-    for _ in range(rounds):
-        for q in asker.questions(scene, rng):
-            if q.kind != "describe" or not any(f.kind == "describe" for f in found.values()):
-                found.setdefault(q.text.replace(" in the picture", ""), q)
-    first, *rest = found.values()
-    return [first, *(q for q in rest if q.kind not in EASY or rng.random() < 0.5)]
-
-
 def answer_loss(
     lm: LlamaForCausalLM, embeds: Tensor, packed: Packed
 ) -> tuple[Tensor, dict[str, float]]:
@@ -162,7 +163,7 @@ class Run:
     """Everything that one training run holds."""
 
     def __init__(self, a: argparse.Namespace) -> None:
-        self.a, self.log = a, a.folder / "language.jsonl"
+        self.a, self.log, self.team = a, a.folder / "language.jsonl", Team()
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER)
         self.tokenize = lambda text: self.tokenizer(text, add_special_tokens=False).input_ids
         self.lm = smollm.language_model()
@@ -170,7 +171,7 @@ class Run:
         self.vocabulary = Vocabulary(SpritePack.load())
         embed = self.lm.model.embed_tokens.weight.detach()
         self.words = WordSpace(embed, self.tokenize, self.vocabulary)
-        self.rng = np.random.default_rng(int(time.time()))
+        self.rng = np.random.default_rng((int(time.time()), self.team.rank))
         self.eyes: Oracle | Eyes = Oracle(self.words, self.vocabulary, self.rng)
         groups = [
             {"params": [p for m in self.deltas.values() for p in (m.down, m.up)], "peak": a.lr}
@@ -216,6 +217,8 @@ class Run:
         return [self.tokenize(str(text))[:96] for text in chosen]
 
     def save(self) -> None:
+        if not self.team.leads:
+            return
         kept = {
             "deltas": lora.state(self.deltas),
             "optimiser": self.optimiser.state_dict(),
@@ -227,34 +230,45 @@ class Run:
         torch.save(kept, path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
 
-    def sheets(
-        self, scenes: list[Scene], asker: Asker, writer: Writer
-    ) -> list[tuple[Sheet, Scene, Tensor | None]]:
-        """One sheet a scene, shortest first, so that a batch has little padding; the oracle's
-        tokens with it, since their number is part of the sheet."""
-        out: list[tuple[Sheet, Scene, Tensor | None]] = []
-        for scene in scenes:
-            tokens = self.eyes.see(scene) if isinstance(self.eyes, Oracle) else None
-            questions = ask(asker, scene, self.rng)
-            if tokens is not None:  # its prefix is short: more pictures teach more names
-                others = [
-                    questions[1 + int(i)] for i in self.rng.permutation(len(questions) - 1)[:3]
-                ]
-                questions = [questions[0], *others]
-            self.state["pairs"] += len(questions)
-            places = 64 if tokens is None else len(tokens)
-            out.append(
-                (writer.sheet(places, questions, talk=bool(self.rng.random() < 0.1)), scene, tokens)
-            )
-        return sorted(out, key=lambda item: len(item[0].ids))
+    def items(self, scenes: list[Scene], asker: Asker, writer: Writer) -> list[Item]:
+        """Every scene with its questions, shortest first, so that a batch has little padding."""
+        make = self._of_oracle if isinstance(self.eyes, Oracle) else self._of_tower
+        out = [make(scene, asker, writer) for scene in scenes]
+        return sorted(out, key=lambda item: len(item.sheet.ids))
 
-    def batch(self, items: list[tuple[Sheet, Scene, Tensor | None]]) -> tuple[Tensor, Packed]:
-        """Input embeddings with the pictures in their places, and the rest."""
+    def _of_oracle(self, scene: Scene, asker: Asker, writer: Writer) -> Item:
+        """Its prefix is short, so few questions: more pictures teach more names."""
+        assert isinstance(self.eyes, Oracle)
+        said = self.eyes.see(scene)
+        first, *rest = ask(asker, scene, self.rng)
+        questions = [first, *(rest[int(i)] for i in self.rng.permutation(len(rest))[:3])]
+        self.state["pairs"] += len(questions)
+        talk = bool(self.rng.random() < 0.1)
+        return Item(writer.sheet(len(said), questions, talk), scene, said=said)
+
+    def _of_tower(self, scene: Scene, asker: Asker, writer: Writer) -> Item:
+        """A sample of all questions, or a drill; two pictures in three without most background."""
+        drilled = bool(self.rng.random() < self.a.drill)
+        questions = (drill if drilled else ask)(asker, scene, self.rng)
+        self.state["pairs"] += len(questions)
+        kept = None
+        if self.rng.random() < 0.67:
+            thing = patch_truth(scene, self.vocabulary).name > 0
+            share = self.rng.uniform(0.2, 0.5)
+            kept = np.flatnonzero(thing | (self.rng.random(len(thing)) < share))
+        talk = bool(self.rng.random() < 0.1)
+        sheet = writer.sheet(64, questions, talk, None if kept is None else kept.tolist())
+        return Item(sheet, scene, kept=None if kept is None else torch.from_numpy(kept))
+
+    def batch(self, item: Item) -> tuple[Tensor, Packed]:
+        """Input embeddings with the picture in its place, and the rest."""
         if isinstance(self.eyes, Oracle):
-            seen = torch.cat([t for _, _, t in items if t is not None])
+            assert item.said is not None
+            seen = item.said
         else:
-            seen = self.eyes.see([s for _, s, _ in items]).flatten(0, 1)
-        packed = pack([sheet for sheet, _, _ in items])
+            seen = self.eyes.see([item.scene])[0]
+            seen = seen if item.kept is None else seen[item.kept]
+        packed = pack([item.sheet])
         embeds = self.lm.model.embed_tokens(packed.ids.clamp(min=0))
         return embeds.masked_scatter((packed.ids == -1)[..., None], seen), packed
 
@@ -277,13 +291,13 @@ class Run:
         loss.backward()
         return {"talk": float(loss.detach()), "talk right": right["right"]}
 
-    def _answer(self, items: list[tuple[Sheet, Scene, Tensor | None]]) -> dict[str, float]:
+    def _answer(self, items: list[Item]) -> dict[str, float]:
         """Gradient of some pictures' questions, one picture at a time: nothing is padded, and
         what one picture needs fits a cache."""
-        answers = [sum(y != IGNORE for y in sheet.labels) for sheet, _, _ in items]
+        answers = [sum(y != IGNORE for y in item.sheet.labels) for item in items]
         found: dict[str, list[float]] = {}
         for item, n in zip(items, answers, strict=True):
-            embeds, packed = self.batch([item])
+            embeds, packed = self.batch(item)
             loss, right = answer_loss(self.lm, embeds, packed)
             (loss * (n / sum(answers))).backward()
             for key, value in {"loss": float(loss.detach()), **right}.items():
@@ -297,9 +311,10 @@ class Run:
         corpus = for_reader(pack_, 7) if a.usual else for_reader(pack_, seed, CROWDED)
         asker, writer = Asker(pack_), Writer(self.tokenize)
         mean: dict[str, float] = {}
-        waiting: list[list[tuple[Sheet, Scene, Tensor | None]]] = []
+        waiting: list[list[Item]] = []
         started, saved, step = time.time() - self.state["seconds"], time.time(), 0
-        while (elapsed := time.time() - started) < a.minutes * 60:
+        learned = [p for g in self.optimiser.param_groups for p in g["params"]]
+        while (elapsed := self.team.clock(time.time() - started)) < a.minutes * 60:
             share, warm = elapsed / (a.minutes * 60), min(1.0, (step + 1) / 20)
             for group in self.optimiser.param_groups:
                 group["lr"] = group["peak"] * warm * (0.02 + 0.98 * (1 - share))
@@ -310,21 +325,21 @@ class Run:
                 stats = self._talk(writer)
             else:
                 if not waiting:
-                    first, many = self.state["pictures"], 6 * a.batch
-                    ready = self.sheets(
-                        [corpus.scene(first + i) for i in range(many)], asker, writer
+                    first, many = int(self.state["pictures"]), 6 * a.batch
+                    rows = range(
+                        first + self.team.rank, first + many * self.team.size, self.team.size
                     )
+                    ready = self.items([corpus.scene(row) for row in rows], asker, writer)
                     waiting = [ready[i : i + a.batch] for i in range(0, many, a.batch)]
                     self.rng.shuffle(waiting)
-                    self.state["pictures"] += many
+                    self.state["pictures"] += many * self.team.size
                 stats = self._answer(waiting.pop())
-            nn.utils.clip_grad_norm_(
-                [p for g in self.optimiser.param_groups for p in g["params"]], 1.0
-            )
+            self.team.average(learned)
+            nn.utils.clip_grad_norm_(learned, 1.0)
             self.optimiser.step()
             step += 1
             mean |= {k: v if k not in mean else 0.95 * mean[k] + 0.05 * v for k, v in stats.items()}
-            if step % 20 == 0:
+            if step % 20 == 0 and self.team.leads:
                 _log(
                     self.log,
                     {
@@ -355,6 +370,9 @@ def main() -> None:
     p.add_argument("--lr", type=float, default=1e-3)
     p.add_argument(
         "--watch", action="store_true", help="take the projector from step 1 as it learns"
+    )
+    p.add_argument(
+        "--drill", type=float, default=0.0, help="share of pictures asked all that is hard (0 to 1)"
     )
     p.add_argument("--usual", action="store_true", help="scenes as full as readers will meet")
     p.add_argument("--again", action="store_true", help="a new schedule from the kept weights")

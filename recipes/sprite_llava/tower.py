@@ -180,6 +180,9 @@ class Run:
                 "naming": Naming(self.words.names),
             }
         )
+        if a.only_projector:
+            self.parts["tower"].requires_grad_(False)
+            self.parts["heads"].requires_grad_(False)
         self.optimisers = optimisers(self.parts, a.lr)
         self.peaks = [o.param_groups[0]["lr"] for o in self.optimisers]
         self.state = {"scenes": 0, "seconds": 0.0}
@@ -246,7 +249,7 @@ class Run:
             for optimiser, peak in zip(self.optimisers, self.peaks, strict=True):
                 optimiser.param_groups[0]["lr"] = peak * rate
             drawn = [corpus.scene(state["scenes"] + i) for i in range(a.batch)]
-            stats = self.step(drawn, sparse=share < a.sparse_until)
+            stats = self.step(drawn, sparse=share < a.sparse_until and not a.only_projector)
             state["scenes"] += a.batch
             step += 1
             mean = {
@@ -301,6 +304,9 @@ def main() -> None:
     p.add_argument("--layers", type=int, default=6)
     p.add_argument("--keep", type=int, default=36, help="patches computed a scene at first")
     p.add_argument("--sparse-until", type=float, default=0.8, help="share of the time with --keep")
+    p.add_argument(
+        "--only-projector", action="store_true", help="leave the tower as it is: three times faster"
+    )
     p.add_argument("--again", action="store_true", help="a new schedule from the kept weights")
     a = p.parse_args()
     torch.set_num_threads(a.threads)

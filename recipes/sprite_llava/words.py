@@ -23,6 +23,9 @@ from semascope.corpus.scenes.sprites import TEXTURES
 
 NAME, ATTRIBUTE = 4.0, 2.0
 """Lengths of the parts; an input embedding of SmolLM2 is about 3.2 long."""
+GRADED, FURTHEST = 0.75, 2.0
+"""How loudly a side is said by how near a thing is to it, and by being the furthest: at 1.5 and 1
+the loudest patch was the right thing's in .77 of scenes, where the tower's own head had .90."""
 
 
 class WordSpace:
@@ -66,8 +69,8 @@ class WordSpace:
         # Left and top fade into right and bottom: attention finds the furthest by itself.
         place = torch.from_numpy(np.maximum(truth.place, 0))
         graded = torch.stack([1 - place[:, 0], place[:, 0], 1 - place[:, 1], place[:, 1]], 1)
-        out = out + 1.5 * graded @ self.sides
+        out = out + GRADED * graded @ self.sides
         # And says so, where it is the furthest: comparing is easier for what sees all of it.
         furthest = torch.from_numpy(np.maximum(truth.sides, 0))
-        out = out + furthest @ self.sides
+        out = out + FURTHEST * furthest @ self.sides
         return torch.where((name == 0)[:, None], self.counts[min(truth.count, 6)], out)
