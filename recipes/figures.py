@@ -19,7 +19,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,57 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "docs" / "figures"
 CARD = ROOT / "src" / "semascope" / "subject" / "sprite_llava" / "card.json"
-ASIDE = ("asked", "intervals")
+ASIDE = ("asked", "intervals", "where")
 """Parts of a measurement that are kept in its file and left out of tables."""
 DOCUMENTS = ("README.md", "docs/**/*.md")
 MARK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
-MEASURED: dict[str, tuple[str, Sequence[str]]] = {
+DEMO, FAMILY = "workspace/demo", "workspace/family"
+MEASURED: dict[str, tuple[str, str]] = {
     "card": (
         "What the embedded model can do, on held-out compositions",
-        ("evaluate", "subject", "--seed", "1", "--samples", "{samples}", "--json"),
+        "evaluate subject --seed 1 --samples {samples:1000} --json",
     ),
     "demo": (
         "The demo's figures, beside their baselines",
-        ("report", "--workspace", "workspace/demo", "--json"),
+        f"report --workspace {DEMO} --json",
+    ),
+    "explanations": (
+        "How true the demo's explanations are",
+        f"evaluate explanations --workspace {DEMO} --seed 1 --json",
+    ),
+    "attribution": (
+        "Attribution beside exact ablation, on the demo's dictionary",
+        f"evaluate attribution --workspace {DEMO} --seed 1 --samples {{samples:100}} --json",
+    ),
+    "steering": (
+        "Object features put into an empty picture, and behaviours found",
+        f"evaluate steering --workspace {DEMO} --seed 1 --samples {{samples:100}} --json",
+    ),
+    "hallucination": (
+        "Inventions, what mends them and what that breaks",
+        f"evaluate hallucination --workspace {DEMO} --seed 1 --samples {{samples:200}} --json",
+    ),
+    "completeness": (
+        "Known concepts that have a feature, by width",
+        f"evaluate completeness --workspace {FAMILY} --seed 1 --json",
+    ),
+    "splitting": (
+        "What features become in the next wider dictionary",
+        f"evaluate splitting --workspace {FAMILY} --json",
+    ),
+    "shared": (
+        "Features that fire on the word and on the picture",
+        f"evaluate shared --workspace {DEMO} --json",
+    ),
+    "alignment": (
+        "Features beside the neurons that follow them best",
+        f"evaluate alignment --workspace {DEMO} --json",
     ),
 }
-"""By name: the title, and the semascope command that prints the figures as JSON."""
+"""By name: the title, and the semascope command that prints the figures as JSON; ``{samples:N}``
+is N or what ``--samples`` says. ``make demo SERVE=0`` makes the demo's workspace; the family's:
+``semascope train --widths 1x 4x 16x --workspace workspace/family``."""
+SAMPLES = re.compile(r"\{samples:(\d+)\}")
 
 
 def main() -> int:
@@ -49,9 +85,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--measure", nargs="*", default=[], choices=list(MEASURED))
     parser.add_argument("--check", action="store_true", help="only say whether tables are stale")
-    parser.add_argument(
-        "--samples", type=int, default=1000, help="questions of each kind for the card"
-    )
+    parser.add_argument("--samples", help="how many of what is measured, instead of each's own")
     asked = parser.parse_args()
     if not asked.check:
         for name in MEASURED:
@@ -65,10 +99,10 @@ def main() -> int:
     return 1 if asked.check and stale else 0
 
 
-def measure(name: str, samples: int) -> None:
+def measure(name: str, samples: str | None) -> None:
     """Run one measurement and keep what it printed, with when and on what."""
     title, template = MEASURED[name]
-    command = [part.format(samples=samples) for part in template]
+    command = SAMPLES.sub(lambda m: samples or m[1], template).split()
     print(f"[figures] measuring {name}: semascope {' '.join(command)}")
     ran = subprocess.run(
         [sys.executable, "-m", "semascope", *command], cwd=ROOT, stdout=subprocess.PIPE, check=False
@@ -164,11 +198,21 @@ def flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in figures.items():
         if key in ASIDE:
             continue
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and {"value", "low", "high", "n"} <= set(value):
+            rows.append((f"{prefix}{key}", _interval(value)))
+        elif isinstance(value, Mapping):
             rows += flat(value, f"{prefix}{key}.")
         elif isinstance(value, int | float | str) and not isinstance(value, bool):
             rows.append((f"{prefix}{key}", value))
     return rows
+
+
+def _interval(figure: Mapping[str, Any]) -> str:
+    """A figure with its interval and how many it is of."""
+    if figure["value"] is None:
+        return "none"
+    value, low, high = (shown(float(figure[part])) for part in ("value", "low", "high"))
+    return f"{value} [{low}, {high}], n {figure['n']}"
 
 
 def shown(value: Any) -> str:
