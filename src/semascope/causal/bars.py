@@ -100,15 +100,18 @@ def _one_prompt(
     metric = LogitDiff(said, rival)
     plain = attribute(lever.subject, batch, lever.dictionaries, metric)
     whole = attribute(lever.subject, batch, lever.dictionaries, metric, integrated=steps)
-    found: dict[str, float] = {}
-    for name, attribution in (("gradient", plain), ("integrated", whole)):
-        told = ablate_exactly(
-            lever.subject, batch, lever.dictionaries, metric, attribution, top=top
-        )
-        found[name] = told.r
-        if name == "gradient":
-            peaks = np.asarray([feature.peak for feature in told.features])
-            found["activation"] = pearson(peaks, told.effects)
+    of = {name: one.features()[:top] for name, one in (("gradient", plain), ("integrated", whole))}
+    # What both put first is taken out once: the passes are most of the time.
+    both = list({share.id: share for shares in of.values() for share in shares}.values())
+    told = ablate_exactly(lever.subject, batch, lever.dictionaries, metric, plain, features=both)
+    effect = {share.id: e for share, e in zip(told.features, told.effects, strict=True)}
+    effects = {name: np.asarray([effect[s.id] for s in shares]) for name, shares in of.items()}
+    found = {
+        name: pearson(np.asarray([share.score for share in shares]), effects[name])
+        for name, shares in of.items()
+    }
+    peaks = np.asarray([share.peak for share in of["gradient"]])
+    found["activation"] = pearson(peaks, effects["gradient"])
     found["logprob"] = _r(lever, batch, LogProb(said), top) if timed else math.nan
     found["gap"] = max(site.gap() for one in (plain, whole) for site in one.sites)
     found["error"] = float(np.mean([site.error_share() for site in plain.sites]))

@@ -122,7 +122,7 @@ class Library:
     def _pieces(
         self, parts: list[str], offsets: NDArray[np.int32], where: list[tuple[int, int]]
     ) -> frozenset[int]:
-        """Terms "~ing" of tokens that are part of a word only."""
+        """Terms "~ing" of tokens, whole words too: "El" of El Salvador is the piece of Elton."""
         found, word = set(), 0
         for part, start in zip(parts, offsets[:-1].tolist(), strict=True):
             piece = part.strip()
@@ -131,7 +131,7 @@ class Library:
             begin = start + len(part) - len(part.lstrip())
             while word < len(where) and where[word][1] <= begin:
                 word += 1
-            if word < len(where) and where[word] != (begin, begin + len(piece)):
+            if word < len(where) and where[word][0] < begin + len(piece):
                 found.add(self.term(f"~{piece.lower()}"))
         return frozenset(found)
 

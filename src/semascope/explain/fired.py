@@ -109,7 +109,7 @@ def _terms_at(doc: Doc, number: int, piece: str) -> set[str]:
     stems = doc.stems
     a, b = doc.spans[number]
     terms = {stems[number], *words.shapes_at(doc.text, a, b), *kinds.of(stems[number])}
-    if len(piece.strip()) > 1 and piece.strip().lower() != doc.text[a:b].lower():
+    if len(piece.strip()) > 1:
         terms.add(f"~{piece.strip().lower()}")
     if number > 0:
         terms.add(f"{stems[number - 1]} {stems[number]}")
