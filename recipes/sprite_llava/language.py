@@ -69,8 +69,8 @@ class Oracle:
             kinds.setdefault(s.category, []).append(vocabulary.sprite[s.name])
         self.alike = {c: np.array(group) for group in kinds.values() for c in group}
 
-    def see(self, scene: Scene) -> Tensor:
-        """(P, d) tokens, P between 6 and 64."""
+    def see(self, scene: Scene) -> tuple[Tensor, list[int]]:
+        """(P, d) tokens and which patches they are, P between 6 and 64."""
         truth, rng = patch_truth(scene, self.vocabulary), self.rng
         wrong = (truth.name > 0) & (rng.random(len(truth.name)) < 0.10)
         name = truth.name.copy()
@@ -91,7 +91,7 @@ class Oracle:
             keep = (keep & (thin | first)) | (~keep & empty)
         else:
             keep = np.ones(len(keep), bool)
-        return rows[torch.from_numpy(keep)]
+        return rows[torch.from_numpy(keep)], np.flatnonzero(keep).tolist()
 
 
 class Eyes(nn.Module):
@@ -172,7 +172,8 @@ class Run:
         embed = self.lm.model.embed_tokens.weight.detach()
         self.words = WordSpace(embed, self.tokenize, self.vocabulary)
         self.rng = np.random.default_rng((int(time.time()), self.team.rank))
-        self.eyes: Oracle | Eyes = Oracle(self.words, self.vocabulary, self.rng)
+        self.oracle = Oracle(self.words, self.vocabulary, self.rng)
+        self.eyes: Oracle | Eyes = self.oracle
         groups = [
             {"params": [p for m in self.deltas.values() for p in (m.down, m.up)], "peak": a.lr}
         ]
@@ -238,17 +239,22 @@ class Run:
 
     def _of_oracle(self, scene: Scene, asker: Asker, writer: Writer) -> Item:
         """Its prefix is short, so few questions: more pictures teach more names."""
-        assert isinstance(self.eyes, Oracle)
-        said = self.eyes.see(scene)
+        said, kept = self.oracle.see(scene)
         first, *rest = ask(asker, scene, self.rng)
         questions = [first, *(rest[int(i)] for i in self.rng.permutation(len(rest))[:3])]
         self.state["pairs"] += len(questions)
         talk = bool(self.rng.random() < 0.1)
-        return Item(writer.sheet(len(said), questions, talk), scene, said=said)
+        return Item(writer.sheet(64, questions, talk, kept), scene, said=said)
 
     def _of_tower(self, scene: Scene, asker: Asker, writer: Writer) -> Item:
-        """A sample of all questions, or a drill; two pictures in three without most background."""
+        """A sample of all questions, or a drill; two pictures in three without most background.
+        Half of the drills are through the oracle's eyes: where to look is learned soonest there."""
         drilled = bool(self.rng.random() < self.a.drill)
+        if drilled and self.rng.random() < 0.5:
+            said, seen = self.oracle.see(scene)
+            questions = drill(asker, scene, self.rng)
+            self.state["pairs"] += len(questions)
+            return Item(writer.sheet(64, questions, kept=seen), scene, said=said)
         questions = (drill if drilled else ask)(asker, scene, self.rng)
         self.state["pairs"] += len(questions)
         kept = None
@@ -262,10 +268,10 @@ class Run:
 
     def batch(self, item: Item) -> tuple[Tensor, Packed]:
         """Input embeddings with the picture in its place, and the rest."""
-        if isinstance(self.eyes, Oracle):
-            assert item.said is not None
+        if item.said is not None:
             seen = item.said
         else:
+            assert isinstance(self.eyes, Eyes)
             seen = self.eyes.see([item.scene])[0]
             seen = seen if item.kept is None else seen[item.kept]
         packed = pack([item.sheet])

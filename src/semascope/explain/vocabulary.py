@@ -35,7 +35,7 @@ from semascope.explain.fired import Fired, Mode, read, terms_of
 from semascope.explain.meaning import Meaning
 from semascope.explain.types import Cost, Embedder, Explanation, Promoted, abstain
 
-VERSION = "vocabulary/2"
+VERSION = "vocabulary/3"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
