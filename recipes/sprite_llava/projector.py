@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from recipes.sprite_llava.targets import PatchTruth
+from recipes.sprite_llava.words import WordSpace
 
 
 class Projector(nn.Module):
@@ -50,3 +56,55 @@ class Naming(nn.Module):
         words = (off * weight).sum() / weight.sum()
         right = (logits.detach().argmax(-1) == wanted).float().mean()
         return F.cross_entropy(logits, wanted) + words, float(right)
+
+
+class Telling(nn.Module):
+    """What else a patch must say aloud: colour, material, sides, and how many where it is empty.
+
+    The softmax over names pulls what is said towards one name and away from all else that might
+    be said with it: colours that the tower knew in .99 of patches were read right in .80. Each
+    kind of word is therefore its own small classifier, by the embeddings that the reader knows.
+    """
+
+    def __init__(self, words: WordSpace) -> None:
+        super().__init__()
+        tables = {
+            "colour": words.colours,
+            "texture": words.textures,
+            "sides": words.sides,
+            "count": words.counts,
+        }
+        for name, table in tables.items():
+            directions = F.normalize(table - table.mean(0), dim=-1)
+            self.register_buffer(name, directions, persistent=False)
+        self.scale = nn.ParameterDict({k: nn.Parameter(torch.tensor(2.0)) for k in tables})
+        self.least = nn.Parameter(torch.full((4,), 2.0))
+
+    def logits(self, said: Tensor, of: str) -> Tensor:
+        """(N, classes) for what N patches say, (N, d)."""
+        directions = getattr(self, of)
+        return (said @ directions.T) * self.scale[of]
+
+    def loss(self, said: Tensor, truth: Sequence[PatchTruth]) -> tuple[Tensor, dict[str, float]]:
+        """Summed loss of (N, d) said by the patches of some scenes, and how often it is right."""
+        sides = torch.from_numpy(np.concatenate([t.sides for t in truth]))
+        thing = sides[:, 0] >= 0
+        counts = np.concatenate([np.full(len(t.name), min(t.count, 6)) for t in truth])
+        goals = {
+            "colour": torch.from_numpy(np.concatenate([t.colour for t in truth])),
+            "texture": torch.from_numpy(np.concatenate([t.texture for t in truth])),
+            "count": torch.from_numpy(np.where(thing.numpy(), -1, counts)),
+        }
+        aloud = self.logits(said[thing], "sides") - self.least
+        loss = 2.0 * F.binary_cross_entropy_with_logits(aloud, sides[thing])
+        stats: dict[str, float] = {}
+        for name, goal in goals.items():
+            some = goal >= 0
+            if bool(some.any()):
+                logits = self.logits(said[some], name)
+                loss = loss + 0.5 * F.cross_entropy(logits, goal[some])
+                right = (logits.detach().argmax(-1) == goal[some]).float().mean()
+                stats[f"said {name}"] = float(right)
+        both = ((aloud.detach() > 0) & (sides[thing] > 0.5)).sum()
+        either = ((aloud.detach() > 0) | (sides[thing] > 0.5)).sum().clamp(min=1)
+        return loss, {**stats, "said sides": float(both / either)}

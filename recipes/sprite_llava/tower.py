@@ -28,7 +28,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerF
 
 from recipes.sprite_llava.muon import Muon
 from recipes.sprite_llava.practice import for_tower
-from recipes.sprite_llava.projector import Naming, Projector
+from recipes.sprite_llava.projector import Naming, Projector, Telling
 from recipes.sprite_llava.targets import PatchTruth, Vocabulary, patch_truth, thumbnails
 from recipes.sprite_llava.words import WordSpace
 from semascope.corpus.scenes import SpritePack
@@ -178,6 +178,7 @@ class Run:
                 "heads": Heads(a.width, len(self.vocabulary)),
                 "projector": Projector(a.width, self.words.d),
                 "naming": Naming(self.words.names),
+                "telling": Telling(self.words),
             }
         )
         if a.only_projector:
@@ -196,8 +197,8 @@ class Run:
         kept = torch.load(self.a.folder / "tower.pt", weights_only=True)
         for name, part in self.parts.items():
             if name in kept:
-                part.load_state_dict(kept[name], strict=name != "heads")
-        if "optimisers" in kept:
+                part.load_state_dict(kept[name], strict=name not in ("heads", "naming"))
+        if "optimisers" in kept and not self.a.again:
             for optimiser, its in zip(self.optimisers, kept["optimisers"], strict=True):
                 optimiser.load_state_dict(its)
         self.state = kept["state"] | ({"seconds": 0.0} if self.a.again else {})
@@ -218,7 +219,7 @@ class Run:
         nn.utils.clip_grad_norm_(self.parts.parameters(), 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
-        return {k: float(np.nanmean([f[k] for f in found])) for k in found[0]}
+        return {k: float(np.nanmean([f[k] for f in found if k in f])) for k in found[0]}
 
     def _learn(self, drawn: list[Scene], sparse: bool, share: float) -> dict[str, float]:
         """Add the gradient of a share of a step."""
@@ -234,8 +235,9 @@ class Run:
         name = torch.from_numpy(np.concatenate([t.name for t in truth]))
         said = self.parts["projector"](seen.flatten(0, 1))
         more, stats["nearest"] = self.parts["naming"].loss(said, goal, name)
-        ((loss + more) * share).backward()
-        return stats
+        aloud, told = self.parts["telling"].loss(said, truth)
+        ((loss + more + aloud) * share).backward()
+        return stats | told
 
     def train(self) -> None:
         a, state = self.a, self.state

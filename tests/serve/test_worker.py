@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import Future
 
 import pytest
 
@@ -164,3 +165,21 @@ def test_what_may_wait_waits_for_others() -> None:
     order, events = asyncio.run(play())
     assert order == ["A2", "B2", "A1", "B1", "A0", "B0"]
     assert [type(e) for e in events] == [Queued, Finished]
+
+
+def test_what_needs_the_model_no_more_holds_nobody_up() -> None:
+    """A job that goes on elsewhere: others have the model, its own events still come, then the end."""
+
+    async def play() -> tuple[list[Event], list[Event]]:
+        worker, later = ModelWorker(), Future[None]()
+        first = worker.submit("A", lambda emit: later)
+        other = await hear(worker.submit("B", lambda emit: None))
+        first.emit(Started(side="answer"))
+        later.set_result(None)
+        heard = await hear(first)
+        worker.close()
+        return heard, other
+
+    heard, other = asyncio.run(play())
+    assert [type(e) for e in other] == [Queued, Finished]
+    assert [type(e) for e in heard] == [Queued, Started, Finished]

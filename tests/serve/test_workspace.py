@@ -14,10 +14,12 @@ from semascope.atlas import HashingEmbedder, write_vectors
 from semascope.config import ExplainOptions, GatherOptions, RunOptions, TrainOptions
 from semascope.errors import NotThere, WorkspaceError
 from semascope.evidence.publish import publish
+from semascope.explain.fake import FakeLMM
 from semascope.pipeline import run as run_stages
 from semascope.pipeline.context import Run
 from semascope.serve import open_explorer
 from semascope.serve.app import make_app
+from semascope.serve.naming import Naming, namer_at
 from semascope.serve.questions import ConceptQuery, ListQuery, SearchQuery
 from semascope.serve.touring import Player
 from semascope.serve.workspace import WorkspaceExplorer, split_id
@@ -156,6 +158,45 @@ def test_concepts_with_surprise_and_exact_effects(explorer: WorkspaceExplorer) -
         up = {"features": every, "how": "clamp", "strength": 2.0}
         held = [e for e in why(client, answer=[9], interventions=[up]) if e["kind"] == "effect"]
         assert held and all(e["effect"] is None and "already" in e["note"] for e in held)
+
+
+def test_concepts_are_named_by_an_lmm_and_keep_their_words_where_it_fails(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the real route: names stream in beside the effects, and the stream ends after both."""
+
+    def answer(request: Any) -> dict[str, Any]:
+        return {"label": f"<b>{LABELS[1]}</b>", "coherence": 9}
+
+    with FakeLMM(answer=answer) as server:
+        naming = Naming(namer_at(workspace, server.base_url, "fake"))
+        explorer = WorkspaceExplorer(workspace, naming=naming)
+        assert explorer.info().namer == "fake"
+        with TestClient(make_app(explorer)) as client:
+            told = why(client, answer=[9, 11], features=1000, effects=1)
+            asked = len(server.requests)
+            again = why(client, answer=[9, 11], features=1000, effects=0)
+            assert len(server.requests) == asked  # named once, paid once
+            few = why(client, answer=[9, 11], features=1000, effects=0, names=0)
+        shown = str(server.requests[0]["messages"])
+    for events_ in (told, again):
+        groups = next(e["clusters"] for e in events_ if e["kind"] == "clustered")
+        names = [e for e in events_ if e["kind"] == "named"]
+        assert {e["cluster"] for e in names} == {g["number"] for g in groups[:8]}
+        assert all(e["label"] == LABELS[1] and e["coherence"] == 7 for e in names)
+        assert names[0]["author"] == "lmm:fake" and events_[-1]["kind"] == "finished"
+        assert all(g["label"] != LABELS[1] or "Shows" in str(g) for g in groups)
+    assert "Shows" in shown and "What?" not in shown  # descriptions travel, the question does not
+    assert not [e for e in few if e["kind"] == "named"]
+    monkeypatch.setattr(naming.namer.lmm, "cache", None)
+    monkeypatch.setattr(naming.namer.lmm.backoff, "first", 0.0)
+    with TestClient(make_app(explorer)) as client:  # the server has gone
+        lost = why(client, answer=[9, 11], features=1000, effects=1)
+    notes = [e for e in lost if e["kind"] == "named"]
+    assert notes and all(e["label"] == "" and "No LMM server answers" in e["note"] for e in notes)
+    kept = next(e["clusters"] for e in lost if e["kind"] == "clustered")
+    assert [g["label"] for g in kept] == [g["label"] for g in groups]
+    assert [e["kind"] for e in lost].count("effect") == 1 and lost[-1]["kind"] == "finished"
 
 
 def test_modes_targets_and_regions(explorer: WorkspaceExplorer) -> None:

@@ -6,16 +6,25 @@ import os
 import socket
 import sys
 import webbrowser
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from semascope.cli.base import InWorkspace
-from semascope.errors import WorkspaceError
+from semascope.errors import ExplainError, ServerUnreachable, WorkspaceError
+
+if TYPE_CHECKING:
+    from semascope.serve.naming import Naming
 
 
 class Serve(InWorkspace):
-    """Open the page: features by score, exemplars with heat maps, search, steering."""
+    """Open the page: features by score, exemplars with heat maps, search, steering.
+
+    Concepts behind a token are named by the words that their features share. With --base-url and
+    --model an LMM names them instead, in the background: any OpenAI-compatible server (vLLM,
+    SGLang, a hosted API; its key, where it wants one, in OPENAI_API_KEY). It is sent descriptions
+    of features, never what is asked of the model.
+    """
 
     port: int = 8000
     """Of the page; 0 takes a free one."""
@@ -25,6 +34,13 @@ class Serve(InWorkspace):
     """Asked of every request; without it, only this machine is answered."""
     browser: bool = True
     """Open it in a browser, where there is a screen."""
+    base_url: str = ""
+    """Address of an OpenAI-compatible LMM server that names concepts."""
+    model: str = ""
+    """Which of that server's models."""
+    most_names: int = 0
+    """Questions to that server while this one runs, what its cache knows not counted; 0 sets no
+    bound."""
 
     def run(self) -> int:
         """Serve until Ctrl-C."""
@@ -33,6 +49,7 @@ class Serve(InWorkspace):
             raise WorkspaceError(
                 f"Serving at {self.host} would show the run to everyone there: give --token."
             )
+        naming = self._naming()
         import uvicorn
 
         from semascope.serve.app import make_app
@@ -40,7 +57,7 @@ class Serve(InWorkspace):
 
         with self._listen() as listener:
             port = listener.getsockname()[1]
-            app = make_app(WorkspaceExplorer(self.space), token=self.token or None)
+            app = make_app(WorkspaceExplorer(self.space, naming=naming), token=self.token or None)
             address = f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{port}/"
             print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
             if self.browser and has_screen():
@@ -49,6 +66,24 @@ class Serve(InWorkspace):
             uvicorn.Server(config).run(sockets=[listener])
         print("The page is closed; the workspace is as it was.", file=sys.stderr)
         return 0
+
+    def _naming(self) -> Naming | None:
+        """Who names concepts; None where no server is meant. One that is away may come later."""
+        if not self.base_url and not self.model:
+            return None
+        if not (self.base_url and self.model):
+            raise ExplainError(
+                "Concepts are named by --base-url, the address of an OpenAI-compatible server such "
+                "as http://localhost:8000/v1, and --model, the name of a model there: give both."
+            )
+        from semascope.serve.naming import Naming, namer_at
+
+        namer = namer_at(self.space, self.base_url, self.model, self.most_names)
+        try:
+            namer.lmm.check()
+        except ServerUnreachable as error:
+            print(f"{error}\nUntil then concepts keep the words they share.", file=sys.stderr)
+        return Naming(namer)
 
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET

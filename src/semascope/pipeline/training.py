@@ -21,6 +21,7 @@ from semascope.pipeline.source import SiteChunks
 from semascope.pipeline.stage import Progress
 from semascope.pipeline.together import TRAIN, first, tell
 from semascope.subject.types import Kind
+from semascope.wiring import Wiring
 
 if TYPE_CHECKING:
     from semascope.dictionary import GroupQuality, Plan, Report, Sampled
@@ -133,7 +134,7 @@ def _measured(
         chunks = SiteChunks(
             run.subject, held, wiring.sites, rows=options.rows, max_tokens=options.max_tokens
         )
-        batches: Iterable[ActivationBatch] = _all(chunks, _wires(here[0]))
+        batches: Iterable[ActivationBatch] = batches_of(chunks, wiring)
         if len(here) > 1 or len(wiring.reads) > 1:  # one pass over the model for all
             batches = list(batches)
         for member in here:
@@ -193,7 +194,9 @@ def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def _all(chunks: SiteChunks, wires: Wires) -> Iterator[ActivationBatch]:
+def batches_of(chunks: SiteChunks, wiring: Wiring) -> Iterator[ActivationBatch]:
+    """What a dictionary with this wiring reads of each chunk."""
+    wires = Wires(wiring.reads, wiring.writes)
     for number in range(len(chunks)):
         chunk = chunks(number)
         if chunk is not None and len(chunk.x):

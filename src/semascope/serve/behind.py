@@ -10,7 +10,17 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from semascope.serve.asker import Asker
-from semascope.serve.events import Clustered, Emit, Explained, Job, Progress, ReadBack, Target
+from semascope.serve.events import (
+    Clustered,
+    Emit,
+    Explained,
+    Job,
+    Later,
+    Progress,
+    ReadBack,
+    Target,
+)
+from semascope.serve.naming import Naming
 from semascope.serve.questions import ReadAsk, WhyAsk
 from semascope.serve.telling import cluster, effect, read_record, reasons
 from semascope.serve.words import Words
@@ -32,11 +42,17 @@ class Behind:
     """Looks behind answers."""
 
     def __init__(
-        self, asker: Asker, words: Words, ordinary: Mapping[bool, Ordinary] | None = None
+        self,
+        asker: Asker,
+        words: Words,
+        ordinary: Mapping[bool, Ordinary] | None = None,
+        naming: Naming | None = None,
     ) -> None:
-        """``ordinary``: what is known already of prompts with pictures (True) and without."""
+        """``ordinary``: what is known already of prompts with pictures (True) and without.
+        ``naming``: who names concepts; without it they keep the words that they share."""
         self.asker = asker
         self.words = words
+        self.naming = naming
         self._ordinary: dict[bool, Ordinary] = dict(ordinary or {})
 
     def read(self, ask: ReadAsk, emit: Emit) -> None:
@@ -47,8 +63,9 @@ class Behind:
         tokens = [read_record(token) for token in read_tokens(asked, ask.top)]
         emit(ReadBack(tokens=tokens, sizes=list(asked.map.sizes)))
 
-    def why(self, ask: WhyAsk, emit: Emit) -> Job | None:
-        """Reasons, then concepts; the effects are left, one a step, until others had their turn."""
+    def why(self, ask: WhyAsk, emit: Emit) -> Job | Later | None:
+        """Reasons, then concepts; the effects are left, one a step, until others had their turn,
+        and names come from elsewhere meanwhile."""
         from semascope.causal.interventions import Where
         from semascope.monitor.inspecting import effects, inspect
 
@@ -65,7 +82,13 @@ class Behind:
         if emit(self._explained(ask, asked, found)) or not ask.clusters:
             return None
         groups = self._clustered(ask, asked, found, emit)
-        return _one_by_one(effects(asked, found, groups[: ask.effects])) if groups else None
+        if not groups:
+            return None
+        named = groups[: ask.names] if self.naming is not None else []
+        later = self.naming.begin(named, emit) if self.naming is not None and named else None
+        if not ask.effects:
+            return later
+        return _one_by_one(effects(asked, found, groups[: ask.effects]), later)
 
     def _explained(self, ask: WhyAsk, asked: Asked, found: Inspection) -> Explained:
         said, shown = found.said, found.shares[: ask.limit]
@@ -148,11 +171,12 @@ class Behind:
         return pictures
 
 
-def _one_by_one(found: Iterator[Effect]) -> Job:
-    """A step that measures and tells one effect, and returns itself while there are more."""
+def _one_by_one(found: Iterator[Effect], later: Later | None = None) -> Job:
+    """A step that measures and tells one effect, and returns itself while there are more; then
+    what goes on without the model, if anything does."""
 
-    def step(emit: Emit, /) -> Job | None:
+    def step(emit: Emit, /) -> Job | Later | None:
         one = next(found, None)
-        return None if one is None or emit(effect(one)) else step
+        return later if one is None or emit(effect(one)) else step
 
     return step

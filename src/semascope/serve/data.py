@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from semascope.serve.events import Emit, Job
+from semascope.serve.events import Emit, Job, Later
 from semascope.serve.guides import Guides
 from semascope.serve.notebook import Notebook
 from semascope.serve.questions import (
@@ -108,7 +108,7 @@ class Explorer(Protocol):
         """The prompt as the model reads it, token by token. Runs the model."""
         ...
 
-    def why(self, ask: WhyAsk, emit: Emit) -> Job | None:
+    def why(self, ask: WhyAsk, emit: Emit) -> Job | Later | None:
         """Which features and concepts stand behind a token. Runs the model; what may wait, the
         effects, is returned."""
         ...

@@ -6,6 +6,7 @@ They travel as server-sent events; ``kind`` tells them apart. Knows no model and
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, Literal, Protocol
 
 from pydantic import Field
@@ -205,6 +206,21 @@ class EffectRecord(Record):
     note: str = ""
 
 
+class NamedRecord(Record):
+    """What an LMM calls one concept; the words that it had stay where there is no name."""
+
+    kind: Literal["named"] = "named"
+    cluster: int
+    label: str = ""
+    """Text from outside: words, never markup. Empty where there is no name."""
+    coherence: float | None = None
+    """1 to 7, as the LMM judges it."""
+    author: str
+    """``lmm:`` and its model."""
+    note: str = ""
+    """Why there is no name."""
+
+
 class ReadRecord(Record):
     """One token of the prompt or the answer, as the model read it."""
 
@@ -329,6 +345,7 @@ Event = (
     | Progress
     | Clustered
     | EffectRecord
+    | NamedRecord
     | ReadBack
     | Tried
     | AlikeFound
@@ -341,9 +358,14 @@ Emit = Callable[[Event], bool]
 """Hands one event to whoever listens; True means: stop, nobody does any more."""
 
 
+Later = Future[None]
+"""Work that goes on without the model and tells its own events; it never fails."""
+
+
 class Job(Protocol):
     """Something to be done by the model, in one step or several."""
 
-    def __call__(self, emit: Emit, /) -> Job | None:
-        """Do a step; what is returned is done when its turn comes again, after other people's."""
+    def __call__(self, emit: Emit, /) -> Job | Later | None:
+        """Do a step; a job that is returned is done when its turn comes again, after other
+        people's. A future that is returned needs the model no more: its events still come."""
         ...

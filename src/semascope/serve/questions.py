@@ -151,6 +151,8 @@ class WhyAsk(FollowedAsk):
     """How many of the strongest are clustered."""
     effects: int = Field(8, ge=0, le=64)
     """How many clusters are ablated and measured."""
+    names: int = Field(8, ge=0, le=24)
+    """How many clusters an LMM names, where the server was given one."""
 
 
 class ReadAsk(FollowedAsk):

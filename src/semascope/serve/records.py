@@ -209,6 +209,8 @@ class SubjectInfo(Record):
     features: int = 0
     questions: list[str] = Field(default_factory=list)
     """Questions that this subject is good at, as suggestions."""
+    namer: str = ""
+    """The LMM that names concepts; empty where the words that their features share do."""
 
 
 class Upload(Record):

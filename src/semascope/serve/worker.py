@@ -4,7 +4,8 @@ Each client has its own line, and the thread takes one job from each line in tur
 person with twenty questions does not hold up a person with one. A job tells its events
 through ``emit``; a listener that has gone away turns ``emit`` into "stop". A job that returns
 another goes on with it when its person's turn comes again, so that what may wait does not hold
-others up. Knows no model: a job is a callable.
+others up. One that returns a future has done with the model, and its stream stays open until that
+is done. Knows no model: a job is a callable.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 
 from semascope.errors import SemascopeError, TooMuch
-from semascope.serve.events import Event, Failed, Finished, Job, Queued
+from semascope.serve.events import Event, Failed, Finished, Job, Later, Queued
 
 log = logging.getLogger(__name__)
 
@@ -138,11 +140,13 @@ class ModelWorker:
             more = self._run(ticket)
             with self._wake:
                 self._running = None
-                if more is not None:
+                if isinstance(more, Future):
+                    more.add_done_callback(lambda _, to=ticket: to.emit(Finished()))  # type: ignore[misc]
+                elif more is not None:
                     ticket.job = more
                     self._lines.setdefault(ticket.client, deque()).appendleft(ticket)
 
-    def _run(self, ticket: Ticket) -> Job | None:
+    def _run(self, ticket: Ticket) -> Job | Later | None:
         """One step; what is left to be done, or None."""
         try:
             more = ticket.job(ticket.emit)

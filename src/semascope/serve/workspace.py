@@ -21,9 +21,10 @@ from semascope.explain.types import CATEGORIES
 from semascope.serve import convert
 from semascope.serve.asker import Asker
 from semascope.serve.behind import Behind
-from semascope.serve.events import Emit, Job
+from semascope.serve.events import Emit, Job, Later
 from semascope.serve.guides import Guides
 from semascope.serve.mapping import map_of
+from semascope.serve.naming import Naming
 from semascope.serve.notebook import Notebook, note_record
 from semascope.serve.pictures import Pictures
 from semascope.serve.questions import (
@@ -77,14 +78,15 @@ QUESTIONS = [
 class WorkspaceExplorer:
     """What the page sees of one workspace."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, naming: Naming | None = None) -> None:
+        """``naming``: who names concepts, where a server that does is at hand."""
         self.workspace = workspace
         self.atlas = Atlas.open(workspace.atlas)
         self.media_store = Media(workspace.media)
         self.uploads = Pictures(workspace.root / "uploads")
         self.asker = Asker(workspace, self.picture)
         self.words = Words(workspace, self.atlas)
-        self.behind = Behind(self.asker, self.words)
+        self.behind = Behind(self.asker, self.words, naming=naming)
         self.trials = Trials(self.asker, self.words)
         self._evidence: dict[str, Evidence] = {}
         self._small = lru_cache(maxsize=4_096)(self._small_exemplars)
@@ -115,6 +117,7 @@ class WorkspaceExplorer:
             can_search=any(self.words.has_vectors(row.key) for row in rows),
             features=sum(row.width for row in rows),
             questions=QUESTIONS if self._sees else [],
+            namer=self.behind.naming.namer.lmm.model if self.behind.naming else "",
         )
 
     def features(self, query: ListQuery) -> FeatureList:
@@ -254,7 +257,7 @@ class WorkspaceExplorer:
         """The prompt as the model reads it."""
         self.behind.read(ask, emit)
 
-    def why(self, ask: WhyAsk, emit: Emit) -> Job | None:
+    def why(self, ask: WhyAsk, emit: Emit) -> Job | Later | None:
         """Reasons for a token, as features and as concepts."""
         return self.behind.why(ask, emit)
 
