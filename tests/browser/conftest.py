@@ -32,7 +32,7 @@ ARGS = [
 def address_of_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if not (STATIC / "index.html").is_file():
         pytest.skip("the page is not built here: python hatch_build.py")
-    data = DrawnExplorer(tmp_path_factory.mktemp("media"), width=400)
+    data = DrawnExplorer(tmp_path_factory.mktemp("media"), width=400, namer="drawn-namer")
     with listen("127.0.0.1", 0) as listener:
         config = uvicorn.Config(make_app(data), log_level="warning", access_log=False)
         server = uvicorn.Server(config)

@@ -163,7 +163,7 @@ def test_concepts_with_surprise_and_exact_effects(explorer: WorkspaceExplorer) -
 def test_concepts_are_named_by_an_lmm_and_keep_their_words_where_it_fails(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through the real route: names stream in beside the effects, and the stream ends after both."""
+    """Through the real route: names stream in beside the effects; the stream ends after both."""
 
     def answer(request: Any) -> dict[str, Any]:
         return {"label": f"<b>{LABELS[1]}</b>", "coherence": 9}
@@ -185,7 +185,6 @@ def test_concepts_are_named_by_an_lmm_and_keep_their_words_where_it_fails(
         assert {e["cluster"] for e in names} == {g["number"] for g in groups[:8]}
         assert all(e["label"] == LABELS[1] and e["coherence"] == 7 for e in names)
         assert names[0]["author"] == "lmm:fake" and events_[-1]["kind"] == "finished"
-        assert all(g["label"] != LABELS[1] or "Shows" in str(g) for g in groups)
     assert "Shows" in shown and "What?" not in shown  # descriptions travel, the question does not
     assert not [e for e in few if e["kind"] == "named"]
     monkeypatch.setattr(naming.namer.lmm, "cache", None)

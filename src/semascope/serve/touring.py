@@ -8,6 +8,7 @@ Knows Explorers and events; no model, no console.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ from semascope.serve.events import (
     Event,
     Explained,
     Job,
+    Later,
     Token,
     Tried,
 )
@@ -277,7 +279,7 @@ def _yes(value: bool) -> str:
     return "Yes." if value else "No."
 
 
-def _heard(job: Job | None) -> list[Event]:
+def _heard(job: Job | Later | None) -> list[Event]:
     """All events of one question, step after step."""
     told: list[Event] = []
 
@@ -285,6 +287,8 @@ def _heard(job: Job | None) -> list[Event]:
         told.append(event)
         return False
 
-    while job is not None:
+    while job is not None and not isinstance(job, Future):
         job = job(emit)
+    if job is not None:
+        job.result()
     return told

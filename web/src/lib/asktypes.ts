@@ -46,6 +46,15 @@ export interface Cluster {
   suppress: Intervention;
 }
 
+/** What an LMM calls a concept; text from outside, shown as text. */
+export interface Named {
+  cluster: number;
+  label: string;
+  coherence: number | null;
+  author: string;
+  note: string;
+}
+
 export interface Effect {
   cluster: number;
   before: number | null;

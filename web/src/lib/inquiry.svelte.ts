@@ -1,7 +1,7 @@
 // One question about one token, or about a part of the picture: why, and what is behind it.
 
 import { why } from "./api";
-import type { Cluster, Effect, Target, WhyMode } from "./asktypes";
+import type { Cluster, Effect, Named, Target, WhyMode } from "./asktypes";
 import type { Conversation } from "./chat.svelte";
 import type { Reason, Region } from "./types";
 
@@ -30,6 +30,8 @@ export class Inquiry {
   reasons = $state.raw<Reasons | null>(null);
   clusters = $state.raw<Cluster[] | null>(null);
   effects = $state<Record<number, Effect>>({});
+  /** What an LMM calls them, where the server has one; the others keep their words. */
+  names = $state<Record<number, Named>>({});
   note = $state("");
   progress = $state("");
   busy = $state(false);
@@ -46,7 +48,7 @@ export class Inquiry {
   }
 
   private empty(): void {
-    [this.reasons, this.clusters, this.effects] = [null, null, {}];
+    [this.reasons, this.clusters, this.effects, this.names] = [null, null, {}, {}];
   }
 
   pick(picked: Picked): Promise<void> {
@@ -109,6 +111,7 @@ export class Inquiry {
         else if (event.kind === "progress") this.progress = `${event.note}: ${event.done} of ${event.total}`;
         else if (event.kind === "clustered") [this.clusters, this.note, this.progress] = [event.clusters, event.note, ""];
         else if (event.kind === "effect") this.effects[event.cluster] = event;
+        else if (event.kind === "named") this.names[event.cluster] = event;
         else if (event.kind === "failed") this.talk.problem = event.message;
         if (event.kind === "clustered" || event.kind === "explained") this.talk.status = "";
       }

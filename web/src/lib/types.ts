@@ -5,6 +5,7 @@ import type {
   Cluster,
   Distance,
   Effect,
+  Named,
   Note,
   ReadToken,
   Target,
@@ -120,6 +121,7 @@ export interface SubjectInfo {
   can_search: boolean;
   features: number;
   questions: string[];
+  namer: string;
 }
 
 export interface Upload {
@@ -239,6 +241,7 @@ export type Event =
   | { kind: "progress"; done: number; total: number; note: string }
   | { kind: "clustered"; clusters: Cluster[]; unclustered: number; note: string }
   | ({ kind: "effect" } & Effect)
+  | ({ kind: "named" } & Named)
   | { kind: "read"; tokens: ReadToken[]; sizes: [number, number][] }
   | ({ kind: "tried" } & Tried)
   | { kind: "alike"; rows: AlikeRow[] }

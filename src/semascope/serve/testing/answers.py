@@ -20,6 +20,7 @@ from semascope.serve.events import (
     Explained,
     Gain,
     Member,
+    NamedRecord,
     Pair,
     ReadBack,
     ReadRecord,
@@ -56,6 +57,8 @@ class Answers:
 
     width: int
     pause: float
+    namer: str
+    """Who names concepts; empty for nobody."""
 
     @property
     def guides(self) -> Guides:
@@ -149,6 +152,12 @@ class Answers:
         ]  # fmt: skip
         alone = len(rows) - sum(len(group.features) for group in told)
         emit(Clustered(clusters=told, unclustered=alone))
+        for group in told[: ask.names if self.namer else 0]:
+            told_by = {"cluster": group.number, "author": f"lmm:{self.namer}"}
+            if group.number % 3 == 2:
+                emit(NamedRecord(**told_by, note="The model refused."))
+            else:  # as a model of ill will would write
+                emit(NamedRecord(**told_by, label=f"<i>{group.label}</i>", coherence=6.5))
         for group in told[: ask.effects]:
             time.sleep(self.pause)
             after = 0.67 - 0.2 * group.score / 2

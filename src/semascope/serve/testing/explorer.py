@@ -50,10 +50,12 @@ class DrawnExplorer(Answers):
     ``pause`` seconds pass between the tokens of an answer, as if a model were thinking.
     """
 
-    def __init__(self, folder: Path, width: int = 240, pause: float = 0.0) -> None:
+    def __init__(self, folder: Path, width: int = 240, pause: float = 0.0, namer: str = "") -> None:
+        """``namer``: the model that is said to name concepts."""
         self.pictures = Pictures(folder)
         self.width = width
         self.pause = pause
+        self.namer = namer
         self._sheets = Sheets(self.pictures)
 
     # -- looking ---------------------------------------------------------------------------
@@ -82,6 +84,7 @@ class DrawnExplorer(Answers):
             can_search=True,
             features=self.width,
             questions=["What is in the picture?", "Is there a red circle?"],
+            namer=self.namer,
         )  # fmt: skip
 
     def features(self, query: ListQuery) -> FeatureList:
