@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ def test_two_shards_here_and_the_rest_under_ray(
     folder = tmp_path / "shards"
     local(folder, local_tasks=2).run()
     monkeypatch.setenv("RAY_worker_niceness", "0")  # or a busy machine gives it no time at all
+    here = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, here)))  # the workers import us
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
         RayPipelineExecutor(

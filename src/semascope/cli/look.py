@@ -14,7 +14,10 @@ from semascope.workspace import Workspace
 
 
 class Report(InWorkspace):
-    """The figures of a run, beside their baselines, with the seconds of each stage."""
+    """The figures of a run, beside their baselines, with the seconds of each stage.
+
+    What semascope evaluate dictionary measured is shown as well: by kind of token, with density.
+    """
 
     as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
     """Print JSON."""
@@ -34,17 +37,23 @@ def show(workspace: Workspace, to: TextIO, *, as_json: bool = False) -> None:
     """Print the report of a workspace."""
     from rich.console import Console
 
+    from semascope.cli.quality import kept, shown
     from semascope.evaluate.report import figures, missing, table
 
     record = workspace.record()
     stages = {name: stage.model_dump() for name, stage in record.stages.items()}
     report = figures(stages, f"{record.site}/{record.dictionary}")
+    measured = list(kept(workspace))
     if as_json:
-        print(json.dumps(report, indent=2), file=to)
+        quality = {"quality": {one["dictionary"]: one for one in measured}} if measured else {}
+        print(json.dumps(report | quality, indent=2), file=to)
     else:
         title = f"{record.subject}, {record.site}/{record.dictionary}, {record.corpus}"
         width = None if to.isatty() else 132
-        Console(file=to, highlight=False, width=width).print(table(report, title))
+        console = Console(file=to, highlight=False, width=width)
+        console.print(table(report, title))
+        for one in measured:
+            console.print("", shown(one), one["picture"], sep="\n", soft_wrap=True)
     undone = missing(stages)
     if undone:
         print(

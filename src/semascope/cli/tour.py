@@ -64,6 +64,9 @@ ENTRIES = (
           "model:EvaluateSubject", "semascope evaluate subject --samples 20 --seed 1"),
     Entry("evaluate geometry", "does every image token look where its map says",
           "model:EvaluateGeometry", "semascope evaluate geometry --subject sprite-llava"),
+    Entry("evaluate dictionary", "what it leaves out, what that costs the model, what is dead",
+          "quality:EvaluateDictionary",
+          "semascope evaluate dictionary --workspace workspace/demo"),
     Entry("evaluate explanations", "how true the words are: every bar, with its interval",
           "explaining:EvaluateExplanations",
           "semascope evaluate explanations --workspace workspace/demo --seed 1 --json"),
@@ -140,6 +143,7 @@ STEPS = (
         (
             "evaluate subject",
             "evaluate geometry",
+            "evaluate dictionary",
             "evaluate completeness",
             "evaluate splitting",
             "evaluate shared",

@@ -7,18 +7,27 @@ site to zero. Knows a model only as something that gives logits under edits; no 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.types import Dictionary
 from semascope.errors import DictionaryError
-from semascope.subject.types import Batch, Edit, EditContext, Edits, Kind
+from semascope.subject.types import Batch, Edit, EditContext, Edits, Kind, TokenMap
+
+Reads = Callable[[TokenMap], NDArray[np.int8]]
+"""(T,) not 0 where a dictionary reads; elsewhere the activations stay as they are."""
+
+
+def real(map_: TokenMap) -> NDArray[np.int8]:
+    """(T,) every position but padding."""
+    return (map_.kinds != Kind.PAD).astype(np.int8)
 
 
 class HasLogits(Protocol):
@@ -47,32 +56,44 @@ class Spliced:
         return (self.ce_zero - self.ce_spliced) / span if span else float("nan")
 
 
-def splice(coder: Dictionary) -> Edit:
-    """An edit that puts the reconstruction in the place of real tokens' activations."""
+def splice(coder: Dictionary, reads: Reads = real) -> Edit:
+    """An edit that puts the reconstruction in the place of the activations that are read."""
 
     def edit(hidden: Tensor, context: EditContext) -> Tensor:
         """(B, T, d) -> (B, T, d)."""
         flat = hidden.reshape(-1, hidden.shape[-1]).float()  # (B T, d)
         codes = coder.encode(flat)
         x_hat = coder.decode(codes, flat) if isinstance(coder, SparseCoder) else coder.decode(codes)
-        return _where_real(x_hat.to(hidden).view_as(hidden), hidden, context)
+        return _where(reads, x_hat.to(hidden).view_as(hidden), hidden, context)
 
     return edit
 
 
-def zero(hidden: Tensor, context: EditContext) -> Tensor:
-    """The baseline: real tokens' activations set to 0."""
-    return _where_real(torch.zeros_like(hidden), hidden, context)
+def zero(reads: Reads = real) -> Edit:
+    """The baseline: the activations that are read set to 0."""
+
+    def edit(hidden: Tensor, context: EditContext) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        return _where(reads, torch.zeros_like(hidden), hidden, context)
+
+    return edit
 
 
 @torch.no_grad()
 def spliced(
-    subject: HasLogits, batches: Iterable[Batch], coder: Dictionary, *, site: str = ""
+    subject: HasLogits,
+    batches: Iterable[Batch],
+    coder: Dictionary,
+    *,
+    site: str = "",
+    reads: Reads = real,
 ) -> Mapping[int, Spliced]:
     """Measure by kind of the token that predicts; kind 0 holds the figures for all.
 
     Args:
         site: where to splice; by default the dictionary's own.
+        reads: which positions; by default all but padding. First tokens, whose norm is many
+            times the others', break the model when a dictionary that never saw them replaces them.
 
     Raises:
         DictionaryError: the dictionary names no site, or nothing was predicted.
@@ -83,8 +104,8 @@ def spliced(
     sums: dict[int, torch.Tensor] = {}
     for batch in batches:
         clean = _predictions(subject.logits(batch, edits={}))
-        with_codes = _predictions(subject.logits(batch, edits={site: splice(coder)}))
-        without = _predictions(subject.logits(batch, edits={site: zero}))
+        with_codes = _predictions(subject.logits(batch, edits={site: splice(coder, reads)}))
+        without = _predictions(subject.logits(batch, edits={site: zero(reads)}))
         ids, kinds = _targets(batch, clean.device)
         parts = [
             -clean.gather(2, ids[..., None]).squeeze(2),
@@ -120,11 +141,11 @@ def _targets(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
     return ids[:, 1:].clamp_min(0), torch.where(asked, kinds[:, :-1], 0)
 
 
-def _where_real(new: Tensor, old: Tensor, context: EditContext) -> Tensor:
-    """``new`` where the token is real, ``old`` at padding."""
-    rows = np.stack([m.kinds for m in context.maps])[:, context.start :]
-    real = torch.as_tensor(rows != Kind.PAD, device=new.device)[:, : new.shape[1]]
-    if real.shape[1] < new.shape[1]:  # generated tokens, past the prompt's map, are all real
-        grown = real.new_ones((len(real), new.shape[1] - real.shape[1]))
-        real = torch.cat([real, grown], dim=1)
-    return torch.where(real.unsqueeze(2), new, old)
+def _where(reads: Reads, new: Tensor, old: Tensor, context: EditContext) -> Tensor:
+    """``new`` where the dictionary reads, ``old`` elsewhere."""
+    rows = np.stack([reads(m) != 0 for m in context.maps])[:, context.start :]
+    here = torch.as_tensor(rows, device=new.device)[:, : new.shape[1]]
+    if here.shape[1] < new.shape[1]:  # generated tokens, past the prompt's map, are all real
+        grown = here.new_ones((len(here), new.shape[1] - here.shape[1]))
+        here = torch.cat([here, grown], dim=1)
+    return torch.where(here.unsqueeze(2), new, old)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from semascope.errors import DictionaryError
 from semascope.pipeline.context import Run
 from semascope.pipeline.rows import Subset, held_out_rows
-from semascope.pipeline.source import SiteChunks
+from semascope.pipeline.source import SiteChunks, read_kinds
 from semascope.pipeline.stage import Progress, ignore
 from semascope.pipeline.training import batches_of
 from semascope.subject.types import Kind
@@ -138,7 +138,9 @@ def _predictions(
             some = samples[first : first + TOGETHER]
             yield run.subject.encode(some, max_tokens=run.options.train.max_tokens)
 
-    found = spliced(run.subject, batches(), coder)
+    found = spliced(
+        run.subject, batches(), coder.to(run.subject.device), site=wiring.site, reads=read_kinds
+    )
     return {_name(kind): _lost(one) for kind, one in found.items()}, ""
 
 
