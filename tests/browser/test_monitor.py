@@ -121,6 +121,44 @@ def test_every_token_of_the_prompt_tells_its_probability(page: Any) -> None:
     concepts(page)
 
 
+def test_concepts_bear_the_names_that_a_model_gives_as_text(page: Any) -> None:
+    """Markup in a name is words on the page; where it refuses, the words stay and why is said."""
+    ask(page).locator("[data-token]").nth(2).click()
+    found = concepts(page)
+    first = found.first.locator("button.title").first
+    expect(first).to_contain_text("<i>")
+    assert first.locator("i").count() == 0
+    expect(found.first).to_contain_text("coherence 6.5 / 7")
+    expect(found.first).to_contain_text("named by lmm:drawn-namer")
+    if found.count() > 2:
+        expect(found.nth(2)).not_to_contain_text("named by")
+        expect(page.get_by_text("The model refused.")).to_be_visible()
+
+
+def test_two_models_answer_one_prompt_side_by_side(page: Any) -> None:
+    page.goto("/#/versus")
+    page.get_by_label("Prompt").fill("What is there?")
+    page.get_by_role("button", name="Compare").click()
+    one, other = (page.get_by_role("group", name=f"Answer {n}") for n in (1, 2))
+    expect(one).to_contain_text("a red circle")
+    expect(other).to_contain_text("a warm circle")
+    expect(
+        page.get_by_role("list", name="Concepts of The other").get_by_role("listitem")
+    ).to_have_count(3)
+    expect(page.get_by_role("list", name="Features of One").get_by_role("link")).not_to_have_count(
+        0
+    )
+    expect(
+        page.get_by_role("list", name="Features of The other").get_by_role("link")
+    ).to_have_count(0)
+    one.locator("[data-token]").nth(3).hover()
+    expect(page.get_by_role("tooltip")).to_contain_text("entropy")
+    one.locator("[data-token]").nth(3).click()
+    expect(page.get_by_text("token 4")).to_have_count(2)
+    page.get_by_label("Model").nth(1).select_option("drawn-subject")
+    expect(page.get_by_text("Choose two.")).to_be_visible()
+
+
 def test_changes_that_meet_are_named_and_nothing_runs(page: Any) -> None:
     answer = ask(page)
     page.get_by_role("textbox", name="Concept in words").fill("red circle")

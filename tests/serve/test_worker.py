@@ -168,7 +168,7 @@ def test_what_may_wait_waits_for_others() -> None:
 
 
 def test_what_needs_the_model_no_more_holds_nobody_up() -> None:
-    """One that goes on elsewhere: others have the model, its own events still come, then the end."""
+    """One that goes on elsewhere: others have the model, its events still come, then the end."""
 
     async def play() -> tuple[list[Event], list[Event]]:
         worker, later = ModelWorker(), Future[None]()

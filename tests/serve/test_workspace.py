@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -268,6 +269,67 @@ def test_one_feature_live_is_what_the_evidence_says(explorer: WorkspaceExplorer)
         talk = {"messages": [{"role": "user", "text": "What?"}], "answer": [9]}
         one = events(client, "/api/versus", {**talk, "dictionaries": [KEY, "no/such"]})[-1]
         assert one["kind"] == "failed" and KEY in one["message"]
+
+
+def test_a_model_beside_itself_is_itself(workspace: Workspace) -> None:
+    """Two benches with models of their own over one run: the same answer, token and features."""
+    explorer = WorkspaceExplorer(workspace, beside=[workspace])
+    info = explorer.info()
+    names = [model.name for model in info.models]
+    assert len(set(names)) == 2 and all(model.dictionaries == [KEY] for model in info.models)
+    talk = {
+        "messages": [{"role": "user", "text": "What?"}], "dictionaries": [KEY, KEY],
+        "models": names, "max_new_tokens": 3, "clusters": True, "smallest": 1, "similarity": 0.0,
+    }  # fmt: skip
+    with TestClient(make_app(explorer)) as client:
+        told = events(client, "/api/versus", {**talk, "write": True, "token": 1})
+        assert told[-1]["kind"] == "finished", told[-1]
+        sides: dict[str, list[Any]] = {
+            name: [(e["id"], e["logprob"], e["top"]) for e in told
+                   if e["kind"] == "token" and e["side"] == name]
+            for name in ("one", "other")
+        }  # fmt: skip
+        assert sides["one"] and sides["one"] == sides["other"]
+        (found,) = [e for e in told if e["kind"] == "versus"]
+        one, other = ({k: v for k, v in s.items() if k != "model"} for s in found["sides"])
+        assert one == other and one["reasons"] and one["clusters"]
+        assert [s["model"] for s in found["sides"]] == names
+        second = sides["one"][1]
+        assert one["target"]["id"] == second[0]
+        assert one["value"] == pytest.approx(second[1], abs=1e-4)
+        ids = [token[0] for token in sides["one"]]
+        again = events(client, "/api/versus", {**talk, "answers": [ids, ids], "token": 1})
+        assert not [e for e in again if e["kind"] == "token"]  # what is known is not written again
+        (known,) = [e for e in again if e["kind"] == "versus"]
+        assert known["sides"] == found["sides"]
+        for wrong, why_ in (
+            ({"answer": [9]}, "other tokens"),
+            ({"models": ["", ""]}, "two different"),
+            ({"models": ["", "nobody"]}, names[1]),
+        ):
+            failed = events(client, "/api/versus", {**talk, **wrong})[-1]
+            assert failed["kind"] == "failed" and why_ in failed["message"]
+
+
+def test_two_dictionaries_of_one_model_share_its_answer(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """The twin of a dictionary, under another name, sees what the dictionary sees."""
+    copy = Workspace(shutil.copytree(workspace.root, tmp_path / "run"))
+    twin = "resid_post.1/twin"
+    shutil.copytree(copy.root / "dictionaries" / KEY, copy.root / "dictionaries" / twin)
+    explorer = WorkspaceExplorer(copy)
+    assert explorer.info().models[0].dictionaries == [KEY, twin]
+    talk = {"messages": [{"role": "user", "text": "What?"}], "max_new_tokens": 2, "write": True}
+    with TestClient(make_app(explorer)) as client:
+        told = events(client, "/api/versus", {**talk, "dictionaries": [KEY, twin]})
+    assert {e["side"] for e in told if e["kind"] == "token"} == {"one"}
+    (found,) = [e for e in told if e["kind"] == "versus"]
+    one, other = found["sides"]
+    assert [r["attribution"] for r in one["reasons"]] == [
+        r["attribution"] for r in other["reasons"]
+    ]
+    assert one["value"] == other["value"] == found["value"] and found["pairs"][0]["together"] == 1
 
 
 def test_words_to_features_and_an_empty_map(explorer: WorkspaceExplorer) -> None:

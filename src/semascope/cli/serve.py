@@ -6,12 +6,14 @@ import os
 import socket
 import sys
 import webbrowser
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from semascope.cli.base import InWorkspace
 from semascope.errors import ExplainError, ServerUnreachable, WorkspaceError
+from semascope.workspace import Workspace
 
 if TYPE_CHECKING:
     from semascope.serve.naming import Naming
@@ -38,6 +40,8 @@ class Serve(InWorkspace):
     """Address of an OpenAI-compatible LMM server that names concepts."""
     model: str = ""
     """Which of that server's models."""
+    beside: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="WORKSPACE")] = ()
+    """Other workspaces, whose models can be compared with this one on one prompt."""
     most_names: int = 0
     """Questions to that server while this one runs, what its cache knows not counted; 0 sets no
     bound."""
@@ -45,6 +49,9 @@ class Serve(InWorkspace):
     def run(self) -> int:
         """Serve until Ctrl-C."""
         self.space.require("index")
+        beside = [Workspace(path) for path in self.beside]
+        for other in beside:
+            other.require("index")
         if self.host not in ("127.0.0.1", "localhost", "::1") and not self.token:
             raise WorkspaceError(
                 f"Serving at {self.host} would show the run to everyone there: give --token."
@@ -57,7 +64,7 @@ class Serve(InWorkspace):
 
         with self._listen() as listener:
             port = listener.getsockname()[1]
-            app = make_app(WorkspaceExplorer(self.space, naming=naming), token=self.token or None)
+            app = make_app(WorkspaceExplorer(self.space, naming, beside), token=self.token or None)
             address = f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{port}/"
             print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
             if self.browser and has_screen():

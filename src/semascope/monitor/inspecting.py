@@ -187,8 +187,32 @@ def concepts(
 
     See ``lint.cluster`` for the arguments.
     """
-    groups = cluster(
+    return grouped(
         found.shares[:top],
+        descriptions,
+        embed,
+        ordinary=ordinary,
+        similarity=similarity,
+        smallest=smallest,
+        labeller=labeller,
+        judge=judge,
+    )
+
+
+def grouped(
+    shares: Sequence[FeatureShare],
+    descriptions: Mapping[Feature, str],
+    embed: Embedder,
+    *,
+    ordinary: Ordinary | None = None,
+    similarity: float = 0.4,
+    smallest: int = 2,
+    labeller: Labeller | None = None,
+    judge: Judge | None = None,
+) -> list[Cluster]:
+    """Any features as clusters, in the order of ``concepts``."""
+    groups = cluster(
+        shares,
         descriptions,
         embed,
         similarity=similarity,

@@ -23,12 +23,14 @@ from semascope.corpus.sample import Sample
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError, EvidenceError
 from semascope.evidence.promoted import promoted
-from semascope.monitor.conversation import Asked, said
+from semascope.monitor.conversation import Asked, Said, said
 from semascope.monitor.lint import Feature
 from semascope.subject.types import Kind, TokenMap
 
 _TOGETHER = 0.3
 """Least overlap of firing at which two features are told as a pair."""
+_PAIRED = 12
+"""Features of each dictionary that pairs are looked for among."""
 
 
 def tried(lever: Lever, sample: Sample, feature: Feature) -> tuple[NDArray[np.float32], TokenMap]:
@@ -121,44 +123,78 @@ class Side:
     """Unexplained variance of this prompt; None for one that reads and writes at other sites."""
     unexplained: float
     shares: tuple[FeatureShare, ...]
+    """Strongest first."""
+    target: Said
+    """The token asked about."""
+    value: float
+    """Its log-probability, nats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Versus:
     """Two dictionaries on one prompt."""
 
-    value: float
-    """Log-probability of the token, nats."""
     sides: tuple[Side, ...]
     pairs: tuple[tuple[Feature, Feature, float], ...]
     """Features of the two that fire at the same tokens: intersection over union."""
 
+    @property
+    def value(self) -> float:
+        """Log-probability of the token, nats."""
+        return self.sides[0].value
 
-def versus(asked: Asked, limit: int = 12) -> Versus:
-    """Attribute one token to every dictionary of the lever, and set two side by side."""
-    lever = asked.lever
-    if len(lever.dictionaries) != 2:
+
+def alone(asked: Asked, limit: int = 12, position: int | None = None) -> Side:
+    """What the one dictionary of the lever makes of one token; see ``conversation.said``."""
+    (side,), _ = _sides(asked, limit, position)
+    return side
+
+
+def versus(asked: Asked, limit: int = 12, position: int | None = None) -> Versus:
+    """Attribute one token to every dictionary of the lever, and set two side by side.
+
+    ``position`` is of the token asked about; see ``conversation.said``. Pairs are looked for among
+    the first dozen features of each, or the first ``limit`` where that is fewer.
+    """
+    if len(asked.lever.dictionaries) != 2:
         raise CausalError("Two dictionaries are compared: name two different ones.")
-    target = said(asked)
-    found = attribute(lever.subject, asked.batch, lever.dictionaries, target, edits=asked.edits)
-    by_key = {site.key: site for site in found.sites}
-    shares = found.features()
-    strongest = {key: [s for s in shares if s.key == key][:limit] for key in lever.dictionaries}
-    sides = [
-        _side(asked, dictionary, by_key[key], tuple(strongest[key]))
-        for key, dictionary in lever.dictionaries.items()
-    ]
+    sides, sites = _sides(asked, limit, position)
     one, other = (
-        {s.id: set(site.position[site.feature == s.index].tolist()) for s in strongest[key]}
-        for key, site in ((key, by_key[key]) for key in lever.dictionaries)
+        {s.id: set(site.position[site.feature == s.index].tolist()) for s in side.shares[:_PAIRED]}
+        for side, site in zip(sides, sites, strict=True)
     )
     pairs = [(a, b, len(p & q) / len(p | q)) for a, p in one.items() for b, q in other.items()]
     kept = sorted((p for p in pairs if p[2] >= _TOGETHER), key=lambda p: -p[2])
-    return Versus(float(found.values[0]), tuple(sides), tuple(kept[: 2 * limit]))
+    return Versus(tuple(sides), tuple(kept[: 2 * min(limit, _PAIRED)]))
+
+
+def _sides(
+    asked: Asked, limit: int, position: int | None
+) -> tuple[list[Side], list[SiteAttribution]]:
+    """One token through each dictionary of the lever, in the lever's order."""
+    lever, target = asked.lever, said(asked, position)
+    found = attribute(lever.subject, asked.batch, lever.dictionaries, target, edits=asked.edits)
+    by_key = {site.key: site for site in found.sites}
+    shares = found.features()
+    sides = [
+        _side(
+            asked,
+            dictionary,
+            by_key[key],
+            tuple([s for s in shares if s.key == key][:limit]),
+            (target, float(found.values[0])),
+        )
+        for key, dictionary in lever.dictionaries.items()
+    ]
+    return sides, [by_key[key] for key in lever.dictionaries]
 
 
 def _side(
-    asked: Asked, dictionary: Dictionary, site: SiteAttribution, shares: tuple[FeatureShare, ...]
+    asked: Asked,
+    dictionary: Dictionary,
+    site: SiteAttribution,
+    shares: tuple[FeatureShare, ...],
+    about: tuple[Said, float],
 ) -> Side:
     batch = asked.whole.batch
     with torch.no_grad():
@@ -170,4 +206,4 @@ def _side(
             error = (rows - dictionary.decode(codes).float()).pow(2).sum()
             fvu = float(error / (rows - rows.mean(0)).pow(2).sum().clamp_min(1e-12))
     l0 = float((codes.values != 0).sum(1).float().mean()) if len(rows) else 0.0
-    return Side(site.key, l0, fvu, site.error_share(), shares)
+    return Side(site.key, l0, fvu, site.error_share(), shares, *about)

@@ -96,6 +96,7 @@ class Asker:
                 names = ", ".join(sorted(known)) or "none"
                 raise NotThere(f"There is no dictionary {key!r} here; there are {names}.")
             self._others[key] = load(known[key])
+            self._others[key].name = key.rpartition("/")[2]  # its folder's: a copy is another
         return self._others[key]
 
     # -- samples ---------------------------------------------------------------------------

@@ -6,12 +6,13 @@ are called); holds no tensor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from semascope.serve.asker import Asker
 from semascope.serve.events import (
     Clustered,
+    ClusterRecord,
     Emit,
     Explained,
     Job,
@@ -21,11 +22,12 @@ from semascope.serve.events import (
     Target,
 )
 from semascope.serve.naming import Naming
-from semascope.serve.questions import ReadAsk, WhyAsk
+from semascope.serve.questions import ReadAsk, VersusAsk, WhyAsk
 from semascope.serve.telling import cluster, effect, read_record, reasons
 from semascope.serve.words import Words
 
 if TYPE_CHECKING:
+    from semascope.causal.record import FeatureShare
     from semascope.monitor.conversation import Asked
     from semascope.monitor.inspecting import Effect, Inspection
     from semascope.monitor.lint import Cluster, Ordinary
@@ -112,29 +114,36 @@ class Behind:
         )
 
     def _clustered(self, ask: WhyAsk, asked: Asked, found: Inspection, emit: Emit) -> list[Cluster]:
-        from semascope.monitor.inspecting import concepts
-
         looked = found.shares[: ask.features]
-        rows, embed = self.words.described(share.id for share in looked)
-        ordinary = self.ordinary(bool(asked.sample.images), emit) if rows else None
-        groups = concepts(
-            found,
+        groups, records, note = self.grouped(looked, ask, asked, emit)
+        alone = len(looked) - sum(len(group.features) for group in groups)
+        emit(Clustered(clusters=records, unclustered=alone, note=note))
+        return groups
+
+    def grouped(
+        self,
+        shares: Sequence[FeatureShare],
+        ask: WhyAsk | VersusAsk,
+        asked: Asked,
+        emit: Emit,
+        familiar: bool = True,
+    ) -> tuple[list[Cluster], list[ClusterRecord], str]:
+        """Features as concepts, as records, and why there are none. ``familiar``: whether these
+        are features whose firing on ordinary prompts is measured."""
+        from semascope.monitor.inspecting import grouped
+
+        rows, embed = self.words.described(share.id for share in shares)
+        pictured = bool(asked.sample.images)
+        groups = grouped(
+            shares,
             {feature: row.description for feature, row in rows.items()},
             embed,
-            ordinary=ordinary,
-            top=ask.features,
+            ordinary=self.ordinary(pictured, emit) if rows and familiar else None,
             similarity=ask.similarity,
             smallest=ask.smallest,
         )
-        note = "" if groups else NO_GROUP if rows else NO_WORDS
-        emit(
-            Clustered(
-                clusters=[cluster(n, group, rows) for n, group in enumerate(groups)],
-                unclustered=len(looked) - sum(len(group.features) for group in groups),
-                note=note,
-            )
-        )
-        return groups
+        records = [cluster(n, group, rows) for n, group in enumerate(groups)]
+        return groups, records, "" if groups else NO_GROUP if rows else NO_WORDS
 
     def ordinary(self, pictured: bool, emit: Emit) -> Ordinary | None:
         """How features fire on ordinary prompts of this kind; measured once a workspace."""

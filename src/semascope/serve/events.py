@@ -13,7 +13,7 @@ from pydantic import Field
 
 from semascope.serve.records import ExemplarRecord, FeatureRow, Record, TestedRecord
 
-Side = Literal["before", "after", "answer", "control"]
+Side = Literal["before", "after", "answer", "control", "one", "other"]
 
 
 class Queued(Record):
@@ -291,6 +291,15 @@ class VersusSide(Record):
     unexplained: float
     """Share of the attribution that its error holds."""
     reasons: list[Reason]
+    model: str = ""
+    value: float
+    """Log-probability of the token, nats."""
+    target: Target
+    """The token asked about, as this side's model reads it."""
+    clusters: list[ClusterRecord] = Field(default_factory=list)
+    """The features as concepts, novel first where that is known."""
+    note: str = ""
+    """Why there are none, where they were asked for."""
 
 
 class Pair(Record):
@@ -303,11 +312,11 @@ class Pair(Record):
 
 
 class VersusFound(Record):
-    """Two dictionaries on one prompt."""
+    """Two dictionaries on one prompt, or two models."""
 
     kind: Literal["versus"] = "versus"
     value: float
-    """The token's log-probability, nats."""
+    """Log-probability of the first side's token, nats."""
     sides: list[VersusSide]
     pairs: list[Pair] = Field(default_factory=list)
 

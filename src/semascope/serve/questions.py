@@ -172,13 +172,38 @@ class SteerAsk(FollowedAsk):
 
 
 class VersusAsk(FollowedAsk):
-    """Two dictionaries on one prompt."""
+    """Two dictionaries on one prompt, or two models.
+
+    The token asked about is ``answer``'s last, or the one that would come next. With ``write`` each
+    model first answers for itself, and its answer's ``token`` is asked about.
+    """
 
     dictionaries: list[Annotated[str, Field(min_length=3, max_length=300)]] = Field(
         min_length=2, max_length=2
     )
     """Two of ``site/name``."""
+    models: list[Annotated[str, Field(max_length=300)]] = Field(
+        default_factory=lambda: ["", ""], min_length=2, max_length=2
+    )
+    """Which model each dictionary is of, by the names that ``/api/info`` tells; empty for the
+    first."""
+    write: bool = False
+    """Whether each model answers, ``max_new_tokens`` long."""
+    answers: list[Annotated[list[TokenId], Field(max_length=1_024)]] = Field(
+        default_factory=list, max_length=2
+    )
+    """Ids of what each model answered, where it is known: then nothing is written again."""
+    token: int = Field(0, ge=0, le=1_023)
+    """Which token of each answer is asked about, the last where an answer is shorter."""
     limit: int = Field(12, ge=1, le=100)
+    clusters: bool = False
+    """Whether the features of each are told as concepts too."""
+    similarity: float = Field(0.4, ge=-1, le=1)
+    """Mean cosine of the descriptions within a cluster, at the least."""
+    smallest: int = Field(2, ge=1, le=50)
+    """Features that a cluster has, at the least."""
+    features: int = Field(200, ge=2, le=1_000)
+    """How many of the strongest are clustered."""
 
 
 class TryAsk(Asked):

@@ -193,6 +193,14 @@ class DictionaryInfo(Record):
     """Fraction of variance unexplained, L0, mean scores … as measured by the run."""
 
 
+class ModelInfo(Record):
+    """One of the models that can be compared."""
+
+    name: str
+    dictionaries: list[str] = Field(default_factory=list)
+    """``site/name`` of each."""
+
+
 class SubjectInfo(Record):
     """What is under the microscope."""
 
@@ -209,6 +217,8 @@ class SubjectInfo(Record):
     features: int = 0
     questions: list[str] = Field(default_factory=list)
     """Questions that this subject is good at, as suggestions."""
+    models: list[ModelInfo] = Field(default_factory=list)
+    """All that can be set beside each other, this one first."""
     namer: str = ""
     """The LMM that names concepts; empty where the words that their features share do."""
 

@@ -1,4 +1,4 @@
-"""Features tried out: on one's own text or picture, by example, in two dictionaries, on probes.
+"""Features tried out: on one's own text or picture, by example, on probes.
 
 Called by the model thread. Joins ``monitor.live`` and ``monitor.register`` with words; holds no
 tensor.
@@ -9,23 +9,19 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING
 
-from semascope.errors import NotThere, ServeError
+from semascope.errors import NotThere
 from semascope.serve import convert
 from semascope.serve.asker import Asker
 from semascope.serve.events import (
     AlikeFound,
     AlikeRow,
     Emit,
-    Pair,
     Progress,
     TestedFound,
     Tried,
-    VersusFound,
-    VersusSide,
 )
-from semascope.serve.questions import ExamplesAsk, MeasureAsk, TryAsk, VersusAsk
+from semascope.serve.questions import ExamplesAsk, MeasureAsk, TryAsk
 from semascope.serve.records import ExemplarRecord, TestedRecord
-from semascope.serve.telling import reasons
 from semascope.serve.words import Feature, Words, split_id
 
 if TYPE_CHECKING:
@@ -82,39 +78,6 @@ class Trials:
                     for a in found
                     if a.feature in rows
                 ]
-            )
-        )
-
-    def versus(self, ask: VersusAsk, emit: Emit) -> None:
-        """Two dictionaries on one prompt."""
-        from semascope.monitor.live import versus
-
-        if len(set(ask.dictionaries)) < 2:
-            raise ServeError("Two dictionaries are compared: name two different ones.")
-        found = versus(self.asker.asked(ask, self.asker.lever_on(ask.dictionaries)), ask.limit)
-        rows = self.words.rows(
-            share.id
-            for side in found.sides
-            for share in side.shares
-            if side.key in {d.key for d in self.words.atlas.dictionaries()}
-        )
-        emit(
-            VersusFound(
-                value=found.value,
-                sides=[
-                    VersusSide(
-                        dictionary=side.key,
-                        l0=side.l0,
-                        fvu=convert.number(side.fvu),
-                        unexplained=side.unexplained,
-                        reasons=reasons(side.shares, places={}, ratios={}, rows=rows),
-                    )
-                    for side in found.sides
-                ],
-                pairs=[
-                    Pair(one=f"{a[0]}/{a[1]}", other=f"{b[0]}/{b[1]}", together=value)
-                    for a, b, value in found.pairs
-                ],
             )
         )
 

@@ -7,6 +7,7 @@ is handed to ``asker`` and those who stand on it, which load it when first asked
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ from semascope.serve.records import (
 )
 from semascope.serve.steering import Steering
 from semascope.serve.trials import Trials
+from semascope.serve.versus import Beside, benches, model_info
 from semascope.serve.words import Words, split_id
 from semascope.workspace import Workspace
 
@@ -78,8 +80,14 @@ QUESTIONS = [
 class WorkspaceExplorer:
     """What the page sees of one workspace."""
 
-    def __init__(self, workspace: Workspace, naming: Naming | None = None) -> None:
-        """``naming``: who names concepts, where a server that does is at hand."""
+    def __init__(
+        self,
+        workspace: Workspace,
+        naming: Naming | None = None,
+        beside: Sequence[Workspace] = (),
+    ) -> None:
+        """``naming``: who names concepts, where a server that does is at hand. ``beside``: other
+        workspaces, whose models can be compared with this one's."""
         self.workspace = workspace
         self.atlas = Atlas.open(workspace.atlas)
         self.media_store = Media(workspace.media)
@@ -92,6 +100,7 @@ class WorkspaceExplorer:
         self._small = lru_cache(maxsize=4_096)(self._small_exemplars)
         self.notebook = Notebook(self.atlas, workspace.root / "ratings.db", self._held_out)
         self.guides = Guides(self.words, workspace.root / "register.json", self._small)
+        self.benches = benches(workspace, self.asker, self.words, self.behind, beside)
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -117,6 +126,7 @@ class WorkspaceExplorer:
             can_search=any(self.words.has_vectors(row.key) for row in rows),
             features=sum(row.width for row in rows),
             questions=QUESTIONS if self._sees else [],
+            models=[model_info(bench) for bench in self.benches],
             namer=self.behind.naming.namer.lmm.model if self.behind.naming else "",
         )
 
@@ -274,8 +284,8 @@ class WorkspaceExplorer:
         self.trials.examples(ask, emit)
 
     def versus(self, ask: VersusAsk, emit: Emit) -> None:
-        """Two dictionaries on one prompt."""
-        self.trials.versus(ask, emit)
+        """Two dictionaries on one prompt, or two models."""
+        Beside(self.benches, ask, emit).run()
 
     def measure(self, ask: MeasureAsk, emit: Emit) -> None:
         """What a feature does to a concept of the register; the figure is kept."""

@@ -80,6 +80,11 @@ export interface VersusSide {
   fvu: number | null;
   unexplained: number | null;
   reasons: Reason[];
+  model: string;
+  value: number;
+  target: Target;
+  clusters: Cluster[];
+  note: string;
 }
 
 export interface Versus {

@@ -122,6 +122,7 @@ export interface SubjectInfo {
   features: number;
   questions: string[];
   namer: string;
+  models: { name: string; dictionaries: string[] }[];
 }
 
 export interface Upload {

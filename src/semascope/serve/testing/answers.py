@@ -49,6 +49,7 @@ from semascope.serve.questions import (
 )
 from semascope.serve.records import ExemplarRecord, FeatureRow, TestedRecord
 
+MODELS = ("drawn-subject", "drawn-other")
 TOLD = "There is a red circle and a blue square on a white ground."
 
 
@@ -202,6 +203,9 @@ class Answers:
 
     def versus(self, ask: VersusAsk, emit: Emit) -> None:
         """Only one dictionary is drawn; two names of it are refused as they would be elsewhere."""
+        for name in ask.models:
+            if name not in ("", *MODELS):
+                raise NotThere(f"No model {name!r} is served here; there are {MODELS}.")
         rows = [self._row(i) for i in range(min(ask.limit, self.width))]
         known = rows[0].dictionary
         for name in ask.dictionaries:
@@ -211,13 +215,31 @@ class Answers:
             Reason(id=row.id, label=row.label, attribution=1.0 / (n + 1), activation=3.0, where=[n])
             for n, row in enumerate(rows)
         ]
+        models = [name or MODELS[0] for name in ask.models]
+        same = models[0] == models[1]
+        both: tuple[tuple[Side, str], ...] = (("one", TOLD), ("other", TOLD.replace("red", "warm")))
+        if ask.write and not ask.answers:
+            for side, text in both[: 1 if same else 2]:
+                if self._answer(ask, side, text, emit):
+                    return
+        target = Target(id=7, text=" red", position=11 + ask.token, probability=0.67)
+        groups = [
+            ClusterRecord(
+                number=n, label=row.label, coherence=5.0, score=1.0 / (n + 1), features=[],
+                suppress=_without(row.label, [row]),
+            )
+            for n, row in enumerate(rows[:3] if ask.clusters else ())
+        ]  # fmt: skip
         sides = [
-            VersusSide(dictionary=name, l0=32.0, fvu=0.1, unexplained=0.1, reasons=reasons)
-            for name in ask.dictionaries
-        ]
+            VersusSide(
+                dictionary=name, l0=32.0, fvu=0.1, unexplained=0.1, reasons=reasons, model=model,
+                value=-0.4, target=target, clusters=groups,
+            )
+            for name, model in zip(ask.dictionaries, models, strict=True)
+        ]  # fmt: skip
         emit(VersusFound(value=-0.4, sides=sides, pairs=[
             Pair(one=rows[0].id, other=rows[-1].id, together=0.8)
-        ]))  # fmt: skip
+        ] if same else []))  # fmt: skip
 
     def measure(self, ask: MeasureAsk, emit: Emit) -> None:
         """A made-up effect, kept as a measured one would be."""

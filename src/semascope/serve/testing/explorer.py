@@ -28,6 +28,7 @@ from semascope.serve.records import (
     FeatureRow,
     MapRecord,
     Modality,
+    ModelInfo,
     Neighbour,
     PromotedToken,
     ScoreRecord,
@@ -35,7 +36,7 @@ from semascope.serve.records import (
     TokenRecord,
     Upload,
 )
-from semascope.serve.testing.answers import Answers
+from semascope.serve.testing.answers import MODELS, Answers
 from semascope.serve.testing.drawing import COLOURS, SHAPES, Sheets, lit
 from semascope.serve.testing.kept import Kept
 from semascope.serve.words import split_id
@@ -84,6 +85,7 @@ class DrawnExplorer(Answers):
             can_search=True,
             features=self.width,
             questions=["What is in the picture?", "Is there a red circle?"],
+            models=[ModelInfo(name=name, dictionaries=[DICTIONARY]) for name in MODELS],
             namer=self.namer,
         )  # fmt: skip
 
