@@ -19,7 +19,9 @@ from semascope.errors import DictionaryError
 from semascope.wiring import Wiring, wiring
 
 DEFAULT_WORKSPACE = "workspace/demo"
-FREE = frozenset({"device", "dtype", "concurrency", "shard", "price_in", "price_out", "remember"})
+FREE = frozenset(
+    "device dtype concurrency shard price_in price_out remember track".split(),
+)
 """Options that do not change what is made."""
 Arch = Literal[
     "topk",
@@ -117,6 +119,9 @@ class TrainOptions(Options):
     """auto, cpu, cuda, cuda:1…"""
     dtype: str = "auto"
     """auto, float32, bfloat16, float16."""
+    track: Literal["", "trackio", "wandb"] = ""
+    """Send the figures of training to trackio (local) or Weights & Biases as well, under the
+    workspace's name; metrics.jsonl is written in any case."""
     shard: Literal["none", "feature"] = "none"
     """Under torchrun: none, each process takes a share of the tokens; feature, each holds a share
     of a TopK dictionary's features, for those too large for one device."""

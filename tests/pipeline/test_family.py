@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -176,3 +177,35 @@ def test_torchrun_trains_together_what_one_process_trains(tmp_path: Path) -> Non
         record = json.loads((tmp_path / name / "run.json").read_text())
         truth = Workspace(tmp_path / "one").record().stages["train"].figures
         assert record["stages"]["train"]["figures"]["fvu"] == pytest.approx(truth["fvu"], rel=1e-3)
+
+
+def test_reading_ahead_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU the model reads on while dictionaries learn: the same tokens, the same bits."""
+    from semascope.pipeline import training
+
+    flags = [*TINY, "--site", "resid_post.0", "--latents", "64"]
+    assert train(tmp_path / "in-turn", *flags) == 0
+    monkeypatch.setattr(training, "_overlaps", lambda run: True)
+    assert train(tmp_path / "ahead", *flags) == 0
+    one, other = (tmp_path / n / "dictionaries/resid_post.0/main" for n in ("in-turn", "ahead"))
+    same(load(one), load(other))
+
+
+def test_a_tracker_gets_the_figures_of_metrics_jsonl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And one that is not installed is named before anything is written."""
+    flags = [*TINY, "--site", "resid_post.0", "--latents", "64", "--tokens", "4096"]
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not there
+    assert train(tmp_path / "w", *flags, "--track", "wandb") == 2
+    assert "pip install wandb" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "w").exists()
+
+    told: list[dict[str, float]] = []
+    tracker = ModuleType("trackio")
+    tracker.init = tracker.finish = lambda **_: None  # type: ignore[attr-defined]
+    tracker.log = lambda figures, step: told.append(figures)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "trackio", tracker)
+    assert train(tmp_path / "w", *flags, "--track", "trackio") == 0
+    lines = (tmp_path / "w/dictionaries/resid_post.0/main/metrics.jsonl").read_text().splitlines()
+    assert [one["fvu"] for one in told] == [json.loads(line)["fvu"] for line in lines]

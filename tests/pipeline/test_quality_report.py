@@ -1,4 +1,4 @@
-"""A family from the command line: trained, judged, taken apart, drawn; three widths, one subject."""
+"""A family of three widths from the command line: trained, judged, taken apart, drawn."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Rectangles proved by cause on every family, and what happens where there is no adapter."""
 
+import json
 import math
 from dataclasses import asdict
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from samples_of_subjects import asked, picture
 
+from semascope.cli import main
 from semascope.subject import Kind, geometry
 from semascope.subject.geometry import prove
 from semascope.subject.geometry.base import Claims, Seen
@@ -178,3 +180,14 @@ def test_an_adapter_that_miscounts_is_found_out() -> None:
     finally:
         geometry.unregister(short)
     assert "claims [3] tokens" in m.geometry
+
+
+def test_families_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those named, as JSON; a wrong name is answered with the right ones."""
+    words = ["evaluate", "geometry", "--families", "llava_next", "qwen2_vl", "--probes", "3"]
+    assert main([*words, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["family"] for row in rows} == {"llava_next", "qwen2_vl"}
+    assert {row["family"] for row in rows if row["size"][0] != row["size"][1]} == {*words[3:5]}
+    assert main(["evaluate", "geometry", "--families", "lava"]) == 2
+    assert "paligemma" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from semascope.corpus.pictures import rgb
 from semascope.errors import AtlasError
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -25,7 +26,9 @@ class Media:
 
     def put(self, image: Image.Image) -> str:
         """Store a picture, once; returns its hash. Pixels are kept exactly, as RGB or RGBA."""
-        if image.mode not in ("RGB", "RGBA", "L"):
+        if image.mode.startswith("I") or image.mode == "F":
+            image = rgb(image)  # 16 bits scaled, not clipped
+        elif image.mode not in ("RGB", "RGBA", "L"):
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
         digest = hashlib.sha256(f"{image.mode}:{image.width}x{image.height}:".encode())
         digest.update(image.tobytes())

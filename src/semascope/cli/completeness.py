@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from semascope.cli.base import InWorkspace
+from semascope.cli.run import gathered
 
 
 class EvaluateCompleteness(InWorkspace):
@@ -16,7 +17,8 @@ class EvaluateCompleteness(InWorkspace):
     On scenes, where the truth is known: a concept has a feature where that feature, chosen on one
     half of the scenes, tells the concept on the other half. Every dictionary of the run is
     measured, by width, with the frequency at which half of the concepts have a feature
-    (Templeton et al. 2024). The curve is drawn as SVG in the workspace's evaluations.
+    (Templeton et al. 2024). The curve is drawn as SVG in the workspace's evaluations. Evidence
+    that is not gathered yet is gathered first.
     """
 
     concepts: str = "name"
@@ -32,7 +34,7 @@ class EvaluateCompleteness(InWorkspace):
 
     def run(self) -> int:
         """Measure and print."""
-        self.space.require("gather")
+        gathered(self.space)
         from semascope.evidence.families import complete
 
         found = complete(

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from semascope.cli import geometry_shown
 from semascope.cli.base import InWorkspace
+from semascope.cli.run import gathered
 from semascope.errors import EvidenceError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class EvaluateSplitting(_Told):
 
     def run(self) -> int:
         """Match, draw, print."""
-        self._gathered()
+        gathered(self.space)
         line = self._lineage()
         steps = line.steps(self.seed)
         most = line.most(self.top)
@@ -112,17 +113,6 @@ class EvaluateSplitting(_Told):
         if self._tell("splitting.json", record):
             geometry_shown.splitting(record)
         return 0
-
-    def _gathered(self) -> None:
-        """Do the gathering where training alone is done."""
-        from semascope.cli.run import advance
-        from semascope.pipeline import recorded
-
-        stages = self.space.record().stages
-        done = {name for name, stage in stages.items() if stage.done}
-        if "train" in done and "gather" not in done:
-            advance(self.space, recorded(self.space), "gather")
-        self.space.require("gather")
 
     def _lineage(self) -> Lineage:
         from semascope.dictionary import load

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from semascope.cli.base import Verb
+
+if TYPE_CHECKING:
+    from semascope.subject import Subject
+    from semascope.subject.geometry import Proof
 
 RIGHT = 0.9
 """Share of places at which the map must be right."""
@@ -107,10 +112,17 @@ class EvaluateSubject(Verb):
 
 
 class EvaluateGeometry(Verb):
-    """Prove where image tokens look: change some pixels, see which of the model's inputs change."""
+    """Prove where image tokens look: change some pixels, see which of the model's inputs change.
+
+    Pictures are not square. With --families all, every family that has an adapter is proved on a
+    small model of its shape, with its own processor and random weights: semascope evaluate
+    geometry --families all --json; or those named: --families llava_next qwen2_vl.
+    """
 
     subject: str = "sprite-llava"
     """The model."""
+    families: tuple[str, ...] = ()
+    """Instead of the model: all, or names of families."""
     probes: int = 12
     """Places painted over, a picture size."""
     seed: int = 0
@@ -124,12 +136,7 @@ class EvaluateGeometry(Verb):
         """Prove and print; exit code 1 where a token looks elsewhere than its map says."""
         from dataclasses import asdict
 
-        from semascope.pipeline.context import load_subject
-        from semascope.subject.geometry.proof import prove
-
-        proofs = prove(
-            load_subject(self.subject, device=self.device), probes=self.probes, seed=self.seed
-        )
+        proofs = [proof for subject in self._subjects() for proof in self._proved(subject)]
         if self.as_json:
             print(json.dumps([asdict(proof) for proof in proofs], indent=2))
         else:
@@ -140,6 +147,28 @@ class EvaluateGeometry(Verb):
                     f"{proof.first:.0%} of {proof.probes} places"
                 )
         return 0 if all(proof.first >= RIGHT for proof in proofs) else 1
+
+    def _subjects(self) -> Iterator[Subject]:
+        """The model, or a small one of each family, one after another."""
+        from semascope.errors import ModelNotFound
+        from semascope.pipeline.context import load_subject
+        from semascope.subject.testing import VISION, tiny
+
+        unknown = [name for name in self.families if name not in (*VISION, "all")]
+        if unknown:
+            raise ModelNotFound(
+                f"No family {unknown[0]!r} reads pictures here; there are {', '.join(VISION)}, and "
+                "all."
+            )
+        if not self.families:
+            yield load_subject(self.subject, device=self.device)
+        for name in VISION if "all" in self.families else self.families:
+            yield tiny(name)
+
+    def _proved(self, subject: Subject) -> Sequence[Proof]:
+        from semascope.subject.geometry.proof import prove
+
+        return prove(subject, probes=self.probes, seed=self.seed)
 
 
 def print_figures(figures: dict[str, Any]) -> None:

@@ -141,3 +141,14 @@ def advance(workspace: Workspace, options: RunOptions, until: StageName) -> None
 
     with Bars() as bars:
         pipeline.run(workspace, options, until=until, reporter=bars)
+
+
+def gathered(workspace: Workspace) -> None:
+    """Do the gathering where training alone is done; WorkspaceError where there is no run."""
+    from semascope.pipeline import recorded
+
+    stages = workspace.record().stages
+    done = {name for name, stage in stages.items() if stage.done}
+    if "train" in done and "gather" not in done:
+        advance(workspace, recorded(workspace), "gather")
+    workspace.require("gather")

@@ -45,7 +45,7 @@ def decode(source: bytes | Path, most_pixels: int = MOST_PIXELS) -> Image.Image:
             warnings.simplefilter("ignore")  # damaged EXIF is no reason to lose a picture
             orientation = image.getexif().get(0x0112, 1)
         image.load()
-        return _upright(_rgb(image), orientation)
+        return _upright(rgb(image), orientation)
     except _BROKEN as error:
         raise BadRow("image is cut short or damaged") from error
 
@@ -74,7 +74,7 @@ def _header(data: bytes) -> Image.Image:
         raise BadRow("image is cut short or damaged") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
     """Any mode to RGB, transparency over white."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
@@ -122,4 +122,4 @@ def _upright(image: Image.Image, orientation: object) -> Image.Image:
     return clean
 
 
-__all__ = ["MOST_BYTES", "MOST_PIXELS", "decode"]
+__all__ = ["MOST_BYTES", "MOST_PIXELS", "decode", "rgb"]

@@ -9,6 +9,17 @@ from typing import Any, Literal
 from semascope.errors import DictionaryError
 
 
+def need(backend: str) -> Any:
+    """The tracker's module; DictionaryError where it is not installed."""
+    try:
+        return importlib.import_module(backend)
+    except ImportError as error:
+        raise DictionaryError(
+            f"{backend} is not installed. Install it (pip install {backend}), or do without: "
+            "metrics.jsonl is written in any case."
+        ) from error
+
+
 class Track:
     """An ``on_step`` for ``train`` that logs each new line of figures.
 
@@ -27,13 +38,7 @@ class Track:
         run: str | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
-        try:
-            self._tracker: Any = importlib.import_module(backend)
-        except ImportError as error:
-            raise DictionaryError(
-                f"{backend} is not installed. Install it (pip install {backend}), or do without: "
-                "metrics.jsonl is written in any case."
-            ) from error
+        self._tracker = need(backend)
         self._tracker.init(project=project, name=run, config=dict(config or {}))
         self._logged = -1
 

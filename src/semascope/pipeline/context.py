@@ -142,9 +142,12 @@ class Run:
 
     def check(self) -> None:
         """Raise for what the options get wrong; then sign ``run.json`` with what the run is of."""
+        from semascope.dictionary.tracking import need
         from semascope.pipeline.family import family
 
         family(self)  # resolves the sites, and refuses impossible widths
+        if self.options.train.track:
+            need(self.options.train.track)
         self._check_pictures()
         record, train = self.workspace.record(), self.options.train
         site, name, _ = train.dictionaries()[0]

@@ -6,25 +6,28 @@ under torchrun the processes share the pass and the training.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from semascope.dictionary.activations import ActivationBatch
+from semascope.dictionary.activations import ActivationBatch, Source
 from semascope.dictionary.sites import SplitSites, Wired, Wires, wired
 from semascope.pipeline.context import Run
 from semascope.pipeline.family import Member, config_of, family, rates
 from semascope.pipeline.rows import Subset, held_out_rows, training_rows
 from semascope.pipeline.source import SiteChunks
 from semascope.pipeline.stage import Progress
-from semascope.pipeline.together import TRAIN, first, tell
+from semascope.pipeline.together import TRAIN, first, processes, tell
 from semascope.subject.types import Kind
 from semascope.wiring import Wiring
 
 if TYPE_CHECKING:
     from semascope.dictionary import GroupQuality, Plan, Report, Sampled
+    from semascope.dictionary.train import OnStep
 
 BATCH = 1024
 """Tokens a step of the optimiser."""
@@ -38,7 +41,7 @@ CHECKPOINT = 32
 
 def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
     """Train, or go on; measure the result on tokens that training never read."""
-    from semascope.dictionary import ShuffleBuffer, train_many
+    from semascope.dictionary import Prefetch, ShuffleBuffer, train_many
 
     if first():
         tell(TRAIN, run.options)
@@ -54,27 +57,61 @@ def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
     chunks.on_read = told.read
     chunks.memory = run.memory if options.remember else None
     thinned = _thinned(run, chunks)
-    shuffled = ShuffleBuffer(
+    shuffled: Source = ShuffleBuffer(
         thinned or chunks,
         batch_size=batch,
         block_tokens=max(BLOCK, batch),
         seed=options.seed,
     )
+    if _overlaps(run):
+        shuffled = Prefetch(shuffled)
     by_site = SplitSites(
         shuffled,
         dict(zip(chunks.sites, chunks.widths, strict=True)),
         share=options.shard == "none",
     )
-    reports = train_many(
-        Wired(by_site, {member.site: _wires(member) for member in members}),
-        [_plan(run, member, steps, batch) for member in members],
-        told.stepped,
-        device=run.subject.device,
-        shard=options.shard == "feature",
-    )
+    with _tracked(run, told.stepped) as on_step:
+        reports = train_many(
+            Wired(by_site, {member.site: _wires(member) for member in members}),
+            [_plan(run, member, steps, batch) for member in members],
+            on_step,
+            device=run.subject.device,
+            shard=options.shard == "feature",
+        )
     told.say("measuring on held-out tokens")
     figures = _measured(run, members, reports)
     return {**figures, **({} if thinned is None else {"kept": _kept(thinned)})}
+
+
+def _overlaps(run: Run) -> bool:
+    """Whether the model reads on while the dictionaries learn.
+
+    On a GPU the host prepares one while the device does the other. A CPU has nothing to spare, and
+    several processes must exchange activations and gradients in one order.
+    """
+    return str(run.subject.device).startswith("cuda") and processes() == 1
+
+
+@contextmanager
+def _tracked(run: Run, on_step: OnStep) -> Iterator[OnStep]:
+    """``on_step``, and a tracker's beside it where one is asked for."""
+    from semascope.dictionary.tracking import Track
+
+    train = run.options.train
+    if not train.track or not first():
+        yield on_step
+        return
+    name = f"{run.workspace.root.name}-{train.seed}"
+    track = Track("semascope", backend=train.track, run=name, config=train.model_dump(mode="json"))
+
+    def both(done: int, total: int, figures: Mapping[str, float]) -> None:
+        on_step(done, total, figures)
+        track(done, total, figures)
+
+    try:
+        yield both
+    finally:
+        track.finish()
 
 
 def _plan(run: Run, member: Member, steps: int, batch: int) -> Plan:
@@ -223,6 +260,7 @@ class _Told:
         self.progress, self.total = progress, batch * steps
         self.tokens = batch * max(steps_on_disk(folder), default=0)
         self.note = ""
+        self._one = threading.Lock()  # reading may run ahead in a thread of its own
         self.say("")
 
     def read(self, tokens: int) -> None:
@@ -238,4 +276,5 @@ class _Told:
 
     def say(self, note: str) -> None:
         """Tell how far it is."""
-        self.progress(min(self.tokens, self.total), self.total, note)
+        with self._one:
+            self.progress(min(self.tokens, self.total), self.total, note)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from semascope.corpus.pictures import rgb
 from semascope.corpus.sample import Sample
 from semascope.errors import GeometryUnknown, SubjectError
 from semascope.subject.chat import Rendered, Template, render
@@ -83,7 +84,7 @@ class Encoder:
         roles, content = self._spoken(rendered, ids, plain.get("offset_mapping"))
         inputs: dict[str, Tensor] = {}
         if sample.images:
-            inputs = self._process(rendered, [as_rgb(image) for image in sample.images])
+            inputs = self._process(rendered, [rgb(image) for image in sample.images])
             expanded = inputs.pop("input_ids")[0].numpy()
             roles, content = _spread(ids, expanded, roles, content)
             ids = expanded
@@ -199,11 +200,6 @@ class Encoder:
         for name in dict.fromkeys(key for row in rows for key in row.inputs):
             inputs[name] = _collate(name, rows, length, side)
         return Batch(inputs, maps, tuple(row.id for row in rows))
-
-
-def as_rgb(image: Image.Image) -> Image.Image:
-    """The picture in RGB, as processors want it."""
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _not_too_thin(image: Image.Image) -> None:
