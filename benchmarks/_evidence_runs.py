@@ -3,7 +3,8 @@
 ``bare`` runs the model alone; ``ours`` gathers evidence; ``delphi`` is the cache step of delphi
 (EleutherAI, commit 3c2e139) as published, written anew: every feature of every token made dense,
 what is not zero kept in lists until the end, then written in shards by feature. All three read the
-same batches. Knows nothing of what the figures are for.
+same batches. ``exact`` compares evidence with what keeping everything gives. Knows nothing of what
+the figures are for.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from semascope.corpus.opening import open_corpus
 from semascope.corpus.sample import Corpus, Sample, SkipReport
 from semascope.dictionary import CoderConfig, SparseCoder
-from semascope.evidence import Evidence, Gatherer, Options
+from semascope.evidence import Evidence, Gatherer, Options, gather
 from semascope.evidence.reading import Places, batches, chunks
 from semascope.pipeline.context import load_subject
 
@@ -56,7 +58,7 @@ class Babble:
 
 
 def apart(way: str, **args: Any) -> dict[str, float]:
-    """``bare``, ``ours`` or ``delphi`` in a process of its own, so that its memory is its own."""
+    """One of these ways in a process of its own, so that its memory is its own."""
     code = CALL.format(way=way, args=args)
     ran = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
     found: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
@@ -124,6 +126,53 @@ def delphi(subject: str, rows: int, multiple: int) -> dict[str, float]:
             arrays = {"locations": where[mine].int(), "activations": what[mine].half()}
             save_file(arrays, f"{folder}/{low}_{high - 1}.safetensors")
         return {"seconds": time.perf_counter() - begun, "megabytes": _peak() - before}
+
+
+def exact(subject: str, rows: int, multiple: int) -> dict[str, float]:
+    """Evidence beside what keeping every activation gives: features whose strongest samples are
+    the same, peaks to the bit, and whose tokens are counted the same."""
+    model, corpus, coder = _parts(subject, rows, multiple)
+    options = _options()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        gather(model, corpus, [coder], place / "e", media=place / "m", options=options, rows=rows)
+        evidence = Evidence.open(place / "e", f"{coder.site}/{coder.name}")
+        peaks, fired = _everything(model, corpus, coder, rows)
+        alive = np.flatnonzero(fired)
+        same, counted = 0, 0
+        for index in alive.tolist():
+            record = evidence.feature(index)
+            found = {one.shown.row: one.peak for one in record.top}
+            order = np.argsort(-peaks[:, index], kind="stable")[: options.top]
+            wanted = {int(row): float(peaks[row, index]) for row in order if peaks[row, index] > 0}
+            same += found == wanted
+            counted += int(record.stats["fired"]) == int(fired[index])
+        return {
+            "features": len(alive),
+            "top_equal": same / len(alive),
+            "counts_equal": counted / len(alive),
+        }
+
+
+@torch.inference_mode()
+def _everything(
+    model: Any, corpus: Corpus, coder: SparseCoder, rows: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(rows, width) largest activations, and (width,) tokens on which each feature fires."""
+    options = _options()
+    peaks = np.zeros((rows, coder.width), np.float32)
+    fired = np.zeros(coder.width, np.int64)
+    for chunk in chunks(corpus, 0, rows, options.chunk):
+        for samples in batches(chunk, options.batch_size):
+            batch = model.encode([s for _, s in samples], max_tokens=options.max_tokens)
+            place = Places.of(batch, options)
+            x = model.run(batch, [coder.site])[coder.site]
+            codes = coder.encode(x[torch.from_numpy(place.mask).to(x.device)].float())
+            values, indices = (t.cpu().numpy() for t in (codes.values.float(), codes.indices))
+            row = np.array([number for number, _ in samples])[place.sample]  # (N,)
+            np.maximum.at(peaks, (row[:, None], indices), values)
+            fired += np.bincount(indices[values > 0], minlength=coder.width)
+    return peaks, fired
 
 
 def _parts(subject: str, rows: int, multiple: int) -> tuple[Any, Corpus, SparseCoder]:
