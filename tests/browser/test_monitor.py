@@ -84,6 +84,33 @@ def test_the_steered_run_is_asked_about_with_its_interventions(page: Any) -> Non
     assert len(sent[1]["answer"]) == 2
 
 
+def test_an_answer_that_is_drawn_is_drawn_anew(page: Any) -> None:
+    """Regenerate with the same seed would give the same words; undo gives the seed back."""
+    sent: list[int] = []
+    page.on(
+        "request",
+        lambda r: (
+            sent.append(json.loads(r.post_data or "{}")["seed"])
+            if r.url.endswith("/api/chat")
+            else None
+        ),
+    )
+    ask(page)
+    again = page.get_by_role("button", name="regenerate")
+    again.click()
+    answers = page.get_by_role("group", name="Unchanged answer")
+    expect(answers).to_have_count(2)
+    page.get_by_text("Settings").click()
+    page.get_by_label("Temperature").fill("0.7")
+    expect(again).to_be_enabled()
+    again.click()
+    expect(answers).to_have_count(3)
+    assert sent == [0, 0, 1]
+    page.get_by_role("button", name="Undo").click()
+    expect(answers).to_have_count(2)
+    expect(page.get_by_label("Seed")).to_have_value("0")
+
+
 def test_a_part_of_the_picture_is_asked_about(page: Any) -> None:
     sent: list[dict[str, Any]] = []
     page.on(
@@ -244,6 +271,23 @@ def test_the_register_bears_its_caution(page: Any) -> None:
     page.goto("/#/register")
     expect(page.get_by_text("A caution.")).to_be_visible()
     assert page.get_by_role("heading", level=2).count() >= 6
+
+
+def test_axe_finds_nothing_wrong_with_what_was_asked_for(page: Any) -> None:
+    """Views with answers in them, which an empty page does not show."""
+    if not AXE.is_file():
+        pytest.skip("axe-core is not installed: npm ci in web/")
+    page.emulate_media(reduced_motion="reduce")
+    ask(page).locator("[data-token]").nth(2).click()
+    expect(concepts(page).first).to_contain_text("named by")
+    for place in ("chat", "versus"):
+        if place == "versus":
+            page.goto("/#/versus")
+            page.get_by_role("button", name="Compare").click()
+            expect(page.get_by_role("list", name="Features of The other")).to_be_visible()
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        found = page.evaluate("async () => (await axe.run()).violations")
+        assert not [(v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in found], place
 
 
 @pytest.mark.parametrize("page", [(1280, 860), (390, 844)], indirect=True, ids=["1280", "390"])

@@ -17,7 +17,7 @@ from semascope.errors import NotThere, ServeError
 from semascope.serve import convert
 from semascope.serve.asker import Asker
 from semascope.serve.behind import Behind
-from semascope.serve.events import Emit, Pair, Side, Target, VersusFound, VersusSide
+from semascope.serve.events import ClusterRecord, Emit, Pair, Side, Target, VersusFound, VersusSide
 from semascope.serve.questions import VersusAsk
 from semascope.serve.records import ModelInfo
 from semascope.serve.telling import Teller, reasons
@@ -152,7 +152,8 @@ class Beside:
         known = side.key in {d.key for d in bench.words.atlas.dictionaries()}
         shown = side.shares[: self.ask.limit]
         rows = bench.words.rows(share.id for share in shown) if known else {}
-        clusters, note = [], ""
+        clusters: list[ClusterRecord] = []
+        note = ""
         if self.ask.clusters:
             looked = side.shares[: self.ask.features] if known else ()
             own = side.key == bench.asker.run.dictionary_id

@@ -141,6 +141,15 @@ export class Conversation {
     await this.store();
   }
 
+  /** Answer once more; where answers are drawn, by the next seed, or it would be the same one. */
+  async regenerate(): Promise<void> {
+    const drawn = this.temperature > 0 && !this.changes.some((c) => c.on);
+    if (!drawn || this.conflicts.length) return this.answer();
+    this.remember();
+    this.seed += 1;
+    return this.answer(false);
+  }
+
   /** Put the events of an answer, or of two or three, where they belong. */
   private async hear(
     events: AsyncGenerator<Event>,
@@ -221,6 +230,11 @@ export class Conversation {
     this.aborter?.abort();
     this.aborter = null;
     this.running = false;
+  }
+
+  /** What still comes does not hold anybody up; asking something else ends it. */
+  free(): void {
+    [this.running, this.status] = [false, ""];
   }
 
   async store(): Promise<void> {

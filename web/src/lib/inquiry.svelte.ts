@@ -114,6 +114,12 @@ export class Inquiry {
         else if (event.kind === "named") this.names[event.cluster] = event;
         else if (event.kind === "failed") this.talk.problem = event.message;
         if (event.kind === "clustered" || event.kind === "explained") this.talk.status = "";
+        // Names from an LMM may take their time; the model is free, and so is the conversation.
+        const measured = Math.min(ask.effects, this.clusters?.length ?? Infinity);
+        if (mine === this.turn && Object.keys(this.effects).length >= measured) {
+          this.busy = false;
+          this.talk.free();
+        }
       }
     });
     if (mine === this.turn) this.busy = false;

@@ -154,11 +154,12 @@ class Answers:
         alone = len(rows) - sum(len(group.features) for group in told)
         emit(Clustered(clusters=told, unclustered=alone))
         for group in told[: ask.names if self.namer else 0]:
-            told_by = {"cluster": group.number, "author": f"lmm:{self.namer}"}
+            author = f"lmm:{self.namer}"
             if group.number % 3 == 2:
-                emit(NamedRecord(**told_by, note="The model refused."))
+                emit(NamedRecord(cluster=group.number, author=author, note="The model refused."))
             else:  # as a model of ill will would write
-                emit(NamedRecord(**told_by, label=f"<i>{group.label}</i>", coherence=6.5))
+                name = f"<i>{group.label}</i>"
+                emit(NamedRecord(cluster=group.number, author=author, label=name, coherence=6.5))
         for group in told[: ask.effects]:
             time.sleep(self.pause)
             after = 0.67 - 0.2 * group.score / 2
@@ -225,7 +226,8 @@ class Answers:
         target = Target(id=7, text=" red", position=11 + ask.token, probability=0.67)
         groups = [
             ClusterRecord(
-                number=n, label=row.label, coherence=5.0, score=1.0 / (n + 1), features=[],
+                number=n, label=row.label, coherence=5.0, score=1.0 / (n + 1),
+                features=[Member(id=row.id, label=row.label, description="", score=1.0 / (n + 1))],
                 suppress=_without(row.label, [row]),
             )
             for n, row in enumerate(rows[:3] if ask.clusters else ())
