@@ -27,7 +27,8 @@ Reads = Callable[[TokenMap], NDArray[np.int8]]
 
 def real(map_: TokenMap) -> NDArray[np.int8]:
     """(T,) every position but padding."""
-    return (map_.kinds != Kind.PAD).astype(np.int8)
+    out: NDArray[np.int8] = (map_.kinds != Kind.PAD).astype(np.int8)
+    return out
 
 
 class HasLogits(Protocol):

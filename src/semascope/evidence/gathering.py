@@ -21,7 +21,7 @@ from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
 from semascope.evidence.files import GATHERING, only_writer
 from semascope.evidence.finish import finish
-from semascope.evidence.plan import Options, identity, keyed, same, shard_rows
+from semascope.evidence.plan import Options, fits, identity, keyed, same, shard_rows
 from semascope.evidence.shard import EVERY, Progress, Shard
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Gatherer:
         self.options.check()
         self.folder, self.media = Path(self.folder), Path(self.media)
         self._keyed = keyed(self.dictionaries)
+        fits(self.subject, self._keyed)
         whole = len(self.corpus)
         total = whole if self.rows is None else min(self.rows, whole)
         if total < 1:

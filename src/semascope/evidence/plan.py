@@ -18,6 +18,7 @@ from semascope.corpus.sample import Corpus
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
 from semascope.evidence.entries import CELLS
+from semascope.subject.sites import JOIN
 from semascope.subject.types import Kind
 
 FORMAT = 1
@@ -79,6 +80,23 @@ def keyed(dictionaries: Sequence[Dictionary]) -> dict[str, Dictionary]:
     if len(out) != len(dictionaries):
         raise EvidenceError("Two dictionaries share a site and a name; rename one of them.")
     return out
+
+
+def fits(subject: Any, dictionaries: Mapping[str, Dictionary]) -> None:
+    """An EvidenceError for a dictionary that reads other widths than its site has, before the
+    model reads anything. A subject that does not tell its sites is taken at its word."""
+    known = subject.sites() if hasattr(subject, "sites") else {}
+    for key, dictionary in dictionaries.items():
+        parts = dictionary.site.split(JOIN)
+        if not all(part in known for part in parts):
+            continue
+        width = sum(known[part] for part in parts)
+        if dictionary.d_in != width:
+            raise EvidenceError(
+                f"{key} reads activations of width {dictionary.d_in}, but {dictionary.site} of "
+                f"{subject.name} is {width} wide: the dictionary belongs to another site or "
+                "another model. Name one that was trained here."
+            )
 
 
 @torch.no_grad()

@@ -1,10 +1,11 @@
-"""A folder of every odd picture, from files to heat maps: none ends the run, none lies askew."""
+"""Bad input from files to heat maps: nothing ends the run that need not, none lies askew."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -12,6 +13,7 @@ from semascope.atlas import Media
 from semascope.corpus.opening import open_corpus
 from semascope.corpus.sample import Sample
 from semascope.dictionary import CoderConfig, SparseCoder
+from semascope.errors import EvidenceError
 from semascope.evidence import Evidence, gather
 from semascope.subject.heatmap import heat
 from semascope.subject.testing import tiny
@@ -75,3 +77,13 @@ def test_a_picture_given_in_sixteen_bits_is_not_turned_white() -> None:
         for image in (deep, plain)
     ]
     torch.testing.assert_close(*pixels)
+
+
+def test_a_dictionary_of_another_model_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    """Else the model reads a batch first, and what fails then speaks of tensors."""
+    subject = tiny("llava")
+    wrong = SparseCoder(CoderConfig(d_in=subject.d_model + 8, width=64), name="main", site=SITE)
+    corpus = open_corpus(pictures(tmp_path / "pictures"), images=True)
+    with pytest.raises(EvidenceError, match=f"{SITE} of tiny-llava is {subject.d_model} wide"):
+        gather(subject, corpus, [wrong], tmp_path / "e", media=tmp_path / "m")
+    assert not (tmp_path / "e").exists()
