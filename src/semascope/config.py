@@ -71,7 +71,9 @@ class Options(BaseModel):
 class TrainOptions(Options):
     """Dictionaries of one site or several, trained on activations as they stream by."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"arch", "sites", "widths", "keep", "outlier"})
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"arch", "sites", "widths", "keep", "outlier", "settings"}
+    )
 
     subject: str = "sprite-llava"
     """The model: the embedded one, a folder, or a name at a model hub."""
@@ -110,6 +112,9 @@ class TrainOptions(Options):
     """Share of the tokens of a kind to train on: text=1 image=0.25 tile=0.1. None: all."""
     outlier: float = Field(default=0.0, ge=0)
     """Leave out tokens whose norm is over so many times the median; 0 for none."""
+    settings: tuple[str, ...] = ()
+    """Further settings of the training as name=value: optimizer=muon multi_topk=0.125 k_start=128
+    resample=0.25,0.5. docs/dictionaries.md lists them. None: as published."""
     remember: float = Field(default=2.0, ge=0)
     """Gigabytes of activations kept on disk until they are gathered, so that the model need not
     read the same samples twice; 0 for none."""

@@ -86,6 +86,9 @@ def test_wildcards_and_architectures_are_recorded_in_full(tmp_path: Path) -> Non
         (["--widths", "1x", "2"], "lower k or raise the width"),
         (["--widths", "64", "64"], "asked for twice"),
         (["--keep", "sound=1"], "text, image, tile"),
+        (["--settings", "optimizer=sgd"], "'adam', 'adamw', 'muon' or 'signum'"),
+        (["--settings", "steps=4"], "set by --tokens"),
+        (["--settings", "speed=9"], "multi_topk"),
         (["--sites", "resid_post.0", "resid_post.9"], "no site 'resid_post.9'"),
     ],
 )
@@ -177,6 +180,18 @@ def test_torchrun_trains_together_what_one_process_trains(tmp_path: Path) -> Non
         record = json.loads((tmp_path / name / "run.json").read_text())
         truth = Workspace(tmp_path / "one").record().stages["train"].figures
         assert record["stages"]["train"]["figures"]["fvu"] == pytest.approx(truth["fvu"], rel=1e-3)
+
+
+def test_settings_reach_the_training(tmp_path: Path) -> None:
+    """Optimiser, schedules and losses by name; the checkpoint says what it was trained with."""
+    flags = [*TINY, "--site", "resid_post.0", "--latents", "64"]
+    words = ["optimizer=signum", "k_start=16", "resample=0.5,0.75", "multi_topk=0.125"]
+    assert train(tmp_path / "w", *flags, "--settings", *words) == 0
+    made = tmp_path / "w/dictionaries/resid_post.0/main"
+    used = json.loads((made / "cfg.json").read_text())["semascope"]["train"]
+    assert (used["optimizer"], used["k_start"], used["multi_topk"]) == ("signum", 16, 0.125)
+    assert used["resample"] == [0.5, 0.75]
+    assert recorded(Workspace(tmp_path / "w")).train.settings == tuple(words)
 
 
 def test_reading_ahead_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

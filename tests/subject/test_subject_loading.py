@@ -24,6 +24,17 @@ def test_a_folder_gives_back_the_model_that_was_saved(subject, family, tmp_path)
     assert again.sites() == s.sites()
 
 
+def test_spread_over_what_devices_there_are(subject, tmp_path) -> None:
+    """Hooks must find their sites under accelerate's dispatch too; here on the one device."""
+    s = subject("llava")
+    s.model.save_pretrained(tmp_path)
+    s.processor.save_pretrained(tmp_path)
+    spread = Subject.load(tmp_path, device="spread", dtype="float32")
+    batch = s.encode([asked("What?", picture(90, 50))])
+    for site, x in s.run(batch, ["vision.0", "projector", "resid_post.1"]).items():
+        torch.testing.assert_close(spread.run(batch, [site])[site].cpu(), x)
+
+
 @pytest.mark.parametrize("ref", ["./nothing/here", "/no/such/folder", "", "a/b/c"])
 def test_a_path_that_is_not_there(ref: str) -> None:
     with pytest.raises(ModelNotFound, match="sprite-llava"):
@@ -50,11 +61,12 @@ def test_wrong_dtypes_and_devices(tmp_path, monkeypatch) -> None:
         Subject.load(tmp_path, device="cuda")
 
 
-def test_half_precision_runs_and_reads_in_half_precision() -> None:
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_runs_and_reads_in_half_precision(dtype: str) -> None:
     s = tiny("llava")
-    s.model.to(torch.bfloat16)
+    s.model.to(getattr(torch, dtype))
     batch = s.encode([asked("What?", picture(40, 40))])
-    assert s.run(batch, ["resid_post.1"])["resid_post.1"].dtype == torch.bfloat16
+    assert s.run(batch, ["resid_post.1"])["resid_post.1"].dtype == getattr(torch, dtype)
     assert len(s.generate(asked("What?", picture(40, 40)), max_new_tokens=2).tokens) == 2
 
 

@@ -22,6 +22,19 @@ PREFIXES = (6, 12, 25, 50, 100)
 """Matryoshka prefixes in percent of the width: halves of halves (Bussmann et al. 2025)."""
 NESTED = "matryoshka-"
 KINDS = ("text", "image", "tile")
+OWN = {
+    "width": "widths are set by --widths or --latents",
+    "expansion": "widths are set by --widths or --latents",
+    "steps": "steps are set by --tokens",
+    "b_dec_tokens": "it follows from --tokens",
+    "checkpoint_every": "it follows from the run",
+    "log_every": "it follows from the run",
+    "normalize_input": "it is always on here",
+} | {
+    name: f"{name} has a flag of its own, or follows from --arch and --sites"
+    for name in ("k", "architecture", "prefixes", "transcode", "skip", "parts", "lr", "seed")
+}
+"""Fields of the training's configuration that ``--settings`` cannot name, and why."""
 PICTURED = ("vision", "projector")
 """Stems of sites whose rows are patches of pictures."""
 
@@ -118,8 +131,28 @@ def config_of(run: Run, member: Member, *, steps: int, **more: Any) -> TrainConf
         # From one seed a narrow start would be the beginning of a wide one, and splitting would
         # find features that never parted.
         seed=options.seed + (member.width if options.widths else 0),
-        **more,
+        **{**more, **settings(options.settings)},
     )
+
+
+def settings(words: tuple[str, ...]) -> Mapping[str, Any]:
+    """``optimizer=muon`` and its like as fields of a ``TrainConfig``; values are checked there."""
+    from semascope.dictionary import TrainConfig
+
+    fields = TrainConfig.model_fields
+    free = [name for name in fields if name not in OWN]
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in free or not equals:
+            hint = f"; {OWN[name]}" if name in OWN else ""
+            raise DictionaryError(
+                f"--settings takes name=value, such as optimizer=muon, and {word!r} is none"
+                f"{hint}. There are: {', '.join(free)}."
+            )
+        several = isinstance(fields[name].default, tuple)
+        found[name] = tuple(value.split(",")) if several else value
+    return found
 
 
 def rates(words: tuple[str, ...]) -> Mapping[str, float]:
