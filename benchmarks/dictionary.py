@@ -222,6 +222,15 @@ def flat(row: Row) -> dict[str, Any]:
     return cells | {f"ratio_to_sparsify_{by}": ratios.get(by, "–") for by in ("cpu", "wall")}
 
 
+def plain(row: Row) -> dict[str, Any]:
+    """A row as JSON: what was not measured is null."""
+    cells = asdict(row)
+    if row.skipped:
+        cells |= dict.fromkeys(("wall_ms", "cpu_ms", "steps_per_second", "peak_mb", "difference"))
+    ratios = {by: row.ratio_to_sparsify.get(by) for by in ("cpu", "wall")}
+    return cells | {"ratio_to_sparsify": ratios}
+
+
 def other(name: str) -> int:
     """Another measurement of dictionaries, with the flags that are left."""
     module = importlib.import_module(f"benchmarks.dictionary_{name}")
@@ -241,4 +250,4 @@ if __name__ == "__main__":
             sys.exit(other(NAME))
     OPTIONS = parse()
     ROWS = run(OPTIONS)
-    print(json.dumps([asdict(row) for row in ROWS], indent=2) if OPTIONS.json else table(ROWS))
+    print(json.dumps([plain(row) for row in ROWS], indent=2) if OPTIONS.json else table(ROWS))
