@@ -16,7 +16,7 @@ words. Knows nothing of features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,6 +47,15 @@ class Metric(Protocol):
         The copies of one prompt stand next to each other.
         """
         ...
+
+
+EMPTY = frozenset(("a", "an", "the", "some", "it", "is", "it's", "there", "are", ""))
+"""Tokens with which an answer begins before it says anything."""
+
+
+def first_telling(tokens: Iterable[str]) -> int:
+    """Place of the first token of an answer that says something; 0 where none does."""
+    return next((n for n, text in enumerate(tokens) if text.strip().lower() not in EMPTY), 0)
 
 
 def token_id(subject: Any, text: str | int) -> int:

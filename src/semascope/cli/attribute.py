@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from semascope.subject.types import Batch
 
 
-EMPTY = ("a", "an", "the", "some", "it", "is", "it's", "there", "are", "")
-"""Words that an answer may begin with before it says anything."""
-
-
 class Attribute(Causal):
     """Which features made the model say what it says, in one forward and one backward pass.
 
@@ -97,12 +93,12 @@ class Attribute(Causal):
 
     def _own_words(self, subject: Any, sample: Sample, versus: str) -> tuple[Metric, str]:
         """The first word of the model's own answer that says something: 'a dog' is about a dog."""
-        from semascope.causal.metrics import Span, metric_from
+        from semascope.causal.metrics import Span, first_telling, metric_from
 
         said = subject.generate(sample, max_new_tokens=6, top=1).tokens
         if not said:
             raise CausalError("The model says nothing here: name the words with --target.")
-        at = next((n for n, t in enumerate(said) if t.text.strip().lower() not in EMPTY), 0)
+        at = first_telling(t.text for t in said)
         if at == 0 or versus or self.metric not in ("auto", "span"):
             kind = "contrast" if versus else "logprob" if self.metric == "auto" else self.metric
             words = repr(said[0].text)

@@ -51,7 +51,8 @@ class Look(_Step):
 
     do: Literal["why"]
     token: str = ""
-    """Letters of the token asked about; the answer's first, where empty or not found."""
+    """Letters of the token asked about; where empty or not found, the answer's first that is more
+    than an article."""
     mode: Literal["attribution", "activation"] = "attribution"
     pictured: bool = False
     """Only features on the picture count."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from semascope.causal.interventions import Intervention, Where
+from semascope.causal.metrics import first_telling
 from semascope.errors import SemascopeError
 from semascope.serve.data import Explorer
 from semascope.serve.events import (
@@ -161,8 +162,9 @@ class Player:
             self._concept(talk, group, effects.get(group.number))
 
     def _place(self, talk: _Talk, token: str) -> int:
-        """Where in the answer a token stands; the first, where it is not there."""
-        if not token or not talk.base:
+        """Where in the answer a token stands; the first that says something, where it is not
+        there."""
+        if not talk.base:
             return 0
         told = _heard(
             lambda emit: self.data.chat(
@@ -170,7 +172,8 @@ class Player:
             )
         )
         words = [e.text for e in told if isinstance(e, Token)]
-        return next((n for n, word in enumerate(words) if token in word), 0)
+        told_at = first_telling(words)
+        return next((n for n, word in enumerate(words) if token and token in word), told_at)
 
     def _concept(self, talk: _Talk, group: ClusterRecord, effect: EffectRecord | None) -> None:
         figures = {
