@@ -15,6 +15,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -22,6 +23,7 @@ from semascope.corpus.scenes import SceneCorpus
 
 OUT = Path(__file__).parent.parent / "docs" / "images"
 WIDE, NARROW = 1280, 390
+VIEWS = ("look", "steer", "chat")
 PATIENCE = 240_000
 """Milliseconds for an answer, its concepts and their effects, on a busy machine."""
 
@@ -78,6 +80,23 @@ class Camera:
         page.wait_for_timeout(20_000)
         return page
 
+    def steer(
+        self, feature: str, picture: dict[str, Any], dose: float, width: int, theme: str
+    ) -> None:
+        """One feature added to what the model sees, beside the plain answer and the control."""
+        page = self.page(width, theme)
+        page.goto(f"/#/steer?feature={quote(feature, safe='')}")
+        page.locator("input[type=file]").first.set_input_files(picture)
+        page.get_by_alt_text("The one asked about").wait_for()
+        page.locator("label", has_text="At").locator("select").first.select_option("image")
+        page.get_by_label("Strength, exactly").fill(str(dose))
+        page.keyboard.press("Tab")
+        page.get_by_role("button", name="Answer twice").click()
+        page.get_by_text("The answer changed.").or_(page.get_by_text("The same words.")).wait_for()
+        page.wait_for_timeout(10_000)
+        page.evaluate("scrollTo(0, 0)")
+        self.keep(page, "steer", width, theme)
+
     def switch_off(self, page: Any) -> None:
         """Switch off the first concept and wait for its random control."""
         first = page.get_by_role("list", name="Concepts").locator("> li").first
@@ -102,7 +121,8 @@ def main() -> None:
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--question", default="What is in the picture?")
     p.add_argument("--word", required=True, help="a word of the answer whose token is clicked")
-    p.add_argument("--views", nargs="*", default=["look", "chat"], choices=["look", "chat"])
+    p.add_argument("--dose", type=float, default=4.0, help="of its maximum, for the steering view")
+    p.add_argument("--views", nargs="*", default=VIEWS, choices=VIEWS)
     a = p.parse_args()
     from playwright.sync_api import sync_playwright
 
@@ -115,6 +135,8 @@ def main() -> None:
             camera.look("features", "/", WIDE, "light", "a[href*=feature]")
             for width, theme in ((WIDE, "light"), (NARROW, "dark")):
                 camera.look("map", "/#/map", width, theme, "canvas")
+        if "steer" in a.views:
+            camera.steer(a.feature, scene(a.scene, a.seed), a.dose, WIDE, "light")
         if "chat" in a.views:
             for width, theme in ((WIDE, "dark"), (NARROW, "light")):
                 page = camera.ask(scene(a.scene, a.seed), a.question, a.word, width, theme)
