@@ -173,3 +173,10 @@ def test_an_unknown_world_is_named_as_before() -> None:
     world = World(n=80)
     record = world.reads(0, " harbour")
     assert VocabularyNamer().explain([record])[0].label == "harbour"
+
+
+def test_a_watch_is_a_clock_and_no_time() -> None:
+    """A group of the pack that is a theme would pass for a name: clocks were called "time"."""
+    assert "clock" in kinds.of("watch") and "time" not in kinds.of("watch")
+    assert "clock" in kinds.of("alarm clock")
+    assert "clock" not in kinds.of("clock")

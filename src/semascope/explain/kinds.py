@@ -19,6 +19,8 @@ _SURFACES = frozenset("plain graded striped dotted checked brick wood grass sand
 """What a background is said to be: no thing in a list."""
 LONGEST = 4
 """Words of the longest name."""
+THEMES = {"time": "clock"}
+"""Groups of the sprite pack that are no kind of thing, and what their things are."""
 NUMBERS = ("nothing", "one", "two", "three", "four", "five", "six")
 
 
@@ -113,7 +115,8 @@ def _pack() -> Iterable[tuple[str, set[str]]]:
 
     groups: dict[str, list[tuple[str, str | None, str | None]]] = {}
     for s in SpritePack.load().sprites:
-        groups.setdefault(stems_of(s.name), []).append((s.category, s.colour, s.emotion))
+        kind = THEMES.get(s.category, s.category)
+        groups.setdefault(stems_of(s.name), []).append((kind, s.colour, s.emotion))
     for name, rows in groups.items():
         agreed = [column[0] for column in zip(*rows, strict=True) if len(set(column)) == 1]
         yield name, {key_of(value) for value in agreed if value}
