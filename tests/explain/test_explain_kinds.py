@@ -180,3 +180,9 @@ def test_a_watch_is_a_clock_and_no_time() -> None:
     assert "clock" in kinds.of("watch") and "time" not in kinds.of("watch")
     assert "clock" in kinds.of("alarm clock")
     assert "clock" not in kinds.of("clock")
+
+
+def test_a_number_of_things_is_no_object() -> None:
+    """Steering was judged by whether an empty picture shows "six things"; "nothing" came free."""
+    assert all(map(kinds.tells_number, ("six things", "one thing", "nothing", "Nothing")))
+    assert not any(map(kinds.tells_number, ("ring", "one ring", "things")))

@@ -121,8 +121,14 @@ class Opened:
         return found[0]
 
     def objects(self, count: int) -> list[tuple[tuple[Feature, ...], str]]:
-        """The best-scored features of objects, each with others of its concept, and the concept."""
-        ranked = self._ranked("object")
+        """The best-scored features of objects, each with others of its concept, and the concept.
+
+        How many things there are is no object: nobody sees "six things" in an empty picture."""
+        from semascope.explain.kinds import tells_number
+
+        ranked = [
+            (f, concept) for f, concept in self._ranked("object") if not tells_number(concept)
+        ]
         by_concept: dict[str, list[Feature]] = {}
         for feature, concept in ranked:
             by_concept.setdefault(concept, []).append(feature)

@@ -95,6 +95,12 @@ def counted(key: str) -> int:
     return NUMBERS.index(first) if rest == "thing" and first in NUMBERS else 0
 
 
+def tells_number(label: str) -> bool:
+    """Whether a label says how many things there are, and not what: "six things", "nothing"."""
+    stems = stems_of(label)
+    return bool(counted(stems)) or stems == NUMBERS[0]
+
+
 def _listed(stems: Sequence[str], names: Sequence[tuple[int, int]]) -> bool:
     """Whether a caption is a list of known names and nothing else."""
     inside = {i for a, b in names for i in range(a, b)}
