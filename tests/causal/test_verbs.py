@@ -40,6 +40,7 @@ def ask(folder: Path, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-un
 
 def test_attribute_writes_tables_and_a_heat_map(ask, folder):
     code, told, _ = ask("attribute", "What?", "--picture", "blank", "--ablate", "4")
+    assert told["metric"] in ("logit_diff", "contrast")  # its own word, against its strongest rival
     assert code == 0
     assert len(told["ablation"]["features"]) <= 4
     assert told["sites"][0]["gap"] < 1e-4

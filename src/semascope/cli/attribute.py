@@ -33,11 +33,12 @@ class Attribute(Causal):
     """A file, scene:SEED for a drawn scene, blank, or none."""
     target: str = ""
     """The words to explain, as the model would write them; if left out, the first word of its own
-    answer that is more than an article."""
+    answer that is more than an article, rather than that word's strongest rival."""
     versus: str = ""
     """Set the target against these words: why the one rather than the other."""
     metric: Literal["auto", "logit", "logprob", "prob", "logit_diff", "span", "contrast"] = "auto"
-    """auto: logprob of one token, span of several, contrast with --versus."""
+    """auto: with --target logprob of one token, span of several, contrast with --versus; without
+    it the difference of logits to the strongest rival."""
     mode: Literal["attribution", "activation"] = "attribution"
     """activation: no target, the features strongest by their own maximum."""
     integrated: int = 1
@@ -92,21 +93,30 @@ class Attribute(Causal):
         return metric_from(subject, kind, target, versus or None), words
 
     def _own_words(self, subject: Any, sample: Sample, versus: str) -> tuple[Metric, str]:
-        """The first word of the model's own answer that says something: 'a dog' is about a dog."""
-        from semascope.causal.metrics import Span, first_telling, metric_from
+        """The first word of the model's own answer that says something: 'a dog' is about a dog.
 
-        said = subject.generate(sample, max_new_tokens=6, top=1).tokens
+        Rather than its strongest rival: where the model is sure, nothing moves its probability."""
+        from semascope.causal.metrics import Contrast, LogitDiff, Span, first_telling, metric_from
+
+        said = subject.generate(sample, max_new_tokens=6, top=2).tokens
         if not said:
             raise CausalError("The model says nothing here: name the words with --target.")
         at = first_telling(t.text for t in said)
-        if at == 0 or versus or self.metric not in ("auto", "span"):
-            kind = "contrast" if versus else "logprob" if self.metric == "auto" else self.metric
+        if versus or self.metric not in ("auto", "span"):
+            kind = "contrast" if self.metric in ("auto", "span") else self.metric
             words = repr(said[0].text)
             metric = metric_from(subject, kind, said[0].id, versus or None)
             return metric, f"{words} rather than {versus!r}" if versus else words
-        ids = tuple(t.id for t in said[: at + 1])
-        before = "".join(t.text for t in said[:at])
-        return Span(ids, start=at), f"{said[at].text!r} after {before!r}"
+        before, told = tuple(t.id for t in said[:at]), repr(said[at].text)
+        where = f" after {''.join(t.text for t in said[:at])!r}" if at else ""
+        others = (other for other in said[at].top if other[0] != said[at].id)
+        rival, instead, _ = next(others, (None, "", 0.0))
+        if self.metric == "span" or rival is None:
+            return Span((*before, said[at].id), start=at), f"{told}{where}"
+        words = f"{told} rather than {instead!r}{where}"
+        if not at:
+            return LogitDiff(said[at].id, rival), words
+        return Contrast((*before, said[at].id), (*before, rival)), words
 
     def _attribution(self, opened: Opened, batch: Batch, metric: Metric) -> Attribution:
         """The scores: of one prompt, or of the difference of two pictures."""
