@@ -39,7 +39,7 @@ from semascope.serve.questions import (
 )
 from semascope.serve.records import PictureRecord, TourRecord
 
-NEAR = 0.4
+NEAR = 0.5
 """Cosine from which a concept is taken to mean the words of an expectation."""
 TOLD = 5
 """Concepts that are told of one look."""
