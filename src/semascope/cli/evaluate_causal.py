@@ -138,9 +138,9 @@ class EvaluateSteering(Evaluate):
 
     samples: int = Field(default=100, ge=4)
     """Object features, the best-scored first."""
-    doses: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
+    doses: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0, 8.0)
     """In multiples of each feature's own maximum."""
-    sizes: tuple[int, ...] = (1, 2, 4)
+    sizes: tuple[int, ...] = (1, 2, 4, 8)
     """Features of one concept that are added together."""
     sites: tuple[str, ...] = ()
     """Other sites to which the directions are lent, as resid_post.8 resid_post.16."""

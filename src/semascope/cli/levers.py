@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Feature = tuple[str, int]
 SCORES = ("detection", "iou", "simulation")
 """By which features are best, in this order of preference."""
+OBJECTS = ("iou", *SCORES)
+"""The same for objects: what lights up on the thing comes before what a text gives away."""
 ARTICLE = re.compile(r"^(a|an|the|some)\s+", re.IGNORECASE)
 
 
@@ -127,7 +129,9 @@ class Opened:
         from semascope.explain.kinds import tells_number
 
         ranked = [
-            (f, concept) for f, concept in self._ranked("object") if not tells_number(concept)
+            (f, concept)
+            for f, concept in self._ranked("object", OBJECTS)
+            if not tells_number(concept)
         ]
         by_concept: dict[str, list[Feature]] = {}
         for feature, concept in ranked:
@@ -142,14 +146,14 @@ class Opened:
         ranked = [feature for feature, _ in self._ranked("emotion")]
         return (ranked or self.search("emotion, a feeling, a face that smiles or cries"))[:count]
 
-    def _ranked(self, category: str) -> list[tuple[Feature, str]]:
+    def _ranked(self, category: str, order: Sequence[str] = SCORES) -> list[tuple[Feature, str]]:
         """Features of a category with their concepts, best-scored first."""
         from semascope.atlas import Atlas
 
         self.space.require("index")
         with Atlas.open(self.space.atlas) as atlas:
             kinds = atlas.score_kinds(self.key)
-            sort = next((f"-{kind}" for kind in SCORES if kind in kinds), "-confidence")
+            sort = next((f"-{kind}" for kind in order if kind in kinds), "-confidence")
             where = {"category": category, "alive": True, "explained": True}
             page = atlas.features(self.key, sort=sort, where=where, limit=100_000)
         named = [((row.dictionary, row.index), concept_of(row.label)) for row in page.rows]
