@@ -50,8 +50,9 @@ MEASURED: dict[str, tuple[str, str]] = {
         f"evaluate attribution --workspace {DEMO} --seed 1 --samples {{samples:100}} --json",
     ),
     "steering": (
-        "Object features put into an empty picture, and behaviours found",
-        f"evaluate steering --workspace {DEMO} --seed 1 --samples {{samples:100}} --json",
+        "Object features put into an empty picture",
+        f"evaluate steering --workspace {DEMO} --seed 1 --samples {{samples:100}} "
+        "--doses 3 4 6 8 --sizes 2 4 8 --no-behaviours --json",
     ),
     "hallucination": (
         "Inventions, what mends them and what that breaks",

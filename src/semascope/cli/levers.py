@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 Feature = tuple[str, int]
 SCORES = ("detection", "iou", "simulation")
 """By which features are best, in this order of preference."""
-OBJECTS = ("iou", *SCORES)
-"""The same for objects: what lights up on the thing comes before what a text gives away."""
 ARTICLE = re.compile(r"^(a|an|the|some)\s+", re.IGNORECASE)
 
 
@@ -153,7 +151,7 @@ class Opened:
         self.space.require("index")
         with Atlas.open(self.space.atlas) as atlas:
             kinds = atlas.score_kinds(self.key)
-            sort = next((f"-{kind}" for kind in order if kind in kinds), "-confidence")
+            sort = next((f"-{kind}" for kind in SCORES if kind in kinds), "-confidence")
             where = {"category": category, "alive": True, "explained": True}
             page = atlas.features(self.key, sort=sort, where=where, limit=100_000)
         named = [((row.dictionary, row.index), concept_of(row.label)) for row in page.rows]
