@@ -127,9 +127,7 @@ class Opened:
         from semascope.explain.kinds import tells_number
 
         ranked = [
-            (f, concept)
-            for f, concept in self._ranked("object", OBJECTS)
-            if not tells_number(concept)
+            (f, concept) for f, concept in self._ranked("object") if not tells_number(concept)
         ]
         by_concept: dict[str, list[Feature]] = {}
         for feature, concept in ranked:
