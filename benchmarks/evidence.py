@@ -32,7 +32,7 @@ def main(
     repeats: int = 1,
 ) -> dict[str, Any]:
     """Measure; the record of ``make bench``."""
-    out: dict[str, Any] = {"subject": subject, "rows": rows}
+    out: dict[str, Any] = {"subject": subject, "samples": rows}
     for multiple in widths:
         about = {"subject": subject, "rows": rows, "multiple": multiple}
         runs = {way: _best(way, repeats, **about) for way in ("bare", "ours", "delphi")}
