@@ -78,6 +78,10 @@ MEASURED: dict[str, tuple[str, str]] = {
 """By name: the title, and the semascope command that prints the figures as JSON; ``{samples:N}``
 is N or what ``--samples`` says. ``make demo SERVE=0`` makes the demo's workspace; the family's:
 ``semascope train --widths 1x 4x 16x --workspace workspace/family``."""
+LISTED = {
+    "completeness": ("dictionaries", ("id", "width", "alive", "share", "chance", "half")),
+}
+"""By name: a list of records among the figures that is the table, and which of their keys."""
 SAMPLES = re.compile(r"\{samples:(\d+)\}")
 
 
@@ -184,6 +188,9 @@ def table(name: str) -> str:
         return f"Not measured yet: `{how}`.\n"
     record = json.loads(path.read_text(encoding="utf-8"))
     columns, rows = record.get("columns"), record.get("rows")
+    if name in LISTED:
+        part, columns = LISTED[name]
+        rows = [[one[key] for key in columns] for one in record["figures"][part]]
     if columns is None:
         columns, rows = ["figure", "value"], list(flat(record["figures"]))
     lines = [columns, ["---"] * len(columns), *rows]
@@ -218,6 +225,8 @@ def _interval(figure: Mapping[str, Any]) -> str:
 
 def shown(value: Any) -> str:
     """A cell: at most three digits after the point."""
+    if value is None:
+        return "–"
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")

@@ -77,3 +77,11 @@ def test_the_measured_card_ships_beside_what_it_says(
         "about": "a small LLaVA",
         "figures": {"presence": 0.9},
     }
+
+
+def test_a_list_of_records_is_a_table_without_being_written_by_hand(house: Path) -> None:
+    """A curve's members are the table; what is not known is a dash."""
+    one = {"id": "a", "width": 576, "alive": 500, "share": 0.25, "chance": 0.0, "half": None}
+    record = {"title": "By width", "figures": {"dictionaries": [one], "scenes": 9}}
+    figures.keep(house / "docs" / "figures" / "completeness.json", record)
+    assert "| a | 576 | 500 | 0.250 | 0.000 | – |" in figures.table("completeness")

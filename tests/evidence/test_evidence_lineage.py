@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,7 +19,7 @@ from semascope.cli import main
 from semascope.corpus.sample import Sample, SceneObject, SceneTruth, Turn
 from semascope.dictionary import CoderConfig, SparseCoder, save
 from semascope.errors import EvidenceError
-from semascope.evidence import Evidence, drawing, gather
+from semascope.evidence import Evidence, drawing, gather, lineage
 from semascope.evidence.families import family
 from semascope.evidence.files import write_arrays, write_json
 from semascope.evidence.lineage import Lineage
@@ -148,6 +149,19 @@ def test_the_tree_of_a_concept(line: Lineage) -> None:
     assert pictured["together"] + written["together"] == pytest.approx(1, abs=0.05)
     few = line.tree(0, 0, most=1)
     assert (len(few["children"]), few["more"]) == (1, 1)
+
+
+def test_a_feature_that_is_never_right_tells_nothing(
+    line: Lineage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tree of "dog" once began at a feature for hexagons, with F1 0."""
+    real = lineage.match
+
+    def never(*args: Any, **more: Any) -> list[Any]:
+        return [replace(one, f1=0.0) for one in real(*args, **more)]
+
+    monkeypatch.setattr(lineage, "match", never)
+    assert line.known("bat") is None
 
 
 def test_from_below_the_way_up_is_shown(line: Lineage) -> None:

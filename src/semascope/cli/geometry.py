@@ -154,6 +154,11 @@ class EvaluateSplitting(_Told):
         for key, index in self._opened().search(self.concept):
             if key in keys:
                 return Found(keys.index(key), index, "", f"nearest in meaning to {self.concept!r}")
+        if concept_of(self.concept).lower() in line.concepts:
+            raise EvidenceError(
+                f"The scenes show {self.concept!r}, but no feature of this family tells it where "
+                "it was not chosen: train on more --tokens, or wider."
+            )
         some = ", ".join(sorted(line.concepts)[:12])
         raise EvidenceError(
             f"No feature of this family answers to {self.concept!r}. "

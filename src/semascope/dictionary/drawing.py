@@ -5,18 +5,14 @@ It draws the record that ``semascope evaluate dictionary`` makes, and measures n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Mapping
 from typing import Any
 
+from semascope import svg
 from semascope.dictionary.quality import DENSITY_EDGES
 
 COLOURS = ("#495057", "#1971c2", "#e8590c", "#2b8a3e", "#9c36b5")
 """Of all tokens, then of each kind."""
-STYLE = (
-    "text{font:13px system-ui,sans-serif;fill:#222}.dim{fill:#777;font-size:11px}"
-    ".title{font-size:16px;font-weight:600}"
-)
 PLOT = (74, 84, 560, 300)
 """Left, top, width and height."""
 
@@ -27,22 +23,22 @@ def density(record: Mapping[str, Any]) -> str:
     kinds: Mapping[str, Mapping[str, Any]] = record["kinds"]
     most = max((max(one["density"]) for one in kinds.values()), default=0) or 1
     body = [
-        _text(left, 28, f"How often latents fire: {record['dictionary']}", "title"),
-        _text(left, 48, f"{record['architecture']}, {record['width']} latents", "dim"),
+        svg.text(left, 28, f"How often latents fire: {record['dictionary']}", "title"),
+        svg.text(left, 48, f"{record['architecture']}, {record['width']} latents", "dim"),
     ]
     for share in (0.0, 0.5, 1.0):
         y = top + (1 - share) * height
-        body.append(_line((left, y), (left + width, y), "#e9ecef"))
-        body.append(_text(left - 8, y + 4, f"{round(share * most)}", "dim", "end"))
+        body.append(svg.line(left, y, left + width, y, "#e9ecef"))
+        body.append(svg.text(left - 8, y + 4, f"{round(share * most)}", "dim", "end"))
     for power in range(round(DENSITY_EDGES[0]), round(DENSITY_EDGES[-1]) + 1):
         x = _x(power)
-        body.append(_line((x, top + height), (x, top + height + 5), "#868e96"))
-        body.append(_text(x, top + height + 20, f"1e{power}", "dim", "middle"))
+        body.append(svg.line(x, top + height, x, top + height + 5, "#868e96"))
+        body.append(svg.text(x, top + height + 20, f"1e{power}", "dim", "middle"))
     words = "share of tokens on which a latent is active (log)"
-    body.append(_text(left + width / 2, top + height + 42, words, "", "middle"))
+    body.append(svg.text(left + width / 2, top + height + 42, words, "", "middle"))
     for place, (name, one) in enumerate(kinds.items()):
         body += _kind(name, one, COLOURS[place % len(COLOURS)], place, most)
-    return _page(left + width + 320, top + height + 60, body)
+    return svg.page(left + width + 320, top + height + 60, body)
 
 
 def _kind(name: str, one: Mapping[str, Any], colour: str, place: int, most: int) -> list[str]:
@@ -59,29 +55,11 @@ def _kind(name: str, one: Mapping[str, Any], colour: str, place: int, most: int)
     return [
         f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"/>',
         f'<circle cx="{x}" cy="{y - 4}" r="5" fill="{colour}"/>',
-        _text(x + 12, y, f"{name}: {one['tokens']} tokens"),
-        *(_text(x + 12, y + 16 + 14 * i, line, "dim") for i, line in enumerate(lines)),
+        svg.text(x + 12, y, f"{name}: {one['tokens']} tokens"),
+        *(svg.text(x + 12, y + 16 + 14 * i, line, "dim") for i, line in enumerate(lines)),
     ]
 
 
 def _x(power: float) -> float:
     low, high = float(DENSITY_EDGES[0]), float(DENSITY_EDGES[-1])
     return PLOT[0] + (float(power) - low) / (high - low) * PLOT[2]
-
-
-def _line(start: tuple[float, float], end: tuple[float, float], colour: str) -> str:
-    (x0, y0), (x1, y1) = start, end
-    return f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{colour}"/>'
-
-
-def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
-    what = f' class="{kind}"' if kind else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{what}>{escape(words)}</text>'
-
-
-def _page(width: float, height: float, body: Sequence[str]) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}"><style>{STYLE}</style>'
-        f'<rect width="100%" height="100%" fill="#fff"/>{"".join(body)}</svg>\n'
-    )

@@ -7,9 +7,10 @@ records only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from math import log
 from typing import Any
+
+from semascope import svg
 
 COLOURS = ("#9ecae1", "#4292c6", "#08519c", "#08306b", "#041c42")
 """Of the widths, the narrowest first."""
@@ -17,10 +18,6 @@ OTHERS = ("#2b8a3e", "#9c36b5", "#e8590c", "#c92a2a", "#5f3dc4")
 """Of dictionaries beyond the fifth."""
 ASKED = "#e8590c"
 """Of the feature that was asked about."""
-STYLE = (
-    "text{font:13px system-ui,sans-serif;fill:#222}.dim{fill:#777;font-size:11px}"
-    ".head{font-weight:600}.title{font-size:16px;font-weight:600}"
-)
 ROW, COLUMN, LEFT, TOP = 34, 290, 24, 92
 """Pixels of the tree: a row, a column, and the margins."""
 WORD = 30
@@ -43,7 +40,7 @@ def tree(
     body: list[str] = []
     rows = _branch(record, 0, body)
     if apart:
-        body.append(_text(LEFT, TOP + rows * ROW + 12, "tell it too, not of this tree:", "dim"))
+        body.append(svg.text(LEFT, TOP + rows * ROW + 12, "tell it too, not of this tree:", "dim"))
         rows += 1
         for one in apart:
             came = f"from #{one['from'].rpartition('/')[2]}" if one["from"] else "new here"
@@ -52,10 +49,10 @@ def tree(
             rows += 1
     for place, one in enumerate(dictionaries):
         x = LEFT + place * COLUMN
-        body.append(_text(x, 58, one["id"], "head"))
-        body.append(_text(x, 74, f"{one['width']} features, {one['alive']} alive", "dim"))
-    body.append(_text(LEFT, 28, title, "title"))
-    return _page(2 * LEFT + len(dictionaries) * COLUMN, TOP + rows * ROW + 12, body)
+        body.append(svg.text(x, 58, one["id"], "head"))
+        body.append(svg.text(x, 74, f"{one['width']} features, {one['alive']} alive", "dim"))
+    body.append(svg.text(LEFT, 28, title, "title"))
+    return svg.page(2 * LEFT + len(dictionaries) * COLUMN, TOP + rows * ROW + 12, body)
 
 
 def _branch(record: Mapping[str, Any], row: int, body: list[str]) -> int:
@@ -68,7 +65,7 @@ def _branch(record: Mapping[str, Any], row: int, body: list[str]) -> int:
     body.append(_node(record, row, note))
     if record["more"]:
         where = LEFT + (record["place"] + 1) * COLUMN + 14
-        body.append(_text(where, TOP + free * ROW + 4, f"and {record['more']} more", "dim"))
+        body.append(svg.text(where, TOP + free * ROW + 4, f"and {record['more']} more", "dim"))
         free += 1
     return max(free, row + 1)
 
@@ -94,8 +91,8 @@ def _node(record: Mapping[str, Any], row: int, note: str, *, dashed: bool = Fals
     ring = f'fill="#fff" stroke="{fill}" stroke-dasharray="2 2"' if dashed else f'fill="{fill}"'
     return (
         f'<circle cx="{x}" cy="{y}" r="5" {ring}/>'
-        + _text(x + 11, y + 1, _name(record))
-        + _text(x + 11, y + 14, note, "dim")
+        + svg.text(x + 11, y + 1, _name(record))
+        + svg.text(x + 11, y + 14, note, "dim")
     )
 
 
@@ -123,7 +120,7 @@ def completeness(found: Mapping[str, Any]) -> str:
     if low == high:
         low, high = low / 2, high * 2
     axis = _Axis(log(low), log(high))
-    body = [_text(LEFT, 28, f"Concepts ({found['concepts']}) that have a feature", "title")]
+    body = [svg.text(LEFT, 28, f"Concepts ({found['concepts']}) that have a feature", "title")]
     body += axis.drawn(low, high)
     for place, one in enumerate(members):
         body += _curve(one, axis, place)
@@ -133,8 +130,8 @@ def completeness(found: Mapping[str, Any]) -> str:
         f"{found['scenes']} scenes of {found['corpus']}; a concept has a feature where F1 is "
         f"{found['bar']:g} or more on scenes held out"
     )
-    body.append(_text(x, y + height + 62, note, "dim"))
-    return _page(x + width + 380, max(y + height + 82, y + 52 * len(members) + 30), body)
+    body.append(svg.text(x, y + height + 62, note, "dim"))
+    return svg.page(x + width + 380, max(y + height + 82, y + 52 * len(members) + 30), body)
 
 
 class _Axis:
@@ -158,16 +155,18 @@ class _Axis:
             y = self.y(percent / 100)
             dash = ' stroke-dasharray="5 4"' if percent == 50 else ""
             grey = "#868e96" if percent == 50 else "#e9ecef"
-            out.append(_line(left, y, left + width, y, grey, dash))
-            out.append(_text(left - 8, y + 4, f"{percent} %", "dim", anchor="end"))
+            out.append(svg.line(left, y, left + width, y, grey, dash))
+            out.append(svg.text(left - 8, y + 4, f"{percent} %", "dim", anchor="end"))
         marks = [low * (high / low) ** (i / 5) for i in range(6)]
         for mark in marks:
             x = self.x(mark)
-            out.append(_line(x, top + height, x, top + height + 5, "#868e96"))
-            out.append(_text(x, top + height + 20, f"{100 * mark:.2g} %", "dim", anchor="middle"))
+            out.append(svg.line(x, top + height, x, top + height + 5, "#868e96"))
+            out.append(
+                svg.text(x, top + height + 20, f"{100 * mark:.2g} %", "dim", anchor="middle")
+            )
         middle = left + width / 2
         words = "how often the concept occurs, share of scenes (log)"
-        return [*out, _text(middle, top + height + 40, words, anchor="middle")]
+        return [*out, svg.text(middle, top + height + 40, words, anchor="middle")]
 
 
 def _curve(one: Mapping[str, Any], axis: _Axis, place: int) -> list[str]:
@@ -182,8 +181,8 @@ def _curve(one: Mapping[str, Any], axis: _Axis, place: int) -> list[str]:
         if one["half_low"] is not None:
             low, high = axis.x(one["half_low"]), axis.x(one["half_high"])
             under = y + 14 + 5 * place  # beneath the diamond, each at a height of its own
-            out.append(_line(low, under, high, under, colour, ' stroke-width="2"'))
-            out.append(_line(x, y + 8, x, under, colour))
+            out.append(svg.line(low, under, high, under, colour, ' stroke-width="2"'))
+            out.append(svg.line(x, y + 8, x, under, colour))
         diamond = f"M{x:.1f} {y - 8}l7 8l-7 8l-7 -8z"
         out.append(f'<path d="{diamond}" fill="#fff" stroke="{colour}" stroke-width="2"/>')
     return out
@@ -199,9 +198,9 @@ def _legend(one: Mapping[str, Any], place: int) -> list[str]:
         half += f" ({100 * one['half_low']:.2g}–{100 * one['half_high']:.2g} %)"
     return [
         f'<circle cx="{x}" cy="{y - 4}" r="5" fill="{_colour(place)}"/>',
-        _text(x + 12, y, f"{one['id']}: {one['width']} features", "head"),
-        _text(x + 12, y + 15, f"{one['share']:.0%} of concepts{chance}", "dim"),
-        _text(x + 12, y + 29, half, "dim"),
+        svg.text(x + 12, y, f"{one['id']}: {one['width']} features", "head"),
+        svg.text(x + 12, y + 15, f"{one['share']:.0%} of concepts{chance}", "dim"),
+        svg.text(x + 12, y + 29, half, "dim"),
     ]
 
 
@@ -209,22 +208,3 @@ def _colour(place: int) -> str:
     if place < len(COLOURS):
         return COLOURS[place]
     return OTHERS[(place - len(COLOURS)) % len(OTHERS)]
-
-
-def _line(x0: float, y0: float, x1: float, y1: float, colour: str, more: str = "") -> str:
-    at = f'x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}"'
-    return f'<line {at} stroke="{colour}"{more}/>'
-
-
-def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
-    what = f' class="{kind}"' if kind else ""
-    words = "".join(c if c.isprintable() else "·" for c in words)  # XML holds no control characters
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{what}>{escape(words)}</text>'
-
-
-def _page(width: float, height: float, body: Sequence[str]) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}"><style>{STYLE}</style>'
-        f'<rect width="100%" height="100%" fill="#fff"/>{"".join(body)}</svg>\n'
-    )

@@ -137,7 +137,8 @@ class Lineage:
     def known(self, concept: str) -> Found | None:
         """Of the narrowest dictionary that has one, the feature that tells a known concept.
 
-        Chosen on one half of the scenes and judged on the other. None where no scene shows it.
+        Chosen on one half of the scenes and judged on the other. None where no scene shows it, and
+        where no feature of any dictionary is right about it even once.
         """
         field = self.concepts.get(concept.lower())
         if field is None:
@@ -150,7 +151,7 @@ class Lineage:
                 best, at = mine[0], place
             if best is not None and best.f1 >= BAR:
                 break
-        if best is None:
+        if best is None or best.f1 == 0:
             return None
         why = f"tells {field} {best.name!r} best, F1 {best.f1:.2f} on scenes held out"
         return Found(at, best.feature, best.name, why)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import NotThere, ServeError
-from semascope.serve.events import Emit
+from semascope.serve.events import Emit, Side
 from semascope.serve.questions import Ask, ChatAsk, CompareAsk, Example, FollowedAsk, TryAsk
 from semascope.serve.telling import Teller, compared
 from semascope.subject.types import Generation
@@ -158,8 +158,10 @@ class Asker:
 
     def chat(self, ask: ChatAsk, emit: Emit) -> None:
         """One answer, token by token."""
-        lever = self.lever
-        teller = Teller(emit)
+        self.answer(ask, self.lever, Teller(emit), "answer")
+
+    def answer(self, ask: ChatAsk, lever: Lever, teller: Teller, side: Side) -> Generation:
+        """Let the model of a lever answer, and tell every token as one side's."""
         answer: Generation = lever.subject.generate(
             self.conversation(ask),
             edits=lever.edits(ask.interventions),
@@ -167,7 +169,8 @@ class Asker:
             temperature=ask.temperature,
             seed=ask.seed,
             top=ask.top,
-            sink=teller.sink("answer"),
+            sink=teller.sink(side),
             answer=ask.prefill,
         )
-        teller.done("answer", answer)
+        teller.done(side, answer)
+        return answer

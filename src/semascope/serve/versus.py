@@ -113,17 +113,7 @@ class Beside:
             return []
         ask, asker = self.ask, self.benches[n].asker
         lever = asker.lever_on(ask.dictionaries if self.same else [ask.dictionaries[n]])
-        answer = lever.subject.generate(
-            asker.conversation(ask),
-            edits=lever.edits(ask.interventions),
-            max_new_tokens=ask.max_new_tokens,
-            temperature=ask.temperature,
-            seed=ask.seed,
-            top=ask.top,
-            sink=teller.sink(SIDES[n]),
-            answer=ask.prefill,
-        )
-        teller.done(SIDES[n], answer)
+        answer = asker.answer(ask, lever, teller, SIDES[n])
         return [token.id for token in answer.tokens]
 
     def _position(self, asked: Asked, answer: Sequence[int]) -> int | None:
