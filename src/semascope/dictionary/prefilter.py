@@ -44,7 +44,7 @@ def select_topk_prefiltered(
     values = centred.new_empty((n, k))
     indices = torch.empty((n, k), dtype=torch.int64, device=centred.device)
     unproved: list[Tensor] = []
-    rows = tile_rows(width, centred.device)
+    rows = tile_rows(width, centred.device, n)
     for start in range(0, n, rows):
         x = centred[start : start + rows]
         low = x.bfloat16()
