@@ -174,12 +174,27 @@ def dense(w: Weights, x: Tensor, k: int) -> tuple[Tensor, Step]:
     return forward().detach(), step
 
 
+def product(w: Weights, x: Tensor, k: int) -> tuple[Tensor, Step]:
+    """No contestant but the floor: the encoder's product alone, which every exact step contains."""
+    pre = torch.empty(len(x), len(w["W_enc"]))
+    x_hat = w["b_dec"].expand_as(x).clone()
+    for rows in torch.arange(len(x)).split(256):
+        best = ((x[rows] - w["b_dec"]) @ w["W_enc"].t()).topk(k)
+        x_hat[rows] += torch.einsum("nk,nkd->nd", best.values.relu(), w["W_dec"][best.indices])
+
+    def step() -> None:
+        torch.mm(x, w["W_enc"].t(), out=pre)
+
+    return x_hat, step
+
+
 CONTESTANTS = {
     "semascope": semascope,
     "sparsify": sparsify,
     "saelens": saelens,
     "dictionary_learning": dictionary_learning,
     "dense": dense,
+    "product": product,
 }
 
 

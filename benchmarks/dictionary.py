@@ -6,7 +6,8 @@
 Every contestant lives in a process of its own, has the same weights, batch, k, Adam and threads,
 and must first reconstruct the batch equally. Rounds are interleaved, so that other load on the
 machine falls on all; the least wall and CPU time of a round are taken. A peer that is absent is
-skipped by name.
+skipped by name. ``product`` is no contestant: it is the encoder's dense product alone, the floor
+under every exact step.
 
 ``--curves`` measures FVU against L0 instead, and ``--loop`` the whole training loop; their own
 flags follow: python -m benchmarks.dictionary --curves --help.
@@ -133,7 +134,7 @@ def measure(
     rows: list[Row] = []
     running: list[tuple[Row, Contestant]] = []
     for name in contestants:
-        own = name in ("semascope", "dense")
+        own = name in ("semascope", "dense", "product")
         python = sys.executable if own else options.peers_python
         row = Row(name, factor, width)
         rows.append(row)
@@ -202,7 +203,9 @@ def run(options: argparse.Namespace) -> list[Row]:
         return [
             row
             for factor in options.widths
-            for row in measure(factor, ["semascope", *options.peers], options, Path(folder))
+            for row in measure(
+                factor, ["semascope", "product", *options.peers], options, Path(folder)
+            )
         ]
 
 

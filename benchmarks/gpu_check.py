@@ -37,7 +37,7 @@ from semascope.dictionary import (
     quality,
     train,
 )
-from semascope.dictionary.sparse import tile_rows
+from semascope.dictionary.selection import tile_rows
 from semascope.dictionary.trainee import Trainee
 from semascope.subject.testing import tiny
 
@@ -67,7 +67,7 @@ def roofline(x: Tensor, width: int, rounds: int) -> float:
     """Seconds of the encoder's product alone, in bf16, in tiles as training makes them."""
     weight = torch.randn((width, x.shape[1]), device=x.device, dtype=torch.bfloat16)
     low = x.bfloat16()
-    rows = tile_rows(width, x.device)
+    rows = tile_rows(width, x.device, len(x))
     return seconds(lambda: [part @ weight.t() for part in torch.split(low, rows)], rounds)
 
 
@@ -176,7 +176,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     product = roofline(x, width, options.rounds)
     step, peak = own(x, width, options.k, options.rounds)
     matrices = 4 * 2 * width * d_in
-    tiles = 2 * 4 * tile_rows(width, x.device) * width
+    tiles = 2 * 4 * tile_rows(width, x.device, len(x)) * width
     figures: dict[str, Any] = {
         "device": torch.cuda.get_device_name(),
         "shape": f"width {width}, d {d_in}, k {options.k}, batch {options.batch}, bf16",

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from semascope.dictionary import SparseCoder, TensorSource, TrainConfig, load, train
 from semascope.dictionary.prefilter import select_topk_prefiltered
+from semascope.dictionary.selection import select_topk
 from semascope.dictionary.sharded import shardable
-from semascope.dictionary.sparse import select_topk
 from semascope.dictionary.state import read_state
 from semascope.errors import DictionaryError
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from semascope.dictionary.architectures import ACTIVATIONS
 from semascope.dictionary.config import CoderConfig
 from semascope.dictionary.passes import Pass
+from semascope.dictionary.selection import select_topk
 from semascope.dictionary.sparse import (
     Grouping,
     attach,
     block_rows,
     decode,
-    select_topk,
     some_rows,
 )
 from semascope.dictionary.types import Codes

@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from semascope.dictionary.sparse import block_rows, gather_dot, select_topk, tile_rows, topk
+from semascope.dictionary.selection import select_topk, tile_rows, topk
+from semascope.dictionary.sparse import block_rows, gather_dot
 
 KEEP = 2
 """Candidates for each latent wanted."""

@@ -3,7 +3,6 @@
 A training step of a sparse autoencoder (SAE) needs one dense product, the encoder's. What follows
 touches k of F latents a token, so everything else here is grouped by latent:
 
-* ``select_topk``  pre-activations tile by tile, each reduced to its k largest while still in cache;
 * ``attach``       an autograd node over chosen latents: dW_enc, db and db_dec from (N, k) numbers;
 * ``decode``       an autograd node, Σ_j v_j W[i_j], whose backward gives dv and dW the same way.
 
@@ -27,16 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TILE_BYTES = 38 << 20
-"""Pre-activations held at a time on a CPU. Smaller tiles stay in a cache, but the product packs all
-weights anew for each: on two cores 16 MiB took 1.07 and 1.17 of this at widths 9,216 and 18,432."""
-TILE_ROWS = 1024
-"""Tokens in a tile at most: a narrow dictionary's tile is to stay in a last-level cache."""
-GPU_TILE_BYTES = 1 << 30
 GATHER_BYTES = 64 << 20
 """Rows of weights gathered at a time where no kernel takes their products in place."""
-BLOCKS = 16
-"""Latents are striped over this many rows before the first of the two selections."""
 BLOCK_BYTES = 1 << 20
 """Rows of weights or gradients handled at a time on a CPU: what a second-level cache holds."""
 
@@ -132,6 +123,20 @@ class Grouping:
                     per_sample_weights=picked[begin:end],
                 ),
             )
+
+    def dot(self, rows: Tensor, weight: Tensor) -> Tensor:
+        """(N, D) rows, (F, D) weight -> (N, k): row n · weight[latent], as ``gather_dot``.
+
+        In order of latents on a CPU: a weight's row is then fetched once for all its tokens.
+        """
+        if rows.device.type != "cpu" or not rows.dtype == weight.dtype == torch.float32:
+            return gather_dot(rows, weight, self.indices)
+        order, tokens, starts = self.sorted()
+        latents = self.indices.reshape(-1)[order]  # (E,)
+        dots = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+            weight, rows.contiguous(), tokens, starts, latents, 0
+        )
+        return torch.empty_like(dots).index_copy_(0, order, dots).view(self.indices.shape)
 
     def sum(self, weights: Tensor) -> Tensor:
         """(N, k) weights -> (F,): Σ over a latent's entries."""
@@ -250,7 +255,7 @@ class _Decode(torch.autograd.Function):
         grad = grads[0].contiguous()  # (N, D)
         values, weight = ctx.saved_tensors
         groups: Grouping = ctx.groups
-        d_values = gather_dot(grad, weight, groups.indices)  # (N, k)
+        d_values = groups.dot(grad, weight)  # (N, k)
         if not ctx.needs_input_grad[1]:
             return d_values, None, None, None
         # dW_f · W_f = Σ v (g · W_f): the (N, k) numbers are already here, so the projection
@@ -301,83 +306,3 @@ def decode(values: Tensor, weight: Tensor, groups: Grouping, *, tangent: bool = 
         values, weight, groups, tangent
     )
     return result
-
-
-def topk(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Exact k largest of each row of (N, F), unsorted: (N, k) values and indices.
-
-    In two selections on a CPU. Latents are striped over ``BLOCKS`` rows, and only the k stripes
-    with the largest maxima can hold one of the k largest values; ties may fall either way, as in
-    ``torch.topk``.
-    """
-    n, width = pre.shape
-    stripes = width // BLOCKS
-    if pre.device.type != "cpu" or width % BLOCKS or stripes <= 2 * k:
-        return torch.topk(pre, k, dim=1, sorted=False)
-    striped = pre.view(n, BLOCKS, stripes)
-    best = torch.topk(striped.amax(1), k, dim=1, sorted=False).indices  # (N, k)
-    members = best.unsqueeze(1) + torch.arange(0, width, stripes).view(1, BLOCKS, 1)
-    members = members.reshape(n, BLOCKS * k)  # (N, 16 k)
-    values, at = torch.topk(pre.gather(1, members), k, dim=1, sorted=False)
-    return values, members.gather(1, at)
-
-
-def select_topk(centred: Tensor, weight: Tensor, bias: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(N, D) centred inputs -> the k largest pre-activations and their latents, (N, k) each.
-
-    Pre-activations are made a tile of tokens at a time and never stored whole.
-    """
-    n, width = centred.shape[0], weight.shape[0]
-    rows = tile_rows(width, centred.device, n)
-    values = centred.new_empty((n, k))
-    indices = torch.empty((n, k), dtype=torch.int64, device=centred.device)
-    tile = centred.new_empty((min(rows, n), width))
-    for start in range(0, n, rows):
-        part = centred[start : start + rows]
-        pre = torch.addmm(bias, part, weight.t(), out=tile[: len(part)])  # (rows, F)
-        values[start : start + rows], indices[start : start + rows] = topk(pre, k)
-    return values, indices
-
-
-def tile_rows(width: int, device: torch.device, tokens: int) -> int:
-    """How many of ``tokens`` tokens' pre-activations are made at a time: equal tiles on a CPU."""
-    if device.type != "cpu":
-        return max(64, GPU_TILE_BYTES // (4 * width) // 64 * 64)
-    most = min(TILE_ROWS, max(64, TILE_BYTES // (4 * width)))
-    tiles = max(1, -(-tokens // most))
-    return -(-tokens // (64 * tiles)) * 64 or 64
-
-
-def select_above(
-    centred: Tensor, weight: Tensor, bias: Tensor, threshold: Tensor
-) -> tuple[Tensor, Tensor]:
-    """(N, D) centred inputs -> every pre-activation above its threshold () or (F,).
-
-    Returns (N, m) values and indices, m the most that any token has (at least 1); shorter rows are
-    padded with value 0.
-    """
-    n, width = centred.shape[0], weight.shape[0]
-    rows = tile_rows(width, centred.device, n)
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for start in range(0, n, rows):
-        pre = torch.addmm(bias, centred[start : start + rows], weight.t())  # (rows, F)
-        token, latent = (pre > threshold).nonzero(as_tuple=True)
-        found.append((token + start, latent, pre[token, latent]))
-    if not found:
-        return centred.new_zeros((0, 1)), torch.zeros((0, 1), dtype=torch.int64)
-    token, latent, value = (torch.cat(part) for part in zip(*found, strict=True))
-    return pad_entries(token, latent, value, n)
-
-
-def pad_entries(token: Tensor, latent: Tensor, value: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
-    """Entries in token order, (E,) each -> (N, m) values and indices, padded with value 0."""
-    counts = torch.bincount(token, minlength=tokens)  # (N,)
-    most = max(1, int(counts.max())) if tokens else 1
-    column = torch.arange(len(token), device=token.device)
-    column = column - (torch.cumsum(counts, 0) - counts)[token]  # (E,) place within the token
-    at = token * most + column
-    values = torch.zeros(tokens * most, dtype=value.dtype, device=value.device)
-    indices = torch.zeros(tokens * most, dtype=torch.int64, device=value.device)
-    values = values.index_copy(0, at, value)
-    indices.index_copy_(0, at, latent)
-    return values.view(tokens, most), indices.view(tokens, most)

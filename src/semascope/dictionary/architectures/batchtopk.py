@@ -17,7 +17,7 @@ from semascope.dictionary.architectures.topk import sparse_pass
 from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.losses import Loss, common_losses
 from semascope.dictionary.passes import Pass
-from semascope.dictionary.sparse import pad_entries, select_above, select_topk
+from semascope.dictionary.selection import pad_entries, select_above, select_topk
 from semascope.dictionary.types import Codes
 
 if TYPE_CHECKING:

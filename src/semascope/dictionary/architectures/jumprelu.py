@@ -19,7 +19,7 @@ from semascope.dictionary.architectures.dense import dense_pass, pre_activations
 from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.losses import Loss, Step, common_losses
 from semascope.dictionary.passes import Pass
-from semascope.dictionary.sparse import select_above
+from semascope.dictionary.selection import select_above
 from semascope.dictionary.types import Codes
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from semascope.dictionary.architectures.dense import decoder_norms, dense_pass, 
 from semascope.dictionary.config import TrainConfig
 from semascope.dictionary.losses import Loss, Step, common_losses
 from semascope.dictionary.passes import Pass
-from semascope.dictionary.sparse import select_above
+from semascope.dictionary.selection import select_above
 from semascope.dictionary.types import Codes
 
 if TYPE_CHECKING:

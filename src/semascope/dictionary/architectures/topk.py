@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from semascope.dictionary.architectures.base import Activation
-from semascope.dictionary.config import TrainConfig
+from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.losses import Loss, common_losses
 from semascope.dictionary.passes import Pass
 from semascope.dictionary.prefilter import has_fast_bf16, select_topk_prefiltered
-from semascope.dictionary.sparse import Grouping, attach, select_topk
+from semascope.dictionary.selection import Room, select_topk
+from semascope.dictionary.sparse import Grouping, attach
 from semascope.dictionary.types import Codes
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ class TopK(Activation):
 
     name: ClassVar[str] = "topk"
 
+    def __init__(self, cfg: CoderConfig) -> None:
+        super().__init__(cfg)
+        self.room = Room()
+
     def encode(self, coder: SparseCoder, centred: Tensor) -> Codes:
         values, indices = select_topk(centred, coder.W_enc, coder.b_enc, self.cfg.k)
         return Codes(values.clamp_(min=0), indices)
@@ -33,7 +38,12 @@ class TopK(Activation):
         centred = coder.centre(x)
         k = min(k, self.cfg.width)
         values, indices = choose_topk(
-            centred.detach(), coder.W_enc, coder.b_enc, k, bf16=coder.bf16
+            centred.detach(),
+            coder.W_enc,
+            coder.b_enc,
+            k,
+            bf16=coder.bf16,
+            room=self.room if coder.training else None,
         )
         return sparse_pass(coder, x, target, centred, values, indices)
 
@@ -43,7 +53,13 @@ class TopK(Activation):
 
 @torch.no_grad()
 def choose_topk(
-    centred: Tensor, weight: Tensor, bias: Tensor, k: int, *, bf16: bool = False
+    centred: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    k: int,
+    *,
+    bf16: bool = False,
+    room: Room | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(N, d) -> (N, k) largest pre-activations and their latents, by the fastest way here.
 
@@ -53,7 +69,7 @@ def choose_topk(
         return select_topk_prefiltered(centred, weight, bias, k, prove=False)[:2]
     if has_fast_bf16(centred.device):
         return select_topk_prefiltered(centred, weight, bias, k)[:2]
-    return select_topk(centred, weight, bias, k)
+    return select_topk(centred, weight, bias, k, room)
 
 
 def sparse_pass(
