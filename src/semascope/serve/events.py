@@ -49,6 +49,8 @@ class Token(Record):
     top: list[Alternative] = Field(default_factory=list)
     entropy: float = 0.0
     """Nats."""
+    ends: bool = False
+    """Whether it closes the answer: no word of it."""
 
 
 class Answered(Record):

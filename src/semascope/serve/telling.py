@@ -86,6 +86,7 @@ def token(side: Side, choice: TokenChoice) -> Token:
         logprob=choice.logprob,
         top=[Alternative(id=i, text=text, logprob=p) for i, text, p in choice.top],
         entropy=choice.entropy,
+        ends=choice.ends,
     )
 
 

@@ -61,7 +61,7 @@ def generate(
         logits = stream.prefill()  # (B, V)
         for step in range(sampling.max_new_tokens):
             ids = _choose(logits, sampling.temperature, draws)
-            told = _told(logits, ids, sampling.top, encoder)
+            told = _told(logits, ids, sampling.top, encoder, eos)
             for n, choice in enumerate(told):
                 _extend(answers[n], choice, eos, listeners[n])
             if all(answer.stopped for answer in answers) or step + 1 == sampling.max_new_tokens:
@@ -147,7 +147,9 @@ def _choose(logits: Tensor, temperature: float, draws: list[torch.Generator]) ->
     return torch.cat(picked).to(logits.device)
 
 
-def _told(logits: Tensor, ids: Tensor, top: int, encoder: Encoder) -> list[TokenChoice]:
+def _told(
+    logits: Tensor, ids: Tensor, top: int, encoder: Encoder, eos: frozenset[int]
+) -> list[TokenChoice]:
     """Each row's token with its log-probability, its rivals and the entropy, in nats."""
     logp = logits.log_softmax(-1)  # (B, V)
     entropy = (logp.exp() * -logp.clamp(min=-1e4)).sum(-1).tolist()
@@ -157,7 +159,8 @@ def _told(logits: Tensor, ids: Tensor, top: int, encoder: Encoder) -> list[Token
     for n, token in enumerate(ids.tolist()):
         rivals = zip(best.indices[n].tolist(), best.values[n].tolist(), strict=True)
         told = tuple((i, encoder.text(i), lp) for i, lp in rivals)
-        out.append(TokenChoice(token, encoder.text(token), chosen[n], told, entropy[n]))
+        words, ends = encoder.text(token), token in eos
+        out.append(TokenChoice(token, words, chosen[n], told, entropy[n], ends))
     return out
 
 

@@ -108,6 +108,8 @@ class TokenChoice:
     """(id, text, logprob) of the likeliest alternatives."""
     entropy: float = 0.0
     """Nats."""
+    ends: bool = False
+    """Whether it closes the answer: no word of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ export interface Exchange {
 }
 
 export const said = (answer: Answered | undefined): string =>
-  answer?.tokens.map((t) => t.text).join("") ?? "";
+  answer?.tokens.filter((t) => !t.ends).map((t) => t.text).join("") ?? "";
 
 /** All of an answer, the words that were put in its mouth included. */
 export const whole = (answer: Answered | undefined): string =>

@@ -168,6 +168,8 @@ export interface TokenEvent {
   logprob: number;
   top: { id: number; text: string; logprob: number }[];
   entropy: number;
+  /** It closes the answer: no word of it. */
+  ends?: boolean;
 }
 
 export interface Gain {

@@ -1,0 +1,17 @@
+// Where a card stands beside a word: under it, or above it where a screen is narrow, since what a
+// tap asks for opens below.
+
+export interface Place {
+  left: number;
+  top?: number;
+  bottom?: number;
+}
+
+const WIDTH = 268;
+const NARROW = 640;
+
+export function beside(rect: DOMRect): Place {
+  const left = Math.max(8, Math.min(rect.left, window.innerWidth - WIDTH));
+  const above = window.innerWidth < NARROW && rect.top > window.innerHeight / 3;
+  return above ? { left, bottom: window.innerHeight - rect.top + 6 } : { left, top: rect.bottom + 6 };
+}
