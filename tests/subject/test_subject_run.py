@@ -167,3 +167,40 @@ def test_the_unembedding_reads_logits_up_to_the_norms_scale(subject) -> None:
         cap = getattr(s.model.config, "final_logit_softcapping", None)
         logits = torch.tanh(logits / cap) * cap if cap else logits
         torch.testing.assert_close(logits, s.logits(batch)[0], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_logits_from_a_position_and_of_forked_rows_are_those_of_the_whole(subject, family) -> None:
+    """What is before a fork is run once; after it, rows are as if they had been copies."""
+    s = subject(family)
+    batch = batch_of(s)
+    total = batch.inputs["input_ids"].shape[1]
+    tail = s.logits(batch, start=total - 3)
+    assert tail.shape[1] == 3
+    torch.testing.assert_close(tail, s.logits(batch)[:, -3:])
+    assert not s.can_fork("resid_post.9") and not s.can_fork("projector")
+    for site in ("resid_post.0", "mlp_out.1"):
+        if family == "qwen3_vl" and not s.can_fork(site):  # its first layers add what is seen
+            with pytest.raises(SubjectError, match="forked at"):
+                s.logits(batch, fork=(site, 3))
+            continue
+        push = torch.randn(3, total, s.d_model)
+
+        def pushed(x: torch.Tensor, context: EditContext, push=push, site=site) -> torch.Tensor:
+            assert len(context.maps) == 3
+            return x + push
+
+        forked = s.logits(batch, edits={site: pushed}, start=total - 1, fork=(site, 3))
+        assert forked.shape[:2] == (3, 1)
+        for row in range(3):
+            alone = s.logits(batch, edits={site: lambda x, _, p=push[row]: x + p})
+            torch.testing.assert_close(forked[row, 0], alone[0, -1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_fork_is_refused_where_a_row_was_changed_before_it(subject) -> None:
+    s = subject("llama")
+    edits = {"resid_post.0": lambda x, _: 2 * x}
+    with pytest.raises(SubjectError, match=r"resid_post\.0"):
+        s.logits(batch_of(s), edits=edits, fork=("resid_post.1", 2))
+    with pytest.raises(SubjectError, match="one row"):
+        s.logits(batch_of(s, 2), fork=("resid_post.1", 2))

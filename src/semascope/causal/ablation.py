@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semascope.causal.forcing import Forced, Remove, repeat
-from semascope.causal.metrics import Metric, prepare
+from semascope.causal.forcing import Forced, Remove, parting, repeat
+from semascope.causal.metrics import Metric, measured, prepare
 from semascope.causal.record import Attribution, FeatureShare, SiteAttribution
 from semascope.causal.units import by_id, output_site
 from semascope.dictionary.types import Dictionary
@@ -89,14 +89,16 @@ def ablate_exactly(
     known = by_id(dictionaries)
     chosen = tuple(attribution.features()[:top] if features is None else features)
     base = float(attribution.values[0])
+    one = prepare(batch, metric)
     effects: list[float] = []
     for start in range(0, len(chosen), rows):
         part = chosen[start : start + rows]
-        forced = prepare(repeat(batch, len(part)), metric)
-        removal = _removals(part, attribution, known, forced, edits or {})
+        removal = _removals(part, attribution, known, one, edits or {})
+        parts = parting(subject, one, removal)
+        forced = one if parts else prepare(repeat(batch, len(part)), metric)
         with torch.no_grad():
-            logits = subject.logits(forced.batch, edits=removal)
-            values: Tensor = metric.measure(logits, forced.ends)  # (len(part),)
+            fork = (parts, len(part)) if parts else None
+            values = measured(subject, forced, metric, removal, fork)  # (len(part),)
         effects += (base - values.float()).tolist()
         if progress is not None:
             progress(len(effects), len(chosen), "ablating")
@@ -107,13 +109,14 @@ def _removals(
     part: Sequence[FeatureShare],
     attribution: Attribution,
     known: Mapping[str, Dictionary],
-    forced: Forced,
+    one: Forced,
     edits: Edits,
 ) -> Edits:
     """Edits that take feature i out of row i (and of the metric's other copies of it)."""
     copies = attribution.copies
     gone: dict[str, Tensor] = {}
-    shape = forced.batch.inputs["input_ids"].shape
+    rows, length = one.batch.inputs["input_ids"].shape
+    shape = (len(part) * rows, length)
     for number, feature in enumerate(part):
         site = attribution.site(feature.key)
         row, position, activation = fires(site, feature.index)

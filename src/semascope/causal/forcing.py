@@ -114,6 +114,18 @@ def _repeated(name: str, value: Tensor, rows: int, copies: int) -> Tensor:
     )
 
 
+def parting(subject: Any, forced: Forced, edits: Edits) -> str:
+    """The site where copies of one prompt first differ, if what is before it can be run once.
+
+    Empty where it cannot: several rows, nothing edited, or a subject or site that does not allow
+    it (``Subject.can_fork``).
+    """
+    if len(forced.ends) != 1 or not edits:
+        return ""
+    first = next(site for site in subject.hooks if site in edits)
+    return first if subject.can_fork(first) else ""
+
+
 def answer_logprobs(
     subject: Any, batch: Batch, answers: Sequence[Sequence[int]], edits: Edits
 ) -> list[Tensor]:
@@ -123,11 +135,14 @@ def answer_logprobs(
     given the prompt and the answer's tokens before it.
     """
     forced = extend(batch, answers)
+    start = int(forced.ends.min()) - 1  # nothing is read of logits before it
     with torch.no_grad():
-        logits: Tensor = subject.logits(forced.batch, edits=edits)  # (R, T, V)
+        logits: Tensor = subject.logits(forced.batch, edits=edits, start=start)  # (R, T', V)
     return [
-        logits[row, end - 1 : end - 1 + len(answer)].float().log_softmax(-1)
-        for row, (end, answer) in enumerate(zip(forced.ends.tolist(), answers, strict=True))
+        logits[row, end : end + len(answer)].float().log_softmax(-1)
+        for row, (end, answer) in enumerate(
+            zip((forced.ends - 1 - start).tolist(), answers, strict=True)
+        )
     ]
 
 

@@ -74,15 +74,16 @@ class Path:
         spoken[run.real_at(site)] = features_part(dictionary, z, run).to(spoken)
         spoken = spoken.view(prompts, 1, copies, *spoken.shape[1:])
         total = torch.zeros_like(spoken[:, 0])  # (P, copies, T, d)
+        one = prepare(self.batch, self.metric)
         # Several prompts fill a batch by themselves; one prompt is run at several steps at once.
         abreast = min(max(1, self.chunk), self.steps) if prompts == 1 else 1
         midpoints = (torch.arange(self.steps) + 0.5) / self.steps
         for alphas in torch.split(midpoints, abreast):
             less = (1 - alphas).view(1, -1, 1, 1, 1).to(spoken.device)
             scaled = Remove((less * spoken).flatten(0, 2), self.edits.get(site))
-            forced = prepare(repeat(self.batch, len(alphas)), self.metric)
             there: Edits = {**self.edits, site: scaled}
-            part = watched_run(self.subject, forced, [site], [site], self.metric, there)
+            forced = prepare(repeat(self.batch, len(alphas)), self.metric)
+            part = watched_run(self.subject, forced, [site], [site], self.metric, there, one)
             own = part.gradients[site].view(prompts, len(alphas), copies, *total.shape[2:])
             total = total + own.sum(1)
         return total.flatten(0, 1) / self.steps

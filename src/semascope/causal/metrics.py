@@ -25,11 +25,15 @@ from torch import Tensor
 
 from semascope.causal.forcing import Forced, extend, repeat
 from semascope.errors import CausalError
-from semascope.subject.types import Batch
+from semascope.subject.types import Batch, Edits
 
 
 class Metric(Protocol):
-    """A number per prompt."""
+    """A number per prompt.
+
+    It reads the logits of a prompt's last token and of what follows; one that reads earlier ones
+    says with ``back`` how many tokens earlier.
+    """
 
     @property
     def name(self) -> str:
@@ -44,7 +48,8 @@ class Metric(Protocol):
     def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
         """(copies · P, T, V) logits of P prompts, and how long each row's prompt is -> (P,).
 
-        The copies of one prompt stand next to each other.
+        The copies of one prompt stand next to each other. Logits before the shortest prompt's
+        last token may have been left out, and ``ends`` count from the first that is there.
         """
         ...
 
@@ -90,6 +95,23 @@ def prepare(batch: Batch, metric: Metric) -> Forced:
     wanted = metric.continuations
     rows = len(batch.maps) * len(wanted)
     return extend(repeat(batch, len(wanted)), [wanted[i % len(wanted)] for i in range(rows)])
+
+
+def measured(
+    subject: Any,
+    forced: Forced,
+    metric: Metric,
+    edits: Edits,
+    fork: tuple[str, int] | None = None,
+) -> Tensor:
+    """(P,) the metric under edits; only the logits that it reads are made.
+
+    ``fork`` is (site, n): the one prompt becomes n rows there (``Subject.logits``).
+    """
+    ends = forced.ends if fork is None else forced.ends.repeat(fork[1])
+    start = max(0, int(ends.min()) - 1 - int(getattr(metric, "back", 0)))
+    logits: Tensor = subject.logits(forced.batch, edits=edits, start=start, fork=fork)
+    return metric.measure(logits, ends - start)
 
 
 @dataclass(frozen=True, slots=True)

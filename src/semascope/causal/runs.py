@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semascope.causal.forcing import Forced
-from semascope.causal.metrics import Metric, prepare
+from semascope.causal.forcing import Forced, parting
+from semascope.causal.metrics import Metric, measured, prepare
 from semascope.causal.patches import Patches, is_pictured
 from semascope.causal.sinks import sinks
 from semascope.causal.units import output_site
@@ -81,12 +81,19 @@ def watched_run(
     targets: Sequence[str],
     metric: Metric,
     edits: Edits,
+    one: Forced | None = None,
 ) -> Run:
-    """Run with watches at ``sites``, measure, and go back once to all ``targets``."""
+    """Run with watches at ``sites``, measure, and go back once to all ``targets``.
+
+    ``one`` is the prompt of which ``forced`` holds copies that only the edits tell apart.
+    """
     watches = {site: Watch(edits.get(site)) for site in sites}
+    changes: Edits = {**edits, **watches}
+    parts = "" if one is None else parting(subject, one, changes)
+    fork = (parts, len(forced.ends)) if parts else None
     with torch.enable_grad():
-        logits: Tensor = subject.logits(forced.batch, edits={**edits, **watches})
-        values = metric.measure(logits, forced.ends)  # (P,)
+        own = one if one is not None and parts else forced
+        values = measured(subject, own, metric, changes, fork)  # (P,)
         seen = {site: _passed(site, watch.seen) for site, watch in watches.items()}
         if not values.requires_grad:
             raise CausalError(

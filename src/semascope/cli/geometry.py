@@ -22,12 +22,6 @@ if TYPE_CHECKING:
     from semascope.evidence import Evidence
     from semascope.evidence.lineage import Found, Lineage
 
-FAMILY = (
-    "Splitting needs dictionaries of two widths or more at one site, and {where} has {what}. Train "
-    "a family and gather its evidence: semascope train --widths 1x 4x 16x --workspace "
-    "workspace/family; semascope gather --workspace workspace/family"
-)
-
 
 class _Told(InWorkspace):
     """What the three have in common: a record, as JSON or as a table, kept in the workspace."""
@@ -115,22 +109,11 @@ class EvaluateSplitting(_Told):
         return 0
 
     def _lineage(self) -> Lineage:
-        from semascope.dictionary import load
-        from semascope.evidence.families import family
-        from semascope.evidence.lineage import Lineage
+        from semascope.pipeline.splitting import lineage
 
-        every = family(self.space.evidence())
         site = self.site or self.space.record().site
-        members = [m for m in every if m.key.rpartition("/")[0] == site]
-        if not members:
-            there = ", ".join(dict.fromkeys(m.key.rpartition("/")[0] for m in every))
-            raise EvidenceError(f"No dictionary at {site} was gathered; there are: {there}.")
-        if len({m.width for m in members}) < 2:
-            what = f"one: {members[0].key}, {members[0].width} features"
-            raise EvidenceError(FAMILY.format(where=self.workspace, what=what))
-        loaded = [load(self.space.dictionary(*m.key.rsplit("/", 1))) for m in members]
         words = self._opened().labels
-        return Lineage(members, loaded, words=words, threshold=self.threshold)
+        return lineage(self.space, site, words=words, threshold=self.threshold)
 
     def _asked(self, line: Lineage) -> Found | None:
         """The feature that the flags name."""

@@ -7,6 +7,7 @@ the same tokens, and what either is called. Knows evidence and directions; knows
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -29,6 +30,8 @@ NAMED = 0.3
 """F1 from which a feature without words is called by the concept that it tells best."""
 BAR = 0.5
 """Held-out F1 from which a concept is said to have a feature, as in completeness."""
+_ANY = -2.0
+"""A threshold that every cosine reaches."""
 
 Words = Mapping[tuple[str, int], str]
 
@@ -69,9 +72,20 @@ class Lineage:
         self.threshold, self.words = threshold, words or {}
         self.field = "name"  # of the concepts that features without words are called by
         self.alive = [member.alive() for member in self.members]
-        self.levels = levels(self._dictionaries, threshold=threshold, alive=self.alive)
+        self._nearest = levels(self._dictionaries, threshold=_ANY, alive=self.alive)
+        self.levels = _cut(self._nearest, threshold)
         self._telling: dict[int, list[tuple[str, float]]] = {}
         self._fires: dict[int, sp.csc_matrix] = {}
+
+    def at(self, threshold: float) -> Lineage:
+        """The same family at another threshold; nothing is loaded or matched again."""
+        other = copy(self)
+        other.threshold, other.levels = threshold, _cut(self._nearest, threshold)
+        return other
+
+    def let_go(self) -> None:
+        """Drop the dictionaries, which trees need no longer; ``steps`` then knows no chance."""
+        self._dictionaries = []
 
     def steps(self, seed: int = 0) -> list[dict[str, Any]]:
         """One record a pair of neighbouring widths, as JSON values.
@@ -121,6 +135,17 @@ class Lineage:
             place, index = place - 1, int(step.parent[at[0]])
             line.append((place, index))
         return line[::-1]
+
+    def nearest(self, place: int, index: int) -> tuple[int, float] | None:
+        """The nearest feature of the next narrower dictionary and its cosine, near enough or not.
+
+        None in the narrowest, and for a feature that never fired.
+        """
+        step = self._nearest[place - 1] if place else None
+        at = np.flatnonzero(step.ids == index) if step else ()
+        if step is None or not len(at):
+            return None
+        return int(step.parent[at[0]]), float(step.cosine[at[0]])
 
     @cached_property
     def concepts(self) -> dict[str, str]:
@@ -208,7 +233,10 @@ class Lineage:
         }
 
     def called(self, place: int, index: int) -> dict[str, Any]:
-        """A feature by its place and number: its id, what to call it, and where that is from."""
+        """A feature by its place and number: its id, what to call it, and where that is from.
+
+        ``f1`` is there where that is a concept.
+        """
         member = self.members[place]
         about = {"feature": f"{member.key}/{index}", "place": place}
         words = self.words.get((member.key, index), "")
@@ -218,7 +246,7 @@ class Lineage:
             self._telling[place] = telling(member, self.field)
         concept, f1 = self._telling[place][index]
         if f1 >= NAMED:
-            return about | {"name": concept, "by": f"F1 {f1:.2f}"}
+            return about | {"name": concept, "by": f"F1 {f1:.2f}", "f1": round(f1, 4)}
         token = _token(member, index)
         return about | {"name": token, "by": "strongest token" if token else ""}
 
@@ -259,6 +287,8 @@ class Lineage:
         return np.sort(out)
 
     def _chance(self, place: int, rng: np.random.Generator) -> float | None:
+        if not self._dictionaries:
+            return None
         narrow, step = self._dictionaries[place], self.levels[place]
         found = levels(
             [cast(Dictionary, _Shuffled(narrow, rng)), self._dictionaries[place + 1]],
@@ -287,6 +317,14 @@ class _Shuffled:
     def directions(self, ids: torch.Tensor) -> torch.Tensor:
         rows = self._inner.directions(ids)
         return rows[:, torch.from_numpy(self._rng.permutation(rows.shape[1]))]
+
+
+def _cut(nearest: Sequence[Parents], threshold: float) -> list[Parents]:
+    """Only those parents that are near enough."""
+    return [
+        step._replace(parent=np.where(step.cosine >= threshold, step.parent, -1))
+        for step in nearest
+    ]
 
 
 def _ids(tree: Mapping[str, Any]) -> list[str]:

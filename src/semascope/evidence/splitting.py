@@ -130,12 +130,11 @@ def grow(names: Sequence[str], found: Sequence[Parents], root: int) -> Branch:
     level = {root: trunk}
     for name, step in zip(names[1:], found, strict=True):
         following: dict[int, Branch] = {}
-        for i in np.argsort(-step.cosine, kind="stable"):
-            above = level.get(int(step.parent[i]))
-            if above is not None:
-                branch = Branch(name, int(step.ids[i]), float(step.cosine[i]))
-                above.children.append(branch)
-                following[branch.index] = branch
+        mine = np.flatnonzero(np.isin(step.parent, list(level)))  # few, of a million features
+        for i in mine[np.argsort(-step.cosine[mine], kind="stable")].tolist():
+            branch = Branch(name, int(step.ids[i]), float(step.cosine[i]))
+            level[int(step.parent[i])].children.append(branch)
+            following[branch.index] = branch
         level = following
     return trunk
 

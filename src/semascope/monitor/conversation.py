@@ -94,6 +94,8 @@ class Said:
     before: tuple[int, ...] = ()
     """The answer's tokens before the position."""
     against: int | None = None
+    back: int = 0
+    """How many tokens before the prompt's end the position is, where it is in the prompt."""
 
     @property
     def name(self) -> str:
@@ -107,7 +109,8 @@ class Said:
 
     def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
         """(1, T, V) -> (1,)."""
-        row = logits[:, self.position - 1].float()  # (1, V)
+        at = int(ends[0]) + len(self.before) - self.back - 1
+        row = logits[:, at].float()  # (1, V)
         if self.against is None:
             return row.log_softmax(-1)[:, self.token]
         return row[:, self.token] - row[:, self.against]
@@ -116,8 +119,8 @@ class Said:
         """Of the token under ``edits``: one forward pass."""
         forced = extend(asked.batch, [self.before])
         with torch.no_grad():
-            logits = asked.lever.subject.logits(forced.batch, edits=edits)
-        return float(logits[0, self.position - 1].float().softmax(-1)[self.token])
+            logits = asked.lever.subject.logits(forced.batch, edits=edits, start=self.position - 1)
+        return float(logits[0, 0].float().softmax(-1)[self.token])
 
 
 def said(asked: Asked, position: int | None = None, against: int | None = None) -> Said:
@@ -144,7 +147,7 @@ def said(asked: Asked, position: int | None = None, against: int | None = None) 
             "A token of a picture is not predicted, so nothing speaks for it: ask what fires there "
             "(mode activation), or name it as the place whose features count (at)."
         )
-    return Said(position, int(asked.map.ids[position]), (), against)
+    return Said(position, int(asked.map.ids[position]), (), against, start - position)
 
 
 def check_ids(subject: Any, ids: Sequence[int]) -> None:
@@ -156,8 +159,10 @@ def check_ids(subject: Any, ids: Sequence[int]) -> None:
 
 def _likeliest(asked: Asked) -> int:
     with torch.no_grad():
-        logits = asked.lever.subject.logits(asked.batch, edits=asked.edits)
-    return int(logits[0, len(asked.map) - 1].argmax())
+        logits = asked.lever.subject.logits(
+            asked.batch, edits=asked.edits, start=len(asked.map) - 1
+        )
+    return int(logits[0, 0].argmax())
 
 
 @dataclass(frozen=True, slots=True)

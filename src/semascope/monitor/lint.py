@@ -30,7 +30,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from semascope.causal.interventions import Intervention, dump
 from semascope.causal.measure import Lever
-from semascope.causal.metrics import Metric, prepare
+from semascope.causal.metrics import Metric, measured, prepare
 from semascope.causal.record import Attribution, FeatureShare
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
@@ -268,5 +268,5 @@ def effect(lever: Lever, batch: Batch, metric: Metric, group: Cluster, base: flo
     """The metric with the whole cluster ablated, less ``base``."""
     forced = prepare(batch, metric)
     with torch.no_grad():
-        logits = lever.subject.logits(forced.batch, edits=lever.edits([group.suppress()]))
-    return float(metric.measure(logits, forced.ends)[0]) - base
+        value = measured(lever.subject, forced, metric, lever.edits([group.suppress()]))
+    return float(value[0]) - base

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from semascope.errors import SubjectError
 from semascope.subject.sites import Hook
 from semascope.subject.types import Edit, EditContext, Edits, TokenMap
 
@@ -45,6 +47,27 @@ def editing(
             # vision tower's) by hooks too, and must record what the edit made of them.
             stack.callback(_attach(sites[name], change, first=True))
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """An edit that makes several equal rows of one, before another edit of the same site."""
+
+    rows: int
+    before: Edit | None = None
+
+    def __call__(self, x: Tensor, context: EditContext) -> Tensor:
+        x = x.expand(self.rows, *x.shape[1:])
+        return x if self.before is None else self.before(x, context)
+
+
+def forked(edits: Edits, site: str, rows: int, sites: Mapping[str, Hook]) -> Edits:
+    """The edits with a fork at a site. SubjectError where one would come before it."""
+    order = list(sites)
+    early = [name for name in edits if order.index(name) < order.index(site)]
+    if early:
+        raise SubjectError(f"Rows that part at {site} cannot be changed before, at {early[0]}.")
+    return {**edits, site: Fork(rows, edits.get(site))}
 
 
 @contextmanager

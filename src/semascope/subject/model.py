@@ -6,8 +6,10 @@ Knows nothing of dictionaries, features or files of a run.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 
 from semascope.corpus.sample import Sample
-from semascope.errors import SiteNotFound
+from semascope.errors import SiteNotFound, SubjectError
 from semascope.subject import generation, hooks, sites
 from semascope.subject.chat import Template
 from semascope.subject.encoding import Encoder, Side
@@ -144,11 +146,48 @@ class Subject:
                 kept[name] = torch.empty(0, 0, self.hooks[name].width, device=self.device)
         return {name: side_by_side(kept, name) for name in (*own, *joined)}
 
-    def logits(self, batch: Batch, *, edits: Edits | None = None) -> Tensor:
-        """(B, T, V) next-token logits."""
-        with self.editing(edits or {}, batch.maps):
-            out: Tensor = self.model(**batch.inputs, use_cache=False, return_dict=True).logits
-        return out
+    def logits(
+        self,
+        batch: Batch,
+        *,
+        edits: Edits | None = None,
+        start: int = 0,
+        fork: tuple[str, int] | None = None,
+    ) -> Tensor:
+        """(B, T − start, V) next-token logits from position ``start`` on.
+
+        ``fork`` is (site, n): a batch of one row becomes n equal rows there, told apart by the
+        edits of that site and of later ones, and all before it is run once.
+
+        Raises:
+            SubjectError: a fork of several rows, where rows cannot part (``can_fork``), or an
+                edit before it that would see only one.
+        """
+        changes, maps = edits or {}, batch.maps
+        if fork is not None:
+            changes, maps = hooks.forked(changes, *fork, self.hooks), batch.maps * fork[1]
+            if len(batch.maps) != 1:
+                raise SubjectError("Only a batch of one row can be forked into several.")
+            if not self.can_fork(fork[0]):
+                raise SubjectError(f"{self.name} cannot be forked at {fork[0]}.")
+        total = batch.inputs["input_ids"].shape[1]
+        keep = {"logits_to_keep": total - start} if start and self._keeps else {}
+        with self.editing(changes, maps):
+            made = self.model(**batch.inputs, use_cache=False, return_dict=True, **keep)
+        out: Tensor = made.logits
+        return out if out.shape[1] == total - start else out[:, start:]
+
+    def can_fork(self, site: str) -> bool:
+        """Whether rows may part at a site: of the language model, past where pictures come in."""
+        stem, _, layer = site.partition(".")
+        if site not in self.hooks or stem in ("vision", "projector"):
+            return False
+        return int(layer) >= sites.picture_layers(self.model.config)
+
+    @cached_property
+    def _keeps(self) -> bool:
+        """Whether the model can be told for which positions logits are wanted."""
+        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
     def generate(
         self,

@@ -124,6 +124,12 @@ def vision_layers(model: Any, language: str) -> list[nn.Module]:
     )
 
 
+def picture_layers(config: Any) -> int:
+    """How many of the first layers add what the vision tower saw (Qwen3-VL's deepstack)."""
+    vision = getattr(config, "vision_config", None)
+    return len(getattr(vision, "deepstack_visual_indexes", None) or ())
+
+
 def find_projector(model: Any, language: str) -> nn.Module | None:
     """What maps vision features to the language model's width, by its usual names."""
     modules: list[tuple[str, nn.Module]] = [
