@@ -86,6 +86,8 @@ def test_looking(monitor: Monitor) -> None:
     rows = monitor.features(ListQuery(alive=True, limit=3)).rows
     assert len(rows) == 3 and all(row.alive for row in rows)
     assert monitor.feature(rows[0].id).feature.id == rows[0].id
+    split = monitor.splitting(rows[0].id, threshold=0.4)
+    assert (split.feature, split.threshold, split.widths) == (rows[0].id, 0.4, [])
     assert monitor.search("red circle").rows[0].label == "red circle"
     assert monitor.concept("red circle", k=2).suppress
     assert monitor.map().count == 192

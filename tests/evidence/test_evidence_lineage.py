@@ -11,15 +11,20 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import torch
-from evidence_fakes import DIM, SITE, FakeSubject, ListCorpus
-from PIL import Image
+from tests.evidence.evidence_fakes import SITE, ListCorpus
+from tests.evidence.planted_family import (
+    NARROW,
+    THINGS,
+    WIDE,
+    coders,
+    planted_rows,
+    workspace,
+)
 
 from semascope.cli import main
-from semascope.corpus.sample import Sample, SceneObject, SceneTruth, Turn
-from semascope.dictionary import CoderConfig, SparseCoder, save
+from semascope.corpus.sample import Sample
 from semascope.errors import EvidenceError
-from semascope.evidence import Evidence, drawing, gather, lineage
+from semascope.evidence import Evidence, drawing, lineage
 from semascope.evidence.families import family
 from semascope.evidence.files import write_arrays, write_json
 from semascope.evidence.lineage import Lineage
@@ -27,78 +32,13 @@ from semascope.evidence.neighbours import overlap
 from semascope.evidence.readout import aligned, read
 from semascope.evidence.shared import shared
 from semascope.evidence.tally import SKETCH
-from semascope.workspace import RunRecord, StageRecord, Workspace
-
-THINGS = ("bat", "cup", "fox", "gem")
-NARROW, WIDE = f"{SITE}/main-4", f"{SITE}/main-8"
-EYE = torch.eye(DIM)
-PICTURED, WRITTEN = EYE[0] + 0.3 * EYE[4], EYE[0] - 0.3 * EYE[4]
-"""The bat's directions: one feature of the narrow dictionary, two of the wide one."""
-
-
-class Things(FakeSubject):
-    """A token of a thing's picture, or its first letter, is the thing's direction."""
-
-    def __init__(self) -> None:
-        self.table = EYE[11].repeat(512, 1)
-        for i, thing in enumerate(THINGS):
-            self.table[256 + 40 + 40 * i] = EYE[i]
-            self.table[ord(thing[0])] = EYE[i]
-        self.table[256 + 40], self.table[ord("b")] = PICTURED, WRITTEN
-        self.table[256 + 160] = EYE[3] + EYE[5]  # a gem's picture: two features of the wide one
-
-    def run(self, batch: Any, sites: Any, **_: object) -> dict[str, torch.Tensor]:
-        return dict.fromkeys(sites, self.table[batch.inputs["input_ids"]])
-
-
-def coder(name: str, rows: list[torch.Tensor]) -> SparseCoder:
-    """Features that fire where the activation is nearly theirs."""
-    made = SparseCoder(CoderConfig(d_in=DIM, width=len(rows), k=2), name=name, site=SITE)
-    with torch.no_grad():
-        made.W_dec.copy_(torch.nn.functional.normalize(torch.stack(rows), dim=1))
-        made.W_enc.copy_(made.W_dec)
-        made.b_enc.fill_(-0.95)
-    return made
-
-
-def coders() -> tuple[SparseCoder, SparseCoder]:
-    """The bat splits, cup and fox stay, the gem is new; the last ones never fire."""
-    never = [EYE[8] - EYE[9], EYE[6], EYE[7]]
-    narrow = coder("main-4", [EYE[0], EYE[1], EYE[2], never[0]])
-    wide = [PICTURED, WRITTEN, EYE[1], EYE[2], EYE[3], EYE[5], *never[1:]]
-    return narrow, coder("main-8", wide)
-
-
-def scene(row: int, thing: int) -> Sample:
-    """One thing on the left half and its name in words; no two are alike."""
-    pixels = np.full((8, 16, 3), 250, np.uint8)
-    pixels[:, :8] = 40 + 40 * thing
-    pixels[0, 15] = row % 256, row // 256, 0
-    mask = np.zeros((8, 16), bool)
-    mask[:, :8] = True
-    truth = SceneTruth((SceneObject(THINGS[thing], "thing", (0, 0, 8, 8), mask),), "plain", "")
-    turns = (Turn("user", f"{row} {THINGS[thing]}", 1),)
-    return Sample(f"s{row}", turns=turns, images=(Image.fromarray(pixels),), truth=truth)
-
-
-def workspace(root: Path, dictionaries: tuple[SparseCoder, ...], rows: ListCorpus) -> Path:
-    """A run that was trained and gathered."""
-    space = Workspace(root)
-    for one in dictionaries:
-        save(one, space.dictionary(SITE, one.name))
-    gather(Things(), rows, list(dictionaries), space.evidence(), media=space.media, per_interval=40)
-    done = {name: StageRecord(done=True) for name in ("train", "gather")}
-    space.save(RunRecord(site=SITE, dictionary=dictionaries[0].name, stages=done))
-    return root
+from semascope.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two widths, and names written without their thing as well."""
-    which = np.random.default_rng(0).choice(4, 100, p=np.array([6, 4, 3, 2]) / 15)
-    rows = [scene(i, int(w)) for i, w in enumerate(which)]
-    rows += [Sample(f"t{i}", text=f"{i} {THINGS[i % 4]}") for i in range(20)]
-    return workspace(tmp_path_factory.mktemp("family"), coders(), ListCorpus(rows))
+    """Two widths."""
+    return workspace(tmp_path_factory.mktemp("family"), coders(), planted_rows())
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +120,24 @@ def test_from_below_the_way_up_is_shown(line: Lineage) -> None:
     assert line.known("owl") is None
     with pytest.raises(EvidenceError, match="never fired"):
         line.tree(0, 3)
+
+
+def test_another_threshold_is_another_tree_of_the_same_family(line: Lineage) -> None:
+    """As if it had been asked for at once; the nearest parent is told though it is too far."""
+    strict, members = line.at(0.97), family(Workspace(line.members[0].folder.parent).evidence())
+    again = Lineage(members, coders(), threshold=0.97)
+    assert strict.tree(0, 0) == again.tree(0, 0)
+    assert (strict.tree(0, 0)["children"], len(line.tree(0, 0)["children"])) == ([], 2)
+    assert strict.ancestors(1, 1) == [(1, 1)]
+    near = strict.nearest(1, 1)
+    assert near is not None
+    assert near == (0, pytest.approx(1 / np.sqrt(1.09), abs=1e-4))
+    assert strict.nearest(0, 0) is None
+    assert strict.nearest(1, 7) is None  # it never fired
+    assert strict.steps()[0]["chance"] is not None
+    strict.let_go()
+    assert strict.steps()[0]["chance"] is None
+    assert line.steps()[0]["chance"] is not None  # each its own
 
 
 def test_words_come_before_concepts(folder: Path) -> None:

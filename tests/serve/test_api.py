@@ -64,6 +64,8 @@ def test_feature_page_and_its_pictures(client: TestClient) -> None:
     [
         ("/api/features/resid_post.12/drawn/999999", 404),
         ("/api/features/nonsense", 404),
+        ("/api/splitting/resid_post.12/drawn/999999", 404),
+        ("/api/splitting/resid_post.12/drawn/0?threshold=2", 422),
         ("/media/" + "0" * 64, 404),
         ("/media/..%2F..%2Fetc%2Fpasswd", 404),
         ("/api/features?limit=100000", 422),

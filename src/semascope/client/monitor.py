@@ -24,6 +24,7 @@ from semascope.serve import events as told
 from semascope.serve import questions as ask
 from semascope.serve import records as seen
 from semascope.serve.keeping import SessionBody, SessionLine, SessionRecord
+from semascope.serve.splitting import SplittingRecord
 
 Model = TypeVar("Model", bound=BaseModel)
 _EVENT: TypeAdapter[told.Event] = TypeAdapter(Annotated[told.Event, Field(discriminator="kind")])
@@ -51,6 +52,7 @@ ROUTES: dict[str, Route] = {
     "concept": Route("get", "/api/concept", ask.ConceptQuery, seen.ConceptRecord),
     "map": Route("get", "/api/map", None, seen.MapRecord),
     "feature": Route("get", "/api/features/{feature_id}", None, seen.FeaturePage),
+    "splitting": Route("get", "/api/splitting/{feature_id}", ask.SplittingQuery, SplittingRecord),
     "media": Route("get", "/media/{digest}"),
     "upload": Route("post", "/api/pictures", None, seen.Upload),
     "register": Route("get", "/api/register", None, seen.RegisterRecord),
@@ -132,6 +134,11 @@ class Monitor:
     def feature(self, feature: str) -> seen.FeaturePage:
         """All about ``site/dictionary/index``."""
         return self._one("feature", seen.FeaturePage, feature_id=feature)
+
+    def splitting(self, feature: str, threshold: float = 0.6, children: int = 6) -> SplittingRecord:
+        """What a feature comes from and becomes, where its site has several widths."""
+        query = ask.SplittingQuery(threshold=threshold, children=children)
+        return self._one("splitting", SplittingRecord, query=query, feature_id=feature)
 
     def media(self, digest: str) -> bytes:
         """A picture's bytes."""
@@ -298,7 +305,7 @@ class Monitor:
         **parts: str,
     ) -> Answer:
         route = ROUTES[called]
-        slashes = "/" if called == "feature" else ""
+        slashes = "/" if called in ("feature", "splitting") else ""
         path = route.path.format(**{k: quote(v, safe=slashes) for k, v in parts.items()})
         given = query.model_dump(mode="json", exclude_unset=True) if isinstance(
             query, BaseModel

@@ -23,6 +23,7 @@ from semascope.serve.questions import (
     MeasureAsk,
     ReadAsk,
     SearchQuery,
+    SplittingQuery,
     SteerAsk,
     TryAsk,
     VersusAsk,
@@ -36,6 +37,7 @@ from semascope.serve.records import (
     SubjectInfo,
     Upload,
 )
+from semascope.serve.splitting import SplittingRecord
 
 
 class Explorer(Protocol):
@@ -82,6 +84,10 @@ class Explorer(Protocol):
 
     def feature(self, feature_id: str) -> FeaturePage:
         """All about one feature; ``NotThere`` where there is none by that id."""
+        ...
+
+    def splitting(self, feature_id: str, query: SplittingQuery) -> SplittingRecord:
+        """Where a feature stands in its family of widths; without ``widths`` where it has none."""
         ...
 
     def media(self, digest: str) -> Path:

@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 
 from semascope.serve.data import Explorer
 from semascope.serve.pictures import MAX_BYTES
-from semascope.serve.questions import ConceptQuery, ListQuery, SearchQuery
+from semascope.serve.questions import ConceptQuery, ListQuery, SearchQuery, SplittingQuery
 from semascope.serve.records import (
     ConceptRecord,
     FeatureList,
@@ -21,6 +21,7 @@ from semascope.serve.records import (
     TourRecord,
     Upload,
 )
+from semascope.serve.splitting import SplittingRecord
 
 router = APIRouter()
 _TYPES = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
@@ -87,6 +88,17 @@ def tour(data: Data, name: Annotated[str, Path(pattern=r"^[a-z-]{1,60}$")]) -> T
 def feature(data: Data, feature_id: str) -> FeaturePage:
     """All about one feature; its id is ``site/dictionary/index``."""
     return data.feature(feature_id)
+
+
+@router.get("/api/splitting/{feature_id:path}", tags=["look"])
+def splitting(
+    data: Data, feature_id: str, query: Annotated[SplittingQuery, Query()]
+) -> SplittingRecord:
+    """What a feature comes from in narrower dictionaries of its site, and becomes in wider ones.
+
+    The first question about a site takes longer: its dictionaries are compared.
+    """
+    return data.splitting(feature_id, query)
 
 
 @router.get("/media/{digest}", tags=["look"], response_class=FileResponse)

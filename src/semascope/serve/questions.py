@@ -63,6 +63,15 @@ class SearchQuery(Asked):
     limit: int = Field(40, ge=1, le=200)
 
 
+class SplittingQuery(Asked):
+    """How far a feature is followed through wider dictionaries."""
+
+    threshold: float = Field(0.6, gt=0, le=1, allow_inf_nan=False)
+    """Cosine from which a feature comes from another."""
+    children: int = Field(6, ge=1, le=24)
+    """Most children of a feature that are shown."""
+
+
 class Ask(Asked):
     """A picture or none, a question, and how to answer it."""
 

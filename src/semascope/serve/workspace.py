@@ -37,6 +37,7 @@ from semascope.serve.questions import (
     MeasureAsk,
     ReadAsk,
     SearchQuery,
+    SplittingQuery,
     SteerAsk,
     TryAsk,
     VersusAsk,
@@ -54,6 +55,7 @@ from semascope.serve.records import (
     SubjectInfo,
     Upload,
 )
+from semascope.serve.splitting import Splitting, SplittingRecord
 from semascope.serve.steering import Steering
 from semascope.serve.trials import Trials
 from semascope.serve.versus import Beside, benches, model_info
@@ -96,6 +98,7 @@ class WorkspaceExplorer:
         self.words = Words(workspace, self.atlas)
         self.behind = Behind(self.asker, self.words, naming=naming)
         self.trials = Trials(self.asker, self.words)
+        self.families = Splitting(workspace, self.words)
         self._evidence: dict[str, Evidence] = {}
         self._small = lru_cache(maxsize=4_096)(self._small_exemplars)
         self.notebook = Notebook(self.atlas, workspace.root / "ratings.db", self._held_out)
@@ -231,6 +234,10 @@ class WorkspaceExplorer:
                 "neighbours": self._neighbours(evidence, key, index),
             }
         )
+
+    def splitting(self, feature_id: str, query: SplittingQuery) -> SplittingRecord:
+        """Its place in a family of widths."""
+        return self.families.of(feature_id, query)
 
     def media(self, digest: str) -> Path:
         """A picture of the corpus, or one that was uploaded."""

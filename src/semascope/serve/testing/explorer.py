@@ -16,7 +16,7 @@ from semascope.serve.guides import Guides
 from semascope.serve.mapping import map_of
 from semascope.serve.notebook import Notebook
 from semascope.serve.pictures import Pictures
-from semascope.serve.questions import ConceptQuery, ListQuery, SearchQuery
+from semascope.serve.questions import ConceptQuery, ListQuery, SearchQuery, SplittingQuery
 from semascope.serve.records import (
     Bin,
     ConceptRecord,
@@ -36,6 +36,7 @@ from semascope.serve.records import (
     TokenRecord,
     Upload,
 )
+from semascope.serve.splitting import SplittingRecord
 from semascope.serve.testing.answers import MODELS, Answers
 from semascope.serve.testing.drawing import COLOURS, SHAPES, Sheets, lit
 from semascope.serve.testing.kept import Kept
@@ -187,6 +188,11 @@ class DrawnExplorer(Answers):
             lowered=[PromotedToken(text=t, value=-rng.random()) for t in (" none", " no")],
             notes=self.notebook.notes(row.id),
         )  # fmt: skip
+
+    def splitting(self, feature_id: str, query: SplittingQuery) -> SplittingRecord:
+        """One width only: there is nothing to tell."""
+        self._index(feature_id)
+        return SplittingRecord(feature=feature_id, threshold=query.threshold)
 
     def media(self, digest: str) -> Path:
         """The drawn or uploaded file."""
