@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -22,7 +23,7 @@ import torch
 
 from semascope.causal.ablation import ablate_exactly, pearson
 from semascope.causal.attribution import attribute
-from semascope.causal.cases import Case, halves
+from semascope.causal.cases import Case, halves, spread
 from semascope.causal.find import find
 from semascope.causal.hallucination import (
     Blame,
@@ -172,9 +173,10 @@ def evaluate_hallucination(
 ) -> dict[str, Any]:
     """Questions about what is there and what is not, and what a found set mends of the inventions.
 
-    Half of the pictures, by their id, choose the features; figures are of the other half. Every
-    other question of these pictures (what is there, the flags on a map, the written word) is
-    protected: answers that were right must stay so.
+    Half of the pictures, by their id, choose the features; figures are of the other half: of all
+    its wrong answers, and of ``options.kept`` of its right ones. Other questions of these pictures
+    (what is there, the flags on a map, the written word), twice as many, are protected: answers
+    that were right must stay so.
 
     Args:
         lever: with statistics.
@@ -190,13 +192,16 @@ def evaluate_hallucination(
     """
     options = options or Options(tokens=4, seed=seed)
     wish = presence_wish(samples, seed=seed, split=split, cases=cases)
+    wish = replace(wish, protect=spread(wish.protect, 2 * options.kept))
     cases = [*wish.cases, *wish.protect]
     _, held = halves(cases)  # by picture, as ``find`` splits
     told = find(lever, wish, options, ledger=ledger, progress=progress)
+    asked = partial(examine, lever, max_new_tokens=options.tokens, ledger=ledger, progress=progress)
+    before = asked(held, {})
     arms = _arms(lever, told, seed)
-    after = examine(lever, held, arms, max_new_tokens=options.tokens, progress=progress)
+    after = asked(before.fewer(options.kept), arms)
     return {
-        "base": after.by_kind(),
+        "base": before.by_kind(),
         "arms": after.table(),
         "mended": {name: mended(after, name).as_json() for name in arms},
         "wrong": _explained(lever, after, explained, on_blame),

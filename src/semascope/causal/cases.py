@@ -154,6 +154,13 @@ def split(cases: Sequence[Case], held_out: float = 0.5) -> tuple[list[Case], lis
     return search, held
 
 
+def spread(cases: Sequence[Case], most: int) -> list[Case]:
+    """At most so many of the cases, from all over them."""
+    if len(cases) <= most:
+        return list(cases)
+    return [cases[i * len(cases) // most] for i in range(most)]
+
+
 def halves(cases: Sequence[Case], held_out: float = 0.5) -> tuple[list[Case], list[Case]]:
     """As ``split``, and either side may be empty."""
     search: list[Case] = []

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from semascope.causal import candidates as propose
 from semascope.causal.candidates import Candidate
-from semascope.causal.cases import Case, Judge, halves, meets, split
+from semascope.causal.cases import Case, Judge, halves, meets, split, spread
 from semascope.causal.interventions import Intervention, Where
 from semascope.causal.ledger import Ledger
 from semascope.causal.measure import Lever
@@ -151,7 +151,11 @@ class _Trying:
         judge: Judge,
         options: Options,
     ) -> _Trying:
-        cases = [*search[: options.judged], *protected[: options.judged]]
+        met = memo.met(search, (), judge, options.tokens)
+        failing = [case for case, fine in zip(search, met, strict=True) if not fine]
+        fine = [case for case, fine in zip(search, met, strict=True) if fine]
+        right = spread([*fine, *protected], options.judged)
+        cases = [*failing[: options.judged], *right]
         return cls(memo, cases, memo.met(cases, (), judge, options.tokens), judge, options)
 
     def score(self, chosen: Sequence[Intervention]) -> float:
@@ -255,18 +259,17 @@ def _verdict(
     judge: Judge,
     options: Options,
 ) -> Verdict:
-    cases = [*held, *kept]
-    before = memo.met(cases, (), judge, options.tokens)
-    now = memo.met(cases, interventions, judge, options.tokens)
-    wrong = [
-        after
-        for number, (was, after) in enumerate(zip(before, now, strict=True))
-        if not was and number < len(held)
-    ]
-    right = [after for was, after in zip(before, now, strict=True) if was]
+    def apart(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
+        met = list(zip(cases, memo.met(cases, (), judge, options.tokens), strict=True))
+        return [case for case, fine in met if fine], [case for case, fine in met if not fine]
+
+    fine, failing = apart(held)
+    right = spread([*fine, *apart(kept)[0]], options.kept)
+    mended = memo.met(failing, interventions, judge, options.tokens)
+    stayed = memo.met(right, interventions, judge, options.tokens)
     return Verdict(
-        fixed=share(sum(wrong), len(wrong)),
-        broken=share(sum(not after for after in right), len(right)),
+        fixed=share(sum(mended), len(mended)),
+        broken=share(len(stayed) - sum(stayed), len(stayed)),
         effects=memo.effects(interventions, wish.unrelated) if wish.unrelated else None,
     )
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from torch import Tensor
 
 from semascope.causal.accounting import reconstruct
 from semascope.causal.attribution import attribute
-from semascope.causal.cases import Case, answers, meets
+from semascope.causal.cases import Case, answers, meets, spread
+from semascope.causal.ledger import Ledger, stamp
 from semascope.causal.measure import Lever
 from semascope.causal.metrics import Contrast, token_ids
 from semascope.causal.record import Attribution, FeatureShare, at
@@ -124,6 +126,11 @@ class Examination:
         """Cases that the plain model gets wrong."""
         return [c for c, right in zip(self.cases, self.base.right, strict=True) if not right]
 
+    def fewer(self, right: int) -> list[Case]:
+        """All cases that the plain model gets wrong, and at most so many of the others."""
+        fine = [c for c, met in zip(self.cases, self.base.right, strict=True) if met]
+        return [*self.wrong(), *spread(fine, right)]
+
 
 def compared(base: Arm, arm: Arm) -> dict[str, Any]:
     """What an arm mends and breaks of the base's answers."""
@@ -146,12 +153,17 @@ def examine(
     *,
     max_new_tokens: int = 16,
     rows: int = 8,
+    ledger: Ledger | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Examination:
-    """Answer every case plainly and under each arm's edits."""
+    """Answer every case plainly and under each arm's edits; a ledger knows an arm by its name."""
     done: list[Arm] = []
+    ledger, asked = ledger or Ledger(), stamp([case.id for case in cases])
     for number, (name, edits) in enumerate([("base", {}), *arms.items()]):
-        written = answers(lever.subject, cases, edits, max_new_tokens=max_new_tokens, rows=rows)
+        work = partial(
+            answers, lever.subject, cases, edits, max_new_tokens=max_new_tokens, rows=rows
+        )
+        written: list[str] = ledger.do(f"arm {name} {max_new_tokens}|{asked}", work)
         right = tuple(meets(text, case) for text, case in zip(written, cases, strict=True))
         done.append(Arm(name, tuple(written), right))
         if progress is not None:

@@ -56,7 +56,9 @@ class Options:
     trial_cases: int = 8
     """Cases a dose is tried on."""
     judged: int = 96
-    """Most cases, of each sort, on which sets are tried by what the model writes."""
+    """Most wrong answers, and most right ones, on which sets are tried by what the model writes."""
+    kept: int = 300
+    """Most right answers of the held-out half that are asked again under each set."""
     largest: int = 4
     """Most interventions in the set."""
     price: float = 1.0
