@@ -102,6 +102,8 @@ class EvaluateAttribution(Evaluate):
     """
 
     WHAT: ClassVar[str] = "attribution"
+    PLACES: ClassVar[frozenset[str]] = Evaluate.PLACES | {"samples"}
+    """A prompt is the same among many as among few: more of them go on from those measured."""
 
     samples: int = Field(default=100, ge=1)
     """Prompts."""

@@ -21,6 +21,8 @@ TILE_ROWS = 1024
 GPU_TILE_BYTES = 1 << 30
 FAN = 4
 """Latents behind one maximum, at every level of the selection."""
+FEW = 16
+"""Tokens from which a tree pays: below, as in decoding, calls cost more than they save."""
 
 
 class Room:
@@ -45,7 +47,7 @@ def topk(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     n, width = pre.shape
     stripes = width // FAN
-    if pre.device.type != "cpu" or width % FAN or stripes <= 2 * k:
+    if pre.device.type != "cpu" or n < FEW or width % FAN or stripes <= 2 * k:
         return torch.topk(pre, k, dim=1, sorted=False)
     best = topk(pre.view(n, FAN, stripes).amax(1), k)[1]  # (N, k)
     members = best.unsqueeze(1) + torch.arange(0, width, stripes).view(1, FAN, 1)
