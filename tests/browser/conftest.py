@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import uvicorn
 
 from semascope.serve.app import STATIC, make_app
+from semascope.serve.data import Explorer
 from semascope.serve.listening import address, listen
 from semascope.serve.testing import DrawnExplorer
 
@@ -28,11 +30,8 @@ ARGS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def address_of_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if not (STATIC / "index.html").is_file():
-        pytest.skip("the page is not built here: python hatch_build.py")
-    data = DrawnExplorer(tmp_path_factory.mktemp("media"), width=400, namer="drawn-namer")
+@contextmanager
+def served(data: Explorer) -> Iterator[str]:
     with listen("127.0.0.1", 0) as listener:
         config = uvicorn.Config(make_app(data), log_level="warning", access_log=False)
         server = uvicorn.Server(config)
@@ -41,6 +40,24 @@ def address_of_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address(listener)
         server.should_exit = True
         thread.join(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def serving() -> Callable[[Explorer], AbstractContextManager[str]]:
+    """What serves the page over an Explorer, and gives its address."""
+    if not (STATIC / "index.html").is_file():
+        pytest.skip("the page is not built here: python hatch_build.py")
+    return served
+
+
+@pytest.fixture(scope="module")
+def address_of_page(
+    serving: Callable[[Explorer], AbstractContextManager[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    data = DrawnExplorer(tmp_path_factory.mktemp("media"), width=400, namer="drawn-namer")
+    with serving(data) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

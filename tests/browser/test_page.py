@@ -102,6 +102,14 @@ def test_the_feature_page_holds_its_evidence(page: Any) -> None:
     expect(page.get_by_role("img", name="Histogram", exact=False)).to_be_visible()
 
 
+def test_one_width_has_no_splitting(page: Any) -> None:
+    with page.expect_response(lambda got: "/api/splitting/" in got.url) as asked:
+        page.goto(FEATURE)
+    assert asked.value.json()["widths"] == []
+    page.wait_for_load_state("networkidle")
+    assert page.get_by_role("heading", name="Splitting").count() == 0
+
+
 def test_words_from_a_model_stay_words(page: Any) -> None:
     """An explanation that is HTML is shown as its letters, and nothing of it runs."""
     page.goto(FEATURE)

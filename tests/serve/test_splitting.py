@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,13 +16,11 @@ from tests.evidence.planted_family import (
     WIDEST,
     coders,
     planted_rows,
-    widest,
     workspace,
 )
+from tests.serve.planted_widths import explored, three_widths
 
 from semascope.errors import EvidenceError, FormatError, NotThere
-from semascope.evidence.families import family
-from semascope.evidence.publish import publish
 from semascope.pipeline import splitting as opening
 from semascope.serve import open_explorer
 from semascope.serve.app import make_app
@@ -34,27 +31,9 @@ from semascope.workspace import Workspace
 USUAL = SplittingQuery()
 
 
-def explored(root: Path, *held: str) -> WorkspaceExplorer:
-    """The Explorer, with these dictionaries in its atlas."""
-    explorer = open_explorer(root)
-    for member in family(Workspace(root).evidence()):
-        if member.key in held:
-            publish(member, explorer.atlas)
-    return explorer
-
-
 @pytest.fixture(scope="module")
 def explorer(tmp_path_factory: pytest.TempPathFactory) -> WorkspaceExplorer:
-    """Three widths, of which the atlas holds two."""
-    dictionaries = (*coders(), widest())
-    root = workspace(tmp_path_factory.mktemp("family"), dictionaries, planted_rows())
-    found = explored(root, NARROW, WIDE)
-    words = SimpleNamespace(
-        feature=0, label="a flying mouse", description="Shows a bat.", category="object",
-        confidence=0.9, abstained=False, author="hand", prompt_version="1", inputs="", cost={},
-    )  # fmt: skip
-    found.atlas.write_explanations(NARROW, [words])
-    return found
+    return three_widths(tmp_path_factory.mktemp("family"))
 
 
 @pytest.fixture

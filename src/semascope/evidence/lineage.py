@@ -141,9 +141,11 @@ class Lineage:
 
         None in the narrowest, and for a feature that never fired.
         """
-        step = self._nearest[place - 1] if place else None
-        at = np.flatnonzero(step.ids == index) if step else ()
-        if step is None or not len(at):
+        if not place:
+            return None
+        step = self._nearest[place - 1]
+        at = np.flatnonzero(step.ids == index)
+        if not len(at):
             return None
         return int(step.parent[at[0]]), float(step.cosine[at[0]])
 

@@ -18,6 +18,7 @@ import type {
   FeatureList,
   FeaturePage,
   Kept,
+  Splitting,
   SubjectInfo,
   Upload,
 } from "./types";
@@ -67,10 +68,11 @@ export const getFeatures = (params: Params, signal?: AbortSignal) =>
   json<FeatureList>(`/api/features?${query(params)}`, { signal });
 export const getSearch = (params: Params, signal?: AbortSignal) =>
   json<FeatureList>(`/api/search?${query(params)}`, { signal });
+const idPath = (id: string) => id.split("/").map(encodeURIComponent).join("/");
 export const getFeature = (id: string, signal?: AbortSignal) =>
-  json<FeaturePage>(`/api/features/${id.split("/").map(encodeURIComponent).join("/")}`, {
-    signal,
-  });
+  json<FeaturePage>(`/api/features/${idPath(id)}`, { signal });
+export const getSplitting = (id: string, params: Params, signal?: AbortSignal) =>
+  json<Splitting>(`/api/splitting/${idPath(id)}?${query(params)}`, { signal });
 export const mediaUrl = (hash: string) => `/media/${encodeURIComponent(hash)}`;
 
 export function sendPicture(file: Blob): Promise<Upload> {

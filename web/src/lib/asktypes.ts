@@ -219,6 +219,7 @@ export interface TourStep {
   words?: string;
   k?: number;
   strength?: number;
+  pictured?: boolean;
   question?: string;
   measure?: "changed" | "kl" | "contains" | "probability" | "clusters";
 }

@@ -100,6 +100,31 @@ export interface FeaturePage {
   lists?: string[];
 }
 
+/** A feature and what it becomes in the next wider dictionary. */
+export interface Branch {
+  id: string;
+  name: string;
+  by: "words" | "concept" | "token" | "nothing";
+  f1: number | null;
+  held: boolean;
+  cosine: number | null;
+  together: number | null;
+  within: number | null;
+  usual: number | null;
+  leaves: number;
+  more: number;
+  children: Branch[];
+}
+
+export interface Splitting {
+  feature: string;
+  threshold: number;
+  widths: { id: string; width: number; alive: number }[];
+  ancestors: Branch[];
+  nearest: number | null;
+  tree: Branch | null;
+}
+
 export interface DictionaryInfo {
   id: string;
   site: string;
