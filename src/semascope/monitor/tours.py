@@ -68,6 +68,8 @@ class Change(_Step):
     """How many features nearest in meaning."""
     strength: float = Field(1.0, gt=0, le=10)
     """Suppress: the share that is taken away, to 1. Strengthen: multiples of the maximum."""
+    pictured: bool = False
+    """Only at the picture's tokens, where a thing is named soonest (``evaluate steering``)."""
 
 
 class Undo(_Step):
@@ -98,6 +100,8 @@ class Tour(BaseModel):
     name: str = Field(pattern=r"^[a-z][a-z-]*$")
     title: str
     about: str
+    thing: str = ""
+    """What ``{thing}`` means in its steps; a run without a feature of it goes on with another."""
     steps: tuple[Step, ...] = Field(min_length=2)
 
     @property

@@ -34,6 +34,8 @@ EACH = 8
 """Features told for a concept."""
 LEAST = 0.25
 """Cosine below which a feature is not told for a concept."""
+SAME = 0.5
+"""Cosine from which a feature is held to be of what a tour is about."""
 LOOKED = 20
 """Features among which a tour's picture is looked for."""
 
@@ -124,12 +126,33 @@ class Guides:
     def tour(self, name: str) -> TourRecord:
         """One, with pictures found for its questions."""
         one = guided.tour(name)
+        thing, note = self._thing(one.thing)
+        steps = [self._step(step, thing) for step in one.steps]
         return TourRecord(
             name=one.name,
             title=one.title,
             about=one.about,
             needs_picture=one.needs_picture,
-            steps=[self._step(step) for step in one.steps],
+            steps=[{"do": "say", "text": note}, *steps] if note else steps,
+        )
+
+    def _thing(self, wanted: str) -> tuple[str, str]:
+        """What a tour is about here, and what to say where that is not what it was made for."""
+        if not wanted:
+            return "", ""
+        try:
+            near = self.words.nearest(wanted, 1)
+            if near and near[0].similarity >= SAME:
+                return wanted, ""
+            told = self.words.best_told()
+        except AtlasError:
+            return wanted, ""  # nothing was explained here; every step will say so
+        if told is None:
+            return wanted, ""
+        nearest = f"the nearest words are '{near[0].feature.label}'" if near else "none has words"
+        return told.label, (
+            f"No feature of this run speaks of {wanted}: {nearest}. The tour goes on with "
+            f"'{told.label}', which this run's features tell best."
         )
 
     def nearness(self, text: str, others: Sequence[str]) -> list[float]:
@@ -137,8 +160,11 @@ class Guides:
         rows = self.words.embedder()([text, *others])  # (1 + n, dim) unit rows
         return [float(row @ rows[0]) for row in rows[1:]]
 
-    def _step(self, step: Any) -> dict[str, Any]:
-        told: dict[str, Any] = step.model_dump(mode="json")
+    def _step(self, step: Any, thing: str) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            key: value.replace("{thing}", thing) if isinstance(value, str) else value
+            for key, value in step.model_dump(mode="json").items()
+        }
         if told["do"] == "ask":
             picture, note = self._picture(told["shows"])
             told |= {"picture": picture, "note": note}

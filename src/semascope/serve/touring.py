@@ -211,6 +211,7 @@ class Player:
             features=free,
             how="ablate" if less else "clamp",
             strength=min(1.0, step["strength"]) if less else step["strength"],
+            where=Where(kinds=("image", "tile")) if step.get("pictured") else Where(),
             name=f"{'without' if less else 'more'} '{step['words']}'",
         )
         nearest = ", ".join(

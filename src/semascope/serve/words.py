@@ -19,6 +19,8 @@ from semascope.errors import NotThere
 from semascope.workspace import Workspace
 
 Feature = tuple[str, int]
+FEWEST = 6
+"""Held-out pictures that a score must stand on to choose by it."""
 
 
 class Embed(Protocol):
@@ -49,6 +51,27 @@ class Words:
             for key, wanted in by_key.items()
             for row in self.atlas.features(key, where={"ids": wanted}, limit=len(wanted)).rows
         }
+
+    def best_told(self) -> FeatureRow | None:
+        """The feature of one kind of thing whose words tell best where on pictures it fires; where
+        the truth of its pictures is known, one whose words name a thing that is on them."""
+        for dictionary in self.atlas.dictionaries():
+            kinds = self.atlas.score_kinds(dictionary.key)
+            if not {"iou", "detection"} <= set(kinds):
+                continue
+            where = {"category": "object"}
+            rows = self.atlas.features(dictionary.key, sort="-iou", where=where, limit=60).rows
+            good = [r for r in rows if " or " not in r.label and _fit(r) > 0]
+            good.sort(key=_fit, reverse=True)
+            named = (row for row in good if self._is_named(row))
+            if good:
+                return next(named, good[0])
+        return None
+
+    def _is_named(self, row: FeatureRow) -> bool:
+        detail = self.atlas.feature(row.dictionary, row.index)
+        things = [o for e in detail.exemplars for o in e.sample.truth.get("objects", ())]
+        return not things or row.label.lower() in {str(o.get("name")).lower() for o in things}
 
     def has_vectors(self, key: str) -> bool:
         """Whether sentence vectors of a dictionary were made."""
@@ -137,3 +160,11 @@ def split_id(feature_id: str) -> Feature:
     if not key or not index.isascii() or not index.isdigit() or len(index) > 9:
         raise NotThere(f"{feature_id!r} is no feature: write site/dictionary/number.")
     return key, int(index)
+
+
+def _fit(row: FeatureRow) -> float:
+    """IoU × detection AUROC; 0 where one is missing or stands on few pictures."""
+    iou, detection = row.scores.get("iou"), row.scores.get("detection")
+    if iou is None or detection is None or (iou.n or 0) < FEWEST:
+        return 0.0
+    return iou.value * detection.value
