@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+SINK = 10.0
+"""Tokens so many times as long as the median are left out: one would speak for thousands."""
 HELD = 0.1
 """Share of the tokens kept for measuring."""
 
@@ -64,6 +66,7 @@ def chunks_of(options: argparse.Namespace) -> Any:
 
 def from_model(options: argparse.Namespace) -> Tensor:
     """(tokens, d) as the model reads the corpus, its stretches evenly spread."""
+    from semascope.dictionary.sampling import outliers
     from semascope.subject.types import Kind
 
     chunks = chunks_of(options)
@@ -72,6 +75,7 @@ def from_model(options: argparse.Namespace) -> Tensor:
     for number in order:
         chunk = chunks(int(number))
         keep = chunk.kind == int(Kind.TEXT) if options.text_only else chunk.kind != 0
+        keep &= ~outliers(chunk.x, SINK)
         parts.append(chunk.x[keep])
         if sum(map(len, parts)) >= options.tokens:
             break

@@ -110,8 +110,9 @@ class TrainOptions(Options):
     Each makes a dictionary of its own, called NAME-4x. None: the one --latents."""
     keep: tuple[str, ...] = ()
     """Share of the tokens of a kind to train on: text=1 image=0.25 tile=0.1. None: all."""
-    outlier: float = Field(default=0.0, ge=0)
-    """Leave out tokens whose norm is over so many times the median; 0 for none."""
+    outlier: float = Field(default=10.0, ge=0)
+    """Leave out tokens whose norm is over so many times the median, in training and in the report:
+    attention sinks, one of which holds more variance than a thousand others. 0 for none."""
     settings: tuple[str, ...] = ()
     """Further settings of the training as name=value: optimizer=muon multi_topk=0.125 k_start=128
     resample=0.25,0.5. docs/dictionaries.md lists them. None: as published."""
@@ -161,6 +162,8 @@ class GatherOptions(Options):
     """Strongest samples kept a feature."""
     batch: int = Field(default=32, ge=1)
     """Samples at once."""
+    outlier: float = Field(default=10.0, ge=0)
+    """Leave out tokens whose norm is over so many times their sample's median; 0 for none."""
     store_all: bool = False
     """Keep every activation too, as Parquet by sample and by feature: large."""
     dictionary: str = ""

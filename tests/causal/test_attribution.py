@@ -137,7 +137,7 @@ def test_scores_of_a_group_add_up_to_what_the_group_does(subject, batch, coders)
 def test_attention_sinks_are_left_out(subject, batch, coders):
     """A first token a hundred times as long as the rest gets no score and is not steered."""
     from semascope.causal import Intervention, edits_for
-    from semascope.causal.sinks import sinks
+    from semascope.subject.sinks import sinks
 
     coder = coders[0]
     far = lambda x, _: torch.cat([x[:, :1] * 0 + 300.0, x[:, 1:]], 1)  # noqa: E731

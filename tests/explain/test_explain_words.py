@@ -2,7 +2,8 @@
 
 import pytest
 
-from semascope.explain import lexicon, words
+from semascope.explain import kinds, lexicon, words
+from semascope.explain.judge import claim
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,18 @@ def test_a_label_is_read_back_as_its_alternatives() -> None:
 )
 def test_the_last_word_decides_the_category(label: str, seen: bool, expected: str) -> None:
     assert lexicon.category(label, seen=seen) == expected
+
+
+def test_the_judge_looks_for_every_kind_that_the_namer_can_name() -> None:
+    """Said as a label and read back: a kind that is also half of a mark's name was lost."""
+    counts = {f"{number} thing" for number in kinds.NUMBERS[1:]}
+    for key in kinds.kinds() | counts:
+        wanted = {" ".join(phrase) for phrase in claim(key, f"Pictures of {key}.").phrases}
+        assert key in wanted, key
+
+
+def test_a_plural_of_a_shape_may_be_the_word() -> None:
+    assert claim("year", "").phrases == ()
+    years = claim("years", "")
+    assert years.phrases == (("year",),)
+    assert years.shapes == ("#year",)

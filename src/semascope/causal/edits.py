@@ -28,10 +28,10 @@ from semascope.causal.borrowed import HOWS, Borrowed, lookup
 from semascope.causal.interventions import How, Intervention, Where
 from semascope.causal.patches import Patches, is_pictured
 from semascope.causal.select import Mask, select
-from semascope.causal.sinks import sinks
 from semascope.causal.units import Statistics, by_id, output_site, unit_sizes
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError, Conflict
+from semascope.subject.sinks import sinks
 from semascope.subject.types import Edit, EditContext, Edits, TokenMap
 
 _AHEAD = 64

@@ -32,13 +32,13 @@ from semascope.causal.measure import Lever
 from semascope.causal.metrics import Contrast, token_ids
 from semascope.causal.record import Attribution, FeatureShare, at
 from semascope.causal.runs import Watch
-from semascope.causal.sinks import sinks
 from semascope.causal.statistics import Figure, share
 from semascope.causal.units import output_site
 from semascope.causal.views import heat, overlay
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
+from semascope.subject.sinks import sinks
 from semascope.subject.types import Edit, EditContext, Edits, Kind
 
 KINDS = ("presence", "map", "word")

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semascope.causal.sinks import sinks
 from semascope.errors import CausalError
+from semascope.subject.sinks import sinks
 from semascope.subject.types import Batch, Kind, TokenMap
 
 

@@ -31,6 +31,15 @@ class Sampling(Frozen):
     """Leave out tokens whose norm is over so many times their chunk's median; 0 for none."""
 
 
+def outliers(x: Tensor, times: float) -> Tensor:
+    """(N, d) -> (N,) bool: rows whose norm is over so many times the median's; 0 finds none."""
+    if not times or not len(x):
+        return torch.zeros(len(x), dtype=torch.bool)
+    norm = torch.linalg.vector_norm(x.float(), dim=1).cpu()
+    far: Tensor = norm > times * norm.median()
+    return far
+
+
 class Sampled:
     """Numbered chunks, thinned; the same tokens are kept at every call.
 
@@ -65,11 +74,7 @@ class Sampled:
 
     def _outliers(self, x: Tensor) -> Tensor:
         """(N, d) -> (N,) bool."""
-        if not self._sampling.outlier or not len(x):
-            return torch.zeros(len(x), dtype=torch.bool)
-        norm = torch.linalg.vector_norm(x.float(), dim=1).cpu()
-        far: Tensor = norm > self._sampling.outlier * norm.median()
-        return far
+        return outliers(x, self._sampling.outlier)
 
     def _count(self, name: str, kinds: Tensor) -> None:
         self.counts[name].update(Counter(kinds.tolist()))

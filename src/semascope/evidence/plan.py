@@ -48,6 +48,9 @@ class Options:
     skip_first: bool = True
     """Leave out the first token of every sequence too, whatever it is: its norm is many times
     that of the others ("massive activations", Sun et al. 2024)."""
+    outlier: float = 10.0
+    """Leave out tokens whose norm is over so many times the median of their sample's, at any of the
+    sites: later sinks (``subject.sinks``). 0 leaves out none."""
     seed: int = 0
 
     def check(self) -> None:

@@ -23,6 +23,7 @@ from semascope.errors import NotFinite, SubjectError
 from semascope.evidence.hashing import ContentHash, content_hash
 from semascope.evidence.plan import Options
 from semascope.evidence.tally import KINDS, Hits, Rows
+from semascope.subject.sinks import sinks
 from semascope.subject.types import Batch, Kind
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Reader:
         found = self.subject.run(batch, self.sites)  # (B, T, d) by site
         names = [content_hash(s) for _, s in samples]
         place = Places.of(batch, self.options)
+        place = place.without(self._sinks(found, place.mask))
         taken: dict[str, Tensor] = {}
         hits = {}
         for key, dictionary in self.dictionaries.items():
@@ -101,6 +103,16 @@ class Reader:
             hits=hits,
             tokens=np.bincount(place.kind, minlength=KINDS).astype(np.int64),
         )
+
+    def _sinks(self, found: Mapping[str, Tensor], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(B, T): tokens that are sinks at a site where every token has its own activations."""
+        far = np.zeros_like(mask)
+        for site in self.sites:
+            x = found[site]
+            if self.options.outlier and tuple(x.shape[:2]) == mask.shape:
+                real = torch.from_numpy(mask).to(x.device)
+                far |= sinks(x, real, self.options.outlier).cpu().numpy()
+        return far
 
 
 @dataclass(slots=True, eq=False)
@@ -124,6 +136,14 @@ class Places:
             mask &= position > 0
         sample = np.nonzero(mask)[0]
         return cls(mask, sample, position[mask].astype(np.int32), kinds[mask])
+
+    def without(self, far: NDArray[np.bool_]) -> Places:
+        """The same but for some tokens, (B, T)."""
+        if not far.any():
+            return self
+        keep = ~far[self.mask]
+        mask = self.mask & ~far
+        return Places(mask, self.sample[keep], self.position[keep], self.kind[keep])
 
 
 def _hits(

@@ -53,7 +53,7 @@ def claim(label: str, description: str) -> Claim:
     source = label or description
     phrases = words.alternatives(source)
     shapes = tuple(words.SHAPE_OF[p] for p in phrases if p in words.SHAPE_OF)
-    plain = tuple(p for p in phrases if p not in words.SHAPE_OF)
+    plain = tuple(p for p in phrases if p not in words.SHAPE_OF or _a_word_too(p, source))
     literal = tuple(words.quoted(source))
     if literal:
         # 'word piece "ing"' asks for the piece; "word" and "piece" are not looked for.
@@ -65,6 +65,12 @@ def claim(label: str, description: str) -> Claim:
         seen=bool(_SEEN.search(description)),
         read=bool(_READ.search(description)),
     )
+
+
+def _a_word_too(phrase: tuple[str, ...], source: str) -> bool:
+    """Whether a shape is named otherwise than by its name: "years" may be the word."""
+    name = words.SHAPE_OF[phrase].removeprefix("#")
+    return len(phrase) == 1 and re.search(rf"\b{name}\b", source.lower()) is None
 
 
 class LexicalJudge:

@@ -85,7 +85,7 @@ MARKS = {
     "#": "hash sign",
     "%": "per cent sign",
     "$": "dollar sign",
-    "@": "at sign",
+    "@": "at-sign",
     "<": "angle bracket",
     ">": "angle bracket",
     "\n": "line break",
@@ -199,6 +199,8 @@ def says_something(key: str) -> bool:
     return key not in STOP and (len(key) > 1 or key.isdigit())
 
 
+ONE = ("one", "thing")
+"""The one count whose number is a stop word elsewhere."""
 _SPLIT = re.compile(r"\s*(?:,|;|/|\bor\b|\band\b)\s*", re.IGNORECASE)
 QUOTED = re.compile(r"[\"“]([^\"”]+)[\"”]")
 
@@ -212,6 +214,8 @@ def alternatives(label: str) -> list[tuple[str, ...]]:
     for part in _SPLIT.split(QUOTED.sub(" ", label)):
         stems = tuple(stem(part[a:b]) for a, b in spans(part))
         telling = tuple(s for s in stems if says_something(s))
+        if stems == ONE:
+            telling = ONE
         if "background" in stems and telling and "background" not in telling:
             telling = (*telling, "background")
         if telling and telling not in found:

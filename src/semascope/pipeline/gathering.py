@@ -109,7 +109,11 @@ def _options(run: Run) -> Options:
 
     gather, train = run.options.gather, run.options.train
     return Options(
-        top=gather.top, batch_size=gather.batch, max_tokens=train.max_tokens, seed=train.seed
+        top=gather.top,
+        batch_size=gather.batch,
+        max_tokens=train.max_tokens,
+        outlier=gather.outlier,
+        seed=train.seed,
     )
 
 

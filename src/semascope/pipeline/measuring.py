@@ -66,7 +66,7 @@ def measure(
     chunks = SiteChunks(
         run.subject, held, wiring.sites, rows=train.rows, max_tokens=train.max_tokens
     )
-    read = _told(batches_of(chunks, wiring), len(chunks), progress)
+    read = _told(batches_of(chunks, wiring, train.outlier), len(chunks), progress)
     found = quality(coder, read)
     lost, why = _predictions(run, coder, wiring, held, predicted, progress)
     groups = {ALL: found.all, **{_name(kind): one for kind, one in found.groups.items()}}

@@ -80,7 +80,8 @@ def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
         )
     told.say("measuring on held-out tokens")
     figures = _measured(run, members, reports)
-    return {**figures, **({} if thinned is None else {"kept": _kept(thinned)})}
+    shares = {} if thinned is None or not run.options.train.keep else {"kept": _kept(thinned)}
+    return {**figures, **shares}
 
 
 def _overlaps(run: Run) -> bool:
@@ -171,7 +172,7 @@ def _measured(
         chunks = SiteChunks(
             run.subject, held, wiring.sites, rows=options.rows, max_tokens=options.max_tokens
         )
-        batches: Iterable[ActivationBatch] = batches_of(chunks, wiring)
+        batches: Iterable[ActivationBatch] = batches_of(chunks, wiring, options.outlier)
         if len(here) > 1 or len(wiring.reads) > 1:  # one pass over the model for all
             batches = list(batches)
         for member in here:
@@ -231,12 +232,17 @@ def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def batches_of(chunks: SiteChunks, wiring: Wiring) -> Iterator[ActivationBatch]:
-    """What a dictionary with this wiring reads of each chunk."""
+def batches_of(
+    chunks: SiteChunks, wiring: Wiring, outlier: float = 0.0
+) -> Iterator[ActivationBatch]:
+    """What a dictionary with this wiring reads of each chunk, outliers left out."""
+    from semascope.dictionary.sampling import outliers
+
     wires = Wires(wiring.reads, wiring.writes)
     for number in range(len(chunks)):
         chunk = chunks(number)
         if chunk is not None and len(chunk.x):
+            chunk = chunk.rows(~outliers(chunk.x, outlier))
             parts = torch.split(chunk.x, list(chunks.widths), dim=1)
             by_site = {
                 site: ActivationBatch(part.contiguous(), chunk.kind)

@@ -2,10 +2,10 @@
 
 Language models park attention on a few tokens, mostly the first, whose activations are some
 hundred times as long as all others (Sun et al. 2024, "Massive Activations in Large Language
-Models"). No dictionary is trained on them, and its features take on absurd values there:
-thousands of times their maximum elsewhere. Attributing to them, or taking them out, would
-tell of the sink and not of the feature; so attribution leaves these tokens out, and no
-intervention touches them.
+Models"). Features take on absurd values there, hundreds of times their maximum elsewhere, and
+one such token in a thousand holds nearly all of the variance. So dictionaries are not trained on
+them, quality and evidence leave them out (by option), attribution does, and no intervention
+touches them. Knows tensors only.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ LEAST = 4
 """Tokens without which there is no telling: while decoding, one token comes at a time."""
 
 
-def sinks(x: Tensor, real: Tensor | None = None) -> Tensor:
+def sinks(x: Tensor, real: Tensor | None = None, times: float = TIMES) -> Tensor:
     """Which tokens are sinks.
 
     Args:
         x: (R, T, d) activations by token.
         real: (R, T) bool, tokens that stand there; all of them if left out.
+        times: how far from the median is too far.
 
     Returns:
         (R, T) bool.
@@ -36,5 +37,5 @@ def sinks(x: Tensor, real: Tensor | None = None) -> Tensor:
     norm = torch.linalg.vector_norm(x.detach().float(), dim=-1)  # (R, T)
     median = norm.masked_fill(~real, torch.nan).nanmedian(dim=1, keepdim=True).values
     enough = real.sum(1, keepdim=True) >= LEAST
-    far: Tensor = norm > TIMES * median
+    far: Tensor = norm > times * median
     return real & enough & far
