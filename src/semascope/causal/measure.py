@@ -123,11 +123,14 @@ def side_effects(
     lever: Lever,
     interventions: Sequence[Intervention],
     prompts: Sequence[tuple[Sample, Sequence[int]]],
+    before: dict[int, list[torch.Tensor]] | None = None,
 ) -> SideEffects:
     """Measure on unrelated prompts, each with the token ids of an answer to force.
 
+    ``before`` keeps the plain model's log-probabilities for the next call on the same prompts.
     Raises CausalError where no prompt has an answer.
     """
+    known = {} if before is None else before
     edits = lever.edits(interventions)
     kls: list[float] = []
     before_sum = after_sum = 0.0
@@ -137,12 +140,14 @@ def side_effects(
         part = asked[start : start + _ROWS]
         answers = [answer for _, answer in part]
         batch = lever.subject.encode([sample for sample, _ in part], answer="", max_tokens=None)
-        plain = answer_logprobs(lever.subject, batch, answers, {})
+        if start not in known:
+            known[start] = answer_logprobs(lever.subject, batch, answers, {})
+        plain = known[start]
         steered = answer_logprobs(lever.subject, batch, answers, edits) if edits else plain
-        for before, after, answer in zip(plain, steered, answers, strict=True):  # (L, V) each
-            kls.append(float(divergence(before, after).mean()))
-            ids = torch.as_tensor(answer, device=before.device)[:, None]
-            before_sum += float(before.gather(1, ids).sum())
+        for own, after, answer in zip(plain, steered, answers, strict=True):  # (L, V) each
+            kls.append(float(divergence(own, after).mean()))
+            ids = torch.as_tensor(answer, device=own.device)[:, None]
+            before_sum += float(own.gather(1, ids).sum())
             after_sum += float(after.gather(1, ids).sum())
             tokens += len(answer)
     if not tokens:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from torch import Tensor
 
 from semascope.causal.candidates import Candidate
 from semascope.causal.cases import Case, Judge, answers, margins
@@ -35,6 +37,8 @@ class Memo:
 
     lever: Lever
     ledger: Ledger
+    plain: dict[str, dict[int, list[Tensor]]] = field(default_factory=dict)
+    """The plain model's log-probabilities on prompts that side effects are measured on."""
 
     def answers(
         self, cases: Sequence[Case], interventions: Sequence[Intervention], tokens: int
@@ -79,7 +83,10 @@ class Memo:
         asked = stamp([sample.id for sample, _ in prompts])
         key = f"effects|{asked}|{stamp(dump(interventions))}"
         told = self.ledger.do(
-            key, lambda: side_effects(self.lever, interventions, prompts).as_json()
+            key,
+            lambda: side_effects(
+                self.lever, interventions, prompts, self.plain.setdefault(asked, {})
+            ).as_json(),
         )
         kl: dict[str, Any] = {
             name: float("nan") if v is None else v for name, v in told["kl"].items()
