@@ -54,9 +54,13 @@ MEASURED: dict[str, tuple[str, str]] = {
         f"evaluate steering --workspace {DEMO} --seed 1 --samples {{samples:100}} "
         "--doses 3 4 6 8 --sizes 2 4 8 --no-behaviours --json",
     ),
+    "behaviours": (
+        "Behaviours, each found by itself and judged on held-out prompts",
+        f"evaluate steering --workspace {DEMO} --seed 2 --samples 4 --doses 4 --sizes 8 --json",
+    ),
     "hallucination": (
         "Inventions, what mends them and what that breaks",
-        f"evaluate hallucination --workspace {DEMO} --seed 1 --samples {{samples:200}} --json",
+        f"evaluate hallucination --workspace {DEMO} --seed 1 --samples {{samples:600}} --json",
     ),
     "completeness": (
         "Known concepts that have a feature, by width",
@@ -82,6 +86,8 @@ LISTED = {
     "completeness": ("dictionaries", ("id", "width", "alive", "share", "chance", "half")),
 }
 """By name: a list of records among the figures that is the table, and which of their keys."""
+PART = {"behaviours": "behaviours"}
+"""By name: which part of what the command prints is the measurement."""
 SAMPLES = re.compile(r"\{samples:(\d+)\}")
 
 
@@ -106,7 +112,7 @@ def main() -> int:
 
 def measure(name: str, samples: str | None) -> None:
     """Run one measurement and keep what it printed, with when and on what."""
-    title, template = MEASURED[name]
+    template = MEASURED[name][1]
     command = SAMPLES.sub(lambda m: samples or m[1], template).split()
     print(f"[figures] measuring {name}: semascope {' '.join(command)}")
     ran = subprocess.run(
@@ -114,12 +120,17 @@ def measure(name: str, samples: str | None) -> None:
     )
     if ran.returncode:
         raise SystemExit(f"[figures] {name} could not be measured; the table stays as it was.")
+    write(name, command, json.loads(ran.stdout))
+
+
+def write(name: str, command: list[str], printed: dict[str, Any]) -> None:
+    """Keep what a command printed as a measurement."""
     record = {
-        "title": title,
+        "title": MEASURED[name][0],
         "command": "semascope " + " ".join(command),
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": machine(),
-        "figures": json.loads(ran.stdout),
+        "figures": printed[PART[name]] if name in PART else printed,
     }
     keep(FIGURES / f"{name}.json", record)
     if name == "card":

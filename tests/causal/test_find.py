@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 
 from semascope.causal import Intervention
-from semascope.causal.cases import Case, answers, margins, meets, split
+from semascope.causal.cases import Case, answers, margins, meets, split, spread
 from semascope.causal.files import read_hallusion, read_pope
 from semascope.causal.find import find
 from semascope.causal.hallucination import (
+    Arm,
+    Examination,
     blame,
     examine,
     mended,
@@ -302,3 +304,16 @@ def test_a_set_that_breaks_what_is_right_is_refused(lever, planted):
     told = find(lever, wish, options, judge=fair)
     assert not told.found
     assert "No feature set does this" in told.reason
+
+
+def test_few_cases_are_taken_from_all_over_and_no_wrong_one_is_left_out() -> None:
+    """Where errors are rare, the first cases would hold none of them."""
+    cases = tuple(Case(Sample(id=str(n)), "yes", "no", "presence") for n in range(100))
+    assert spread(cases[:5], 9) == list(cases[:5])
+    few = spread(cases, 10)
+    assert [case.id for case in few] == [case.id for case in cases[::10]]
+    right = tuple(n % 25 != 7 for n in range(100))
+    base = Arm("base", ("yes",) * 100, right)
+    kept = Examination(cases, base, ()).fewer(8)
+    assert [case.id for case in kept[:4]] == [cases[n].id for n in (7, 32, 57, 82)]
+    assert len(kept) == 12

@@ -115,4 +115,7 @@ def test_an_answer_ends_at_eos_or_at_its_length(subject) -> None:
     assert weight.shape == (len(s.tokenizer), 32)
     ended = s.generate(question(s), edits={"resid_post.2": to_eos})
     assert (ended.stopped, len(ended.tokens), ended.text) == ("eos", 1, "")
-    assert s.generate(question(s), max_new_tokens=2).stopped == "length"
+    assert ended.tokens[0].ends
+    cut = s.generate(question(s), max_new_tokens=2)
+    assert cut.stopped == "length"
+    assert not any(token.ends for token in cut.tokens)
