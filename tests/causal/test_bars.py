@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semascope.causal import Intervention, Where, edits_for
+from semascope.causal import Intervention, Where, edits_for, naming
 from semascope.causal.bars import evaluate_attribution, evaluate_hallucination
 from semascope.causal.ledger import Ledger
 from semascope.causal.measure import Lever
@@ -117,3 +117,12 @@ def test_hallucination_bar(lever):
     assert told["wrong"][0]["picture"] == (128, 128)
     assert json.dumps(told)
     assert torch.is_grad_enabled()
+
+
+def test_an_instance_names_its_kind() -> None:
+    """A woman is a person; nothing else is let through."""
+    plan = Plan(instances={"person": ("woman", "man")})
+    assert naming._says("a woman and a dog", "person", plan)
+    assert naming._says("two persons", "person", plan)
+    assert not naming._says("a dog", "person", plan)
+    assert not naming._says("a woman", "person", Plan())

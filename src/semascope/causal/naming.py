@@ -16,8 +16,8 @@ Knows levers and pictures; which features are objects, and what they are called,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,8 @@ class Plan:
     """Concepts of the search half on which every setting is screened."""
     finalists: int = 6
     """Settings that are tried on the whole search half."""
+    instances: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By concept: names of that kind, any of which names it too (a woman is a person)."""
 
 
 def evaluate_steering(
@@ -118,7 +120,7 @@ def evaluate_steering(
     sets = [(members(features), concept) for features, concept in objects]
     chosen, tried = _choose(bench, sets[::2], progress)
     answered = bench.answers("judge", sets, chosen)
-    named = [_says(text, concept) for text, (_, concept) in zip(answered, sets, strict=True)]
+    named = [_says(text, concept, plan) for text, (_, concept) in zip(answered, sets, strict=True)]
     random_sets = [(random_features(lever, own, seed), concept) for own, concept in sets]
     return {
         "named": share(sum(named), len(named)).as_json(),
@@ -199,7 +201,9 @@ class _Bench:
     ) -> list[bool]:
         """Whether each answer holds its concept."""
         told = self.answers(what, sets, setting)
-        return [_says(text, concept) for text, (_, concept) in zip(told, sets, strict=True)]
+        return [
+            _says(text, concept, self.plan) for text, (_, concept) in zip(told, sets, strict=True)
+        ]
 
     def answers(
         self, what: str, sets: Sequence[tuple[tuple[Feature, ...], str]], setting: Setting
@@ -304,8 +308,9 @@ def as_controls(
     return [as_control(one, [drawn[f] for f in one.features]) for one in interventions]
 
 
-def _says(text: str, concept: str) -> bool:
-    return meets(text, Case(Sample(id="named"), concept))
+def _says(text: str, concept: str, plan: Plan) -> bool:
+    kinds = tuple(plan.instances.get(concept, ()))
+    return meets(text, Case(Sample(id="named"), concept, accepted=kinds))
 
 
 def _share(named: Sequence[bool]) -> dict[str, Any]:

@@ -172,6 +172,7 @@ class EvaluateSteering(Evaluate):
             sites=("", *opened.lever.subject.resolve(self.sites)) if self.sites else ("",),
             how=self.how,
             tokens=self.tokens,
+            instances=opened.instances(concept for _, concept in objects),
         )
         figures = evaluate_steering(
             opened.lever, objects, seed=self.seed, plan=plan, ledger=ledger, progress=progress

@@ -6,7 +6,7 @@ Knows a workspace and its atlas; nothing of how attribution or steering is done.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -123,11 +123,15 @@ class Opened:
     def objects(self, count: int) -> list[tuple[tuple[Feature, ...], str]]:
         """The best-scored features of objects, each with others of its concept, and the concept.
 
-        How many things there are is no object: nobody sees "six things" in an empty picture."""
+        How many things there are is no object: nobody sees "six things" in an empty picture; and
+        what was never under the heat of a held-out picture (IoU) is none that the subject sees."""
         from semascope.explain.kinds import tells_number
 
+        seen = self._scored("iou")
         ranked = [
-            (f, concept) for f, concept in self._ranked("object") if not tells_number(concept)
+            (f, concept)
+            for f, concept in self._ranked("object")
+            if not tells_number(concept) and (seen is None or f in seen)
         ]
         by_concept: dict[str, list[Feature]] = {}
         for feature, concept in ranked:
@@ -136,6 +140,32 @@ class Opened:
             ((feature, *(other for other in by_concept[concept] if other != feature)), concept)
             for feature, concept in ranked[:count]
         ]
+
+    @staticmethod
+    def instances(concepts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Names of things of each kind: of "person", woman and teacher among others."""
+        from semascope.explain import kinds
+
+        keys = {concept: kinds.key_of(concept) for concept in concepts}
+        of_kind: dict[str, list[str]] = {}
+        for name, above in kinds.table().items():
+            for key in above:
+                of_kind.setdefault(key, []).append(name)
+        return {concept: tuple(of_kind.get(key, ())) for concept, key in keys.items()}
+
+    def _scored(self, kind: str) -> set[Feature] | None:
+        """Features with more than nothing of a score; None where nothing was scored so."""
+        from semascope.atlas import Atlas
+
+        with Atlas.open(self.space.atlas) as atlas:
+            if kind not in atlas.score_kinds(self.key):
+                return None
+            rows = atlas.features(self.key, sort=f"-{kind}", limit=100_000).rows
+        return {
+            (row.dictionary, row.index)
+            for row in rows
+            if kind in row.scores and row.scores[kind].value > 0
+        }
 
     def emotions(self, count: int = 4) -> list[Feature]:
         """The best-scored features of emotions, else what a search for emotions finds."""
