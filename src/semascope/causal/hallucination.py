@@ -189,7 +189,7 @@ def reconstruction_only(dictionaries: Iterable[Dictionary]) -> Edits:
 
 @dataclass(frozen=True, slots=True)
 class _Reconstruct:
-    """x -> x̂; attention sinks, on which no dictionary was trained, stay."""
+    """x -> x̂; attention sinks, first tokens and the template's, which no dictionary reads, stay."""
 
     dictionary: Dictionary
     reader: Watch | None = None
@@ -200,8 +200,21 @@ class _Reconstruct:
         told = reconstruct(self.dictionary, self.dictionary.encode(flat), flat).to(x).view_as(x)
         if read.ndim < 3:
             return told
-        kept: Tensor = torch.where(sinks(read)[..., None], x, told)
+        kept: Tensor = torch.where((sinks(read) | _unread(read, context))[..., None], x, told)
         return kept
+
+
+def _unread(x: Tensor, context: EditContext) -> Tensor:
+    """(R, T) bool: padding, first tokens and control tokens; what is generated is read."""
+    rows, length = x.shape[:2]
+    out = np.zeros((len(context.maps), length), dtype=np.bool_)
+    for row, token_map in zip(out, context.maps, strict=True):
+        kinds = token_map.kinds[context.start : context.start + length]
+        row[: len(kinds)] = ~np.isin(kinds, (Kind.TEXT, Kind.IMAGE, Kind.TILE))
+        if context.start == 0:
+            row[np.flatnonzero(token_map.kinds != Kind.PAD)[:1]] = True
+    copies = rows // max(1, len(context.maps))
+    return torch.from_numpy(out).to(x.device).repeat_interleave(copies, dim=0)
 
 
 @dataclass(frozen=True, slots=True)
