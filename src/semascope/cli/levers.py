@@ -157,6 +157,7 @@ class Opened:
         """Features with more than nothing of a score; None where nothing was scored so."""
         from semascope.atlas import Atlas
 
+        self.space.require("index")
         with Atlas.open(self.space.atlas) as atlas:
             if kind not in atlas.score_kinds(self.key):
                 return None
