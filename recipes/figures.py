@@ -68,7 +68,7 @@ MEASURED: dict[str, tuple[str, str]] = {
     ),
     "splitting": (
         "What features become in the next wider dictionary",
-        f"evaluate splitting --workspace {FAMILY} --json",
+        f"evaluate splitting --workspace {FAMILY} --concept flag --threshold 0.4 --json",
     ),
     "shared": (
         "Features that fire on the word and on the picture",
@@ -81,11 +81,29 @@ MEASURED: dict[str, tuple[str, str]] = {
 }
 """By name: the title, and the semascope command that prints the figures as JSON; ``{samples:N}``
 is N or what ``--samples`` says. ``make demo SERVE=0`` makes the demo's workspace; the family's:
-``semascope train --widths 1x 4x 16x --workspace workspace/family``."""
+``semascope train --widths 1x 4x 16x --tokens 220000 --settings lr_scale=4 --workspace
+workspace/family; semascope gather --workspace workspace/family``."""
 LISTED = {
     "completeness": ("dictionaries", ("id", "width", "alive", "share", "chance", "half")),
+    "splitting": (
+        "steps",
+        (
+            "narrow",
+            "wide",
+            "kept",
+            "split",
+            "ended",
+            "new",
+            "found",
+            "chance",
+            "cosine",
+            "together",
+        ),
+    ),
 }
 """By name: a list of records among the figures that is the table, and which of their keys."""
+LONG = ("becomes", "new_features")
+"""Parts of a record that list thousands of features, and stay in the workspace."""
 PART = {"behaviours": "behaviours"}
 """By name: which part of what the command prints is the measurement."""
 SAMPLES = re.compile(r"\{samples:(\d+)\}")
@@ -130,11 +148,18 @@ def write(name: str, command: list[str], printed: dict[str, Any]) -> None:
         "command": "semascope " + " ".join(command),
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": machine(),
-        "figures": printed[PART[name]] if name in PART else printed,
+        "figures": without(printed[PART[name]] if name in PART else printed),
     }
     keep(FIGURES / f"{name}.json", record)
     if name == "card":
         ship(record)
+
+
+def without(figures: Any) -> Any:
+    """The same without its long lists."""
+    if isinstance(figures, dict):
+        return {key: without(value) for key, value in figures.items() if key not in LONG}
+    return [without(one) for one in figures] if isinstance(figures, list) else figures
 
 
 def ship(record: Mapping[str, Any]) -> None:
