@@ -15,6 +15,7 @@ from semascope.subject.types import Batch, Kind, TokenMap
 
 SITE = "resid_post.1"
 DIM = 12
+THINGS = ("bat", "cup", "fox", "gem")
 
 
 class ListCorpus:
@@ -146,3 +147,15 @@ def corpus(n: int, seed: int = 0, pictures: bool = True) -> ListCorpus:
         turns = (Turn("user", text, len(images)),)
         out.append(Sample(f"s{row}", turns=turns, images=images, truth=truth))
     return ListCorpus(out)
+
+
+def scene(row: int, thing: int) -> Sample:
+    """One thing on the left half, its name in the words, a row number so that no two are alike."""
+    pixels = np.full((8, 16, 3), 250, np.uint8)
+    pixels[:, :8] = 40 + 40 * thing
+    pixels[0, 15] = row % 256, row // 256, 0
+    mask = np.zeros((8, 16), bool)
+    mask[:, :8] = True
+    truth = SceneTruth((SceneObject(THINGS[thing], "thing", (0, 0, 8, 8), mask),), "plain", "")
+    turns = (Turn("user", f"{row} {THINGS[thing]}", 1),)
+    return Sample(f"s{row}", turns=turns, images=(Image.fromarray(pixels),), truth=truth)

@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from tests.evidence.evidence_fakes import DIM, SITE, FakeSubject, ListCorpus
+from tests.evidence.evidence_fakes import DIM, SITE, THINGS, FakeSubject, ListCorpus, scene
 
-from semascope.corpus.sample import Sample, SceneObject, SceneTruth, Turn
+from semascope.corpus.sample import Sample
 from semascope.dictionary import CoderConfig, SparseCoder, save
 from semascope.evidence import gather
 from semascope.workspace import RunRecord, StageRecord, Workspace
 
-THINGS = ("bat", "cup", "fox", "gem")
 NARROW, WIDE, WIDEST = (f"{SITE}/main-{width}" for width in (4, 8, 12))
 EYE = torch.eye(DIM)
 PICTURED, WRITTEN = EYE[0] + 0.3 * EYE[4], EYE[0] - 0.3 * EYE[4]
@@ -60,18 +58,6 @@ def widest() -> SparseCoder:
     parts = [PICTURED + 0.2 * EYE[10], PICTURED - 0.25 * EYE[10]]
     never = [EYE[6], EYE[7], EYE[8], EYE[9], EYE[8] - EYE[9]]
     return coder("main-12", [*parts, WRITTEN, EYE[1], EYE[2], EYE[3], EYE[5], *never])
-
-
-def scene(row: int, thing: int) -> Sample:
-    """One thing on the left half and its name in words; no two are alike."""
-    pixels = np.full((8, 16, 3), 250, np.uint8)
-    pixels[:, :8] = 40 + 40 * thing
-    pixels[0, 15] = row % 256, row // 256, 0
-    mask = np.zeros((8, 16), bool)
-    mask[:, :8] = True
-    truth = SceneTruth((SceneObject(THINGS[thing], "thing", (0, 0, 8, 8), mask),), "plain", "")
-    turns = (Turn("user", f"{row} {THINGS[thing]}", 1),)
-    return Sample(f"s{row}", turns=turns, images=(Image.fromarray(pixels),), truth=truth)
 
 
 def workspace(root: Path, dictionaries: tuple[SparseCoder, ...], rows: ListCorpus) -> Path:

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evidence_fakes import DIM, SITE, FakeDictionary, FakeSubject, ListCorpus
-from PIL import Image
+from evidence_fakes import DIM, SITE, THINGS, FakeDictionary, FakeSubject, ListCorpus, scene
 
 from semascope.atlas import Atlas
-from semascope.corpus.sample import Sample, SceneObject, SceneTruth, Turn
+from semascope.corpus.sample import Sample
 from semascope.dictionary.types import Codes
 from semascope.errors import EvidenceError
 from semascope.evidence import Evidence, gather
@@ -25,8 +24,6 @@ from semascope.evidence.promoted import promoted
 from semascope.evidence.publish import publish, publish_map
 from semascope.evidence.shared import named, shared
 from semascope.evidence.splitting import parents, tree
-
-THINGS = ("bat", "cup", "fox", "gem")
 
 
 @dataclass(frozen=True)
@@ -69,18 +66,6 @@ class Ids(FakeSubject):
     def run(self, batch, sites, **_):  # type: ignore[no-untyped-def]
         ids = batch.inputs["input_ids"].float()
         return dict.fromkeys(sites, ids[:, :, None].expand(-1, -1, DIM))
-
-
-def scene(row: int, thing: int) -> Sample:
-    """One thing on the left half, its name in the words, a row number so that no two are alike."""
-    pixels = np.full((8, 16, 3), 250, np.uint8)
-    pixels[:, :8] = 40 + 40 * thing
-    pixels[0, 15] = row % 256, row // 256, 0
-    mask = np.zeros((8, 16), bool)
-    mask[:, :8] = True
-    truth = SceneTruth((SceneObject(THINGS[thing], "thing", (0, 0, 8, 8), mask),), "plain", "")
-    turns = (Turn("user", f"{row} {THINGS[thing]}", 1),)
-    return Sample(f"s{row}", turns=turns, images=(Image.fromarray(pixels),), truth=truth)
 
 
 @pytest.fixture(scope="module")

@@ -68,8 +68,7 @@ def find(
     memo = Memo(lever, ledger or Ledger())
     search, held = split(wish.cases)
     protected, kept = halves(wish.protect)
-    met = memo.met(search, (), judge, options.tokens)
-    failing = [case for case, fine in zip(search, met, strict=True) if not fine]
+    failing = memo.apart(search, judge, options.tokens)[1]
     if not failing:
         return Finding((), "The model does this already: no case of the search half fails.", None)
     wheres = options.wheres or usual_wheres(failing)
@@ -151,9 +150,7 @@ class _Trying:
         judge: Judge,
         options: Options,
     ) -> _Trying:
-        met = memo.met(search, (), judge, options.tokens)
-        failing = [case for case, fine in zip(search, met, strict=True) if not fine]
-        fine = [case for case, fine in zip(search, met, strict=True) if fine]
+        fine, failing = memo.apart(search, judge, options.tokens)
         right = spread([*fine, *protected], options.judged)
         cases = [*failing[: options.judged], *right]
         return cls(memo, cases, memo.met(cases, (), judge, options.tokens), judge, options)
@@ -259,12 +256,9 @@ def _verdict(
     judge: Judge,
     options: Options,
 ) -> Verdict:
-    def apart(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
-        met = list(zip(cases, memo.met(cases, (), judge, options.tokens), strict=True))
-        return [case for case, fine in met if fine], [case for case, fine in met if not fine]
-
-    fine, failing = apart(held)
-    right = spread([*fine, *apart(kept)[0]], options.kept)
+    fine, failing = memo.apart(held, judge, options.tokens)
+    also = memo.apart(kept, judge, options.tokens)[0]
+    right = spread([*fine, *also], options.kept)
     mended = memo.met(failing, interventions, judge, options.tokens)
     stayed = memo.met(right, interventions, judge, options.tokens)
     return Verdict(

@@ -68,6 +68,13 @@ class Memo:
         written = self.answers(cases, interventions, tokens)
         return [judge(text, case) for text, case in zip(written, cases, strict=True)]
 
+    def apart(
+        self, cases: Sequence[Case], judge: Judge, tokens: int
+    ) -> tuple[list[Case], list[Case]]:
+        """Cases that the plain model gets right, and those that it gets wrong."""
+        met = list(zip(cases, self.met(cases, (), judge, tokens), strict=True))
+        return [case for case, fine in met if fine], [case for case, fine in met if not fine]
+
     def margins(self, cases: Sequence[Case], interventions: Sequence[Intervention]) -> list[float]:
         """How far it leans to what is wanted, nats a token."""
         told: list[float] = self._do(

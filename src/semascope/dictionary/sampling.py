@@ -62,7 +62,7 @@ class Sampled:
             return None
         batch = batch.kept()
         self._count("seen", batch.kind)
-        far = self._outliers(batch.x)
+        far = outliers(batch.x, self._sampling.outlier)
         self._count("outlier", batch.kind[far])
         rate = torch.ones(len(batch.x))
         for kind, share in self._sampling.rates.items():
@@ -71,10 +71,6 @@ class Sampled:
         keep = (torch.rand(len(batch.x), generator=generator) < rate) & ~far
         self._count("kept", batch.kind[keep])
         return batch.rows(keep)
-
-    def _outliers(self, x: Tensor) -> Tensor:
-        """(N, d) -> (N,) bool."""
-        return outliers(x, self._sampling.outlier)
 
     def _count(self, name: str, kinds: Tensor) -> None:
         self.counts[name].update(Counter(kinds.tolist()))
