@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Generator
 from concurrent.futures import Future
 
 import pytest
 
 from semascope.errors import CausalError, TooMuch
-from semascope.serve.events import Emit, Event, Failed, Finished, Job, Queued, Started
+from semascope.serve import worker as queue
+from semascope.serve.events import Emit, Event, Failed, Finished, Queued, Started
+from semascope.serve.jobs import Aside, Job, More, Rank, Then, alone, taken
 from semascope.serve.worker import ModelWorker, Ticket
 
 
@@ -183,3 +186,124 @@ def test_what_needs_the_model_no_more_holds_nobody_up() -> None:
     heard, other = asyncio.run(play())
     assert [type(e) for e in other] == [Queued, Finished]
     assert [type(e) for e in heard] == [Queued, Started, Finished]
+
+
+def stepping(order: list[str], name: str, rank: Rank, left: int) -> Job:
+    """A job of some steps, those after the first of a rank of their own."""
+
+    def step(emit: Emit, /) -> More:
+        order.append(f"{name}{left}")
+        return Then(stepping(order, name, rank, left - 1), rank) if left else None
+
+    return step
+
+
+def test_words_come_before_anybodys_effects() -> None:
+    """B asks while A's effects wait: without ranks, B waits for one of them, or for all."""
+
+    async def play() -> list[str]:
+        worker, order, tickets = ModelWorker(), [], []
+        held, told = threading.Event(), threading.Event()
+
+        def asks(emit: Emit, /) -> More:
+            order.append("A2")
+
+            def first(emit: Emit, /) -> More:
+                told.set()
+                held.wait(20)
+                order.append("A1")
+                return Then(stepping(order, "A", Rank.REST, 0), Rank.REST)
+
+            return Then(first, Rank.REST)
+
+        tickets.append(worker.submit("A", asks, Rank.CLICK))
+        await asyncio.to_thread(told.wait, 20)
+        late = stepping(order, "B", Rank.REST, 1)
+        tickets.append(worker.submit("C", lambda emit: order.append("C"), Rank.ANSWER))
+        tickets.append(worker.submit("B", late, Rank.CLICK))
+        held.set()
+        await asyncio.gather(*(hear(t) for t in tickets))
+        worker.close()
+        return order
+
+    assert asyncio.run(play()) == ["A2", "A1", "B1", "C", "A0", "B0"]
+
+
+def test_a_click_is_done_between_two_tokens_of_an_answer() -> None:
+    """And an answer that has begun ends before another begins."""
+
+    async def play() -> list[str]:
+        worker, order, begun, clicked = ModelWorker(), [], threading.Event(), threading.Event()
+
+        def answer(name: str) -> Generator[None, None, More]:
+            for n in range(3):
+                order.append(f"{name}{n}")
+                begun.set()
+                clicked.wait(20)
+                yield
+            return Aside(lambda: order.append("aside"))
+
+        tickets = [worker.submit(name, lambda _, n=name: taken(answer(n))) for name in "AB"]
+        await asyncio.to_thread(begun.wait, 20)
+        tickets.append(worker.submit("C", lambda emit: order.append("click"), Rank.CLICK))
+        clicked.set()
+        await asyncio.gather(*(hear(t) for t in tickets))
+        while order.count("aside") < 2:
+            await asyncio.sleep(0.005)
+        worker.close()
+        return order
+
+    order = asyncio.run(play())
+    assert order == ["A0", "click", "A1", "A2", "B0", "B1", "B2", "aside", "aside"]
+
+
+def test_nothing_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clicks that never end, and an effect whose patience is over."""
+    monkeypatch.setattr(queue, "PATIENCE", dict.fromkeys(queue.PATIENCE, 0.0))
+    monkeypatch.setattr(queue, "SPARED", 0.0)
+
+    async def play() -> list[str]:
+        worker, order = ModelWorker(), []
+
+        def click(emit: Emit, /) -> More:
+            order.append("click")
+            return None if "A0" in order or len(order) > 1_000 else click
+
+        tickets = [
+            worker.submit("A", stepping(order, "A", Rank.REST, 2), Rank.CLICK),
+            worker.submit("B", click, Rank.CLICK),
+        ]
+        await asyncio.gather(*(hear(t) for t in tickets))
+        worker.close()
+        return order
+
+    order = asyncio.run(play())
+    assert [name for name in order if name != "click"] == ["A2", "A1", "A0"]
+    assert len(order) < 1_000
+
+
+def test_what_is_left_aside_may_fail_and_is_dropped_by_those_who_want_none() -> None:
+    async def play() -> tuple[list[list[Event]], list[str]]:
+        worker, done = ModelWorker(), []
+        failed = threading.Event()
+
+        def broken() -> None:
+            failed.set()
+            raise ZeroDivisionError
+
+        def answer() -> Generator[None, None, More]:
+            yield
+            return Aside(lambda: done.append("aside"))
+
+        heard = [
+            await hear(worker.submit("A", lambda emit: Aside(broken))),
+            await hear(worker.submit("A", lambda emit: alone(taken(answer())))),
+        ]
+        await asyncio.to_thread(failed.wait, 20)
+        heard.append(await hear(worker.submit("A", lambda emit: None)))
+        worker.close()
+        return heard, done
+
+    heard, done = asyncio.run(play())
+    assert [[type(e) for e in events] for events in heard] == [[Queued, Finished]] * 3
+    assert not done

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from semascope.causal.patches import at_tokens
 from semascope.causal.units import Statistics, by_id, statistic
@@ -48,6 +49,7 @@ def active_features(
     at: NDArray[np.bool_] | None = None,
     above: float = 0.0,
     edits: Edits | None = None,
+    seen: Mapping[str, Tensor] | None = None,
 ) -> list[Active]:
     """Features that fire at the chosen tokens, highest share of their own maximum first.
 
@@ -59,10 +61,11 @@ def active_features(
         at: (T,) positions of the prompts; all real ones if left out.
         above: least share of the own maximum.
         edits: interventions under which the model runs.
+        seen: (B, T, width) what passes each site, where that is known already.
     """
     known = by_id(dictionaries)
     with torch.no_grad():
-        outputs = subject.run(batch, [d.site for d in known.values()], edits=edits)
+        outputs = seen or subject.run(batch, [d.site for d in known.values()], edits=edits)
     found: list[Active] = []
     for key, dictionary in known.items():
         x, mask = at_tokens(dictionary.site, outputs[dictionary.site], batch)

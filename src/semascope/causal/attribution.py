@@ -33,7 +33,7 @@ from semascope.causal.accounting import account
 from semascope.causal.integration import Path
 from semascope.causal.metrics import Metric
 from semascope.causal.record import Attribution
-from semascope.causal.runs import encode, run_for
+from semascope.causal.runs import Run, encode, run_for
 from semascope.causal.units import by_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
@@ -50,6 +50,7 @@ def attribute(
     groups: int = 8,
     edits: Edits | None = None,
     chunk: int = 4,
+    run: Run | None = None,
 ) -> Attribution:
     """Attribute a metric to all active features of all dictionaries at all tokens.
 
@@ -64,6 +65,7 @@ def attribute(
             of them to 0 while all others stay; 1 takes all of them to 0 together.
         edits: interventions under which the model runs; attribution is of the steered run.
         chunk: for one prompt, how many steps of the integration run as one batch.
+        run: phases 1 and 2, where they are done already (``holding``).
 
     Raises:
         CausalError: no dictionaries, a site that does not hold one vector a token (or a patch for
@@ -74,7 +76,7 @@ def attribute(
         raise CausalError("There is nothing to attribute to: give at least one dictionary.")
     if integrated < 1:
         raise CausalError(f"integrated={integrated}: integrate over at least 1 step.")
-    run = run_for(subject, batch, known, metric, edits or {})
+    run = run or run_for(subject, batch, known, metric, edits or {})
     sites = []
     for dictionary in known:
         codes = encode(dictionary, run)

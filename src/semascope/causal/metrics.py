@@ -31,8 +31,8 @@ from semascope.subject.types import Batch, Edits
 class Metric(Protocol):
     """A number per prompt.
 
-    It reads the logits of a prompt's last token and of what follows; one that reads earlier ones
-    says with ``back`` how many tokens earlier.
+    It reads the logits of a prompt's last token and of what follows; one that begins elsewhere
+    says with ``back`` how many tokens earlier, or, below 0, later.
     """
 
     @property
@@ -49,7 +49,7 @@ class Metric(Protocol):
         """(copies · P, T, V) logits of P prompts, and how long each row's prompt is -> (P,).
 
         The copies of one prompt stand next to each other. Logits before the shortest prompt's
-        last token may have been left out, and ``ends`` count from the first that is there.
+        last token (``back`` earlier) may have been left out; ``ends`` count from the first there.
         """
         ...
 
@@ -109,9 +109,14 @@ def measured(
     ``fork`` is (site, n): the one prompt becomes n rows there (``Subject.logits``).
     """
     ends = forced.ends if fork is None else forced.ends.repeat(fork[1])
-    start = max(0, int(ends.min()) - 1 - int(getattr(metric, "back", 0)))
+    start = first_read(ends, metric)
     logits: Tensor = subject.logits(forced.batch, edits=edits, start=start, fork=fork)
     return metric.measure(logits, ends - start)
+
+
+def first_read(ends: Tensor, metric: Metric) -> int:
+    """The first position whose logits a metric reads, for prompts of such lengths."""
+    return max(0, int(ends.min()) - 1 - int(getattr(metric, "back", 0)))
 
 
 @dataclass(frozen=True, slots=True)

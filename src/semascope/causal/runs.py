@@ -5,7 +5,7 @@ Knows hooks, metrics and tensors by token; nothing of what a score means.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,9 +26,15 @@ def run_for(
     subject: Any, batch: Batch, known: Sequence[Dictionary], metric: Metric, edits: Edits
 ) -> Run:
     """Phases 1 and 2 at every site that the dictionaries read or write."""
-    targets = sorted({output_site(d) for d in known})
-    sites = sorted({d.site for d in known} | set(targets))
+    sites, targets = sites_of(known)
     return watched_run(subject, prepare(batch, metric), sites, targets, metric, edits)
+
+
+def sites_of(known: Iterable[Dictionary]) -> tuple[list[str], list[str]]:
+    """All sites that dictionaries read or write, and those that they write."""
+    own = list(known)
+    targets = {output_site(d) for d in own}
+    return sorted({d.site for d in own} | targets), sorted(targets)
 
 
 @dataclass(slots=True, eq=False)
@@ -101,13 +107,24 @@ def watched_run(
                 "takes what it reads of a picture from before there."
             )
         grads = torch.autograd.grad(values.sum(), [seen[t] for t in targets], allow_unused=True)
+    return told(forced, values, seen, dict(zip(targets, grads, strict=True)), metric)
+
+
+def told(
+    forced: Forced,
+    values: Tensor,
+    seen: Mapping[str, Tensor],
+    grads: Mapping[str, Tensor | None],
+    metric: Metric,
+) -> Run:
+    """What passed and what came back, by token, sinks left out."""
     run = Run(forced=forced, values=values.detach().float().cpu(), seen={}, gradients={})
     for site, x in seen.items():
         run.seen[site], there = _per_token(site, x.detach(), forced)
         if there is not None:
             run.there[site] = there
     _leave_out_sinks(run)
-    for site, grad in zip(targets, grads, strict=True):
+    for site, grad in grads.items():
         if grad is None:
             raise CausalError(f"The metric {metric.name} does not depend on {site}.")
         run.gradients[site] = _per_token(site, grad, forced)[0].float()

@@ -1,12 +1,14 @@
 """One conversation as the model reads it, and the token of it that is asked about.
 
 ``Asked`` holds the prompt, the answer so far and what is changed meanwhile; ``Said`` is the metric
-of one token at one position; ``read_tokens`` tells every token's own probability. Knows subjects
-and interventions; nothing of pages, words or clusters.
+of one token at one position; ``read_tokens`` tells every token's own probability. With a ``Holder``
+the forward pass is kept for the next question about the same conversation. Knows subjects and
+interventions; nothing of pages, words or clusters.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semascope.causal.forcing import Forced, extend
-from semascope.causal.interventions import Intervention, Where
+from semascope.causal.holding import Held, Holder, key_of
+from semascope.causal.interventions import Intervention, Where, dump
 from semascope.causal.measure import Lever
+from semascope.causal.runs import sites_of
 from semascope.causal.select import select
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
@@ -39,6 +43,8 @@ class Asked:
     prefill: str = ""
     answer: tuple[int, ...] = ()
     interventions: tuple[Intervention, ...] = ()
+    holder: Holder | None = None
+    """What keeps passes between questions; it serves one lever."""
 
     @cached_property
     def batch(self) -> Batch:
@@ -57,6 +63,25 @@ class Asked:
     def edits(self) -> Edits:
         """Of the interventions."""
         return self.lever.edits(self.interventions)
+
+    def held(self, make: bool = True) -> Held | None:
+        """The pass of prompt and answer, if it is held; ``make`` holds it, if that can be."""
+        if self.holder is None:
+            return None
+        found = self.holder.get(self._key, self.whole)
+        if found is None and make:
+            subject, sites = self.lever.subject, self._sites
+            found = self.holder.make(self._key, subject, self.whole, sites, self.edits)
+        return found
+
+    @cached_property
+    def _sites(self) -> list[str]:
+        return sites_of(self.lever.dictionaries.values())[0]
+
+    @cached_property
+    def _key(self) -> str:
+        changes = json.dumps(dump(self.interventions)) if self.edits else ""
+        return key_of(self.lever.subject, self.whole, self._sites, changes)
 
     @property
     def map(self) -> TokenMap:
@@ -95,7 +120,7 @@ class Said:
     """The answer's tokens before the position."""
     against: int | None = None
     back: int = 0
-    """How many tokens before the prompt's end the position is, where it is in the prompt."""
+    """How many tokens before the prompt's end the position is; below 0 in the answer."""
 
     @property
     def name(self) -> str:
@@ -109,14 +134,19 @@ class Said:
 
     def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
         """(1, T, V) -> (1,)."""
-        at = int(ends[0]) + len(self.before) - self.back - 1
+        at = int(ends[0]) - self.back - 1
         row = logits[:, at].float()  # (1, V)
         if self.against is None:
             return row.log_softmax(-1)[:, self.token]
         return row[:, self.token] - row[:, self.against]
 
     def probability(self, asked: Asked, edits: Edits) -> float:
-        """Of the token under ``edits``: one forward pass."""
+        """Of the token under ``edits``: one forward pass, or none where it is held."""
+        held = asked.held() if edits is asked.edits else None
+        if held is not None:
+            with torch.no_grad():
+                row = held.logits(self.position - 1, self.position)[0, 0]  # (V,)
+            return float(row.float().softmax(-1)[self.token])
         forced = extend(asked.batch, [self.before])
         with torch.no_grad():
             logits = asked.lever.subject.logits(forced.batch, edits=edits, start=self.position - 1)
@@ -141,7 +171,7 @@ def said(asked: Asked, position: int | None = None, against: int | None = None) 
         )
     if position >= start:
         at = position - start
-        return Said(position, asked.answer[at], asked.answer[:at], against)
+        return Said(position, asked.answer[at], asked.answer[:at], against, start - position)
     if asked.map.kinds[position] in SEEN:
         raise CausalError(
             "A token of a picture is not predicted, so nothing speaks for it: ask what fires there "
@@ -158,7 +188,10 @@ def check_ids(subject: Any, ids: Sequence[int]) -> None:
 
 
 def _likeliest(asked: Asked) -> int:
+    held = asked.held()
     with torch.no_grad():
+        if held is not None:
+            return int(held.logits(len(asked.map) - 1, len(asked.map))[0, 0].argmax())
         logits = asked.lever.subject.logits(
             asked.batch, edits=asked.edits, start=len(asked.map) - 1
         )
@@ -187,8 +220,13 @@ def read_tokens(asked: Asked, top: int = 5) -> list[ReadToken]:
     """Every token of prompt and answer with its own probability, under the interventions."""
     subject = asked.lever.subject
     check_ids(subject, asked.answer)
+    held = asked.held(make=False)
     with torch.no_grad():
-        logits = subject.logits(asked.whole.batch, edits=asked.edits)[0]  # (T, V)
+        logits = (
+            held.logits(0, asked.total)
+            if held is not None
+            else subject.logits(asked.whole.batch, edits=asked.edits)
+        )[0]  # (T, V)
     ids = [*asked.map.ids.tolist(), *asked.answer]
     told: list[ReadToken] = []
     for first in range(0, asked.total, _ROWS):

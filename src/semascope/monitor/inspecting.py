@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from semascope.causal.activation import Active, active_features
 from semascope.causal.attribution import attribute
 from semascope.causal.interventions import Intervention, Where
+from semascope.causal.metrics import prepare
 from semascope.causal.record import Attribution, FeatureShare, at
+from semascope.causal.runs import Run, sites_of
 from semascope.errors import CausalError
 from semascope.monitor.conversation import Asked, Said, said
 from semascope.monitor.lint import Cluster, Embedder, Feature, Judge, Labeller, Ordinary, cluster
@@ -79,7 +81,7 @@ def inspect(
     lever = asked.lever
     found = attribute(
         lever.subject, asked.batch, lever.dictionaries, target,
-        integrated=integrated, edits=asked.edits,
+        integrated=integrated, edits=asked.edits, run=_held(asked, target),
     )  # fmt: skip
     keep = None if where is None else at(asked.chosen(where))
     shares = tuple(found.features(keep))
@@ -97,15 +99,26 @@ def inspect(
     )
 
 
+def _held(asked: Asked, target: Said) -> Run | None:
+    """The run of a target by one backward pass, where the forward one is held."""
+    held = asked.held()
+    if held is None:
+        return None
+    _, targets = sites_of(asked.lever.dictionaries.values())
+    return held.run(prepare(asked.batch, target), target, targets)
+
+
 def _active(asked: Asked, target: Said, where: Where | None, named: int) -> Inspection:
     """Activation mode."""
     lever = asked.lever
     if lever.statistics is None:
         raise CausalError("Activations say something beside the maxima only: gather evidence.")
     mask = _plain(asked) if where is None else asked.chosen(where)
+    held = asked.held()
+    seen = None if held is None else {s: x[:, : asked.total] for s, x in held.seen.items()}
     found = active_features(
         lever.subject, asked.whole.batch, lever.dictionaries, lever.statistics,
-        at=mask, edits=asked.edits,
+        at=mask, edits=asked.edits, seen=seen,
     )  # fmt: skip
     probability = target.probability(asked, asked.edits)
     shares = tuple(_share(active) for active in found)

@@ -8,12 +8,14 @@ Called by the one model thread alone. It speaks to ``pipeline.context.Run``, ``c
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import NotThere, ServeError
 from semascope.serve.events import Emit, Side
+from semascope.serve.jobs import Aside, More
 from semascope.serve.questions import Ask, ChatAsk, CompareAsk, Example, FollowedAsk, TryAsk
 from semascope.serve.telling import Teller, compared
 from semascope.subject.types import Generation
@@ -22,6 +24,7 @@ from semascope.workspace import Workspace
 if TYPE_CHECKING:
     from PIL import Image
 
+    from semascope.causal.holding import Holder
     from semascope.causal.measure import Lever
     from semascope.monitor.conversation import Asked
     from semascope.pipeline.context import Run
@@ -52,6 +55,13 @@ class Asker:
     def loaded(self) -> bool:
         """Whether the model is there already."""
         return self._run is not None and "subject" in vars(self._run)
+
+    @cached_property
+    def holder(self) -> Holder:
+        """Passes that clicks on the run's own dictionary begin with."""
+        from semascope.causal.holding import Holder
+
+        return Holder()
 
     @property
     def run(self) -> Run:
@@ -131,6 +141,7 @@ class Asker:
             prefill=ask.prefill,
             answer=tuple(ask.answer),
             interventions=tuple(ask.interventions),
+            holder=self.holder if lever is None else None,
         )
 
     # -- answers ---------------------------------------------------------------------------
@@ -156,13 +167,21 @@ class Asker:
         teller.done("after", found.steered)
         emit(compared(found.shifts, changed=found.changed, notes=found.notes))
 
-    def chat(self, ask: ChatAsk, emit: Emit) -> None:
-        """One answer, token by token."""
-        self.answer(ask, self.lever, Teller(emit), "answer")
+    def chat(self, ask: ChatAsk, emit: Emit) -> Generator[None, None, More]:
+        """One answer, a token a step; the pass that clicks on it begin with is left aside."""
+        teller = Teller(emit)
+        answer = yield from self.answer(ask, self.lever, teller, "answer")
+        if teller.stopped:
+            return None
+        said = {name: getattr(ask, name) for name in ChatAsk.model_fields}
+        followed = FollowedAsk(**said, answer=[token.id for token in answer.tokens])
+        return Aside(lambda: self.asked(followed).held())
 
-    def answer(self, ask: ChatAsk, lever: Lever, teller: Teller, side: Side) -> Generation:
-        """Let the model of a lever answer, and tell every token as one side's."""
-        answer: Generation = lever.subject.generate(
+    def answer(
+        self, ask: ChatAsk, lever: Lever, teller: Teller, side: Side
+    ) -> Generator[None, None, Generation]:
+        """Let the model of a lever answer, and tell every token as one side's, one a step."""
+        answer: Generation = yield from lever.subject.answering(
             self.conversation(ask),
             edits=lever.edits(ask.interventions),
             max_new_tokens=ask.max_new_tokens,

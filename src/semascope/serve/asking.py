@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from semascope.serve.events import Job
+from semascope.serve.jobs import Job, Rank
 from semascope.serve.looking import Data
 from semascope.serve.questions import (
     ChatAsk,
@@ -39,10 +39,10 @@ def stream(ticket: Ticket) -> StreamingResponse:
     )
 
 
-def join(request: Request, job: Job) -> Ticket:
+def join(request: Request, job: Job, rank: Rank = Rank.ANSWER) -> Ticket:
     """Put a job into the line of whoever asks."""
     worker: ModelWorker = request.app.state.worker
-    return worker.submit(request.state.client, job)
+    return worker.submit(request.state.client, job, rank)
 
 
 _STREAMED: dict[int | str, dict[str, Any]] = {
@@ -65,13 +65,13 @@ async def chat(request: Request, data: Data, ask: ChatAsk) -> StreamingResponse:
 @router.post("/api/why", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)
 async def why(request: Request, data: Data, ask: WhyAsk) -> StreamingResponse:
     """Which features, and which concepts, stand behind a token or in a region."""
-    return stream(join(request, lambda emit: data.why(ask, emit)))
+    return stream(join(request, lambda emit: data.why(ask, emit), Rank.CLICK))
 
 
 @router.post("/api/read", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)
 async def read(request: Request, data: Data, ask: ReadAsk) -> StreamingResponse:
     """The prompt as the model reads it, with every token's own probability."""
-    return stream(join(request, lambda emit: data.read(ask, emit)))
+    return stream(join(request, lambda emit: data.read(ask, emit), Rank.CLICK))
 
 
 @router.post("/api/steer", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)
@@ -83,7 +83,7 @@ async def steer(request: Request, data: Data, ask: SteerAsk) -> StreamingRespons
 @router.post("/api/try", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)
 async def attempt(request: Request, data: Data, ask: TryAsk) -> StreamingResponse:
     """One feature on a text or a picture of one's own."""
-    return stream(join(request, lambda emit: data.attempt(ask, emit)))
+    return stream(join(request, lambda emit: data.attempt(ask, emit), Rank.CLICK))
 
 
 @router.post("/api/examples", tags=["ask"], response_class=StreamingResponse, responses=_STREAMED)

@@ -15,12 +15,11 @@ from semascope.serve.events import (
     ClusterRecord,
     Emit,
     Explained,
-    Job,
-    Later,
     Progress,
     ReadBack,
     Target,
 )
+from semascope.serve.jobs import Later, More, Rank, Then
 from semascope.serve.naming import Naming
 from semascope.serve.questions import ReadAsk, VersusAsk, WhyAsk
 from semascope.serve.telling import cluster, effect, read_record, reasons
@@ -65,7 +64,7 @@ class Behind:
         tokens = [read_record(token) for token in read_tokens(asked, ask.top)]
         emit(ReadBack(tokens=tokens, sizes=list(asked.map.sizes)))
 
-    def why(self, ask: WhyAsk, emit: Emit) -> Job | Later | None:
+    def why(self, ask: WhyAsk, emit: Emit) -> More:
         """Reasons, then concepts; the effects are left, one a step, until others had their turn,
         and names come from elsewhere meanwhile."""
         from semascope.causal.interventions import Where
@@ -180,12 +179,12 @@ class Behind:
         return pictures
 
 
-def _one_by_one(found: Iterator[Effect], later: Later | None = None) -> Job:
+def _one_by_one(found: Iterator[Effect], later: Later | None = None) -> Then:
     """A step that measures and tells one effect, and returns itself while there are more; then
     what goes on without the model, if anything does."""
 
-    def step(emit: Emit, /) -> Job | Later | None:
+    def step(emit: Emit, /) -> More:
         one = next(found, None)
-        return later if one is None or emit(effect(one)) else step
+        return later if one is None or emit(effect(one)) else Then(step, Rank.REST)
 
-    return step
+    return Then(step, Rank.REST)

@@ -11,8 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from semascope.serve.events import Emit, Job, Later
+from semascope.serve.events import Emit
 from semascope.serve.guides import Guides
+from semascope.serve.jobs import More
 from semascope.serve.notebook import Notebook
 from semascope.serve.questions import (
     ChatAsk,
@@ -106,21 +107,21 @@ class Explorer(Protocol):
         """Answer twice, unchanged and steered, telling ``emit`` each token. Runs the model."""
         ...
 
-    def chat(self, ask: ChatAsk, emit: Emit) -> None:
-        """Answer a conversation, telling ``emit`` each token. Runs the model."""
+    def chat(self, ask: ChatAsk, emit: Emit) -> More:
+        """Answer a conversation, telling ``emit`` each token. Runs the model, a token a step."""
         ...
 
     def read(self, ask: ReadAsk, emit: Emit) -> None:
         """The prompt as the model reads it, token by token. Runs the model."""
         ...
 
-    def why(self, ask: WhyAsk, emit: Emit) -> Job | Later | None:
+    def why(self, ask: WhyAsk, emit: Emit) -> More:
         """Which features and concepts stand behind a token. Runs the model; what may wait, the
         effects, is returned."""
         ...
 
-    def steer(self, ask: SteerAsk, emit: Emit) -> None:
-        """Answer unchanged, steered, and with a control. Runs the model."""
+    def steer(self, ask: SteerAsk, emit: Emit) -> More:
+        """Answer unchanged, steered, and with a control. Runs the model, a token a step."""
         ...
 
     def attempt(self, ask: TryAsk, emit: Emit) -> None:
@@ -131,8 +132,8 @@ class Explorer(Protocol):
         """Features that some examples have and others have not. Runs the model."""
         ...
 
-    def versus(self, ask: VersusAsk, emit: Emit) -> None:
-        """Two dictionaries on one prompt. Runs the model."""
+    def versus(self, ask: VersusAsk, emit: Emit) -> More:
+        """Two dictionaries on one prompt. Runs the model, a token a step."""
         ...
 
     def measure(self, ask: MeasureAsk, emit: Emit) -> None:

@@ -6,8 +6,7 @@ They travel as server-sent events; ``kind`` tells them apart. Knows no model and
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -367,16 +366,3 @@ Event = (
 )
 Emit = Callable[[Event], bool]
 """Hands one event to whoever listens; True means: stop, nobody does any more."""
-
-
-Later = Future[None]
-"""Work that goes on without the model and tells its own events; it never fails."""
-
-
-class Job(Protocol):
-    """Something to be done by the model, in one step or several."""
-
-    def __call__(self, emit: Emit, /) -> Job | Later | None:
-        """Do a step; a job that is returned is done when its turn comes again, after other
-        people's. A future that is returned needs the model no more: its events still come."""
-        ...

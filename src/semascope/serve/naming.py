@@ -16,7 +16,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from semascope.errors import SemascopeError
-from semascope.serve.events import Emit, Later, NamedRecord
+from semascope.serve.events import Emit, NamedRecord
+from semascope.serve.jobs import Later
 
 if TYPE_CHECKING:
     from semascope.monitor.lint import Cluster

@@ -24,6 +24,7 @@ from semascope.errors import BadPicture, ServeError
 from semascope.serve.asking import join
 from semascope.serve.data import Explorer
 from semascope.serve.events import Answered, Emit, Failed, Token
+from semascope.serve.jobs import alone
 from semascope.serve.looking import Data
 from semascope.serve.questions import ChatAsk, Message
 from semascope.serve.worker import Ticket
@@ -95,7 +96,7 @@ async def completions(
     """Answer a conversation, as the ``openai`` package asks for it."""
     ask = question(asked, data)
     stops = asked.stops
-    ticket = join(request, lambda emit: data.chat(ask, until(stops, emit)))
+    ticket = join(request, lambda emit: alone(data.chat(ask, until(stops, emit))))
     about = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()),
              "model": asked.model or data.info().name}  # fmt: skip
     if asked.stream:

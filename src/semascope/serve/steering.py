@@ -7,7 +7,7 @@ answer's tokens. Holds no tensor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 from semascope.causal.interventions import Intervention
@@ -32,31 +32,31 @@ class Steering:
         self.sample: Sample = asker.conversation(ask)
         self.teller = Teller(emit)
 
-    def run(self) -> None:
-        """All three, told as they come; a conflict is raised before anything runs."""
+    def run(self) -> Generator[None, None, None]:
+        """All three, told as they come, a token a step; a conflict is raised before any."""
         from semascope.monitor.conversation import check_ids
 
         self.lever.edits(self.ask.interventions)
         check_ids(self.lever.subject, self.ask.answer)
         base = list(self.ask.answer)
         if not base:
-            answer = self._answer("before", [])
+            answer = yield from self._answer("before", [])
             base = [token.id for token in answer.tokens]
         if not self.teller.stopped:
-            self._beside("after", base, self.ask.interventions, [])
+            yield from self._beside("after", base, self.ask.interventions, [])
         if self.ask.control and not self.teller.stopped:
             from semascope.monitor.beside import controls
 
             others, notes = controls(self.lever, self.ask.interventions, self.ask.control_seed)
             if others:
-                self._beside("control", base, others, notes)
+                yield from self._beside("control", base, others, notes)
 
     def _beside(
         self, side: Side, base: list[int], wishes: Sequence[Intervention], notes: list[str]
-    ) -> None:
+    ) -> Generator[None, None, None]:
         from semascope.causal.compare import token_shifts
 
-        answer = self._answer(side, wishes)
+        answer = yield from self._answer(side, wishes)
         if self.teller.stopped:
             return
         shifts = token_shifts(
@@ -73,8 +73,10 @@ class Steering:
         share = self.share(wishes)
         self.emit(compared(shifts, side=side, changed=changed, share=share, notes=notes))
 
-    def _answer(self, side: Side, wishes: Sequence[Intervention]) -> Generation:
-        answer: Generation = self.lever.subject.generate(
+    def _answer(
+        self, side: Side, wishes: Sequence[Intervention]
+    ) -> Generator[None, None, Generation]:
+        answer: Generation = yield from self.lever.subject.answering(
             self.sample,
             edits=self.lever.edits(wishes),
             max_new_tokens=self.ask.max_new_tokens,

@@ -24,11 +24,10 @@ from semascope.serve.events import (
     EffectRecord,
     Event,
     Explained,
-    Job,
-    Later,
     Token,
     Tried,
 )
+from semascope.serve.jobs import Aside, More
 from semascope.serve.questions import (
     ChatAsk,
     ConceptQuery,
@@ -283,7 +282,7 @@ def _yes(value: bool) -> str:
     return "Yes." if value else "No."
 
 
-def _heard(job: Job | Later | None) -> list[Event]:
+def _heard(job: More) -> list[Event]:
     """All events of one question, step after step."""
     told: list[Event] = []
 
@@ -291,8 +290,8 @@ def _heard(job: Job | Later | None) -> list[Event]:
         told.append(event)
         return False
 
-    while job is not None and not isinstance(job, Future):
+    while job is not None and not isinstance(job, Future | Aside):
         job = job(emit)
-    if job is not None:
+    if isinstance(job, Future):
         job.result()
     return told

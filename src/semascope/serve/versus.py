@@ -8,7 +8,7 @@ no tensor.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,9 +62,9 @@ class Beside:
                 "both: let them write, or give the answers of each."
             )
 
-    def run(self) -> None:
-        """Answers as they are written, then both sides."""
-        answers = self._answers()
+    def run(self) -> Generator[None, None, None]:
+        """Answers as they are written, a token a step, then both sides."""
+        answers = yield from self._answers()
         if answers is None:
             return
         asked = self._asked(answers)
@@ -98,22 +98,24 @@ class Beside:
             for bench, answer, key in zip(self.benches, answers, self.ask.dictionaries, strict=True)
         ]
 
-    def _answers(self) -> list[list[int]] | None:
+    def _answers(self) -> Generator[None, None, list[list[int]] | None]:
         """What each side's model answers; None where nobody listens any more."""
         if self.ask.answers:
             return [self.ask.answers[0], self.ask.answers[-1]]
         if not self.ask.write:
             return [self.ask.answer, self.ask.answer]
         teller = Teller(self.emit)
-        written = [self._write(n, teller) for n in range(1 if self.same else 2)]
+        written: list[list[int]] = []
+        for n in range(1 if self.same else 2):
+            written.append((yield from self._write(n, teller)))
         return None if teller.stopped else [written[0], written[-1]]
 
-    def _write(self, n: int, teller: Teller) -> list[int]:
+    def _write(self, n: int, teller: Teller) -> Generator[None, None, list[int]]:
         if teller.stopped:
             return []
         ask, asker = self.ask, self.benches[n].asker
         lever = asker.lever_on(ask.dictionaries if self.same else [ask.dictionaries[n]])
-        answer = asker.answer(ask, lever, teller, SIDES[n])
+        answer = yield from asker.answer(ask, lever, teller, SIDES[n])
         return [token.id for token in answer.tokens]
 
     def _position(self, asked: Asked, answer: Sequence[int]) -> int | None:

@@ -1,11 +1,16 @@
 """One thread owns the model; many people wait in a fair queue for it.
 
-Each client has its own line, and the thread takes one job from each line in turn, so a
-person with twenty questions does not hold up a person with one. A job tells its events
-through ``emit``; a listener that has gone away turns ``emit`` into "stop". A job that returns
-another goes on with it when its person's turn comes again, so that what may wait does not hold
-others up. One that returns a future has done with the model, and its stream stays open until that
-is done. Knows no model: a job is a callable.
+Each client has its own line, and the thread takes one job from each line in turn, so a person with
+twenty questions does not hold up a person with one. What somebody looks at the page for (a click)
+goes before what is long, an answer that has begun before one that has not, and what may wait after
+all of them (``Rank``); one step a second is given to whatever has waited past its patience, so that
+nothing waits for ever.
+
+A job tells its events through ``emit``; a listener that has gone away turns ``emit`` into "stop". A
+job that returns another goes on with it when its turn comes again, so that it holds nobody up
+meanwhile. One that returns a future has done with the model, and its stream stays open until that
+is done. One that leaves work aside is finished, and that work is done when nobody waits. Knows no
+model: a job is a callable.
 """
 
 from __future__ import annotations
@@ -13,22 +18,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 
 from semascope.errors import SemascopeError, TooMuch
-from semascope.serve.events import Event, Failed, Finished, Job, Later, Queued
+from semascope.serve.events import Event, Failed, Finished, Queued
+from semascope.serve.jobs import Aside, Job, More, Rank, Then
 
 log = logging.getLogger(__name__)
+PATIENCE = {Rank.RUNNING: 1.0, Rank.ANSWER: 5.0, Rank.REST: 5.0}
+"""Seconds after which a step of a rank may go before others."""
+SPARED = 1.0
+"""Seconds between two steps that do."""
+ASIDE = 16
+"""Works for when nobody waits that are remembered, the latest first done."""
 
 
 class Ticket:
     """One job in the queue, and the stream of its events for the one who asked."""
 
-    def __init__(self, client: str, job: Job) -> None:
+    def __init__(self, client: str, job: Job, rank: Rank = Rank.ANSWER) -> None:
         self.client = client
         self.job = job
+        self.rank = rank
+        self.since = time.monotonic()
         self._cancelled = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
@@ -75,14 +90,16 @@ class ModelWorker:
         self._thread: threading.Thread | None = None
         self._running: Ticket | None = None
         self._stopping = False
+        self._aside: deque[Aside] = deque(maxlen=ASIDE)
+        self._spared = 0.0
 
-    def submit(self, client: str, job: Job) -> Ticket:
+    def submit(self, client: str, job: Job, rank: Rank = Rank.ANSWER) -> Ticket:
         """Join the client's line. Called from the event loop."""
-        ticket = Ticket(client, job)
+        ticket = Ticket(client, job, rank)
         with self._wake:
             self._sweep()
-            waiting = sum(len(line) for line in self._lines.values())
-            if waiting >= self.in_all:
+            waiting = [other for line in self._lines.values() for other in line]
+            if len(waiting) >= self.in_all:
                 raise TooMuch("The model is busy and its queue is full: try again in a minute.")
             line = self._lines.setdefault(client, deque())
             if len(line) >= self.per_client:
@@ -91,7 +108,7 @@ class ModelWorker:
                     "or cancel it first."
                 )
             line.append(ticket)
-            ahead = waiting + (self._running is not None)
+            ahead = sum(other.rank <= rank for other in waiting) + (self._running is not None)
             self._start()
             self._wake.notify()
         ticket.emit(Queued(ahead=ahead))
@@ -121,32 +138,62 @@ class ModelWorker:
             else:
                 del self._lines[client]
 
-    def _next(self) -> Ticket | None:
-        """The first job of the line whose turn it is; its line goes to the back."""
+    def _next(self) -> Ticket | Aside | None:
+        """What the model does now; None to stop."""
         with self._wake:
             while True:
                 self._sweep()
                 if self._stopping:
                     return None
                 if self._lines:
-                    client, line = next(iter(self._lines.items()))
-                    self._running = line.popleft()
-                    self._lines.move_to_end(client)
+                    self._running = self._chosen()
                     return self._running
+                if self._aside:
+                    return self._aside.pop()
                 self._wake.wait()
 
+    def _chosen(self) -> Ticket:
+        """The best ticket of the line whose turn it is, taken from there; its line goes to the
+        back."""
+        # Of equal ranks the first line goes first, and in a line the first question.
+        first = [min(line, key=lambda ticket: ticket.rank) for line in self._lines.values()]
+        best, now = min(first, key=lambda ticket: ticket.rank), time.monotonic()
+        late = [t for t in first if t.rank > best.rank and now - t.since > PATIENCE[t.rank]]
+        if late and now - self._spared > SPARED:
+            best, self._spared = min(late, key=lambda ticket: ticket.since), now
+        self._lines[best.client].remove(best)
+        self._lines.move_to_end(best.client)
+        return best
+
     def _work(self) -> None:
-        while (ticket := self._next()) is not None:
-            more = self._run(ticket)
+        while (found := self._next()) is not None:
+            if isinstance(found, Aside):
+                self._do_aside(found)
+                continue
+            more = self._run(found)
             with self._wake:
                 self._running = None
                 if isinstance(more, Future):
-                    more.add_done_callback(lambda _, to=ticket: to.emit(Finished()))  # type: ignore[misc]
+                    more.add_done_callback(lambda _, to=found: to.emit(Finished()))  # type: ignore[misc]
+                elif isinstance(more, Aside):
+                    self._aside.append(more)
                 elif more is not None:
-                    ticket.job = more
-                    self._lines.setdefault(ticket.client, deque()).appendleft(ticket)
+                    self._go_on(found, more)
 
-    def _run(self, ticket: Ticket) -> Job | Later | None:
+    def _go_on(self, ticket: Ticket, job: Job) -> None:
+        """Back into its client's line, before the questions that came after it."""
+        ticket.job = job
+        ticket.rank = job.rank if isinstance(job, Then) else ticket.rank
+        ticket.since = time.monotonic()
+        self._lines.setdefault(ticket.client, deque()).appendleft(ticket)
+
+    def _do_aside(self, found: Aside) -> None:
+        try:
+            found.work()
+        except Exception:  # nobody asked for it
+            log.exception("Work between questions failed")
+
+    def _run(self, ticket: Ticket) -> More:
         """One step; what is left to be done, or None."""
         try:
             more = ticket.job(ticket.emit)
@@ -162,7 +209,7 @@ class ModelWorker:
                 )
             )
         else:
-            if more is not None:
-                return more
-            ticket.emit(Finished())
+            if more is None or isinstance(more, Aside):
+                ticket.emit(Finished())
+            return more
         return None

@@ -22,8 +22,9 @@ from semascope.explain.types import CATEGORIES
 from semascope.serve import convert
 from semascope.serve.asker import Asker
 from semascope.serve.behind import Behind
-from semascope.serve.events import Emit, Job, Later
+from semascope.serve.events import Emit
 from semascope.serve.guides import Guides
+from semascope.serve.jobs import More, taken
 from semascope.serve.mapping import map_of
 from semascope.serve.naming import Naming
 from semascope.serve.notebook import Notebook, note_record
@@ -266,21 +267,21 @@ class WorkspaceExplorer:
         """Unchanged and steered."""
         self.asker.compare(ask, emit)
 
-    def chat(self, ask: ChatAsk, emit: Emit) -> None:
+    def chat(self, ask: ChatAsk, emit: Emit) -> More:
         """A conversation, continued."""
-        self.asker.chat(ask, emit)
+        return taken(self.asker.chat(ask, emit))
 
     def read(self, ask: ReadAsk, emit: Emit) -> None:
         """The prompt as the model reads it."""
         self.behind.read(ask, emit)
 
-    def why(self, ask: WhyAsk, emit: Emit) -> Job | Later | None:
+    def why(self, ask: WhyAsk, emit: Emit) -> More:
         """Reasons for a token, as features and as concepts."""
         return self.behind.why(ask, emit)
 
-    def steer(self, ask: SteerAsk, emit: Emit) -> None:
+    def steer(self, ask: SteerAsk, emit: Emit) -> More:
         """Unchanged, steered, and a control."""
-        Steering(self.asker, ask, emit).run()
+        return taken(Steering(self.asker, ask, emit).run())
 
     def attempt(self, ask: TryAsk, emit: Emit) -> None:
         """One feature on one's own text or picture."""
@@ -290,9 +291,9 @@ class WorkspaceExplorer:
         """Features by example."""
         self.trials.examples(ask, emit)
 
-    def versus(self, ask: VersusAsk, emit: Emit) -> None:
+    def versus(self, ask: VersusAsk, emit: Emit) -> More:
         """Two dictionaries on one prompt, or two models."""
-        Beside(self.benches, ask, emit).run()
+        return taken(Beside(self.benches, ask, emit).run())
 
     def measure(self, ask: MeasureAsk, emit: Emit) -> None:
         """What a feature does to a concept of the register; the figure is kept."""

@@ -1,14 +1,15 @@
 """Answers, token by token, with the distribution that each token came from.
 
 A greedy or sampling loop of our own over the model's forward pass and its KV cache, so that
-edits act at prefill and at every generated token alike and a sink may stop it anywhere.
+edits act at prefill and at every generated token alike and a sink may stop it anywhere. It can be
+taken a token at a time, and the model may do other things between two of them.
 Knows a model's forward and a batch; nothing of what the edits are.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +49,26 @@ def generate(
     eos: frozenset[int],
     sinks: Sequence[TokenSink | None] = (),
 ) -> list[Generation]:
-    """Answer every row of a left-padded batch. Hooks, if any, are already on.
+    """Answer every row of a left-padded batch. Hooks, if any, are already on."""
+    steps = generating(model, encoder, batch, sampling, eos=eos, sinks=sinks)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            answers: list[Generation] = done.value
+            return answers
+
+
+def generating(
+    model: Any,
+    encoder: Encoder,
+    batch: Batch,
+    sampling: Sampling,
+    *,
+    eos: frozenset[int],
+    sinks: Sequence[TokenSink | None] = (),
+) -> Generator[None, None, list[Generation]]:
+    """The same, a token of each row at a time; the answers are what it returns.
 
     Each row draws from its own generator, so an answer does not depend on its neighbours.
     """
@@ -57,16 +77,16 @@ def generate(
     draws = [torch.Generator().manual_seed(sampling.seed) for _ in range(rows)]
     listeners = [*sinks, *[None] * (rows - len(sinks))]
     stream = _Stream(model, batch)
-    with torch.no_grad():
-        logits = stream.prefill()  # (B, V)
-        for step in range(sampling.max_new_tokens):
-            ids = _choose(logits, sampling.temperature, draws)
-            told = _told(logits, ids, sampling.top, encoder, eos)
-            for n, choice in enumerate(told):
-                _extend(answers[n], choice, eos, listeners[n])
-            if all(answer.stopped for answer in answers) or step + 1 == sampling.max_new_tokens:
-                break
-            logits = stream.decode(ids)
+    logits = stream.prefill()  # (B, V)
+    for step in range(sampling.max_new_tokens):
+        ids = _choose(logits, sampling.temperature, draws)
+        told = _told(logits, ids, sampling.top, encoder, eos)
+        for n, choice in enumerate(told):
+            _extend(answers[n], choice, eos, listeners[n])
+        if all(answer.stopped for answer in answers) or step + 1 == sampling.max_new_tokens:
+            break
+        yield
+        logits = stream.decode(ids)
     prompts = batch.mask.sum(1).tolist()
     return [_finish(a, int(p), encoder, eos) for a, p in zip(answers, prompts, strict=True)]
 
@@ -82,12 +102,16 @@ class _Stream:
         self.positioned = "position_ids" in self.inputs
         self.short = "logits_to_keep" in _accepts(model)
         self.ropes = _rope_owner(model)
+        self.deltas: Tensor | None = None
+        """Multimodal rotary offsets of this prompt; the model's own are of whatever ran last."""
 
     def prefill(self) -> Tensor:
         """(B, V) logits after the prompt."""
         if self.ropes is not None:
             self.ropes.rope_deltas = None  # what an earlier picture left behind
-        return self._forward(self.inputs)
+        logits = self._forward(self.inputs)
+        self.deltas = None if self.ropes is None else self.ropes.rope_deltas
+        return logits
 
     def decode(self, ids: Tensor) -> Tensor:
         """(B, V) logits after one more token a row."""
@@ -96,8 +120,7 @@ class _Stream:
         inputs["past_key_values"] = self.cache
         if self.ropes is not None:
             now = _counted(self.model, self.mask)[:, -1:]  # (B, 1)
-            deltas = self.ropes.rope_deltas
-            shifted = now if deltas is None else now + deltas.to(now.device)
+            shifted = now if self.deltas is None else now + self.deltas.to(now.device)
             inputs["position_ids"] = shifted[None].expand(3, -1, -1)
         elif self.positioned:
             inputs["position_ids"] = _counted(self.model, self.mask)[:, -1:]
@@ -106,7 +129,8 @@ class _Stream:
     def _forward(self, inputs: dict[str, Any]) -> Tensor:
         if self.short:
             inputs = {**inputs, "logits_to_keep": 1}
-        out = self.model(**inputs, use_cache=True, return_dict=True)
+        with torch.no_grad():
+            out = self.model(**inputs, use_cache=True, return_dict=True)
         self.cache = out.past_key_values
         logits: Tensor = out.logits[:, -1].float()
         return logits

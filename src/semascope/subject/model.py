@@ -7,7 +7,7 @@ Knows nothing of dictionaries, features or files of a run.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -177,6 +177,56 @@ class Subject:
         out: Tensor = made.logits
         return out if out.shape[1] == total - start else out[:, start:]
 
+    def last(self, batch: Batch, *, edits: Edits | None = None) -> Tensor | None:
+        """(B, T, d) what the output embedding reads at each position, in the graph if there is one.
+
+        None where the logits are more than its product with that (scaled, or capped): this pass's
+        own last logits are the proof.
+        """
+        kept: list[Tensor] = []
+        handle = self.language.register_forward_hook(lambda *told: kept.append(told[2][0]))
+        keep = {"logits_to_keep": 1} if self._keeps else {}
+        try:
+            with self.editing(edits or {}, batch.maps):
+                made = self.model(**batch.inputs, use_cache=False, return_dict=True, **keep)
+        finally:
+            handle.remove()
+        final = kept[-1]  # (B, T, d)
+        if final.shape[:2] != batch.inputs["input_ids"].shape or final.shape[2] != self._reads:
+            return None
+        with torch.no_grad():
+            told, again = made.logits[:, -1].float(), self.head(final[:, -1]).float()  # (B, V)
+        return final if torch.allclose(told, again, rtol=1e-4, atol=1e-4) else None
+
+    def head(self, x: Tensor) -> Tensor:
+        """(…, d) what ``last`` gives -> (…, V) logits."""
+        logits: Tensor = self.model.get_output_embeddings()(x)
+        return logits
+
+    @property
+    def _reads(self) -> int:
+        """Width of what the output embedding reads."""
+        return int(self.model.get_output_embeddings().weight.shape[1])
+
+    def looks_back(self, batch: Batch) -> bool:
+        """Whether nothing that follows a token changes what is made of it, measured on a batch by
+        changing its last token.
+
+        False too where rotary positions depend on the length of the whole.
+        """
+        text = self.model.config.get_text_config(decoder=True)
+        ropes = [getattr(text, name, None) for name in ("rope_parameters", "rope_scaling")]
+        if any(word in repr(ropes) for word in ("dynamic", "longrope")):
+            return False
+        other = batch.inputs["input_ids"].clone()  # (B, T)
+        other[:, -1] = torch.where(other[:, -1] == other[:, -2], other[:, 0], other[:, -2])
+        changed = Batch({**batch.inputs, "input_ids": other}, batch.maps, batch.sample_ids)
+        with torch.no_grad():
+            one, two = self.last(batch), self.last(changed)
+        if one is None or two is None:
+            return False
+        return torch.allclose(one[:, :-1].float(), two[:, :-1].float(), rtol=1e-4, atol=1e-4)
+
     def can_fork(self, site: str) -> bool:
         """Whether rows may part at a site: of the language model, past where pictures come in."""
         stem, _, layer = site.partition(".")
@@ -215,6 +265,37 @@ class Subject:
             sinks=[sink],
             answer=answer,
         )[0]
+
+    def answering(
+        self,
+        sample: Sample,
+        *,
+        edits: Edits | None = None,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        seed: int = 0,
+        top: int = 5,
+        sink: TokenSink | None = None,
+        answer: str = "",
+    ) -> Generator[None, None, Generation]:
+        """``generate``, a token at a time: between two of them the model may do other things."""
+        batch = self.encode([sample], max_tokens=None, answer=answer, side="left")
+        steps = generation.generating(
+            self.model,
+            self.encoder,
+            batch,
+            generation.Sampling(max_new_tokens, temperature, seed, top),
+            eos=self.eos,
+            sinks=[sink],
+        )
+        while True:
+            with self.editing(edits or {}, batch.maps):
+                try:
+                    next(steps)
+                except StopIteration as done:
+                    (found,) = done.value
+                    return found  # type: ignore[no-any-return]
+            yield
 
     def generate_batch(
         self,

@@ -1,0 +1,237 @@
+"""Forward passes kept with their graphs: asking about another token costs a backward pass alone.
+
+Whoever asks why one token came asks about the next one too, and the forward pass of their
+conversation is the same. A ``Held`` is that pass from the first watched site on: what passed the
+sites, what the output embedding reads at each position, and the graph between. The logits at any
+position are one product away, and a metric's gradient one backward pass. As a causal model looks
+back only, the pass of a whole conversation serves each of its beginnings.
+
+Nothing is held where that is not so: a model that looks ahead (``Subject.looks_back``), logits that
+are more than a product (``Subject.last``), sites of the vision side, an edit that would leave out
+other sinks in a beginning than in the whole, or a graph larger than the bound.
+A ``Holder`` keeps the last used, in bytes, by content: two people share numbers only where all that
+makes them is equal.
+
+One thread at a time. Knows batches, edits and graphs; nothing of dictionaries or words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semascope.causal.forcing import Forced
+from semascope.causal.metrics import Metric, first_read
+from semascope.causal.patches import is_pictured
+from semascope.causal.runs import Run, Watch, told
+from semascope.subject.sinks import LEAST, TIMES
+from semascope.subject.types import Edit, EditContext, Edits
+
+MOST = 1 << 30
+"""Bytes that a holder keeps."""
+_REFUSED = 256
+"""Passes that are known not to be held, and not tried again."""
+_MAIN = ("input_ids", "attention_mask")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """One forward pass of one conversation."""
+
+    subject: Any
+    ids: tuple[int, ...]
+    final: Tensor
+    """(1, T, d) what the output embedding reads, at the end of the graph."""
+    seen: Mapping[str, Tensor]
+    """(1, T, d) what passed each site, in the graph, which begins at the first of them."""
+    size: int
+    """Bytes, those of the graph included."""
+
+    def logits(self, start: int, stop: int) -> Tensor:
+        """(1, stop − start, V)"""
+        logits: Tensor = self.subject.head(self.final[:, start:stop])
+        return logits
+
+    def run(self, forced: Forced, metric: Metric, targets: Sequence[str]) -> Run:
+        """As ``watched_run`` of a prompt with which this pass begins, by one backward pass."""
+        length = forced.batch.inputs["input_ids"].shape[1]
+        start = first_read(forced.ends, metric)
+        with torch.enable_grad():
+            values = metric.measure(self.logits(start, length), forced.ends - start)  # (1,)
+            grads = torch.autograd.grad(
+                values.sum(), [self.seen[t] for t in targets], retain_graph=True, allow_unused=True
+            )
+        back = {
+            site: None if grad is None else grad[:, :length]
+            for site, grad in zip(targets, grads, strict=True)
+        }
+        seen = {site: x[:, :length] for site, x in self.seen.items()}
+        return told(forced, values, seen, back, metric)
+
+
+class Holder:
+    """The passes used last, at most ``most`` bytes of them."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
+        self._kept: OrderedDict[tuple[str, tuple[int, ...]], Held] = OrderedDict()
+        self._refused: OrderedDict[tuple[str, tuple[int, ...]], None] = OrderedDict()
+        self._back: dict[tuple[str, ...], bool] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held."""
+        return sum(held.size for held in self._kept.values())
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: str, forced: Forced) -> Held | None:
+        """The pass that begins with this one, if it is held."""
+        ids = ids_of(forced)
+        for place, held in reversed(self._kept.items()):
+            if place[0] == key and held.ids[: len(ids)] == ids:
+                self._kept.move_to_end(place)
+                return held
+        return None
+
+    def make(
+        self, key: str, subject: Any, forced: Forced, sites: Sequence[str], edits: Edits
+    ) -> Held | None:
+        """Run it and hold it; None where it cannot be held, which is not tried twice."""
+        place = (key, ids_of(forced))
+        if place in self._refused:
+            return None
+        able = can_hold(subject, forced, sites) and self._looks_back(subject, forced)
+        held = hold(subject, forced, sites, edits, self.most) if able else None
+        if held is None:
+            self._refused[place] = None
+            while len(self._refused) > _REFUSED:
+                self._refused.popitem(last=False)
+            return None
+        for other in [p for p in self._kept if p[0] == key and held.ids[: len(p[1])] == p[1]]:
+            del self._kept[other]  # the new one says all that it did
+        self._kept[place] = held
+        while self.size > self.most:
+            self._kept.popitem(last=False)
+        return held
+
+    def _looks_back(self, subject: Any, forced: Forced) -> bool:
+        """Measured once for each kind of input."""
+        kind = (str(id(subject)), *sorted(forced.batch.inputs))
+        if kind not in self._back:
+            self._back[kind] = bool(subject.looks_back(forced.batch))
+        return self._back[kind]
+
+
+def ids_of(forced: Forced) -> tuple[int, ...]:
+    """The tokens of one prompt and what follows it."""
+    return tuple(forced.batch.inputs["input_ids"][0].tolist())
+
+
+def key_of(subject: Any, forced: Forced, sites: Sequence[str], changes: str) -> str:
+    """A hash of all that makes a pass but its tokens; ``changes`` names the edits in full.
+
+    The prompt's length is part of it, as edits tell what was asked from what was answered.
+    """
+    found = hashlib.blake2b(digest_size=16)
+    length = int(forced.ends[0]) if changes else 0
+    found.update(repr((id(subject), tuple(sites), changes, length)).encode())
+    for name, value in sorted(forced.batch.inputs.items()):
+        if name not in _MAIN:
+            found.update(name.encode())
+            if isinstance(value, Tensor):
+                found.update(repr(tuple(value.shape)).encode())
+                found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+            else:
+                found.update(repr(value).encode())
+    return found.hexdigest()
+
+
+def can_hold(subject: Any, forced: Forced, sites: Sequence[str]) -> bool:
+    """Whether one prompt can be watched at these sites by position: not on the vision side, nor
+    where a crosscoder reads several side by side."""
+    one = len(forced.ends) == 1 and bool(forced.batch.mask.all())
+    return one and all(site in subject.hooks and not is_pictured(site) for site in sites)
+
+
+def hold(
+    subject: Any, forced: Forced, sites: Sequence[str], edits: Edits, most: int
+) -> Held | None:
+    """One pass with watches at ``sites``, its graph kept; None where ``can_hold`` did not see that
+    it cannot be."""
+    prompt = int(forced.ends[0])
+    steady = {s: _Steady(edit, prompt) for s, edit in edits.items() if not is_pictured(s)}
+    watches = {site: Watch(steady.get(site)) for site in sites}
+    graph = _Graph(subject.model, most)
+    final = None
+    with suppress(_TooLarge), torch.enable_grad(), graph.counted():
+        final = subject.last(forced.batch, edits={**edits, **steady, **watches})
+    if final is None or not final.requires_grad or not all(s.same for s in steady.values()):
+        return None
+    seen = {site: watch.seen for site, watch in watches.items()}
+    if any(x is None or x.shape[:2] != final.shape[:2] for x in seen.values()):
+        return None
+    kept: dict[str, Tensor] = {site: x for site, x in seen.items() if x is not None}
+    return Held(subject, ids_of(forced), final, kept, graph.size)
+
+
+@dataclass(slots=True, eq=False)
+class _Steady:
+    """An edit, and whether it leaves out the same sinks in every beginning that it was given.
+
+    Edits pass by the tokens that are far longer than the median one (``sinks``), and the median of
+    a beginning may be another one.
+    """
+
+    edit: Edit
+    prompt: int
+    same: bool = field(default=True, init=False)
+
+    def __call__(self, x: Tensor, context: EditContext) -> Tensor:
+        norms = torch.linalg.vector_norm(x.detach().float(), dim=-1)[0].cpu()  # (T,)
+        lengths = torch.arange(self.prompt, len(norms) + 1)  # of each beginning
+        bounds = torch.stack([TIMES * norms[:n].median() for n in lengths.tolist()])
+        far = norms > bounds[:, None]  # (beginnings, T)
+        there = torch.arange(len(norms)) < lengths[:, None]
+        alike = bool(((far == far[-1]) | ~there).all())
+        self.same = self.same and self.prompt >= LEAST and alike
+        return self.edit(x, context)
+
+
+class _TooLarge(Exception):
+    """The graph is past its bound."""
+
+
+class _Graph:
+    """What a graph keeps alive, in bytes: each storage once, weights not counted."""
+
+    def __init__(self, model: torch.nn.Module, most: int) -> None:
+        self.most = most
+        self.size = 0
+        self._known = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+
+    def counted(self) -> Any:
+        """A context in which what is saved for the way back is counted."""
+        return torch.autograd.graph.saved_tensors_hooks(self.add, _same)
+
+    def add(self, x: Tensor) -> Tensor:
+        """Count a tensor; _TooLarge past the bound."""
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in self._known:
+            self._known.add(storage.data_ptr())
+            self.size += storage.nbytes()
+            if self.size > self.most:
+                raise _TooLarge
+        return x
+
+
+def _same(x: Tensor) -> Tensor:
+    return x

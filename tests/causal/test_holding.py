@@ -1,0 +1,151 @@
+"""Kept forward passes: the same numbers as passes that are not kept, and nobody else's."""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semascope.causal.holding import Holder
+from semascope.causal.interventions import Intervention
+from semascope.causal.measure import Lever
+from semascope.corpus.sample import Sample, Turn
+from semascope.dictionary import CoderConfig, SparseCoder
+from semascope.monitor.conversation import Asked, read_tokens, said
+from semascope.monitor.inspecting import inspect
+from semascope.subject.testing import tiny
+
+SITE = "resid_post.0"
+KEY = f"{SITE}/main"
+ANSWER = (7, 9, 11, 6, 8)
+HELD = ("llama", "gpt2", "llava", "qwen2_vl", "qwen3_vl", "smolvlm", "gemma3")
+NOT_HELD = ("gemma2", "paligemma")
+"""Logits are capped; the prompt looks ahead."""
+
+
+def lever_of(family: str) -> Lever:
+    subject = tiny(family)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        coder = SparseCoder(CoderConfig(d_in=subject.d_model, width=48, k=6), site=SITE)
+    return Lever.of(subject, [coder], {KEY: {"max": np.full(48, 2.0)}})
+
+
+@pytest.fixture(scope="module")
+def llava() -> Lever:
+    return lever_of("llava")
+
+
+def asked(
+    lever: Lever,
+    holder: Holder | None,
+    *wishes: Intervention,
+    answer: tuple[int, ...] = ANSWER,
+    shade: int | None = 90,
+) -> Asked:
+    """A conversation, with a picture of one shade where the subject sees."""
+    picture = shade is not None and lever.subject.has_vision
+    images = (Image.new("RGB", (40, 30), (shade or 0, 20, 200)),) if picture else ()
+    turn = Turn("user", "what number is on it", images=len(images))
+    sample = Sample(id="x", turns=(turn,), images=images)
+    return Asked(lever, sample, answer=answer, interventions=wishes, holder=holder)
+
+
+def alike(plain: Asked, kept: Asked, position: int | None, mode: str = "attribution") -> None:
+    """The two inspections say the same."""
+    one, two = (inspect(a, position=position, mode=mode) for a in (plain, kept))
+    assert two.said == one.said
+    assert two.value == pytest.approx(one.value, abs=1e-5)
+    assert two.probability == pytest.approx(one.probability, abs=1e-6)
+    told = {s.id: s.score for s in one.shares}
+    assert {s.id: s.score for s in two.shares} == pytest.approx(told, abs=1e-5)
+    assert two.unexplained == (one.unexplained and pytest.approx(one.unexplained, abs=1e-4))
+
+
+@pytest.mark.parametrize("family", [*HELD, *NOT_HELD])
+def test_every_token_is_explained_as_without(family: str) -> None:
+    """Of the answer and of the prompt; one pass, begun by whoever asks first, serves all."""
+    lever, holder = lever_of(family), Holder()
+    plain, kept = asked(lever, None), asked(lever, holder)
+    first = len(plain.map)
+    for position in (None, first, first + 2, first - 1):
+        alike(plain, kept, position)
+    alike(plain, kept, first + 1, "activation")
+    assert len(holder) == (family in HELD)
+
+
+def test_a_pass_serves_its_beginnings_and_no_other(llava: Lever) -> None:
+    holder = Holder()
+    whole = asked(llava, holder).held()
+    assert whole is not None and 0 < whole.size == holder.size
+    for n in range(len(ANSWER)):
+        assert asked(llava, holder, answer=ANSWER[:n]).held(make=False) is whole
+        alike(asked(llava, None, answer=ANSWER[:n]), asked(llava, holder, answer=ANSWER[:n]), None)
+    up = Intervention(features=((KEY, 1),), how="clamp", strength=3.0)
+    for other in (
+        asked(llava, holder, answer=(8,)),
+        asked(llava, holder, answer=(*ANSWER, 8)),
+        asked(llava, holder, shade=91),
+        asked(llava, holder, shade=None),
+        asked(llava, holder, up),
+    ):
+        assert other.held(make=False) is None
+
+
+def test_the_steered_run_is_held_as_itself(llava: Lever) -> None:
+    holder = Holder()
+    for strength in (3.0, 6.0):
+        up = Intervention(features=((KEY, 1), (KEY, 5)), how="clamp", strength=strength)
+        for position in (None, len(asked(llava, None).map) + 1):
+            alike(asked(llava, None, up), asked(llava, holder, up), position)
+    assert len(holder) == 2
+    told = read_tokens(asked(llava, None, up)), read_tokens(asked(llava, holder, up))
+    for one, two in zip(*told, strict=True):
+        assert two.logprob == (one.logprob and pytest.approx(one.logprob, abs=1e-5))
+
+
+def test_edits_that_would_pass_by_other_sinks_are_not_held(llava: Lever) -> None:
+    """One token is a sink beside the prompt's median and none beside the whole's."""
+    here = asked(llava, None)
+    prompt = len(here.map)
+    for answered, held in ((1.0, True), (8.0, False)):
+        length = torch.full((prompt + len(ANSWER),), answered)
+        length[:prompt], length[: prompt // 2 + 2], length[2] = answered, 1.0, 12.0
+
+        def long(x: torch.Tensor, _: object, norms: torch.Tensor = length) -> torch.Tensor:
+            return torch.nn.functional.normalize(x, dim=-1) * norms[:, None]
+
+        edits = {"resid_post.0": long, "resid_pre.1": lambda x, _: x}
+        made = Holder().make("x", llava.subject, here.whole, [SITE], edits)
+        assert (made is not None) == held
+
+
+def test_memory_is_bounded_and_given_back(llava: Lever) -> None:
+    holder = Holder()
+    first = asked(llava, holder).held()
+    assert first is not None
+    gone, size = weakref.ref(first.final), first.size
+    del first
+    small = Holder(size - 1)
+    assert asked(llava, small).held() is None and small.size == 0
+    assert asked(llava, small).held() is None  # nor is it tried again
+    two = Holder(2 * size + size // 2)
+    for shade in (1, 2, 3):
+        assert asked(llava, two, shade=shade).held() is not None
+    assert len(two) == 2 and two.size <= two.most
+    assert asked(llava, two, shade=1).held(make=False) is None
+    holder.most = 0
+    assert asked(llava, holder, shade=7).held() is None
+    del holder
+    assert gone() is None  # without waiting for the collector
+
+
+def test_a_longer_pass_takes_the_place_of_its_beginnings(llava: Lever) -> None:
+    holder = Holder()
+    for n in (1, 3, 5):
+        here = asked(llava, holder, answer=ANSWER[:n])
+        assert here.held() is not None and said(here).token == ANSWER[n - 1]
+    assert len(holder) == 1
