@@ -123,7 +123,7 @@ BAD: list[tuple[object, str]] = [
         "number of images and of <image> differ",
     ),
     ({**LLAVA, "image": None}, "number of images and of <image> differ"),
-    ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "unknown part of a message"),
+    ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "unknown part of a message"),
 ]
 
 

@@ -81,6 +81,7 @@ def trim(token_map: TokenMap, length: int) -> TokenMap:
         roles=token_map.roles[:length],
         image=token_map.image[:length],
         rects=token_map.rects[:length],
+        spans=token_map.spans if token_map.spans is None else token_map.spans[:length],
     )
 
 

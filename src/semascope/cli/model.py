@@ -114,7 +114,8 @@ class EvaluateSubject(Verb):
 class EvaluateGeometry(Verb):
     """Prove where image tokens look: change some pixels, see which of the model's inputs change.
 
-    Pictures are not square. With --families all, every family that has an adapter is proved on a
+    Pictures are not square. Models that read video are also shown three frames, one of them
+    changed. With --families all, every family that has an adapter is proved on a
     small model of its shape, with its own processor and random weights: semascope evaluate
     geometry --families all --json; or those named: --families llava_next qwen2_vl.
     """
@@ -141,8 +142,10 @@ class EvaluateGeometry(Verb):
             print(json.dumps([asdict(proof) for proof in proofs], indent=2))
         else:
             for proof in proofs:
+                what = f"{proof.size[0]}×{proof.size[1]}"
+                what += f", {proof.frames} frames" if proof.frames else ""
                 print(
-                    f"{proof.family} {proof.size[0]}×{proof.size[1]}: {proof.tokens} image tokens; "
+                    f"{proof.family} {what}: {proof.tokens} image tokens; "
                     f"the one that changes most is the one that looks there in "
                     f"{proof.first:.0%} of {proof.probes} places"
                 )
@@ -166,9 +169,12 @@ class EvaluateGeometry(Verb):
             yield tiny(name)
 
     def _proved(self, subject: Subject) -> Sequence[Proof]:
-        from semascope.subject.geometry.proof import prove
+        from semascope.subject.geometry.proof import prove, prove_videos
 
-        return prove(subject, probes=self.probes, seed=self.seed)
+        pictures = prove(subject, probes=self.probes, seed=self.seed)
+        if not subject.encoder.reads_video:
+            return pictures
+        return [*pictures, *prove_videos(subject, probes=self.probes, seed=self.seed)]
 
 
 def print_figures(figures: dict[str, Any]) -> None:

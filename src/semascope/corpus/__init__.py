@@ -5,12 +5,14 @@ from semascope.corpus.mixed import Mixed
 from semascope.corpus.opening import open_corpus, require_images
 from semascope.corpus.sample import (
     Corpus,
+    Moment,
     Question,
     Sample,
     SceneObject,
     SceneTruth,
     SkipReport,
     Turn,
+    Video,
 )
 from semascope.corpus.text import TextCorpus, plain_english
 
@@ -18,6 +20,7 @@ __all__ = [
     "Corpus",
     "First",
     "Mixed",
+    "Moment",
     "Question",
     "Sample",
     "SceneObject",
@@ -25,6 +28,7 @@ __all__ = [
     "SkipReport",
     "TextCorpus",
     "Turn",
+    "Video",
     "open_corpus",
     "plain_english",
     "require_images",

@@ -8,10 +8,10 @@
     saved_dataset#train         a Hugging Face dataset saved to disk, one of its splits
     hf:name/split               a Hugging Face dataset by name (needs the extra ``datasets``)
 
-After a question mark: ``n``, ``seed``, ``size`` (scenes), ``image`` and ``text`` (names
+After a question mark: ``n``, ``seed``, ``size`` (scenes), ``image``, ``video`` and ``text`` (names
 of columns), ``images`` (folder that paths of pictures are relative to), ``outside=1`` (they may
-leave it). A folder that is called scenes or text is opened as ./scenes or ./text.
-Knows which reader reads what; it reads nothing itself.
+leave it), ``frames`` (most that are read of a video, 32). A folder that is called scenes or text is
+opened as ./scenes or ./text. Knows which reader reads what; it reads nothing itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ SCENES = 20_000
 """Scenes that ``scenes`` stands for when no number is given."""
 GLANCE = 256
 """Rows looked at before a corpus is said to have no pictures."""
-OPTIONS = ("n", "seed", "size", "split", "image", "text", "images", "outside")
+OPTIONS = (
+    "n", "seed", "size", "split", "image", "video", "text", "images", "outside", "frames",
+)  # fmt: skip
 
 
 def open_corpus(
@@ -56,7 +58,7 @@ def open_corpus(
 def require_images(corpus: Corpus) -> None:
     """NoImages where none of the first rows has a picture."""
     for _, sample in corpus.read(0, min(GLANCE, len(corpus))):
-        if sample.images:
+        if sample.pictures:
             return
     skipped = f" ({corpus.skipped.total} rows could not be read)" if corpus.skipped.total else ""
     raise NoImages(
@@ -93,7 +95,7 @@ def _options(query: str, name: str) -> dict[str, str]:
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise CorpusError(f"{name}: no option {unknown[0]!r}. There are {', '.join(OPTIONS)}.")
-    for key in ("n", "seed", "size"):
+    for key in ("n", "seed", "size", "frames"):
         if key in options and not options[key].isdecimal():
             raise CorpusError(f"{name}: {key} must be a whole number, not {options[key]!r}.")
     return options

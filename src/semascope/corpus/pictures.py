@@ -23,7 +23,7 @@ MOST_PIXELS = 64_000_000
 MOST_BYTES = 256 << 20
 """A larger file is not read into memory."""
 
-_BROKEN = (
+BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupError, TypeError,
     AttributeError, RuntimeError, MemoryError, struct.error, zlib.error, Warning,
 )  # fmt: skip
@@ -34,10 +34,10 @@ _HEADER = threading.Lock()
 
 def decode(source: bytes | Path, most_pixels: int = MOST_PIXELS) -> Image.Image:
     """The picture as upright RGB at its own size; BadRow says why there is none."""
-    data = source if isinstance(source, bytes) else _bytes(source)
+    data = source if isinstance(source, bytes) else file_bytes(source)
     if not data:
         raise BadRow("image file is empty")
-    image = _header(data)
+    image = opened(data)
     if image.width * image.height > most_pixels:
         raise BadRow("decompression bomb")
     try:
@@ -46,11 +46,12 @@ def decode(source: bytes | Path, most_pixels: int = MOST_PIXELS) -> Image.Image:
             orientation = image.getexif().get(0x0112, 1)
         image.load()
         return _upright(rgb(image), orientation)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise BadRow("image is cut short or damaged") from error
 
 
-def _bytes(path: Path) -> bytes:
+def file_bytes(path: Path) -> bytes:
+    """What the file holds; BadRow where it is missing, too large or cannot be read."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise BadRow("image file is too large")
@@ -61,7 +62,8 @@ def _bytes(path: Path) -> bytes:
         raise BadRow("file cannot be read") from error
 
 
-def _header(data: bytes) -> Image.Image:
+def opened(data: bytes) -> Image.Image:
+    """The picture file, nothing decoded yet; BadRow where it is none."""
     try:
         with _HEADER, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -70,7 +72,7 @@ def _header(data: bytes) -> Image.Image:
         raise BadRow("decompression bomb") from error
     except UnidentifiedImageError as error:
         raise BadRow("not an image") from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise BadRow("image is cut short or damaged") from error
 
 
@@ -122,4 +124,4 @@ def _upright(image: Image.Image, orientation: object) -> Image.Image:
     return clean
 
 
-__all__ = ["MOST_BYTES", "MOST_PIXELS", "decode", "rgb"]
+__all__ = ["BROKEN", "MOST_BYTES", "MOST_PIXELS", "decode", "file_bytes", "opened", "rgb"]

@@ -28,7 +28,10 @@ HELP = "scenes, text, a folder, .jsonl, .json, .parquet, .arrow, .tar, .txt, or 
 
 def open_path(spec: str, options: Mapping[str, str]) -> Rows:
     """The corpus at a path, a pattern of paths, or ``hf:``; CorpusError where there is none."""
-    layout: dict[str, Any] = {key: options[key] for key in ("image", "text") if key in options}
+    columns = ("image", "video", "text")
+    layout: dict[str, Any] = {key: options[key] for key in columns if key in options}
+    if "frames" in options:
+        layout["frames"] = max(1, int(options["frames"]))
     layout["outside"] = options.get("outside", "0") not in ("0", "false", "no", "")
     if spec.startswith("hf:"):
         corpus: Rows = HubRows(spec[3:], layout)

@@ -4,7 +4,11 @@ Understood: ``conversations`` of ``{"from", "value"}``, ``messages`` of ``{"role
 where content is a string or a list of parts, and plain ``text``. Pictures: a path, bytes, a dict of
 ``bytes`` and ``path``, or a list of these. ``<image>`` says in which turn a picture is shown; where
 nothing says so, the first turn of the user shows all of them. The place of ``<image>`` within a
-turn's text is not kept: a turn shows its pictures before its text. Knows no file format.
+turn's text is not kept: a turn shows its pictures before its text.
+
+Videos: ``video`` holds one, as a file or as a list of its frames; ``videos`` a list of such.
+``<video>`` says in which turn one is shown, and where a record has videos alone and no ``<video>``,
+``<image>`` says it, as LLaVA's own video sets have it. Knows no file format.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +25,17 @@ from PIL import Image
 
 from semascope.corpus.base import BadRow
 from semascope.corpus.pictures import decode
-from semascope.corpus.sample import Role, Sample, Turn
+from semascope.corpus.sample import Role, Sample, Turn, Video
+from semascope.corpus.videos import MOST_FRAMES, decode_video, evenly, of_frames
 
 PLACEHOLDER = "<image>"
+MOVING = "<video>"
 ROLES: Mapping[str, Role] = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
     "model": "assistant", "bot": "assistant", "system": "system", "developer": "system",
 }  # fmt: skip
 IMAGE_COLUMNS = ("image", "images", "img", "picture", "jpg", "png", "file_name")
+VIDEO_COLUMN, VIDEOS_COLUMN = "video", "videos"
 TEXT_COLUMNS = ("text", "caption", "captions", "txt", "content", "sentence", "description")
 
 
@@ -44,23 +51,45 @@ class Layout:
     """Column of plain text; None looks for a usual name."""
     outside: bool = False
     """Whether paths may leave ``root``."""
+    video: str | None = None
+    """Column of one video; None takes ``video`` and ``videos``, "" none at all."""
+    frames: int = MOST_FRAMES
+    """Most frames that are read of a video."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What a record holds for the eye; messages may add to it."""
+
+    layout: Layout
+    images: list[Image.Image] = field(default_factory=list)
+    videos: list[Video] = field(default_factory=list)
+    moving: str = MOVING
+    """What stands for a video in a turn's text."""
+    still: str = PLACEHOLDER
+    """What stands for a picture."""
 
 
 def to_sample(record: object, layout: Layout, id_: str, source: str = "") -> Sample:
     """The record's sample; BadRow says why there is none."""
     if not isinstance(record, Mapping):
         raise BadRow("record is not an object")
-    images: list[Image.Image] = [
-        picture(item, layout) for item in _listed(_column(record, layout.image, IMAGE_COLUMNS))
-    ]
+    found = Found(
+        layout,
+        [picture(item, layout) for item in _listed(_column(record, layout.image, IMAGE_COLUMNS))],
+        [video(item, layout) for item in video_items(record, layout)],
+    )
     talk = next((record[key] for key in ("conversations", "messages") if record.get(key)), None)
     if talk is not None:
-        turns = conversation(talk, images, layout)
-        return Sample(id=id_, turns=turns, images=tuple(images), source=source)
-    text = _text(record, layout)
-    if not images and not text.strip():
+        turns, text = conversation(talk, found), ""
+    else:
+        turns, text = (), _text(record, layout)
+        if found.videos:
+            text = text.replace(MOVING, "").strip("\n")
+    images, videos = tuple(found.images), tuple(found.videos)
+    if not (turns or images or videos or text.strip()):
         raise BadRow("neither text nor image")
-    return Sample(id=id_, text=text, images=tuple(images), source=source)
+    return Sample(id=id_, text=text, turns=turns, images=images, source=source, videos=videos)
 
 
 def _column(record: Mapping[str, Any], name: str | None, usual: Sequence[str]) -> Any:
@@ -122,6 +151,31 @@ def picture(item: object, layout: Layout) -> Image.Image:
     raise BadRow("image is of the wrong type")
 
 
+def video_items(record: Mapping[str, Any], layout: Layout) -> list[object]:
+    """What the record gives as videos, one item each."""
+    if layout.video is not None:
+        one, several = record.get(layout.video), None
+    else:
+        one, several = record.get(VIDEO_COLUMN), record.get(VIDEOS_COLUMN)
+    return [*([] if one in (None, "", []) else [one]), *_listed(several)]
+
+
+def video(item: object, layout: Layout) -> Video:
+    """A video given as bytes, path, a dict of these, or a list of frames; BadRow says why not."""
+    if isinstance(item, Mapping):
+        return video(item.get("bytes") or item.get("path") or item.get("url"), layout)
+    if isinstance(item, list | tuple):
+        chosen = [item[n] for n in evenly(len(item), layout.frames)]
+        return of_frames([picture(frame, layout) for frame in chosen])
+    if isinstance(item, bytes):
+        return decode_video(item, layout.frames)
+    if isinstance(item, str) and item.startswith(("http://", "https://", "s3://", "gs://")):
+        raise BadRow("video is an address on the network")
+    if isinstance(item, str) and item:
+        return decode_video(inside(item, layout), layout.frames)
+    raise BadRow("video is of the wrong type")
+
+
 def _data_url(url: str) -> bytes:
     head, _, body = url.partition(",")
     if not head.endswith(";base64"):
@@ -150,20 +204,23 @@ def inside(name: str, layout: Layout) -> Path:
     return real
 
 
-def conversation(talk: object, images: list[Image.Image], layout: Layout) -> tuple[Turn, ...]:
-    """Turns of either form; pictures that messages carry themselves are added to ``images``."""
+def conversation(talk: object, found: Found) -> tuple[Turn, ...]:
+    """Turns of either form; what messages carry for the eye themselves is added to ``found``."""
     if not isinstance(talk, list | tuple):
         raise BadRow("conversation is not a list")
-    said = [_turn(message, images, layout) for message in talk]
-    shown = sum(turn.images for turn in said)
-    if shown == 0 and images:
-        said = _give(said, len(images))
-    elif shown != len(images):
-        raise BadRow("number of images and of <image> differ")
+    if found.videos and not found.images and MOVING not in str(talk):
+        found.moving, found.still = PLACEHOLDER, MOVING
+    said = [_turn(message, found) for message in talk]
+    for kind, many in (("images", len(found.images)), ("videos", len(found.videos))):
+        shown = sum(getattr(turn, kind) for turn in said)
+        if shown == 0 and many:
+            said = _give(said, kind, many)
+        elif shown != many:
+            raise BadRow(f"number of {kind} and of <{kind[:-1]}> differ")
     return tuple(said)
 
 
-def _turn(message: object, images: list[Image.Image], layout: Layout) -> Turn:
+def _turn(message: object, found: Found) -> Turn:
     if not isinstance(message, Mapping):
         raise BadRow("turn is not an object")
     speaker = message.get("from") or message.get("role")
@@ -173,17 +230,18 @@ def _turn(message: object, images: list[Image.Image], layout: Layout) -> Turn:
     role = ROLES[speaker.lower()]
     if isinstance(content, str):
         text = well_formed(content)
-        return Turn(role, text.replace(PLACEHOLDER, "").strip("\n"), text.count(PLACEHOLDER))
+        images = text.count(found.still)
+        videos = text.count(found.moving) if found.videos else 0
+        text = text.replace(found.moving, "") if found.videos else text
+        return Turn(role, text.replace(found.still, "").strip("\n"), images, videos)
     if not isinstance(content, list | tuple):
         raise BadRow("turn's text is of the wrong type")
-    return _parts(role, content, images, layout)
+    return _parts(role, content, found)
 
 
-def _parts(
-    role: Role, content: Sequence[object], images: list[Image.Image], layout: Layout
-) -> Turn:
-    """A message given as parts: text, image_url, or an image of the record's own column."""
-    texts, shown = [], 0
+def _parts(role: Role, content: Sequence[object], found: Found) -> Turn:
+    """A message given as parts: text, image_url, or an image or video of the record's columns."""
+    texts, shown, moving = [], 0, 0
     for part in content:
         if not isinstance(part, Mapping):
             raise BadRow("turn's text is of the wrong type")
@@ -192,17 +250,27 @@ def _parts(
         elif part.get("type") in ("image", "image_url", "input_image"):
             own = part.get("image_url") or part.get("image")
             if own is not None:
-                images.append(picture(own, layout))
+                found.images.append(picture(own, found.layout))
             shown += 1
+        elif part.get("type") in ("video", "video_url", "input_video"):
+            own = part.get("video_url") or part.get("video")
+            if own is not None:
+                found.videos.append(video(own, found.layout))
+            moving += 1
         else:
             raise BadRow("unknown part of a message")
-    return Turn(role, "\n".join(texts), shown)
+    return Turn(role, "\n".join(texts), shown, moving)
 
 
-def _give(said: list[Turn], many: int) -> list[Turn]:
-    """All pictures to the first turn of the user."""
+def _give(said: list[Turn], kind: str, many: int) -> list[Turn]:
+    """All images, or all videos, to the first turn of the user."""
     first = next((i for i, turn in enumerate(said) if turn.role == "user"), None)
     if first is None:
-        raise BadRow("images, and no turn that could show them")
-    turn = said[first]
-    return [*said[:first], Turn(turn.role, turn.text, many), *said[first + 1 :]]
+        raise BadRow(f"{kind}, and no turn that could show them")
+    return [*said[:first], _showing(said[first], kind, many), *said[first + 1 :]]
+
+
+def _showing(turn: Turn, kind: str, many: int) -> Turn:
+    if kind == "images":
+        return replace(turn, images=many)
+    return replace(turn, videos=many)

@@ -1,7 +1,8 @@
 """The one type that every corpus serves: ``Sample``, and the truth that a drawn scene carries.
 
 A sample is either a plain document (``text``) or a conversation (``turns``), with
-any number of pictures. This module knows nothing of models, tokens or files.
+any number of pictures and of videos, which are frames already decoded. This module knows nothing of
+models, tokens or files.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from itertools import pairwise
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from semascope.errors import CorpusError
 
 Role = Literal["system", "user", "assistant"]
 
@@ -26,6 +30,40 @@ class Turn:
     text: str
     images: int = 0
     """How many of the sample's pictures, in order, this message shows before its text."""
+    videos: int = 0
+    """How many of the sample's videos, in order, it shows after its pictures."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Video:
+    """A short video as the frames that are read of it.
+
+    Raises ``CorpusError`` for one without frames, of frames that differ in size, or with times
+    that are not one a frame and rising.
+    """
+
+    frames: tuple[Image.Image, ...]
+    """Decoded pictures, mode RGB, all of one size."""
+    times: tuple[float, ...] = ()
+    """Seconds from the start at which each is shown; empty where that is not known."""
+
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise CorpusError("A video without frames cannot be read: give at least one.")
+        if len({frame.size for frame in self.frames}) > 1:
+            raise CorpusError("The frames of a video differ in size: bring them to one.")
+        rising = all(a <= b for a, b in pairwise(self.times))
+        if self.times and (len(self.times) != len(self.frames) or not rising):
+            raise CorpusError("A video's times must be one a frame, rising, in seconds.")
+
+
+class Moment(NamedTuple):
+    """Which frame of a sample a picture is."""
+
+    video: int
+    frame: int
+    seconds: float | None
+    """Since the video's start; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +134,24 @@ class Sample:
     truth: SceneTruth | None = None
     source: str = ""
     """Which part of the corpus it came from, for a person to read."""
+    videos: tuple[Video, ...] = ()
+
+    @property
+    def pictures(self) -> tuple[Image.Image, ...]:
+        """All that is looked at, as token maps number it: the images, then each video's frames."""
+        return (*self.images, *(frame for video in self.videos for frame in video.frames))
+
+    @property
+    def moments(self) -> tuple[Moment | None, ...]:
+        """Beside ``pictures``: which frame each is, None for images; () without videos."""
+        if not self.videos:
+            return ()
+        frames = (
+            Moment(v, n, video.times[n] if video.times else None)
+            for v, video in enumerate(self.videos)
+            for n in range(len(video.frames))
+        )
+        return (*(None for _ in self.images), *frames)
 
 
 @dataclass(slots=True)

@@ -66,7 +66,7 @@ class WebDataset(Rows):
                 value = parse_json(_slice(path, offset, size))
                 record = {**value, **record} if isinstance(value, dict) else record
         # Pictures of the tar stand for whatever paths the record may name.
-        layout = Layout(root=path.parent, image="__images__" if images else None)
+        layout = Layout(root=path.parent, image="__images__" if images else None, video="")
         label = self.label(row)
         return to_sample({**record, "__images__": images}, layout, label, path.stem)
 

@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from semascope.corpus.base import BadRow, Rows, digest, files_digest
-from semascope.corpus.records import IMAGE_COLUMNS, Layout, to_sample, utf8
+from semascope.corpus.records import IMAGE_COLUMNS, Layout, to_sample, utf8, video_items
 from semascope.corpus.sample import Sample
+from semascope.corpus.videos import MOST_FRAMES
 from semascope.errors import CorpusError
 
 CHUNK = 8 << 20
@@ -56,6 +57,8 @@ class Records(Rows):
         A picture file that changes and that none of those rows names goes unseen.
         """
         layout = [str(self.layout.image), str(self.layout.text), str(self.layout.outside)]
+        if self.layout.video is not None or self.layout.frames != MOST_FRAMES:
+            layout += [str(self.layout.video), str(self.layout.frames)]
         pictures = files_digest(self.layout.root, self._pictures())
         return digest([files_digest(self.layout.root, self.files), pictures, *layout])
 
@@ -78,7 +81,9 @@ def _paths(record: object, layout: Layout) -> list[str]:
         return []
     names = (layout.image,) if layout.image else IMAGE_COLUMNS
     value = next((record[name] for name in names if record.get(name) is not None), None)
-    items = value if isinstance(value, list) else [value]
+    items = list(value) if isinstance(value, list) else [value]
+    for item in video_items(record, layout):
+        items += item if isinstance(item, list) else [item]
     return [
         item for item in items if isinstance(item, str) and "\0" not in item and len(item) < 4096
     ]

@@ -6,7 +6,7 @@ to the text is that turn's. Knows templates and letters; nothing of token ids or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,9 @@ class Rendered:
     """(letters,) False where the template itself speaks."""
     templated: bool
     """Made by a chat template, which writes its own BOS."""
+    order: tuple[int, ...] = ()
+    """What is shown, in the order of the text: the number of an image, or, past the images, of a
+    video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Template:
     owner: Any
     placeholder: str | None
     """The text that stands for one picture; None for subjects without sight."""
+    moving: str | None = None
+    """The text that stands for one video; None for subjects that read none."""
 
     @property
     def exists(self) -> bool:
@@ -57,10 +62,19 @@ class Template:
             except (TemplateError, TypeError, KeyError):
                 text = PRINTED
             # Templates of older subjects take plain strings, and print a list as Python would.
-            images = sum(turn.images for turn in turns)
-            if PRINTED not in text and text.count(self.placeholder) == images:
+            if PRINTED not in text and self._shows(text, turns):
                 return text
         return self._render(turns, generate, listed=False)
+
+    def _shows(self, text: str, turns: tuple[Turn, ...]) -> bool:
+        """Whether the text holds as many placeholders as the turns show."""
+        images, videos = sum(t.images for t in turns), sum(t.videos for t in turns)
+        moving = text.count(self.moving) if self.moving and videos else 0
+        return text.count(self.placeholder or "") == images and moving == videos
+
+    def put(self, images: int, videos: int) -> str:
+        """The placeholders of so many of each."""
+        return (self.placeholder or "") * images + (self.moving or "") * videos
 
     def _render(self, turns: tuple[Turn, ...], generate: bool, *, listed: bool) -> str:
         messages = [self._message(turn, listed) for turn in turns]
@@ -72,9 +86,9 @@ class Template:
         if not listed:
             return {
                 "role": turn.role,
-                "content": (self.placeholder or "") * turn.images + turn.text,
+                "content": self.put(turn.images, turn.videos) + turn.text,
             }
-        parts: list[dict[str, str]] = [{"type": "image"}] * turn.images
+        parts = [{"type": "image"}] * turn.images + [{"type": "video"}] * turn.videos
         return {"role": turn.role, "content": [*parts, {"type": "text", "text": turn.text}]}
 
 
@@ -83,13 +97,14 @@ def render(template: Template, sample: Sample, answer: str | None) -> Rendered:
 
     ``answer`` opens the assistant's turn and begins it with these words ("" for none).
     """
-    turns = _turns(sample, template)
+    turns = placed(sample, template)
+    order = _order(turns, len(sample.images), len(sample.videos))
     if not turns:
-        text = (template.placeholder or "") * len(sample.images) + sample.text + (answer or "")
-        return _plain(text)
+        text = template.put(len(sample.images), len(sample.videos)) + sample.text + (answer or "")
+        return _plain(text, order)
     if not template.exists:
-        placed = [(template.placeholder or "") * t.images + t.text for t in turns]
-        return _plain("\n".join(placed) + ("\n" + answer if answer is not None else ""))
+        said = [template.put(t.images, t.videos) + t.text for t in turns]
+        return _plain("\n".join(said) + ("\n" + answer if answer is not None else ""), order)
     try:
         text = template.render(turns, generate=answer is not None)
     except TemplateError as error:
@@ -105,32 +120,48 @@ def render(template: Template, sample: Sample, answer: str | None) -> Rendered:
         roles=np.concatenate([roles, np.full(len(tail), Role.ASSISTANT, np.int8)]),
         content=np.concatenate([content, np.ones(len(tail), np.bool_)]),
         templated=True,
+        order=order,
     )
 
 
-def _turns(sample: Sample, template: Template) -> tuple[Turn, ...]:
-    """The sample's turns; every picture has its place in one of them."""
+def placed(sample: Sample, template: Template) -> tuple[Turn, ...]:
+    """The sample's turns; every picture and video has its place in one of them."""
     turns = sample.turns
     if not turns:
-        if not sample.images or not template.exists:
+        if not (sample.images or sample.videos) or not template.exists:
             return ()
         turns = (Turn("user", sample.text),)
-    left = len(sample.images) - sum(turn.images for turn in turns)
-    if left < 0:
-        raise SubjectError(
-            f"Sample {sample.id!r} has {len(sample.images)} pictures and its turns show "
-            f"{len(sample.images) - left}: give as many pictures as the turns show."
-        )
-    if left == 0:
+    images = len(sample.images) - sum(turn.images for turn in turns)
+    videos = len(sample.videos) - sum(turn.videos for turn in turns)
+    for what, has, left in (
+        ("pictures", len(sample.images), images),
+        ("videos", len(sample.videos), videos),
+    ):
+        if left < 0:
+            raise SubjectError(
+                f"Sample {sample.id!r} has {has} {what} and its turns show "
+                f"{has - left}: give as many {what} as the turns show."
+            )
+    if images == videos == 0:
         return turns
-    first = next((n for n, turn in enumerate(turns) if turn.role == "user"), 0)
-    shown = Turn(turns[first].role, turns[first].text, turns[first].images + left)
-    return (*turns[:first], shown, *turns[first + 1 :])
+    at = next((n for n, turn in enumerate(turns) if turn.role == "user"), 0)
+    first = turns[at]
+    shown = replace(first, images=first.images + images, videos=first.videos + videos)
+    return (*turns[:at], shown, *turns[at + 1 :])
 
 
-def _plain(text: str) -> Rendered:
+def _order(turns: tuple[Turn, ...], images: int, videos: int) -> tuple[int, ...]:
+    """What the text shows, in its order: a turn shows its pictures, then its videos."""
+    still, moving, out = 0, images, []
+    for turn in turns or (Turn("user", "", images, videos),):
+        out += [*range(still, still + turn.images), *range(moving, moving + turn.videos)]
+        still, moving = still + turn.images, moving + turn.videos
+    return tuple(out)
+
+
+def _plain(text: str, order: tuple[int, ...]) -> Rendered:
     size = len(text)
-    return Rendered(text, np.zeros(size, np.int8), np.ones(size, np.bool_), templated=False)
+    return Rendered(text, np.zeros(size, np.int8), np.ones(size, np.bool_), False, order)
 
 
 def _roles(template: Template, turns: tuple[Turn, ...], text: str) -> NDArray[np.int8]:
@@ -204,7 +235,7 @@ def _words(template: Template, turns: tuple[Turn, ...], n: int, text: str) -> tu
     if words and text.count(words) == 1:
         start = text.index(words)
         return start, start + len(words)
-    spoken = Turn(turns[n].role, MARK, turns[n].images)
+    spoken = replace(turns[n], text=MARK)
     try:
         other = template.render((*turns[:n], spoken, *turns[n + 1 :]), generate=False)
     except TemplateError:

@@ -20,8 +20,10 @@ from torch import Tensor
 from semascope.corpus.pictures import rgb
 from semascope.corpus.sample import Sample
 from semascope.errors import GeometryUnknown, SubjectError
-from semascope.subject.chat import Rendered, Template, render
-from semascope.subject.geometry import Seen, adapter_for, unknown
+from semascope.subject.chat import Rendered, Template, placed, render
+from semascope.subject.eye import Eye, eye, place, rate
+from semascope.subject.geometry import Seen, VideoAdapter, adapter_for, unknown
+from semascope.subject.geometry.base import Claims, Steps
 from semascope.subject.types import Batch, Kind, Role, TokenMap
 
 Side = Literal["left", "right"]
@@ -49,6 +51,10 @@ class Encoder:
     config: Any
     template: Template
     image_token_id: int | None
+    video_token_id: int | None = None
+    """Where frames have a token of their own."""
+    reads_video: bool = False
+    """Others are shown some frames as pictures."""
     _texts: dict[int, str] = field(default_factory=dict)
     _control: NDArray[np.int64] | None = None
 
@@ -69,12 +75,14 @@ class Encoder:
         return self._stack(rows, side)
 
     def _row(self, sample: Sample, answer: str | None, max_tokens: int | None) -> Row:
-        if sample.images and self.processor is None:
+        if sample.pictures and self.processor is None:
             raise SubjectError(
                 f"Sample {sample.id!r} has pictures, and this subject reads text only: "
                 "use a subject that sees, such as sprite-llava, or leave the pictures out."
             )
-        rendered = render(self.template, sample, answer)
+        shown = eye(sample, placed(sample, self.template), self.reads_video)
+        rendered = render(self.template, shown.sample, answer)
+        shown = replace(shown, order=rendered.order)
         plain = self.tokenizer(
             rendered.text,
             add_special_tokens=not rendered.templated,
@@ -83,29 +91,31 @@ class Encoder:
         ids = np.asarray(plain["input_ids"], np.int64)
         roles, content = self._spoken(rendered, ids, plain.get("offset_mapping"))
         inputs: dict[str, Tensor] = {}
-        if sample.images:
-            inputs = self._process(rendered, [rgb(image) for image in sample.images])
+        if shown.order:
+            inputs = self._process(rendered, shown.sample)
             expanded = inputs.pop("input_ids")[0].numpy()
             roles, content = _spread(ids, expanded, roles, content)
             ids = expanded
         inputs.pop("attention_mask", None)
-        sizes = tuple(image.size for image in sample.images)
-        token_map = self._map(ids, roles, content, sizes, inputs)
+        token_map = self._map(ids, roles, content, shown, inputs)
         return _cut(Row(token_map, inputs, sample.id), max_tokens)
 
-    def _process(self, rendered: Rendered, images: list[Image.Image]) -> dict[str, Tensor]:
-        for image in images:
-            _not_too_thin(image)
+    def _process(self, rendered: Rendered, shown: Sample) -> dict[str, Tensor]:
+        for picture in shown.pictures:
+            _not_too_thin(picture)
+        given: dict[str, Any] = {"return_tensors": "np"}
+        if shown.images:
+            given["images"] = [[rgb(image) for image in shown.images]]
+        if shown.videos:
+            given |= _moving(shown, self.processor.video_processor)
         try:
             out = self.processor(
-                text=[rendered.text],
-                images=[images],
-                return_tensors="np",
-                add_special_tokens=not rendered.templated,
+                text=[rendered.text], add_special_tokens=not rendered.templated, **given
             )
         except ValueError as error:
             raise SubjectError(
-                f"The subject's processor refuses a picture or its place in the text: {error}"
+                f"The subject's processor refuses sample {shown.id!r}, a picture or video of it or "
+                f"its place in the text: {error}"
             ) from error
         # Labels, which some processors add, would make the model compute a loss.
         return {k: torch.as_tensor(v) for k, v in out.items() if k != "labels"}
@@ -127,7 +137,7 @@ class Encoder:
         ids: NDArray[np.int64],
         roles: NDArray[np.int8],
         content: NDArray[np.bool_],
-        sizes: tuple[tuple[int, int], ...],
+        shown: Eye,
         outputs: Mapping[str, Any],
     ) -> TokenMap:
         control = np.isin(ids, self._control_ids())
@@ -139,13 +149,14 @@ class Encoder:
             roles=roles,
             image=np.full(len(ids), -1, np.int16),
             rects=np.full((len(ids), 4), np.nan, np.float32),
-            sizes=sizes,
+            sizes=shown.sizes,
         )
-        return self._look(token_map, outputs) if sizes else token_map
+        return self._look(token_map, shown, outputs) if shown.order else token_map
 
-    def _look(self, token_map: TokenMap, outputs: Mapping[str, Any]) -> TokenMap:
+    def _look(self, token_map: TokenMap, shown: Eye, outputs: Mapping[str, Any]) -> TokenMap:
         """The same map with its image tokens placed on their pictures."""
-        at = np.flatnonzero(token_map.ids == self.image_token_id)
+        own = [i for i in (self.image_token_id, self.video_token_id) if i is not None]
+        at = np.flatnonzero(np.isin(token_map.ids, own))
         kind = str(self.config.model_type)
         adapter = adapter_for(kind)
         if adapter is None:
@@ -154,21 +165,25 @@ class Encoder:
             return replace(token_map, geometry=unknown(kind))
         text = "".join(token_map.tokens)
         try:
-            found = adapter.claim(Seen(self.processor, self.config, token_map.sizes, outputs, text))
+            seen = Seen(self.processor, self.config, shown.images, outputs, text, shown.videos)
+            pictures, videos = _claimed(adapter, seen, kind)
         except GeometryUnknown as error:
             token_map.kinds[at] = Kind.IMAGE
             return replace(token_map, geometry=f"{error} {unknown(kind)}")
-        if sum(len(c.kinds) for c in found) != len(at):
+        claimed = [len(c.kinds) for c in pictures]
+        claimed += [sum(len(c.kinds) for c in v.steps) for v in videos]
+        if sum(claimed) != len(at):
             token_map.kinds[at] = Kind.IMAGE
-            return replace(token_map, geometry=_mismatch(kind, [len(c.kinds) for c in found], at))
-        start = 0
-        for n, claimed in enumerate(found):
-            here = at[start : start + len(claimed.kinds)]
-            token_map.kinds[here] = claimed.kinds
-            token_map.rects[here] = claimed.rects
-            token_map.image[here] = n
-            start += len(here)
-        return token_map
+            return replace(token_map, geometry=_mismatch(kind, claimed, at))
+        found = place(shown, pictures, videos)
+        token_map.kinds[at] = found.kinds
+        token_map.rects[at] = found.rects
+        token_map.image[at] = found.image
+        if (found.spans == 1).all():
+            return token_map
+        spans = np.ones(len(token_map), np.int16)
+        spans[at] = found.spans
+        return replace(token_map, spans=spans)
 
     def _control_ids(self) -> NDArray[np.int64]:
         """Ids of tokens that are nobody's words."""
@@ -200,6 +215,32 @@ class Encoder:
         for name in dict.fromkeys(key for row in rows for key in row.inputs):
             inputs[name] = _collate(name, rows, length, side)
         return Batch(inputs, maps, tuple(row.id for row in rows))
+
+
+def _claimed(adapter: Any, seen: Seen, kind: str) -> tuple[Sequence[Claims], Sequence[Steps]]:
+    """What the adapter says of images and of videos; GeometryUnknown where it knows no videos."""
+    if seen.videos and not isinstance(adapter, VideoAdapter):
+        raise GeometryUnknown(f"The adapter of {kind!r} has no claim_videos(seen) for frames.")
+    pictures = adapter.claim(seen) if seen.sizes else []
+    return pictures, adapter.claim_videos(seen) if seen.videos else []
+
+
+def _moving(shown: Sample, reader: Any) -> dict[str, Any]:
+    """The videos as the processor takes them: frames, and when each is shown."""
+    from transformers.video_utils import VideoMetadata
+
+    if shown.images and "pixel_values" in reader.model_input_names:
+        raise SubjectError(
+            f"Sample {shown.id!r} has pictures and videos, and this subject's processor reads "
+            "either, not both at once: part them into two samples."
+        )
+    told = []
+    for video in shown.videos:
+        times, fps = rate(video)
+        frames, places = len(times), [t * fps for t in times]
+        told.append(VideoMetadata(frames, fps, duration=frames / fps, frames_indices=places))
+    pixels = [np.stack([np.asarray(rgb(f)) for f in video.frames]) for video in shown.videos]
+    return {"videos": pixels, "video_metadata": told, "return_tensors": "pt"}
 
 
 def _not_too_thin(image: Image.Image) -> None:
@@ -250,6 +291,7 @@ def _cut(row: Row, max_tokens: int | None) -> Row:
         roles=m.roles[:keep],
         image=m.image[:keep],
         rects=m.rects[:keep],
+        spans=m.spans if m.spans is None else m.spans[:keep],
     )
     return Row(cut, inputs, row.id)
 
@@ -273,6 +315,7 @@ def _pad_map(m: TokenMap, length: int, pad: int, side: Side) -> TokenMap:
         roles=np.pad(m.roles, width, constant_values=Role.NONE),
         image=np.pad(m.image, width, constant_values=-1),
         rects=np.pad(m.rects, (width, (0, 0)), constant_values=np.nan),
+        spans=m.spans if m.spans is None else np.pad(m.spans, width, constant_values=1),
     )
 
 
@@ -288,6 +331,11 @@ def _collate(name: str, rows: list[Row], length: int, side: Side) -> Tensor:
         return out
     parts = [row.inputs[name] for row in rows if name in row.inputs]
     shape = [max(p.shape[d] for p in parts) for d in range(1, parts[0].ndim)]
+    if name == "pixel_values_videos" and len({p.shape[1:] for p in parts}) > 1:
+        raise SubjectError(
+            "Videos of unlike numbers of frames cannot share a batch with this subject: encode "
+            "them one at a time, or read as many of each (?frames=8)."
+        )
     padded = parts[0].new_zeros((sum(len(p) for p in parts), *shape))
     start = 0
     for part in parts:  # smaller pictures and fewer tiles are filled with zeros, bottom right

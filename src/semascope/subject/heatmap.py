@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semascope.errors import GeometryUnknown
+from semascope.subject.types import Looking, looking_at
 
 WARM = ((213, 94, 0), (230, 159, 0), (240, 228, 66))
 """Vermilion, orange, yellow: weak to strong."""
@@ -24,17 +25,12 @@ COLD = ((0, 114, 178), (43, 147, 205), (86, 180, 233))
 """Blue to sky blue."""
 
 
-class Looking(Protocol):
+class Placed(Looking, Protocol):
     """Where tokens look: a ``TokenMap`` is one, and so is a sample kept as evidence."""
 
     @property
     def rects(self) -> NDArray[np.float32]:
         """(T, 4) left, top, right, bottom in pixels; NaN where none."""
-        ...
-
-    @property
-    def image(self) -> NDArray[np.int16]:
-        """(T,) which picture, −1 where none."""
         ...
 
     @property
@@ -44,7 +40,7 @@ class Looking(Protocol):
 
 
 def heat(
-    where: Looking, activations: NDArray[np.floating], *, image: int = 0
+    where: Placed, activations: NDArray[np.floating], *, image: int = 0
 ) -> NDArray[np.float32]:
     """(H, W) the activation at every pixel of one picture, 0 where no token looks or fires.
 
@@ -56,7 +52,7 @@ def heat(
         raise GeometryUnknown(geometry)
     width, height = where.sizes[image]
     drawn = np.zeros((height, width), np.float32)
-    placed = (where.image == image) & ~np.isnan(where.rects[:, 0]) & (activations != 0)
+    placed = looking_at(where, image) & ~np.isnan(where.rects[:, 0]) & (activations != 0)
     at = np.flatnonzero(placed)
     # Weak first, so that the strongest token on a pixel is the one that stays.
     for token in at[np.argsort(np.abs(activations[at]), kind="stable")]:

@@ -22,6 +22,7 @@ from semascope.subject import generation, hooks, sites
 from semascope.subject.chat import Template
 from semascope.subject.encoding import Encoder, Side
 from semascope.subject.sites import JOIN, parts_of, side_by_side
+from semascope.subject.still import reads_video
 from semascope.subject.types import Batch, Edits, Generation, TokenMap, TokenSink
 
 
@@ -46,7 +47,9 @@ class Subject:
             processor=self.processor,
             config=model.config,
             template=_template(processor, self.has_vision),
-            image_token_id=_image_token_id(processor, model.config),
+            image_token_id=_token_id("image", processor, model.config),
+            video_token_id=_token_id("video", processor, model.config),
+            reads_video=reads_video(processor),
         )
 
     @classmethod
@@ -111,7 +114,7 @@ class Subject:
     def place(self, batch: Batch) -> Batch:
         """The batch on the subject's device, pictures in the subject's dtype."""
         inputs = {
-            name: value.to(self.device, self.dtype if value.is_floating_point() else None)
+            name: value.to(self.device, self.dtype if name.startswith("pixel_values") else None)
             for name, value in batch.inputs.items()
         }
         return Batch(inputs, batch.maps, batch.sample_ids)
@@ -366,15 +369,16 @@ def _template(processor: Any, sees: bool) -> Template:
         placeholder = getattr(processor, "boi_token", None) or getattr(
             processor, "image_token", None
         )
-    return Template(owner, placeholder and str(placeholder))
+    moving = getattr(processor, "video_token", None) if reads_video(processor) else None
+    return Template(owner, placeholder and str(placeholder), moving and str(moving))
 
 
-def _image_token_id(processor: Any, config: Any) -> int | None:
-    """Id of the token that stands at every place of a picture."""
+def _token_id(what: str, processor: Any, config: Any) -> int | None:
+    """Id of the token that stands at every place of an image, or of a video."""
     for owner, name in (
-        (config, "image_token_id"),
-        (config, "image_token_index"),
-        (processor, "image_token_id"),
+        (config, f"{what}_token_id"),
+        (config, f"{what}_token_index"),
+        (processor, f"{what}_token_id"),
     ):
         found = getattr(owner, name, None)
         if isinstance(found, int):

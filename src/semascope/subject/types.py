@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ class Kind(IntEnum):
     SPECIAL = 2
     """Template and control tokens, BOS included."""
     IMAGE = 3
-    """A token of the whole (base) picture."""
+    """A token of the whole (base) picture, or of a frame of a video."""
     TILE = 4
     """A token of a high-resolution tile of the picture."""
     NEWLINE = 5
@@ -52,16 +52,40 @@ class TokenMap:
     roles: NDArray[np.int8]
     """(T,) of ``Role``."""
     image: NDArray[np.int16]
-    """(T,) which picture of the sample, −1 where none."""
+    """(T,) which picture of the sample, −1 where none. Images come first, then the frames of its
+    videos, one after another (``Sample.pictures``)."""
     rects: NDArray[np.float32]
     """(T, 4) left, top, right, bottom in pixels of the picture as given; NaN where none."""
     sizes: tuple[tuple[int, int], ...]
     """(width, height) of each picture as given."""
     geometry: str = "known"
     """'known', or why the rectangles are not."""
+    spans: NDArray[np.int16] | None = None
+    """(T,) how many pictures, from ``image`` on, the token looks at: frames of a video that the
+    model merges in time. None where each looks at one."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+class Looking(Protocol):
+    """Which picture each token looks at: token maps are such, and so is a sample kept on disk.
+
+    Those that know of frames have ``spans`` too, as ``TokenMap`` has.
+    """
+
+    @property
+    def image(self) -> NDArray[np.int16]:
+        """(T,) which picture, −1 where none."""
+        ...
+
+
+def looking_at(where: Looking, picture: int) -> NDArray[np.bool_]:
+    """(T,): the tokens that look at a picture, those that look at several frames among them."""
+    first, spans = where.image, getattr(where, "spans", None)
+    past = first + (1 if spans is None else spans)
+    found: NDArray[np.bool_] = (first >= 0) & (first <= picture) & (picture < past)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,9 +158,11 @@ __all__ = [
     "Edits",
     "Generation",
     "Kind",
+    "Looking",
     "Role",
     "Sequence",
     "TokenChoice",
     "TokenMap",
     "TokenSink",
+    "looking_at",
 ]

@@ -1,21 +1,22 @@
 """Where in the picture each image token looks: one small adapter a family, proved by cause.
 
 ``register`` teaches a new family; ``prove`` checks any subject's geometry by painting over
-parts of a picture and seeing which tokens change.
+parts of a picture and seeing which tokens change, ``prove_videos`` by painting over frames.
 """
 
 from __future__ import annotations
 
-from semascope.subject.geometry.anyres import LlavaNext, LlavaOnevision
-from semascope.subject.geometry.base import Adapter, Claims, Seen
+from semascope.subject.geometry.anyres import LlavaNext, LlavaNextVideo, LlavaOnevision
+from semascope.subject.geometry.base import Adapter, Claims, Seen, Steps, VideoAdapter
 from semascope.subject.geometry.llava import Llava
-from semascope.subject.geometry.proof import Proof, prove
+from semascope.subject.geometry.proof import Proof, prove, prove_videos
 from semascope.subject.geometry.tiles import Idefics3, InternVL
 from semascope.subject.geometry.whole import Gemma3, PaliGemma, QwenVL
 
 _ADAPTERS: list[Adapter] = [
     Llava(),
     LlavaNext(),
+    LlavaNextVideo(),
     LlavaOnevision(),
     QwenVL(),
     Idefics3(),
@@ -63,9 +64,12 @@ __all__ = [
     "Claims",
     "Proof",
     "Seen",
+    "Steps",
+    "VideoAdapter",
     "adapter_for",
     "families",
     "prove",
+    "prove_videos",
     "register",
     "unknown",
     "unregister",

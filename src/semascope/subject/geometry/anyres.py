@@ -19,6 +19,7 @@ from semascope.subject.geometry.base import (
     Claims,
     Seen,
     Size,
+    Steps,
     claims,
     clip,
     grid,
@@ -27,7 +28,7 @@ from semascope.subject.geometry.base import (
     option,
     square,
 )
-from semascope.subject.geometry.llava import extra_tokens
+from semascope.subject.geometry.llava import extra_tokens, view_box
 from semascope.subject.types import Kind
 
 
@@ -58,6 +59,22 @@ class LlavaNext:
         return found
 
 
+class LlavaNextVideo(LlavaNext):
+    """``LlavaNextVideoForConditionalGeneration``: pictures as LLaVA-NeXT, frames pooled."""
+
+    model_types: tuple[str, ...] = ("llava_next_video",)
+
+    def claim_videos(self, seen: Seen) -> Sequence[Steps]:
+        """The cropped view of every frame, 2 × 2 patches averaged; no newlines."""
+        patch, edge = int(seen.processor.patch_size), seen.outputs["pixel_values_videos"].shape[-1]
+        side, found = int(edge) // patch // 2, []
+        for frames, size in seen.videos:
+            box = view_box(seen.processor.video_processor, size, (int(edge), int(edge)))
+            part = clip(grid(side, side, box), size)
+            found.append(Steps([claims(Kind.IMAGE, part)] * frames))
+        return found
+
+
 class LlavaOnevision:
     """``LlavaOnevisionForConditionalGeneration``."""
 
@@ -75,6 +92,14 @@ class LlavaOnevision:
         part = shrunk(sheet(size, pinpoints, edge, side), most * side**2)
         base = claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))
         return [join([base, sheet_claims(part, size)])]
+
+    def claim_videos(self, seen: Seen) -> Sequence[Steps]:
+        """Each frame squashed to a square and halved; one newline after the last."""
+        side, found = math.ceil(square(int(seen.processor.num_image_tokens)) / 2), []
+        for frames, size in seen.videos:
+            views = [claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))] * frames
+            found.append(Steps([*views[:-1], join([views[-1], nowhere(1)])]))
+        return found
 
 
 def sheet(size: Size, pinpoints: Sequence[Sequence[int]], edge: int, side: int) -> Sheet:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,14 @@ class Claims(NamedTuple):
     """(n, 4) left, top, right, bottom in pixels of the picture as given; NaN looks nowhere."""
 
 
+class Steps(NamedTuple):
+    """What the positions of one video hold: step after step in time."""
+
+    steps: Sequence[Claims]
+    every: int = 1
+    """Frames that each step looks at; the last step may be left with fewer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """All that an adapter may look at, for one sample."""
@@ -40,11 +48,13 @@ class Seen:
     config: Any
     """The model's config."""
     sizes: tuple[Size, ...]
-    """(width, height) of each picture as given."""
+    """(width, height) of each image as given."""
     outputs: Mapping[str, Any]
     """What the processor returned for this sample alone."""
     text: str = ""
     """The sample's tokens as text, tile markers and all."""
+    videos: tuple[tuple[int, Size], ...] = ()
+    """Frames of each video, and their (width, height) as given."""
 
 
 class Adapter(Protocol):
@@ -58,6 +68,15 @@ class Adapter(Protocol):
 
         Raises ``GeometryUnknown`` for a processor that is set up in a way it does not know.
         """
+        ...
+
+
+@runtime_checkable
+class VideoAdapter(Adapter, Protocol):
+    """An adapter of a family that reads videos."""
+
+    def claim_videos(self, seen: Seen) -> Sequence[Steps]:
+        """One ``Steps`` a video, covering exactly its positions, as ``claim`` does."""
         ...
 
 

@@ -2,8 +2,9 @@
 
 For each probe a small box of the picture is painted over. The image tokens whose vectors, as
 they enter the language model, change most must be those whose rectangles touch the box; where
-no token claims the box (a crop that hides it), none may change. Knows a subject's public face
-and token maps; nothing of how any family cuts pictures.
+no token claims the box (a crop that hides it), none may change. Of a video one frame is painted,
+and the tokens that change must claim that frame. Knows a subject's public face and token maps;
+nothing of how any family cuts pictures.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semascope.corpus.sample import Sample, Turn
+from semascope.corpus.sample import Sample, Turn, Video
 from semascope.subject.geometry.base import Size
-from semascope.subject.types import Kind, TokenMap
+from semascope.subject.types import Kind, TokenMap, looking_at
 
 if TYPE_CHECKING:
     from semascope.subject.model import Subject
@@ -41,7 +42,7 @@ class Proof:
     size: Size
     """(width, height)"""
     tokens: int
-    """Image tokens of the picture that look somewhere."""
+    """Image tokens of the picture, or of the video, that look somewhere."""
     probes: int
     unseen: int
     """Probes in places that no token claims."""
@@ -56,6 +57,28 @@ class Proof:
     median change at claimed ones; 0 where all is as it should be."""
     newline: float
     """Largest change of a token said to look nowhere, as a share of the same."""
+    frames: int = 0
+    """Frames of the video on which was painted; 0 where it was a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a sample of the proof holds."""
+
+    size: Size
+    pictures: int
+    videos: int = 0
+    frames: int = 0
+
+    @property
+    def total(self) -> int:
+        """Pictures and frames."""
+        return self.pictures + self.videos * self.frames
+
+    @property
+    def painted(self) -> range:
+        """Those that are painted on: the last picture, or the frames of the last video."""
+        return range(self.total - max(self.frames, 1), self.total)
 
 
 def prove(
@@ -68,31 +91,57 @@ def prove(
 ) -> list[Proof]:
     """One ``Proof`` a picture size; ``pictures`` > 1 paints on the last of several."""
     rng = np.random.default_rng(seed)
-    return [_prove(subject, size, probes, pictures, rng) for size in sizes]
+    return [_prove(subject, Scene(size, pictures), probes, rng) for size in sizes]
 
 
-def _prove(
-    subject: Subject, size: Size, probes: int, pictures: int, rng: np.random.Generator
-) -> Proof:
-    base = [_noise(size, rng) for _ in range(pictures)]
-    boxes = [_box(size, rng) for _ in range(probes)]
-    painted = [[*base[:-1], _paint(base[-1], box, rng)] for box in boxes]
-    before, m = _read(subject, [base])
+def prove_videos(
+    subject: Subject,
+    sizes: Sequence[Size] = ((150, 70), (60, 160)),
+    *,
+    frames: int = 3,
+    videos: int = 1,
+    pictures: int = 0,
+    probes: int = 12,
+    seed: int = 0,
+) -> list[Proof]:
+    """The same for frames, one anywhere in the last video each time; pictures come before it.
+
+    An odd number of frames tries what families do that merge them by two.
+    """
+    rng = np.random.default_rng(seed)
+    return [_prove(subject, Scene(s, pictures, videos, frames), probes, rng) for s in sizes]
+
+
+def _prove(subject: Subject, scene: Scene, probes: int, rng: np.random.Generator) -> Proof:
+    base = [_noise(scene.size, rng) for _ in range(scene.total)]
+    boxes = [_box(scene.size, rng) for _ in range(probes)]
+    where = (
+        [int(n) for n in rng.choice(scene.painted, probes)]
+        if scene.frames
+        else ([scene.total - 1] * probes)
+    )
+    painted = [
+        [*base[:n], _paint(base[n], box, rng), *base[n + 1 :]]
+        for n, box in zip(where, boxes, strict=True)
+    ]
+    before, m = _read(subject, scene, [base])
     parts = [painted[n : n + AT_ONCE] for n in range(0, probes, AT_ONCE)]
-    after = np.concatenate([_read(subject, part)[0] for part in parts])
+    after = np.concatenate([_read(subject, scene, part)[0] for part in parts])
     changes = np.linalg.norm(after - before, axis=-1)  # (probes, T)
-    return _judge(subject, size, boxes, changes, m, pictures - 1)
+    return _judge(subject, scene, list(zip(where, boxes, strict=True)), changes, m)
 
 
-def _read(subject: Subject, shown: list[list[Image.Image]]) -> tuple[NDArray[np.float32], TokenMap]:
+def _read(
+    subject: Subject, scene: Scene, shown: list[list[Image.Image]]
+) -> tuple[NDArray[np.float32], TokenMap]:
     """((rows, T, d) what the language model reads of each row's pictures, the rows' map)."""
-    samples = [_sample(n, images) for n, images in enumerate(shown)]
+    samples = [_sample(n, scene, images) for n, images in enumerate(shown)]
     batch = subject.encode(samples, max_tokens=None)
     return subject.run(batch, [SITE])[SITE].float().cpu().numpy(), batch.maps[0]
 
 
 def _judge(
-    subject: Subject, size: Size, boxes: list[Box], changes: Changes, m: TokenMap, picture: int
+    subject: Subject, scene: Scene, boxes: list[tuple[int, Box]], changes: Changes, m: TokenMap
 ) -> Proof:
     looking = np.flatnonzero(np.isin(m.kinds, (Kind.IMAGE, Kind.TILE)))
     nowhere = np.flatnonzero(m.kinds == Kind.NEWLINE)
@@ -100,8 +149,8 @@ def _judge(
     precisions: list[float] = []
     peaks: list[float] = []
     leaks: list[float] = []
-    for box, change in zip(boxes, changes, strict=True):
-        shared = np.where(m.image == picture, _overlap(m.rects, box), 0.0)  # (T,)
+    for (picture, box), change in zip(boxes, changes, strict=True):
+        shared = np.where(looking_at(m, picture), _overlap(m.rects, box), 0.0)  # (T,)
         if not shared.any():
             leaks.append(float(change[looking].max()))
             continue
@@ -111,14 +160,15 @@ def _judge(
     scale = (float(np.median(peaks)) if peaks else 0.0) or float("nan")
     return Proof(
         family=str(subject.model.config.model_type),
-        size=size,
-        tokens=int((m.image[looking] == picture).sum()),
+        size=scene.size,
+        tokens=int((m.image[looking] >= scene.painted[0]).sum()),
         probes=len(boxes),
         unseen=len(leaks),
         first=float(np.mean(firsts)) if firsts else float("nan"),
         precision=float(np.mean(precisions)) if precisions else float("nan"),
         leak=max(leaks, default=0.0) / scale,
         newline=float(changes[:, nowhere].max(initial=0.0)) / scale,
+        frames=scene.frames,
     )
 
 
@@ -149,9 +199,11 @@ def _overlap(rects: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
     return shared
 
 
-def _sample(n: int, images: list[Image.Image]) -> Sample:
-    turns = (Turn("user", "What is this?", images=len(images)),)
-    return Sample(str(n), turns=turns, images=tuple(images))
+def _sample(n: int, scene: Scene, shown: list[Image.Image]) -> Sample:
+    turns = (Turn("user", "What is this?", scene.pictures, scene.videos),)
+    starts = range(scene.pictures, scene.total, max(scene.frames, 1))
+    videos = tuple(Video(tuple(shown[s : s + scene.frames])) for s in starts)
+    return Sample(str(n), turns=turns, images=tuple(shown[: scene.pictures]), videos=videos)
 
 
 def _noise(size: Size, rng: np.random.Generator) -> Image.Image:

@@ -15,6 +15,7 @@ from semascope.subject.geometry.base import (
     Claims,
     Seen,
     Size,
+    Steps,
     claims,
     grid,
     join,
@@ -42,6 +43,10 @@ class Idefics3:
             for size, (rows, columns) in zip(seen.sizes, shapes, strict=True)
         ]
 
+    def claim_videos(self, seen: Seen) -> Sequence[Steps]:
+        """Each frame whole."""
+        return _whole(seen, square(int(seen.processor.image_seq_len)))
+
 
 class InternVL:
     """InternVL 2.5 and 3 in transformers' form: tiles, then a thumbnail."""
@@ -57,6 +62,18 @@ class InternVL:
             split = columns * rows > 1
             found.append(_tiled(size, rows if split else 0, columns if split else 0, side))
         return found
+
+    def claim_videos(self, seen: Seen) -> Sequence[Steps]:
+        """Each frame whole."""
+        return _whole(seen, square(int(seen.processor.image_seq_length)))
+
+
+def _whole(seen: Seen, side: int) -> list[Steps]:
+    """``side`` squared tokens of every frame."""
+    return [
+        Steps([claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))] * frames)
+        for frames, size in seen.videos
+    ]
 
 
 def _marked(text: str) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ from semascope.subject.geometry.base import (
     Claims,
     Seen,
     Size,
+    Steps,
     claims,
     grid,
     join,
@@ -37,6 +38,16 @@ class QwenVL:
             claims(Kind.IMAGE, grid(rows // merge, columns // merge, (0, 0, *size)))
             for size, (_, rows, columns) in zip(seen.sizes, grids, strict=True)
         ]
+
+    def claim_videos(self, seen: Seen) -> Sequence[Steps]:
+        """The same grid at every step; frames are merged in time by so many."""
+        reader = seen.processor.video_processor
+        grids = seen.outputs["video_grid_thw"].tolist()
+        found = []
+        for (_, size), (steps, rows, columns) in zip(seen.videos, grids, strict=True):
+            merged = grid(rows // reader.merge_size, columns // reader.merge_size, (0, 0, *size))
+            found.append(Steps([claims(Kind.IMAGE, merged)] * steps, reader.temporal_patch_size))
+        return found
 
 
 class PaliGemma:

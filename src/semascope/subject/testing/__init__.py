@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from semascope.errors import ModelNotFound
-from semascope.subject.geometry import Proof, prove
+from semascope.subject.geometry import Proof, prove, prove_videos
 from semascope.subject.model import Subject
 from semascope.subject.sites import language_model, vision_layers
 from semascope.subject.testing import families as plain
@@ -27,6 +27,7 @@ MAKERS: dict[str, plain.Maker] = {
     "gpt2": plain.gpt2,
     "llava": plain.llava,
     "llava_next": plain.llava_next,
+    "llava_next_video": plain.llava_next_video,
     "llava_onevision": plain.llava_onevision,
     "qwen2_vl": tiling.qwen2_vl,
     "qwen2_5_vl": tiling.qwen2_5_vl,
@@ -65,8 +66,14 @@ def _quiet(model: Any) -> None:
 
 
 def geometry_table(families: Iterable[str] = VISION, *, seed: int = 0) -> list[Proof]:
-    """The geometry of tiny models of each family, proved by cause: one row a picture size."""
-    return [row for name in families for row in prove(tiny(name), seed=seed)]
+    """The geometry of tiny models of each family, proved by cause: one row a picture size, and
+    one a size of video where the family reads it."""
+    rows = []
+    for name in families:
+        subject = tiny(name)
+        rows += prove(subject, seed=seed)
+        rows += prove_videos(subject, seed=seed) if subject.encoder.reads_video else []
+    return rows
 
 
 __all__ = ["MAKERS", "TEXT", "VISION", "geometry_table", "make_tokenizer", "tiny"]

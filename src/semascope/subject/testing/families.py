@@ -126,42 +126,83 @@ def llava() -> tuple[Any, Any]:
     return LlavaForConditionalGeneration(config), processor
 
 
+PINPOINTS = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]
+
+
 def llava_next() -> tuple[Any, Any]:
     """LLaVA 1.6's shape: a base view and anyres tiles, padding cut away, newlines."""
     from transformers import (
-        CLIPVisionConfig,
-        LlamaConfig,
         LlavaNextConfig,
         LlavaNextForConditionalGeneration,
         LlavaNextProcessor,
     )
+
+    tokenizer = make_tokenizer(named={"image_token": "<image>"})
+    config = LlavaNextConfig(**_next_options(tokenizer))
+    processor = LlavaNextProcessor(_next_images(), tokenizer, **_next_reading(tokenizer))
+    return LlavaNextForConditionalGeneration(config), processor
+
+
+def llava_next_video() -> tuple[Any, Any]:
+    """LLaVA-NeXT-Video's shape: pictures as LLaVA-NeXT, frames cropped and pooled by two."""
+    from transformers import (
+        LlavaNextVideoConfig,
+        LlavaNextVideoForConditionalGeneration,
+        LlavaNextVideoProcessor,
+    )
+
+    from semascope.subject.still import still, video_processor
+
+    named = {"image_token": "<image>", "video_token": "<video>"}
+    tokenizer = make_tokenizer(["<video>"], named=named)
+    config = LlavaNextVideoConfig(
+        **_next_options(tokenizer),
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
+        spatial_pool_mode="average",
+        spatial_pool_stride=2,
+    )
+    crop = {"height": 32, "width": 32}
+    frames = video_processor(LlavaNextVideoProcessor, size={"shortest_edge": 32}, crop_size=crop)
+    processor = still(LlavaNextVideoProcessor)(
+        video_processor=frames,
+        image_processor=_next_images(),
+        tokenizer=tokenizer,
+        **_next_reading(tokenizer),
+    )
+    return LlavaNextVideoForConditionalGeneration(config), processor
+
+
+def _next_options(tokenizer: Any) -> dict[str, Any]:
+    from transformers import CLIPVisionConfig, LlamaConfig
+
+    return {
+        "vision_config": CLIPVisionConfig(**vision_options(32, 8)),
+        "text_config": LlamaConfig(**text_options(tokenizer)),
+        "image_token_index": tokenizer.convert_tokens_to_ids("<image>"),
+        "image_grid_pinpoints": PINPOINTS,
+        "image_seq_length": 16,
+    }
+
+
+def _next_images() -> Any:
     from transformers.models.llava_next.image_processing_pil_llava_next import (
         LlavaNextImageProcessorPil,
     )
 
-    tokenizer = make_tokenizer(named={"image_token": "<image>"})
-    pinpoints = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]
-    config = LlavaNextConfig(
-        vision_config=CLIPVisionConfig(**vision_options(32, 8)),
-        text_config=LlamaConfig(**text_options(tokenizer)),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-        image_grid_pinpoints=pinpoints,
-        image_seq_length=16,
-    )
-    image_processor = LlavaNextImageProcessorPil(
+    return LlavaNextImageProcessorPil(
         size={"shortest_edge": 32},
         crop_size={"height": 32, "width": 32},
-        image_grid_pinpoints=pinpoints,
+        image_grid_pinpoints=PINPOINTS,
     )
-    processor = LlavaNextProcessor(
-        image_processor,
-        tokenizer,
-        patch_size=8,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=tokenizer.chat_template,
-    )
-    return LlavaNextForConditionalGeneration(config), processor
+
+
+def _next_reading(tokenizer: Any) -> dict[str, Any]:
+    return {
+        "patch_size": 8,
+        "vision_feature_select_strategy": "default",
+        "num_additional_image_tokens": 1,
+        "chat_template": tokenizer.chat_template,
+    }
 
 
 def llava_onevision() -> tuple[Any, Any]:
@@ -196,7 +237,7 @@ def llava_onevision() -> tuple[Any, Any]:
             size={"height": 32, "width": 32}, image_grid_pinpoints=pinpoints
         ),
         tokenizer,
-        video_processor(LlavaOnevisionProcessor),
+        video_processor(LlavaOnevisionProcessor, size={"height": 32, "width": 32}),
         num_image_tokens=16,
         vision_feature_select_strategy="full",
         vision_aspect_ratio="anyres_max_4",

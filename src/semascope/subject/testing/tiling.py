@@ -13,6 +13,7 @@ QWEN = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 def _qwen_tokenizer() -> Any:
     template = CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
+    template = template.replace("VIDEO", "<|vision_start|><|video_pad|><|vision_end|>")
     named = {"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"}
     return make_tokenizer(QWEN, bos=None, named=named, chat_template=template)
 
@@ -37,10 +38,12 @@ def _qwen(model: Any, config: Any, processor: Any, vision: dict[str, Any], text:
         merge_size=2,
         size={"shortest_edge": 16 * patch**2, "longest_edge": 144 * patch**2},
     )
+    frames = 8 if processor.__name__.startswith("Qwen3") else 1  # Qwen3-VL bounds all together
+    size = {"shortest_edge": 16 * patch**2 * frames, "longest_edge": 144 * patch**2 * frames}
     return model(made), still(processor)(
         image_processor,
         tokenizer,
-        video_processor(processor),
+        video_processor(processor, patch_size=patch, merge_size=2, size=size),
         chat_template=tokenizer.chat_template,
     )
 
@@ -163,7 +166,9 @@ def smolvlm() -> tuple[Any, Any]:
     processor = still(SmolVLMProcessor)(
         SmolVLMImageProcessorPil(size={"longest_edge": 128}, max_image_size={"longest_edge": 32}),
         tokenizer,
-        video_processor(SmolVLMProcessor),
+        video_processor(
+            SmolVLMProcessor, size={"longest_edge": 64}, max_image_size={"longest_edge": 32}
+        ),
         image_seq_len=4,
         chat_template=tokenizer.chat_template,
     )
@@ -208,7 +213,7 @@ def internvl() -> tuple[Any, Any]:
     processor = still(InternVLProcessor)(
         GotOcr2ImageProcessorPil(size={"height": 32, "width": 32}, max_patches=6),
         tokenizer,
-        video_processor(InternVLProcessor),
+        video_processor(InternVLProcessor, size={"height": 32, "width": 32}),
         image_seq_length=4,
         chat_template=tokenizer.chat_template,
     )

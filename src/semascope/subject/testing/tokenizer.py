@@ -20,11 +20,12 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
     "{% if m['content'] is string %}{{ m['content'] }}"
     "{% else %}{% for c in m['content'] %}"
-    "{% if c['type'] == 'image' %}IMAGE{% else %}{{ c['text'] }}{% endif %}"
+    "{% if c['type'] == 'image' %}IMAGE{% elif c['type'] == 'video' %}VIDEO"
+    "{% else %}{{ c['text'] }}{% endif %}"
     "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""A conversation in ChatML; ``IMAGE`` stands for the family's own picture placeholder."""
+"""A conversation in ChatML; ``IMAGE`` and ``VIDEO`` stand for the family's own placeholders."""
 
 
 @lru_cache(maxsize=4)
@@ -79,5 +80,5 @@ def make_tokenizer(
             single=f"{bos} $A", special_tokens=[(bos, tokenizer.bos_token_id)]
         )
     if chat_template is not None:
-        tokenizer.chat_template = chat_template.replace("IMAGE", image)
+        tokenizer.chat_template = chat_template.replace("IMAGE", image).replace("VIDEO", "<video>")
     return tokenizer
