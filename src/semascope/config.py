@@ -187,6 +187,9 @@ class ExplainOptions(Options):
     """Which of the server's models; for the explainer local, a folder or a hub name."""
     bar: float = Field(default=0.85, ge=0, le=1)
     """A cascade asks the next explainer where the best words so far detect worse than this."""
+    most: float = Field(default=0.25, ge=0, le=1)
+    """Of all features, the largest share that a cascade puts to a dear explainer, those worst off
+    first; 1 for all that are below the bar."""
     concurrency: int = Field(default=4, ge=1)
     """Requests under way at once."""
     price_in: float = Field(default=0.0, ge=0)

@@ -142,6 +142,24 @@ def test_the_cascade_asks_on_only_where_words_score_low(world: World) -> None:
     assert [e.cost.calls for e in named] == [1] * 7 + [2] * 3
 
 
+def test_a_cascade_keeps_to_its_share_and_asks_about_the_worst_off(world: World) -> None:
+    """Whatever the portions in which features come."""
+    records = [world.sees(i, NAMES[i], top=60, silent=60) for i in range(8)]
+    for portion in (8, 4, 2):
+        # Of the last two in each portion one has wrong words and one has none: no words is worse.
+        said = {i: NAMES[i] if i % 4 < 2 else "zeppelin" for i in range(8) if i % 4 != 3}
+        large = Knows(dict(enumerate(NAMES)), name="large")
+        cascade = Cascade([Knows(said, "cheap"), large], most=0.25)
+        named = [
+            e
+            for first in range(0, 8, portion)
+            for e in cascade.explain(records[first : first + portion])
+        ]
+        assert large.asked == 2
+        assert cascade.saving.share("large") == pytest.approx(0.25)
+        assert [e.label for e in named if e.author == "large"] == [NAMES[3], NAMES[7]]
+
+
 def test_the_dear_words_are_not_taken_where_they_are_worse(world: World) -> None:
     records = [world.half(0, "mango")]
     cascade = Cascade([Knows({0: "mango"}, "cheap"), Knows({0: "zeppelin"}, "large")], bar=0.99)

@@ -165,9 +165,9 @@ class EvaluateExplanations(InWorkspace):
     """Of the scenes and of the bootstrap."""
     concepts: int = 60
     """Concepts drawn; 0 leaves this part out."""
-    each: int = 6
+    each: int = 16
     """Scenes of each concept: half to choose its feature, half to judge it."""
-    cascade: int = 24
+    cascade: int = 40
     """Features put to the cascade and to the subject alone; 0 leaves this part out."""
     device: str = "auto"
     """auto, cpu, cuda…"""

@@ -6,8 +6,9 @@ on the score split. Knows explainers and a scorer by protocol only.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from semascope.evidence.types import FeatureEvidence
@@ -35,7 +36,7 @@ class Saving:
 class Cascade:
     """``steps``, cheapest first; the next is asked where the best score so far is below ``bar``.
 
-    An explanation whose score cannot be taken (too few samples) counts as .5, chance. The first
+    Of all features at most the share ``most`` is put to any later step, the worst off first. An explanation whose score cannot be taken (too few samples) counts as .5, chance. The first
     step explains anew from the whole explain split once it has won, being cheap; words of later
     steps are kept as they were given.
     """
@@ -43,32 +44,50 @@ class Cascade:
     name = "cascade"
 
     def __init__(
-        self, steps: Sequence[Explainer], *, scorer: Scorer | None = None, bar: float = 0.85
+        self,
+        steps: Sequence[Explainer],
+        *,
+        scorer: Scorer | None = None,
+        bar: float = 0.85,
+        most: float = 1.0,
     ) -> None:
         self.steps = tuple(steps)
         # Held-back thirds are small: two samples of each kind must do.
         self.scorer = scorer or DetectionScorer(least=2)
         self.bar = bar
+        self.most = most
         self.saving = Saving()
         self._folder = Folder()
+        self._asked = [0] * len(self.steps)
 
     def explain(self, records: Sequence[FeatureEvidence]) -> list[Explanation]:
         """One explanation a record, in order; each carries the cost of all that was asked."""
         folded = [self._folder.fold(record) for record in records]
         best: dict[int, tuple[float, Explanation]] = {}
         spent: dict[int, Cost] = {record.index: Cost() for record in records}
-        left = list(range(len(records)))
-        for step in self.steps:
-            if not left:
-                break
-            made = self._ask(step, [folded[i] for i in left])
+        for number, step in enumerate(self.steps):
+            scores = {feature: value for feature, (value, _) in best.items()}
+            asked = self.onward(number, scores) if number else list(spent)
+            if not asked:
+                continue
+            self._asked[number] += len(asked)
+            made = self._ask(step, [r for r in folded if r.index in set(asked)])
             for explanation, value in made:
                 spent[explanation.feature] += explanation.cost
                 if explanation.feature not in best or value > best[explanation.feature][0]:
                     best[explanation.feature] = (value, explanation)
-            left = [i for i in left if best[records[i].index][0] < self.bar]
         self.saving.features += len(records)
         return self._final(records, best, spent)
+
+    def onward(self, number: int, scores: Mapping[int, float]) -> list[int]:
+        """The features that are put to step ``number``, of some with their best scores so far.
+
+        Those below the bar, the worst first; of all that were ever explained no more than the
+        share ``most``.
+        """
+        low = sorted((f for f, score in scores.items() if score < self.bar), key=scores.__getitem__)
+        seen = self.saving.features + len(scores)
+        return low[: max(0, math.floor(self.most * seen + 1e-9) - self._asked[number])]
 
     def _ask(
         self, step: Explainer, records: Sequence[FeatureEvidence]

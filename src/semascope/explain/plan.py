@@ -135,18 +135,20 @@ def _steps(explainer: Explainer, pilot: Sequence[FeatureEvidence], rates: Rates)
     if not isinstance(explainer, Cascade):
         return [_step(explainer, pilot, rates, len(pilot))]
     folder, left, found = Folder(), list(pilot), []
-    best: dict[int, float] = {}
-    for step in explainer.steps:
+    best: dict[int, float] = {record.index: 0.0 for record in pilot}
+    for number, step in enumerate(explainer.steps):
+        if number:
+            asked = set(explainer.onward(number, best))
+            left = [record for record in pilot if record.index in asked]
         found.append(_step(step, left, rates, len(pilot)))
         if isinstance(step, Lays) or step is explainer.steps[-1] or not left:
-            continue  # what it would answer is not known: all that are left go on
+            continue  # what it would answer is not known: nothing is taken for explained
         folded = [folder.fold(record) for record in left]
         made = step.explain(folded)
         values = selection(explainer.scorer, folded, made)
         for e in made:
             value = 0.0 if e.abstained else values.get(e.feature, 0.5)
-            best[e.feature] = max(best.get(e.feature, 0.0), value)
-        left = [r for r in left if best[r.index] < explainer.bar]
+            best[e.feature] = max(best[e.feature], value)
     return found
 
 

@@ -38,8 +38,8 @@ def evaluate(
     *,
     seed: int = 0,
     concepts: int = 60,
-    each: int = 6,
-    cascade: int = 24,
+    each: int = 16,
+    cascade: int = 40,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Every figure by name, with its interval, and whether each bar is reached.
@@ -191,7 +191,8 @@ def cascade_figures(
     large = SubjectNamer(run.subject, run.media.open)
     alone = large.explain(records)
     said(1, 2, "the cascade")
-    chain = Cascade([VocabularyNamer(run.background), large], bar=run.options.explain.bar)
+    how = run.options.explain
+    chain = Cascade([VocabularyNamer(run.background), large], bar=how.bar, most=how.most)
     both = chain.explain(records)
     calls = (sum(e.cost.calls for e in both), sum(e.cost.calls for e in alone))
     return compared(records, both, alone, calls, seed)

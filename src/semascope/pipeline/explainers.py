@@ -187,7 +187,8 @@ def _after(dear: Callable[[Run], Explainer]) -> Callable[[Run], Explainer]:
 def _chain(run: Run, steps: Sequence[Explainer]) -> Explainer:
     from semascope.explain.cascade import Cascade
 
-    return Cascade(steps, bar=run.options.explain.bar)
+    how = run.options.explain
+    return Cascade(steps, bar=how.bar, most=how.most)
 
 
 def _all(run: Run) -> list[Explainer]:
