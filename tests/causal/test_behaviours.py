@@ -14,6 +14,7 @@ from semascope.causal.beams import beam_answer
 from semascope.causal.behaviours import (
     FEELINGS,
     TALK,
+    Thing,
     empathy,
     name_object,
     own_answers,
@@ -63,22 +64,46 @@ def test_a_wish_that_names_nothing_says_what_to_write():
 def test_ready_wishes_can_be_split_and_judged(lever):
     """Every one has cases on both sides, and a right answer meets its own case."""
     for name in ("object", "word", "feeling"):
-        wish = wish_for(lever, name, lambda words: [(KEY, 1)], concept="dog")
+        wish = wish_for(lever, name, lambda words: [(KEY, 1)], thing=Thing("dog"))
         search, held = split(wish.cases)
         assert min(len(search), len(held)) >= 5
         assert all(meets(case.wanted, case) for case in wish.cases)
-        assert wish.features == [(KEY, 1)]
+        assert list(wish.features) == [(KEY, 1)]
     with pytest.raises(CausalError, match="no behaviour 'dance'"):
         wish_for(lever, "dance", lambda words: [])
 
 
 def test_the_word_is_wanted_and_no_thing_beside_it(lever):
-    wish = read_word(samples=6)
-    assert len(wish.cases) == len(wish.protect) == 6
+    wish = read_word(lever, samples=16)
+    assert len(wish.cases) == len(wish.protect) == 16
     for case in wish.cases:
         word = case.accepted[0]
         assert meets(f"it says {word}", case)
-        assert not meets(f"{word} and a {case.unwanted}", case)
+        for other in (case.unwanted, *case.refused):
+            assert not meets(f"{word} and a {other}", case)
+
+
+def test_the_two_questions_are_contrasted_on_pictures_that_judge_nothing(lever):
+    wish = read_word(lever, samples=16)
+    held = {case.sample.id for case in split(wish.cases)[1]}
+    asked = [*wish.examples, *wish.counterexamples]
+    assert asked
+    assert not held & {sample.id for sample in asked}
+    assert [s.id for s in wish.examples] == [s.id for s in wish.counterexamples]
+    assert {s.turns[0].text for s in wish.examples} == {"What word is written?"}
+
+
+def test_only_words_that_the_model_reads_are_wished(subject, coders, monkeypatch):
+    """A behaviour is looked for where the ability is there; its own words are what is wanted."""
+    lever = Lever.of(subject, coders[1:], None)
+
+    def told_of(subject, cases, *rest, **more):
+        return [f"it says {c.wanted if n % 2 else 'NOTHING'}" for n, c in enumerate(cases)]
+
+    monkeypatch.setattr("semascope.causal.behaviours.answers", told_of)
+    wish = read_word(lever, samples=16)
+    assert len(wish.cases) == 16
+    assert all(case.wanted == f"it says {case.accepted[0]}" for case in wish.cases)
 
 
 def test_feelings_are_heard_in_any_of_their_words():
@@ -89,8 +114,11 @@ def test_feelings_are_heard_in_any_of_their_words():
 
 
 def test_an_object_unprompted_is_asked_of_empty_pictures(lever):
-    wish = name_object(lever, "dog")
+    wish = name_object(lever, Thing("dog", kinds=("poodle",)))
     assert {case.kind for case in wish.cases} == {"empty"}
+    assert wish.cases[0].wanted == "a dog"
+    assert name_object(lever, Thing("apple")).cases[0].wanted == "an apple"
+    assert meets("two red poodles", wish.cases[0])
     assert all(ids for _, ids in wish.unrelated)
     assert len({case.id for case in wish.cases}) == len(wish.cases)
 

@@ -120,6 +120,37 @@ def test_a_planted_feature_is_found_and_judged_on_cases_that_did_not_choose_it(l
     assert feature in {t.candidate.index for t in told.trials}
 
 
+def test_features_that_search_puts_first_are_tried_as_a_set(lever, planted):
+    """Eight together, though no attribution was asked to propose them."""
+    feature, word = planted
+    others = [f for f in range(64) if f != feature][:7]
+    wish = Wish(
+        cases=[Case(asked(n), word) for n in range(8)],
+        features=[(KEY, feature), *((KEY, other) for other in others)],
+    )
+    options = Options(
+        candidates=8, doses=(2.0, 6.0), controls=0, tokens=3, trial_cases=4, groups=(8,)
+    )
+    told = find(lever, wish, options, judge=says)
+    sizes = {len(t.intervention.features) for t in told.trials}
+    assert 8 in sizes
+
+
+def test_a_sure_answer_may_lose_some_of_its_margin(lever, planted):
+    """Harm begins where a protected answer comes into doubt."""
+    from semascope.causal.ledger import Ledger
+    from semascope.causal.trials import SAFE, Bench, Memo
+
+    class Told(Memo):
+        def margins(self, cases, interventions):
+            return [0.5, 6.0, 6.0] if interventions else [2.0, 9.0, 0.0]
+
+    cases = [Case(asked(n), "yes", "no") for n in range(3)]
+    bench = Bench(Told(lever, Ledger()), Options(), (), [], cases, ())
+    one = Intervention(features=((KEY, planted[0]),))
+    assert bench._harm(one) == pytest.approx((SAFE - 0.5) / 3)
+
+
 def test_when_nothing_does_it_the_finding_says_so(lever, planted):
     wish = Wish(cases=[Case(asked(n), planted[1]) for n in range(8)])
     told = find(

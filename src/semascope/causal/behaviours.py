@@ -9,12 +9,13 @@ Knows scenes and words of our own; which features a search finds, the caller say
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image, ImageEnhance, ImageOps
 
-from semascope.causal.cases import Case, answers, meets
+from semascope.causal.cases import Case, answers, meets, split
 from semascope.causal.find import find
 from semascope.causal.interventions import Intervention, Where
 from semascope.causal.ledger import Ledger
@@ -63,10 +64,25 @@ GROUNDS = ((214, 214, 214), (255, 255, 255), (32, 32, 32), (200, 224, 255), (255
            (208, 240, 208), (240, 210, 220), (128, 128, 128))  # fmt: skip
 ASKS = ("What is in the picture?", "What do you see?", "Describe the picture.")
 BEHAVIOURS = ("object", "word", "feeling")
+_FEWEST = 8
+"""Words that a model must read to be asked about those alone."""
+_CONTRAST = 8
+"""Pictures on which two questions are set against each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """An object to be named unprompted."""
+
+    name: str = "dog"
+    features: tuple[Feature, ...] = ()
+    """Its own, best first; what a search for its name finds, if there are none."""
+    kinds: tuple[str, ...] = ()
+    """Names of things of its kind, any of which names it too."""
 
 
 def wish_for(
-    lever: Lever, name: str, search: Search, *, concept: str = "dog", seed: int = 0
+    lever: Lever, name: str, search: Search, *, thing: Thing | None = None, seed: int = 0
 ) -> Wish:
     """One of ``BEHAVIOURS`` as a wish, with what a search for its words finds.
 
@@ -77,64 +93,96 @@ def wish_for(
     if name == "word" and not lever.subject.has_vision:
         raise CausalError(f"{lever.subject.name} reads no pictures, so it has no words to read.")
     if name == "object":
-        return name_object(lever, concept, search(concept))
+        thing = thing or Thing()
+        own = thing.features or tuple(search(thing.name))
+        return name_object(lever, replace(thing, features=own))
     if name == "word":
-        return read_word(search("a written word, letters, text in the picture"), seed=seed)
+        return read_word(lever, search("a written word, letters, text in the picture"), seed=seed)
     return with_feeling(lever, search("emotion, a feeling, a smiling or crying face"))
 
 
-def name_object(lever: Lever, concept: str, features: Sequence[Feature] = ()) -> Wish:
-    """Speak of the concept where nothing asks for it: empty pictures, and small talk."""
-    cases = [Case(_words_alone(text), concept, kind="talk") for text in TALK]
+def name_object(lever: Lever, thing: Thing) -> Wish:
+    """Speak of a thing where nothing asks for it: empty pictures, or else small talk."""
+    wanted = f"{'an' if thing.name[:1].lower() in 'aeiou' else 'a'} {thing.name}"
+    asked = [(_words_alone(text), "talk") for text in TALK]
     if lever.subject.has_vision:
-        empty = [(ground, ask) for ground in GROUNDS for ask in ASKS]
-        cases = [Case(_empty(ground, ask), concept, kind="empty") for ground, ask in empty]
+        asked = [(_empty(ground, ask), "empty") for ground in GROUNDS for ask in ASKS]
+    accepted = (thing.name, *thing.kinds)
     return Wish(
-        cases=cases,
+        cases=[Case(sample, wanted, kind=kind, accepted=accepted) for sample, kind in asked],
         unrelated=own_answers(lever, [_words_alone(text) for text in TALK[:8]]),
-        features=features,
-        text=f"name a {concept} unprompted",
+        features=thing.features,
+        text=f"name {wanted} unprompted",
     )
 
 
-def read_word(features: Sequence[Feature] = (), *, seed: int = 0, samples: int = 32) -> Wish:
-    """Asked what is in a picture of things and a word, say the word and none of the things."""
-    corpus = SceneCorpus(2**30, seed=seed + 11_000_027, split="heldout")
+def read_word(
+    lever: Lever, features: Sequence[Feature] = (), *, seed: int = 0, samples: int = 32
+) -> Wish:
+    """Asked what is in a picture of things and a word, say the word and none of the things.
+
+    As the model itself answers when it is asked for the word. Only pictures whose word it then
+    reads are asked about, since a behaviour is wished and not an ability; all, where it reads
+    fewer than eight. The contrast is between the two questions, on pictures of the search half.
+    """
+    found = list(_written(seed, 3 * samples))
+    told = answers(lever.subject, [asked for _, asked in found])
+    read = [meets(text, asked) for text, (_, asked) in zip(told, found, strict=True)]
+    every = sum(read) < _FEWEST
     cases: list[Case] = []
     protect: list[Case] = []
-    without: list[Sample] = []
-    for _, sample in corpus.read(0, 60 * samples):
-        things = sample.truth.objects if sample.truth else ()
-        words = [thing for thing in things if thing.word]
-        others = [thing for thing in things if not thing.word]
-        if not words:
-            without.append(sample)
-        elif len(words) == 1 and others:
-            word = str(words[0].word)
-            asked = _asked(sample, ASKS[len(cases) % len(ASKS)])
-            cases.append(Case(asked, f"the word {word}", others[0].name, "word", (word,)))
-            protect.append(Case(_asked(sample, "What word is written?"), word, kind="word"))
-        if len(cases) == samples:
-            break
+    for text, fine, (case, asked) in zip(told, read, found, strict=True):
+        if (fine or every) and len(cases) < samples:
+            cases.append(replace(case, wanted=text.strip()) if fine else case)
+            protect.append(asked)
+    search = {case.sample.id for case in split(cases)[0]}
+    pairs = [pair for pair in zip(cases, protect, strict=True) if pair[0].sample.id in search]
     return Wish(
         cases=cases,
         protect=protect,
-        examples=[case.sample for case in cases[::2][:8]],
-        counterexamples=[_asked(sample, ASKS[0]) for sample in without[:8]],
+        examples=[asked.sample for _, asked in pairs[:_CONTRAST]],
+        counterexamples=[case.sample for case, _ in pairs[:_CONTRAST]],
         features=features,
         text="read the word and ignore the picture",
     )
 
 
+def _written(seed: int, samples: int) -> Iterator[tuple[Case, Case]]:
+    """Pictures of things and one word: asked what is there, and asked for the word."""
+    corpus = SceneCorpus(2**30, seed=seed + 11_000_027, split="heldout")
+    number = 0
+    for _, sample in corpus.read(0, 60 * samples):
+        things = sample.truth.objects if sample.truth else ()
+        words = [str(thing.word) for thing in things if thing.word]
+        others = tuple(dict.fromkeys(thing.name for thing in things if not thing.word))
+        if len(words) != 1 or not others:
+            continue
+        word, ask = words[0], ASKS[number % len(ASKS)]
+        whole = Case(
+            _asked(sample, ask), f"the word {word}", others[0], "word", (word,), refused=others[1:]
+        )
+        yield whole, Case(_asked(sample, "What word is written?"), word, kind="word")
+        number += 1
+        if number == samples:
+            return
+
+
 def with_feeling(lever: Lever, features: Sequence[Feature] = ()) -> Wish:
-    """Speak of feelings in answer to questions that ask for none."""
+    """Speak of feelings in answer to questions that ask for none.
+
+    Small talk is to change; what must stay is what the model says of pictures, or of plain
+    sentences where it reads none.
+    """
+    facts = [_words_alone(f"What is this: {text}") for text in UNMOVED]
+    if lever.subject.has_vision:
+        facts = _facts(len(UNMOVED))
     cases = [
         Case(_words_alone(text), "I feel happy", kind="talk", accepted=FEELINGS) for text in TALK
     ]
     plain = [Sample(id=f"plain-{i}", text=text) for i, text in enumerate(UNMOVED)]
     return Wish(
         cases=cases,
-        unrelated=own_answers(lever, [_words_alone(f"What is this: {t}") for t in UNMOVED]),
+        unrelated=own_answers(lever, facts),
         examples=[Sample(id=f"moved-{i}", text=text) for i, text in enumerate(MOVED)],
         counterexamples=plain,
         features=features,
@@ -142,12 +190,23 @@ def with_feeling(lever: Lever, features: Sequence[Feature] = ()) -> Wish:
     )
 
 
+def _facts(count: int) -> list[Sample]:
+    """Scenes, each with one question that has a plain answer."""
+    corpus = SceneCorpus(2**30, seed=12_000_017, split="heldout")
+    found = []
+    for number, sample in corpus.read(0, count):
+        questions = sample.truth.questions if sample.truth else ()
+        if questions:
+            found.append(_asked(sample, questions[number % len(questions)].text))
+    return found
+
+
 def evaluate_behaviours(
     lever: Lever,
     search: Search,
     *,
     names: Iterable[str] = BEHAVIOURS,
-    concept: str = "dog",
+    thing: Thing | None = None,
     seed: int = 0,
     options: Options | None = None,
     ledger: Ledger | None = None,
@@ -158,7 +217,7 @@ def evaluate_behaviours(
     for name in names:
         if name == "word" and not lever.subject.has_vision:
             continue
-        wish = wish_for(lever, name, search, concept=concept, seed=seed)
+        wish = wish_for(lever, name, search, thing=thing, seed=seed)
         found = find(lever, wish, options or Options(seed=seed), ledger=ledger, progress=progress)
         told[name] = {"wish": wish.text, **found.as_json()}
     return {"behaviours": told, "found": sum(row["found"] for row in told.values())}

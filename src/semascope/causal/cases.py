@@ -37,6 +37,8 @@ class Case:
     """What sort of question it is, for tables."""
     accepted: tuple[str, ...] = ()
     """Other words that would do as well as ``wanted``; margins look at ``wanted`` alone."""
+    refused: tuple[str, ...] = ()
+    """Other words that it should not hold; margins look at ``unwanted`` alone."""
 
     @property
     def id(self) -> str:
@@ -59,7 +61,8 @@ def meets(text: str, case: Case) -> bool:
     if wanted in (["yes"], ["no"]):
         return said[:1] == wanted
     met = any(_holds(said, words) for words in (wanted, *map(_words, case.accepted)))
-    return met and not (unwanted and _holds(said, unwanted))
+    worse = [words for words in (unwanted, *map(_words, case.refused)) if words]
+    return met and not any(_holds(said, words) for words in worse)
 
 
 def _words(text: str) -> list[str]:

@@ -9,7 +9,8 @@ In phases, so that nothing is judged by what chose it:
    protected answers), contrast, search by words.
 3. *Try* them on the search half: how far the margin of the wanted answer moves, and what this costs
    in KL on unrelated prompts and in the margins of protected answers. Tokens and doses are chosen
-   by that. Rank by gain less ``price`` × cost.
+   by that. Rank by gain less ``price`` × cost. The first few that contrast or search put forward
+   are tried as sets too: of a concept that many features share, no single one may do.
 4. *Grow* a set from the best, by what the model then writes: more answers mended, few broken. Then
    *tune* the whole set's dose, and *prune* every feature without which the set does as well.
 5. *Judge* on the held-out half: fixed and broken with intervals, side effects, and the same
@@ -72,11 +73,11 @@ def find(
     if not failing:
         return Finding((), "The model does this already: no case of the search half fails.", None)
     wheres = options.wheres or usual_wheres(failing)
-    proposed = gather(lever, wish, failing, protected, wheres, options)
+    proposed, together = gather(lever, wish, failing, protected, wheres, options)
     few = slice(options.trial_cases)
     asked = [case for case in protected if case.wanted]
     bench = Bench(memo, options, wheres, failing[few], asked[few], wish.unrelated[few])
-    trials = [trial for trial in bench.run(proposed, progress) if trial.worth > 0]
+    trials = [trial for trial in bench.run(proposed, together, progress) if trial.worth > 0]
     if not trials:
         return Finding((), _none("no candidate moves the answer more than it costs"), None)
     trying = _Trying.on(memo, search, protected, judge, options)
@@ -116,19 +117,21 @@ def gather(
     protected: Sequence[Case],
     wheres: Sequence[Where],
     options: Options,
-) -> list[Candidate]:
-    """Phase 2."""
+) -> tuple[list[Candidate], list[list[Candidate]]]:
+    """Phase 2: candidates one by one, and lists whose first few are tried as sets."""
     asked = [case for case in protected if case.wanted][: options.trial_cases]
     lists = propose.from_attribution(
         lever, failing[: options.trial_cases], wheres, options.candidates, asked
     )
-    if wish.features:
-        lists.insert(0, propose.from_search(lever, wish.features, options.candidates))
+    meant: list[list[Candidate]] = []
     if wish.examples and wish.counterexamples:
-        lists.insert(
-            0, propose.from_contrast(lever, wish.examples, wish.counterexamples, options.candidates)
+        meant.append(
+            propose.from_contrast(lever, wish.examples, wish.counterexamples, options.candidates)
         )
-    return propose.merge(lists, options.candidates)
+    if wish.features:
+        meant.append(propose.from_search(lever, wish.features, options.candidates))
+    together = [[one for one in own if one.push == "up"] for own in meant]
+    return propose.merge([*meant, *lists], options.candidates), together
 
 
 @dataclass(frozen=True, slots=True)

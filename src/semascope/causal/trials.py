@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -28,6 +28,8 @@ from semascope.corpus.sample import Sample
 
 Progress = Callable[[int, int, str], None]
 Prompts = Sequence[tuple[Sample, Sequence[int]]]
+SAFE = 1.0
+"""A margin, in nats a token, from which an answer stands fast."""
 _HOW: dict[str, How] = {"up": "add", "down": "ablate", "amplify": "scale"}
 
 
@@ -124,11 +126,21 @@ class Bench:
     protected: Sequence[Case]
     unrelated: Prompts
 
-    def run(self, proposed: Sequence[Candidate], progress: Progress | None) -> list[Trial]:
-        """Both rounds: every promising candidate and group at its best dose, most worth first."""
-        screened = self._screen(proposed, progress)
+    def run(
+        self,
+        proposed: Sequence[Candidate],
+        together: Sequence[Sequence[Candidate]] = (),
+        progress: Progress | None = None,
+    ) -> list[Trial]:
+        """Both rounds: every promising candidate and group at its best dose, most worth first.
+
+        ``together``: lists of candidates that are pushed up, whose first few are sets as they are.
+        """
+        few = 2 * self.options.shortlist
+        screened = [own[0] for own in self._screen([[c] for c in self._placed(proposed)], progress)]
+        sets = self._screen(list(self._sets(together)), progress)[: self.options.shortlist]
         trials = []
-        todo = [*([own] for own in screened), *self._groups(screened)]
+        todo = [*([own] for own in screened[:few]), *self._groups(screened[:few]), *sets]
         for number, own in enumerate(todo):
             tried = [self._trial(own, dose) for dose in self._doses(own[0])]
             trials.append(max(tried, key=lambda trial: trial.worth))
@@ -136,18 +148,26 @@ class Bench:
                 progress(number + 1, len(todo), f"doses of {own[0].key}/{own[0].index}")
         return sorted(trials, key=lambda trial: -trial.worth)
 
-    def _screen(self, proposed: Sequence[Candidate], progress: Progress | None) -> list[Candidate]:
-        """The candidates that move the answer most, each at one dose and its best tokens."""
+    def _screen(
+        self, todo: Sequence[list[Candidate]], progress: Progress | None
+    ) -> list[list[Candidate]]:
+        """Those that move the answer the right way at one dose, most first."""
         few = self.failing[: max(1, self.options.trial_cases // 2)]
-        todo = list(self._placed(proposed))
         gains = []
-        for number, candidate in enumerate(todo):
-            doses = self._doses(candidate)
-            gains.append(self._gain(few, self._intervention([candidate], doses[len(doses) // 2])))
+        for number, own in enumerate(todo):
+            doses = self._doses(own[0])
+            gains.append(self._gain(few, self._intervention(own, doses[len(doses) // 2])))
             if progress is not None:
-                progress(number + 1, len(todo), f"tried {candidate.key}/{candidate.index}")
+                progress(number + 1, len(todo), f"tried {own[0].key}/{own[0].index}")
         order = sorted(range(len(todo)), key=lambda i: -gains[i])
-        return [todo[i] for i in order if gains[i] > 0][: 2 * self.options.shortlist]
+        return [todo[i] for i in order if gains[i] > 0]
+
+    def _sets(self, together: Sequence[Sequence[Candidate]]) -> Iterator[list[Candidate]]:
+        """The first few of each list at each kind of token."""
+        for own in together:
+            for size in sorted({min(size, len(own)) for size in self.options.groups} - {0, 1}):
+                for where in self.wheres:
+                    yield [replace(one, where=where) for one in own[:size]]
 
     def _placed(self, proposed: Sequence[Candidate]) -> Iterator[Candidate]:
         """Candidates at the tokens that they promise something for, or at each kind of token."""
@@ -157,7 +177,7 @@ class Bench:
                 key = (one.key, one.index, one.push, where)
                 if key not in seen:
                     seen.add(key)
-                    yield Candidate(one.key, one.index, one.push, one.source, one.promise, where)
+                    yield replace(one, where=where)
 
     def _groups(self, screened: Sequence[Candidate]) -> list[list[Candidate]]:
         """The best features that are pushed up at the same tokens, several at once."""
@@ -188,11 +208,23 @@ class Bench:
             return Trial(own[0], intervention, gain, math.nan, math.nan, -math.inf)
         kl = harm = 0.0
         if gain > 0:  # what gains nothing need not be priced
-            harm = max(0.0, -self._gain(self.protected, intervention))
+            harm = self._harm(intervention)
             if self.unrelated:
                 kl = self.memo.effects([intervention], self.unrelated).kl.value
         worth = gain - self.options.price * (kl + harm)
         return Trial(own[0], intervention, gain, kl, harm, worth)
+
+    def _harm(self, intervention: Intervention) -> float:
+        """Mean loss of the protected answers' margins below ``SAFE``, 0 without any.
+
+        What a sure answer loses of its margin costs nothing until it comes into doubt.
+        """
+        if not self.protected:
+            return 0.0
+        base = self.memo.margins(self.protected, ())
+        moved = self.memo.margins(self.protected, [intervention])
+        lost = [max(0.0, min(b, SAFE) - m) for b, m in zip(base, moved, strict=True)]
+        return sum(lost) / len(lost)
 
     def _gain(self, cases: Sequence[Case], intervention: Intervention) -> float:
         """Mean change of the margin under an intervention, 0 without cases."""

@@ -48,7 +48,7 @@ class Options:
     """For features pushed up, in units of their own maximum."""
     scales: tuple[float, ...] = (2.0, 4.0)
     """For features that are amplified where they fire, times."""
-    groups: tuple[int, ...] = (2, 4)
+    groups: tuple[int, ...] = (2, 4, 8)
     """Sizes of sets that are pushed up together."""
     candidates: int = 24
     shortlist: int = 6
@@ -87,7 +87,7 @@ class Trial:
     kl: float
     """On unrelated prompts, nats a token."""
     harm: float
-    """Mean loss of the protected answers' margin, nats a token."""
+    """Mean loss of the protected answers' margins where they come into doubt, nats a token."""
     worth: float
     """gain − price × (kl + harm)."""
 

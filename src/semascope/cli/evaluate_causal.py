@@ -157,7 +157,7 @@ class EvaluateSteering(Evaluate):
 
     def measure(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
         """Named on a blank picture; behaviours found."""
-        from semascope.causal.behaviours import evaluate_behaviours
+        from semascope.causal.behaviours import Thing, evaluate_behaviours
         from semascope.causal.naming import Plan, evaluate_steering
 
         objects = opened.objects(self.samples)
@@ -179,10 +179,12 @@ class EvaluateSteering(Evaluate):
         )
         figures["samples"] = len(objects)
         if self.behaviours:
+            concept = self.concept or objects[0][1]
+            own = next((features for features, name in objects if name == concept), ())
             figures |= evaluate_behaviours(
                 opened.lever,
                 opened.search,
-                concept=self.concept or objects[0][1],
+                thing=Thing(concept, own, opened.instances([concept])[concept]),
                 seed=self.seed,
                 ledger=ledger,
                 progress=progress,

@@ -96,7 +96,7 @@ class Find(Causal):
 
     def _wish(self, opened: Opened) -> tuple[Wish, str]:
         """What is wished, and which sort it is."""
-        from semascope.causal.behaviours import variants, wish_for
+        from semascope.causal.behaviours import Thing, variants, wish_for
         from semascope.causal.wanted import Items, read_items, reading, with_files
         from semascope.causal.wish import Wish
 
@@ -117,7 +117,8 @@ class Find(Causal):
             if kind == "presence":
                 wish = self._presence()
             else:
-                wish = wish_for(opened.lever, kind, opened.search, concept=concept, seed=self.seed)
+                thing = Thing(concept, kinds=opened.instances([concept])[concept])
+                wish = wish_for(opened.lever, kind, opened.search, thing=thing, seed=self.seed)
         return with_files(wish, sample_of, want=want, not_want=not_want, keep=keep), kind
 
     def _presence(self) -> Wish:
