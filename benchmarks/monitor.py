@@ -5,8 +5,10 @@ of random weights (the record says which). The dictionary, its words and the sea
 drawn at random in the sizes asked for: what they say does not matter to speed.
 
 * *click*: from the question's joining the queue to the clusters' leaving it, over the same queue,
-  atlas and clustering that the page uses, with nothing kept from the click before; beside one
-  forward and one backward pass of the same conversation. With 8 users, each has one click waiting.
+  atlas and clustering that the page uses; beside one forward and one backward pass of the same
+  conversation. Here nothing is kept from the click before, and with 8 users all click at one
+  instant; a table of its own has that, the same with passes kept, and eight people at the page
+  (``_clicks``).
 * *search*: the exact product over all vectors, p95; turning the query into a vector is told apart.
 * *steering*: seconds a token of an answer, with one concept of 20 features clamped, and without.
 """
@@ -14,7 +16,6 @@ drawn at random in the sizes asked for: what they say does not matter to speed.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import tempfile
 import time
@@ -25,26 +26,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from benchmarks._clicks import QUESTION, clicks, picture
 from benchmarks.causal import _seconds, _subject
 from semascope.atlas import Atlas, FeatureFigures, HashingEmbedder, VectorIndex, embedder
 from semascope.causal.interventions import Intervention
 from semascope.causal.measure import Lever
-from semascope.causal.runs import run_for
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
-from semascope.monitor.conversation import Asked, said
 from semascope.monitor.ordinary import ordinary, prompts
 from semascope.serve.asker import Asker
 from semascope.serve.behind import Behind
-from semascope.serve.events import Clustered
-from semascope.serve.questions import Message, WhyAsk
 from semascope.serve.words import Words
-from semascope.serve.worker import ModelWorker, Ticket
 from semascope.workspace import Workspace
 
-QUESTION = "Which number is bigger, 9.9 or 9.11? Think of dates, of chapters, and of sums of money."
 WORDS = (
     "date verse number red car dog tree song river stone child house code law bread wind".split()
 )
@@ -56,6 +51,7 @@ def main(
     repeats: int = 20,
     descriptions: int = 1_000_000,
     tokens: int = 32,
+    page: float = 50.0,
 ) -> dict[str, Any]:
     """Measure; the record of ``make bench``."""
     model = _subject(subject)
@@ -67,16 +63,16 @@ def main(
     found: dict[str, Any] = {"subject": model.name, "site": site, "width": width}
     with tempfile.TemporaryDirectory() as folder:
         with written(Path(folder), lever, f"{site}/main") as behind:
-            found |= clicks(behind, lever, repeats)
+            found |= clicks(behind, repeats, page)
         found |= searches(Path(folder) / "many", descriptions, max(20, repeats))
     return found | steering(lever, f"{site}/main", tokens, max(3, repeats // 4))
 
 
 class Ready(Asker):
-    """An asker whose model is there already; no pictures are asked about."""
+    """An asker whose model is there already; its pictures are drawn."""
 
     def __init__(self, space: Workspace, lever: Lever) -> None:
-        super().__init__(space, lambda name: Image.new("RGB", (1, 1)))
+        super().__init__(space, picture)
         self._lever = lever
 
     @property
@@ -99,7 +95,7 @@ def written(folder: Path, lever: Lever, key: str) -> Iterator[Behind]:
     VectorIndex.write(space.vectors / key, np.arange(width), embed(said_of), embedder=embed.name)
     known = ordinary(lever, prompts()[:4], folder / "ordinary")
     assert known is not None  # nobody stopped it
-    yield Behind(Ready(space, lever), Words(space, atlas), {False: known})
+    yield Behind(Ready(space, lever), Words(space, atlas), {False: known, True: known})
     atlas.close()
 
 
@@ -115,53 +111,6 @@ def _words(index: int, text: str) -> SimpleNamespace:
         feature=index, label=text, description=text, category="other", confidence=0.5,
         abstained=False, author="drawn", prompt_version="1", inputs="", cost={},
     )  # fmt: skip
-
-
-def clicks(behind: Behind, lever: Lever, repeats: int) -> dict[str, Any]:
-    """Seconds from click to clusters, for one person and for eight at once."""
-    turn = Turn("user", QUESTION)
-    asked = Asked(lever, Sample(id="asked", turns=(turn,)), "The bigger number is", (5, 9))
-    target = said(asked)
-    known = list(lever.dictionaries.values())
-    plain = _seconds(
-        lambda: run_for(lever.subject, asked.batch, known, target, {}), max(3, repeats // 4)
-    )
-    ask = WhyAsk(
-        messages=[Message(role="user", text=QUESTION)], prefill="The bigger number is",
-        answer=[5, 9], clusters=True, effects=0, limit=24,
-    )  # fmt: skip
-    record: dict[str, Any] = {"tokens": asked.total, "seconds_forward_backward": plain}
-    asyncio.run(_rounds(behind, ask, 1, 1))  # the first loads what is loaded once
-    for users in (1, 8):
-        taken = asyncio.run(_rounds(behind, ask, users, max(1, repeats // users)))
-        p50, p95 = (float(np.percentile(taken, q)) for q in (50, 95))
-        record |= {
-            f"seconds_click_to_clusters_p50_{users}_users": p50,
-            f"seconds_click_to_clusters_p95_{users}_users": p95,
-            f"click_to_forward_backward_p50_{users}_users": p50 / plain,
-            f"click_to_forward_backward_p95_{users}_users": p95 / plain,
-        }
-    return record
-
-
-async def _rounds(behind: Behind, ask: WhyAsk, users: int, rounds: int) -> list[float]:
-    worker, taken = ModelWorker(), []
-    for _ in range(rounds):
-        begun = time.perf_counter()
-        tickets = [worker.submit(str(n), lambda emit: behind.why(ask, emit)) for n in range(users)]
-        taken += await asyncio.gather(*(_clustered(ticket, begun) for ticket in tickets))
-    worker.close()
-    return taken
-
-
-async def _clustered(ticket: Ticket, begun: float) -> float:
-    """Seconds until the clusters come; the job runs to its end all the same."""
-    taken = float("nan")
-    async for event in ticket.events():
-        if isinstance(event, Clustered):
-            taken = time.perf_counter() - begun
-            assert event.clusters, event.note
-    return taken
 
 
 def searches(folder: Path, descriptions: int, repeats: int) -> dict[str, Any]:
@@ -215,10 +164,16 @@ if __name__ == "__main__":
     parser.add_argument("--repeats", type=int, default=20, help="clicks, searches, answers")
     parser.add_argument("--descriptions", type=int, default=1_000_000, help="of the search")
     parser.add_argument("--tokens", type=int, default=32, help="of a steered answer")
+    parser.add_argument("--page", type=float, default=50.0, help="seconds of eight people reading")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     record = main(
-        options.subject, options.width, options.repeats, options.descriptions, options.tokens
+        options.subject,
+        options.width,
+        options.repeats,
+        options.descriptions,
+        options.tokens,
+        options.page,
     )
     if options.json:
         print(json.dumps(record))

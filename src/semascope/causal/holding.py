@@ -6,9 +6,12 @@ sites, what the output embedding reads at each position, and the graph between. 
 position are one product away, and a metric's gradient one backward pass. As a causal model looks
 back only, the pass of a whole conversation serves each of its beginnings.
 
-Nothing is held where that is not so: a model that looks ahead (``Subject.looks_back``), logits that
-are more than a product (``Subject.last``), sites of the vision side, an edit that would leave out
-other sinks in a beginning than in the whole, or a graph larger than the bound.
+What the first layers made is kept too. A pass that changes something later, an ablation say, begins
+there (``begun``); so do all of them where the graph cannot be kept: it is too large, the logits are
+more than a product (``Subject.last``), or an edit would leave out other sinks in a beginning than
+in the whole. Nothing is held of a model that looks ahead (``Subject.looks_back``), nor of sites of
+the vision side; a pass begins half-way only where one that does was seen to end as a whole one.
+
 A ``Holder`` keeps the last used, in bytes, by content: two people share numbers only where all that
 makes them is equal.
 
@@ -20,8 +23,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -30,11 +32,12 @@ from torch import Tensor
 from semascope.causal.forcing import Forced
 from semascope.causal.metrics import Metric, first_read
 from semascope.causal.patches import is_pictured
-from semascope.causal.runs import Run, Watch, told
+from semascope.causal.runs import Run, Watch, told, watched_run
+from semascope.subject.begun import Begin, before
 from semascope.subject.sinks import LEAST, TIMES
 from semascope.subject.types import Edit, EditContext, Edits
 
-MOST = 1 << 30
+MOST = 1 << 29
 """Bytes that a holder keeps."""
 _REFUSED = 256
 """Passes that are known not to be held, and not tried again."""
@@ -43,25 +46,48 @@ _MAIN = ("input_ids", "attention_mask")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Held:
-    """One forward pass of one conversation."""
+    """One forward pass of one conversation: its graph, or, where that is too large to be kept, what
+    the first layers made of it."""
 
     subject: Any
+    forced: Forced
     ids: tuple[int, ...]
-    final: Tensor
+    sites: tuple[str, ...]
+    edits: Edits
+    final: Tensor | None
     """(1, T, d) what the output embedding reads, at the end of the graph."""
     seen: Mapping[str, Tensor]
     """(1, T, d) what passed each site, in the graph, which begins at the first of them."""
     size: int
     """Bytes, those of the graph included."""
+    base: Begin | None = None
+    """Where other passes of this conversation may begin."""
 
     def logits(self, start: int, stop: int) -> Tensor:
         """(1, stop − start, V)"""
-        logits: Tensor = self.subject.head(self.final[:, start:stop])
-        return logits
+        if self.final is not None:
+            found: Tensor = self.subject.head(self.final[:, start:stop])
+            return found
+        begin = self.begin(self.edits, len(self.ids))
+        whole: Tensor = self.subject.logits(
+            self.forced.batch, edits=self.edits, start=start, begin=begin
+        )
+        return whole[:, : stop - start]
+
+    def begin(self, edits: Edits, length: int) -> Begin | None:
+        """Where a pass of the first tokens under other edits begins; None at the first layer."""
+        if self.base is None or not _all_past(self.subject, edits, self.base[0]):
+            return None
+        return self.base[0], self.base[1][:, :length]
 
     def run(self, forced: Forced, metric: Metric, targets: Sequence[str]) -> Run:
         """As ``watched_run`` of a prompt with which this pass begins, by one backward pass."""
         length = forced.batch.inputs["input_ids"].shape[1]
+        if self.final is None:
+            begin = self.begin(self.edits, length)
+            return watched_run(
+                self.subject, forced, self.sites, targets, metric, self.edits, begin=begin
+            )
         start = first_read(forced.ends, metric)
         with torch.enable_grad():
             values = metric.measure(self.logits(start, length), forced.ends - start)  # (1,)
@@ -76,6 +102,12 @@ class Held:
         return told(forced, values, seen, back, metric)
 
 
+def _all_past(subject: Any, edits: Edits, site: str) -> bool:
+    """Whether all edits are at a site or after it."""
+    order = list(subject.hooks)
+    return all(order.index(other) >= order.index(site) for other in edits)
+
+
 class Holder:
     """The passes used last, at most ``most`` bytes of them."""
 
@@ -83,7 +115,9 @@ class Holder:
         self.most = most
         self._kept: OrderedDict[tuple[str, tuple[int, ...]], Held] = OrderedDict()
         self._refused: OrderedDict[tuple[str, tuple[int, ...]], None] = OrderedDict()
-        self._back: dict[tuple[str, ...], bool] = {}
+        self._proved: dict[tuple[str, ...], bool] = {}
+        self._heavy: dict[int, int] = {}
+        """Of a subject: so many tokens have too large a graph."""
 
     @property
     def size(self) -> int:
@@ -109,9 +143,10 @@ class Holder:
         place = (key, ids_of(forced))
         if place in self._refused:
             return None
-        able = can_hold(subject, forced, sites) and self._looks_back(subject, forced)
-        held = hold(subject, forced, sites, edits, self.most) if able else None
-        if held is None:
+        held = None
+        if can_hold(subject, forced, sites) and self._looks_back(subject, forced):
+            held = self._hold(subject, forced, sites, edits)
+        if held is None or held.size > self.most:
             self._refused[place] = None
             while len(self._refused) > _REFUSED:
                 self._refused.popitem(last=False)
@@ -123,12 +158,56 @@ class Holder:
             self._kept.popitem(last=False)
         return held
 
+    def _hold(
+        self, subject: Any, forced: Forced, sites: Sequence[str], edits: Edits
+    ) -> Held | None:
+        """With its graph, or what the first layers made of it, or nothing."""
+        tokens = len(ids_of(forced))
+        base = base_of(subject, sites, edits)
+        held = None
+        if tokens < self._heavy.get(id(subject), tokens + 1):
+            try:
+                held = hold(subject, forced, sites, edits, base, self.most)
+            except NoGraph as error:
+                self._heavy[id(subject)] = tokens if error.large else 0
+        if held is None:
+            held = begun_at(subject, forced, sites, edits, base)
+        if held is None or held.base is None or self._begins(held):
+            return held
+        return None if held.final is None else replace(held, base=None)
+
     def _looks_back(self, subject: Any, forced: Forced) -> bool:
         """Measured once for each kind of input."""
-        kind = (str(id(subject)), *sorted(forced.batch.inputs))
-        if kind not in self._back:
-            self._back[kind] = bool(subject.looks_back(forced.batch))
-        return self._back[kind]
+        kind = ("back", str(id(subject)), *sorted(forced.batch.inputs))
+        if kind not in self._proved:
+            self._proved[kind] = bool(subject.looks_back(forced.batch))
+        return self._proved[kind]
+
+    def _begins(self, held: Held) -> bool:
+        """Whether passes may begin at its base: compared with a whole one, once for each kind of
+        input."""
+        assert held.base is not None
+        kind = (held.base[0], str(id(held.subject)), *sorted(held.forced.batch.inputs))
+        if kind not in self._proved:
+            self._proved[kind] = _same_begun(held)
+        return self._proved[kind]
+
+
+def _same_begun(held: Held) -> bool:
+    """Whether a pass that begins at the base ends as a whole one does."""
+    subject, batch = held.subject, held.forced.batch
+    last = len(held.ids) - 1
+    begin = held.begin(held.edits, len(held.ids))
+    with torch.no_grad():
+        try:
+            short = subject.logits(batch, edits=held.edits, start=last, begin=begin)
+        except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+            return False  # a layer misses what was skipped
+        if held.final is not None:
+            whole = held.logits(last, last + 1)
+        else:
+            whole = subject.logits(batch, edits=held.edits, start=last)
+    return short.shape == whole.shape and torch.allclose(short, whole, rtol=1e-4, atol=1e-4)
 
 
 def ids_of(forced: Forced) -> tuple[int, ...]:
@@ -162,25 +241,70 @@ def can_hold(subject: Any, forced: Forced, sites: Sequence[str]) -> bool:
     return one and all(site in subject.hooks and not is_pictured(site) for site in sites)
 
 
+def base_of(subject: Any, sites: Sequence[str], edits: Edits) -> str:
+    """The site before all that is watched or changed, if a pass may begin there; else empty."""
+    first = next((site for site in subject.hooks if site in edits or site in sites), "")
+    site = before(first)
+    return site if site and not is_pictured(first) and subject.can_fork(site) else ""
+
+
 def hold(
-    subject: Any, forced: Forced, sites: Sequence[str], edits: Edits, most: int
+    subject: Any, forced: Forced, sites: Sequence[str], edits: Edits, base: str, most: int
 ) -> Held | None:
-    """One pass with watches at ``sites``, its graph kept; None where ``can_hold`` did not see that
-    it cannot be."""
+    """One pass with watches at ``sites``, its graph kept; None where it is not the graph of its
+    beginnings too. NoGraph where it has more than ``most`` bytes, or ends in no product."""
     prompt = int(forced.ends[0])
     steady = {s: _Steady(edit, prompt) for s, edit in edits.items() if not is_pictured(s)}
-    watches = {site: Watch(steady.get(site)) for site in sites}
+    watches: dict[str, Watch] = {site: Watch(steady.get(site)) for site in sites}
+    changes: dict[str, Edit] = {**edits, **steady, **watches}
+    first = _First(changes.get(base))
+    if base:
+        changes[base] = first
     graph = _Graph(subject.model, most)
-    final = None
-    with suppress(_TooLarge), torch.enable_grad(), graph.counted():
-        final = subject.last(forced.batch, edits={**edits, **steady, **watches})
-    if final is None or not final.requires_grad or not all(s.same for s in steady.values()):
+    with torch.enable_grad(), graph.counted():
+        final = subject.last(forced.batch, edits=changes)
+        if final is None:
+            raise NoGraph(large=False)
+        graph.add(final)
+    if not final.requires_grad or not all(s.same for s in steady.values()):
         return None
     seen = {site: watch.seen for site, watch in watches.items()}
     if any(x is None or x.shape[:2] != final.shape[:2] for x in seen.values()):
         return None
     kept: dict[str, Tensor] = {site: x for site, x in seen.items() if x is not None}
-    return Held(subject, ids_of(forced), final, kept, graph.size)
+    start = None if first.seen is None else (base, first.seen)
+    return Held(
+        subject, forced, ids_of(forced), tuple(sites), edits, final, kept, graph.size, start
+    )
+
+
+def begun_at(
+    subject: Any, forced: Forced, sites: Sequence[str], edits: Edits, base: str
+) -> Held | None:
+    """What the layers up to ``base`` make, without a graph; None where that is no help."""
+    if not base or (edits and not _all_past(subject, edits, base)):
+        return None
+    first = _First()
+    with torch.no_grad():
+        subject.run(forced.batch, [base], edits={base: first})
+    if first.seen is None:
+        return None
+    size = first.seen.untyped_storage().nbytes()
+    return Held(
+        subject, forced, ids_of(forced), tuple(sites), edits, None, {}, size, (base, first.seen)
+    )
+
+
+@dataclass(slots=True, eq=False)
+class _First:
+    """An edit that remembers what stood at its site before another one."""
+
+    then: Edit | None = None
+    seen: Tensor | None = field(default=None, init=False)
+
+    def __call__(self, x: Tensor, context: EditContext) -> Tensor:
+        self.seen = x.detach()
+        return x if self.then is None else self.then(x, context)
 
 
 @dataclass(slots=True, eq=False)
@@ -206,8 +330,12 @@ class _Steady:
         return self.edit(x, context)
 
 
-class _TooLarge(Exception):
-    """The graph is past its bound."""
+class NoGraph(Exception):
+    """The graph cannot be kept: it is past its bound, or else this model's never can."""
+
+    def __init__(self, large: bool) -> None:
+        super().__init__(large)
+        self.large = large
 
 
 class _Graph:
@@ -223,13 +351,13 @@ class _Graph:
         return torch.autograd.graph.saved_tensors_hooks(self.add, _same)
 
     def add(self, x: Tensor) -> Tensor:
-        """Count a tensor; _TooLarge past the bound."""
+        """Count a tensor; NoGraph past the bound."""
         storage = x.untyped_storage()
         if storage.data_ptr() not in self._known:
             self._known.add(storage.data_ptr())
             self.size += storage.nbytes()
             if self.size > self.most:
-                raise _TooLarge
+                raise NoGraph(large=True)
         return x
 
 

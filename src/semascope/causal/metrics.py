@@ -25,6 +25,7 @@ from torch import Tensor
 
 from semascope.causal.forcing import Forced, extend, repeat
 from semascope.errors import CausalError
+from semascope.subject.begun import Begin
 from semascope.subject.types import Batch, Edits
 
 
@@ -103,14 +104,16 @@ def measured(
     metric: Metric,
     edits: Edits,
     fork: tuple[str, int] | None = None,
+    begin: Begin | None = None,
 ) -> Tensor:
     """(P,) the metric under edits; only the logits that it reads are made.
 
-    ``fork`` is (site, n): the one prompt becomes n rows there (``Subject.logits``).
+    ``fork`` is (site, n): the one prompt becomes n rows there; with ``begin`` the pass begins
+    half-way (``Subject.logits``).
     """
     ends = forced.ends if fork is None else forced.ends.repeat(fork[1])
     start = first_read(ends, metric)
-    logits: Tensor = subject.logits(forced.batch, edits=edits, start=start, fork=fork)
+    logits: Tensor = subject.logits(forced.batch, edits=edits, start=start, fork=fork, begin=begin)
     return metric.measure(logits, ends - start)
 
 

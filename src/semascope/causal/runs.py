@@ -18,6 +18,7 @@ from semascope.causal.patches import Patches, is_pictured
 from semascope.causal.units import output_site
 from semascope.dictionary.types import Codes, Dictionary
 from semascope.errors import CausalError
+from semascope.subject.begun import Begin
 from semascope.subject.sinks import sinks
 from semascope.subject.types import Batch, Edit, EditContext, Edits
 
@@ -88,10 +89,12 @@ def watched_run(
     metric: Metric,
     edits: Edits,
     one: Forced | None = None,
+    begin: Begin | None = None,
 ) -> Run:
     """Run with watches at ``sites``, measure, and go back once to all ``targets``.
 
-    ``one`` is the prompt of which ``forced`` holds copies that only the edits tell apart.
+    ``one`` is the prompt of which ``forced`` holds copies that only the edits tell apart. With
+    ``begin`` the pass begins half-way (``Subject.logits``).
     """
     watches = {site: Watch(edits.get(site)) for site in sites}
     changes: Edits = {**edits, **watches}
@@ -99,7 +102,7 @@ def watched_run(
     fork = (parts, len(forced.ends)) if parts else None
     with torch.enable_grad():
         own = one if one is not None and parts else forced
-        values = measured(subject, own, metric, changes, fork)  # (P,)
+        values = measured(subject, own, metric, changes, fork, begin)  # (P,)
         seen = {site: _passed(site, watch.seen) for site, watch in watches.items()}
         if not values.requires_grad:
             raise CausalError(

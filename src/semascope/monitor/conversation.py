@@ -141,15 +141,19 @@ class Said:
         return row[:, self.token] - row[:, self.against]
 
     def probability(self, asked: Asked, edits: Edits) -> float:
-        """Of the token under ``edits``: one forward pass, or none where it is held."""
-        held = asked.held() if edits is asked.edits else None
-        if held is not None:
-            with torch.no_grad():
-                row = held.logits(self.position - 1, self.position)[0, 0]  # (V,)
-            return float(row.float().softmax(-1)[self.token])
+        """Of the token under ``edits``: one forward pass, or less of it where one is held."""
+        own = edits is asked.edits
+        held, start = asked.held(make=own), self.position - 1
         forced = extend(asked.batch, [self.before])
         with torch.no_grad():
-            logits = asked.lever.subject.logits(forced.batch, edits=edits, start=self.position - 1)
+            if held is not None and own:
+                logits = held.logits(start, start + 1)
+            else:
+                length = forced.batch.inputs["input_ids"].shape[1]
+                begin = None if held is None else held.begin(edits, length)
+                logits = asked.lever.subject.logits(
+                    forced.batch, edits=edits, start=start, begin=begin
+                )
         return float(logits[0, 0].float().softmax(-1)[self.token])
 
 

@@ -115,7 +115,7 @@ def _active(asked: Asked, target: Said, where: Where | None, named: int) -> Insp
         raise CausalError("Activations say something beside the maxima only: gather evidence.")
     mask = _plain(asked) if where is None else asked.chosen(where)
     held = asked.held()
-    seen = None if held is None else {s: x[:, : asked.total] for s, x in held.seen.items()}
+    seen = {} if held is None else {s: x[:, : asked.total] for s, x in held.seen.items()}
     found = active_features(
         lever.subject, asked.whole.batch, lever.dictionaries, lever.statistics,
         at=mask, edits=asked.edits, seen=seen,

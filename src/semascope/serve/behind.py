@@ -23,9 +23,10 @@ from semascope.serve.jobs import Later, More, Rank, Then
 from semascope.serve.naming import Naming
 from semascope.serve.questions import ReadAsk, VersusAsk, WhyAsk
 from semascope.serve.telling import cluster, effect, read_record, reasons
-from semascope.serve.words import Words
+from semascope.serve.words import Feature, Words
 
 if TYPE_CHECKING:
+    from semascope.atlas.records import FeatureRow
     from semascope.causal.record import FeatureShare
     from semascope.monitor.conversation import Asked
     from semascope.monitor.inspecting import Effect, Inspection
@@ -80,9 +81,12 @@ class Behind:
             integrated=ask.integrated,
             named=max(ask.limit, ask.features if ask.clusters else 0),
         )
-        if emit(self._explained(ask, asked, found)) or not ask.clusters:
+        # Once for both: what is told first are the strongest of what is grouped.
+        most = max(ask.limit, ask.features if ask.clusters else 0)
+        rows = self.words.rows(share.id for share in found.shares[:most])
+        if emit(self._explained(ask, asked, found, rows)) or not ask.clusters:
             return None
-        groups = self._clustered(ask, asked, found, emit)
+        groups = self._clustered(ask, asked, found, rows, emit)
         if not groups:
             return None
         named = groups[: ask.names] if self.naming is not None else []
@@ -91,7 +95,9 @@ class Behind:
             return later
         return _one_by_one(effects(asked, found, groups[: ask.effects]), later)
 
-    def _explained(self, ask: WhyAsk, asked: Asked, found: Inspection) -> Explained:
+    def _explained(
+        self, ask: WhyAsk, asked: Asked, found: Inspection, rows: Mapping[Feature, FeatureRow]
+    ) -> Explained:
         said, shown = found.said, found.shares[: ask.limit]
         text = str(asked.lever.subject.encoder.text(said.token))
         return Explained(
@@ -105,16 +111,23 @@ class Behind:
                 shown,
                 places=found.places,
                 ratios=found.ratios,
-                rows=self.words.rows(share.id for share in shown),
+                rows=rows,
                 active=ask.mode == "activation",
             ),
             tokens=[asked.text(n) for n in range(min(asked.total, said.position))],
             unexplained=found.unexplained,
         )
 
-    def _clustered(self, ask: WhyAsk, asked: Asked, found: Inspection, emit: Emit) -> list[Cluster]:
+    def _clustered(
+        self,
+        ask: WhyAsk,
+        asked: Asked,
+        found: Inspection,
+        rows: Mapping[Feature, FeatureRow],
+        emit: Emit,
+    ) -> list[Cluster]:
         looked = found.shares[: ask.features]
-        groups, records, note = self.grouped(looked, ask, asked, emit)
+        groups, records, note = self.grouped(looked, ask, asked, emit, rows=rows)
         alone = len(looked) - sum(len(group.features) for group in groups)
         emit(Clustered(clusters=records, unclustered=alone, note=note))
         return groups
@@ -126,23 +139,26 @@ class Behind:
         asked: Asked,
         emit: Emit,
         familiar: bool = True,
+        rows: Mapping[Feature, FeatureRow] | None = None,
     ) -> tuple[list[Cluster], list[ClusterRecord], str]:
         """Features as concepts, as records, and why there are none. ``familiar``: whether these
-        are features whose firing on ordinary prompts is measured."""
+        are features whose firing on ordinary prompts is measured. ``rows``: of the atlas, where
+        they were read already."""
         from semascope.monitor.inspecting import grouped
 
-        rows, embed = self.words.described(share.id for share in shares)
+        ids = [share.id for share in shares]
+        told, embed = self.words.described(ids, rows)
         pictured = bool(asked.sample.images)
         groups = grouped(
             shares,
-            {feature: row.description for feature, row in rows.items()},
+            {feature: row.description for feature, row in told.items()},
             embed,
-            ordinary=self.ordinary(pictured, emit) if rows and familiar else None,
+            ordinary=self.ordinary(pictured, emit) if told and familiar else None,
             similarity=ask.similarity,
             smallest=ask.smallest,
         )
-        records = [cluster(n, group, rows) for n, group in enumerate(groups)]
-        return groups, records, "" if groups else NO_GROUP if rows else NO_WORDS
+        records = [cluster(n, group, told) for n, group in enumerate(groups)]
+        return groups, records, "" if groups else NO_GROUP if told else NO_WORDS
 
     def ordinary(self, pictured: bool, emit: Emit) -> Ordinary | None:
         """How features fire on ordinary prompts of this kind; measured once a workspace."""

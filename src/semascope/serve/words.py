@@ -110,16 +110,21 @@ class Words:
             )
         return sorted(found, key=lambda match: -match.similarity)[:k]
 
-    def described(self, features: Iterable[Feature]) -> tuple[dict[Feature, FeatureRow], Embed]:
+    def described(
+        self, features: Iterable[Feature], known: Mapping[Feature, FeatureRow] | None = None
+    ) -> tuple[dict[Feature, FeatureRow], Embed]:
         """Rows of the features that have words, and what embeds those words.
 
         The vectors are read from the index where they lie there, so that grouping some hundred
-        features waits for no sentence model.
+        features waits for no sentence model. ``known`` are rows that were read already, of all
+        these features that the atlas holds.
         """
+        wanted = list(features)
+        found = self.rows(wanted) if known is None else known
         rows = {
-            feature: row
-            for feature, row in self.rows(features).items()
-            if row.description and not row.abstained
+            feature: found[feature]
+            for feature in wanted
+            if feature in found and found[feature].description and not found[feature].abstained
         }
         kept: dict[str, NDArray[np.float32]] = {}
         names = set()

@@ -19,6 +19,7 @@ from torch import Tensor
 from semascope.corpus.sample import Sample
 from semascope.errors import SiteNotFound, SubjectError
 from semascope.subject import generation, hooks, sites
+from semascope.subject.begun import Begin, begun, unseen
 from semascope.subject.chat import Template
 from semascope.subject.encoding import Encoder, Side
 from semascope.subject.sites import JOIN, parts_of, side_by_side
@@ -156,11 +157,15 @@ class Subject:
         edits: Edits | None = None,
         start: int = 0,
         fork: tuple[str, int] | None = None,
+        begin: Begin | None = None,
     ) -> Tensor:
         """(B, T − start, V) next-token logits from position ``start`` on.
 
         ``fork`` is (site, n): a batch of one row becomes n equal rows there, told apart by the
         edits of that site and of later ones, and all before it is run once.
+
+        ``begin`` is (site, x): what stands at a ``resid_post.N`` is known, and the layers up to it
+        are skipped (``begun``); edits are of that site and of later ones.
 
         Raises:
             SubjectError: a fork of several rows, where rows cannot part (``can_fork``), or an
@@ -175,8 +180,9 @@ class Subject:
                 raise SubjectError(f"{self.name} cannot be forked at {fork[0]}.")
         total = batch.inputs["input_ids"].shape[1]
         keep = {"logits_to_keep": total - start} if start and self._keeps else {}
-        with self.editing(changes, maps):
-            made = self.model(**batch.inputs, use_cache=False, return_dict=True, **keep)
+        inputs = batch.inputs if begin is None else unseen(batch.inputs)
+        with begun(self.hooks, begin), self.editing(changes, maps):
+            made = self.model(**inputs, use_cache=False, return_dict=True, **keep)
         out: Tensor = made.logits
         return out if out.shape[1] == total - start else out[:, start:]
 
@@ -186,20 +192,24 @@ class Subject:
         None where the logits are more than its product with that (scaled, or capped): this pass's
         own last logits are the proof.
         """
+        final, logits = self._final(batch, edits or {})
+        if final.shape[:2] != batch.inputs["input_ids"].shape or final.shape[2] != self._reads:
+            return None
+        with torch.no_grad():
+            again = self.head(final[:, -1]).float()  # (B, V)
+        return final if torch.allclose(logits, again, rtol=1e-4, atol=1e-4) else None
+
+    def _final(self, batch: Batch, edits: Edits) -> tuple[Tensor, Tensor]:
+        """What the language model returns, (B, T, d), and the last (B, V) logits, float32."""
         kept: list[Tensor] = []
         handle = self.language.register_forward_hook(lambda *told: kept.append(told[2][0]))
         keep = {"logits_to_keep": 1} if self._keeps else {}
         try:
-            with self.editing(edits or {}, batch.maps):
+            with self.editing(edits, batch.maps):
                 made = self.model(**batch.inputs, use_cache=False, return_dict=True, **keep)
         finally:
             handle.remove()
-        final = kept[-1]  # (B, T, d)
-        if final.shape[:2] != batch.inputs["input_ids"].shape or final.shape[2] != self._reads:
-            return None
-        with torch.no_grad():
-            told, again = made.logits[:, -1].float(), self.head(final[:, -1]).float()  # (B, V)
-        return final if torch.allclose(told, again, rtol=1e-4, atol=1e-4) else None
+        return kept[-1], made.logits[:, -1].detach().float()
 
     def head(self, x: Tensor) -> Tensor:
         """(…, d) what ``last`` gives -> (…, V) logits."""
@@ -225,9 +235,7 @@ class Subject:
         other[:, -1] = torch.where(other[:, -1] == other[:, -2], other[:, 0], other[:, -2])
         changed = Batch({**batch.inputs, "input_ids": other}, batch.maps, batch.sample_ids)
         with torch.no_grad():
-            one, two = self.last(batch), self.last(changed)
-        if one is None or two is None:
-            return False
+            (one, _), (two, _) = self._final(batch, {}), self._final(changed, {})
         return torch.allclose(one[:, :-1].float(), two[:, :-1].float(), rtol=1e-4, atol=1e-4)
 
     def can_fork(self, site: str) -> bool:
