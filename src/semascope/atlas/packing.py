@@ -21,12 +21,17 @@ class Layout(NamedTuple):
     """(T,)"""
     rects: NDArray[np.float32]
     """(T, 4)"""
+    spans: NDArray[np.int16] | None = None
+    """(T,) pictures that each looks at; None where one each."""
 
 
 def pack_layout(layout: Layout) -> bytes:
     """Column after column, compressed: grids of rectangles repeat much."""
     data = layout.kinds.astype("<i1").tobytes() + layout.image.astype("<i2").tobytes()
-    return zlib.compress(data + layout.rects.astype("<f4").tobytes(), 1)
+    data += layout.rects.astype("<f4").tobytes()
+    if layout.spans is not None:
+        data += layout.spans.astype("<i2").tobytes()
+    return zlib.compress(data, 1)
 
 
 def unpack_layout(blob: bytes | memoryview, length: int) -> Layout:
@@ -36,6 +41,7 @@ def unpack_layout(blob: bytes | memoryview, length: int) -> Layout:
         np.frombuffer(data, "<i1", length),
         np.frombuffer(data, "<i2", length, length),
         np.frombuffer(data, "<f4", 4 * length, 3 * length).reshape(length, 4),
+        np.frombuffer(data, "<i2", length, 19 * length) if len(data) > 19 * length else None,
     )
 
 

@@ -25,6 +25,7 @@ from semascope.atlas.records import (
     StoredExemplar,
     StoredSample,
 )
+from semascope.corpus.sample import Moment
 from semascope.errors import AtlasError
 
 _SORTS = ("index", "density", "density_text", "density_image", "max", "samples", "confidence",
@@ -336,6 +337,8 @@ def _sample(row: Any) -> StoredSample:
         media=tuple(row.about["media"]),
         sizes=tuple((w, h) for w, h in row.about["sizes"]),
         truth=truth,
+        spans=layout.spans,
+        moments=tuple(m and Moment(*m) for m in row.about.get("moments", ())),
     )
 
 

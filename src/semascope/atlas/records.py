@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from semascope.corpus.sample import Moment
+
 
 class ExplanationLike(Protocol):
     """Words for a feature."""
@@ -212,6 +214,16 @@ class StoredSample:
     media: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
     truth: Mapping[str, Any]
+    spans: NDArray[np.int16] | None = None
+    """(T,) how many pictures, from ``image`` on, each token looks at; None where one each."""
+    moments: tuple[Moment | None, ...] = ()
+    """Which frame of a video each picture is; () without videos."""
+
+    def looking_at(self, picture: int) -> NDArray[np.bool_]:
+        """(T,): the tokens that look at a picture, those that look at several among them."""
+        past = self.image + (1 if self.spans is None else self.spans)
+        found: NDArray[np.bool_] = (self.image >= 0) & (self.image <= picture) & (picture < past)
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from semascope.causal.interventions import Region, Where
 from semascope.errors import CausalError
-from semascope.subject.types import Kind, Role, TokenMap
+from semascope.subject.types import Kind, Role, TokenMap, looking_at
 
 Mask = NDArray[np.bool_]
 
@@ -129,5 +129,5 @@ def region_mask(region: Region, token_map: TokenMap) -> Mask:
     own = np.nan_to_num((rects[:, 2] - rects[:, 0]) * (rects[:, 3] - rects[:, 1]))
     area = (region.right - region.left) * (region.bottom - region.top)
     inside: Mask = (shared > 0) & (shared >= _COVERED * np.minimum(own, area))
-    own_picture: Mask = token_map.image == region.image
+    own_picture: Mask = looking_at(token_map, region.image)
     return np.logical_and(inside, own_picture)

@@ -21,7 +21,7 @@ from semascope.causal.interventions import Region
 from semascope.causal.record import Attribution, FeatureShare, at
 from semascope.causal.select import region_mask
 from semascope.causal.units import Statistics, statistic
-from semascope.subject.types import Kind, TokenMap
+from semascope.subject.types import Kind, TokenMap, looking_at
 
 HELPS = (200, 30, 30)
 HINDERS = (30, 70, 200)
@@ -37,7 +37,7 @@ def heat(values: NDArray[np.float32], token_map: TokenMap, image: int = 0) -> ND
     width, height = token_map.sizes[image]
     canvas = np.zeros((height, width), dtype=np.float32)
     kinds = (Kind.IMAGE, Kind.TILE)
-    for position in np.flatnonzero(np.isin(token_map.kinds, kinds) & (token_map.image == image)):
+    for position in np.flatnonzero(np.isin(token_map.kinds, kinds) & looking_at(token_map, image)):
         rect = token_map.rects[position]
         if position < len(values) and np.isfinite(rect).all():
             left, top, right, bottom = np.rint(rect).astype(int)

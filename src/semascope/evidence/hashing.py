@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semascope.corpus.sample import Sample
+from semascope.corpus.sample import Sample, Turn
 from semascope.evidence.types import Split
 
 U64 = NDArray[np.uint64]
@@ -25,9 +25,9 @@ class ContentHash(NamedTuple):
     """Two 64-bit names of one sample."""
 
     content: int
-    """Of its text, its turns and its pictures."""
+    """Of its text, its turns, its pictures and its videos."""
     picture: int
-    """Of its pictures alone; equal to ``content`` where it has none."""
+    """Of its pictures and videos alone; equal to ``content`` where it has none."""
 
 
 def picture_digest(image: Image.Image) -> bytes:
@@ -42,13 +42,23 @@ def content_hash(sample: Sample) -> ContentHash:
     pictures = hashlib.blake2b(digest_size=8)
     for image in sample.images:
         pictures.update(picture_digest(image))
-    words = hashlib.blake2b(pictures.digest() if sample.images else b"", digest_size=8)
-    for part in (sample.text, *(f"{t.role}\x1f{t.images}\x1f{t.text}" for t in sample.turns)):
+    for video in sample.videos:
+        pictures.update(f"video of {len(video.frames)}: {video.times}".encode())
+        for frame in video.frames:
+            pictures.update(picture_digest(frame))
+    seen = bool(sample.images or sample.videos)
+    words = hashlib.blake2b(pictures.digest() if seen else b"", digest_size=8)
+    for part in (sample.text, *map(_said, sample.turns)):
         data = part.encode("utf-8", "surrogatepass")
         words.update(len(data).to_bytes(8, "little") + data)
     content = int.from_bytes(words.digest(), "little")
-    picture = int.from_bytes(pictures.digest(), "little") if sample.images else content
+    picture = int.from_bytes(pictures.digest(), "little") if seen else content
     return ContentHash(content, picture)
+
+
+def _said(turn: Turn) -> str:
+    shown = f"{turn.images}+{turn.videos}" if turn.videos else str(turn.images)
+    return f"{turn.role}\x1f{shown}\x1f{turn.text}"
 
 
 def mix(x: U64, seed: int = 0) -> U64:

@@ -50,7 +50,7 @@ def chunks(corpus: Corpus, start: int, stop: int, size: int) -> Iterator[list[tu
 
 def batches(chunk: Sequence[tuple[int, Sample]], size: int) -> Iterator[list[tuple[int, Sample]]]:
     """Samples of like length together: pictures count most, then words."""
-    order = sorted(chunk, key=lambda rs: (len(rs[1].images), _length(rs[1]), rs[0]))
+    order = sorted(chunk, key=lambda rs: (len(rs[1].pictures), _length(rs[1]), rs[0]))
     for first in range(0, len(order), size):
         yield order[first : first + size]
 

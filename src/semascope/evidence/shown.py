@@ -28,7 +28,7 @@ from semascope.atlas.packing import (
     unpack_patches,
 )
 from semascope.atlas.records import SampleRecord
-from semascope.corpus.sample import Sample
+from semascope.corpus.sample import Moment, Sample
 from semascope.errors import EvidenceError
 from semascope.evidence.files import replacing
 from semascope.evidence.hashing import ContentHash, split_of
@@ -55,7 +55,7 @@ class Pending:
     @property
     def nbytes(self) -> int:
         """Memory held, roughly: pictures and masks."""
-        pixels = sum(i.width * i.height for i in self.sample.images)
+        pixels = sum(i.width * i.height for i in self.sample.pictures)
         things = len(self.sample.truth.objects) if self.sample.truth else 0
         return pixels * (3 + things) + 64 * len(self.map)
 
@@ -70,21 +70,24 @@ def record(pending: Pending, media: Media) -> dict[str, Any]:
     real = unpadded(pending.map)
     kinds, image = pending.map.kinds[real], pending.map.image[real]
     rects = pending.map.rects[real].astype(np.float32)
-    about = {
+    spans = None if pending.map.spans is None else pending.map.spans[real]
+    about: dict[str, Any] = {
         "id": pending.sample.id,
-        "media": [media.put(i) for i in pending.sample.images],
+        "media": [media.put(i) for i in pending.sample.pictures],
         "sizes": [list(map(int, s)) for s in pending.map.sizes],
         "geometry": pending.map.geometry,
         "source": pending.sample.source,
         "truth": truth_record(pending.sample.truth),
     }
+    if pending.sample.videos:
+        about["moments"] = pending.sample.moments
     patches = object_patches(pending.sample.truth, rects, image, pending.map.sizes)
     return {
         "row": pending.row,
         "picture": pending.name.picture,
         "length": len(real),
         "tokens": json.dumps([pending.map.tokens[i] for i in real]).encode(),
-        "layout": pack_layout(Layout(kinds, image, rects)),
+        "layout": pack_layout(Layout(kinds, image, rects, spans)),
         "about": json.dumps(about).encode(),
         "patches": pack_patches(patches),
     } | {_FIRED + k: v.astype("<i4").tobytes() for k, v in pending.fired.items()}
@@ -195,4 +198,6 @@ class ShownStore:
             sizes=tuple((w, h) for w, h in about["sizes"]),
             split=split_of(int(self.pictures[number])),
             truth=truth,
+            spans=layout.spans,
+            moments=tuple(m and Moment(*m) for m in about.get("moments", ())),
         )

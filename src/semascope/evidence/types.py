@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from semascope.corpus.sample import Moment
+
 Split = Literal["explain", "score"]
 
 
@@ -28,7 +30,7 @@ class Shown:
     rects: NDArray[np.float32]
     """(T, 4) pixels of the picture, NaN where none."""
     image: NDArray[np.int16]
-    """(T,) which picture, −1 where none."""
+    """(T,) which picture, −1 where none: images first, then the frames of videos."""
     media: tuple[str, ...]
     """Content hash of each picture (PNG or WebP bytes in the workspace's media folder)."""
     sizes: tuple[tuple[int, int], ...]
@@ -40,6 +42,11 @@ class Shown:
     """For drawn scenes: caption, background, and ``objects``: name, category, colour, texture,
     emotion, word, box, and ``patches``: share of each token's rectangle that the object covers
     ((T,) float16, 0 where no picture)."""
+    spans: NDArray[np.int16] | None = None
+    """(T,) how many pictures, from ``image`` on, each token looks at: frames that the subject
+    merges in time. None where one each."""
+    moments: tuple[Moment | None, ...] = ()
+    """Which frame of which video each picture is, None for images; () without videos."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ from PIL import Image
 from semascope.evidence.types import Exemplar
 from semascope.explain.docs import IMAGE_KINDS
 from semascope.subject import heatmap
+from semascope.subject.types import looking_at
 
 Box = tuple[float, float, float, float]
 
@@ -23,7 +24,7 @@ Box = tuple[float, float, float, float]
 def lit(exemplar: Exemplar, picture: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Tokens that look at the picture, (n,), and their heat as a share of the peak there, (n,)."""
     shown = exemplar.shown
-    placed = np.isfinite(shown.rects).all(1) & (shown.image == picture)
+    placed = np.isfinite(shown.rects).all(1) & looking_at(shown, picture)
     tokens = np.flatnonzero(placed & np.isin(shown.kinds, IMAGE_KINDS))
     heat = exemplar.activations[tokens].astype(np.float64)
     return tokens, heat / max(float(heat.max(initial=0.0)), 1e-12)

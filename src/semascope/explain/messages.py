@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from semascope.evidence.moments import told
 from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
 from semascope.explain import prompts
 from semascope.explain.fired import distinct, mode_of
@@ -81,7 +82,8 @@ def _firing(
         return [_text(f"{head}, text:\n```\n{marked(exemplar)}\n```\n{values(exemplar)}")]
     picture = firing_picture(exemplar)
     image = pictures(exemplar.shown.media[picture])
-    parts = [_text(f"{head}, picture, then crop:"), _image(overlay(image, exemplar, picture), size)]
+    what = told(exemplar.shown, picture) or "picture"
+    parts = [_text(f"{head}, {what}, then crop:"), _image(overlay(image, exemplar, picture), size)]
     box = region(exemplar, picture)
     if box is not None:
         parts.append(_image(crop(image, box), size))

@@ -188,7 +188,7 @@ class Run:
     def _check_words(self) -> None:
         """A subject that does not see is given words."""
         glance = self.corpus.read(0, min(GLANCE, len(self.corpus)))
-        if any(sample.images for _, sample in glance):
+        if any(sample.pictures for _, sample in glance):
             raise CorpusError(
                 f"{self.options.train.subject} reads words alone, and {self.corpus.name} has "
                 "pictures. Name a --corpus of words, such as text."

@@ -174,4 +174,4 @@ class SiteChunks:
 
 def _length(sample: Sample) -> tuple[int, int, str]:
     words = len(sample.text) + sum(len(turn.text) for turn in sample.turns)
-    return len(sample.images), words, sample.id
+    return len(sample.pictures), words, sample.id

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from semascope.atlas.records import ExplanationRow, ScoreRow
 from semascope.atlas.records import FeatureRow as AtlasRow
+from semascope.evidence.moments import told, worth_showing
 from semascope.evidence.types import Exemplar, Shown
 from semascope.serve.records import (
     Bin,
@@ -25,7 +26,7 @@ from semascope.serve.records import (
     ScoreRecord,
     TokenRecord,
 )
-from semascope.subject.types import Kind, TokenMap
+from semascope.subject.types import Kind, TokenMap, looking_at
 
 WINDOW = 40
 """Text tokens shown around the strongest one."""
@@ -128,20 +129,22 @@ def live(shown: Shown, values: NDArray[np.float32]) -> ExemplarRecord:
 def _sample(
     shown: Shown, values: NDArray[np.float32], peak: float, tenth: int | None, words: int
 ) -> ExemplarRecord:
+    pictures = worth_showing(shown, values)
+    frames = (told(shown, i) for i in pictures)
     return ExemplarRecord(
         sample=shown.id,
         peak=round(float(peak), 4),
         split=shown.split,
         interval=tenth,
-        pictures=[_picture(shown, values, i) for i in range(len(shown.media))],
+        pictures=[_picture(shown, values, i) for i in pictures],
         tokens=_window(shown, values, words),
-        caption=str(shown.truth.get("caption", "")),
+        caption=str(shown.truth.get("caption", "")) or ", ".join(filter(None, frames)),
     )
 
 
 def _picture(shown: Shown, values: NDArray[np.float32], which: int) -> PictureRecord:
     """A picture with its cells: those of the tiles too, where it was read in tiles."""
-    here = np.isin(shown.kinds, SEEN) & (shown.image == which)
+    here = np.isin(shown.kinds, SEEN) & looking_at(shown, which)
     here &= np.isfinite(shown.rects).all(axis=1)  # (T,)
     width, height = shown.sizes[which]
     return PictureRecord(

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from semascope.atlas.atlas import Atlas
-from semascope.atlas.exports.walk import details, heat, whole
+from semascope.atlas.exports.walk import details, heat, strongest, whole
 from semascope.atlas.media import Media
 from semascope.atlas.records import FeatureDetail, StoredExemplar
 
@@ -71,8 +71,8 @@ def _schema() -> pa.Schema:
 
 def _row(detail: FeatureDetail, media: Media, most: int) -> dict[str, Any]:
     row, top = detail.row, detail.of("top")
-    seen = [e for e in top if e.sample.media and heat(e)][:most]
-    drawn = [(media.open(e.sample.media[0]), e) for e in seen]
+    seen = [e for e in top if e.sample.media and heat(e, strongest(e))][:most]
+    drawn = [(media.open(e.sample.media[strongest(e)]), e) for e in seen]
     return {
         "feature": row.id,
         "index": row.index,
@@ -91,9 +91,12 @@ def _row(detail: FeatureDetail, media: Media, most: int) -> dict[str, Any]:
 
 
 def drawn_heat(size: tuple[int, int], exemplar: StoredExemplar, maximum: float) -> Image.Image:
-    """A grey picture of the size given: 255 where the feature is at its maximum, 0 where silent."""
+    """A grey picture of the size given: 255 where the feature is at its maximum, 0 where silent.
+
+    Of several pictures or frames, the one on which it fires most.
+    """
     grey = np.zeros((size[1], size[0]), np.uint8)
-    for (left, top, right, bottom), value in heat(exemplar):
+    for (left, top, right, bottom), value in heat(exemplar, strongest(exemplar)):
         strength = round(255 * min(value / maximum, 1)) if maximum > 0 else 0
         box = np.s_[round(top) : round(bottom), round(left) : round(right)]
         grey[box] = np.maximum(grey[box], strength)

@@ -87,6 +87,7 @@ def _activation(exemplar: StoredExemplar) -> dict[str, Any]:
                 "file": f"media/{digest}.png",
                 "width": size[0],
                 "height": size[1],
+                **_moment(exemplar, number),
                 "heat": [
                     {"token": t, "rect": r, "value": v}
                     for t, (r, v) in zip(
@@ -99,6 +100,12 @@ def _activation(exemplar: StoredExemplar) -> dict[str, Any]:
             )
         ],
     }
+
+
+def _moment(exemplar: StoredExemplar, picture: int) -> dict[str, Any]:
+    """Of a frame, which one it is."""
+    moment = exemplar.sample.moments[picture] if exemplar.sample.moments else None
+    return {} if moment is None else dict(moment._asdict())
 
 
 def _explanations(detail: FeatureDetail) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 
 from semascope.atlas.atlas import Atlas
-from semascope.atlas.exports.walk import details, heat, whole
+from semascope.atlas.exports.walk import details, heat, strongest, whole
 from semascope.atlas.media import Media
 from semascope.atlas.records import FeatureDetail, StoredExemplar
 
@@ -93,11 +93,12 @@ def _exemplar(exemplar: StoredExemplar, maximum: float) -> str:
 
 
 def _picture(exemplar: StoredExemplar, maximum: float) -> str:
-    (width, height), digest = exemplar.sample.sizes[0], exemplar.sample.media[0]
+    which = strongest(exemplar)
+    (width, height), digest = exemplar.sample.sizes[which], exemplar.sample.media[which]
     cells = "".join(
         f'<rect x="{x:g}" y="{y:g}" width="{r - x:g}" height="{b - y:g}" '
         f'opacity="{min(value / maximum, 1) * 0.75 if maximum else 0:.3f}"/>'
-        for (x, y, r, b), value in heat(exemplar)
+        for (x, y, r, b), value in heat(exemplar, which)
     )
     return (
         f'<span class=pic><img src="../media/{digest}.png" alt="">'
@@ -123,7 +124,8 @@ def _text(exemplar: StoredExemplar, maximum: float) -> str:
 def _copy(detail: FeatureDetail, media: Media, folder: Path, exemplars: int) -> None:
     for role in ("top", "silent"):
         for exemplar in detail.of(role)[:exemplars]:
-            for digest in exemplar.sample.media[:1]:
+            which = strongest(exemplar)
+            for digest in exemplar.sample.media[which : which + 1]:
                 target = folder / f"{digest}.png"
                 if not target.exists():
                     with whole(target) as path:

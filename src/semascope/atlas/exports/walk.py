@@ -32,9 +32,15 @@ def details(
         offset += len(rows)
 
 
+def strongest(exemplar: StoredExemplar) -> int:
+    """The picture on which the feature fires most; the first where it fires on none."""
+    seen = np.where(exemplar.sample.image >= 0, exemplar.activations, 0.0)
+    return int(exemplar.sample.image[int(seen.argmax())]) if seen.max(initial=0.0) > 0 else 0
+
+
 def fired(exemplar: StoredExemplar, picture: int = 0) -> list[int]:
     """The tokens of one picture on which the feature fires, those that have a place."""
-    here = (exemplar.sample.image == picture) & (exemplar.activations > 0)
+    here = exemplar.sample.looking_at(picture) & (exemplar.activations > 0)
     here &= ~np.isnan(exemplar.sample.rects).any(axis=1)
     return [int(i) for i in np.flatnonzero(here)]
 
