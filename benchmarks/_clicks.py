@@ -28,7 +28,7 @@ from semascope.monitor.conversation import said
 from semascope.serve.behind import Behind
 from semascope.serve.events import Clustered, Token
 from semascope.serve.jobs import Rank, taken
-from semascope.serve.questions import ChatAsk, FollowedAsk, Message, WhyAsk
+from semascope.serve.questions import ChatAsk, FollowedAsk, WhyAsk
 from semascope.serve.worker import ModelWorker, Ticket
 
 USERS = 8
@@ -53,10 +53,8 @@ OTHERS = (
 
 def asking(text: str, picture: str = "") -> ChatAsk:
     """A question, as the page puts it."""
-    pictures = [picture] if picture else []
-    return ChatAsk(
-        messages=[Message(role="user", text=text, pictures=pictures)], max_new_tokens=WORDS
-    )
+    said = {"role": "user", "text": text, "pictures": [picture] if picture else []}
+    return ChatAsk.model_validate({"messages": [said], "max_new_tokens": WORDS})
 
 
 def picture(name: str) -> Image.Image:

@@ -148,7 +148,7 @@ def test_memory_is_bounded_and_given_back(llava: Lever) -> None:
     assert first is not None
     gone, size = weakref.ref(first.final), first.size
     del first
-    small = Holder(size - 1)  # not the graph, then, but where passes begin
+    small = Holder(size // 2)  # not the graph, then, but where passes begin
     half = asked(llava, small).held()
     assert half is not None and half.final is None and 0 < small.size < size // 4
     alike(asked(llava, None), asked(llava, small), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -159,6 +160,38 @@ def test_concepts_with_surprise_and_exact_effects(explorer: WorkspaceExplorer) -
         up = {"features": every, "how": "clamp", "strength": 2.0}
         held = [e for e in why(client, answer=[9], interventions=[up]) if e["kind"] == "effect"]
         assert held and all(e["effect"] is None and "already" in e["note"] for e in held)
+
+
+def test_clicks_begin_with_the_answers_pass_and_say_the_same(workspace: Workspace) -> None:
+    """As a server that keeps nothing says it, to every token of an answer."""
+    explorer = open_explorer(workspace.root)
+    assert isinstance(explorer, WorkspaceExplorer)
+    talk = {"messages": [{"role": "user", "text": "a red circle"}], "max_new_tokens": 4}
+    with TestClient(make_app(explorer)) as client:
+        ids = [e["id"] for e in events(client, "/api/chat", talk) if e["kind"] == "token"]
+        until = time.monotonic() + 20
+        while not len(explorer.asker.holder) and time.monotonic() < until:
+            time.sleep(0.01)
+
+        def asked() -> list[dict[str, Any]]:
+            more = {**talk, "clusters": True, "similarity": 0.0, "effects": 2, "features": 1000}
+            asks = [{**more, "answer": ids[: n + 1]} for n in range(len(ids))]
+            return [event for ask in asks for event in events(client, "/api/why", ask)]
+
+        kept = asked()
+        assert len(explorer.asker.holder) == 1  # no click had to run forward
+        vars(explorer.asker)["holder"] = None
+        plain = asked()
+    assert [e["kind"] for e in kept] == [e["kind"] for e in plain]
+    for one, two in zip(kept, plain, strict=True):
+        if one["kind"] == "explained":
+            assert one["target"]["id"] == two["target"]["id"]
+            scores = [{r["id"]: r["attribution"] for r in e["reasons"]} for e in (one, two)]
+            assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+        elif one["kind"] == "clustered":
+            assert [g["label"] for g in one["clusters"]] == [g["label"] for g in two["clusters"]]
+        elif one["kind"] == "effect":
+            assert one["after"] == pytest.approx(two["after"], rel=1e-4)
 
 
 def test_concepts_are_named_by_an_lmm_and_keep_their_words_where_it_fails(

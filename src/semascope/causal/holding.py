@@ -228,7 +228,7 @@ def key_of(subject: Any, forced: Forced, sites: Sequence[str], changes: str) -> 
             found.update(name.encode())
             if isinstance(value, Tensor):
                 found.update(repr(tuple(value.shape)).encode())
-                found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+                found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
             else:
                 found.update(repr(value).encode())
     return found.hexdigest()
@@ -237,7 +237,8 @@ def key_of(subject: Any, forced: Forced, sites: Sequence[str], changes: str) -> 
 def can_hold(subject: Any, forced: Forced, sites: Sequence[str]) -> bool:
     """Whether one prompt can be watched at these sites by position: not on the vision side, nor
     where a crosscoder reads several side by side."""
-    one = len(forced.ends) == 1 and bool(forced.batch.mask.all())
+    mask = forced.batch.mask
+    one = len(forced.ends) == 1 and mask.shape[1] > 1 and bool(mask.all())
     return one and all(site in subject.hooks and not is_pictured(site) for site in sites)
 
 

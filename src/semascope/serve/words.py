@@ -19,6 +19,8 @@ from semascope.errors import NotThere
 from semascope.workspace import Workspace
 
 Feature = tuple[str, int]
+ROWS = 8_192
+"""Rows that are kept."""
 FEWEST = 6
 """Held-out pictures that a score must stand on to choose by it."""
 
@@ -40,17 +42,35 @@ class Words:
         self._vectors: dict[str, VectorIndex] = {}
         self._embedders: dict[str, Embedder] = {}
         self._loading = threading.Lock()
+        self._rows: dict[Feature, FeatureRow] = {}
+        self._as_of: tuple[tuple[int, int], ...] = ()
+        self._reading = threading.Lock()
 
     def rows(self, features: Iterable[Feature]) -> dict[Feature, FeatureRow]:
-        """The atlas's rows of these features; those that it does not hold are missing."""
-        by_key: dict[str, list[int]] = {}
-        for key, index in features:
-            by_key.setdefault(key, []).append(index)
-        return {
-            (row.dictionary, row.index): row
-            for key, wanted in by_key.items()
-            for row in self.atlas.features(key, where={"ids": wanted}, limit=len(wanted)).rows
-        }
+        """The atlas's rows of these features; those that it does not hold are missing.
+
+        Rows are kept until the atlas is written to: a click asks for some hundred, most of which
+        stood behind the token before.
+        """
+        wanted = list(features)
+        with self._reading:
+            if (written := self._written()) != self._as_of or len(self._rows) > ROWS:
+                self._rows.clear()
+                self._as_of = written
+            by_key: dict[str, list[int]] = {}
+            for key, index in wanted:
+                if (key, index) not in self._rows:
+                    by_key.setdefault(key, []).append(index)
+            for key, new in by_key.items():
+                for row in self.atlas.features(key, where={"ids": new}, limit=len(new)).rows:
+                    self._rows[row.dictionary, row.index] = row
+            return {feature: self._rows[feature] for feature in wanted if feature in self._rows}
+
+    def _written(self) -> tuple[tuple[int, int], ...]:
+        """When the atlas's files were last written to, and how large they are."""
+        files = (self.workspace.atlas, self.workspace.atlas.with_name("atlas.db-wal"))
+        known = [file.stat() for file in files if file.exists()]
+        return tuple((one.st_mtime_ns, one.st_size) for one in known)
 
     def best_told(self) -> FeatureRow | None:
         """The feature of one kind of thing whose words tell best where on pictures it fires; where

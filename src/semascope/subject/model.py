@@ -24,7 +24,7 @@ from semascope.subject.chat import Template
 from semascope.subject.encoding import Encoder, Side
 from semascope.subject.sites import JOIN, parts_of, side_by_side
 from semascope.subject.still import reads_video
-from semascope.subject.types import Batch, Edits, Generation, TokenMap, TokenSink
+from semascope.subject.types import Batch, Edits, Generation, Kind, TokenMap, TokenSink
 
 
 class Subject:
@@ -222,8 +222,8 @@ class Subject:
         return int(self.model.get_output_embeddings().weight.shape[1])
 
     def looks_back(self, batch: Batch) -> bool:
-        """Whether nothing that follows a token changes what is made of it, measured on a batch by
-        changing its last token.
+        """Whether nothing that follows a token changes what is made of it, measured on a batch of
+        one row by changing its last token.
 
         False too where rotary positions depend on the length of the whole.
         """
@@ -231,8 +231,12 @@ class Subject:
         ropes = [getattr(text, name, None) for name in ("rope_parameters", "rope_scaling")]
         if any(word in repr(ropes) for word in ("dynamic", "longrope")):
             return False
-        other = batch.inputs["input_ids"].clone()  # (B, T)
-        other[:, -1] = torch.where(other[:, -1] == other[:, -2], other[:, 0], other[:, -2])
+        other = batch.inputs["input_ids"].clone()  # (1, T)
+        words = batch.maps[0].ids[batch.maps[0].kinds <= Kind.SPECIAL]
+        words = words[words != int(other[0, -1])]
+        if not len(words):
+            return False
+        other[:, -1] = int(words[-1])
         changed = Batch({**batch.inputs, "input_ids": other}, batch.maps, batch.sample_ids)
         with torch.no_grad():
             (one, _), (two, _) = self._final(batch, {}), self._final(changed, {})
