@@ -147,8 +147,8 @@ def test_from_animated_files_to_atlas_exports_and_page(tmp_path: Path) -> None:
         assert hottest["frame"] in (when, when + 1) and hottest["seconds"] is not None
 
 
-def test_videos_of_unlike_length_are_read_one_by_one(tmp_path: Path) -> None:
-    """LLaVA-OneVision cannot hold them in one tensor: no row is lost for it."""
+def test_no_row_is_lost_for_its_length(tmp_path: Path) -> None:
+    """LLaVA-OneVision holds all videos of a batch in one tensor."""
     short = sample(2, "short")
     cut = Video(short.videos[0].frames[:3], short.videos[0].times[:3])
     rows = [sample(2, "long"), replace(short, videos=(cut,))]

@@ -159,7 +159,7 @@ def test_answers_and_a_batch_are_as_alone(subject, family: str) -> None:
         assert [t.id for t in alone.tokens] == [t.id for t in found.tokens]
 
 
-@pytest.mark.parametrize("family", ["qwen3_vl", "smolvlm", "internvl"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_videos_of_unlike_length_share_a_batch(subject, family: str) -> None:
     s = subject(family)
     samples = [asked(video(2)), asked(video(5, seed=1))]
@@ -170,12 +170,10 @@ def test_videos_of_unlike_length_share_a_batch(subject, family: str) -> None:
         torch.testing.assert_close(both[n, : len(alone)], alone, atol=1e-4, rtol=1e-4)
 
 
-def test_where_videos_of_unlike_length_do_not_share(subject) -> None:
-    s = subject("llava_onevision")
-    with pytest.raises(SubjectError, match="cannot share a batch"):
-        s.encode([asked(video(2)), asked(video(5))])
+@pytest.mark.parametrize("family", ["llava_onevision", "internvl", "llava_next_video"])
+def test_where_videos_of_unlike_length_do_not_share_a_sample(subject, family: str) -> None:
     with pytest.raises(SubjectError, match="2 and 5 frames"):
-        s.encode([asked(video(2), video(5))])
+        subject(family).encode([asked(video(2), video(5))])
 
 
 def test_smolvlm_reads_pictures_or_videos(subject) -> None:

@@ -117,6 +117,7 @@ def own(seen: TokenMap, media: Sequence[str]) -> Shown:
         media=tuple(media),
         sizes=seen.sizes,
         split="score",
+        spans=seen.spans,
     )
 
 

@@ -331,14 +331,9 @@ def _collate(name: str, rows: list[Row], length: int, side: Side) -> Tensor:
         return out
     parts = [row.inputs[name] for row in rows if name in row.inputs]
     shape = [max(p.shape[d] for p in parts) for d in range(1, parts[0].ndim)]
-    if name == "pixel_values_videos" and len({p.shape[1:] for p in parts}) > 1:
-        raise SubjectError(
-            "Videos of unlike numbers of frames cannot share a batch with this subject: encode "
-            "them one at a time, or read as many of each (?frames=8)."
-        )
     padded = parts[0].new_zeros((sum(len(p) for p in parts), *shape))
     start = 0
-    for part in parts:  # smaller pictures and fewer tiles are filled with zeros, bottom right
+    for part in parts:  # smaller pictures, fewer tiles and frames are filled with zeros
         where = (slice(start, start + len(part)), *(slice(0, s) for s in part.shape[1:]))
         padded[where] = part
         start += len(part)

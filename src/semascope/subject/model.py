@@ -22,6 +22,7 @@ from semascope.subject import generation, hooks, sites
 from semascope.subject.begun import Begin, begun, unseen
 from semascope.subject.chat import Template
 from semascope.subject.encoding import Encoder, Side
+from semascope.subject.lengths import leave_out_padding
 from semascope.subject.sites import JOIN, parts_of, side_by_side
 from semascope.subject.still import reads_video
 from semascope.subject.types import Batch, Edits, Generation, Kind, TokenMap, TokenSink
@@ -36,6 +37,7 @@ class Subject:
     def __init__(self, model: Any, processor: Any, *, name: str) -> None:
         """Wrap a model and its processor (or, for subjects without sight, its tokenizer)."""
         self.model = model.eval().requires_grad_(False)
+        leave_out_padding(model)
         self.name = name
         self.tokenizer: Any = getattr(processor, "tokenizer", processor)
         self.has_vision = getattr(processor, "image_processor", None) is not None

@@ -1,0 +1,37 @@
+"""Videos of unlike length in one batch, for models that take all videos as one tensor.
+
+LLaVA-OneVision and LLaVA-NeXT-Video want (videos, frames, 3, H, W) and make tokens of every frame
+of it. Shorter videos are filled with frames of zeros, as Idefics has it for pictures, and what the
+model makes of those is left out before it is placed. Knows these two models; no processors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NEWLINES = {"llava_onevision": 1, "llava_next_video": 0}
+"""Tokens after a video's frames, by ``config.model_type``."""
+
+
+def leave_out_padding(model: Any) -> None:
+    """Have the model drop features of frames that are all zeros; other models stay as they are."""
+    newlines = NEWLINES.get(str(model.config.model_type))
+    if newlines is None:
+        return
+    inner = model.model.get_video_features
+
+    def features(pixel_values_videos: Tensor, *args: Any, **options: Any) -> Any:
+        out = inner(pixel_values_videos, *args, **options)
+        shown = pixel_values_videos.flatten(2).ne(0).any(-1)  # (videos, F)
+        if bool(shown.all()):
+            return out
+        x = out.pooler_output  # (videos, F · tokens of a frame + newlines, d)
+        keep = shown.repeat_interleave((x.shape[1] - newlines) // shown.shape[1], 1)
+        keep = torch.cat([keep, keep.new_ones(len(keep), newlines)], 1)
+        out.pooler_output = x[keep][None]
+        return out
+
+    model.model.get_video_features = features
