@@ -176,6 +176,27 @@ def test_where_videos_of_unlike_length_do_not_share_a_sample(subject, family: st
         subject(family).encode([asked(video(2), video(5))])
 
 
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_vl"])
+def test_vision_sites_hold_images_then_videos(subject, family: str) -> None:
+    """The tower is passed twice; reading that stops at the first pass would lose the videos."""
+    s = subject(family)
+    both = s.encode([asked(video(3), images=(picture(40, 30),))], max_tokens=None)
+    apart = [s.encode([asked(video(3))]), s.encode([asked(images=(picture(40, 30),))])]
+    for site in ("vision.1", "projector"):
+        frames, image = (s.run(b, [site])[site] for b in apart)
+        torch.testing.assert_close(s.run(both, [site])[site], torch.cat([image, frames]))
+        torch.testing.assert_close(
+            s.run(both, [site, "resid_post.0"])[site], torch.cat([image, frames])
+        )
+
+
+def test_where_a_vision_site_cannot_hold_both(subject) -> None:
+    s = subject("llava_next_video")
+    both = s.encode([asked(video(3), images=(picture(40, 30),))], max_tokens=None)
+    with pytest.raises(SubjectError, match="in samples of their own"):
+        s.run(both, ["projector"])
+
+
 def test_smolvlm_reads_pictures_or_videos(subject) -> None:
     with pytest.raises(SubjectError, match="part them into two samples"):
         subject("smolvlm").encode([asked(video(2), images=(picture(32, 32),))])

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from semascope.errors import SubjectError
@@ -76,14 +77,16 @@ def capture(
 ) -> Iterator[dict[str, Tensor]]:
     """Collect what passes ``names`` (in forward order); with ``stop``, end the pass at the last.
 
-    A site sees what the edits attached before it have made of the tensor.
+    A site sees what the edits attached before it have made of the tensor. A vision site that is
+    passed twice, for images and then for videos, holds both, one after another. SubjectError where
+    they differ in shape.
     """
     kept: dict[str, Tensor] = {}
     deepest = names[-1] if stop and names else None
 
     def keeper(name: str) -> Callable[[Tensor], None]:
         def keep(x: Tensor) -> None:
-            kept[name] = x
+            kept[name] = _joined(name, kept[name], x) if name in kept else x
             if name == deepest:
                 raise Reached
 
@@ -94,6 +97,21 @@ def capture(
             stack.callback(_attach(sites[name], keeper(name)))
         with suppress(Reached):
             yield kept
+
+
+def passed_twice(names: list[str], inputs: Mapping[str, Any]) -> bool:
+    """Whether the deepest site is of the vision tower, run for images and then for videos."""
+    both = {"pixel_values", "pixel_values_videos"} <= inputs.keys()
+    return both and bool(names) and names[-1].partition(".")[0] in ("vision", "projector")
+
+
+def _joined(name: str, images: Tensor, videos: Tensor) -> Tensor:
+    if images.shape[1:] != videos.shape[1:]:
+        raise SubjectError(
+            f"{name} gives {tuple(images.shape[1:])} for an image and {tuple(videos.shape[1:])} "
+            "for a frame: read images and videos in samples of their own there."
+        )
+    return torch.cat([images, videos])
 
 
 def _changer(edit: Edit, start: list[int], maps: tuple[TokenMap, ...]) -> Callable[[Tensor], Any]:

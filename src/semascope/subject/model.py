@@ -142,6 +142,7 @@ class Subject:
         single = [name for name in asked if JOIN not in name]
         own = self.resolve(single) if single or not joined else []
         names = self.resolve([*own, *parts_of(joined)]) if joined else own
+        stop = stop and not hooks.passed_twice(names, batch.inputs)
         with (
             self.editing(edits or {}, batch.maps),
             hooks.capture(self.hooks, names, stop=stop) as kept,
