@@ -390,12 +390,8 @@ def _template(processor: Any, sees: bool) -> Template:
 
 def _token_id(what: str, processor: Any, config: Any) -> int | None:
     """Id of the token that stands at every place of an image, or of a video."""
-    for owner, name in (
-        (config, f"{what}_token_id"),
-        (config, f"{what}_token_index"),
-        (processor, f"{what}_token_id"),
-    ):
-        found = getattr(owner, name, None)
+    for owner, end in ((config, "id"), (config, "index"), (processor, "id")):
+        found = getattr(owner, f"{what}_token_{end}", None)
         if isinstance(found, int):
             return found
     return None
