@@ -26,6 +26,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from recipes.figures import shown
 
 from benchmarks._clicks import QUESTION, clicks, picture
 from benchmarks.causal import _seconds, _subject
@@ -178,5 +179,8 @@ if __name__ == "__main__":
     if options.json:
         print(json.dumps(record))
     else:
+        for _, rows in record.pop("tables").values():
+            for row in rows:
+                print(", ".join(f"{key} {shown(value)}" for key, value in row.items()))
         for key, value in record.items():
             print(f"{key:48} {value:.4g}" if isinstance(value, float) else f"{key:48} {value}")

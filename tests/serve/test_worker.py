@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Generator
 from concurrent.futures import Future
 
@@ -230,7 +231,7 @@ def test_words_come_before_anybodys_effects() -> None:
 
 
 def test_a_click_is_done_between_two_tokens_of_an_answer() -> None:
-    """And an answer that has begun ends before another begins."""
+    """And an answer that has begun ends, and is made ready to be asked about, before another."""
 
     async def play() -> list[str]:
         worker, order, begun, clicked = ModelWorker(), [], threading.Event(), threading.Event()
@@ -248,13 +249,14 @@ def test_a_click_is_done_between_two_tokens_of_an_answer() -> None:
         tickets.append(worker.submit("C", lambda emit: order.append("click"), Rank.CLICK))
         clicked.set()
         await asyncio.gather(*(hear(t) for t in tickets))
-        while order.count("aside") < 2:
+        until = time.monotonic() + 20
+        while order.count("aside") < 2 and time.monotonic() < until:
             await asyncio.sleep(0.005)
         worker.close()
         return order
 
     order = asyncio.run(play())
-    assert order == ["A0", "click", "A1", "A2", "B0", "B1", "B2", "aside", "aside"]
+    assert order == ["A0", "click", "A1", "A2", "aside", "B0", "B1", "B2", "aside"]
 
 
 def test_nothing_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,8 @@ class Then:
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """All is told; ``work`` makes later questions quicker, and is done when nobody waits."""
+    """All is told; ``work`` makes later questions quicker, and is done before another answer
+    begins."""
 
     work: Callable[[], object]
 

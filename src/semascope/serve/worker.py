@@ -9,8 +9,8 @@ nothing waits for ever.
 A job tells its events through ``emit``; a listener that has gone away turns ``emit`` into "stop". A
 job that returns another goes on with it when its turn comes again, so that it holds nobody up
 meanwhile. One that returns a future has done with the model, and its stream stays open until that
-is done. One that leaves work aside is finished, and that work is done when nobody waits for more
-than what may wait. Knows no model: a job is a callable.
+is done. One that leaves work aside is finished, and that work is done when nobody waits for a click
+or for an answer that has begun. Knows no model: a job is a callable.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class ModelWorker:
                 if self._stopping:
                     return None
                 soonest = min((t.rank for line in self._lines.values() for t in line), default=None)
-                if self._aside and soonest in (None, Rank.REST):
+                if self._aside and (soonest is None or soonest >= Rank.ANSWER):
                     return self._aside.pop()
                 if self._lines:
                     self._running = self._chosen()
