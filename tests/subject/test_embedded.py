@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from semascope.corpus.sample import Sample, Turn
+from semascope.corpus.sample import Sample, Turn, Video
 from semascope.corpus.scenes import SceneCorpus
 from semascope.evaluate.subject import answer_batch, ask, names
 from semascope.subject import Subject, smollm
@@ -100,3 +100,18 @@ def test_the_card_says_what_was_measured() -> None:
     )
     assert all(isinstance(figures[k], float) for k in wanted)
     assert f"--samples {figures['samples']}" in record["command"]
+
+
+def test_a_video_is_shown_as_pictures(subject: Subject) -> None:
+    """It reads no videos: it is shown at most eight frames, and heat goes to the right ones."""
+    frames = tuple(sample.images[0] for _, sample in SceneCorpus(12, split="heldout").read())
+    turns = (Turn("user", "What is in the picture?", videos=1),)
+    film = Sample("film", turns=turns, videos=(Video(frames),))
+    batch = subject.encode([film], max_tokens=None)
+    shown = sorted(set(batch.maps[0].image.tolist()) - {-1})
+    assert len(shown) == 8 and shown[0] == 0 and shown[-1] == 11
+    found = subject.run(batch, ["projector"])["projector"]
+    alone = Sample("one", turns=(Turn("user", "What?", 1),), images=(frames[11],))
+    last = subject.run(subject.encode([alone]), ["projector"])["projector"]
+    torch.testing.assert_close(found[-1:], last, atol=1e-4, rtol=1e-4)
+    assert subject.generate(film, max_new_tokens=3).tokens
