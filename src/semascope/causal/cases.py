@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from semascope.causal.forcing import answer_logprobs
+from semascope.causal.forcing import Begins, answer_logprobs
 from semascope.causal.metrics import token_ids
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
@@ -97,11 +97,17 @@ def answers(
 
 
 def margins(
-    subject: Any, cases: Sequence[Case], edits: Edits | None = None, *, rows: int = 8
+    subject: Any,
+    cases: Sequence[Case],
+    edits: Edits | None = None,
+    *,
+    rows: int = 8,
+    begins: Begins | None = None,
 ) -> list[float]:
     """log p(wanted) − log p(unwanted) of each case, nats a token; p(wanted) alone if no unwanted.
 
-    Each side is the mean over its tokens, so that a longer name is not a worse one.
+    Each side is the mean over its tokens, so that a longer name is not a worse one. ``begins`` says
+    where a pass may begin (``Bases.begin``).
     """
     found: list[float] = []
     for start in range(0, len(cases), rows):
@@ -109,11 +115,11 @@ def margins(
         batch = subject.encode([case.sample for case in part], answer="", max_tokens=None)
         ids = [[_ids(subject, text) for text in (c.wanted, c.unwanted)] for c in part]
         if all(len(side) == 1 for pair in ids for side in pair):
-            found += _one_token(subject, batch, ids, edits)  # both sides off one pass
+            found += _one_token(subject, batch, ids, edits, begins)  # both sides off one pass
             continue
-        sides = [_leaning(subject, batch, [pair[0] for pair in ids], edits)]
+        sides = [_leaning(subject, batch, [pair[0] for pair in ids], edits, begins)]
         if any(case.unwanted for case in part):
-            sides.append(_leaning(subject, batch, [pair[1] for pair in ids], edits))
+            sides.append(_leaning(subject, batch, [pair[1] for pair in ids], edits, begins))
         found += [sides[0][i] - (sides[1][i] if len(sides) > 1 else 0.0) for i in range(len(part))]
     return found
 
@@ -123,18 +129,27 @@ def _ids(subject: Any, text: str) -> tuple[int, ...]:
 
 
 def _one_token(
-    subject: Any, batch: Any, ids: Sequence[Sequence[Sequence[int]]], edits: Edits | None
+    subject: Any,
+    batch: Any,
+    ids: Sequence[Sequence[Sequence[int]]],
+    edits: Edits | None,
+    begins: Begins | None,
 ) -> list[float]:
     """log p(wanted) − log p(unwanted) where each is one token."""
-    first = answer_logprobs(subject, batch, [pair[0] for pair in ids], edits or {})  # (1, V) each
+    wanted = [pair[0] for pair in ids]
+    first = answer_logprobs(subject, batch, wanted, edits or {}, begins)  # (1, V) each
     return [float(row[0, w[0]] - row[0, u[0]]) for row, (w, u) in zip(first, ids, strict=True)]
 
 
 def _leaning(
-    subject: Any, batch: Any, ids: Sequence[Sequence[int]], edits: Edits | None
+    subject: Any,
+    batch: Any,
+    ids: Sequence[Sequence[int]],
+    edits: Edits | None,
+    begins: Begins | None,
 ) -> list[float]:
     """Mean log-probability a token of each text as the answer's beginning; 0 for no text."""
-    forced = answer_logprobs(subject, batch, ids, edits or {})
+    forced = answer_logprobs(subject, batch, ids, edits or {}, begins)
     return [
         float(rows.gather(1, torch.as_tensor(own, device=rows.device)[:, None]).mean())
         if own

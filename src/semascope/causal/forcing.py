@@ -7,7 +7,7 @@ an edit sees every continuation as generated, exactly as it would while decoding
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,11 @@ from torch import Tensor
 
 from semascope.causal.patches import Patches
 from semascope.errors import CausalError
+from semascope.subject.begun import Begin
 from semascope.subject.types import Batch, Edit, EditContext, Edits, TokenMap
+
+Begins = Callable[[Any, Batch, Edits], Begin | None]
+"""Where a pass of a batch under edits may begin (``Bases.begin``)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,17 +132,24 @@ def parting(subject: Any, forced: Forced, edits: Edits) -> str:
 
 
 def answer_logprobs(
-    subject: Any, batch: Batch, answers: Sequence[Sequence[int]], edits: Edits
+    subject: Any,
+    batch: Batch,
+    answers: Sequence[Sequence[int]],
+    edits: Edits,
+    begins: Begins | None = None,
 ) -> list[Tensor]:
     """For each row, (L_row, V) float32 log-probabilities, in nats, at each token of its answer.
 
     Row i of the result is the distribution from which the answer's token i would be drawn,
-    given the prompt and the answer's tokens before it.
+    given the prompt and the answer's tokens before it. ``begins`` says where the pass may begin.
     """
     forced = extend(batch, answers)
     start = int(forced.ends.min()) - 1  # nothing is read of logits before it
+    begin = begins(subject, forced.batch, edits) if begins is not None else None
     with torch.no_grad():
-        logits: Tensor = subject.logits(forced.batch, edits=edits, start=start)  # (R, T', V)
+        logits: Tensor = subject.logits(
+            forced.batch, edits=edits, start=start, begin=begin
+        )  # (R, T', V)
     return [
         logits[row, end : end + len(answer)].float().log_softmax(-1)
         for row, (end, answer) in enumerate(

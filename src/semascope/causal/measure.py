@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from semascope.causal.borrowed import lookup
 from semascope.causal.edits import edits_for
-from semascope.causal.forcing import answer_logprobs, divergence
+from semascope.causal.forcing import Begins, answer_logprobs, divergence
 from semascope.causal.interventions import Intervention
 from semascope.causal.statistics import Figure, mean
 from semascope.causal.units import Statistics, by_id, statistic
@@ -124,10 +124,12 @@ def side_effects(
     interventions: Sequence[Intervention],
     prompts: Sequence[tuple[Sample, Sequence[int]]],
     before: dict[int, list[torch.Tensor]] | None = None,
+    begins: Begins | None = None,
 ) -> SideEffects:
     """Measure on unrelated prompts, each with the token ids of an answer to force.
 
-    ``before`` keeps the plain model's log-probabilities for the next call on the same prompts.
+    ``before`` keeps the plain model's log-probabilities for the next call on the same prompts;
+    ``begins`` says where a pass may begin (``Bases.begin``).
     Raises CausalError where no prompt has an answer.
     """
     known = {} if before is None else before
@@ -143,7 +145,9 @@ def side_effects(
         if start not in known:
             known[start] = answer_logprobs(lever.subject, batch, answers, {})
         plain = known[start]
-        steered = answer_logprobs(lever.subject, batch, answers, edits) if edits else plain
+        steered = plain
+        if edits:
+            steered = answer_logprobs(lever.subject, batch, answers, edits, begins)
         for own, after, answer in zip(plain, steered, answers, strict=True):  # (L, V) each
             kls.append(float(divergence(own, after).mean()))
             ids = torch.as_tensor(answer, device=own.device)[:, None]

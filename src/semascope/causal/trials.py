@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
+from semascope.causal.bases import Bases
 from semascope.causal.candidates import Candidate
 from semascope.causal.cases import Case, Judge, answers, margins
 from semascope.causal.interventions import How, Intervention, Where, dump
@@ -41,6 +42,8 @@ class Memo:
     ledger: Ledger
     plain: dict[str, dict[int, list[Tensor]]] = field(default_factory=dict)
     """The plain model's log-probabilities on prompts that side effects are measured on."""
+    bases: Bases = field(default_factory=Bases)
+    """What the layers before every edit make of prompts."""
 
     def answers(
         self, cases: Sequence[Case], interventions: Sequence[Intervention], tokens: int
@@ -83,7 +86,12 @@ class Memo:
             "margins",
             cases,
             interventions,
-            lambda: margins(self.lever.subject, cases, self.lever.edits(interventions)),
+            lambda: margins(
+                self.lever.subject,
+                cases,
+                self.lever.edits(interventions),
+                begins=self.bases.begin,
+            ),
         )
         return told
 
@@ -94,7 +102,11 @@ class Memo:
         told = self.ledger.do(
             key,
             lambda: side_effects(
-                self.lever, interventions, prompts, self.plain.setdefault(asked, {})
+                self.lever,
+                interventions,
+                prompts,
+                self.plain.setdefault(asked, {}),
+                self.bases.begin,
             ).as_json(),
         )
         kl: dict[str, Any] = {

@@ -1,0 +1,102 @@
+"""Passes that begin at the edit: the same margins and answers as whole passes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semascope.causal.bases import Bases
+from semascope.causal.cases import Case, margins
+from semascope.causal.interventions import Intervention
+from semascope.causal.measure import Lever, side_effects
+from semascope.corpus.sample import Sample, Turn
+from semascope.dictionary import CoderConfig, SparseCoder
+from semascope.subject.testing import tiny
+
+SITE = "resid_post.0"
+KEY = f"{SITE}/main"
+
+
+def lever_of(family: str, site: str = SITE) -> Lever:
+    subject = tiny(family)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        coder = SparseCoder(CoderConfig(d_in=subject.d_model, width=48, k=6), site=site)
+    return Lever.of(subject, [coder], {f"{site}/main": {"max": np.full(48, 2.0)}})
+
+
+def cases_of(lever: Lever) -> list[Case]:
+    """Of unlike lengths, with answers of one token and of several."""
+    seen = lever.subject.has_vision
+    images = (Image.new("RGB", (40, 30), (90, 20, 200)),) if seen else ()
+    return [
+        Case(
+            Sample(f"case-{n}", turns=(Turn("user", text, images=len(images)),), images=images),
+            wanted,
+            unwanted,
+        )
+        for n, (text, wanted, unwanted) in enumerate(
+            [("what is it", "a red cat", "no"), ("is there a cat in it", "yes", "no")]
+        )
+    ]
+
+
+def add(*features: int, key: str = KEY) -> Intervention:
+    return Intervention(features=tuple((key, f) for f in features), how="add")
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "llava", "qwen2_vl", "gemma2", "paligemma"])
+def test_margins_are_those_of_whole_passes(family: str) -> None:
+    lever, bases = lever_of(family), Bases()
+    cases = cases_of(lever)
+    for features in ((1,), (2, 3), (1,)):
+        edits = lever.edits([add(*features)])
+        whole = margins(lever.subject, cases, edits)
+        assert margins(lever.subject, cases, edits, begins=bases.begin) == pytest.approx(
+            whole, abs=1e-4
+        )
+    assert whole != pytest.approx(margins(lever.subject, cases, {}), abs=1e-4)
+
+
+def test_what_comes_before_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lever, bases = lever_of("llava"), Bases()
+    cases, ran = cases_of(lever), []
+    run = type(lever.subject).run
+    monkeypatch.setattr(
+        type(lever.subject), "run", lambda self, *a, **k: ran.append(1) or run(self, *a, **k)
+    )
+    for feature in range(5):
+        margins(lever.subject, cases, lever.edits([add(feature)]), begins=bases.begin)
+    assert 1 <= len(ran) == len(bases) <= 2  # the wanted answers, and the unwanted
+
+
+def test_nothing_begins_before_what_is_changed() -> None:
+    """An edit of what the tower sees, or none at all, is a whole pass."""
+    lever, bases = lever_of("llava", "projector"), Bases()
+    batch = lever.subject.encode([cases_of(lever)[0].sample], answer="")
+    edits = lever.edits([add(1, key="projector/main")])
+    assert bases.begin(lever.subject, batch, edits) is None
+    assert bases.begin(lever.subject, batch, {}) is None
+    assert len(bases) == 0
+
+
+def test_side_effects_are_those_of_whole_passes() -> None:
+    lever, bases = lever_of("llava"), Bases()
+    prompts = [(case.sample, (7, 9, 11)[: n + 1]) for n, case in enumerate(cases_of(lever))]
+    whole = side_effects(lever, [add(1, 2)], prompts)
+    short = side_effects(lever, [add(1, 2)], prompts, None, bases.begin)
+    assert short.kl.value == pytest.approx(whole.kl.value, abs=1e-5)
+    assert short.perplexity_steered == pytest.approx(whole.perplexity_steered, rel=1e-5)
+    assert whole.kl.value > 0
+
+
+def test_only_so_many_bytes_are_kept() -> None:
+    lever = lever_of("llama")
+    cases, bases = cases_of(lever), Bases(most=1)
+    edits = lever.edits([add(1)])
+    assert margins(lever.subject, cases, edits, begins=bases.begin) == pytest.approx(
+        margins(lever.subject, cases, edits), abs=1e-4
+    )
+    assert len(bases) == 0
