@@ -20,10 +20,11 @@ from semascope.corpus import Sample, Turn, Video, open_corpus
 from semascope.dictionary.types import Codes
 from semascope.evidence import Evidence, gather
 from semascope.evidence.hashing import content_hash
-from semascope.evidence.moments import told, worth_showing
+from semascope.evidence.moments import glimpse, told, worth_showing
 from semascope.evidence.plan import Options
 from semascope.evidence.publish import publish
 from semascope.explain.heat import firing_picture, overlay
+from semascope.explain.messages import sample_parts
 from semascope.serve import convert
 from semascope.subject import Subject
 from semascope.subject.heatmap import heat
@@ -114,6 +115,8 @@ def test_merged_frames_are_kept_as_such(tmp_path: Path) -> None:
     assert (looking_at(shown, 3) == looking_at(shown, 4)).all(), "frames 2 and 3 are one step"
     assert worth_showing(shown, exemplar.activations) == [0, 3, 4]
     assert worth_showing(shown, np.zeros(len(shown.image))) == [0, 3], "the middle one of a video"
+    assert glimpse(shown) == [0, 2, 3, 5]
+    assert len(sample_parts(shown, Media(tmp_path / "m").open)) == 4
 
 
 def test_from_animated_files_to_atlas_exports_and_page(tmp_path: Path) -> None:

@@ -249,6 +249,14 @@ def test_a_folder_gives_back_how_frames_are_prepared(subject, family: str, tmp_p
     assert older.processor.video_processor.to_dict() == s.processor.video_processor.to_dict()
 
 
+def test_smolvlms_size_is_where_its_checkpoints_keep_it() -> None:
+    sampling = {"fps": 1, "max_frames": 64, "video_size": {"longest_edge": 2048}}
+    read = READERS["SmolVLMProcessor"]
+    assert read(video_sampling=sampling).size == {"longest_edge": 2048}
+    assert read(video_sampling=sampling, size={"longest_edge": 64}).size == {"longest_edge": 64}
+    assert read().size == {"longest_edge": 1456}
+
+
 def test_an_adapter_that_knows_no_videos(subject) -> None:
     s = subject("qwen2_vl")
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.corpus.sample import Moment
+from semascope.corpus.videos import evenly
 from semascope.subject.types import Looking, looking_at
 
 FRAMES = 4
@@ -47,6 +48,11 @@ def worth_showing(
         fired = sorted((n for n in own if heat[n] > 0), key=lambda n: -heat[n])[:frames]
         out += sorted(fired) or [own[len(own) // 2]]
     return out
+
+
+def glimpse(sample: Kept, most: int = FRAMES) -> list[int]:
+    """Pictures that tell what a sample is, whatever fires: the first; with videos, some evenly."""
+    return evenly(len(sample.media), most) if sample.moments else [0]
 
 
 def strengths(sample: Kept, activations: NDArray[np.floating]) -> NDArray[np.float64]:

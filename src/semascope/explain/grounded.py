@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semascope.evidence.types import Exemplar, FeatureEvidence
+from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
 from semascope.explain.clip import loaded
 from semascope.explain.fired import distinct, mode_of
 from semascope.explain.grounding import areas, picture_tokens
+from semascope.explain.heat import firing_picture
 from semascope.explain.iou import THRESHOLDS, overlap
 from semascope.explain.stats import Floats, mean_interval, strangers
 from semascope.explain.types import Explanation, Pictures, Score
@@ -190,8 +191,9 @@ class GroundedScorer:
     def _overlap(self, exemplar: Exemplar, words: Explanation) -> tuple[Floats, Floats]:
         """(10,) grid IoU at each threshold, and (10,) what as many random tokens would get."""
         shown = exemplar.shown
-        tokens = picture_tokens(shown)
-        share = self._share(exemplar, words, tokens)
+        picture = max(firing_picture(exemplar), 0)
+        tokens = picture_tokens(shown, picture)
+        share = self._share(shown, picture, words, tokens)
         heat = exemplar.activations[tokens].astype(np.float64)
         if not len(tokens) or share.max(initial=0.0) <= 0 or heat.max(initial=0.0) <= 0:
             nothing = np.zeros(len(THRESHOLDS))
@@ -199,14 +201,16 @@ class GroundedScorer:
         found = overlap(heat / heat.max(), share, areas(shown, tokens))
         return found.grid, found.chance
 
-    def _share(self, exemplar: Exemplar, words: Explanation, tokens: NDArray[np.int64]) -> Floats:
+    def _share(
+        self, shown: Shown, picture: int, words: Explanation, tokens: NDArray[np.int64]
+    ) -> Floats:
         """(n,) share of each token's rectangle that the named thing covers."""
-        shown = exemplar.shown
-        key = (shown.media[0], words.label or words.description)
+        key = (shown.media[picture], words.label or words.description)
         if key not in self._outlines:
             self._outlines[key] = self.outliner.outline(self.pictures(key[0]), key[1])
         mask = self._outlines[key]
-        scale = np.array([mask.shape[1] / shown.sizes[0][0], mask.shape[0] / shown.sizes[0][1]] * 2)
+        width, height = shown.sizes[picture]
+        scale = np.array([mask.shape[1] / width, mask.shape[0] / height] * 2)
         out = np.zeros(len(tokens))
         for i, rect in enumerate(shown.rects[tokens] * scale):
             left, top, right, bottom = np.round(rect).astype(int)

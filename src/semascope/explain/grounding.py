@@ -18,7 +18,7 @@ from semascope.evidence.types import Shown
 from semascope.explain import kinds, lexicon, words
 from semascope.explain.docs import IMAGE_KINDS
 from semascope.explain.judge import Claim
-from semascope.subject.types import Kind
+from semascope.subject.types import Kind, looking_at
 
 _ATTRIBUTES = ("category", "colour", "texture", "emotion", "word")
 
@@ -68,9 +68,9 @@ def names_background(claim: Claim, background: str) -> bool:
     return False
 
 
-def picture_tokens(shown: Shown) -> NDArray[np.int64]:
-    """Tokens of the first picture that tile it once: the base picture, else the tiles."""
-    placed = np.isfinite(shown.rects).all(1) & (shown.image == 0)
+def picture_tokens(shown: Shown, picture: int = 0) -> NDArray[np.int64]:
+    """Tokens of a picture that tile it once: the base picture, else the tiles."""
+    placed = np.isfinite(shown.rects).all(1) & looking_at(shown, picture)
     base = np.flatnonzero(placed & (shown.kinds == Kind.IMAGE))
     return base if len(base) else np.flatnonzero(placed & np.isin(shown.kinds, IMAGE_KINDS))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from semascope.evidence.moments import told
+from semascope.evidence.moments import glimpse, told
 from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
 from semascope.explain import prompts
 from semascope.explain.fired import distinct, mode_of
@@ -96,9 +96,9 @@ def _silent(number: int, shown: Shown, pictures: Pictures, size: int) -> list[di
 
 
 def sample_parts(shown: Shown, pictures: Pictures, size: int = 336) -> list[dict[str, Any]]:
-    """A sample as it is: its first picture, or the beginning of its text, fenced."""
+    """A sample as it is: its first picture, some frames of videos, or the beginning of its text."""
     if shown.media:
-        return [_image(pictures(shown.media[0]), size)]
+        return [_image(pictures(shown.media[n]), size) for n in glimpse(shown)]
     text = "".join(t for t, k in zip(shown.tokens, shown.kinds, strict=True) if k == Kind.TEXT)
     return [_text(f"```\n{_harmless(text[:400])}\n```")]
 

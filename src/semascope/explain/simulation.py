@@ -69,7 +69,8 @@ class WordSimulator:
 
     def _sample(self, said: Claim, shown: Shown, rating: float) -> NDArray[np.float64]:
         guess = np.zeros(len(shown.tokens))
-        pictured = np.flatnonzero(np.isin(shown.kinds, IMAGE_KINDS) & (shown.image == 0))
+        own = shown.image >= 0 if shown.moments else shown.image == 0
+        pictured = np.flatnonzero(np.isin(shown.kinds, IMAGE_KINDS) & own)
         if self.truth and shown.truth.get("objects"):
             named = named_things(said, shown)
             if named is not None:

@@ -142,18 +142,21 @@ class Squares(FrameReader):
         "size": {"longest_edge": 4 * 364},
         "max_image_size": {"longest_edge": 364},
         "resample": Image.Resampling.LANCZOS,
-        "video_sampling": {},
     }
+
+    def __init__(self, **settings: Any) -> None:
+        """As checkpoints have it: ``size``, or the one that ``video_sampling`` names."""
+        sampled = (settings.get("video_sampling") or {}).get("video_size")
+        super().__init__(**{**settings, "size": settings.get("size") or sampled})
 
     def lay_out(self, videos: list[Frames]) -> dict[str, Tensor]:
         """(videos, F, 3, S, S), shorter videos filled with frames of nothing, and their mask."""
         edge = int(self.max_image_size["longest_edge"])
-        size = _sized(self.video_sampling.get("video_size"), "size") or self.size
         most = max(len(video) for video in videos)
         pixels = torch.zeros(len(videos), most, 3, edge, edge)
         mask = torch.zeros(len(videos), most, edge, edge, dtype=torch.int64)
         for n, video in enumerate(videos):
-            pixels[n, : len(video)] = self.seen(video, _even(video, size), (edge, edge))
+            pixels[n, : len(video)] = self.seen(video, _even(video, self.size), (edge, edge))
             mask[n, : len(video)] = 1
         return {"pixel_values": pixels, "pixel_attention_mask": mask}
 
