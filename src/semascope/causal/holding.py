@@ -21,6 +21,7 @@ One thread at a time. Knows batches, edits and graphs; nothing of dictionaries o
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,8 @@ MOST = 1 << 29
 _REFUSED = 256
 """Passes that are known not to be held, and not tried again."""
 _MAIN = ("input_ids", "attention_mask")
+_SAVED = re.compile("_saved_|saved_tensors$")
+"""Names under which a node of a graph tells what it saved."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,6 +173,9 @@ class Holder:
                 held = hold(subject, forced, sites, edits, base, self.most)
             except NoGraph as error:
                 self._heavy[id(subject)] = tokens if error.large else 0
+            except torch.OutOfMemoryError:  # of a GPU that others use too
+                self._kept.clear()
+                self._heavy[id(subject)] = tokens
         if held is None:
             held = begun_at(subject, forced, sites, edits, base)
         if held is None or held.base is None or self._begins(held):
@@ -261,22 +267,21 @@ def hold(
     first = _First(changes.get(base))
     if base:
         changes[base] = first
-    graph = _Graph(subject.model, most)
-    with torch.enable_grad(), graph.counted():
+    with torch.enable_grad():
         final = subject.last(forced.batch, edits=changes)
-        if final is None:
-            raise NoGraph(large=False)
-        graph.add(final)
+    if final is None:
+        raise NoGraph(large=False)
     if not final.requires_grad or not all(s.same for s in steady.values()):
         return None
     seen = {site: watch.seen for site, watch in watches.items()}
     if any(x is None or x.shape[:2] != final.shape[:2] for x in seen.values()):
         return None
     kept: dict[str, Tensor] = {site: x for site, x in seen.items() if x is not None}
+    size = graph_bytes(final, subject.model)
+    if size > most:
+        raise NoGraph(large=True)
     start = None if first.seen is None else (base, first.seen)
-    return Held(
-        subject, forced, ids_of(forced), tuple(sites), edits, final, kept, graph.size, start
-    )
+    return Held(subject, forced, ids_of(forced), tuple(sites), edits, final, kept, size, start)
 
 
 def begun_at(
@@ -339,28 +344,28 @@ class NoGraph(Exception):
         self.large = large
 
 
-class _Graph:
-    """What a graph keeps alive, in bytes: each storage once, weights not counted."""
+def graph_bytes(final: Tensor, model: torch.nn.Module) -> int:
+    """What a graph keeps alive: each storage once, the model's weights not counted.
 
-    def __init__(self, model: torch.nn.Module, most: int) -> None:
-        self.most = most
-        self.size = 0
-        self._known = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-
-    def counted(self) -> Any:
-        """A context in which what is saved for the way back is counted."""
-        return torch.autograd.graph.saved_tensors_hooks(self.add, _same)
-
-    def add(self, x: Tensor) -> Tensor:
-        """Count a tensor; NoGraph past the bound."""
-        storage = x.untyped_storage()
-        if storage.data_ptr() not in self._known:
-            self._known.add(storage.data_ptr())
-            self.size += storage.nbytes()
-            if self.size > self.most:
-                raise NoGraph(large=True)
-        return x
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
+    The graph is walked when it is there. (Hooks on what is saved would count it as it grows, and
+    keep it for ever: a node that saves its own result would own itself.)
+    """
+    known = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    total, names = 0, dict[type, tuple[str, ...]]()
+    left: list[Any] = [final.grad_fn]
+    done: set[Any] = set()
+    while left:
+        node = left.pop()
+        if node is None or node in done:
+            continue
+        done.add(node)
+        left += [before for before, _ in node.next_functions]
+        if type(node) not in names:
+            names[type(node)] = tuple(n for n in dir(node) if n == "variable" or _SAVED.match(n))
+        for name in names[type(node)]:
+            found = getattr(node, name)
+            for x in found if isinstance(found, list | tuple) else (found,):
+                if isinstance(x, Tensor) and x.untyped_storage().data_ptr() not in known:
+                    known.add(x.untyped_storage().data_ptr())
+                    total += x.untyped_storage().nbytes()
+    return total
