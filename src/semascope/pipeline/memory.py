@@ -45,10 +45,15 @@ class Memory:
         return sorted(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else []
 
     def keep(self, number: int, parts: Sequence[tuple[Batch, Mapping[str, Tensor]]]) -> bool:
-        """Keep the batches of one chunk, each with (B, T, d) a site; whether it is kept."""
+        """Keep the batches of one chunk, each with (B, T, d) a site; whether it is kept.
+
+        Sites of the vision side are not: what stands there is of patches, not of tokens.
+        """
         path = self.folder / f"chunk-{number:06d}{SUFFIX}"
         if path.is_file():
             return True
+        if any(x.shape[:2] != batch.mask.shape for batch, found in parts for x in found.values()):
+            return False
         lengths = [int(n) for batch, _ in parts for n in batch.mask.sum(1)]
         rows = {
             site: torch.cat([found[site][batch.mask.to(found[site].device)].float().cpu()
