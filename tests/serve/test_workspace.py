@@ -5,68 +5,29 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from tests.serve.planted_run import KEY, LABELS, planted_run
 
-from semascope.atlas import HashingEmbedder, write_vectors
-from semascope.config import ExplainOptions, GatherOptions, RunOptions, TrainOptions
 from semascope.errors import NotThere, WorkspaceError
-from semascope.evidence.publish import publish
 from semascope.explain.fake import FakeLMM
-from semascope.pipeline import run as run_stages
-from semascope.pipeline.context import Run
 from semascope.serve import open_explorer
 from semascope.serve.app import make_app
 from semascope.serve.naming import Naming, namer_at
-from semascope.serve.questions import ConceptQuery, ListQuery, SearchQuery
+from semascope.serve.questions import ConceptQuery, FollowedAsk, ListQuery, SearchQuery
 from semascope.serve.touring import Player
 from semascope.serve.workspace import WorkspaceExplorer, split_id
 from semascope.serve.written import write
 from semascope.workspace import Workspace
 
-KEY = "resid_post.1/main"
-LABELS = ("red circle", "blue square", "a dog")
-
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Trained on a handful of scenes; three features are given words and figures by hand."""
-    space = Workspace(tmp_path_factory.mktemp("run"))
-    options = RunOptions(
-        train=TrainOptions(
-            subject="tiny:llava", site="resid_post.1", corpus="scenes?n=40", tokens=600,
-            latents=32, k=4, rows=8, max_tokens=128,
-        ),
-        gather=GatherOptions(samples=24, top=6, batch=8),
-        explain=ExplainOptions(explainers=("vocabulary",)),
-    )  # fmt: skip
-    run_stages(space, options, until="gather")
-    run = Run(space, options)
-    number = publish(run.evidence, run.atlas)
-    alive = run.evidence.alive().tolist()[: len(LABELS)]
-    words = [
-        SimpleNamespace(
-            feature=f, label=label, description=f"Shows {label}.", category="object",
-            confidence=0.9, abstained=False, author="hand", prompt_version="1", inputs="", cost={},
-        )
-        for f, label in zip(alive, LABELS, strict=True)
-    ]  # fmt: skip
-    figures = [
-        SimpleNamespace(
-            feature=f, kind="iou", value=0.3 * (n + 1), baseline=0.1, low=0.0, high=float("nan"),
-            evidence={"n": 4}, author="hand",
-        )
-        for n, f in enumerate(alive)
-    ]  # fmt: skip
-    run.atlas.write_explanations(number, words)
-    run.atlas.write_scores(number, figures)
-    write_vectors(run.atlas, number, space.vectors / KEY, HashingEmbedder())
-    run.atlas.close()
-    return space
+    return planted_run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +123,14 @@ def test_concepts_with_surprise_and_exact_effects(explorer: WorkspaceExplorer) -
         assert held and all(e["effect"] is None and "already" in e["note"] for e in held)
 
 
+def soon(there: Callable[[], object]) -> bool:
+    """Whether something is there before long."""
+    until = time.monotonic() + 20
+    while not there() and time.monotonic() < until:
+        time.sleep(0.01)
+    return bool(there())
+
+
 def test_clicks_begin_with_the_answers_pass_and_say_the_same(workspace: Workspace) -> None:
     """As a server that keeps nothing says it, to every token of an answer."""
     explorer = open_explorer(workspace.root)
@@ -169,9 +138,7 @@ def test_clicks_begin_with_the_answers_pass_and_say_the_same(workspace: Workspac
     talk = {"messages": [{"role": "user", "text": "a red circle"}], "max_new_tokens": 4}
     with TestClient(make_app(explorer)) as client:
         ids = [e["id"] for e in events(client, "/api/chat", talk) if e["kind"] == "token"]
-        until = time.monotonic() + 20
-        while not len(explorer.asker.holder) and time.monotonic() < until:
-            time.sleep(0.01)
+        assert soon(lambda: len(explorer.asker.holder))
 
         def asked() -> list[dict[str, Any]]:
             more = {**talk, "clusters": True, "similarity": 0.0, "effects": 2, "features": 1000}
@@ -273,6 +240,10 @@ def test_steering_beside_chance(explorer: WorkspaceExplorer) -> None:
         assert told[-1]["kind"] == "finished", told[-1]
         after, control = (e for e in told if e["kind"] == "compared")
         assert after["kl"] > 0 and control["kl"] != after["kl"] and after["share"] == 1 / 32
+        ids = [e["id"] for e in told if e["kind"] == "token" and e["side"] == "after"]
+        asker = explorer.asker
+        under = FollowedAsk.model_validate({**talk, "interventions": [wish], "answer": ids[:1]})
+        assert soon(lambda: asker.asked(under).held(make=False))  # ready to be asked about
         none = {**wish, "strength": 0.0}
         still = events(client, "/api/steer", {**talk, "interventions": [none], "control": False})
         (same,) = [e for e in still if e["kind"] == "compared"]

@@ -171,8 +171,10 @@ class Asker:
         """One answer, a token a step; the pass that clicks on it begin with is left aside."""
         teller = Teller(emit)
         answer = yield from self.answer(ask, self.lever, teller, "answer")
-        if teller.stopped:
-            return None
+        return None if teller.stopped else self.ready(ask, answer)
+
+    def ready(self, ask: ChatAsk, answer: Generation) -> Aside:
+        """What makes an answer ready to be asked about, when there is time."""
         said = {name: getattr(ask, name) for name in ChatAsk.model_fields}
         followed = FollowedAsk(**said, answer=[token.id for token in answer.tokens])
         return Aside(lambda: self.asked(followed).held())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from semascope.causal.interventions import Intervention
 from semascope.serve.asker import Asker
 from semascope.serve.events import Emit, Side
+from semascope.serve.jobs import More
 from semascope.serve.questions import SteerAsk
 from semascope.serve.telling import Teller, compared
 
@@ -26,14 +27,16 @@ class Steering:
     """Steers one conversation."""
 
     def __init__(self, asker: Asker, ask: SteerAsk, emit: Emit) -> None:
+        self.asker = asker
         self.ask = ask
         self.emit = emit
         self.lever: Lever = asker.lever
         self.sample: Sample = asker.conversation(ask)
         self.teller = Teller(emit)
 
-    def run(self) -> Generator[None, None, None]:
-        """All three, told as they come, a token a step; a conflict is raised before any."""
+    def run(self) -> Generator[None, None, More]:
+        """All three, told as they come, a token a step; a conflict is raised before any. The
+        changed answer's pass is left aside, as clicks go there next."""
         from semascope.monitor.conversation import check_ids
 
         self.lever.edits(self.ask.interventions)
@@ -42,23 +45,27 @@ class Steering:
         if not base:
             answer = yield from self._answer("before", [])
             base = [token.id for token in answer.tokens]
+        changed = None
         if not self.teller.stopped:
-            yield from self._beside("after", base, self.ask.interventions, [])
+            changed = yield from self._beside("after", base, self.ask.interventions, [])
         if self.ask.control and not self.teller.stopped:
             from semascope.monitor.beside import controls
 
             others, notes = controls(self.lever, self.ask.interventions, self.ask.control_seed)
             if others:
                 yield from self._beside("control", base, others, notes)
+        if changed is None or self.teller.stopped:
+            return None
+        return self.asker.ready(self.ask, changed)
 
     def _beside(
         self, side: Side, base: list[int], wishes: Sequence[Intervention], notes: list[str]
-    ) -> Generator[None, None, None]:
+    ) -> Generator[None, None, Generation | None]:
         from semascope.causal.compare import token_shifts
 
         answer = yield from self._answer(side, wishes)
         if self.teller.stopped:
-            return
+            return None
         shifts = token_shifts(
             self.lever.subject,
             self.sample,
@@ -72,6 +79,7 @@ class Steering:
         changed = [token.id for token in answer.tokens] != base
         share = self.share(wishes)
         self.emit(compared(shifts, side=side, changed=changed, share=share, notes=notes))
+        return answer
 
     def _answer(
         self, side: Side, wishes: Sequence[Intervention]
