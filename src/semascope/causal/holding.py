@@ -62,7 +62,7 @@ class Held:
     seen: Mapping[str, Tensor]
     """(1, T, d) what passed each site, in the graph, which begins at the first of them."""
     size: int
-    """Bytes, those of the graph included."""
+    """Bytes, those of the graph and of the inputs included."""
     base: Begin | None = None
     """Where other passes of this conversation may begin."""
 
@@ -154,8 +154,10 @@ class Holder:
             while len(self._refused) > _REFUSED:
                 self._refused.popitem(last=False)
             return None
-        for other in [p for p in self._kept if p[0] == key and held.ids[: len(p[1])] == p[1]]:
-            del self._kept[other]  # the new one says all that it did
+        for other, old in list(self._kept.items()):
+            beginning = other[0] == key and held.ids[: len(old.ids)] == old.ids
+            if beginning and (held.final is not None or old.final is None):
+                del self._kept[other]  # the new one says all that it did
         self._kept[place] = held
         while self.size > self.most:
             self._kept.popitem(last=False)
@@ -277,7 +279,7 @@ def hold(
     if any(x is None or x.shape[:2] != final.shape[:2] for x in seen.values()):
         return None
     kept: dict[str, Tensor] = {site: x for site, x in seen.items() if x is not None}
-    size = graph_bytes(final, subject.model)
+    size = graph_bytes(final, subject.model) + _inputs_bytes(forced)
     if size > most:
         raise NoGraph(large=True)
     start = None if first.seen is None else (base, first.seen)
@@ -295,7 +297,7 @@ def begun_at(
         subject.run(forced.batch, [base], edits={base: first})
     if first.seen is None:
         return None
-    size = first.seen.untyped_storage().nbytes()
+    size = first.seen.untyped_storage().nbytes() + _inputs_bytes(forced)
     return Held(
         subject, forced, ids_of(forced), tuple(sites), edits, None, {}, size, (base, first.seen)
     )
@@ -342,6 +344,12 @@ class NoGraph(Exception):
     def __init__(self, large: bool) -> None:
         super().__init__(large)
         self.large = large
+
+
+def _inputs_bytes(forced: Forced) -> int:
+    """Of what the model reads, pictures mostly."""
+    inputs = forced.batch.inputs.values()
+    return sum(x.untyped_storage().nbytes() for x in inputs if isinstance(x, Tensor))
 
 
 def graph_bytes(final: Tensor, model: torch.nn.Module) -> int:
