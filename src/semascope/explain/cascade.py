@@ -36,9 +36,10 @@ class Saving:
 class Cascade:
     """``steps``, cheapest first; the next is asked where the best score so far is below ``bar``.
 
-    Of all features at most the share ``most`` is put to any later step, the worst off first. An explanation whose score cannot be taken (too few samples) counts as .5, chance. The first
-    step explains anew from the whole explain split once it has won, being cheap; words of later
-    steps are kept as they were given.
+    Of all features at most the share ``most`` is put to any later step, the worst off first. An
+    explanation whose score cannot be taken (too few samples) counts as .5, chance. The first step
+    explains anew from the whole explain split once it has won, being cheap; words of later steps
+    are kept as they were given.
     """
 
     name = "cascade"

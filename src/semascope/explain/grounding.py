@@ -91,7 +91,14 @@ class Named:
 
 
 def named_things(claim: Claim, shown: Shown) -> Named | None:
-    """The objects, or the background, that the words name; None if nothing there is named."""
+    """The objects, or the background, that the words name; None if nothing there is named.
+
+    What they name above all, where that is there.
+    """
+    if claim.above is not None:
+        most = named_things(claim.above, shown)
+        if most is not None and not most.inverted:
+            return most
     objects = shown.truth.get("objects") or ()
     named = tuple(o for o in objects if names_object(claim, o))
     if named:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +24,7 @@ _SEEN = re.compile(r"\b(pictures?|images?|photos?|drawings?|scenes?|visual)\b", 
 _READ = re.compile(r"\b(texts?|tokens?|sentences?|phrases?|passages?|written)\b", re.IGNORECASE)
 _PART = 0.5
 _SOFT = 0.3
+_LESS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Claim:
     """Whether it speaks of pictures."""
     read: bool
     """Whether it speaks of text. Neither means either."""
+    above: Claim | None = None
+    """What it names above all, where it says so: "flag, above all flag of Cuba"."""
 
     @property
     def empty(self) -> bool:
@@ -50,7 +53,7 @@ class Claim:
 @lru_cache(maxsize=100_000)
 def claim(label: str, description: str) -> Claim:
     """Take an explanation apart. The label says what; the description says where."""
-    source = label or description
+    source, particular = words.parted(label or description)
     phrases = words.alternatives(source)
     shapes = tuple(words.SHAPE_OF[p] for p in phrases if p in words.SHAPE_OF)
     plain = tuple(p for p in phrases if p not in words.SHAPE_OF or _a_word_too(p, source))
@@ -64,6 +67,7 @@ def claim(label: str, description: str) -> Claim:
         literal,
         seen=bool(_SEEN.search(description)),
         read=bool(_READ.search(description)),
+        above=claim(particular, description) if particular else None,
     )
 
 
@@ -75,6 +79,8 @@ def _a_word_too(phrase: tuple[str, ...], source: str) -> bool:
 
 class LexicalJudge:
     """Rates by words: 1 where the phrase stands in the sample, less where part of it does.
+
+    Where a label says what above all, that is 1, and what else it names is half as good.
 
     ``embed``: sentence vectors, which add up to .3 by the cosine between label and sample, so
     that a synonym in the label is not a miss. Deterministic; tens of thousands a second.
@@ -103,6 +109,8 @@ class LexicalJudge:
         return ratings
 
     def _fit(self, c: Claim, doc: Doc) -> float:
+        if c.above is not None:
+            return max(self._fit(c.above, doc), _LESS * self._fit(replace(c, above=None), doc))
         fit = 0.0
         if doc.has_picture and (c.seen or not c.read):
             fit = self._match(c, doc.caption_terms, doc.caption)

@@ -71,8 +71,9 @@ def refine(
 
 
 def short(label: str) -> str:
-    """At most five words, first alternatives first, no article at the front."""
-    spoken = label.strip(" .").split()
+    """At most five words, first alternatives first, no article at the front; what it names above
+    all is left to the description."""
+    spoken = words.parted(label)[0].strip(" .").split()
     if spoken and spoken[0].lower() in ("a", "an", "the"):
         spoken = spoken[1:]
     if len(spoken) <= _WORDS:

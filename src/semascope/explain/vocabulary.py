@@ -2,8 +2,9 @@
 
 Words of captions and words of texts are contrasted between the samples on which a feature
 fires and those on which it is silent (``contrast``); the term that detects best names the
-feature, further terms are added while they cover more of it ("mango or apple"). Reads the
-``explain`` split, captions and text tokens; never truth objects, never the score split.
+feature, further terms are added while they cover more of it ("mango or apple"), and what of these
+it fires on most is told ("flag, above all flag of Cuba": ``particular``). Reads the ``explain``
+split, captions and text tokens; never truth objects, never the score split.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.evidence.types import FeatureEvidence, Shown
-from semascope.explain import lexicon
+from semascope.explain import lexicon, words
 from semascope.explain.background import Background, shares
 from semascope.explain.cases import Cutter
 from semascope.explain.contrast import Contrast, contrast, grouping, incidence
@@ -33,9 +34,10 @@ from semascope.explain.cover import (
 from semascope.explain.docs import Library
 from semascope.explain.fired import Fired, Mode, read, terms_of
 from semascope.explain.meaning import Meaning
+from semascope.explain.particular import particulars
 from semascope.explain.types import Cost, Embedder, Explanation, Promoted, abstain
 
-VERSION = "vocabulary/3"
+VERSION = "vocabulary/4"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,10 +110,11 @@ class VocabularyNamer:
 
     def _name(self, readings: list[_Reading], mode: Mode) -> list[Explanation]:
         """All features of one mode at once: three sparse products, then a choice for each."""
-        table = self._contrast(readings, mode, self._common(readings, mode))
+        common = self._common(readings, mode)
+        table = self._contrast(readings, mode, common)
         starts = np.searchsorted(table.feature, np.arange(len(readings) + 1))
         return [
-            self._choose(reading, mode, table, slice(starts[i], starts[i + 1]))
+            self._choose(reading, mode, table, slice(starts[i], starts[i + 1]), common)
             for i, reading in enumerate(readings)
         ]
 
@@ -154,7 +157,14 @@ class VocabularyNamer:
         )
         return table.take(np.lexsort((-table.gain, table.feature)))
 
-    def _choose(self, reading: _Reading, mode: Mode, table: Contrast, rows: slice) -> Explanation:
+    def _choose(
+        self,
+        reading: _Reading,
+        mode: Mode,
+        table: Contrast,
+        rows: slice,
+        common: NDArray[np.float64],
+    ) -> Explanation:
         told = self._told(reading.record.index)
         agree = self._agree(reading, mode)
         names = candidates(table, rows, self.library, self.options, told, agree)
@@ -167,6 +177,10 @@ class VocabularyNamer:
         if gain < self.options.least_gain:
             reason = f"The best word, {label}, tells too little (gain {gain:.2f})."
             return abstain(reading.record, self.name, reason, VERSION)
+        above = particulars(chosen, reading.fired, common, self.library) if mode != "text" else []
+        if above:
+            told_above = " or ".join(written(self.library.key(term), docs) for term in above)
+            label = f"{label}{words.ABOVE_ALL}{told_above}"
         return Explanation(
             feature=reading.record.index,
             description=sentence(label, mode, told),

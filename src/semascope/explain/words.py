@@ -203,15 +203,27 @@ ONE = ("one", "thing")
 """The one count whose number is a stop word elsewhere."""
 _SPLIT = re.compile(r"\s*(?:,|;|/|\bor\b|\band\b)\s*", re.IGNORECASE)
 QUOTED = re.compile(r"[\"“]([^\"”]+)[\"”]")
+ABOVE_ALL = ", above all "
+"""In a label, between what a feature fires on and what it fires on most."""
+
+
+def parted(label: str) -> tuple[str, str]:
+    """What a label names, and what of it above all: '' where it does not say.
+
+    "flag, above all flag of Cuba" -> ("flag", "flag of Cuba").
+    """
+    general, _, particular = label.partition(ABOVE_ALL)
+    return general, particular
 
 
 def alternatives(label: str) -> list[tuple[str, ...]]:
     """The things that a label names, each as its telling stems, in order.
 
-    "red circles or a mango" -> [("red", "circle"), ("mango",)].
+    "red circles or a mango" -> [("red", "circle"), ("mango",)]. What it names above all is left to
+    ``parted``.
     """
     found: list[tuple[str, ...]] = []
-    for part in _SPLIT.split(QUOTED.sub(" ", label)):
+    for part in _SPLIT.split(QUOTED.sub(" ", parted(label)[0])):
         stems = tuple(stem(part[a:b]) for a, b in spans(part))
         telling = tuple(s for s in stems if says_something(s))
         if stems == ONE:

@@ -1,0 +1,102 @@
+"""What a feature fires on above all: planted, told, judged and found in the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from planted import evidence, on_object, picture
+
+from semascope.evidence.types import FeatureEvidence, Shown
+from semascope.explain import words
+from semascope.explain.grounding import named_things
+from semascope.explain.judge import LexicalJudge, claim
+from semascope.explain.refine import short
+from semascope.explain.types import Cost, Explanation
+from semascope.explain.vocabulary import VocabularyNamer
+
+LANDS = (
+    "cuba peru chad mali oman iran laos fiji togo guam niger nepal kenya ghana haiti india japan "
+    "malta nauru palau qatar samoa spain sudan syria tonga yemen"
+).split()
+FLAGS = tuple(f"flag of {land}" for land in LANDS)
+OTHERS = ("mango", "cat", "violin", "anchor", "ladder")
+LABEL = "flag, above all flag of cuba or flag of peru"
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Shown]:
+    """Half of them hold three flags each, and all some other thing."""
+    rng = np.random.default_rng(3)
+    found = []
+    for row in range(400):
+        flags = [FLAGS[i] for i in rng.permutation(len(FLAGS))[: 3 * (row % 4 < 2)]]
+        things = [*flags, OTHERS[int(rng.integers(len(OTHERS)))]]
+        found.append(picture(row, things, rng, "score" if row % 2 else "explain"))
+    return found
+
+
+def names_of(shown: Shown) -> set[str]:
+    return {o["name"] for o in shown.truth["objects"]}
+
+
+def feature(scenes: list[Shown], strength: dict[str, float]) -> FeatureEvidence:
+    """Fires on each flag as strongly as it says, on the strongest of a scene alone."""
+    fired, silent = [], []
+    for shown in scenes:
+        there = {name: strength.get(name, 1.0) for name in names_of(shown) & set(FLAGS)}
+        if there:
+            best = max(sorted(there), key=lambda name: there[name])
+            fired.append(on_object(shown, best, there[best]))
+        else:
+            silent.append(shown)
+    return evidence(0, fired, silent)
+
+
+def label_of(record: FeatureEvidence, scenes: list[Shown]) -> str:
+    return VocabularyNamer(background=scenes).explain([record])[0].label
+
+
+def test_what_it_fires_on_most_is_told(scenes: list[Shown]) -> None:
+    record = feature(scenes, {"flag of cuba": 5.0, "flag of peru": 4.0})
+    general, most = words.parted(label_of(record, scenes))
+    assert general == "flag"
+    assert set(most.split(" or ")) == {"flag of cuba", "flag of peru"}
+
+
+def test_nothing_is_told_of_what_fires_alike(scenes: list[Shown]) -> None:
+    assert words.parted(label_of(feature(scenes, {}), scenes)) == ("flag", "")
+
+
+def test_the_judge_rates_the_general_half_as_good(scenes: list[Shown]) -> None:
+    said = Explanation(
+        feature=0, description=f"Pictures of {LABEL}.", label=LABEL, category="object",
+        confidence=1.0, author="t", prompt_version="1", inputs="", cost=Cost(),
+    )  # fmt: skip
+    rated = LexicalJudge().rate([said], [scenes])[0]
+    for shown, rating in zip(scenes, rated, strict=True):
+        there = names_of(shown)
+        most = bool(there & {"flag of cuba", "flag of peru"})
+        # All the words of "flag of cuba" that tell, with one between them, are nearly the phrase.
+        assert rating == pytest.approx(0.9 if most else 0.5 if there & set(FLAGS) else 0.0)
+
+
+def test_in_a_picture_the_particular_is_meant_where_it_is(scenes: list[Shown]) -> None:
+    said = claim(LABEL, f"Pictures of {LABEL}.")
+    cuba = next(
+        s
+        for s in scenes
+        if "flag of cuba" in names_of(s) and "flag of peru" not in s.truth["caption"]
+    )
+    found = named_things(said, cuba)
+    assert found is not None
+    assert [o["name"] for o in found.things] == ["flag of cuba"]
+    rest = next(s for s in scenes if names_of(s) & set(FLAGS) and not names_of(s) & set(FLAGS[:2]))
+    found = named_things(said, rest)
+    assert found is not None
+    assert {o["name"] for o in found.things} == names_of(rest) & set(FLAGS)
+
+
+def test_a_label_is_read_back_without_what_is_above_all() -> None:
+    assert words.alternatives(LABEL) == [("flag",)]
+    assert short(LABEL) == "flag"
+    assert words.parted("red or blue") == ("red or blue", "")
