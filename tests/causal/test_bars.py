@@ -95,7 +95,7 @@ def test_steering_bar_tries_sets_and_borrowed_directions(lever):
     assert {row["site"] for row in told["tried"]} == {"own", "resid_post.0"}
     assert {row["features"] for row in told["tried"]} == {1}  # the search half has single ones
     assert len(told["tried"]) == 2 * 5
-    assert told["named"]["n"] == told["named_random"]["n"] == 4
+    assert told["named_random"]["n"] == 3 * told["named"]["n"] == 12
     with pytest.raises(CausalError, match="at least four"):
         evaluate_steering(lever, objects[:2])
 

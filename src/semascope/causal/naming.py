@@ -39,6 +39,8 @@ Feature = tuple[str, int]
 Object = tuple[Feature | tuple[Feature, ...], str]
 """A feature, or several of one concept with the best first, and the concept."""
 QUESTION = "What is in the picture?"
+_DRAWS = 3
+"""Random features drawn for each concept, so that a rare answer can be told from none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +123,14 @@ def evaluate_steering(
     chosen, tried = _choose(bench, sets[::2], progress)
     answered = bench.answers("judge", sets, chosen)
     named = [_says(text, concept, plan) for text, (_, concept) in zip(answered, sets, strict=True)]
-    random_sets = [(random_features(lever, own, seed), concept) for own, concept in sets]
+    controls: list[bool] = []
+    for draw in range(seed, seed + _DRAWS):
+        random_sets = [(random_features(lever, own, draw), concept) for own, concept in sets]
+        controls += bench.named(f"random {draw}", random_sets, chosen)
     return {
         "named": share(sum(named), len(named)).as_json(),
         "named_held_out": share(sum(named[1::2]), len(named[1::2])).as_json(),
-        "named_random": _share(bench.named(f"random {seed}", random_sets, chosen)),
+        "named_random": _share(controls),
         "named_unsteered": _share(bench.named("plain", sets, Setting(chosen.where, 0.0))),
         **chosen.as_json(),
         "how": plan.how,

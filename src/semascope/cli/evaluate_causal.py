@@ -153,7 +153,7 @@ class EvaluateSteering(Evaluate):
     behaviours: bool = True
     """Look for the behaviours too."""
     concept: str = ""
-    """The object to name unprompted; that of the best feature, if left out."""
+    """The object to name unprompted; the first that steering named, if left out."""
 
     def measure(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
         """Named on a blank picture; behaviours found."""
@@ -179,8 +179,9 @@ class EvaluateSteering(Evaluate):
         )
         figures["samples"] = len(objects)
         if self.behaviours:
-            concept = self.concept or objects[0][1]
-            own = next((features for features, name in objects if name == concept), ())
+            concept = self.concept or _first_named(figures) or objects[0][1]
+            every = opened.objects(100_000)
+            own = next((features for features, name in every if name == concept), ())
             figures |= evaluate_behaviours(
                 opened.lever,
                 opened.search,
@@ -196,6 +197,11 @@ class EvaluateSteering(Evaluate):
         told = {name: one["reason"] for name, one in figures.get("behaviours", {}).items()}
         plain = {k: v for k, v in figures.items() if k not in ("behaviours", "where")}
         super().show({**plain, "where": json.dumps(figures["where"]), **told})
+
+
+def _first_named(figures: Mapping[str, Any]) -> str:
+    """The first concept that the model named under its features; empty if there is none."""
+    return next((str(row["concept"]) for row in figures["concepts"] if row["named"]), "")
 
 
 class EvaluateHallucination(Evaluate):
