@@ -40,7 +40,7 @@ class Says:
 
 @dataclass
 class Knows:
-    """An explainer that says what it is told, at a cost."""
+    """An explainer that says what it is told, at a cost, and nothing where it is told nothing."""
 
     labels: dict[int, str]
     name: str = "oracle"
@@ -51,8 +51,9 @@ class Knows:
         return [
             Explanation(
                 r.index,
-                f"Pictures of {self.labels[r.index]}.",
-                self.labels[r.index],
+                f"Pictures of {self.labels.get(r.index)}.",
+                self.labels.get(r.index, ""),
+                abstained=r.index not in self.labels,
                 author=self.name,
                 cost=Cost(calls=1),
             )
