@@ -77,7 +77,7 @@ def token_map() -> TokenMap:
     kinds = [Kind.SPECIAL, image, image, image, image, text, text, text, text, Kind.SPECIAL]
     user, assistant = Role.USER, Role.ASSISTANT
     return TokenMap(
-        ids=np.arange(10),
+        ids=np.array([0, 1, 1, 1, 1, 5, 6, 7, 8, 9]),
         tokens=("<s>", "", "", "", "", "a", " red", " cat", "?", "<a>"),
         kinds=np.asarray(kinds, dtype=np.int8),
         roles=np.asarray([Role.NONE] + [user] * 8 + [assistant], dtype=np.int8),

@@ -11,11 +11,11 @@ from semascope.causal.attribution import attribute
 from semascope.causal.borrowed import Borrowed, borrowed_key, home_key, lookup
 from semascope.causal.ledger import Ledger
 from semascope.causal.metrics import LogProb
-from semascope.causal.patches import Patches, is_pictured
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig
-from semascope.errors import CausalError
+from semascope.errors import CausalError, SubjectError
+from semascope.subject.patches import Patches, is_pictured
 from semascope.subject.types import Kind
 
 
@@ -43,7 +43,7 @@ def test_patches_are_laid_over_image_tokens_and_taken_back(token_map):
     assert torch.equal(back[:, 0], x[:, 0])
     beams = Patches.of("projector", x[:, 1:].repeat_interleave(2, 0), [token_map, token_map])
     assert len(beams.maps) == 4
-    with pytest.raises(CausalError, match="do not stand one for one"):
+    with pytest.raises(SubjectError, match="do not stand one for one"):
         Patches.of("vision.0", torch.zeros(2, 16, 3), [token_map, token_map])
 
 
@@ -102,7 +102,7 @@ def test_tiles_and_merged_patches_are_refused_with_a_way_out():
     batch = qwen.encode([asked], answer="", max_tokens=None)
     site = "vision.0"
     x = qwen.run(batch, [site])[site]
-    with pytest.raises(CausalError, match=r"resid_post\.0"):
+    with pytest.raises(SubjectError, match=r"resid_post\.0"):
         Patches.of(site, x, batch.maps)
     assert is_pictured(site)
     assert not is_pictured("resid_post.3")

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semascope.causal.patches import at_tokens
 from semascope.causal.units import Statistics, by_id, statistic
 from semascope.dictionary.types import Dictionary
+from semascope.subject.patches import at_tokens
 from semascope.subject.types import Batch, Edits
 
 

@@ -26,13 +26,13 @@ from semascope.causal.cases import Case
 from semascope.causal.interventions import Where
 from semascope.causal.measure import Lever
 from semascope.causal.metrics import Contrast, Metric, Span, token_ids
-from semascope.causal.patches import at_tokens
 from semascope.causal.runs import encode, run_for
 from semascope.causal.select import select
 from semascope.causal.units import output_site, statistic
 from semascope.corpus.sample import Sample
 from semascope.dictionary.types import Codes, Dictionary
 from semascope.errors import CausalError
+from semascope.subject.patches import at_tokens
 
 Source = Literal["attribution", "contrast", "search"]
 

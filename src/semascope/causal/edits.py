@@ -26,11 +26,11 @@ from torch import Tensor
 
 from semascope.causal.borrowed import HOWS, Borrowed, lookup
 from semascope.causal.interventions import How, Intervention, Where
-from semascope.causal.patches import Patches, is_pictured
 from semascope.causal.select import Mask, select
 from semascope.causal.units import Statistics, by_id, output_site, unit_sizes
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError, Conflict
+from semascope.subject.patches import Patches, is_pictured
 from semascope.subject.sinks import sinks
 from semascope.subject.types import Edit, EditContext, Edits, TokenMap
 
@@ -309,8 +309,9 @@ class SiteEdit:
         if not is_pictured(self.site):
             return self._edited(x, context, None)
         layout = Patches.of(self.site, x, context.maps)
-        tokens = layout.spread(x)  # (R, T, d)
-        after = self._edited(tokens, EditContext(0, layout.maps), layout.mask())
+        tokens, there = layout.spread(x), layout.mask()  # (R, T, d), (R, T)
+        there = there & ~sinks(tokens, there)
+        after = self._edited(tokens, EditContext(0, layout.maps), there)
         return x if after is tokens else layout.gather(after, x)
 
     def _edited(self, x: Tensor, context: EditContext, there: Tensor | None) -> Tensor:

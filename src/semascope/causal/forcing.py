@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semascope.causal.patches import Patches
 from semascope.errors import CausalError
 from semascope.subject.begun import Begin
+from semascope.subject.patches import Patches
 from semascope.subject.types import Batch, Edit, EditContext, Edits, TokenMap
 
 Begins = Callable[[Any, Batch, Edits], Begin | None]

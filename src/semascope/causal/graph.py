@@ -25,12 +25,12 @@ from torch import Tensor
 
 from semascope.causal.accounting import account
 from semascope.causal.metrics import Metric, prepare
-from semascope.causal.patches import is_pictured
 from semascope.causal.record import SiteAttribution
 from semascope.causal.runs import Run, Watch, encode, watched_run
 from semascope.causal.units import by_id, dictionary_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
+from semascope.subject.patches import is_pictured
 from semascope.subject.types import Batch
 
 

@@ -32,9 +32,9 @@ from torch import Tensor
 
 from semascope.causal.forcing import Forced
 from semascope.causal.metrics import Metric, first_read
-from semascope.causal.patches import is_pictured
 from semascope.causal.runs import Run, Watch, told, watched_run
 from semascope.subject.begun import Begin, before
+from semascope.subject.patches import is_pictured
 from semascope.subject.sinks import LEAST, TIMES
 from semascope.subject.types import Edit, EditContext, Edits
 

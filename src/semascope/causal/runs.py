@@ -14,11 +14,11 @@ from torch import Tensor
 
 from semascope.causal.forcing import Forced, parting
 from semascope.causal.metrics import Metric, measured, prepare
-from semascope.causal.patches import Patches, is_pictured
 from semascope.causal.units import output_site
 from semascope.dictionary.types import Codes, Dictionary
 from semascope.errors import CausalError
 from semascope.subject.begun import Begin
+from semascope.subject.patches import Patches, is_pictured
 from semascope.subject.sinks import sinks
 from semascope.subject.types import Batch, Edit, EditContext, Edits
 

@@ -26,12 +26,12 @@ from semascope.causal.cases import Case, answers
 from semascope.causal.compare import Comparison, compare
 from semascope.causal.interventions import Intervention
 from semascope.causal.measure import Lever
-from semascope.causal.patches import at_tokens
 from semascope.causal.statistics import share
 from semascope.causal.units import dictionary_id
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.neurons import Directions
 from semascope.errors import CausalError
+from semascope.subject.patches import at_tokens
 
 PERSONA = (
     "Who are you, in one sentence?",

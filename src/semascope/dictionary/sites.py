@@ -9,7 +9,7 @@ only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -64,29 +64,47 @@ class SplitSites:
         source: (N, Σ d) batches, the same in every process.
         widths: d of each site, in the order in which they lie.
         share: give each process its rows of a batch; otherwise all of them.
+        only: kinds of tokens that a site has, where it has not all: its batches hold those alone,
+            and may hold none.
     """
 
     common = True
     """Every process makes the same stream, so one note of its place serves all."""
 
-    def __init__(self, source: Source, widths: Mapping[str, int], *, share: bool = True) -> None:
+    def __init__(
+        self,
+        source: Source,
+        widths: Mapping[str, int],
+        *,
+        share: bool = True,
+        only: Mapping[str, Collection[int]] | None = None,
+    ) -> None:
         self._source, self._widths, self._share = source, dict(widths), share
+        self._only = dict(only or {})
 
     def batches(self, start_step: int) -> Iterator[Mapping[str, ActivationBatch]]:
         """The batches from step ``start_step`` on, by site."""
-        ranks = Ranks()
         for batch in self._source.batches(start_step):
-            if self._share and ranks.size > 1:
-                first, stop = (len(batch.x) * r // ranks.size for r in (ranks.rank, ranks.rank + 1))
-                batch = batch.rows(slice(first, stop))
             if len(self._widths) == 1:
-                yield dict.fromkeys(self._widths, batch)
+                yield {site: self._mine(site, batch) for site in self._widths}
                 continue
             parts = torch.split(batch.x, list(self._widths.values()), dim=1)
             yield {
-                site: ActivationBatch(part.contiguous(), batch.kind)
+                site: self._mine(site, ActivationBatch(part, batch.kind))
                 for site, part in zip(self._widths, parts, strict=True)
             }
+
+    def _mine(self, site: str, batch: ActivationBatch) -> ActivationBatch:
+        """The tokens that a site has, and of those this process's share."""
+        if site in self._only:
+            kinds = torch.tensor(sorted(self._only[site]), dtype=batch.kind.dtype)
+            batch = batch.rows(torch.isin(batch.kind, kinds.to(batch.kind.device)))
+        ranks = Ranks()
+        if self._share and ranks.size > 1:
+            total = len(batch.x) if len(batch.x) >= ranks.size else 0  # all learn, or none
+            first, stop = (total * r // ranks.size for r in (ranks.rank, ranks.rank + 1))
+            batch = batch.rows(slice(first, stop))
+        return batch._replace(x=batch.x.contiguous())
 
     def position(self) -> Mapping[str, int]:
         """The source's note, where it keeps one."""

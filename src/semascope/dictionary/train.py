@@ -241,13 +241,21 @@ class _Run:
             )
         batch = batches[plan.reads].kept()
         if self.trainee is None:
+            if not len(batch.x):
+                raise DictionaryError(
+                    f"The first batch has no token of {plan.site or 'the site'}, so that a "
+                    "dictionary of it cannot begin. Name a corpus where it has more."
+                )
             self.trainee = Trainee.begin(plan.config, batch, **self.options)
             self._cut_metrics(0)
         trainee = self.trainee
         if trainee.step >= plan.config.steps:
             return
         try:
-            trainee.learn(batch)
+            if len(batch.x):
+                trainee.learn(batch)
+            else:  # a step of the data without a token of this site
+                trainee.step += 1
         except NotFinite:
             self.checkpoint()  # the step was not taken: this is the last good state
             raise

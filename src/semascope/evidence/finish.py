@@ -43,7 +43,7 @@ def finish(folder: Path, shards: Sequence[Shard], dictionaries: Mapping[str, Dic
     parts = [s.folder / p for s in shards for p in s.parts]
     shown.gather_parts(parts, folder / SHOWN, rows, list(dictionaries))
     store = shown.ShownStore(folder / SHOWN)
-    tokens = np.sum([s.tokens for s in shards], axis=0)
+    tokens = {key: np.sum([s.tokens[key] for s in shards], axis=0) for key in dictionaries}
     for key, dictionary in dictionaries.items():
         columns = chosen[key]
         columns["shown"] = np.searchsorted(rows, columns.pop("row")).astype(np.int32)
@@ -51,12 +51,13 @@ def finish(folder: Path, shards: Sequence[Shard], dictionaries: Mapping[str, Dic
         near |= _silent(key, tallies[key], columns, near, store, options)
         write_arrays(folder / key / "exemplars.safetensors", columns)
         write_arrays(folder / key / "neighbours.safetensors", near)
-        write_arrays(folder / key / "stats.safetensors", _stats(tallies[key], tokens))
+        write_arrays(folder / key / "stats.safetensors", _stats(tallies[key], tokens[key]))
         if shards[0].store:
             every = [s.folder / name for s in shards for name in s.full_parts[key]]
             everything.finish(folder / key, every)
+    most = np.max(list(tokens.values()), axis=0)  # a site of the vision side has fewer
     summary = {
-        "tokens": {kind.name.lower(): int(tokens[kind]) for kind in Kind},
+        "tokens": {kind.name.lower(): int(most[kind]) for kind in Kind},
         "skipped": sum(s.skipped for s in shards),
         "shown": len(store),
         "samples": sum(s.stop - s.start - s.skipped for s in shards),

@@ -1,8 +1,9 @@
 """From rows of a corpus to hits: which feature fired on which token, how strongly.
 
 Batches are a function of row numbers alone, never of the shard or of where a run was resumed:
-rounding in the model depends on what shares a batch, and the result must not. Knows subject and
-dictionary by their protocols; keeps nothing.
+rounding in the model depends on what shares a batch, and the result must not. A dictionary of the
+vision side has the tokens that a patch stands for, one of the language model has all. Knows subject
+and dictionary by their protocols; keeps nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from semascope.errors import NotFinite, SubjectError
 from semascope.evidence.hashing import ContentHash, content_hash
 from semascope.evidence.plan import Options
 from semascope.evidence.tally import KINDS, Hits, Rows
+from semascope.subject.patches import is_pictured, laid_out
 from semascope.subject.sinks import sinks
 from semascope.subject.types import Batch, Kind
 
@@ -38,8 +40,8 @@ class Read:
     batch: Batch
     rows: Rows
     hits: dict[str, Hits]
-    tokens: NDArray[np.int64]
-    """(KINDS,) tokens looked at, by kind."""
+    tokens: dict[str, NDArray[np.int64]]
+    """(KINDS,) tokens looked at, by kind, for each dictionary: not all sites have all tokens."""
 
 
 def chunks(corpus: Corpus, start: int, stop: int, size: int) -> Iterator[list[tuple[int, Sample]]]:
@@ -80,17 +82,18 @@ class Reader:
 
     @torch.inference_mode()
     def _read(self, samples: list[tuple[int, Sample]], batch: Batch) -> Read:
-        found = self.subject.run(batch, self.sites)  # (B, T, d) by site
+        found = self.subject.run(batch, self.sites)
+        laid = {site: laid_out(site, found[site], batch) for site in self.sites}
         names = [content_hash(s) for _, s in samples]
-        place = Places.of(batch, self.options)
-        place = place.without(self._sinks(found, place.mask))
+        places = self._places(batch, laid)
         taken: dict[str, Tensor] = {}
-        hits = {}
+        hits, tokens = {}, {}
         for key, dictionary in self.dictionaries.items():
+            x, place = laid[dictionary.site][0], places[dictionary.site]  # (B, T, d)
             if dictionary.site not in taken:
-                x = found[dictionary.site]
                 taken[dictionary.site] = x[torch.from_numpy(place.mask).to(x.device)].float()
             hits[key] = _hits(dictionary, taken[dictionary.site], place, samples)
+            tokens[key] = np.bincount(place.kind, minlength=KINDS).astype(np.int64)
         return Read(
             samples=samples,
             names=names,
@@ -101,15 +104,30 @@ class Reader:
                 picture=np.array([n.picture for n in names], np.uint64),
             ),
             hits=hits,
-            tokens=np.bincount(place.kind, minlength=KINDS).astype(np.int64),
+            tokens=tokens,
         )
 
-    def _sinks(self, found: Mapping[str, Tensor], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(B, T): tokens that are sinks at a site where every token has its own activations."""
+    def _places(
+        self, batch: Batch, laid: Mapping[str, tuple[Tensor, Tensor | None]]
+    ) -> dict[str, Places]:
+        """The tokens looked at, by site: one set of them for the language model's sites, and one
+        for those of the vision side, which have fewer."""
+        out: dict[str, Places] = {}
+        for pictured in (False, True):
+            here = {site: laid[site] for site in self.sites if is_pictured(site) == pictured}
+            if not here:
+                continue
+            there = next(iter(here.values()))[1]
+            place = Places.of(batch, self.options, None if there is None else there.cpu().numpy())
+            place = place.without(self._sinks([x for x, _ in here.values()], place.mask))
+            out |= dict.fromkeys(here, place)
+        return out
+
+    def _sinks(self, found: Sequence[Tensor], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(B, T): tokens that are sinks at any of these sites, (B, T, d) each."""
         far = np.zeros_like(mask)
-        for site in self.sites:
-            x = found[site]
-            if self.options.outlier and tuple(x.shape[:2]) == mask.shape:
+        for x in found if self.options.outlier else ():
+            if tuple(x.shape[:2]) == mask.shape:
                 real = torch.from_numpy(mask).to(x.device)
                 far |= sinks(x, real, self.options.outlier).cpu().numpy()
         return far
@@ -127,12 +145,18 @@ class Places:
     kind: NDArray[np.int8]
 
     @classmethod
-    def of(cls, batch: Batch, options: Options) -> Places:
+    def of(cls, batch: Batch, options: Options, there: NDArray[np.bool_] | None = None) -> Places:
+        """Those of a batch; ``there`` (B, T) are the tokens that a site has, where not all.
+
+        A site without the first tokens' sinks has no first token to leave out.
+        """
         kinds = np.stack([m.kinds for m in batch.maps])  # (B, T)
         real = kinds != Kind.PAD
         position = np.cumsum(real, axis=1) - 1
         mask = real & ~np.isin(kinds, options.exclude)
-        if options.skip_first:
+        if there is not None:
+            mask &= there
+        elif options.skip_first:
             mask &= position > 0
         sample = np.nonzero(mask)[0]
         return cls(mask, sample, position[mask].astype(np.int32), kinds[mask])

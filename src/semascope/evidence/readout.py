@@ -80,7 +80,8 @@ def write(
 ) -> Readout:
     """Find and write it for every alive feature, where it is not there yet.
 
-    A dictionary that does not write into the residual stream has no output tokens, and one that
+    A dictionary that does not write into the residual stream has no output tokens (layers of the
+    vision side among them, whatever their width), and one that
     has no MLP beside it no neurons; both are left out then.
     """
     found = read(evidence)
@@ -92,7 +93,12 @@ def write(
     tokens: dict[str, str] = {}
     say(0, 2, "output tokens of every feature")
     head = subject.unembedding()
-    if len(alive) and int(dictionary.directions(_first(alive)).shape[1]) == int(head.shape[1]):
+    inside = not dictionary.site.startswith("vision.")
+    if (
+        inside
+        and len(alive)
+        and int(dictionary.directions(_first(alive)).shape[1]) == int(head.shape[1])
+    ):
         arrays |= promoted(dictionary, head, alive, k=TOKENS)._asdict()
         ids = np.unique(np.concatenate([arrays["up"], arrays["down"]]))
         tokens = {str(i): subject.tokenizer.decode([int(i)]) for i in ids.tolist()}

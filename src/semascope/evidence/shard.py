@@ -52,7 +52,8 @@ class Shard:
     """Whether every activation is kept, not exemplars alone."""
     next: int = 0
     """First row that is not yet in the state."""
-    tokens: NDArray[np.int64] = field(default_factory=lambda: np.zeros(KINDS, np.int64))
+    tokens: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    """By dictionary: (KINDS,) tokens looked at."""
     skipped: int = 0
     tallies: dict[str, Tally] = field(default_factory=dict)
     parts: list[str] = field(default_factory=list)
@@ -66,6 +67,7 @@ class Shard:
         self.next = self.start
         o = self.options
         for key, width in self.widths.items():
+            self.tokens[key] = np.zeros(KINDS, np.int64)
             self.tallies[key] = Tally.new(width, top=o.top, draws=o.per_interval, seed=o.seed)
             if self.store:
                 self.full[key], self.full_parts[key] = Parts(), []
@@ -91,7 +93,8 @@ class Shard:
                 self.skipped += size - read
                 self.next += size
                 if progress:
-                    note = f"{int(self.tokens.sum()):,} tokens"
+                    most = max(int(tokens.sum()) for tokens in self.tokens.values())
+                    note = f"{most:,} tokens"
                     progress(self.next - self.start, self.stop - self.start, note)
                 self._write_full(PART_BYTES)
                 heavy = sum(p.nbytes for p in self.pending) > PENDING_BYTES
@@ -106,7 +109,8 @@ class Shard:
     def _take(self, reader: Reader, samples: list[Any]) -> int:
         reads = reader(samples)
         for read in reads:
-            self.tokens += read.tokens
+            for key, tokens in read.tokens.items():
+                self.tokens[key] += tokens
             self._tally(read)
         return sum(len(read.samples) for read in reads)
 
@@ -159,7 +163,7 @@ class Shard:
             "next": self.next,
             "saves": self.saves,
             "skipped": self.skipped,
-            "tokens": self.tokens.tolist(),
+            "tokens": {key: tokens.tolist() for key, tokens in self.tokens.items()},
             "tallies": files,
             "parts": self.parts,
             "full": self.full_parts,
@@ -192,7 +196,9 @@ class Shard:
         if found[1:] != (self.start, self.stop):
             raise EvidenceError(f"{self.folder} holds other rows of this run; delete that folder.")
         self.next, self.saves, self.skipped = state["next"], state["saves"], state["skipped"]
-        self.tokens = np.array(state["tokens"], np.int64)
+        told = state["tokens"]  # one list for all in states of old
+        told = told if isinstance(told, dict) else dict.fromkeys(self.widths, told)
+        self.tokens = {key: np.array(tokens, np.int64) for key, tokens in told.items()}
         self.parts = list(state["parts"])
         self.full_parts = {key: list(names) for key, names in state.get("full", {}).items()}
         o = self.options

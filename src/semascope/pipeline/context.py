@@ -149,6 +149,7 @@ class Run:
         if self.options.train.track:
             need(self.options.train.track)
         self._check_pictures()
+        self._check_patches()
         record, train = self.workspace.record(), self.options.train
         site, name, _ = train.dictionaries()[0]
         signed = {
@@ -184,6 +185,28 @@ class Run:
             raise NoImages(
                 f"{error} To read words alone with {self.options.train.subject}, say --text-only."
             ) from error
+
+    def _check_patches(self) -> None:
+        """Sites of the vision side are read where each image token stands for one patch.
+
+        Seen on the first sample that has pictures; SubjectError says why where it is not so.
+        """
+        from semascope.corpus.opening import GLANCE as FAR
+        from semascope.subject.patches import is_pictured, laid_out
+
+        pictured = [site for site in self.sites if is_pictured(site)]
+        if not pictured:
+            return
+        glance = self.corpus.read(0, min(FAR, len(self.corpus)))
+        sample = next((sample for _, sample in glance if sample.pictures), None)
+        if sample is None:
+            raise CorpusError(
+                f"{pictured[0]} reads pictures, and {self.corpus.name} has none in its first "
+                f"{FAR} rows. Name a --corpus with pictures, or a --site of the language model."
+            )
+        batch = self.subject.encode([sample], max_tokens=self.options.train.max_tokens)
+        for site, x in self.subject.run(batch, pictured).items():
+            laid_out(site, x, batch)
 
     def _check_words(self) -> None:
         """A subject that does not see is given words."""

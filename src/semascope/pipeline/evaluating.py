@@ -29,6 +29,8 @@ FAR = 9_000_011
 """Added to the seed of fresh scenes: far from the seeds of corpora."""
 LONGEST = 48
 """Tokens of a caption waited for."""
+CAPTIONED = 6
+"""Scenes of a concept in which the model is asked what it sees."""
 SHARES = {"name": 0.6, "emotion": 0.12, "word": 0.16, "shape": 0.12}
 """Of the concepts that are asked about, the share of each kind, as scenes have them."""
 
@@ -85,18 +87,16 @@ def covered(run: Run, concepts: int, each: int, seed: int, said: Progress) -> li
     draw = Drawing()
     scenes = [draw(name, each, seed + FAR) for _, name in names]
     flat = [s for some in scenes for s in some]
-    said(0, 2, f"{len(flat)} scenes of {len(names)} concepts: what the model sees")
-    texts = captions(run, flat)
+    asked = [some[:CAPTIONED] for some in scenes]
+    said(0, 2, f"{sum(map(len, asked))} scenes of {len(names)} concepts: what the model sees")
+    texts = iter(captions(run, [s for some in asked for s in some]))
+    told = [
+        float(np.mean([_says(next(texts), name) for _ in some] or [False]))
+        for (_, name), some in zip(names, asked, strict=True)
+    ]
     said(1, 2, "which features fire")
     found = peaks(run, flat)
     holds = np.array([[_holds(s, name) for _, name in names] for s in flat])
-    mine = np.repeat(np.arange(len(names)), [len(some) for some in scenes])
-    told = [
-        float(
-            np.mean([_says(t, name) for t, m in zip(texts, mine, strict=True) if m == c] or [False])
-        )
-        for c, (_, name) in enumerate(names)
-    ]
     half = np.concatenate([np.arange(len(some)) % 2 == 0 for some in scenes])
     return cover(found, holds, half, names, told, seed=seed)
 

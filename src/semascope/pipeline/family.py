@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semascope.errors import DictionaryError
+from semascope.subject.patches import is_pictured
 from semascope.wiring import SKIP, TO, Wiring, activation_of
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ OWN = {
     for name in ("k", "architecture", "prefixes", "transcode", "skip", "parts", "lr", "seed")
 }
 """Fields of the training's configuration that ``--settings`` cannot name, and why."""
-PICTURED = ("vision", "projector")
-"""Stems of sites whose rows are patches of pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ def family(run: Run) -> tuple[Member, ...]:
 def _possible(run: Run, wires: Wiring) -> None:
     """DictionaryError for sites that cannot be of one dictionary."""
     for site in wires.sites if len(wires.sites) > 1 else ():
-        if site.partition(".")[0] in PICTURED:
+        if is_pictured(site):
             raise DictionaryError(
                 f"{wires} takes {site} together with another site, but pictures' patches are not "
                 "the tokens of the language model. Name sites of the language model alone."

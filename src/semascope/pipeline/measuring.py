@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,6 @@ WINDOWS = (100_000, 1_000_000, 10_000_000)
 """Tokens of silence after which the usual reports call a latent dead."""
 TOGETHER = 8
 """Samples of one pass when predictions are compared: their logits are in memory at once."""
-PATCHES = ("vision", "projector")
-"""Stems of sites that are not at the language model's tokens."""
 ALL = "all"
 
 
@@ -126,8 +125,6 @@ def _predictions(
 
     if wiring.writes or len(wiring.reads) > 1:
         return {}, "none: a transcoder or a crosscoder does not stand in for one site's activations"
-    if wiring.site.partition(".")[0] in PATCHES:
-        return {}, "none: patches of pictures are not tokens that predict"
     if not most:
         return {}, "none were asked for"
 
@@ -138,9 +135,11 @@ def _predictions(
             some = samples[first : first + TOGETHER]
             yield run.subject.encode(some, max_tokens=run.options.train.max_tokens)
 
-    found = spliced(
-        run.subject, batches(), coder.to(run.subject.device), site=wiring.site, reads=read_kinds
-    )
+    reads = partial(read_kinds, site=wiring.site)
+    coder = coder.to(run.subject.device)
+    found = spliced(run.subject, batches(), coder, site=wiring.site, reads=reads)
+    if found[0].ce_zero == found[0].ce_clean and not found[0].kl:
+        return {}, f"none: what the model says does not depend on {wiring.site}"
     return {_name(kind): _lost(one) for kind, one in found.items()}, ""
 
 

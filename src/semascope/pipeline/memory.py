@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from semascope.subject.patches import is_pictured
 from semascope.subject.sites import parts_of, side_by_side
 from semascope.subject.types import Batch
 from semascope.workspace import disk_guard
@@ -52,7 +53,7 @@ class Memory:
         path = self.folder / f"chunk-{number:06d}{SUFFIX}"
         if path.is_file():
             return True
-        if any(x.shape[:2] != batch.mask.shape for batch, found in parts for x in found.values()):
+        if any(is_pictured(site) for _, found in parts for site in found):
             return False
         lengths = [int(n) for batch, _ in parts for n in batch.mask.sum(1)]
         rows = {

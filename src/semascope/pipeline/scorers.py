@@ -60,12 +60,14 @@ def check_scorers(options: ScoreOptions) -> None:
 def peaks(run: Run, samples: Sequence[Sample]) -> Any:
     """(n, width) scipy CSR: the largest activation of every feature on each sample.
 
-    Of the tokens that evidence looks at: text and picture, the first token left out.
+    Of the tokens that evidence looks at: text and picture, the first token left out; at sites of
+    the vision side, image tokens alone.
     """
     import torch
     from scipy import sparse
 
     from semascope.pipeline.source import read_kinds
+    from semascope.subject.patches import laid_out
 
     rows: list[Any] = []
     site = run.options.chosen()[0]
@@ -74,9 +76,9 @@ def peaks(run: Run, samples: Sequence[Sample]) -> Any:
             samples[first : first + TOGETHER], max_tokens=run.options.train.max_tokens
         )
         with torch.inference_mode():
-            out = run.subject.run(batch, [site])[site]  # (B, T, d)
+            out, _ = laid_out(site, run.subject.run(batch, [site])[site], batch)  # (B, T, d)
             for x, map_ in zip(out, batch.maps, strict=True):
-                keep = torch.from_numpy(read_kinds(map_) != 0)
+                keep = torch.from_numpy(read_kinds(map_, site) != 0)
                 codes = run.dictionary.encode(x.cpu()[keep].float())
                 row = np.zeros(run.dictionary.width, np.float32)
                 np.maximum.at(row, codes.indices.numpy().ravel(), codes.values.numpy().ravel())

@@ -5,6 +5,10 @@ killed finds its place and sees the same tokens again, to the bit. The pass stop
 layers above are never paid for. Samples of like length share a pass, so that little is padding,
 and while the model runs a chunk, a thread draws and encodes the samples of the next one.
 
+At sites of the vision side the tokens are those that a patch stands for, image tokens alone; a
+batch without a picture gives none (``subject.patches``). Beside a site of the language model such
+a site has zeros where no patch stands, and ``only`` says which kinds it has.
+
 Left out, as kind 0: padding, template and control tokens, image-row separators, and the first
 token of a sequence, whose norm is many times that of the others whatever it says ("massive
 activations", Sun et al. 2024); they would fill the dictionary with what means nothing.
@@ -32,6 +36,7 @@ from semascope.corpus.sample import Corpus, Sample
 from semascope.dictionary.activations import ActivationBatch
 from semascope.dictionary.parallel import Ranks
 from semascope.errors import CorpusError, SubjectError
+from semascope.subject.patches import has_patch, is_pictured, laid_out
 from semascope.subject.types import Batch, Kind, TokenMap
 
 if TYPE_CHECKING:
@@ -46,10 +51,14 @@ TOGETHER = 16
 """Samples of one forward pass."""
 PROBE = 2
 """Chunks whose tokens are counted to foretell the others'."""
+LONGEST_PROBE = 32
+"""Chunks that are counted while none of them holds a token."""
 
 
-def read_kinds(map_: TokenMap) -> NDArray[np.int8]:
-    """(T,) the kind of each position, 0 where a dictionary does not read."""
+def read_kinds(map_: TokenMap, site: str = "") -> NDArray[np.int8]:
+    """(T,) the kind of each position, 0 where a dictionary of a site does not read."""
+    if is_pictured(site):
+        return np.where(has_patch(map_), map_.kinds, 0).astype(np.int8)
     kinds = np.where(np.isin(map_.kinds, READ), map_.kinds, 0).astype(np.int8)
     real = np.flatnonzero(map_.kinds != Kind.PAD)
     kinds[real[:1]] = 0
@@ -74,6 +83,11 @@ class SiteChunks:
         known = subject.sites()
         self.widths = tuple(int(known[one]) for one in self.sites)
         self.width = sum(self.widths)
+        pictured = [one for one in self.sites if is_pictured(one)]
+        both = len(pictured) < len(self.sites)
+        self.only = {one: (int(Kind.IMAGE),) for one in pictured} if both else {}
+        """Kinds of tokens that a site has, where another site has more."""
+        self._widest = next((one for one in self.sites if one not in pictured), self.sites[0])
         self.ranks = Ranks()
         self.on_read: Callable[[int], None] = lambda tokens: None
         """Told the tokens of every chunk that the model has read."""
@@ -96,13 +110,13 @@ class SiteChunks:
         batches = self._encoded_ahead(number)
         if not batches:
             return ActivationBatch(torch.zeros(0, self.width), torch.zeros(0, dtype=torch.int8))
-        kinds = [torch.from_numpy(np.stack([read_kinds(m) for m in b.maps])) for b in batches]
+        kinds = [torch.from_numpy(np.stack([self._kinds(m) for m in b.maps])) for b in batches]
         dealt = range(self.ranks.rank, len(batches), self.ranks.size)
         found = [self._run(batches[i]) for i in dealt]
         if self.memory is not None and self.ranks.size == 1:
             kept = [{site: one[site] for site in self.sites if site in self.kept} for one in found]
             self.memory.keep(number, list(zip(batches, kept, strict=True)))
-        mine = [self._taken(one, kinds[i]) for one, i in zip(found, dealt, strict=True)]
+        mine = [self._taken(one, batches[i], kinds[i]) for one, i in zip(found, dealt, strict=True)]
         parts = self.ranks.exchange(mine, [int((kind != 0).sum()) for kind in kinds])
         x = torch.cat(parts).cpu().float()  # (N, Σ d)
         chunk = ActivationBatch(x, torch.cat([kind[kind != 0] for kind in kinds]))
@@ -121,20 +135,20 @@ class SiteChunks:
 
     def tokens_a_chunk(self) -> float:
         """Tokens that a chunk is expected to give, counted without running the model."""
-        probed = range(min(PROBE, len(self)))
-        tokens = sum(
-            int((read_kinds(map_) != 0).sum())
-            for number in probed
-            for batch in self._encoder.submit(self._batches, number).result()
-            for map_ in batch.maps
-        )
+        tokens = probed = 0
+        while probed < min(PROBE if tokens else LONGEST_PROBE, len(self)):
+            for batch in self._encoder.submit(self._batches, probed).result():
+                tokens += sum(int((self._kinds(map_) != 0).sum()) for map_ in batch.maps)
+            probed += 1
         if not tokens:
+            pictured = is_pictured(self._widest)
             raise CorpusError(
                 f"The corpus {self.corpus.name} gives nothing to read: "
-                f"{self.corpus.skipped.total} rows were skipped, and the others hold no tokens. "
+                f"{self.corpus.skipped.total} rows were skipped, and the others hold no tokens"
+                f"{f' at {self._widest}, which reads pictures' if pictured else ''}. "
                 f"{self.refused} Name another --corpus."
             )
-        return tokens / len(probed)
+        return tokens / probed
 
     def _batches(self, number: int) -> list[Batch]:
         """Encoded samples of one chunk; run in the one thread that encodes."""
@@ -166,10 +180,15 @@ class SiteChunks:
         """One forward pass: (B, T, d) at each site."""
         return self.subject.run(batch, list(self.sites))  # type: ignore[no-any-return]
 
-    def _taken(self, found: Mapping[str, Tensor], kind: Tensor) -> Tensor:
+    def _kinds(self, map_: TokenMap) -> NDArray[np.int8]:
+        """(T,) the kind of each position, 0 where none of the sites is read."""
+        return read_kinds(map_, self._widest)
+
+    def _taken(self, found: Mapping[str, Tensor], batch: Batch, kind: Tensor) -> Tensor:
         """(n, Σ d) activations of the tokens whose (B, T) kind is not 0."""
         keep = (kind != 0).to(found[self.sites[0]].device)
-        return torch.cat([found[site][keep] for site in self.sites], dim=1)
+        parts = [laid_out(site, found[site], batch)[0][keep] for site in self.sites]
+        return torch.cat(parts, dim=1)
 
 
 def _length(sample: Sample) -> tuple[int, int, str]:

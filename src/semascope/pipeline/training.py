@@ -69,6 +69,7 @@ def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
         shuffled,
         dict(zip(chunks.sites, chunks.widths, strict=True)),
         share=options.shard == "none",
+        only=chunks.only,
     )
     with _tracked(run, told.stepped) as on_step:
         reports = train_many(

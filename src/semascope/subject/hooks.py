@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from semascope.errors import SubjectError
+from semascope.subject.patches import is_pictured, sees
 from semascope.subject.sites import Hook
 from semascope.subject.types import Edit, EditContext, Edits, TokenMap
 
@@ -102,7 +103,12 @@ def capture(
 def passed_twice(names: list[str], inputs: Mapping[str, Any]) -> bool:
     """Whether the deepest site is of the vision tower, run for images and then for videos."""
     both = {"pixel_values", "pixel_values_videos"} <= inputs.keys()
-    return both and bool(names) and names[-1].partition(".")[0] in ("vision", "projector")
+    return both and bool(names) and is_pictured(names[-1])
+
+
+def reached(names: list[str], inputs: Mapping[str, Any]) -> bool:
+    """Whether anything passes these sites: nothing does on the vision side without a picture."""
+    return sees(inputs) or not all(map(is_pictured, names))
 
 
 def _joined(name: str, images: Tensor, videos: Tensor) -> Tensor:

@@ -147,7 +147,8 @@ class Subject:
             self.editing(edits or {}, batch.maps),
             hooks.capture(self.hooks, names, stop=stop) as kept,
         ):
-            self.model(**batch.inputs, use_cache=False)
+            if not stop or hooks.reached(names, batch.inputs):
+                self.model(**batch.inputs, use_cache=False)
         for name in names:
             if name not in kept:
                 kept[name] = torch.empty(0, 0, self.hooks[name].width, device=self.device)

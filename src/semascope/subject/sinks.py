@@ -5,7 +5,11 @@ hundred times as long as all others (Sun et al. 2024, "Massive Activations in La
 Models"). Features take on absurd values there, hundreds of times their maximum elsewhere, and
 one such token in a thousand holds nearly all of the variance. So dictionaries are not trained on
 them, quality and evidence leave them out (by option), attribution does, and no intervention
-touches them. Knows tensors only.
+touches them.
+
+Vision transformers do the like with a few patches of plain background (Darcet et al. 2024, "Vision
+Transformers Need Registers"): where patches stand for image tokens, those so far from the median of
+their prompt's patches are left out too. Knows tensors only.
 """
 
 from __future__ import annotations
