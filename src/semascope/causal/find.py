@@ -6,7 +6,8 @@ In phases, so that nothing is judged by what chose it:
    sample.
 2. *Gather* candidates on the search half: attribution at several kinds of tokens (features to push
    up, to take out, to amplify where they fire; with and without regard to what that does to
-   protected answers), contrast, search by words.
+   protected answers), contrast (of examples; of protected prompts and failing ones, as SAVE does,
+   2512.07730), search by words.
 3. *Try* them on the search half: how far the margin of the wanted answer moves, and what this costs
    in KL on unrelated prompts and in the margins of protected answers. Tokens and doses are chosen
    by that. Rank by gain less ``price`` × cost. The first few that contrast or search put forward
@@ -124,6 +125,10 @@ def gather(
         lever, failing[: options.trial_cases], wheres, options.candidates, asked
     )
     meant: list[list[Candidate]] = []
+    if asked:  # what fires where answers are right, and what where they are wrong
+        right = [case.sample for case in asked]
+        wrong = [case.sample for case in failing[: options.trial_cases]]
+        meant.append(propose.from_contrast(lever, right, wrong, options.candidates))
     if wish.examples and wish.counterexamples:
         meant.append(
             propose.from_contrast(lever, wish.examples, wish.counterexamples, options.candidates)
