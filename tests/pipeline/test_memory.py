@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from semascope.corpus.sample import Sample
 from semascope.corpus.scenes import SceneCorpus
 from semascope.pipeline.memory import Memory, Remembering
 from semascope.subject import Subject
@@ -40,6 +41,28 @@ def test_what_is_kept_comes_back_to_the_bit_in_other_company(
         whole = [first, second][old]
         assert torch.equal(found[SITE][row][mixed.mask[row]], ran[old][SITE][at][whole.mask[at]])
     assert not found[SITE][~mixed.mask].any()
+
+
+def test_patches_come_back_as_the_model_has_them(subject: Subject, tmp_path: Path) -> None:
+    """In other company too, beside texts, which have none; another layout is not kept."""
+    sites = ["vision.1", "projector", SITE]
+    memory = Memory(tmp_path / "kept", most=1 << 30)
+    samples = [s for _, s in SceneCorpus(20).read(0, 5)]
+    samples.insert(2, Sample("words", text="a sentence and no picture"))
+    first, second = subject.encode(samples[:4], max_tokens=96), subject.encode(samples[4:])
+    ran = [subject.run(first, sites), subject.run(second, sites)]
+    assert memory.keep(0, [(first, ran[0]), (second, ran[1])])
+    only = subject.encode([samples[2]], max_tokens=96)
+    mixed = subject.encode([samples[5], samples[2], samples[1]], max_tokens=96)
+    found = Memory(tmp_path / "kept").find(mixed, sites)
+    assert found is not None
+    for site in sites[:2]:
+        assert torch.equal(found[site], torch.stack([ran[1][site][1], ran[0][site][1]]))
+    alone = memory.find(only, sites)
+    assert alone is not None
+    assert alone["projector"].numel() == 0
+    flat = {"projector": ran[0]["projector"].flatten(0, 1)}
+    assert not Memory(tmp_path / "flat", most=1 << 30).keep(0, [(first, flat)])
 
 
 def test_a_batch_with_one_stranger_is_run(subject: Subject, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ A dictionary of the default run learns from the same samples that its evidence i
 the model need not run twice: training keeps the activations of the samples it reads, one file a
 chunk, and ``Remembering`` answers for the subject where every sample of a batch is known. The
 numbers are those that training saw, to the bit. Files are written whole or not at all; training
-that is killed and resumed writes the same ones.
+that is killed and resumed writes the same ones. Sites of the vision side are kept as the model has
+them, patches of pictures after pictures.
 
 Knows subjects and batches by their protocols; knows no dictionary and no evidence.
 """
@@ -14,19 +15,31 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from semascope.subject.patches import is_pictured
+from semascope.subject.patches import is_pictured, pictures_of
 from semascope.subject.sites import parts_of, side_by_side
 from semascope.subject.types import Batch
 from semascope.workspace import disk_guard
 
 SUFFIX = ".safetensors"
+
+
+class _Kept(NamedTuple):
+    """Where one sample's activations are."""
+
+    path: Path
+    first: int
+    """Its first row, at sites of the language model."""
+    tokens: int
+    seen: int
+    """Pictures of the samples before it in the file."""
+    pictures: int
 
 
 class Memory:
@@ -40,32 +53,46 @@ class Memory:
     def __init__(self, folder: Path, most: int = 0) -> None:
         self.folder, self.most = folder, most
         self.held = sum(path.stat().st_size for path in self._files())
-        self._at: dict[str, tuple[Path, int, int]] | None = None
+        self._at: dict[str, _Kept] | None = None
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else []
 
     def keep(self, number: int, parts: Sequence[tuple[Batch, Mapping[str, Tensor]]]) -> bool:
-        """Keep the batches of one chunk, each with (B, T, d) a site; whether it is kept.
+        """Keep the batches of one chunk, each with what ran through every site; whether it is kept.
 
-        Sites of the vision side are not: what stands there is of patches, not of tokens.
+        What runs through the vision side is not where it is not picture after picture, (pictures,
+        patches, d).
         """
         path = self.folder / f"chunk-{number:06d}{SUFFIX}"
         if path.is_file():
             return True
-        if any(is_pictured(site) for _, found in parts for site in found):
-            return False
         lengths = [int(n) for batch, _ in parts for n in batch.mask.sum(1)]
-        rows = {
-            site: torch.cat([found[site][batch.mask.to(found[site].device)].float().cpu()
-                             for batch, found in parts])
-            for site in (parts[0][1] if parts else ())
-        }  # fmt: skip
+        pictures = [[pictures_of(m) for m in batch.maps] for batch, _ in parts]
+        rows, patches = {}, {}
+        for site in parts[0][1] if parts else ():
+            xs = [found[site].float().cpu() for _, found in parts]
+            if not is_pictured(site):
+                masks = [batch.mask.cpu() for batch, _ in parts]
+                rows[site] = torch.cat([x[mask] for x, mask in zip(xs, masks, strict=True)])
+                continue
+            sizes = {x.shape[1] for x in xs if x.numel()}
+            told = [len(x) == sum(n) for x, n in zip(xs, pictures, strict=True)]
+            if len(sizes) > 1 or not all(told) or any(x.ndim != 3 for x in xs):
+                return False
+            rows[site] = torch.cat([x.flatten(0, 1) for x in xs])
+            patches[site] = max(sizes, default=0)
         size = sum(x.numel() * 4 for x in rows.values())
         if not size or self.held + size > self.most:
             return False
         ids = [name for batch, _ in parts for name in batch.sample_ids]
-        about = {"ids": json.dumps(ids), "lengths": json.dumps(lengths)}
+        told_of = {
+            "ids": ids,
+            "lengths": lengths,
+            "pictures": [n for each in pictures for n in each],
+            "patches": patches,
+        }
+        about = {name: json.dumps(value) for name, value in told_of.items()}
         with disk_guard(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part")
@@ -75,19 +102,18 @@ class Memory:
         self._at = None
         return True
 
-    def _index(self) -> dict[str, tuple[Path, int, int]]:
-        """File, first row and number of rows of every sample."""
+    def _index(self) -> dict[str, _Kept]:
+        """Where every sample is."""
         if self._at is None:
             self._at = {}
             for path in self._files():
-                with safe_open(path, "pt") as file:
-                    about = file.metadata()
-                first = 0
-                for name, n in zip(
-                    json.loads(about["ids"]), json.loads(about["lengths"]), strict=True
-                ):
-                    self._at[name] = (path, first, n)
-                    first += n
+                about = _about(path)
+                first = seen = 0
+                lengths = about["lengths"]
+                pictures = about.get("pictures", [0] * len(lengths))
+                for name, n, shown in zip(about["ids"], lengths, pictures, strict=True):
+                    self._at[name] = _Kept(path, first, n, seen, shown)
+                    first, seen = first + n, seen + shown
         return self._at
 
     def __len__(self) -> int:
@@ -95,23 +121,24 @@ class Memory:
         return len(self._index())
 
     def find(self, batch: Batch, sites: Sequence[str]) -> dict[str, Tensor] | None:
-        """(B, T, d) a site, zeros where padded; None unless every row is known whole."""
+        """What ran through each site, zeros where padded; None unless every row is known whole."""
         places = [self._index().get(name) for name in batch.sample_ids]
         lengths = batch.mask.sum(1).tolist()
-        known = [p for p, n in zip(places, lengths, strict=True) if p is not None and p[2] == n]
+        known = [p for p, n in zip(places, lengths, strict=True) if p and p.tokens == n]
         if not known or len(known) < len(lengths):
             return None
         out: dict[str, Tensor] = {}
         for site in sites:
-            rows = []
-            for path, first, n in known:
-                with safe_open(path, "pt") as file:
-                    if site not in file.keys():  # noqa: SIM118 - not a dict
-                        return None
-                    rows.append(file.get_slice(site)[first : first + n])
-            whole = torch.cat(rows)
-            x = whole.new_zeros(*batch.mask.shape, whole.shape[-1])
-            x[batch.mask.cpu()] = whole
+            rows = [_rows(place, site) for place in known]
+            if any(x is None for x in rows):
+                return None
+            whole = [x for x in rows if x is not None]
+            if is_pictured(site):
+                seen = [x for x in whole if len(x)] or whole[:1]
+                out[site] = torch.cat(seen)
+                continue
+            x = whole[0].new_zeros(*batch.mask.shape, whole[0].shape[-1])
+            x[batch.mask.cpu()] = torch.cat(whole)
             out[site] = x
         return out
 
@@ -122,6 +149,27 @@ class Memory:
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
         self.held, self._at = 0, None
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What a file says of itself."""
+    with safe_open(path, "pt") as file:
+        return {name: json.loads(value) for name, value in file.metadata().items()}
+
+
+def _rows(place: _Kept, site: str) -> Tensor | None:
+    """One sample's activations at a site, (T, d) or (pictures, patches, d); None where not kept."""
+    with safe_open(place.path, "pt") as file:
+        if site not in file.keys():  # noqa: SIM118 - not a dict
+            return None
+        part = file.get_slice(site)
+        if not is_pictured(site):
+            return part[place.first : place.first + place.tokens]  # type: ignore[no-any-return]
+        n, d = json.loads(file.metadata()["patches"])[site], part.get_shape()[1]
+        if not n or not place.pictures:
+            return torch.empty(0, n, d)
+        found: Tensor = part[place.seen * n : (place.seen + place.pictures) * n]
+        return found.view(place.pictures, n, d)
 
 
 class Remembering:

@@ -112,6 +112,12 @@ class Patches:
         return out
 
 
+def pictures_of(map_: TokenMap) -> int:
+    """How many pictures the tokens of one prompt look at, where patches are one to one."""
+    places = np.flatnonzero(has_patch(map_))
+    return len(_each(map_, places)) if len(places) else 0
+
+
 def _each(map_: TokenMap, places: NDArray[np.int64]) -> list[int]:
     """How many tokens look at each picture of one prompt."""
     known = map_.image[places]
