@@ -105,10 +105,12 @@ def find(
 
 
 def usual_wheres(cases: Sequence[Case]) -> tuple[Where, ...]:
-    """All tokens, those of pictures where there are some, the prompt's last, the answer's."""
+    """All tokens, those of pictures where there are some, the words of the question, the prompt's
+    last token, the answer's."""
     seen = any(case.sample.images for case in cases)
     pictures = (Where(kinds=("image", "tile")),) if seen else ()
-    return (Where(), *pictures, Where(positions=(-1,)), Where(generated=True))
+    question = Where(roles=("user",), kinds=("text",), generated=False)
+    return (Where(), *pictures, question, Where(positions=(-1,)), Where(generated=True))
 
 
 def gather(
