@@ -34,6 +34,7 @@ from semascope.causal.metrics import Metric, measured, prepare
 from semascope.causal.record import Attribution, FeatureShare
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
+from semascope.subject.patches import laid_out
 from semascope.subject.types import Batch
 
 Feature = tuple[str, int]
@@ -195,7 +196,8 @@ class Ordinary:
             with torch.no_grad():
                 outputs = lever.subject.run(batch, sites)
             for key, dictionary in lever.dictionaries.items():
-                codes = dictionary.encode(outputs[dictionary.site][batch.mask].float())
+                x, there = laid_out(dictionary.site, outputs[dictionary.site], batch)
+                codes = dictionary.encode(x[batch.mask if there is None else there].float())
                 for index in torch.unique(codes.indices[codes.values != 0]).tolist():
                     row = found.setdefault((key, index), np.zeros(len(prompts), dtype=np.bool_))
                     row[number] = True

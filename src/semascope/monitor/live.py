@@ -25,6 +25,7 @@ from semascope.errors import CausalError, EvidenceError
 from semascope.evidence.promoted import promoted
 from semascope.monitor.conversation import Asked, Said, said
 from semascope.monitor.lint import Feature
+from semascope.subject.patches import laid_out
 from semascope.subject.types import Kind, TokenMap
 
 _TOGETHER = 0.3
@@ -41,10 +42,13 @@ def tried(lever: Lever, sample: Sample, feature: Feature) -> tuple[NDArray[np.fl
     dictionary = lever.dictionaries[key]
     batch = lever.subject.encode([sample], max_tokens=None)
     with torch.no_grad():
-        x = lever.subject.run(batch, [dictionary.site])[dictionary.site][0].float()  # (T, d)
+        ran = lever.subject.run(batch, [dictionary.site])[dictionary.site]
+        x, there = laid_out(dictionary.site, ran, batch)  # (1, T, d)
         lookup = torch.full((dictionary.width,), -1, dtype=torch.int64)
         lookup[index] = 0
-        values = chosen_codes(dictionary, x, lookup, 1)[:, 0]  # (T,)
+        values = chosen_codes(dictionary, x[0].float(), lookup, 1)[:, 0]  # (T,)
+        if there is not None:
+            values = values * there[0].to(values)
     return values.cpu().numpy().astype(np.float32), batch.maps[0]
 
 
@@ -198,8 +202,11 @@ def _side(
 ) -> Side:
     batch = asked.whole.batch
     with torch.no_grad():
-        x = asked.lever.subject.run(batch, [dictionary.site], edits=asked.edits)[dictionary.site]
-        rows = x[batch.mask].float()[1:]  # (T − 1, d): the first token's norm is no measure
+        ran = asked.lever.subject.run(batch, [dictionary.site], edits=asked.edits)[dictionary.site]
+        x, there = laid_out(dictionary.site, ran, batch)
+        rows = x[batch.mask if there is None else there].float()  # (N, d)
+        if there is None:
+            rows = rows[1:]  # the first token's norm is no measure
         codes = dictionary.encode(rows)
         fvu = None
         if output_site(dictionary) == dictionary.site and len(rows) > 1:
