@@ -28,7 +28,7 @@ def scenes() -> list[Shown]:
     """Half of them hold three flags each, and all some other thing."""
     rng = np.random.default_rng(3)
     found = []
-    for row in range(400):
+    for row in range(800):
         flags = [FLAGS[i] for i in rng.permutation(len(FLAGS))[: 3 * (row % 4 < 2)]]
         things = [*flags, OTHERS[int(rng.integers(len(OTHERS)))]]
         found.append(picture(row, things, rng, "score" if row % 2 else "explain"))

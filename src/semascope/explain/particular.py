@@ -29,8 +29,11 @@ class ParticularOptions:
     """Only samples that reach this share of the feature's largest activation are looked at."""
     least_exemplars: int = 5
     """Fewer such samples than this and nothing is told."""
-    least_z: float = 3.0
-    """Signed root of the likelihood ratio of a term, below which it is luck."""
+    least_times: int = 3
+    """Fewer strong samples than this with a term are luck: of the many things that stand beside
+    what it fires on, some stand there twice."""
+    least_z: float = 3.5
+    """Signed root of the likelihood ratio of a term, below which it is luck too."""
     least_recall: float = 0.35
     """Share of the strong samples, by activation, that the terms together must have."""
     least_gain: float = 0.3
@@ -72,7 +75,8 @@ def particulars(
     able = [
         term
         for term, rows in holds.items()
-        if _tells(library.key(term), named)
+        if len(rows) >= options.least_times
+        and _tells(library.key(term), named)
         and _z(len(rows), len(strong), rates[term]) >= options.least_z
     ]
     return _greedy(able, holds, weights, rates, library, options)
