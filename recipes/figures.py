@@ -31,7 +31,7 @@ ASIDE = ("asked", "intervals", "where")
 """Parts of a measurement that are kept in its file and left out of tables."""
 DOCUMENTS = ("README.md", "docs/**/*.md")
 MARK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
-DEMO, FAMILY = "workspace/demo", "workspace/family"
+DEMO, FAMILY, WIDE = "workspace/demo", "workspace/family", "workspace/wide"
 MEASURED: dict[str, tuple[str, str]] = {
     "card": (
         "What the embedded model can do, on held-out compositions",
@@ -42,8 +42,8 @@ MEASURED: dict[str, tuple[str, str]] = {
         f"report --workspace {DEMO} --json",
     ),
     "explanations": (
-        "How true the demo's explanations are",
-        f"evaluate explanations --workspace {DEMO} --seed 1 --json",
+        "How true the explanations of 9,216 features of scenes are (16 ×)",
+        f"evaluate explanations --workspace {WIDE} --seed 1 --json",
     ),
     "attribution": (
         "Attribution beside exact ablation, on the demo's dictionary",
@@ -56,7 +56,8 @@ MEASURED: dict[str, tuple[str, str]] = {
     ),
     "behaviours": (
         "Behaviours, each found by itself and judged on held-out prompts",
-        f"evaluate steering --workspace {DEMO} --seed 2 --samples 4 --doses 4 --sizes 8 --json",
+        f"evaluate steering --workspace {DEMO} --seed 2 --samples 4 --doses 4 --sizes 8 "
+        "--concept flag --json",
     ),
     "hallucination": (
         "Inventions, what mends them and what that breaks",
@@ -81,8 +82,10 @@ MEASURED: dict[str, tuple[str, str]] = {
 }
 """By name: the title, and the semascope command that prints the figures as JSON; ``{samples:N}``
 is N or what ``--samples`` says. ``make demo SERVE=0`` makes the demo's workspace; the family's:
-``semascope train --widths 1x 4x 16x --tokens 220000 --settings lr_scale=4 --workspace
-workspace/family; semascope gather --workspace workspace/family``."""
+``semascope train --widths 1x 4x 16x --tokens 220000 --settings lr_scale=0.667 --workspace
+workspace/family; semascope gather --workspace workspace/family``; the wide one: ``semascope train
+--corpus 'scenes?n=40000' --latents 9216 --tokens 640000 --workspace workspace/wide``, ``gather
+--samples 8000``, ``explain``, ``score``."""
 LISTED = {
     "completeness": ("dictionaries", ("id", "width", "alive", "share", "chance", "half")),
     "splitting": (
@@ -156,7 +159,9 @@ def write(name: str, command: list[str], printed: dict[str, Any]) -> None:
 
 
 def without(figures: Any) -> Any:
-    """The same without its long lists."""
+    """The same without its long lists, and without the folders of files: they are of a machine."""
+    if isinstance(figures, str) and figures.startswith("/"):
+        return Path(figures).name
     if isinstance(figures, dict):
         return {key: without(value) for key, value in figures.items() if key not in LONG}
     return [without(one) for one in figures] if isinstance(figures, list) else figures
