@@ -181,14 +181,13 @@ def _local(run: Run) -> Explainer:
 
 def _after(dear: Callable[[Run], Explainer]) -> Callable[[Run], Explainer]:
     """The namer that costs nothing, then a dear one: its words are kept where they are better."""
-    return lambda run: _chain(run, [_vocabulary(run), dear(run)])
+    return lambda run: _chain(run, [_vocabulary(run), dear(run)], most=1.0)  # --ask says how many
 
 
-def _chain(run: Run, steps: Sequence[Explainer]) -> Explainer:
+def _chain(run: Run, steps: Sequence[Explainer], most: float) -> Explainer:
     from semascope.explain.cascade import Cascade
 
-    how = run.options.explain
-    return Cascade(steps, bar=how.bar, most=how.most)
+    return Cascade(steps, bar=run.options.explain.bar, most=most)
 
 
 def _all(run: Run) -> list[Explainer]:
@@ -202,7 +201,7 @@ def _all(run: Run) -> list[Explainer]:
 
 
 def _cascade(run: Run) -> Explainer:
-    return _chain(run, _all(run))
+    return _chain(run, _all(run), run.options.explain.most)
 
 
 def _best(run: Run) -> Explainer:
