@@ -73,6 +73,7 @@ def test_coherence_runs_from_one_to_seven():
     assert coherence(same) == pytest.approx(7.0)
     assert coherence(np.array([[1.0, 0.0], [-1.0, 0.0]])) == 1.0
     assert shared_words(["a cat", "the cat"]) == "cat"
+    assert shared_words(["flag, above all flag of Cuba", "flag, above all new"]) == "flag"
 
 
 def test_surprise_is_how_rarely_ordinary_prompts_do_this():

@@ -40,7 +40,7 @@ from semascope.subject.types import Batch
 Feature = tuple[str, int]
 
 _PLAIN = """a an and are as at by for from in is it its of on or that the their this to with when
-where which feature fires activates text texts picture pictures image images word words"""
+where which feature fires activates text texts picture pictures image images word words above all"""
 """Words that name nothing, left out of labels."""
 
 
