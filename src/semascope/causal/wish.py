@@ -42,8 +42,8 @@ class Options:
     """How hard to look."""
 
     wheres: tuple[Where, ...] = ()
-    """Which tokens to try; the usual ones if left out: all, those of pictures, the question's words,
-    the prompt's last, and what the model writes."""
+    """Which tokens to try; the usual ones if left out: all, those of pictures, the words of the
+    question, the prompt's last, and what the model writes."""
     doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     """For features pushed up, in units of their own maximum."""
     scales: tuple[float, ...] = (2.0, 4.0)
