@@ -20,7 +20,6 @@ One thread at a time. Knows batches, edits and graphs; nothing of dictionaries o
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -33,7 +32,7 @@ from torch import Tensor
 from semascope.causal.forcing import Forced
 from semascope.causal.metrics import Metric, first_read
 from semascope.causal.runs import Run, Watch, told, watched_run
-from semascope.subject.begun import Begin, before
+from semascope.subject.begun import Begin, before, ends_alike, key_of_inputs
 from semascope.subject.patches import is_pictured
 from semascope.subject.sinks import LEAST, TIMES
 from semascope.subject.types import Edit, EditContext, Edits
@@ -206,16 +205,16 @@ def _same_begun(held: Held) -> bool:
     subject, batch = held.subject, held.forced.batch
     last = len(held.ids) - 1
     begin = held.begin(held.edits, len(held.ids))
-    with torch.no_grad():
-        try:
-            short = subject.logits(batch, edits=held.edits, start=last, begin=begin)
-        except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError):
-            return False  # a layer misses what was skipped
+
+    def whole() -> Tensor:
         if held.final is not None:
-            whole = held.logits(last, last + 1)
-        else:
-            whole = subject.logits(batch, edits=held.edits, start=last)
-    return short.shape == whole.shape and torch.allclose(short, whole, rtol=1e-4, atol=1e-4)
+            return held.logits(last, last + 1)
+        found: Tensor = subject.logits(batch, edits=held.edits, start=last)
+        return found
+
+    return ends_alike(
+        lambda: subject.logits(batch, edits=held.edits, start=last, begin=begin), whole
+    )
 
 
 def ids_of(forced: Forced) -> tuple[int, ...]:
@@ -228,18 +227,9 @@ def key_of(subject: Any, forced: Forced, sites: Sequence[str], changes: str) -> 
 
     The prompt's length is part of it, as edits tell what was asked from what was answered.
     """
-    found = hashlib.blake2b(digest_size=16)
     length = int(forced.ends[0]) if changes else 0
-    found.update(repr((id(subject), tuple(sites), changes, length)).encode())
-    for name, value in sorted(forced.batch.inputs.items()):
-        if name not in _MAIN:
-            found.update(name.encode())
-            if isinstance(value, Tensor):
-                found.update(repr(tuple(value.shape)).encode())
-                found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-            else:
-                found.update(repr(value).encode())
-    return found.hexdigest()
+    about = (id(subject), tuple(sites), changes, length)
+    return key_of_inputs(forced.batch.inputs, about, _MAIN)
 
 
 def can_hold(subject: Any, forced: Forced, sites: Sequence[str]) -> bool:
