@@ -21,6 +21,7 @@ from semascope.causal.interventions import Intervention, Where
 from semascope.causal.ledger import Ledger
 from semascope.causal.measure import Lever, side_effects
 from semascope.causal.naming import as_controls
+from semascope.causal.prompts import ASKS, FEELINGS, GROUNDS, MOVED, TALK, UNMOVED
 from semascope.causal.statistics import Figure, share
 from semascope.causal.wish import Options, Wish
 from semascope.corpus.sample import Sample, Turn
@@ -31,39 +32,9 @@ Progress = Callable[[int, int, str], None]
 Feature = tuple[str, int]
 Search = Callable[[str], Sequence[Feature]]
 """Words to features, nearest first."""
-FEELINGS = tuple(
-    "happy sad angry afraid scared worried sorry glad love hate lonely proud excited tired hurt "
-    "joy anger fear sadness grief hope hopeful grateful upset anxious calm delighted ashamed "
-    "jealous surprised disgusted bored feel feeling feelings cry crying tears smile laugh".split()
-)
-"""Words by which an answer speaks of a feeling."""
-TALK = (
-    "What did you do today?", "Tell me about the weather.", "What is a chair?",
-    "How do I boil an egg?", "Tell me about your morning.", "What is in a kitchen?",
-    "Describe a street.", "What do people do at work?", "Tell me about a train.",
-    "What is a book for?", "What happens in winter?", "Describe a house.",
-    "What did you eat?", "Tell me about the sea.", "What is a letter?",
-    "How do I get to the station?", "Describe a garden.", "What is a week?",
-    "Tell me about a friend.", "What do you see from the window?", "What is music?",
-    "Tell me about a long walk.", "What is a home?", "What will you do tomorrow?",
-)  # fmt: skip
-"""Prompts that ask for no feeling and no object in particular."""
-MOVED = (
-    "I am so happy that you came!", "She cried all night; nothing could comfort her.",
-    "I was furious, and I shouted at him.", "He was afraid of the dark and trembled.",
-    "We are deeply sorry for your loss.", "I love you with all my heart.",
-    "I feel lonely and sad today.", "What a joy, I could dance and sing!",
-)  # fmt: skip
-UNMOVED = (
-    "The table has four legs.", "Water boils at one hundred degrees.",
-    "The train leaves at nine from platform two.", "A week has seven days.",
-    "Paper is made of wood.", "The shop opens on Monday.",
-    "Take the second street on the left.", "The box holds twelve eggs.",
-)  # fmt: skip
-GROUNDS = ((214, 214, 214), (255, 255, 255), (32, 32, 32), (200, 224, 255), (255, 236, 200),
-           (208, 240, 208), (240, 210, 220), (128, 128, 128))  # fmt: skip
-ASKS = ("What is in the picture?", "What do you see?", "Describe the picture.")
 BEHAVIOURS = ("object", "word", "feeling")
+_QUIET = 16
+"""Prompts on which nothing should move: half of them price sets, half judge them."""
 _FEWEST = 8
 """Words that a model must read to be asked about those alone."""
 _CONTRAST = 8
@@ -105,12 +76,14 @@ def name_object(lever: Lever, thing: Thing) -> Wish:
     """Speak of a thing where nothing asks for it: empty pictures, or else small talk."""
     wanted = f"{'an' if thing.name[:1].lower() in 'aeiou' else 'a'} {thing.name}"
     asked = [(_words_alone(text), "talk") for text in TALK]
+    quiet = [_words_alone(f"What is this: {text}") for text in UNMOVED]
     if lever.subject.has_vision:
         asked = [(_empty(ground, ask), "empty") for ground in GROUNDS for ask in ASKS]
+        quiet = [_words_alone(text) for text in TALK[:_QUIET]]
     accepted = (thing.name, *thing.kinds)
     return Wish(
         cases=[Case(sample, wanted, kind=kind, accepted=accepted) for sample, kind in asked],
-        unrelated=own_answers(lever, [_words_alone(text) for text in TALK[:8]]),
+        unrelated=own_answers(lever, quiet),
         features=thing.features,
         text=f"name {wanted} unprompted",
     )

@@ -2,8 +2,8 @@
 
 In phases, so that nothing is judged by what chose it:
 
-1. *Split* the wish's cases, and those it protects, into a search half and a held-out half, by
-   sample.
+1. *Split* the wish's cases, those it protects and its unrelated prompts into a search half and a
+   held-out half, by sample.
 2. *Gather* candidates on the search half: attribution at several kinds of tokens (features to push
    up, to take out, to amplify where they fire; with and without regard to what that does to
    protected answers), contrast (of examples; of protected prompts and failing ones, as SAVE does,
@@ -12,8 +12,9 @@ In phases, so that nothing is judged by what chose it:
    in KL on unrelated prompts and in the margins of protected answers. Tokens and doses are chosen
    by that. Rank by gain less ``price`` × cost. The first few that contrast or search put forward
    are tried as sets too: of a concept that many features share, no single one may do.
-4. *Grow* a set from the best, by what the model then writes: more answers mended, few broken. Then
-   *tune* the whole set's dose, and *prune* every feature without which the set does as well.
+4. *Grow* a set from the best, by what the model then writes: more answers mended, few broken, and
+   unrelated prompts left alone. Then *tune* the whole set's dose, and *prune* every feature
+   without which the set does as well.
 5. *Judge* on the held-out half: fixed and broken with intervals, side effects, and the same
    interventions on random features matched in density and norm.
 
@@ -24,7 +25,7 @@ that was tried. Knows what it stands on; a wish's words are the caller's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from semascope.causal import candidates as propose
 from semascope.causal.candidates import Candidate
@@ -34,14 +35,14 @@ from semascope.causal.ledger import Ledger
 from semascope.causal.measure import Lever
 from semascope.causal.naming import as_controls
 from semascope.causal.statistics import share
-from semascope.causal.trials import Bench, Memo
+from semascope.causal.trials import Bench, Memo, Prompts
 from semascope.causal.wish import Finding, Options, Trial, Verdict, Wish
 
 Progress = Callable[[int, int, str], None]
 _TUNES = (0.5, 0.75, 1.5, 2.0)
 _HARDER = (2.0, 4.0)
 _BROKEN = 5.0
-"""What a broken answer over the limit costs, in mended ones."""
+"""What a broken answer over the limit costs, in mended ones; as much a nat of KL over its own."""
 
 
 def find(
@@ -73,15 +74,16 @@ def find(
     failing = memo.apart(search, judge, options.tokens)[1]
     if not failing:
         return Finding((), "The model does this already: no case of the search half fails.", None)
+    priced, wish = _apart(wish)
     wheres = options.wheres or usual_wheres(failing)
     proposed, together = gather(lever, wish, failing, protected, wheres, options)
     few = slice(options.trial_cases)
     asked = [case for case in protected if case.wanted]
-    bench = Bench(memo, options, wheres, failing[few], asked[few], wish.unrelated[few])
+    bench = Bench(memo, options, wheres, failing[few], asked[few], priced[few])
     trials = [trial for trial in bench.run(proposed, together, progress) if trial.worth > 0]
     if not trials:
         return Finding((), _none("no candidate moves the answer more than it costs"), None)
-    trying = _Trying.on(memo, search, protected, judge, options)
+    trying = _Trying.on(memo, search, protected, judge, options, priced[few])
     grown = trying.grow(trials, progress) or trying.press(trials)
     chosen = trying.prune(trying.tune(grown))
     if not chosen:
@@ -102,6 +104,13 @@ def find(
         tuple(trials),
         tuple(chosen),
     )
+
+
+def _apart(wish: Wish) -> tuple[Prompts, Wish]:
+    """The unrelated prompts that sets are priced on, and the wish with the others, to judge by."""
+    half = len(wish.unrelated) // 2
+    priced, held = wish.unrelated[:half], wish.unrelated[half:]
+    return priced or held, replace(wish, unrelated=held)
 
 
 def usual_wheres(cases: Sequence[Case]) -> tuple[Where, ...]:
@@ -150,6 +159,7 @@ class _Trying:
     before: Sequence[bool]
     judge: Judge
     options: Options
+    unrelated: Prompts
 
     @classmethod
     def on(
@@ -159,21 +169,27 @@ class _Trying:
         protected: Sequence[Case],
         judge: Judge,
         options: Options,
+        unrelated: Prompts,
     ) -> _Trying:
         fine, failing = memo.apart(search, judge, options.tokens)
         right = spread([*fine, *protected], options.judged)
         cases = [*failing[: options.judged], *right]
-        return cls(memo, cases, memo.met(cases, (), judge, options.tokens), judge, options)
+        before = memo.met(cases, (), judge, options.tokens)
+        return cls(memo, cases, before, judge, options, unrelated)
 
     def score(self, chosen: Sequence[Intervention]) -> float:
-        """Share of wrong answers mended, less what is broken; over the limit that counts most."""
+        """Share of wrong answers mended, less what is broken; over a limit that counts most."""
         now = self.memo.met(self.cases, chosen, self.judge, self.options.tokens)
         pairs = list(zip(self.before, now, strict=True))
         right = [after for was, after in pairs if was]
         wrong = [after for was, after in pairs if not was]
         broken = 1 - sum(right) / len(right) if right else 0.0
         over = max(0.0, broken - self.options.max_broken)
-        return sum(wrong) / max(1, len(wrong)) - broken - _BROKEN * over
+        worth = sum(wrong) / max(1, len(wrong)) - broken - _BROKEN * over
+        if worth <= 0 or not self.unrelated:  # what is worth nothing need not be priced
+            return worth
+        kl = self.memo.effects(chosen, self.unrelated).kl.value
+        return worth - _BROKEN * max(0.0, kl - self.options.max_kl)
 
     def grow(self, trials: Sequence[Trial], progress: Progress | None) -> list[Intervention]:
         """Add the best of the trials while the set does better; begin anew from the next best."""

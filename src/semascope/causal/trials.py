@@ -31,6 +31,8 @@ Progress = Callable[[int, int, str], None]
 Prompts = Sequence[tuple[Sample, Sequence[int]]]
 SAFE = 1.0
 """A margin, in nats a token, from which an answer stands fast."""
+OVER = 5.0
+"""What a nat of KL over the limit costs beside itself: what is over it is refused in the end."""
 _HOW: dict[str, How] = {"up": "add", "down": "ablate", "amplify": "scale"}
 
 
@@ -223,7 +225,8 @@ class Bench:
             harm = self._harm(intervention)
             if self.unrelated:
                 kl = self.memo.effects([intervention], self.unrelated).kl.value
-        worth = gain - self.options.price * (kl + harm)
+        over = max(0.0, kl - self.options.max_kl)
+        worth = gain - self.options.price * (kl + harm + OVER * over)
         return Trial(own[0], intervention, gain, kl, harm, worth)
 
     def _harm(self, intervention: Intervention) -> float:

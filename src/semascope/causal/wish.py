@@ -26,7 +26,8 @@ class Wish:
     protect: Sequence[Case] = ()
     """Prompts whose answers are right and must stay right."""
     unrelated: Sequence[tuple[Sample, Sequence[int]]] = ()
-    """Prompts with answers (token ids) on which nothing should move."""
+    """Prompts with answers (token ids) on which nothing should move: the first half prices sets,
+    the second judges them."""
     examples: Sequence[Sample] = ()
     """Inputs that show what is wished."""
     counterexamples: Sequence[Sample] = ()
@@ -89,7 +90,7 @@ class Trial:
     harm: float
     """Mean loss of the protected answers' margins where they come into doubt, nats a token."""
     worth: float
-    """gain − price × (kl + harm)."""
+    """gain − price × (kl + harm), and less where the KL is over the limit."""
 
 
 @dataclass(frozen=True, slots=True)
