@@ -205,7 +205,8 @@ class ScoreOptions(Options):
     """Which figures: iou, detection, fuzzing, simulation, specificity, monosemanticity,
     sensitivity, clip, grounded, or all of those that can be had here."""
     judge: str = "words"
-    """Who rates how well words fit a sample: words (no model), or lmm (with --base-url)."""
+    """Who rates how well words fit a sample: words (no model), meaning (words, and sentence vectors
+    so that a synonym is no miss; semascope[embed]), or lmm (with --base-url)."""
     base_url: str = ""
     """Address of an OpenAI-compatible LMM server, for the judge lmm."""
     model: str = ""

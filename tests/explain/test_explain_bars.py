@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from planted import NAMES, World, evidence, on_object
 
-from semascope.explain.bars import figures, says_right, true_concept
+from semascope.explain.bars import by_confidence, figures, says_right, true_concept
 from semascope.explain.detection import DetectionScorer
 from semascope.explain.iou import IoUScorer
-from semascope.explain.types import Explanation
+from semascope.explain.types import Explanation, Score
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,19 @@ def test_all_figures_and_bars(world: World) -> None:
     assert found["bars"]["explained_fraction"]
     assert found["bars"]["right_concept"]
     assert not found["bars"]["detection_auroc_mean"], "two wrong of eight are seen"
+
+
+def test_confident_words_are_told_apart() -> None:
+    """Ten features: those whose author was surer detect better; the tenth has no score."""
+    words = {i: replace(said(i, "cat"), confidence=1 - 0.1 * i) for i in range(10)}
+    scores = [Score(i, "detection", 1 - 0.05 * i, 0.5, 0, 1, {}, "planted") for i in range(9)]
+    found = by_confidence([*scores, replace(scores[0], kind="iou", value=0.0)], words)
+    assert found["detection_surest_10"] == 1.0
+    assert found["detection_surest_30"] == pytest.approx(np.mean([1.0, 0.95, 0.9]))
+    assert found["confidence_r"] == pytest.approx(1.0)
+    flat = {i: replace(w, confidence=0.5) for i, w in words.items()}
+    assert "confidence_r" not in by_confidence(scores, flat)
+    assert by_confidence([], words) == {}
 
 
 def test_no_figure_is_no_pass() -> None:

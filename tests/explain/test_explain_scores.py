@@ -1,14 +1,21 @@
 """Scores with planted truth: words made right, wrong and half right must score so."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from planted import NAMES, World
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from semascope.config import ScoreOptions
+from semascope.errors import ExplainError
 from semascope.explain import stats
 from semascope.explain.detection import DetectionScorer
 from semascope.explain.iou import IoUScorer
+from semascope.explain.judge import LexicalJudge
 from semascope.explain.types import Explanation, Score, Scorer
+from semascope.pipeline.scorers import check_scorers
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +98,29 @@ def test_a_colour_and_its_absence_are_grounded(world: World) -> None:
         for name in ("red circle", "circle", "red", "blue circle", "plain background")
     ]
     assert values == [1.0, 1.0, 1.0, 0.0, 0.0]
+
+
+def test_a_judge_of_meaning_knows_a_synonym(world: World) -> None:
+    """ "Feline" stands in no caption; vectors that put it beside "cat" tell what fires."""
+
+    def vectors(texts: Sequence[str]) -> NDArray[np.float32]:
+        near = [[1.0, 0.0] if {"cat", "feline"} & set(t.split()) else [0.0, 1.0] for t in texts]
+        return np.array(near, np.float32)
+
+    name = next(n for n in NAMES if "cat" in n.split())
+    record, words = world.sees(0, name), [Explanation(0, "Pictures of feline.", "feline")]
+    plain = DetectionScorer(LexicalJudge()).score([record], words)[0]
+    meant = DetectionScorer(LexicalJudge(embed=vectors)).score([record], words)[0]
+    assert plain.value == 0.5
+    assert meant.value > 0.95
+    assert meant.evidence["judge"] == "words and meaning"
+
+
+def test_a_judge_of_meaning_needs_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_scorers(ScoreOptions(judge="words"))
+    monkeypatch.setattr("semascope.atlas.embed.minilm_folder", lambda: None)
+    with pytest.raises(ExplainError, match="sentence vectors"):
+        check_scorers(ScoreOptions(judge="meaning"))
 
 
 def test_auroc_and_precision_agree_with_a_second_implementation() -> None:

@@ -35,6 +35,8 @@ BARS: Mapping[str, tuple[float, float]] = {
     "cascade_call_share": (0.0, 0.25),
 }
 """What each figure is to lie between."""
+SURE = (10, 30, 50, 70, 90)
+"""Shares of the explained features in per cent, those of most confident words first."""
 _LEAST_IOU = 0.2
 _NEAR = 0.8
 
@@ -151,8 +153,10 @@ def figures(
     _put(out, "explained_fraction", told)
     every = [value for values in right.values() for value in values]
     _put(out, "right_concept", every)
-    for name, values in _collected(scores, concepts).items():
+    listed = list(scores)
+    for name, values in _collected(listed, concepts).items():
         _put(out, name, values)
+    out |= by_confidence(listed, explanations)
     out["bars"] = reached(out)
     return out
 
@@ -180,6 +184,30 @@ def _collected(scores: Iterable[Score], concepts: Mapping[int, Concept]) -> dict
         if score.kind == "iou" and _is_object(concepts.get(score.feature)):
             values.setdefault("iou_object_mean", []).append(score.value)
     return values
+
+
+def by_confidence(
+    scores: Iterable[Score], explanations: Mapping[int, Explanation]
+) -> dict[str, float]:
+    """How well the words detect that their authors were surest of: the first 10 %, and so on.
+
+    What a reader gains who looks at confident words alone (selective prediction, Geifman and
+    El-Yaniv 2017); beside it Pearson's r of confidence and detection. Empty without scores.
+    """
+    detection = {score.feature: score.value for score in scores if score.kind == "detection"}
+    told = [explanations[f] for f in sorted(detection) if f in explanations]
+    if len(told) < 2:
+        return {}
+    sure = np.array([words.confidence for words in told])
+    value = np.array([detection[words.feature] for words in told])
+    order = np.argsort(-sure, kind="stable")
+    found = {
+        f"detection_surest_{share}": _mean(value[order[: -(-share * len(order) // 100)]].tolist())
+        for share in SURE
+    }
+    if sure.std() > 0 and value.std() > 0:
+        found["confidence_r"] = float(np.corrcoef(sure, value)[0, 1])
+    return found
 
 
 def _is_object(concept: Concept | None) -> bool:

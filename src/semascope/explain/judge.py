@@ -86,9 +86,8 @@ class LexicalJudge:
     that a synonym in the label is not a miss. Deterministic; tens of thousands a second.
     """
 
-    name = "words"
-
     def __init__(self, library: Library | None = None, embed: Embedder | None = None) -> None:
+        self.name = "words" if embed is None else "words and meaning"
         self.library = library or Library()
         self._embed = embed
         self._vectors: dict[str, NDArray[np.float32]] = {}

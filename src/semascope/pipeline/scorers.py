@@ -26,6 +26,8 @@ TOGETHER = 16
 """Samples of one forward pass."""
 BORROWED = ("clip", "grounded")
 """Scorers that need the weights of other models."""
+JUDGES = ("words", "meaning", "lmm")
+"""Who rates how well words fit a sample."""
 
 
 def make_scorers(run: Run) -> list[Scorer]:
@@ -47,12 +49,23 @@ def make_scorers(run: Run) -> list[Scorer]:
     return found
 
 
+def knows_meaning() -> bool:
+    """Whether the embedder that is installed knows synonyms; hashed words do not."""
+    from semascope.atlas.embed import minilm_folder
+
+    return minilm_folder() is not None
+
+
 def check_scorers(options: ScoreOptions) -> None:
     """Raise ExplainError for what there is not, before anything is done."""
     for name in options.scorers:
         if name != "all":
             named(_SCORERS, name, "scorer")
-    named({"words": None, "lmm": None}, options.judge, "judge")
+    named(dict.fromkeys(JUDGES), options.judge, "judge")
+    if options.judge == "meaning" and not knows_meaning():
+        raise ExplainError(
+            "The judge 'meaning' needs sentence vectors: pip install 'semascope[embed]'."
+        )
     if options.judge == "lmm" and not (options.base_url and options.model):
         raise ExplainError(f"The judge 'lmm' needs --base-url, {ADDRESS}, and --model.")
 
@@ -113,6 +126,10 @@ def _judge(run: Run) -> Judge:
         return LMMJudge(server(options, run), run.media.open)
     from semascope.explain.judge import LexicalJudge
 
+    if options.judge == "meaning":
+        from semascope.atlas import embedder
+
+        return LexicalJudge(embed=embedder())
     return LexicalJudge()
 
 
