@@ -7,9 +7,11 @@ import pytest
 from planted import NAMES, World, evidence, on_object
 
 from semascope.explain.bars import by_confidence, figures, says_right, true_concept
+from semascope.explain.ceiling import Swapper, ceiling
 from semascope.explain.detection import DetectionScorer
 from semascope.explain.iou import IoUScorer
 from semascope.explain.types import Explanation, Score
+from semascope.explain.vocabulary import VocabularyNamer
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,27 @@ def test_confident_words_are_told_apart() -> None:
     flat = {i: replace(w, confidence=0.5) for i, w in words.items()}
     assert "confidence_r" not in by_confidence(scores, flat)
     assert by_confidence([], words) == {}
+
+
+def test_the_ceiling_is_of_words_made_from_what_judges(world: World) -> None:
+    """A feature of one thing in one half of its samples and of another in the other half."""
+    cat, tent = world.sees(0, NAMES[0]), world.sees(0, NAMES[1])
+    torn = replace(
+        cat,
+        top=(*cat.split("explain").top, *tent.split("score").top),
+        intervals=(*cat.split("explain").intervals, *tent.split("score").intervals),
+        silent=(*cat.split("explain").silent, *tent.split("score").silent),
+    )
+    namer, scorer = VocabularyNamer(world.scenes), DetectionScorer()
+    honest = [s for s in scorer.score([torn], namer.explain([torn])) if s.kind == "detection"]
+    best = ceiling([torn], namer, scorer)
+    assert honest[0].value < 0.6
+    assert best is not None
+    assert best.value > 0.9
+    twice = Swapper().swap(Swapper().swap(cat))
+    assert [e.shown.split for e in twice.top] == [e.shown.split for e in cat.top]
+    nothing = [world.noise(1)]
+    assert ceiling(nothing, namer, scorer) is None
 
 
 def test_no_figure_is_no_pass() -> None:

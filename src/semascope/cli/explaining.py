@@ -169,6 +169,8 @@ class EvaluateExplanations(InWorkspace):
     """Scenes of each concept: half to choose its feature, half to judge it."""
     cascade: int = 40
     """Features put to the cascade and to the subject alone; 0 leaves this part out."""
+    ceiling: int = 500
+    """Features named from the very samples that judge them, for what words could do at best."""
     device: str = "auto"
     """auto, cpu, cuda…"""
     as_json: JsonFlag = False
@@ -192,6 +194,7 @@ class EvaluateExplanations(InWorkspace):
                 concepts=self.concepts,
                 each=self.each,
                 cascade=self.cascade,
+                ceiling=self.ceiling,
                 progress=bars.begin("evaluate", ""),
             )
         if self.as_json:

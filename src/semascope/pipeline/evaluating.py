@@ -42,12 +42,14 @@ def evaluate(
     concepts: int = 60,
     each: int = 16,
     cascade: int = 40,
+    ceiling: int = 500,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Every figure by name, with its interval, and whether each bar is reached.
 
     ``concepts`` things are drawn ``each`` times; ``cascade`` features are put to the cascade and
-    to the subject alone; 0 leaves a part out, and its bars are not reached.
+    to the subject alone; ``ceiling`` features are named from the samples that judge them; 0
+    leaves a part out, and its bars are not reached.
     """
     from semascope.explain import bars
 
@@ -62,6 +64,8 @@ def evaluate(
             yield run.evidence.feature(index)
 
     out = bars.figures(records(), words, read_scores(run))
+    if ceiling:
+        out |= ceiling_figures(run, alive, ceiling, seed, said)
     if concepts and run.subject.has_vision:
         out |= concept_figures(covered(run, concepts, each, seed, said), seed)
     if cascade and run.subject.has_vision:
@@ -73,6 +77,26 @@ def evaluate(
         "subject": run.options.train.subject,
     }
     return out
+
+
+def ceiling_figures(
+    run: Run, alive: Sequence[int], n: int, seed: int, said: Progress
+) -> dict[str, Any]:
+    """Detection of words that were made from the samples that judge them, over n features."""
+    from semascope.explain.ceiling import ceiling
+    from semascope.explain.detection import DetectionScorer
+    from semascope.explain.vocabulary import VocabularyNamer
+
+    said(0, 1, "what words could do at best")
+    some = sorted(np.random.default_rng((seed, 2)).permutation(alive)[:n].tolist())
+    records = [run.evidence.feature(index) for index in some]
+    told = ceiling(records, VocabularyNamer(run.background), DetectionScorer(seed=seed))
+    if told is None:
+        return {}
+    return {
+        "detection_auroc_ceiling": told.value,
+        "detection_auroc_ceiling_interval": [told.low, told.high],
+    }
 
 
 # ---- which concepts that the model names have a feature
