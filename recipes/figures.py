@@ -84,8 +84,8 @@ MEASURED: dict[str, tuple[str, str]] = {
 is N or what ``--samples`` says. ``make demo SERVE=0`` makes the demo's workspace; the family's:
 ``semascope train --widths 1x 4x 16x --tokens 220000 --settings lr_scale=0.667 --workspace
 workspace/family; semascope gather --workspace workspace/family``; the wide one: ``semascope train
---corpus 'scenes?n=40000' --latents 9216 --tokens 640000 --workspace workspace/wide``, ``gather
---samples 8000``, ``explain``, ``score``."""
+--corpus 'scenes?n=40000' --arch batchtopk --k 16 --latents 9216 --tokens 640000 --workspace
+workspace/wide``, ``gather --samples 8000``, ``explain``, ``score``."""
 LISTED = {
     "completeness": ("dictionaries", ("id", "width", "alive", "share", "chance", "half")),
     "splitting": (
