@@ -30,6 +30,8 @@ from torch import Tensor
 
 from _dictionary_step import bare, say, without_hooks
 
+PREFIXES = (6, 12, 25, 50, 100)
+"""Of Matryoshka, as shares of the width in percent."""
 Answer = tuple[Tensor, Tensor]
 """(N, d) reconstruction, () active latents of the batch."""
 
@@ -62,12 +64,14 @@ def semascope(job: dict[str, Any], x: Tensor) -> Learner:
 
     architecture = job["architecture"].removeprefix("matryoshka-")
     penalised = architecture in ("relu", "gated")
+    spread = float((x - x.mean(0)).square().sum()) / len(x)
+    own = 5 * (x.shape[1] / 4096) ** 0.5 / spread  # λ of a run that names none
     config = TrainConfig(
         width=job["width"],
         k=job["k"],
         architecture=architecture,
-        prefixes=(6, 12, 25, 50, 100) if architecture != job["architecture"] else (),
-        sparsity=job["penalty"] * 5 / x.shape[1] if penalised else 0.0,  # times its usual 5 / d
+        prefixes=PREFIXES if architecture != job["architecture"] else (),
+        sparsity=job["penalty"] * own if penalised else 0.0,
         steps=job["steps"],
         checkpoint_every=job["steps"],
         b_dec_tokens=job["batch"],
@@ -120,6 +124,7 @@ STEMS = {
     "jumprelu": "JumpReLU",
     "gated": "Gated",
     "relu": "Standard",
+    "matryoshka-batchtopk": "MatryoshkaBatchTopK",
 }
 """SAELens' classes by our architectures."""
 
@@ -146,11 +151,13 @@ def saelens(job: dict[str, Any], x: Tensor) -> Learner:
     """SAELens' training SAEs, stepped as its trainer does: clip 1, Adam 3e-4, dead-latent mask."""
     stem = STEMS.get(job["architecture"])
     if stem is None:
-        raise NotImplementedError(f"no {job['architecture']} is tried of SAELens")
+        raise NotImplementedError(f"SAELens has no {job['architecture']}")
     saes, step_input = saelens_parts()
     kind, settings = getattr(saes, f"{stem}TrainingSAE"), getattr(saes, f"{stem}TrainingSAEConfig")
-    k = {"k": job["k"]} if "TopK" in stem else {}
-    made = kind(settings(d_in=x.shape[1], d_sae=job["width"], device="cpu", **k))
+    more: dict[str, Any] = {"k": job["k"]} if "TopK" in stem else {}
+    if "Matryoshka" in stem:
+        more["matryoshka_widths"] = [job["width"] * p // 100 for p in PREFIXES]
+    made = kind(settings(d_in=x.shape[1], d_sae=job["width"], device="cpu", **more))
     optimizer = torch.optim.Adam(made.parameters(), 3e-4)
     silent = torch.zeros(job["width"])
     fields = step_input.__dataclass_fields__

@@ -4,9 +4,9 @@
 
 All see the same cached activations in the same batches, scaled to a mean norm of √d; each library
 trains by its own step with its own defaults, schedules cut to the run's length. L0 is led by k
-where an architecture counts, and by multiples of the library's own penalty where it does not. FVU
-and L0 are taken on held-out activations by the same lines. A library that is absent is skipped by
-name.
+where a trainer takes the L0 that is wanted, and by multiples of the library's own penalty where it
+does not; JumpReLU is one or the other, by library, so that its jobs carry both. FVU and L0 are
+taken on held-out activations by the same lines. A library that is absent is skipped by name.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ PICTURE = ROOT / "docs" / "figures" / "dictionary-curves"
 CURVE = Path(__file__).with_name("_dictionary_curve.py")
 LIBRARIES = ("semascope", "sparsify", "saelens", "dictionary_learning")
 ARCHITECTURES = ("topk", "batchtopk", "jumprelu", "relu", "gated", "matryoshka-batchtopk")
+SAME = 0.01
+"""L0s that differ by less are equal."""
+EQUAL = "FVU at equal L0, between our nearest points; no ratio where ours are all sparser and above"
 Row = dict[str, Any]
 
 
@@ -56,8 +59,8 @@ def jobs(options: argparse.Namespace, d: int) -> list[Row]:
     shared = {"width": options.width * d, "steps": options.steps, "batch": options.batch}
     made: list[Row] = []
     for architecture in options.architectures:
-        counts = not architecture.endswith(("relu", "gated")) or architecture.endswith("jumprelu")
         for i, k in enumerate(options.ks):
+            counts = architecture.endswith("topk")
             penalty = 1.0 if counts else options.penalties[i % len(options.penalties)]
             made.append({"architecture": architecture, "k": k, "penalty": penalty, **shared})
     return made
@@ -96,7 +99,11 @@ def told(row: Mapping[str, Any]) -> str:
 
 
 def at_equal_l0(rows: Sequence[Row]) -> list[Row]:
-    """For each peer's point our FVU at its L0, between our two nearest points in log L0."""
+    """For each peer's point our FVU at its L0, between our two nearest points in log L0.
+
+    Where all of ours are sparser (or denser) it stands beside our nearest. As FVU falls with L0,
+    that decides if ours is below at fewer active latents, or above at more; else there is no ratio.
+    """
     import numpy as np
 
     compared: list[Row] = []
@@ -109,17 +116,19 @@ def at_equal_l0(rows: Sequence[Row]) -> list[Row]:
         if row["library"] == "semascope" or len(ours) < 2:
             continue
         l0, fvu = np.array(ours).T
-        if not l0[0] <= row["l0"] <= l0[-1]:
-            continue
-        own = float(np.exp(np.interp(np.log(row["l0"]), np.log(l0), np.log(fvu))))
+        at = float(np.clip(row["l0"], l0[0], l0[-1]))
+        own = float(np.exp(np.interp(np.log(at), np.log(l0), np.log(fvu))))
+        near = abs(at / row["l0"] - 1) < SAME
+        decided = near or (own <= row["fvu"] if at < row["l0"] else own >= row["fvu"])
         compared.append(
             {
                 "peer": row["library"],
                 "architecture": row["architecture"],
                 "L0": row["l0"],
                 "peer's FVU": row["fvu"],
-                "ours at that L0": own,
-                "ratio": own / row["fvu"],
+                "our L0": at,
+                "our FVU": own,
+                "ratio": own / row["fvu"] if decided else None,
             }
         )
     return compared
@@ -179,12 +188,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if not rows:
         raise SystemExit("No library could train; see the lines above.")
     draw(rows, origin, options)
-    keys = ("library", "architecture", "width", "steps", "k", "penalty", "l0", "fvu", "seconds")
+    keys = ("library", "architecture", "width", "steps", "k", "penalty", "l0", "fvu")
     return {
         "origin": origin,
         "tokens": len(x),
         "rows": [{key: row[key] for key in keys} for row in rows],
-        "tables": {"equal": ("FVU at equal L0, between our nearest points", at_equal_l0(rows))},
+        "tables": {"equal": (EQUAL, at_equal_l0(rows))},
         "skipped": [told(row) for row in answers if "skipped" in row],
     }
 

@@ -46,7 +46,8 @@ class CoderConfig(Frozen):
     width: int = Field(gt=0)
     """How many latents."""
     k: int = Field(default=32, gt=0)
-    """Active latents a token (TopK), on average over a batch (BatchTopK); others ignore it."""
+    """Active latents a token (TopK), on average over a batch (BatchTopK), or to be led to
+    (JumpReLU); others begin there and end where their penalty leads."""
     architecture: ArchitectureName = "topk"
     """Which σ in z = σ(W_enc(x − b_dec) + b_enc)."""
     d_out: int | None = None
@@ -160,7 +161,9 @@ class TrainConfig(Frozen):
     k_decay: float = Field(default=0.1, gt=0, le=1)
     """Share of the steps over which ``k_start`` comes down."""
     sparsity: float = Field(default=0.0, ge=0)
-    """λ of the sparsity penalty of ReLU, JumpReLU and Gated; 0 takes the architecture's own."""
+    """λ beside FVU of the sparsity penalty of ReLU, JumpReLU and Gated; 0 takes the
+    architecture's own: 5 √(d / 4096) over the variance of a token for ReLU and Gated, (L0 / k − 1)²
+    for JumpReLU."""
     sparsity_warmup: float = Field(default=0.05, ge=0, le=1)
     """Share of the steps over which λ rises from 0."""
     resample: tuple[float, ...] = ()
@@ -199,7 +202,7 @@ class TrainConfig(Frozen):
     def coder(self, d_in: int, *, d_out: int | None = None) -> CoderConfig:
         """The dictionary that this trains at a site of width ``d_in``."""
         width = self.width or self.expansion * d_in
-        bounded = self.architecture in ("topk", "batchtopk", "gated")
+        bounded = self.architecture != "relu"
         return CoderConfig(
             d_in=d_in,
             width=width,

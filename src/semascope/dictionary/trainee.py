@@ -110,6 +110,8 @@ class Trainee:
         factors = self.scaling.tensor(device)
         self.ranks.broadcast(self.coder.b_dec.data, factors)
         self.scaling = Scaling.from_tensor(factors)
+        read = self.scaling.into(x[: config.b_dec_tokens].float(), config)
+        self.ranks.broadcast(*self.coder.activation.begin(self.coder, read))
         return self
 
     @classmethod

@@ -42,6 +42,13 @@ class Activation(nn.Module):
     def losses(self, config: TrainConfig) -> Sequence[Loss]:
         """What it is trained on unless the caller passes losses."""
 
+    def begin(self, coder: SparseCoder, x: Tensor) -> Sequence[Tensor]:
+        """Set before the first step what a random start leaves wrong, by (N, d_in) of its tokens.
+
+        Returns the tensors that it wrote.
+        """
+        return ()
+
     def after_step(self, coder: SparseCoder) -> None:
         """Upkeep of its own state once the weights moved."""
 

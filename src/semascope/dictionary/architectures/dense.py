@@ -13,6 +13,32 @@ if TYPE_CHECKING:
     from semascope.dictionary.coder import SparseCoder
 
 
+LEVEL_NUMBERS = 1 << 24
+"""Pre-activations held at a time where levels are taken."""
+
+
+class _Encode(torch.autograd.Function):
+    """W_enc(x − b_dec) + b_enc; b_dec's gradient is summed over tokens before its product."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, pre_bias: Tensor | None, weight: Tensor, bias: Tensor
+    ) -> Tensor:
+        centred = x if pre_bias is None else x - pre_bias
+        ctx.save_for_backward(centred, weight)
+        return torch.addmm(bias, centred, weight.t())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad = grads[0]  # (N, F)
+        centred, weight = ctx.saved_tensors
+        need_x, need_pre, need_w, _ = ctx.needs_input_grad
+        d_bias = grad.sum(0)  # (F,)
+        d_x = grad @ weight if need_x else None
+        d_pre = -(d_bias @ weight) if need_pre else None
+        return d_x, d_pre, grad.t() @ centred if need_w else None, d_bias
+
+
 class _Tangent(torch.autograd.Function):
     """The identity, whose gradient loses its part along each (unit) row."""
 
@@ -31,9 +57,31 @@ class _Tangent(torch.autograd.Function):
 
 def pre_activations(coder: SparseCoder, x: Tensor) -> Tensor:
     """(N, d_in) -> (N, F), with every gradient, b_dec's included."""
-    centred = x - coder.b_dec if coder.cfg.subtract_b_dec else x
-    pre: Tensor = centred @ coder.W_enc.t() + coder.b_enc
+    pre_bias = coder.b_dec if coder.cfg.subtract_b_dec else None
+    pre: Tensor = _Encode.apply(  # type: ignore[no-untyped-call]
+        x, pre_bias, coder.W_enc, coder.b_enc
+    )
     return pre
+
+
+@torch.no_grad()
+def levels(coder: SparseCoder, x: Tensor) -> Tensor:
+    """(F,) what each latent's pre-activation exceeds on a share k / F of the tokens x (N, d_in).
+
+    Where a σ begins there, L0 begins at k and every latent has its share of tokens, as Anthropic's
+    January 2025 update sets b_enc. Begun at 0, half of all latents are on at every token: the
+    reconstruction is then F / 2d times too long, and the first steps' gradients, hundreds of times
+    as large as any that follow, both throw latents away and stay in Adam's second moments.
+    """
+    tokens = len(x)
+    count = min(max(1, round(tokens * coder.k / coder.width)), tokens - 1)
+    centred = coder.centre(x)
+    found: list[Tensor] = []
+    size = max(1, LEVEL_NUMBERS // max(1, tokens))
+    for rows, bias in zip(coder.W_enc.split(size), coder.b_enc.split(size), strict=True):
+        pre = torch.addmm(bias.unsqueeze(1), rows, centred.t())  # (n, N)
+        found.append(pre.topk(count + 1, dim=1, sorted=False).values.amin(1))
+    return torch.cat(found)
 
 
 def dense_pass(coder: SparseCoder, x: Tensor, target: Tensor, z: Tensor) -> Pass:

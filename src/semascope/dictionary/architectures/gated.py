@@ -13,8 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from semascope.dictionary.architectures.base import Activation
-from semascope.dictionary.architectures.dense import decoder_norms, dense_pass, pre_activations
-from semascope.dictionary.architectures.relu import PUBLISHED
+from semascope.dictionary.architectures.dense import (
+    decoder_norms,
+    dense_pass,
+    levels,
+    pre_activations,
+)
+from semascope.dictionary.architectures.relu import usual
 from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.losses import Loss, Step, common_losses
 from semascope.dictionary.passes import Pass
@@ -47,6 +52,11 @@ class Gated(Activation):
         done.extras["gate"] = torch.relu(gate)
         return done
 
+    @torch.no_grad()
+    def begin(self, coder: SparseCoder, x: Tensor) -> Sequence[Tensor]:
+        coder.b_enc.sub_(levels(coder, x))  # of the gate; what passes it keeps its whole size
+        return (coder.b_enc.data,)
+
     def losses(self, config: TrainConfig) -> Sequence[Loss]:
         return [*common_losses(config), gate_l1(config.sparsity), gate_reconstruction]
 
@@ -60,12 +70,12 @@ class Gated(Activation):
 
 
 def gate_l1(weight: float = 0.0) -> Loss:
-    """λ · mean over tokens of Σ_f relu(π_f) ‖W_dec,f‖, no gradient to W_dec; 0 takes 5 / d."""
+    """λ · mean over tokens of Σ_f relu(π_f) ‖W_dec,f‖, no gradient to W_dec; 0: ReLU's."""
 
     def loss(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
         """The penalty, as ramped up so far."""
         each = (done.extras["gate"] * decoder_norms(coder).detach()).sum() / step.tokens
-        return step.ramp * (weight or PUBLISHED / coder.d_out) * each
+        return step.ramp * (weight or usual(coder, step)) * each
 
     return loss
 

@@ -1,9 +1,10 @@
 """JumpReLU (Rajamanoharan et al. 2024b): z = pre · [pre > θ] with a learnt threshold a latent.
 
-The step's derivative is estimated with a rectangle of width ε around θ, and the sparsity penalty's
-reaches the pre-activations too (Anthropic's January 2025 update). θ is a parameter itself: learning
-its logarithm moves a small one hardly at all. By default L0 is led to k by the penalty
-(L0 / k − 1)², which ends where one asked; with ``sparsity`` set, the plain λ · L0 is used.
+The step's derivative is estimated with a rectangle of width ε around θ, and moves θ alone: passed
+on to W_enc, the penalty of one batch's chance L0 is louder than what the reconstruction says. θ is
+a parameter itself, as learning its logarithm moves a small one hardly at all, and begins where the
+first batch's L0 is k. By default L0 is led to k by the penalty (L0 / k − 1)² (their appendix; Gemma
+Scope), which ends where one asked; with ``sparsity`` set, the plain λ · L0 is used.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from semascope.dictionary.architectures.base import Activation
-from semascope.dictionary.architectures.dense import dense_pass, pre_activations
+from semascope.dictionary.architectures.dense import dense_pass, levels, pre_activations
 from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.losses import Loss, Step, common_losses
 from semascope.dictionary.passes import Pass
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 BANDWIDTH = 2.0
 """ε for inputs scaled to a mean norm of √d (Anthropic, January 2025)."""
-START = 0.1
-"""θ at the first step, in the same units."""
+LEAST = 0.1
+"""Least θ at the first step, in the same units."""
+LEADING = 0.3
+"""Weight of (L0 / k − 1)² beside FVU: one latent more a token than k = 32 costs 0.0003."""
 
 
 class _Jump(torch.autograd.Function):
@@ -48,7 +51,7 @@ class _Jump(torch.autograd.Function):
         near = ((pre - theta).abs() < ctx.width / 2).to(pre.dtype) / ctx.width
         # dz/dθ ≈ −θ K(pre − θ) and d[pre > θ]/dθ ≈ −K(pre − θ), K the rectangle.
         d_theta = -(near * (theta * d_z + d_on)).sum(0)
-        return d_z * on + d_on * near, d_theta, None
+        return d_z * on, d_theta, None
 
 
 class JumpReLU(Activation):
@@ -58,7 +61,7 @@ class JumpReLU(Activation):
 
     def __init__(self, cfg: CoderConfig) -> None:
         super().__init__(cfg)
-        self.threshold = nn.Parameter(torch.full((cfg.width,), START))  # (F,)
+        self.threshold = nn.Parameter(torch.full((cfg.width,), LEAST))  # (F,)
 
     def encode(self, coder: SparseCoder, centred: Tensor) -> Codes:
         return Codes(*select_above(centred, coder.W_enc, coder.b_enc, self.threshold))
@@ -71,6 +74,13 @@ class JumpReLU(Activation):
         done = dense_pass(coder, x, target, z)
         done.extras["on"] = on
         return done
+
+    @torch.no_grad()
+    def begin(self, coder: SparseCoder, x: Tensor) -> Sequence[Tensor]:
+        at = levels(coder, x)
+        self.threshold.copy_(at.clamp_min(LEAST))
+        coder.b_enc.add_(self.threshold - at)  # a level below the least threshold is lifted to it
+        return self.threshold.data, coder.b_enc.data
 
     def losses(self, config: TrainConfig) -> Sequence[Loss]:
         chosen = l0(config.sparsity) if config.sparsity else target_l0()
@@ -95,7 +105,7 @@ def l0(weight: float) -> Loss:
     return loss
 
 
-def target_l0(weight: float = 1.0) -> Loss:
+def target_l0(weight: float = LEADING) -> Loss:
     """weight · (L0 / k − 1)²: leads the mean L0 to k from either side."""
 
     def loss(coder: SparseCoder, done: Pass, step: Step) -> Tensor:

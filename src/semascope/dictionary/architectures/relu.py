@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from semascope.dictionary.architectures.base import Activation
-from semascope.dictionary.architectures.dense import decoder_norms, dense_pass, pre_activations
+from semascope.dictionary.architectures.dense import (
+    decoder_norms,
+    dense_pass,
+    levels,
+    pre_activations,
+)
 from semascope.dictionary.config import TrainConfig
 from semascope.dictionary.losses import Loss, Step, common_losses
 from semascope.dictionary.passes import Pass
@@ -23,7 +28,9 @@ if TYPE_CHECKING:
     from semascope.dictionary.coder import SparseCoder
 
 PUBLISHED = 5.0
-"""λ for a squared error summed over d dimensions of unit mean square; FVU is that over d."""
+"""λ beside a squared error summed over dimensions, for inputs of mean norm √d."""
+WIDE = 4096
+"""The d at which that λ is taken as it is."""
 
 
 class ReLU(Activation):
@@ -38,17 +45,32 @@ class ReLU(Activation):
     def run(self, coder: SparseCoder, x: Tensor, target: Tensor, k: int) -> Pass:
         return dense_pass(coder, x, target, torch.relu(pre_activations(coder, x)))
 
+    @torch.no_grad()
+    def begin(self, coder: SparseCoder, x: Tensor) -> Sequence[Tensor]:
+        coder.b_enc.sub_(levels(coder, x))
+        return (coder.b_enc.data,)
+
     def losses(self, config: TrainConfig) -> Sequence[Loss]:
         return [*common_losses(config), weighted_l1(config.sparsity)]
 
 
 def weighted_l1(weight: float = 0.0) -> Loss:
-    """λ · mean over tokens of Σ_f z_f ‖W_dec,f‖; λ = 0 takes the published 5 / d."""
+    """λ · mean over tokens of Σ_f z_f ‖W_dec,f‖; λ = 0 takes ``usual``."""
 
     def loss(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
         """The penalty, as ramped up so far."""
         assert done.z is not None
         each = (done.z * decoder_norms(coder)).sum() / step.tokens
-        return step.ramp * (weight or PUBLISHED / coder.d_out) * each
+        return step.ramp * (weight or usual(coder, step)) * each
 
     return loss
+
+
+def usual(coder: SparseCoder, step: Step) -> Tensor:
+    """() the published λ beside FVU, which is the squared error over the variance of a token.
+
+    An L1 penalty shortens every activation by λ / 2, whatever their length, which goes with √d. λ
+    = 5 was published for large models; at a d of 576 it would leave 8 active latents a token, and
+    in a toy none. So it goes with √d as well.
+    """
+    return PUBLISHED * (coder.d_out / WIDE) ** 0.5 * step.tokens / step.variance
