@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from semascope.causal import Intervention
+from semascope.causal.candidates import from_words
 from semascope.causal.cases import Case, answers, margins, meets, split, spread
 from semascope.causal.files import read_hallusion, read_pope
 from semascope.causal.find import find
@@ -25,6 +26,7 @@ from semascope.causal.statistics import mean, share
 from semascope.causal.wish import Options, Wish
 from semascope.corpus.sample import Question, Sample, SceneTruth, Turn
 from semascope.errors import CausalError
+from semascope.subject.types import Kind
 
 KEY = "resid_post.2/main"
 
@@ -316,6 +318,30 @@ def test_candidates_promise_what_attribution_says(lever, planted):
     (_, net, *_) = from_attribution(lever, [case], [Where()], 64, [opposed])
     plain = {c.id: c.promise for c in lists[0]}
     assert all(c.promise <= plain[c.id] + 1e-6 for c in net)
+
+
+def test_words_that_set_inputs_apart_give_sets_of_their_own(lever) -> None:
+    with_wish = [asked(n, "tell me the name of") for n in range(3)]
+    without = [asked(n, "tell me the age of") for n in range(3)]
+    maps = [lever.subject.encode([s], answer="").maps[0] for s in (*with_wish, *without)]
+    texts = [{m.tokens[i] for i in np.flatnonzero(m.kinds == Kind.TEXT)} for m in maps]
+    every = set.union(*texts[:3])
+    often = {word for word in every if sum(word in text for text in texts[:3]) > 1}
+    own = often - set.union(*texts[3:])
+    lists = from_words(lever, with_wish, without, 4)
+    assert len(own) > 1
+    assert len(lists) == min(4, len(own))
+    assert all(0 < len(one) <= 4 and {c.push for c in one} == {"up"} for one in lists)
+    # What a list names fires on one of those words, and it is what fires most there.
+    batch = lever.subject.encode([with_wish[0]], answer="")
+    x = lever.subject.run(batch, ["resid_post.2"])["resid_post.2"][0]
+    best = set()
+    for at, token in enumerate(batch.maps[0].tokens):
+        if token in own:
+            codes = lever.dictionaries[KEY].encode(x[at][None].float())
+            best.add(int(codes.indices[0][codes.values[0].argmax()]))
+    assert {one[0].index for one in lists} <= best
+    assert from_words(lever, with_wish, with_wish, 4) == []
 
 
 def test_a_set_that_breaks_what_is_right_is_refused(lever, planted):

@@ -40,6 +40,7 @@ def beam_answer(
             do_sample=False,
             max_new_tokens=max_new_tokens,
             pad_token_id=subject.tokenizer.pad_token_id,
+            suppress_tokens=list(subject.encoder.shown_ids) or None,
         )
     new = out[0, batch.inputs["input_ids"].shape[1] :]
     return str(subject.tokenizer.decode(new, skip_special_tokens=True)).strip()

@@ -5,7 +5,7 @@
   to first order, what adding one unit u of f would do; − z · (W_dec · g) what ablating it would.
 * *Contrast*: features that fire more on examples with the wish than on those without, by
   the difference of their mean activations over their own maximum (as SAVE, 2512.07730, does
-  with right and wrong answers).
+  with right and wrong answers); and, word by word, on the words that only the former hold.
 * *Search*: whatever a search by words puts first; the caller's function.
 
 Knows gradients and statistics; whether a candidate works is ``find``'s to try.
@@ -13,6 +13,7 @@ Knows gradients and statistics; whether a candidate works is ``find``'s to try.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -33,8 +34,11 @@ from semascope.corpus.sample import Sample
 from semascope.dictionary.types import Codes, Dictionary
 from semascope.errors import CausalError
 from semascope.subject.patches import at_tokens
+from semascope.subject.types import Kind
 
 Source = Literal["attribution", "contrast", "search"]
+_WORDS = 4
+"""Words that set inputs apart, at most, whose features are tried as sets."""
 
 
 Push = Literal["up", "down", "amplify"]
@@ -220,6 +224,55 @@ def mean_activations(
         np.maximum.at(peaks, codes.indices.flatten().cpu().numpy(), values)
         total += peaks
     return total / max(1, len(samples))
+
+
+def from_words(
+    lever: Lever, with_wish: Sequence[Sample], without: Sequence[Sample], count: int
+) -> list[list[Candidate]]:
+    """For each word that most inputs with the wish hold and none without does: what fires on it.
+
+    "What word is written?" beside "What do you see?" gives a list for " word" and one for
+    " written". A contrast of whole inputs would mix them; together they say what neither says.
+    """
+    there = [_by_word(lever, sample) for sample in with_wish]
+    absent = {word for sample in without for word in _by_word(lever, sample)}
+    held = Counter(word for own in there for word in own)
+    often = [w for w, n in held.most_common() if n > len(there) // 2 and w not in absent]
+    found = []
+    for word in often[:_WORDS]:
+        rows = [own[word] for own in there if word in own]
+        own_list: list[Candidate] = []
+        for key, dictionary in lever.dictionaries.items():
+            units = np.maximum(_units(lever, key, dictionary), 1e-9)
+            hope = _mean([row[key] for row in rows]) / units
+            own_list += [Candidate(key, i, "up", "contrast", v) for i, v in _best(hope, count)]
+        found.append(sorted(own_list, key=lambda c: -c.promise)[:count])
+    return found
+
+
+def _by_word(lever: Lever, sample: Sample) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """By text token: for each dictionary, (width,) the largest activation at that token."""
+    batch = lever.subject.encode([sample], answer="", max_tokens=None)
+    sites = sorted({dictionary.site for dictionary in lever.dictionaries.values()})
+    with torch.no_grad():
+        ran = lever.subject.run(batch, sites)
+    token_map = batch.maps[0]
+    found: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for key, dictionary in lever.dictionaries.items():
+        x, real = at_tokens(dictionary.site, ran[dictionary.site], batch)  # (1, T, d), (1, T)
+        for at in np.flatnonzero(token_map.kinds == Kind.TEXT).tolist():
+            if not bool(real[0, at]):
+                continue
+            codes = dictionary.encode(x[0, at][None].float())
+            row = found.setdefault(token_map.tokens[at], {}).setdefault(
+                key, np.zeros(dictionary.width)
+            )
+            np.maximum.at(
+                row,
+                codes.indices.flatten().cpu().numpy(),
+                codes.values.float().flatten().cpu().double().numpy(),
+            )
+    return {word: own for word, own in found.items() if len(own) == len(lever.dictionaries)}
 
 
 def from_search(lever: Lever, features: Iterable[tuple[str, int]], count: int) -> list[Candidate]:

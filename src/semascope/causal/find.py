@@ -141,9 +141,9 @@ def gather(
         wrong = [case.sample for case in failing[: options.trial_cases]]
         meant.append(propose.from_contrast(lever, right, wrong, options.candidates))
     if wish.examples and wish.counterexamples:
-        meant.append(
-            propose.from_contrast(lever, wish.examples, wish.counterexamples, options.candidates)
-        )
+        sides = (wish.examples, wish.counterexamples)
+        meant.append(propose.from_contrast(lever, *sides, options.candidates))
+        meant += propose.from_words(lever, *sides, options.candidates)
     if wish.features:
         meant.append(propose.from_search(lever, wish.features, options.candidates))
     together = [[one for one in own if one.push == "up"] for own in meant]

@@ -49,7 +49,7 @@ class Options:
     """For features pushed up, in units of their own maximum."""
     scales: tuple[float, ...] = (2.0, 4.0)
     """For features that are amplified where they fire, times."""
-    groups: tuple[int, ...] = (2, 4, 8)
+    groups: tuple[int, ...] = (2, 4, 8, 16)
     """Sizes of sets that are pushed up together."""
     candidates: int = 24
     shortlist: int = 6
