@@ -119,3 +119,18 @@ def test_an_answer_ends_at_eos_or_at_its_length(subject) -> None:
     cut = s.generate(question(s), max_new_tokens=2)
     assert cut.stopped == "length"
     assert not any(token.ends for token in cut.tokens)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_answer_never_holds_what_stands_for_a_picture(subject, temperature: float) -> None:
+    """Else whoever reads on from the answer looks for a picture that is not there."""
+    s = subject("qwen2_vl")
+    mark = s.encoder.image_token_id
+
+    def to_mark(x: torch.Tensor, _: EditContext) -> torch.Tensor:
+        return torch.zeros_like(x) + 50 * s.unembedding()[mark]
+
+    push = {"resid_post.2": to_mark}
+    answer = s.generate(question(s), edits=push, max_new_tokens=3, temperature=temperature)
+    assert answer.tokens[0].top[0][0] == mark  # it is told what the model would rather have said
+    assert mark not in [token.id for token in answer.tokens]

@@ -74,6 +74,12 @@ class Encoder:
         rows = [self._row(s, a, max_tokens) for s, a in zip(samples, answers, strict=True)]
         return self._stack(rows, side)
 
+    @property
+    def shown_ids(self) -> tuple[int, ...]:
+        """Ids of the tokens that stand for pictures and videos."""
+        ids = (self.image_token_id, self.video_token_id)
+        return tuple(i for i in ids if i is not None)
+
     def _row(self, sample: Sample, answer: str | None, max_tokens: int | None) -> Row:
         if sample.pictures and self.processor is None:
             raise SubjectError(
@@ -89,6 +95,10 @@ class Encoder:
             return_offsets_mapping=self.tokenizer.is_fast,
         )
         ids = np.asarray(plain["input_ids"], np.int64)
+        if not len(ids):
+            raise SubjectError(
+                f"Sample {sample.id!r} holds nothing to read: give it words, or a picture."
+            )
         roles, content = self._spoken(rendered, ids, plain.get("offset_mapping"))
         inputs: dict[str, Tensor] = {}
         if shown.order:
@@ -113,12 +123,24 @@ class Encoder:
                 text=[rendered.text], add_special_tokens=not rendered.templated, **given
             )
         except ValueError as error:
+            if mark := self._marks(shown):
+                raise SubjectError(
+                    f"The words of sample {shown.id!r} hold {mark!r}, which stands for a picture "
+                    "with this subject: take it out of the words. A turn shows its pictures before "
+                    "its words."
+                ) from error
             raise SubjectError(
                 f"The subject's processor refuses sample {shown.id!r}, a picture or video of it or "
                 f"its place in the text: {error}"
             ) from error
         # Labels, which some processors add, would make the model compute a loss.
         return {k: torch.as_tensor(v) for k, v in out.items() if k != "labels"}
+
+    def _marks(self, sample: Sample) -> str:
+        """What stands for a picture or a video and is in the sample's own words, if anything is."""
+        words = "\n".join((sample.text, *(turn.text for turn in sample.turns)))
+        marks = [self.template.placeholder, self.template.moving, *map(self.text, self.shown_ids)]
+        return next((mark for mark in marks if mark and mark in words), "")
 
     def _spoken(
         self, rendered: Rendered, ids: NDArray[np.int64], offsets: Any
@@ -155,8 +177,7 @@ class Encoder:
 
     def _look(self, token_map: TokenMap, shown: Eye, outputs: Mapping[str, Any]) -> TokenMap:
         """The same map with its image tokens placed on their pictures."""
-        own = [i for i in (self.image_token_id, self.video_token_id) if i is not None]
-        at = np.flatnonzero(np.isin(token_map.ids, own))
+        at = np.flatnonzero(np.isin(token_map.ids, self.shown_ids))
         kind = str(self.config.model_type)
         adapter = adapter_for(kind)
         if adapter is None:

@@ -79,7 +79,7 @@ def generating(
     stream = _Stream(model, batch)
     logits = stream.prefill()  # (B, V)
     for step in range(sampling.max_new_tokens):
-        ids = _choose(logits, sampling.temperature, draws)
+        ids = _choose(_sayable(logits, encoder), sampling.temperature, draws)
         told = _told(logits, ids, sampling.top, encoder, eos)
         for n, choice in enumerate(told):
             _extend(answers[n], choice, eos, listeners[n])
@@ -160,6 +160,17 @@ def _accepts(model: Any) -> set[str]:
 def _rope_owner(model: Any) -> Any:
     """The module that keeps multimodal rotary offsets between calls (Qwen-VL), or None."""
     return next((m for m in model.modules() if hasattr(m, "get_rope_index")), None)
+
+
+def _sayable(logits: Tensor, encoder: Encoder) -> Tensor:
+    """(B, V) logits by which a token is chosen: an answer never holds the tokens that stand for
+    pictures and videos, or whoever reads on from it would look for a picture there."""
+    ids = [i for i in encoder.shown_ids if i < logits.shape[-1]]
+    return (
+        logits.index_fill(-1, torch.tensor(ids, device=logits.device), -torch.inf)
+        if ids
+        else logits
+    )
 
 
 def _choose(logits: Tensor, temperature: float, draws: list[torch.Generator]) -> Tensor:
