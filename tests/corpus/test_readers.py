@@ -271,6 +271,13 @@ def test_paragraphs_of_a_text_file(tmp_path: Path) -> None:
     assert [sample.text for sample in everything(corpus)] == ["One\nand on.", "Two.", "Three."]
 
 
+def test_lines_of_a_text_file_without_empty_lines(tmp_path: Path) -> None:
+    """One row would be cut to its first tokens, and be trained on and held out at once."""
+    (tmp_path / "a.txt").write_bytes(b"\nOne.\r\nTwo.\nThree.\n\n")
+    corpus = open_corpus(tmp_path / "a.txt")
+    assert [sample.text for sample in everything(corpus)] == ["One.", "Two.", "Three."]
+
+
 def test_no_images_says_what_to_do(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {"text": "words"}, {"foto": "a.png", "text": "more"})
     with pytest.raises(NoImages, match=r"\?image=NAME"):

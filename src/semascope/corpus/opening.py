@@ -8,6 +8,8 @@
     saved_dataset#train         a Hugging Face dataset saved to disk, one of its splits
     hf:name/split               a Hugging Face dataset by name (needs the extra ``datasets``)
 
+A text file's rows are its paragraphs, parted by empty lines; without such lines, its lines.
+
 After a question mark: ``n``, ``seed``, ``size`` (scenes), ``image``, ``video`` and ``text`` (names
 of columns), ``images`` (folder that paths of pictures are relative to), ``outside=1`` (they may
 leave it), ``frames`` (most that are read of a video, 32). A folder that is called scenes or text is

@@ -140,7 +140,10 @@ def _line_spans(path: Path) -> NDArray[np.int64]:
 
 
 class InMemory(Records):
-    """A JSON array of records, or the paragraphs of a plain text file."""
+    """A JSON array of records, or the paragraphs of a plain text file.
+
+    Where no empty line parts them, each line is one.
+    """
 
     def __init__(self, name: str, files: Sequence[Path], layout: Layout) -> None:
         super().__init__(name, files, layout)
@@ -149,9 +152,7 @@ class InMemory(Records):
             try:
                 data = path.read_bytes()
                 array = path.suffix.lower() == ".json"
-                self.items += (
-                    _array(data, path) if array else re.split(rb"\r?\n(?:[ \t]*\r?\n)+", data)
-                )
+                self.items += _array(data, path) if array else _paragraphs(data)
             except OSError as error:
                 raise CorpusError(f"{path} cannot be read: {error.strerror}.") from error
         self.items = [item for item in self.items if item != b""]
@@ -163,6 +164,12 @@ class InMemory(Records):
         """The array's item, or the paragraph as a record."""
         item = self.items[row]
         return {"text": utf8(item)} if isinstance(item, bytes) else item
+
+
+def _paragraphs(data: bytes) -> list[bytes]:
+    """What empty lines part; the lines, where there are none."""
+    found = re.split(rb"\r?\n(?:[ \t]*\r?\n)+", data.strip(b"\r\n"))
+    return found if len(found) > 1 else re.split(rb"\r?\n", found[0])
 
 
 def _array(data: bytes, path: Path) -> list[object]:
