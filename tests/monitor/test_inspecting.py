@@ -93,6 +93,9 @@ def test_no_token_there(lever: Lever, position: int) -> None:
         said(asked(lever), position=position)
     with pytest.raises(CausalError, match="id lies"):
         said(asked(lever, answer=(10**7,)))
+    mark = lever.subject.encoder.image_token_id
+    with pytest.raises(CausalError, match="stands for a picture"):
+        said(asked(lever, answer=(7, mark)))
 
 
 def test_places_restrict_what_counts_and_parts_sum_to_the_whole(lever: Lever) -> None:

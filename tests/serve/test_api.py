@@ -81,6 +81,12 @@ def test_a_wrong_request_is_answered_in_words(client: TestClient, path: str, sta
     assert set(got.json()["error"]) == {"message", "type"} and got.json()["error"]["message"]
 
 
+def test_a_body_that_is_no_json_is_told_where(client: TestClient) -> None:
+    sent = client.post("/api/chat", content="{bad", headers={"content-type": "application/json"})
+    assert sent.status_code == 422
+    assert "Its body is no JSON" in sent.json()["error"]["message"]
+
+
 def test_compare_streams_both_answers(client: TestClient) -> None:
     got = events(client.post("/api/compare", json=steer(strength=5)).text)
     kinds = [e["kind"] for e in got]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -13,8 +15,9 @@ import uvicorn
 from PIL import Image
 
 from semascope.serve.app import make_app
+from semascope.serve.events import Answered, Token
 from semascope.serve.listening import address, listen
-from semascope.serve.openai import cut
+from semascope.serve.openai import Completion, _chunks, cut
 from semascope.serve.testing import DrawnExplorer
 
 openai = pytest.importorskip("openai")
@@ -77,6 +80,22 @@ def test_a_stream_adds_up_to_the_whole(asker: Any) -> None:
     parts = [c.choices[0].delta.content or "" for c in chunks if c.choices]
     assert "".join(parts) == whole and chunks[-1].usage.completion_tokens == 6
     assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
+
+
+def test_what_closes_an_answer_is_no_word_of_a_stream() -> None:
+    class Heard:
+        async def events(self) -> AsyncIterator[Any]:
+            yield Token(side="answer", id=7, text="Hello", logprob=-0.1)
+            yield Token(side="answer", id=2, text="<|im_end|>", logprob=-0.1, ends=True)
+            yield Answered(side="answer", text="Hello", stopped="eos", prompt_tokens=3, seconds=0.1)
+
+    async def read() -> list[str]:
+        asked = Completion.model_validate({"messages": [{"role": "user", "content": "hi"}]})
+        return [line async for line in _chunks(Heard(), asked, {})]  # type: ignore[arg-type]
+
+    sent = [json.loads(line.removeprefix("data: ")) for line in asyncio.run(read())[:-1]]
+    assert "".join(one["choices"][0]["delta"].get("content", "") for one in sent) == "Hello"
+    assert sent[-1]["choices"][0]["finish_reason"] == "stop"
 
 
 def test_interventions_reach_the_model(asker: Any) -> None:

@@ -163,7 +163,7 @@ def said(asked: Asked, position: int | None = None, against: int | None = None) 
     Raises CausalError for a position that nothing stands before, or that holds a picture.
     """
     start = len(asked.map)
-    check_ids(asked.lever.subject, (*asked.answer, against or 0))
+    check_ids(asked.lever.subject, (*asked.answer, *(() if against is None else (against,))))
     if position is None:
         if not asked.answer:
             return Said(start, _likeliest(asked), (), against)
@@ -185,10 +185,13 @@ def said(asked: Asked, position: int | None = None, against: int | None = None) 
 
 
 def check_ids(subject: Any, ids: Sequence[int]) -> None:
-    """CausalError for an id that the subject has no token for."""
+    """CausalError for an id that the subject has no token for, or that stands for a picture."""
     vocabulary = int(subject.embeddings().shape[0])
     if any(not 0 <= i < vocabulary for i in ids):
         raise CausalError(f"A token's id lies in 0 … {vocabulary - 1}.")
+    for i in ids:
+        if i in subject.encoder.shown_ids:
+            raise CausalError(f"Token {i} stands for a picture: no answer holds it.")
 
 
 def _likeliest(asked: Asked) -> int:

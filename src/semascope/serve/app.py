@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -98,6 +99,13 @@ def problem(status: int, kind: str, message: str) -> JSONResponse:
     return JSONResponse({"error": {"message": message, "type": kind}}, status_code=status)
 
 
+def _complaint(error: Mapping[str, Any]) -> str:
+    """What is wrong with one part of a request."""
+    if error["type"] == "json_invalid":
+        return f"Its body is no JSON: {error['ctx']['error']}, at letter {error['loc'][-1]}"
+    return f"{'.'.join(str(p) for p in error['loc'][1:]) or error['loc'][0]}: {error['msg']}"
+
+
 def _errors(app: FastAPI) -> None:
     async def ours(_: Request, error: Exception) -> Response:
         assert isinstance(error, SemascopeError)
@@ -105,10 +113,7 @@ def _errors(app: FastAPI) -> None:
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        said = "; ".join(
-            f"{'.'.join(str(p) for p in e['loc'][1:]) or e['loc'][0]}: {e['msg']}"
-            for e in error.errors()[:5]
-        )
+        said = "; ".join(_complaint(e) for e in error.errors()[:5])
         return problem(422, "Invalid", f"The request is not valid. {said}.")
 
     async def plain(_: Request, error: Exception) -> Response:

@@ -196,7 +196,7 @@ async def _chunks(ticket: Ticket, asked: Completion, about: dict[str, Any]) -> A
     sent, text, count = 0, "", 0
     async for event in ticket.events():
         if isinstance(event, Token):
-            text, count = text + event.text, count + 1
+            text, count = text + ("" if event.ends else event.text), count + 1
             shown = cut(text, asked.stops)[sent:]
             sent += len(shown)
             yield _chunk(about, {"content": shown}, event if asked.logprobs else None)
