@@ -232,7 +232,8 @@ def from_words(
     """For each word that most inputs with the wish hold and none without does: what fires on it.
 
     "What word is written?" beside "What do you see?" gives a list for " word" and one for
-    " written". A contrast of whole inputs would mix them; together they say what neither says.
+    " written", for each dictionary. A contrast of whole inputs would mix the words; together they
+    say what neither says.
     """
     there = [_by_word(lever, sample) for sample in with_wish]
     absent = {word for sample in without for word in _by_word(lever, sample)}
@@ -241,12 +242,10 @@ def from_words(
     found = []
     for word in often[:_WORDS]:
         rows = [own[word] for own in there if word in own]
-        own_list: list[Candidate] = []
         for key, dictionary in lever.dictionaries.items():
             units = np.maximum(_units(lever, key, dictionary), 1e-9)
             hope = _mean([row[key] for row in rows]) / units
-            own_list += [Candidate(key, i, "up", "contrast", v) for i, v in _best(hope, count)]
-        found.append(sorted(own_list, key=lambda c: -c.promise)[:count])
+            found.append([Candidate(key, i, "up", "contrast", v) for i, v in _best(hope, count)])
     return found
 
 
