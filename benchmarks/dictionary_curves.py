@@ -159,17 +159,22 @@ def draw(rows: Sequence[Row], origin: str, options: argparse.Namespace) -> None:
                 x, y = zip(*points, strict=True)
                 axis.plot(x, y, "o-", label=library, color=shades[library], markersize=4)
         axis.set(title=name, xlabel="L0", xscale="log", yscale="log")
-        axis.legend(fontsize=7)
     for axis in axes.flat[len(names) :]:
         axis.axis("off")
     for axis in axes.flat[: len(names)]:
-        for ruler in (axis.xaxis, axis.yaxis):  # 0.2 and 30, not powers of ten
+        axis.tick_params(labelsize=7)
+        for ruler in (axis.xaxis, axis.yaxis):  # 0.2 and 50, not powers of ten
+            ruler.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
             ruler.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
-            ruler.set_minor_formatter(ticker.LogFormatter(labelOnlyBase=False))
+            ruler.set_minor_formatter(ticker.NullFormatter())
     for axis in axes[:, 0]:
         axis.set_ylabel("FVU, held out")
     figure.suptitle(f"{origin}, width {options.width}×, {options.steps} steps", fontsize=10)
-    figure.tight_layout()
+    named = {line.get_label(): line for axis in axes.flat for line in axis.get_lines()}
+    figure.legend(
+        named.values(), named.keys(), loc="lower center", ncols=len(named), fontsize=8
+    )  # one for all: no panel has room that every run leaves free
+    figure.tight_layout(rect=(0, 0.3 / (2.9 * lines), 1, 1))
     options.picture.parent.mkdir(parents=True, exist_ok=True)
     for ending in ("png", "svg"):
         figure.savefig(options.picture.with_suffix(f".{ending}"), dpi=130)

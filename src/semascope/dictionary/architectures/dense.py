@@ -78,7 +78,9 @@ def levels(coder: SparseCoder, x: Tensor) -> Tensor:
     centred = coder.centre(x)
     found: list[Tensor] = []
     size = max(1, LEVEL_NUMBERS // max(1, tokens))
-    for rows, bias in zip(coder.W_enc.split(size), coder.b_enc.split(size), strict=True):
+    for rows, bias in zip(
+        torch.split(coder.W_enc, size), torch.split(coder.b_enc, size), strict=True
+    ):
         pre = torch.addmm(bias.unsqueeze(1), rows, centred.t())  # (n, N)
         found.append(pre.topk(count + 1, dim=1, sorted=False).values.amin(1))
     return torch.cat(found)

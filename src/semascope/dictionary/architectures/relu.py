@@ -5,6 +5,7 @@ Weighing activations by decoder norms lets the rows of W_dec be of any norm.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -73,4 +74,5 @@ def usual(coder: SparseCoder, step: Step) -> Tensor:
     = 5 was published for large models; at a d of 576 it would leave 8 active latents a token, and
     in a toy none. So it goes with √d as well.
     """
-    return PUBLISHED * (coder.d_out / WIDE) ** 0.5 * step.tokens / step.variance
+    squared: float = PUBLISHED * math.sqrt(coder.d_out / WIDE)
+    return squared * step.tokens / step.variance
