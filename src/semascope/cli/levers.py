@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Feature = tuple[str, int]
 SCORES = ("detection", "iou", "simulation")
 """By which features are best, in this order of preference."""
+ALIKE = 500
+"""Features that are looked through for the one that words stand for."""
 ARTICLE = re.compile(r"^(a|an|the|some)\s+", re.IGNORECASE)
 
 
@@ -97,28 +99,35 @@ class Opened:
 
     def search(self, words: str, limit: int = 24) -> list[Feature]:
         """Features by meaning, nearest first; none where nothing was indexed."""
+        return [split_id(str(row["id"])) for row in self._found(words, limit)]
+
+    def _found(self, words: str, limit: int) -> list[dict[str, Any]]:
         from semascope.errors import WorkspaceError
         from semascope.pipeline import search
 
         try:
-            found = search(self.space, words, limit)
+            return search(self.space, words, limit)
         except WorkspaceError:
             return []
-        return [split_id(str(row["id"])) for row in found]
 
     def feature(self, word: str) -> Feature:
-        """A feature from its number (of the run's dictionary), its id, or words."""
+        """A feature from its number (of the run's dictionary), its id, or words.
+
+        Many features may be called the same: of those equally near, the one whose words tell best
+        where it fires."""
         if word.isdigit():
             return (self.key, int(word))
         if re.fullmatch(r"[^/\s]+/[^/]+/\d+", word):
             return split_id(word)
-        found = self.search(word, 1)
+        found = self._found(word, ALIKE)
         if not found:
             raise CausalError(
                 f"No feature answers to {word!r}. Name one by its number or its id "
                 f"({self.key}/7), or give the features words: semascope explain."
             )
-        return found[0]
+        alike = [row for row in found if row["similarity"] == found[0]["similarity"]]
+        best = max(alike, key=lambda row: float(row["scores"].get("detection", 0.0)))
+        return split_id(str(best["id"]))
 
     def objects(self, count: int) -> list[tuple[tuple[Feature, ...], str]]:
         """The best-scored features of objects, each with others of its concept, and the concept.

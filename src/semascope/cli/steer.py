@@ -24,7 +24,8 @@ class Steer(Causal):
     """Turn features up or down, and see both answers side by side.
 
     A feature is named by its number, its id (site/dictionary/number), or by words: then it is
-    the feature whose description is nearest to them. Several features, also of several sites, act
+    the feature whose description is nearest to them, of several as near the one that the words
+    tell best (what search --score calls detection). Several features, also of several sites, act
     together. They act everywhere, or only where all of --roles, --kinds, --span, --positions,
     --region and --only hold. --save keeps them as JSON; --interventions replays them.
     """
