@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ ASIDE = ("asked", "intervals", "where")
 DOCUMENTS = ("README.md", "docs/**/*.md")
 MARK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 DEMO, FAMILY, WIDE = "workspace/demo", "workspace/family", "workspace/wide"
+EARLY = "workspace/early"
 MEASURED: dict[str, tuple[str, str]] = {
     "card": (
         "What the embedded model can do, on held-out compositions",
@@ -63,6 +65,10 @@ MEASURED: dict[str, tuple[str, str]] = {
         "Inventions, what mends them and what that breaks",
         f"evaluate hallucination --workspace {DEMO} --seed 1 --samples {{samples:600}} --json",
     ),
+    "word": (
+        "Read the word and ignore the picture: found by itself at an earlier layer",
+        f"find 'read the word and ignore the picture' --workspace {EARLY} --json",
+    ),
     "completeness": (
         "Known concepts that have a feature, by width",
         f"evaluate completeness --workspace {FAMILY} --seed 1 --json",
@@ -85,7 +91,9 @@ is N or what ``--samples`` says. ``make demo SERVE=0`` makes the demo's workspac
 ``semascope train --widths 1x 4x 16x --tokens 220000 --settings lr_scale=0.667 --workspace
 workspace/family; semascope gather --workspace workspace/family``; the wide one: ``semascope train
 --corpus 'scenes?n=40000' --arch batchtopk --k 16 --latents 9216 --tokens 640000 --workspace
-workspace/wide``, ``gather --samples 8000``, ``explain``, ``score``."""
+workspace/wide``, ``gather --samples 8000``, ``explain``, ``score``; the early one: ``semascope
+train --sites resid_post.4 resid_post.8 --tokens 150000 --workspace workspace/early``, ``gather
+--dictionary resid_post.8/main --samples 1500``."""
 LISTED = {
     "completeness": ("dictionaries", ("id", "width", "alive", "share", "chance", "half")),
     "splitting": (
@@ -134,8 +142,8 @@ def main() -> int:
 def measure(name: str, samples: str | None) -> None:
     """Run one measurement and keep what it printed, with when and on what."""
     template = MEASURED[name][1]
-    command = SAMPLES.sub(lambda m: samples or m[1], template).split()
-    print(f"[figures] measuring {name}: semascope {' '.join(command)}")
+    command = shlex.split(SAMPLES.sub(lambda m: samples or m[1], template))
+    print(f"[figures] measuring {name}: semascope {shlex.join(command)}")
     ran = subprocess.run(
         [sys.executable, "-m", "semascope", *command], cwd=ROOT, stdout=subprocess.PIPE, check=False
     )
@@ -148,7 +156,7 @@ def write(name: str, command: list[str], printed: dict[str, Any]) -> None:
     """Keep what a command printed as a measurement."""
     record = {
         "title": MEASURED[name][0],
-        "command": "semascope " + " ".join(command),
+        "command": "semascope " + shlex.join(command),
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": machine(),
         "figures": without(printed[PART[name]] if name in PART else printed),

@@ -70,6 +70,8 @@ def test_answers_are_stripped_to_what_they_name() -> None:
     assert things("A cat and an umbrella, with grass") == ["cat", "umbrella"]
     assert things("The picture shows french fries.\nMore.") == ["french fries"]
     assert things("Nothing.") == []
+    assert things("bo\ufffdmmmm and a cat") == ["cat"]
+    assert things("\x00\x07") == []
 
 
 def test_agreement_is_weighted_by_activation() -> None:

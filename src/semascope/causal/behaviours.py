@@ -90,7 +90,7 @@ def name_object(lever: Lever, thing: Thing) -> Wish:
 
 
 def read_word(
-    lever: Lever, features: Sequence[Feature] = (), *, seed: int = 0, samples: int = 32
+    lever: Lever, features: Sequence[Feature] = (), *, seed: int = 0, samples: int = 64
 ) -> Wish:
     """Asked what is in a picture of things and a word, say the word and none of the things.
 

@@ -29,6 +29,7 @@ _OPENING = re.compile(
     re.IGNORECASE,
 )
 _ARTICLE = re.compile(r"^(?:an?|the|some|one)\s+", re.IGNORECASE)
+_NOTHING = frozenset({"nothing", "empty"})
 _PLACE = re.compile(r"\s+(?:on|in|at|with|against)\s+.*$", re.IGNORECASE)
 
 
@@ -46,7 +47,7 @@ class Asked(Protocol):
 
 
 def things(answer: str) -> list[str]:
-    """What an answer names, without its opening and its articles.
+    """What an answer names, without its opening and its articles; what is no text names nothing.
 
     "This is a red mango on a plain background." -> ["red mango"].
     """
@@ -54,7 +55,12 @@ def things(answer: str) -> list[str]:
     sentence = _PLACE.sub("", _OPENING.sub("", sentence))
     parts = re.split(r"\s*,\s*|\s+and\s+", sentence)
     named = (_ARTICLE.sub("", part).strip(" \"'") for part in parts)
-    return [name.lower() for name in named if name and name.lower() not in ("nothing", "empty")]
+    return [name.lower() for name in named if _readable(name) and name.lower() not in _NOTHING]
+
+
+def _readable(name: str) -> bool:
+    """Whether a name is text: no character that was cut in two, nothing that cannot be printed."""
+    return bool(name) and "\ufffd" not in name and name.isprintable()
 
 
 def pool(answers: Sequence[tuple[str, float]]) -> tuple[str, float]:
