@@ -17,7 +17,7 @@ from PIL import Image
 from semascope.serve.app import make_app
 from semascope.serve.events import Answered, Token
 from semascope.serve.listening import address, listen
-from semascope.serve.openai import Completion, _chunks, cut
+from semascope.serve.openai import Completion, _chunks, cut, settled
 from semascope.serve.testing import DrawnExplorer
 
 openai = pytest.importorskip("openai")
@@ -96,6 +96,37 @@ def test_what_closes_an_answer_is_no_word_of_a_stream() -> None:
     sent = [json.loads(line.removeprefix("data: ")) for line in asyncio.run(read())[:-1]]
     assert "".join(one["choices"][0]["delta"].get("content", "") for one in sent) == "Hello"
     assert sent[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+def test_a_stream_never_takes_back_what_it_sent() -> None:
+    """A stop that spans two tokens, a character that spans two; the end sends what was held."""
+    assert settled("one END", ["END"]) == "one "
+    assert settled("one EN", ["END", "NX"]) == "one "
+    assert settled("one E", ["END"]) == "one "
+    assert settled("one", ["END"]) == "one"
+    assert settled("caf\ufffd", []) == "caf"
+
+    async def sent(pieces: list[str], whole: str, stop: str | None) -> str:
+        class Heard:
+            async def events(self) -> AsyncIterator[Any]:
+                for number, piece in enumerate(pieces):
+                    yield Token(side="answer", id=number, text=piece, logprob=-0.1)
+                yield Answered(
+                    side="answer", text=whole, stopped="eos", prompt_tokens=3, seconds=0.1
+                )
+
+        asked = Completion.model_validate(
+            {"messages": [{"role": "user", "content": "hi"}], "stop": stop}
+        )
+        lines = [line async for line in _chunks(Heard(), asked, {})]  # type: ignore[arg-type]
+        bodies = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+        return "".join(b["choices"][0]["delta"].get("content", "") for b in bodies)
+
+    assert (
+        asyncio.run(sent(["caf", "\ufffd", "\ufffd", " x"], "caf\u00e9 x", None)) == "caf\u00e9 x"
+    )
+    assert asyncio.run(sent(["one E", "ND two"], "one END two", "END")) == "one "
+    assert asyncio.run(sent(["one E", "AT"], "one EAT", "END")) == "one EAT"
 
 
 def test_interventions_reach_the_model(asker: Any) -> None:

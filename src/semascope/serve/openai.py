@@ -167,6 +167,14 @@ def cut(text: str, stops: list[str]) -> str:
     return text[: min(places)] if places else text
 
 
+def settled(text: str, stops: list[str]) -> str:
+    """What of an unfinished answer is sure to stay: not a character of which a part is still to
+    come, nor what may be the beginning of one of ``stops``."""
+    text = cut(text, [*stops, "\ufffd"])
+    open_ = (n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n]))
+    return text[: len(text) - max(open_, default=0)]
+
+
 async def _whole(ticket: Ticket, asked: Completion, about: dict[str, Any]) -> JSONResponse:
     tokens: list[Token] = []
     answer: Answered | None = None
@@ -197,11 +205,12 @@ async def _chunks(ticket: Ticket, asked: Completion, about: dict[str, Any]) -> A
     async for event in ticket.events():
         if isinstance(event, Token):
             text, count = text + ("" if event.ends else event.text), count + 1
-            shown = cut(text, asked.stops)[sent:]
+            shown = settled(text, asked.stops)[sent:]
             sent += len(shown)
             yield _chunk(about, {"content": shown}, event if asked.logprobs else None)
         elif isinstance(event, Answered):
-            yield _chunk(about, {}, reason=_reason(event))
+            rest = cut(event.text, asked.stops)[sent:]
+            yield _chunk(about, {"content": rest} if rest else {}, reason=_reason(event))
             if (asked.stream_options or {}).get("include_usage"):
                 last = {**about, "object": "chat.completion.chunk", "choices": []}
                 yield _line({**last, "usage": _usage(event, count)})
