@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from semascope.causal import Intervention
-from semascope.causal.candidates import from_words
+from semascope.causal import Intervention, Where
+from semascope.causal.candidates import Candidate, from_words
 from semascope.causal.cases import Case, answers, margins, meets, split, spread
 from semascope.causal.files import read_hallusion, read_pope
 from semascope.causal.find import find
@@ -23,6 +23,7 @@ from semascope.causal.hallucination import (
 )
 from semascope.causal.measure import Lever, dose_response, matched_controls, side_effects
 from semascope.causal.statistics import mean, share
+from semascope.causal.trials import _some_of_each
 from semascope.causal.wish import Options, Wish
 from semascope.corpus.sample import Question, Sample, SceneTruth, Turn
 from semascope.errors import CausalError
@@ -342,6 +343,15 @@ def test_words_that_set_inputs_apart_give_sets_of_their_own(lever) -> None:
             best.add(int(codes.indices[0][codes.values[0].argmax()]))
     assert {one[0].index for one in lists} <= best
     assert from_words(lever, with_wish, with_wish, 4) == []
+
+
+def test_sets_of_every_kind_of_token_are_kept() -> None:
+    """Five that move the margin most at the last token do not crowd out one at the question."""
+    last, question = Where(positions=(-1,)), Where(roles=("user",))
+    own = [
+        [Candidate(KEY, i, "up", "contrast", 1.0, question if i == 5 else last)] for i in range(7)
+    ]
+    assert [one[0].index for one in _some_of_each(own)] == [0, 1, 5]
 
 
 def test_a_set_that_breaks_what_is_right_is_refused(lever, planted):

@@ -192,14 +192,18 @@ class _Trying:
         return worth - _BROKEN * max(0.0, kl - self.options.max_kl)
 
     def grow(self, trials: Sequence[Trial], progress: Progress | None) -> list[Intervention]:
-        """Add the best of the trials while the set does better; begin anew from the next best."""
+        """Add the best of the trials while the set does better; begin anew from the next best,
+        and from the best at other tokens: the best by margin may not be the best by words."""
         best: tuple[float, list[Intervention]] = (0.0, [])
-        short = trials[: self.options.shortlist]
-        for number in range(min(2, len(short))):  # the best by margin may not be the best by words
-            found = self._grown(short[number:])
+        short = list(trials[: self.options.shortlist])
+        away = [t for t in trials if t.intervention.where != trials[0].intervention.where]
+        starts = [short, short[1:], away[: self.options.shortlist]]
+        starts = [own for own in starts if own]
+        for number, own in enumerate(starts):
+            found = self._grown(own)
             best = max(best, found, key=lambda one: one[0])
             if progress is not None:
-                progress(number + 1, 2, f"a set of {len(found[1])}")
+                progress(number + 1, len(starts), f"a set of {len(found[1])}")
         return best[1]
 
     def _grown(self, trials: Sequence[Trial]) -> tuple[float, list[Intervention]]:

@@ -152,7 +152,7 @@ class Bench:
         """
         few = 2 * self.options.shortlist
         screened = [own[0] for own in self._screen([[c] for c in self._placed(proposed)], progress)]
-        sets = self._screen(list(self._sets(together)), progress)[: self.options.shortlist]
+        sets = _some_of_each(self._screen(list(self._sets(together)), progress))
         trials = []
         todo = [*([own] for own in screened[:few]), *self._groups(screened[:few]), *sets]
         for number, own in enumerate(todo):
@@ -247,3 +247,12 @@ class Bench:
             return 0.0
         base, moved = self.memo.margins(cases, ()), self.memo.margins(cases, [intervention])
         return sum(m - b for m, b in zip(moved, base, strict=True)) / len(moved)
+
+
+def _some_of_each(sets: Sequence[list[Candidate]], most: int = 2) -> list[list[Candidate]]:
+    """The first sets of each kind of token: what moves a margin most may say nothing well."""
+    kept: list[list[Candidate]] = []
+    for own in sets:
+        if sum(other[0].where == own[0].where for other in kept) < most:
+            kept.append(own)
+    return kept
