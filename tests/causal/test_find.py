@@ -346,12 +346,13 @@ def test_words_that_set_inputs_apart_give_sets_of_their_own(lever) -> None:
 
 
 def test_sets_of_every_kind_of_token_are_kept() -> None:
-    """Five that move the margin most at the last token do not crowd out one at the question."""
+    """Those that move the margin most, all at the last token, do not crowd out the question's."""
     last, question = Where(positions=(-1,)), Where(roles=("user",))
     own = [
         [Candidate(KEY, i, "up", "contrast", 1.0, question if i == 5 else last)] for i in range(7)
     ]
-    assert [one[0].index for one in _some_of_each(own)] == [0, 1, 5]
+    assert [one[0].index for one in _some_of_each(own, 2)] == [0, 1, 5]
+    assert [one[0].index for one in _some_of_each(own, 6)] == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_set_that_breaks_what_is_right_is_refused(lever, planted):

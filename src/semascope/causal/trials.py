@@ -152,7 +152,8 @@ class Bench:
         """
         few = 2 * self.options.shortlist
         screened = [own[0] for own in self._screen([[c] for c in self._placed(proposed)], progress)]
-        sets = _some_of_each(self._screen(list(self._sets(together)), progress))
+        sets = self._screen(list(self._sets(together)), progress)
+        sets = _some_of_each(sets, self.options.shortlist)
         trials = []
         todo = [*([own] for own in screened[:few]), *self._groups(screened[:few]), *sets]
         for number, own in enumerate(todo):
@@ -249,10 +250,11 @@ class Bench:
         return sum(m - b for m, b in zip(moved, base, strict=True)) / len(moved)
 
 
-def _some_of_each(sets: Sequence[list[Candidate]], most: int = 2) -> list[list[Candidate]]:
-    """The first sets of each kind of token: what moves a margin most may say nothing well."""
-    kept: list[list[Candidate]] = []
-    for own in sets:
-        if sum(other[0].where == own[0].where for other in kept) < most:
+def _some_of_each(sets: Sequence[list[Candidate]], most: int) -> list[list[Candidate]]:
+    """The first ``most``, and the first of each kind of token that is not among these: what moves
+    a margin most may say nothing well."""
+    kept = list(sets[:most])
+    for own in sets[most:]:
+        if all(other[0].where != own[0].where for other in kept):
             kept.append(own)
     return kept
