@@ -66,7 +66,7 @@ MEASURED: dict[str, tuple[str, str]] = {
         f"evaluate hallucination --workspace {DEMO} --seed 1 --samples {{samples:600}} --json",
     ),
     "word": (
-        "Read the word and ignore the picture: found by itself at an earlier layer",
+        "Read the word and ignore the picture, wished of dictionaries at layers 4 and 8",
         f"find 'read the word and ignore the picture' --workspace {EARLY} --json",
     ),
     "completeness": (
