@@ -7,8 +7,9 @@ import pytest
 from planted import NAMES, World, evidence, on_object
 
 from semascope.explain.bars import by_confidence, figures, says_right, true_concept
-from semascope.explain.ceiling import Swapper, ceiling
+from semascope.explain.ceiling import ceiling
 from semascope.explain.detection import DetectionScorer
+from semascope.explain.folds import swapper
 from semascope.explain.iou import IoUScorer
 from semascope.explain.types import Explanation, Score
 from semascope.explain.vocabulary import VocabularyNamer
@@ -93,7 +94,7 @@ def test_the_ceiling_is_of_words_made_from_what_judges(world: World) -> None:
     assert honest[0].value < 0.6
     assert best is not None
     assert best.value > 0.9
-    twice = Swapper().swap(Swapper().swap(cat))
+    twice = swapper().relabel(swapper().relabel(cat))
     assert [e.shown.split for e in twice.top] == [e.shown.split for e in cat.top]
     nothing = [world.noise(1)]
     assert ceiling(nothing, namer, scorer) is None

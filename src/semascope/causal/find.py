@@ -74,7 +74,7 @@ def find(
     failing = memo.apart(search, judge, options.tokens)[1]
     if not failing:
         return Finding((), "The model does this already: no case of the search half fails.", None)
-    priced, wish = _apart(wish)
+    priced, wish = _priced(wish)
     wheres = options.wheres or usual_wheres(failing)
     proposed, together = gather(lever, wish, failing, protected, wheres, options)
     few = slice(options.trial_cases)
@@ -106,7 +106,7 @@ def find(
     )
 
 
-def _apart(wish: Wish) -> tuple[Prompts, Wish]:
+def _priced(wish: Wish) -> tuple[Prompts, Wish]:
     """The unrelated prompts that sets are priced on, and the wish with the others, to judge by."""
     half = len(wish.unrelated) // 2
     priced, held = wish.unrelated[:half], wish.unrelated[half:]

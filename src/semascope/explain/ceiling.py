@@ -9,43 +9,13 @@ to 1 is the second. Knows records and an explainer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown, Split
+from semascope.evidence.types import FeatureEvidence
+from semascope.explain.folds import swapper
 from semascope.explain.stats import Figure, mean_interval
 from semascope.explain.types import Explainer, Scorer
-
-_OTHER: dict[str, Split] = {"explain": "score", "score": "explain"}
-
-
-class Swapper:
-    """Makes records whose splits have changed places, each sample relabelled once."""
-
-    def __init__(self) -> None:
-        self._shown: dict[tuple[int, str], Shown] = {}
-
-    def swap(self, record: FeatureEvidence) -> FeatureEvidence:
-        """What was held out is to explain from, and the other way round."""
-        return FeatureEvidence(
-            index=record.index,
-            top=tuple(map(self._exemplar, record.top)),
-            intervals=tuple(map(self._exemplar, record.intervals)),
-            silent=tuple(map(self._relabel, record.silent)),
-            stats=record.stats,
-        )
-
-    def _exemplar(self, exemplar: Exemplar) -> Exemplar:
-        return replace(exemplar, shown=self._relabel(exemplar.shown))
-
-    def _relabel(self, shown: Shown) -> Shown:
-        key = (shown.row, shown.id)
-        known = self._shown.get(key)
-        if known is None:
-            split = _OTHER.get(shown.split, shown.split)
-            known = self._shown[key] = replace(shown, split=split)
-        return known
 
 
 def ceiling(
@@ -55,7 +25,7 @@ def ceiling(
 
     Features for which the explainer then abstains are left out, as elsewhere.
     """
-    swapper = Swapper()
-    words = explainer.explain([swapper.swap(record) for record in records])
+    other = swapper()
+    words = explainer.explain([other.relabel(record) for record in records])
     values = [s.value for s in scorer.score(records, words) if s.kind == scorer.name]
     return mean_interval(np.array(values, np.float64)) if values else None

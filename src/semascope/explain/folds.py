@@ -8,46 +8,67 @@ while they compete (``fold``), and the score split is left for the end.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+from semascope.evidence.types import Exemplar, FeatureEvidence, Shown, Split
 from semascope.explain.types import Explanation, Scorer
 
 THIRDS = 3
 
 
-class Folder:
-    """Makes folded records, each sample relabelled once."""
+class Relabeller:
+    """Moves samples between the splits by a rule that sees the sample alone.
 
-    def __init__(self) -> None:
+    A sample falls on the same side for every feature, and is relabelled once.
+    """
+
+    def __init__(self, rule: Callable[[Shown], Split]) -> None:
+        self._rule = rule
         self._shown: dict[tuple[int, str], Shown] = {}
 
-    def fold(self, record: FeatureEvidence) -> FeatureEvidence:
-        """The explain split alone: two thirds of its samples stay, one third becomes "score".
-
-        A sample falls on the same side for every feature.
-        """
-        mine = record.split("explain")
+    def relabel(self, record: FeatureEvidence) -> FeatureEvidence:
+        """The record with every sample on the side that the rule says."""
         return FeatureEvidence(
             index=record.index,
-            top=tuple(self._exemplar(e) for e in mine.top),
-            intervals=tuple(self._exemplar(e) for e in mine.intervals),
-            silent=tuple(self._relabel(s) for s in mine.silent),
+            top=tuple(map(self._exemplar, record.top)),
+            intervals=tuple(map(self._exemplar, record.intervals)),
+            silent=tuple(map(self._sample, record.silent)),
             stats=record.stats,
         )
 
     def _exemplar(self, exemplar: Exemplar) -> Exemplar:
-        return replace(exemplar, shown=self._relabel(exemplar.shown))
+        return replace(exemplar, shown=self._sample(exemplar.shown))
 
-    def _relabel(self, shown: Shown) -> Shown:
-        if zlib.crc32(shown.id.encode()) % THIRDS:
+    def _sample(self, shown: Shown) -> Shown:
+        split = self._rule(shown)
+        if split == shown.split:
             return shown
         key = (shown.row, shown.id)
         known = self._shown.get(key)
         if known is None:
-            known = self._shown[key] = replace(shown, split="score")
+            known = self._shown[key] = replace(shown, split=split)
         return known
+
+
+class Folder(Relabeller):
+    """Makes folded records."""
+
+    def __init__(self) -> None:
+        super().__init__(_third)
+
+    def fold(self, record: FeatureEvidence) -> FeatureEvidence:
+        """The explain split alone: two thirds of its samples stay, one third becomes "score"."""
+        return self.relabel(record.split("explain"))
+
+
+def _third(shown: Shown) -> Split:
+    return shown.split if zlib.crc32(shown.id.encode()) % THIRDS else "score"
+
+
+def swapper() -> Relabeller:
+    """What was held out is to explain from, and the other way round."""
+    return Relabeller(lambda shown: "explain" if shown.split == "score" else "score")
 
 
 def selection(
