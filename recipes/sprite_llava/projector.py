@@ -25,37 +25,43 @@ class Projector(nn.Module):
 
 
 class Naming(nn.Module):
-    """Which name lies nearest to a patch's words: the projector as its own classifier.
+    """Which name a patch's words are, once all else that they say is taken away.
 
     A mean of embeddings is what a plain regression tends to when it is in doubt; a softmax over
     the names makes it choose, and shapes the tower's last layer for what the projector can say.
+    The softmax is over distances, not angles: by angles the right name came first in .82 of
+    patches while what was said lay at a cosine of .81 from its goal, and a language model that
+    read ideal tokens right in .97 of scenes (what is on the left) and .96 (words) read these in
+    .77 and .36. What is nearest here is nearest because it is near.
     """
 
-    table: Tensor
-    centre: Tensor
+    names: Tensor
+    offset: Tensor
+    near = 0.125
+    """Weight of the squared distance to the goal, beside the softmax."""
 
     def __init__(self, names: Tensor) -> None:
         super().__init__()
-        centre = names[1:].mean(0)
-        self.register_buffer("centre", centre, persistent=False)
-        self.register_buffer("table", F.normalize(names[1:] - centre, dim=-1), persistent=False)
-        self.scale = nn.Parameter(torch.tensor(2.5))
+        self.register_buffer("names", names[1:], persistent=False)
+        self.register_buffer("offset", names[1:].pow(2).sum(-1) / 2, persistent=False)
+        self.sharpness = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, said: Tensor) -> Tensor:  # (N, d) -> (N, names) logits; name 1 is column 0
-        near = F.normalize(said - self.centre, dim=-1) @ self.table.T
-        return near * self.scale.exp()
+        return (said @ self.names.T - self.offset) * self.sharpness.abs()
 
-    def loss(self, said: Tensor, goal: Tensor, name: Tensor) -> tuple[Tensor, float]:
+    def loss(self, said: Tensor, goal: Tensor, name: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Loss of what N patches say, (N, d) against (N, d) words and (N,) names (0: nothing
-        there), and the share of things whose name lies nearest."""
+        there), the share of things whose name lies nearest and how alike their words are."""
         thing = name > 0
-        logits = self(said[thing])
         wanted = name[thing] - 1
-        off = 1 - F.cosine_similarity(said, goal, dim=-1) + (said - goal).pow(2).sum(-1) / 16
+        rest = goal[thing] - self.names[wanted]
+        logits = self(said[thing] - rest)
         weight = torch.where(thing, 1.0, 0.3)
-        words = (off * weight).sum() / weight.sum()
+        off = ((said - goal).pow(2).sum(-1) * weight).sum() / weight.sum()
         right = (logits.detach().argmax(-1) == wanted).float().mean()
-        return F.cross_entropy(logits, wanted) + words, float(right)
+        alike = F.cosine_similarity(said.detach()[thing], goal[thing], dim=-1).mean()
+        loss = F.cross_entropy(logits, wanted) + self.near * off
+        return loss, {"nearest": float(right), "alike": float(alike)}
 
 
 class Telling(nn.Module):

@@ -234,10 +234,10 @@ class Run:
         goal = torch.cat([self.words.target(t) for t in truth])
         name = torch.from_numpy(np.concatenate([t.name for t in truth]))
         said = self.parts["projector"](seen.flatten(0, 1))
-        more, stats["nearest"] = self.parts["naming"].loss(said, goal, name)
+        more, near = self.parts["naming"].loss(said, goal, name)
         aloud, told = self.parts["telling"].loss(said, truth)
         ((loss + more + aloud) * share).backward()
-        return stats | told
+        return stats | near | told
 
     def train(self) -> None:
         a, state = self.a, self.state
