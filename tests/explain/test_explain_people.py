@@ -102,11 +102,14 @@ def test_raters_see_no_author_and_swaps_are_hidden(tmp_path: Path) -> None:
 
 def test_grades_agree_with_judges_when_both_see_the_same(tmp_path: Path) -> None:
     store = BlindRatings(tmp_path / "ratings.db")
-    store.deal([said(i, name) for i, name in enumerate(NAMES[:4])], swapped=0.0)
+    store.deal([said(i, name) for i, name in enumerate(NAMES[:8])], swapped=0.0)
     while (task := store.next("me")) is not None:
-        store.rate(task.id, "me", task.feature)
+        store.rate(task.id, "me", task.feature // 2)
+    few = store.agreement({"good": {0: 0.0, 7: 1.0}})
+    assert np.isnan(few.judges["good"]), "two points always lie on a line"
+    assert few.compared == {"good": 2}
     result = store.agreement(
-        {"good": {i: i / 4 for i in range(4)}, "bad": {i: -i for i in range(4)}}
+        {"good": {i: i // 2 for i in range(8)}, "bad": {i: -(i // 2) for i in range(8)}}
     )
     assert result.judges == pytest.approx({"good": 1.0, "bad": -1.0})
     store.close()

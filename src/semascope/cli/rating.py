@@ -137,7 +137,7 @@ def agreement(run: Run, *, as_json: bool = False) -> int:
     if as_json:
         print(json.dumps(_plain(asdict(found)), indent=2))
         return 0
-    print(f"{found.ratings} grades by {found.raters} raters")
+    print(f"grades: {found.ratings}; raters: {found.raters}")
     print(f"Krippendorff's alpha among raters: {_number(found.alpha)}")
     mean, low, high = found.mean
     print(
@@ -146,7 +146,7 @@ def agreement(run: Run, *, as_json: bool = False) -> int:
     for author, grade in found.by_author.items():
         print(f"  by {author}: {grade:.2f}")
     for judge, rho in sorted(found.judges.items()):
-        print(f"  Spearman's rho with {judge}: {_number(rho)}")
+        print(f"  Spearman's rho with {judge}: {_number(rho)} ({found.compared[judge]} features)")
     sys.stdout.flush()
     return 0
 

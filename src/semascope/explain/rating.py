@@ -43,6 +43,10 @@ class Task:
     label: str
 
 
+FEWEST = 8
+"""Features that a rank correlation is told of: of three it is one half by luck alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """What the ratings say."""
@@ -57,7 +61,10 @@ class Agreement:
     """Grade of swapped words; a careful rater gives about 0. NaN where none was rated."""
     by_author: Mapping[str, float]
     judges: Mapping[str, float]
-    """Spearman's rho between the people's mean grade and each judge's score."""
+    """Spearman's rho between the people's mean grade and each judge's score; NaN of fewer than
+    ``FEWEST`` features."""
+    compared: Mapping[str, int]
+    """How many features each of those is of."""
 
 
 class BlindRatings:
@@ -165,6 +172,7 @@ class BlindRatings:
             swapped=float(np.mean(swapped)) if swapped else float("nan"),
             by_author={a: float(np.mean(g)) for a, g in sorted(authors.items())},
             judges={n: _with_judge(features, s) for n, s in (judges or {}).items()},
+            compared={n: len(features.keys() & s) for n, s in (judges or {}).items()},
         )
 
     def close(self) -> None:
@@ -174,6 +182,8 @@ class BlindRatings:
 
 def _with_judge(features: Mapping[int, Sequence[float]], scores: Mapping[int, float]) -> float:
     both = sorted(set(features) & set(scores))
+    if len(both) < FEWEST:
+        return float("nan")
     return spearman([float(np.mean(features[f])) for f in both], [scores[f] for f in both])
 
 
