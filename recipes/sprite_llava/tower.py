@@ -1,6 +1,7 @@
 """Step 1: train the vision tower to know, at every patch, what it sees.
 
     python -m recipes.sprite_llava.tower --folder runs/sprite-llava --minutes 60 --threads 1
+    torchrun --nproc-per-node 2 -m recipes.sprite_llava.tower --folder ... (see ``together``)
 
 A CLIPVisionModel (256 wide, 6 layers, patch 16, 128 px) with linear heads that are thrown away
 afterwards: at each thing's patches its name, colour, texture and a thumbnail of the whole;
@@ -30,6 +31,7 @@ from recipes.sprite_llava.muon import Muon
 from recipes.sprite_llava.practice import for_tower
 from recipes.sprite_llava.projector import Naming, Projector, Telling
 from recipes.sprite_llava.targets import PatchTruth, Vocabulary, patch_truth, thumbnails
+from recipes.sprite_llava.together import Team
 from recipes.sprite_llava.words import WordSpace
 from semascope.corpus.scenes import SpritePack
 from semascope.corpus.scenes.colours import NAMES as COLOURS
@@ -117,9 +119,9 @@ def only(truth: PatchTruth, keep: np.ndarray) -> PatchTruth:
 
 
 def loss_of(
-    out: dict[str, Tensor], truth: list[PatchTruth], small: Tensor
+    out: dict[str, Tensor], truth: list[PatchTruth], small: Tensor, imagined: float = 2.0
 ) -> tuple[Tensor, dict[str, float]]:
-    """Weighted sum of every head's loss, and accuracies to log."""
+    """Weighted sum of every head's loss, thumbnails by ``imagined``, and accuracies to log."""
     name = torch.from_numpy(np.stack([t.name for t in truth]))
     colour = torch.from_numpy(np.stack([t.colour for t in truth]))
     texture = torch.from_numpy(np.stack([t.texture for t in truth]))
@@ -140,7 +142,7 @@ def loss_of(
     seen = picture >= 0
     image_loss = F.mse_loss(out["thumbnail"][seen], small[picture[seen]])
     total = (
-        2.0 * image_loss
+        imagined * image_loss
         + name_loss
         + 0.3 * count_loss
         + 0.2 * colour_loss
@@ -169,7 +171,7 @@ class Run:
     """Everything that one training run holds."""
 
     def __init__(self, a: argparse.Namespace) -> None:
-        self.a = a
+        self.a, self.team = a, Team()
         self.vocabulary = Vocabulary(SpritePack.load())
         self.words = word_space(self.vocabulary)
         self.parts = nn.ModuleDict(
@@ -189,7 +191,8 @@ class Run:
         self.state = {"scenes": 0, "seconds": 0.0}
         self.small = torch.from_numpy(thumbnails(SpritePack.load()))
         self._resume()
-        self.rng = np.random.default_rng(self.state["scenes"])
+        self.rng = np.random.default_rng((self.state["scenes"], self.team.rank))
+        self.learned = [p for p in self.parts.parameters() if p.requires_grad]
 
     def _resume(self) -> None:
         if not (self.a.folder / "tower.pt").exists():
@@ -204,6 +207,8 @@ class Run:
         self.state = kept["state"] | ({"seconds": 0.0} if self.a.again else {})
 
     def save(self) -> None:
+        if not self.team.leads:
+            return
         kept = {name: part.state_dict() for name, part in self.parts.items()}
         kept |= {"optimisers": [o.state_dict() for o in self.optimisers], "state": self.state}
         part = self.a.folder / "tower.pt.part"
@@ -216,6 +221,7 @@ class Run:
             optimiser.zero_grad(set_to_none=True)
         few = [drawn[i : i + self.a.few] for i in range(0, len(drawn), self.a.few)]
         found = [self._learn(some, sparse, len(some) / len(drawn)) for some in few]
+        self.team.average(self.learned)
         nn.utils.clip_grad_norm_(self.parts.parameters(), 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
@@ -230,7 +236,7 @@ class Run:
             keep = torch.from_numpy(chosen)
             truth = [only(t, c) for t, c in zip(truth, chosen, strict=True)]
         seen = features(self.parts["tower"], pixels([np.asarray(s.image) for s in drawn]), keep)
-        loss, stats = loss_of(self.parts["heads"](seen), truth, self.small)
+        loss, stats = loss_of(self.parts["heads"](seen), truth, self.small, self.a.imagined)
         goal = torch.cat([self.words.target(t) for t in truth])
         name = torch.from_numpy(np.concatenate([t.name for t in truth]))
         said = self.parts["projector"](seen.flatten(0, 1))
@@ -244,21 +250,22 @@ class Run:
         corpus = for_tower(SpritePack.load(), seed=1)
         mean: dict[str, float] = {}
         started, saved, step = time.time() - state["seconds"], time.time(), 0
-        while (elapsed := time.time() - started) < a.minutes * 60:
+        while (elapsed := self.team.clock(time.time() - started)) < a.minutes * 60:
             # The rate follows the clock, so that a run of any length ends cooled down.
             share = elapsed / (a.minutes * 60)
             rate = min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
             for optimiser, peak in zip(self.optimisers, self.peaks, strict=True):
                 optimiser.param_groups[0]["lr"] = peak * rate
-            drawn = [corpus.scene(state["scenes"] + i) for i in range(a.batch)]
+            first = state["scenes"] + self.team.rank * a.batch
+            drawn = [corpus.scene(first + i) for i in range(a.batch)]
             stats = self.step(drawn, sparse=share < a.sparse_until and not a.only_projector)
-            state["scenes"] += a.batch
+            state["scenes"] += a.batch * self.team.size
             step += 1
             mean = {
                 k: v if k not in mean or v != v else 0.95 * mean[k] + 0.05 * v
                 for k, v in stats.items()
             }
-            if step % 20 == 0:
+            if step % 20 == 0 and self.team.leads:
                 line = {"scenes": state["scenes"], "minutes": round(elapsed / 60, 2)}
                 with (a.folder / "tower.jsonl").open("a") as file:
                     rounded = {k: round(v, 4) for k, v in mean.items()}
@@ -299,7 +306,7 @@ def main() -> None:
     p.add_argument("--folder", type=Path, required=True)
     p.add_argument("--minutes", type=float, default=60, help="training time, over all resumes")
     p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--batch", type=int, default=100)
+    p.add_argument("--batch", type=int, default=100, help="scenes a step, of each process")
     p.add_argument("--few", type=int, default=25, help="scenes gone through at once")
     p.add_argument("--lr", type=float, default=1.2e-3, help="of Muon; AdamW's stays at 8e-4")
     p.add_argument("--width", type=int, default=256)
@@ -309,6 +316,7 @@ def main() -> None:
     p.add_argument(
         "--only-projector", action="store_true", help="leave the tower as it is: three times faster"
     )
+    p.add_argument("--imagined", type=float, default=2.0, help="weight of the thumbnails")
     p.add_argument("--again", action="store_true", help="a new schedule from the kept weights")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
