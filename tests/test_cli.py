@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from semascope.cli import main
 from semascope.cli.base import workspace_of
 from semascope.cli.failure import INTERRUPTED, guarded
-from semascope.cli.progress import Pace, duration
+from semascope.cli.progress import Bars, Pace, duration
 from semascope.cli.tour import ENTRIES, STEPS, VERBS
 from semascope.errors import DiskFull, SemascopeError
 from semascope.workspace import RunRecord, StageRecord, Workspace
@@ -98,6 +101,39 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[
 
     assert guarded(interrupted, "semascope train -w here", tmp_path) == INTERRUPTED
     assert "semascope train -w here" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_is_heard_at_the_next_report(tmp_path: Path) -> None:
+    """One raised in a finaliser is printed and lost; the work would go on to its end."""
+    steps: list[int] = []
+
+    class Finalised:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def work() -> int:
+        with Bars(Console(file=io.StringIO())) as bars:
+            told = bars.begin("gather", "")
+            for number in range(5):
+                if number == 2:
+                    Finalised()
+                told(number, 5, "")
+                steps.append(number)
+        return 0
+
+    assert guarded(work, "semascope gather", tmp_path) == INTERRUPTED
+    assert steps == [0, 1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ignored_interrupts_stay_ignored(tmp_path: Path) -> None:
+    """A shell's background job is not to be stopped by the Ctrl-C of another."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert guarded(lambda: signal.raise_signal(signal.SIGINT) or 0, "", tmp_path) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_full_disk_is_a_sentence_whoever_finds_it(

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from semascope.cli.stopping import heard
 from semascope.errors import DiskFull, SemascopeError
 from semascope.workspace import full_sentence, is_full
 
@@ -23,7 +24,8 @@ def guarded(work: Callable[[], int], again: str, folder: Path) -> int:
     ``again`` is the command that goes on, ``folder`` where a full disk would be.
     """
     try:
-        return work()
+        with heard():
+            return work()
     except SemascopeError as error:
         return complain(error)
     except KeyboardInterrupt:

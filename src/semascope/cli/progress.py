@@ -13,6 +13,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from semascope.cli.stopping import check
 from semascope.config import STAGES
 from semascope.pipeline.stage import Progress as Told
 from semascope.workspace import StageRecord
@@ -93,6 +94,7 @@ class Bars:
         self.task = task
 
         def told(done: int, total: int, note: str = "") -> None:
+            check()
             left = pace.left(done, total)
             words = "" if left is None else f"{duration(left)} left"
             self.bars.update(task, completed=done, total=total, left=words, note=note)
@@ -104,6 +106,7 @@ class Bars:
 
         def told(done: int, total: int, note: str = "") -> None:
             nonlocal last
+            check()
             left = pace.left(done, total)
             if time.monotonic() - last < EVERY:
                 return
