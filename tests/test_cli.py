@@ -205,3 +205,16 @@ def test_time_left_does_not_count_what_an_earlier_run_did(
 def test_durations_are_said_as_a_person_would(seconds: float, words: str) -> None:
     """A bar that says 7260 s is not read."""
     assert duration(seconds) == words
+
+
+def test_lines_without_a_terminal_repeat_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last batch may be followed by minutes of writing, which are not 100 % again and again."""
+    out, now = io.StringIO(), iter(range(0, 10_000, 20))
+    monkeypatch.setattr("semascope.cli.progress.time.monotonic", lambda: float(next(now)))
+    told = Bars(Console(file=out, width=200)).begin("gather", "")
+    for done in (1, 2, 2, 2, 2):
+        told(done, 2, "")
+    told(2, 2, "writing")
+    lines = [line for line in out.getvalue().splitlines() if "/2" in line]
+    assert [line.split()[1] for line in lines] == ["1/2", "2/2", "2/2"]
+    assert lines[-1].endswith("writing")

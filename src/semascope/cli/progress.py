@@ -102,15 +102,16 @@ class Bars:
         return told
 
     def _lines(self, stage: str, pace: Pace) -> Told:
-        last = time.monotonic() - EVERY + 2.0
+        last, said = time.monotonic() - EVERY + 2.0, ("", "")
 
         def told(done: int, total: int, note: str = "") -> None:
-            nonlocal last
+            nonlocal last, said
             check()
             left = pace.left(done, total)
-            if time.monotonic() - last < EVERY:
+            news = (f"{done}/{total}", note)
+            if time.monotonic() - last < EVERY or news == said:
                 return
-            last = time.monotonic()
+            last, said = time.monotonic(), news
             words = "" if left is None else f", {duration(left)} left"
             share = 100 * done / total if total else 0.0
             self.say(f"[{stage}] {done}/{total} ({share:.0f} %){words}  {note}".rstrip())
