@@ -79,7 +79,8 @@ def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
             device=run.subject.device,
             shard=options.shard == "feature",
         )
-    told.say("measuring on held-out tokens")
+    alone = len(run.corpus) == 1
+    told.say("measuring on " + ("the one row there is" if alone else "held-out tokens"))
     figures = _measured(run, members, reports)
     shares = {} if thinned is None or not run.options.train.keep else {"kept": _kept(thinned)}
     return {**figures, **shares}
