@@ -7,12 +7,16 @@ marks, and what stands between them is written anew::
     <!-- figures: demo -->
     <!-- /figures -->
 
-``--measure card demo`` measures those anew first; see ``MEASURED`` for what each runs.
+``--measure card demo`` measures those anew first, ``--measure all`` everything, ``--jobs 2`` two
+at a time; ``recipes.measured`` says what each runs and on which workspace, which is made first
+where it is not there. A measurement is of the embedded model's weights as they were: a table whose
+weights are no longer those that ship says so.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -20,80 +24,23 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from recipes.measured import MADE, MEASURED
+
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "docs" / "figures"
 CARD = ROOT / "src" / "semascope" / "subject" / "sprite_llava" / "card.json"
+WEIGHTS = CARD.with_name("weights.safetensors")
 ASIDE = ("asked", "intervals", "where")
 """Parts of a measurement that are kept in its file and left out of tables."""
 DOCUMENTS = ("README.md", "docs/**/*.md")
 MARK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
-DEMO, FAMILY, WIDE = "workspace/demo", "workspace/family", "workspace/wide"
-EARLY = "workspace/early"
-MEASURED: dict[str, tuple[str, str]] = {
-    "card": (
-        "What the embedded model can do, on held-out compositions",
-        "evaluate subject --seed 1 --samples {samples:1000} --json",
-    ),
-    "demo": (
-        "The demo's figures, beside their baselines",
-        f"report --workspace {DEMO} --json",
-    ),
-    "explanations": (
-        "How true the explanations of 9,216 features of scenes are (16 ×)",
-        f"evaluate explanations --workspace {WIDE} --seed 1 --json",
-    ),
-    "attribution": (
-        "Attribution beside exact ablation, on the demo's dictionary",
-        f"evaluate attribution --workspace {DEMO} --seed 1 --samples {{samples:100}} --json",
-    ),
-    "steering": (
-        "Object features put into an empty picture",
-        f"evaluate steering --workspace {DEMO} --seed 1 --samples {{samples:100}} "
-        "--doses 3 4 6 8 --sizes 2 4 8 --no-behaviours --json",
-    ),
-    "behaviours": (
-        "Behaviours, each found by itself and judged on held-out prompts",
-        f"evaluate steering --workspace {DEMO} --seed 2 --samples 4 --doses 4 --sizes 8 "
-        "--concept flag --json",
-    ),
-    "hallucination": (
-        "Inventions, what mends them and what that breaks",
-        f"evaluate hallucination --workspace {DEMO} --seed 1 --samples {{samples:600}} --json",
-    ),
-    "word": (
-        "Read the word and ignore the picture, wished of dictionaries at layers 4 and 8",
-        f"find 'read the word and ignore the picture' --workspace {EARLY} --json",
-    ),
-    "completeness": (
-        "Known concepts that have a feature, by width",
-        f"evaluate completeness --workspace {FAMILY} --seed 1 --json",
-    ),
-    "splitting": (
-        "What features become in the next wider dictionary",
-        f"evaluate splitting --workspace {FAMILY} --concept flag --threshold 0.4 --json",
-    ),
-    "shared": (
-        "Features that fire on the word and on the picture",
-        f"evaluate shared --workspace {DEMO} --json",
-    ),
-    "alignment": (
-        "Features beside the neurons that follow them best",
-        f"evaluate alignment --workspace {DEMO} --json",
-    ),
-}
-"""By name: the title, and the semascope command that prints the figures as JSON; ``{samples:N}``
-is N or what ``--samples`` says. ``make demo SERVE=0`` makes the demo's workspace; the family's:
-``semascope train --widths 1x 4x 16x --tokens 220000 --settings lr_scale=0.667 --workspace
-workspace/family; semascope gather --workspace workspace/family``; the wide one: ``semascope train
---corpus 'scenes?n=40000' --arch batchtopk --k 16 --latents 9216 --tokens 640000 --workspace
-workspace/wide``, ``gather --samples 8000``, ``explain``, ``score``; the early one: ``semascope
-train --sites resid_post.4 resid_post.8 --tokens 150000 --workspace workspace/early``, ``gather
---dictionary resid_post.8/main --samples 1500``."""
 LISTED = {
     "completeness": ("dictionaries", ("id", "width", "alive", "share", "chance", "half")),
     "splitting": (
@@ -118,38 +65,73 @@ LONG = ("becomes", "new_features")
 PART = {"behaviours": "behaviours"}
 """By name: which part of what the command prints is the measurement."""
 SAMPLES = re.compile(r"\{samples:(\d+)\}")
+MAKING = {name: threading.Lock() for name in MADE}
 
 
 def main() -> int:
     """Measure what is asked for, then write every table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--measure", nargs="*", default=[], choices=list(MEASURED))
+    parser.add_argument("--measure", nargs="*", default=[], choices=["all", *MEASURED])
+    parser.add_argument("--jobs", type=int, default=1, help="measurements at a time, a core each")
     parser.add_argument("--check", action="store_true", help="only say whether tables are stale")
     parser.add_argument("--samples", help="how many of what is measured, instead of each's own")
     asked = parser.parse_args()
+    failed: list[str] = []
     if not asked.check:
-        for name in MEASURED:
-            if name in asked.measure:
-                measure(name, asked.samples)
+        names = [n for n in MEASURED if n in asked.measure or "all" in asked.measure]
+        failed = measure_all(names, asked.samples, asked.jobs)
     stale = [path for path in documents() if refresh(path, write=not asked.check)]
     for path in stale:
         print(f"[figures] {'stale' if asked.check else 'written'}: {path.relative_to(ROOT)}")
     if not stale:
         print("[figures] every table says what was measured")
-    return 1 if asked.check and stale else 0
+    for name in failed:
+        print(f"[figures] {name} could not be measured; its table stays as it was.")
+    return 1 if failed or (asked.check and stale) else 0
 
 
-def measure(name: str, samples: str | None) -> None:
-    """Run one measurement and keep what it printed, with when and on what."""
+def measure_all(names: list[str], samples: str | None, jobs: int) -> list[str]:
+    """Measure several, ``jobs`` at a time; the names of those that failed."""
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        done = pool.map(lambda name: measure(name, samples, jobs > 1), names)
+        return [name for name, fine in zip(names, done, strict=True) if not fine]
+
+
+def measure(name: str, samples: str | None, beside: bool = False) -> bool:
+    """Run one measurement, on one core where others run ``beside`` it, and keep what it printed,
+    with when and on what; False where it failed."""
     template = MEASURED[name][1]
     command = shlex.split(SAMPLES.sub(lambda m: samples or m[1], template))
-    print(f"[figures] measuring {name}: semascope {shlex.join(command)}")
+    env = os.environ | ({"OMP_NUM_THREADS": "1"} if beside else {})
+    for workspace in MADE.keys() & set(command):
+        with MAKING[workspace]:  # every verb goes on where it was, or finds its work done
+            for made in MADE[workspace]:
+                if _semascope([*shlex.split(made), "--workspace", workspace], env)[0]:
+                    return False
+    code, printed = _semascope(command, env)
+    if code and not (name == "word" and printed):  # find ends with 1 where no set does it
+        return False
+    write(name, command, json.loads(printed))
+    return True
+
+
+def _semascope(command: list[str], env: Mapping[str, str]) -> tuple[int, str]:
+    """Exit code of a semascope command, and what it printed."""
+    print(f"[figures] semascope {shlex.join(command)}", flush=True)
     ran = subprocess.run(
-        [sys.executable, "-m", "semascope", *command], cwd=ROOT, stdout=subprocess.PIPE, check=False
+        [sys.executable, "-m", "semascope", *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        env=dict(env),
+        text=True,
+        check=False,
     )
-    if ran.returncode:
-        raise SystemExit(f"[figures] {name} could not be measured; the table stays as it was.")
-    write(name, command, json.loads(ran.stdout))
+    return ran.returncode, ran.stdout
+
+
+def weights() -> str:
+    """Which weights the embedded model has: the first digits of their SHA-256."""
+    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:12]
 
 
 def write(name: str, command: list[str], printed: dict[str, Any]) -> None:
@@ -159,6 +141,7 @@ def write(name: str, command: list[str], printed: dict[str, Any]) -> None:
         "command": "semascope " + shlex.join(command),
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": machine(),
+        "weights": weights(),
         "figures": without(printed[PART[name]] if name in PART else printed),
     }
     keep(FIGURES / f"{name}.json", record)
@@ -246,6 +229,8 @@ def table(name: str) -> str:
     body = "".join(f"| {' | '.join(map(shown, line))} |\n" for line in lines)
     about = ", ".join(str(record[key]) for key in ("machine", "measured") if record.get(key))
     command = f" by `{record['command']}`" if record.get("command") else ""
+    if record.get("weights", weights()) != weights():
+        about += ", on earlier weights of the embedded model"
     return f"{record['title']}.\n\n{body}\nMeasured{command}: {about}.\n"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from recipes.figures import MEASURED
+from recipes.measured import MADE, MEASURED
 
 from semascope import cli
 
@@ -35,6 +35,9 @@ def typed() -> Iterator[tuple[str, str]]:
                 for part in re.split(r"\s*(?:&&|;)\s*", bare):
                     if part.startswith("semascope "):
                         yield page.name, part
+    for workspace, commands in MADE.items():
+        for command in commands:
+            yield workspace, f"semascope {command} --workspace {workspace}"
     for name, (_, command) in MEASURED.items():
         yield f"figures/{name}", "semascope " + re.sub(r"\{samples:(\d+)\}", r"\1", command)
 

@@ -85,3 +85,33 @@ def test_a_list_of_records_is_a_table_without_being_written_by_hand(house: Path)
     record = {"title": "By width", "figures": {"dictionaries": [one], "scenes": 9}}
     figures.keep(house / "docs" / "figures" / "completeness.json", record)
     assert "| a | 576 | 500 | 0.250 | 0.000 | – |" in figures.table("completeness")
+
+
+def test_a_table_of_earlier_weights_says_so(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new embedded model must not be told by the old one's figures."""
+    path = house / "docs" / "figures" / "demo.json"
+    record = json.loads(path.read_text()) | {"weights": figures.weights()}
+    figures.keep(path, record)
+    assert "earlier weights" not in figures.table("demo")
+    figures.keep(path, record | {"weights": "0" * 12})
+    assert "2026-01-02, on earlier weights of the embedded model." in figures.table("demo")
+
+
+def test_measuring_makes_the_workspace_first_and_goes_on_after_a_failure(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything measured anew by one command, also where one measurement fails."""
+    ran: list[str] = []
+
+    def semascope(command: list[str], env: object) -> tuple[int, str]:
+        ran.append(" ".join(command))
+        return (1, "") if command[:2] == ["evaluate", "shared"] else (0, '{"fvu": 0.1}')
+
+    monkeypatch.setattr(figures, "_semascope", semascope)
+    assert figures.measure_all(["word", "shared"], None, 2) == ["shared"]
+    made = [one for one in ran if "workspace/early" in one]
+    assert [one.split()[0] for one in made] == ["train", "gather", "find"]
+    kept = json.loads((house / "docs" / "figures" / "word.json").read_text())
+    assert kept["figures"] == {"fvu": 0.1}
+    assert kept["weights"] == figures.weights()
+    assert not (house / "docs" / "figures" / "shared.json").exists()

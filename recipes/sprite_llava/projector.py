@@ -37,11 +37,12 @@ class Naming(nn.Module):
 
     names: Tensor
     offset: Tensor
-    near = 0.125
-    """Weight of the squared distance to the goal, beside the softmax."""
 
-    def __init__(self, names: Tensor) -> None:
+    def __init__(self, names: Tensor, near: float = 0.125) -> None:
+        """``names`` (classes, d), 0 for nothing; ``near`` weighs the squared distance to the goal,
+        beside the softmax."""
         super().__init__()
+        self.near = near
         self.register_buffer("names", names[1:], persistent=False)
         self.register_buffer("offset", names[1:].pow(2).sum(-1) / 2, persistent=False)
         self.sharpness = nn.Parameter(torch.tensor(1.0))

@@ -24,15 +24,21 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("--folder", type=Path, required=True)
     p.add_argument("--scale", type=float, default=2.0, help="of the deltas, as they were trained")
+    p.add_argument(
+        "--projector",
+        choices=("language", "tower"),
+        default="language",
+        help="whose: as the language model's training left it, or as the tower's did since",
+    )
     a = p.parse_args()
-    tower = torch.load(a.folder / "tower.pt", weights_only=True)["tower"]
+    tower = torch.load(a.folder / "tower.pt", weights_only=True)
     language = torch.load(a.folder / "language-tower.pt", weights_only=True)
-    out: dict[str, Tensor] = {f"model.vision_tower.{k}": v for k, v in tower.items()}
-    out |= {f"model.multi_modal_projector.{k}": v for k, v in language["projector"].items()}
+    projector = (tower if a.projector == "tower" else language)["projector"]
+    out: dict[str, Tensor] = {f"model.vision_tower.{k}": v for k, v in tower["tower"].items()}
+    out |= {f"model.multi_modal_projector.{k}": v for k, v in projector.items()}
     for key, value in language["deltas"].items():
         out[f"delta.{key}"] = value * a.scale if key.endswith(".up") else value
-    heads = torch.load(a.folder / "tower.pt", weights_only=True)["heads"]
-    save_file({k: v.half().contiguous() for k, v in heads.items()}, HEADS)
+    save_file({k: v.half().contiguous() for k, v in tower["heads"].items()}, HEADS)
     path = OUT / "weights.safetensors"
     save_file({k: v.half().contiguous() for k, v in out.items()}, path)
     keep = (

@@ -179,7 +179,7 @@ class Run:
                 "tower": CLIPVisionModel(vision_config(a.width, a.layers)),
                 "heads": Heads(a.width, len(self.vocabulary)),
                 "projector": Projector(a.width, self.words.d),
-                "naming": Naming(self.words.names),
+                "naming": Naming(self.words.names, a.near),
                 "telling": Telling(self.words),
             }
         )
@@ -317,6 +317,7 @@ def main() -> None:
         "--only-projector", action="store_true", help="leave the tower as it is: three times faster"
     )
     p.add_argument("--imagined", type=float, default=2.0, help="weight of the thumbnails")
+    p.add_argument("--near", type=float, default=0.125, help="weight of what is said amiss")
     p.add_argument("--again", action="store_true", help="a new schedule from the kept weights")
     a = p.parse_args()
     torch.set_num_threads(a.threads)

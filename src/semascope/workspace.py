@@ -57,6 +57,8 @@ class RunRecord(BaseModel):
     """Layout of this file."""
     subject: str = ""
     """The model under the microscope."""
+    weights: str = ""
+    """What its weights were (``subject_stamp``); empty in runs of before this was kept."""
     site: str = ""
     """Where its activations are read."""
     dictionary: str = "main"

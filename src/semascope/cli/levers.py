@@ -81,7 +81,7 @@ class Opened:
             if key not in own and folder.exists():
                 own[key] = load(folder)
                 statistics[key] = Evidence.open(self.space.evidence(), key)
-        return Lever.of(self.run.subject, own, statistics)
+        return Lever.of(self.run.same_subject, own, statistics)
 
     @cached_property
     def labels(self) -> dict[Feature, str]:

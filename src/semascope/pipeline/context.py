@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from semascope import __version__
 from semascope.config import RunOptions, digest
 from semascope.corpus.sample import Corpus
-from semascope.errors import CorpusError, NoImages, SiteNotFound
+from semascope.errors import CorpusError, NoImages, SiteNotFound, WorkspaceError
 from semascope.wiring import expand
 from semascope.workspace import Workspace, versions
 
@@ -28,6 +28,8 @@ BACKGROUND = 1000
 """About so many samples stand for the corpus when words are counted."""
 GLANCE = 16
 """Rows that are looked at for pictures where there should be none."""
+PIECE, PIECES = 4096, 256
+"""Bytes of a piece of a file, and how many pieces stand for a large one."""
 TINY = "tiny:"
 """Prefix of the random-weight subjects that tests stand on."""
 
@@ -48,6 +50,22 @@ class Run:
         """The model under the microscope."""
         train = self.options.train
         return load_subject(train.subject, device=train.device, dtype=train.dtype)
+
+    @cached_property
+    def same_subject(self) -> Any:
+        """The model that the run's features are of; WorkspaceError where it is another by now.
+
+        The stages redo what stands on changed weights by themselves; whoever only uses what stands
+        would put one model's features into another.
+        """
+        was, ref = self.workspace.record().weights, self.options.train.subject
+        if was and was != subject_stamp(ref):
+            raise WorkspaceError(
+                f"The weights of {ref} are not those that {self.workspace.root} was made with, so "
+                "its features are not of this model. Make it anew: "
+                f"semascope demo --no-serve --workspace {self.workspace.root}"
+            )
+        return self.subject
 
     def settle(self) -> None:
         """Put the sites that wildcards stand for in their place, so that the record names them."""
@@ -154,6 +172,7 @@ class Run:
         site, name, _ = train.dictionaries()[0]
         signed = {
             "subject": train.subject,
+            "weights": subject_stamp(train.subject),
             "site": site,
             "dictionary": name,
             "corpus": train.corpus,
@@ -232,18 +251,29 @@ def load_subject(ref: str, *, device: str = "auto", dtype: str = "auto") -> Any:
 def subject_stamp(ref: str) -> str:
     """What changes when the subject's weights do, without loading them.
 
-    A folder by the sizes and times of its files, the embedded model by its shipped weights; a
-    name at a hub stands for itself.
+    A folder by the sizes of its files and by pieces from all over them, so that a copy is the same
+    model; the embedded model by its shipped weights; a name at a hub stands for itself.
     """
     if ref.startswith(TINY):
         return __version__
     folder = Path(ref).expanduser()
     if folder.is_dir():
         files = sorted(path for path in folder.iterdir() if path.is_file())
-        return digest([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files])
+        return digest([(p.name, p.stat().st_size, _glanced(p)) for p in files])
     shipped = Path(__file__).parent.parent / "subject" / ref.replace("-", "_")
     weights = shipped / "weights.safetensors"
     if not weights.is_file():
         return ref
     with weights.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _glanced(path: Path) -> str:
+    """A hash of pieces from all over a file; of the whole of a small one."""
+    size, seen = path.stat().st_size, hashlib.sha256()
+    step = max(PIECE, size // PIECES)
+    with path.open("rb") as file:
+        for start in range(0, size, step):
+            file.seek(start)
+            seen.update(file.read(PIECE))
+    return seen.hexdigest()

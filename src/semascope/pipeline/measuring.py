@@ -63,7 +63,7 @@ def measure(
     train = run.options.train
     held = Subset(run.corpus, held_out_rows(run.corpus, train.seed, samples))
     chunks = SiteChunks(
-        run.subject, held, wiring.sites, rows=train.rows, max_tokens=train.max_tokens
+        run.same_subject, held, wiring.sites, rows=train.rows, max_tokens=train.max_tokens
     )
     read = _told(batches_of(chunks, wiring, train.outlier), len(chunks), progress)
     found = quality(coder, read)
@@ -133,11 +133,11 @@ def _predictions(
         for first in range(0, len(samples), TOGETHER):
             progress(first, len(samples), "what the model predicts")
             some = samples[first : first + TOGETHER]
-            yield run.subject.encode(some, max_tokens=run.options.train.max_tokens)
+            yield run.same_subject.encode(some, max_tokens=run.options.train.max_tokens)
 
     reads = partial(read_kinds, site=wiring.site)
-    coder = coder.to(run.subject.device)
-    found = spliced(run.subject, batches(), coder, site=wiring.site, reads=reads)
+    coder = coder.to(run.same_subject.device)
+    found = spliced(run.same_subject, batches(), coder, site=wiring.site, reads=reads)
     if found[0].ce_zero == found[0].ce_clean and not found[0].kl:
         return {}, f"none: what the model says does not depend on {wiring.site}"
     return {_name(kind): _lost(one) for kind, one in found.items()}, ""

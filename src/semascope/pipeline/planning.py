@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FREE_PILOT, ASKED_PILOT = PROMOTED, 16
 """Features that a plan looks at, for a namer that asks no model and for one that does. The first
 reads promoted tokens in blocks: less than a block would be charged for a whole one. Of fewer than
-sixteen none may have pictures, and a model that is asked about pictures would seem to cost nothing."""
+sixteen none may have pictures, and a model that is asked about these would seem to cost nothing."""
 
 
 def plans(run: Run, rates: Rates, pilot: int = 0) -> dict[str, list[Plan]]:

@@ -82,7 +82,7 @@ class Asker:
         from semascope.causal.measure import Lever
 
         run = self.run
-        return Lever.of(run.subject, [run.dictionary], {run.dictionary_id: run.evidence})
+        return Lever.of(run.same_subject, [run.dictionary], {run.dictionary_id: run.evidence})
 
     def lever_on(self, keys: Sequence[str]) -> Lever:
         """The same over other dictionaries of the workspace; NotThere where one is not here."""
@@ -90,7 +90,7 @@ class Asker:
 
         run = self.run
         found = {key: self._dictionary(run, key) for key in keys}
-        return Lever(run.subject, found, {run.dictionary_id: run.evidence})
+        return Lever(run.same_subject, found, {run.dictionary_id: run.evidence})
 
     def _dictionary(self, run: Run, key: str) -> Any:
         if key == run.dictionary_id:
