@@ -16,7 +16,6 @@ weights are no longer those that ship says so.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -32,11 +31,11 @@ from pathlib import Path
 from typing import Any
 
 from recipes.measured import MADE, MEASURED
+from semascope.pipeline.context import subject_stamp
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "docs" / "figures"
 CARD = ROOT / "src" / "semascope" / "subject" / "sprite_llava" / "card.json"
-WEIGHTS = CARD.with_name("weights.safetensors")
 ASIDE = ("asked", "intervals", "where")
 """Parts of a measurement that are kept in its file and left out of tables."""
 DOCUMENTS = ("README.md", "docs/**/*.md")
@@ -66,6 +65,8 @@ PART = {"behaviours": "behaviours"}
 """By name: which part of what the command prints is the measurement."""
 SAMPLES = re.compile(r"\{samples:(\d+)\}")
 MAKING = {name: threading.Lock() for name in MADE}
+STANDING: dict[str, bool] = {}
+"""Workspaces that this process has made, and whether they could be."""
 
 
 def main() -> int:
@@ -103,16 +104,25 @@ def measure(name: str, samples: str | None, beside: bool = False) -> bool:
     template = MEASURED[name][1]
     command = shlex.split(SAMPLES.sub(lambda m: samples or m[1], template))
     env = os.environ | ({"OMP_NUM_THREADS": "1"} if beside else {})
-    for workspace in MADE.keys() & set(command):
-        with MAKING[workspace]:  # every verb goes on where it was, or finds its work done
-            for made in MADE[workspace]:
-                if _semascope([*shlex.split(made), "--workspace", workspace], env)[0]:
-                    return False
+    if not all(_made(workspace, env) for workspace in MADE.keys() & set(command)):
+        return False
     code, printed = _semascope(command, env)
-    if code and not (name == "word" and printed):  # find ends with 1 where no set does it
+    if code and not (command[0] == "find" and printed):  # it ends with 1 where no set does it
         return False
     write(name, command, json.loads(printed))
     return True
+
+
+def _made(workspace: str, env: Mapping[str, str]) -> bool:
+    """Make a workspace, once for all that is measured on it; False where that failed.
+
+    Every verb goes on where it was, or finds its work done.
+    """
+    with MAKING[workspace]:
+        if workspace not in STANDING:
+            commands = [[*shlex.split(c), "--workspace", workspace] for c in MADE[workspace]]
+            STANDING[workspace] = not any(_semascope(command, env)[0] for command in commands)
+    return STANDING[workspace]
 
 
 def _semascope(command: list[str], env: Mapping[str, str]) -> tuple[int, str]:
@@ -130,8 +140,8 @@ def _semascope(command: list[str], env: Mapping[str, str]) -> tuple[int, str]:
 
 
 def weights() -> str:
-    """Which weights the embedded model has: the first digits of their SHA-256."""
-    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:12]
+    """Which weights the embedded model has: the first digits of their stamp in a workspace."""
+    return subject_stamp("sprite-llava")[:12]
 
 
 def write(name: str, command: list[str], printed: dict[str, Any]) -> None:

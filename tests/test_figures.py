@@ -108,7 +108,9 @@ def test_measuring_makes_the_workspace_first_and_goes_on_after_a_failure(
         return (1, "") if command[:2] == ["evaluate", "shared"] else (0, '{"fvu": 0.1}')
 
     monkeypatch.setattr(figures, "_semascope", semascope)
-    assert figures.measure_all(["word", "shared"], None, 2) == ["shared"]
+    monkeypatch.setattr(figures, "STANDING", {})
+    assert figures.measure_all(["word", "shared", "alignment"], None, 2) == ["shared"]
+    assert sum(one.startswith("demo") for one in ran) == 1, "made once for all that look at it"
     made = [one for one in ran if "workspace/early" in one]
     assert [one.split()[0] for one in made] == ["train", "gather", "find"]
     kept = json.loads((house / "docs" / "figures" / "word.json").read_text())
