@@ -1,11 +1,15 @@
 """From names to models: what is found, and sentences for what is not."""
 
+import socket
+
 import pytest
 import torch
+from huggingface_hub import constants
 from samples_of_subjects import asked, picture
 
 from semascope.errors import ModelNotFound, SubjectError
 from semascope.subject import Subject
+from semascope.subject.loading import _hub_answers
 from semascope.subject.testing import tiny
 
 
@@ -49,6 +53,40 @@ def test_a_folder_without_a_model(tmp_path) -> None:
 def test_a_hub_name_without_a_hub() -> None:
     with pytest.raises(ModelNotFound, match="without a network"):
         Subject.load("nobody-at-all/nothing-at-all", offline=True)
+
+
+@pytest.fixture
+def closed_hub(monkeypatch) -> None:
+    """A hub at a port of this machine where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.usefixtures("closed_hub")
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch, caplog) -> None:
+    """transformers asks it six times; what it gave before is looked for at once instead."""
+    asked_for = []
+
+    def config(where: str, *, local_files_only: bool) -> None:
+        asked_for.append((where, local_files_only))
+        raise OSError("not in the cache")
+
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", config)
+    with pytest.raises(ModelNotFound, match="without a network"):
+        Subject.load("org/model")
+    assert asked_for == [("org/model", True)]
+    assert "cannot be reached" in caplog.text
+
+
+@pytest.mark.usefixtures("closed_hub")
+def test_behind_a_proxy_the_hub_is_asked(monkeypatch) -> None:
+    """Only the proxy can tell whether the hub is there."""
+    assert not _hub_answers()
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert _hub_answers()
 
 
 def test_wrong_dtypes_and_devices(tmp_path, monkeypatch) -> None:

@@ -6,8 +6,11 @@ Knows transformers' Auto classes and where files may be; nothing of hooks or sam
 from __future__ import annotations
 
 import logging
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 
@@ -32,6 +35,9 @@ def load(ref: str, *, device: str, dtype: str, offline: bool) -> tuple[Any, Any,
         model, processor = load_embedded(small, torch.float32 if isinstance(kind, str) else kind)
         return model, processor, EMBEDDED
     where = _locate(ref)
+    if not offline and not Path(where).is_dir() and not _hub_answers():
+        log.warning("The hub cannot be reached: looking for %s among what it gave before.", where)
+        offline = True
     config = _config(where, offline)
     model = _model(where, config, target, kind, dtype, offline)
     return model, _processor(where, config, offline), ref
@@ -53,6 +59,24 @@ def _locate(ref: str) -> str:
             f"org/model, or {EMBEDDED!r}, which needs no download."
         )
     return ref
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be reached: transformers would ask it six times, for half a minute.
+
+    Behind a proxy only the proxy knows, so that the answer is yes.
+    """
+    from huggingface_hub import constants
+
+    hub = urlsplit(constants.ENDPOINT)
+    if hub.scheme in getproxies():
+        return True
+    port = hub.port or (443 if hub.scheme == "https" else 80)
+    try:
+        socket.create_connection((hub.hostname or "", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _config(where: str, offline: bool) -> Any:
