@@ -75,7 +75,8 @@ def main() -> None:
     corpus, count = SceneCorpus(2**40, seed=a.seed, split="heldout"), Count()
     for first in range(0, a.scenes, 50):
         scenes = [corpus.scene(first + i)[0] for i in range(min(50, a.scenes - first))]
-        out = heads(features(tower, pixels([np.asarray(s.image) for s in scenes])))
+        seen = features(tower, pixels([np.asarray(s.image) for s in scenes]))
+        out = heads(seen[..., -256:])
         for i, scene in enumerate(scenes):
             look({k: v[i] for k, v in out.items()}, scene, vocabulary, count)
     print(json.dumps({"scenes": a.scenes, "seed": a.seed, **count.shares()}))

@@ -20,6 +20,7 @@ class LowRank(nn.Module):
         self.up = nn.Parameter(torch.zeros(base.out_features, rank))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.weight.dtype)  # once, where products are in bfloat16
         return F.linear(x, self.weight) + self.scale * F.linear(F.linear(x, self.down), self.up)
 
     def delta(self) -> Tensor:
@@ -37,6 +38,12 @@ def attach(model: nn.Module, rank: int, scale: float = 1.0) -> dict[str, LowRank
             found[path] = LowRank(module, rank, scale)
             setattr(parent, path.rsplit(".", 1)[-1], found[path])
     return found
+
+
+def halve(deltas: dict[str, LowRank]) -> None:
+    """Keep the frozen weights in bfloat16, for products under autocast."""
+    for module in deltas.values():
+        module.weight = nn.Parameter(module.weight.bfloat16(), requires_grad=False)
 
 
 def state(deltas: dict[str, LowRank]) -> dict[str, Tensor]:

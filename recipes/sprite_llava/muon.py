@@ -1,6 +1,7 @@
-"""Muon (Jordan et al., 2024): momentum whose matrix updates are made orthogonal, in float32.
+"""Muon (Jordan et al., 2024): momentum whose matrix updates are made orthogonal.
 
-torch ships one that works in bfloat16, which a processor without bfloat16 units emulates slowly.
+torch ships one that works in bfloat16 alone, which a processor without bfloat16 units emulates
+slowly: this one works in either.
 """
 
 from __future__ import annotations
@@ -29,8 +30,15 @@ class Muon(torch.optim.Optimizer):
     """For matrices alone; an update's root mean square is .2, so that AdamW's rates fit."""
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        half: bool = False,
     ) -> None:
+        """``half``: make updates orthogonal in bfloat16."""
+        self.dtype = torch.bfloat16 if half else torch.float32
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -47,5 +55,7 @@ class Muon(torch.optim.Optimizer):
                     kept.lerp_(p.grad, 1 - group["momentum"])
                 ahead = [p.grad.lerp(self.state[p]["momentum"], group["momentum"]) for p in some]
                 scale = group["lr"] * 0.2 * max(shape) ** 0.5
-                for p, update in zip(some, orthogonal(torch.stack(ahead)), strict=True):
+                for p, update in zip(
+                    some, orthogonal(torch.stack(ahead).to(self.dtype)), strict=True
+                ):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from recipes.sprite_llava.tower import vision_config
+from recipes.sprite_llava.tower import READ, vision_config
 
 HEADS = Path(__file__).parent / "heads.safetensors"
 """The tower's readers: no part of the model, kept so that its training can go on."""
@@ -50,7 +50,8 @@ def main() -> None:
         "patch_size",
         "hidden_act",
     )
-    config = {k: getattr(vision_config(), k) for k in keep}
+    config: dict[str, object] = {k: getattr(vision_config(), k) for k in keep}
+    config["vision_feature_layer"] = list(range(-READ, 0))
     (OUT / "vision.json").write_text(json.dumps(config, indent=1))
     print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, {language['state']}")
 

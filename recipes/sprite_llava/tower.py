@@ -40,6 +40,8 @@ from semascope.corpus.scenes.sprites import TEXTURES
 from semascope.subject import smollm
 
 TOKENIZER = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
+READ = 2
+"""How many of the tower's last layers the projector reads (``vision_feature_layer``)."""
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
@@ -78,20 +80,22 @@ def pixels(images: list[np.ndarray]) -> Tensor:
 
 
 def features(tower: CLIPVisionModel, x: Tensor, keep: Tensor | None = None) -> Tensor:
-    """(B, P, width): last layer without the class token, as LLaVA reads it.
+    """(B, P, READ · width): the last layers side by side, without the class token, as LLaVA reads
+    them; the last ``width`` numbers are the last layer's.
 
     ``keep`` (B, K) names the patches to compute: most background can be left out while learning
     names, which makes a step nearly twice as cheap.
     """
-    if keep is None:
-        return tower(pixel_values=x).last_hidden_state[:, 1:]
     inner = getattr(tower, "vision_model", tower)
     hidden = inner.embeddings(x)
-    at = torch.cat([torch.zeros_like(keep[:, :1]), keep + 1], 1)[..., None].expand(
-        -1, -1, hidden.shape[-1]
-    )
-    hidden = inner.pre_layrnorm(hidden.gather(1, at))
-    return inner.encoder(inputs_embeds=hidden).last_hidden_state[:, 1:]
+    if keep is not None:
+        at = torch.cat([torch.zeros_like(keep[:, :1]), keep + 1], 1)[..., None]
+        hidden = hidden.gather(1, at.expand(-1, -1, hidden.shape[-1]))
+    hidden, seen = inner.pre_layrnorm(hidden), []
+    for layer in inner.encoder.layers:
+        hidden = layer(hidden, attention_mask=None)
+        seen.append(hidden)
+    return torch.cat(seen[-READ:], -1)[:, 1:]
 
 
 def choose(truth: list[PatchTruth], k: int, rng: np.random.Generator) -> np.ndarray:
@@ -178,7 +182,7 @@ class Run:
             {
                 "tower": CLIPVisionModel(vision_config(a.width, a.layers)),
                 "heads": Heads(a.width, len(self.vocabulary)),
-                "projector": Projector(a.width, self.words.d),
+                "projector": Projector(READ * a.width, self.words.d),
                 "naming": Naming(self.words.names, a.near),
                 "telling": Telling(self.words),
             }
@@ -186,7 +190,7 @@ class Run:
         if a.only_projector:
             self.parts["tower"].requires_grad_(False)
             self.parts["heads"].requires_grad_(False)
-        self.optimisers = optimisers(self.parts, a.lr)
+        self.optimisers = optimisers(self.parts, a.lr, a.bf16)
         self.peaks = [o.param_groups[0]["lr"] for o in self.optimisers]
         self.state = {"scenes": 0, "seconds": 0.0}
         self.small = torch.from_numpy(thumbnails(SpritePack.load()))
@@ -235,11 +239,14 @@ class Run:
             chosen = choose(truth, self.a.keep, self.rng)
             keep = torch.from_numpy(chosen)
             truth = [only(t, c) for t, c in zip(truth, chosen, strict=True)]
-        seen = features(self.parts["tower"], pixels([np.asarray(s.image) for s in drawn]), keep)
-        loss, stats = loss_of(self.parts["heads"](seen), truth, self.small, self.a.imagined)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.a.bf16):
+            seen = features(self.parts["tower"], pixels([np.asarray(s.image) for s in drawn]), keep)
+            out = self.parts["heads"](seen[..., -self.a.width :])
+            said = self.parts["projector"](seen.flatten(0, 1)).float()
+        out = {k: v.float() for k, v in out.items()}
+        loss, stats = loss_of(out, truth, self.small, self.a.imagined)
         goal = torch.cat([self.words.target(t) for t in truth])
         name = torch.from_numpy(np.concatenate([t.name for t in truth]))
-        said = self.parts["projector"](seen.flatten(0, 1))
         more, near = self.parts["naming"].loss(said, goal, name)
         aloud, told = self.parts["telling"].loss(said, truth)
         ((loss + more + aloud) * share).backward()
@@ -286,7 +293,7 @@ def word_space(vocabulary: Vocabulary) -> WordSpace:
     )
 
 
-def optimisers(parts: nn.ModuleDict, rate: float) -> list[torch.optim.Optimizer]:
+def optimisers(parts: nn.ModuleDict, rate: float, half: bool) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside, AdamW for embeddings, heads, norms and biases."""
     inside = [
         p
@@ -296,7 +303,7 @@ def optimisers(parts: nn.ModuleDict, rate: float) -> list[torch.optim.Optimizer]
     known = {id(p) for p in inside}
     rest = [p for p in parts.parameters() if id(p) not in known]
     return [
-        Muon(inside, lr=rate, weight_decay=0.02),
+        Muon(inside, lr=rate, weight_decay=0.02, half=half),
         torch.optim.AdamW(rest, lr=8e-4, weight_decay=0.02, betas=(0.9, 0.98), fused=True),
     ]
 
@@ -318,6 +325,7 @@ def main() -> None:
     )
     p.add_argument("--imagined", type=float, default=2.0, help="weight of the thumbnails")
     p.add_argument("--near", type=float, default=0.125, help="weight of what is said amiss")
+    p.add_argument("--bf16", action="store_true", help="where the processor multiplies it faster")
     p.add_argument("--again", action="store_true", help="a new schedule from the kept weights")
     a = p.parse_args()
     torch.set_num_threads(a.threads)

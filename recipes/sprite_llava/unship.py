@@ -15,10 +15,12 @@ import argparse
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
 from recipes.sprite_llava.ship import HEADS, OUT
+from recipes.sprite_llava.tower import READ, vision_config
 
 
 def main() -> None:
@@ -38,6 +40,8 @@ def main() -> None:
     deltas = {k: v / a.scale if k.endswith(".up") else v for k, v in part("delta.").items()}
     tower_state = {"scenes": a.scenes, "seconds": 0.0}
     projector = part("model.multi_modal_projector.")
+    missing = READ * vision_config().hidden_size - projector["linear_1.weight"].shape[1]
+    projector["linear_1.weight"] = F.pad(projector["linear_1.weight"], (missing, 0))
     torch.save(
         {
             "tower": part("model.vision_tower."),

@@ -42,13 +42,14 @@ def card() -> dict[str, Any]:
 
 
 def llava_config(vision: dict[str, Any]) -> LlavaConfig:
-    """The whole model's shape."""
+    """The whole model's shape: the tower's, and which of its layers the projector reads."""
+    tower = {k: v for k, v in vision.items() if k != "vision_feature_layer"}
     return LlavaConfig(
-        vision_config=CLIPVisionConfig(**vision),
+        vision_config=CLIPVisionConfig(**tower),
         text_config=smollm.config(),
         image_token_index=IMAGE_TOKEN,
         projector_hidden_act="gelu",
-        vision_feature_layer=-1,
+        vision_feature_layer=vision["vision_feature_layer"],
         vision_feature_select_strategy="default",
         image_seq_length=(SIZE // PATCH) ** 2,
         tie_word_embeddings=True,
