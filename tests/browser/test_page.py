@@ -14,7 +14,7 @@ expect.set_options(timeout=60_000)  # a busy machine is slow, and no test is abo
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 FEATURE = "/#/feature/resid_post.12/drawn/16"
-NARROW = pytest.mark.parametrize("page", [(390, 844)], indirect=True, ids=["390px"])
+NARROW = pytest.mark.parametrize("page", [(360, 780)], indirect=True, ids=["360px"])
 
 
 def titles(page: Any) -> list[str]:
@@ -170,7 +170,7 @@ def test_it_fits_a_phone(page: Any) -> None:
         page.goto(place)
         expect(page.get_by_role("heading").first).to_be_attached()
         page.wait_for_timeout(800)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, place
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, place
 
 
 @pytest.mark.parametrize("place", ["/", FEATURE, "/#/steer?feature=resid_post.12%2Fdrawn%2F16"])
