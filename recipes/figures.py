@@ -191,7 +191,8 @@ def machine() -> str:
     """Cores, memory and GPU, in words."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    words = f"{cores} cores ({_processor()}), {pages:.0f} GiB"
+    plural = "core" if cores == 1 else "cores"
+    words = f"{cores} {plural} ({_processor()}), {pages:.0f} GiB"
     try:
         import torch
     except ImportError:
