@@ -82,10 +82,18 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch, caplog) -> None
 
 
 @pytest.mark.usefixtures("closed_hub")
-def test_behind_a_proxy_the_hub_is_asked(monkeypatch) -> None:
+@pytest.mark.parametrize("proxy", ["http_proxy", "all_proxy"])
+def test_behind_a_proxy_the_hub_is_asked(monkeypatch, proxy: str) -> None:
     """Only the proxy can tell whether the hub is there."""
     assert not _hub_answers()
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv(proxy, "http://127.0.0.1:9")
+    assert _hub_answers()
+
+
+@pytest.mark.usefixtures("closed_hub")
+def test_who_wants_to_be_offline_is_not_told_that_the_hub_is_away(monkeypatch) -> None:
+    """HF_HUB_OFFLINE asks nobody; the hub's own library reads its cache alone."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert _hub_answers()
 
 

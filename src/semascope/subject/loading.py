@@ -64,12 +64,13 @@ def _locate(ref: str) -> str:
 def _hub_answers() -> bool:
     """Whether the hub can be reached: transformers would ask it six times, for half a minute.
 
-    Behind a proxy only the proxy knows, so that the answer is yes.
+    Behind a proxy only the proxy knows, and whoever set HF_HUB_OFFLINE has said that nothing is to
+    be asked: there the answer is yes, and the rest is left to the hub's own library.
     """
     from huggingface_hub import constants
 
     hub = urlsplit(constants.ENDPOINT)
-    if hub.scheme in getproxies():
+    if constants.HF_HUB_OFFLINE or not {hub.scheme, "all"}.isdisjoint(getproxies()):
         return True
     port = hub.port or (443 if hub.scheme == "https" else 80)
     try:
