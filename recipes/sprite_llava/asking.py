@@ -15,7 +15,7 @@ from semascope.corpus.scenes.language import Asker
 
 EASY = ("count", "presence", "colour")
 """Kinds that are learned first: half of their questions are left out."""
-DRILL = {"describe": 0.3, "count": 0.35, "presence": 0.25, "map": 0.6}
+DRILL = {"describe": 0.3, "count": 0.3, "presence": 0.25, "colour": 0.4}
 """Chances of a question in a drill; all other kinds are always asked."""
 
 

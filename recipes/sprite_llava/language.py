@@ -187,7 +187,7 @@ class Run:
         return Item(writer.sheet(64, questions, talk, kept), scene, said=said)
 
     def _of_tower(self, scene: Scene, asker: Asker, writer: Writer) -> Item:
-        """A sample of all questions, or a drill; six pictures in seven without most background.
+        """A sample of all questions, or a drill; three pictures in four without most background.
         A share of the drills is through the oracle's eyes: where to look is learned soonest there.
         """
         drilled = bool(self.rng.random() < self.a.drill)
@@ -199,7 +199,7 @@ class Run:
         questions = (drill if drilled else ask)(asker, scene, self.rng)
         self.state["pairs"] += len(questions)
         kept = None
-        if self.rng.random() < 0.85:
+        if self.rng.random() < 0.75:
             thing = patch_truth(scene, self.vocabulary).name > 0
             share = self.rng.uniform(0.1, 0.4)
             kept = np.flatnonzero(thing | (self.rng.random(len(thing)) < share))

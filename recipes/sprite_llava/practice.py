@@ -112,9 +112,9 @@ def for_reader(pack: SpritePack, seed: int, counts: tuple[float, ...] = COUNTS) 
     return Practice(
         seed,
         [
-            (0.55, Composer(pack, counts=counts, kinds=KINDS)),
-            (0.18, OneWord(pack)),
-            (0.17, OneFeeling(pack)),
-            (0.10, Maps(pack)),
+            (0.60, Composer(pack, counts=counts, kinds=KINDS)),
+            (0.12, OneWord(pack)),
+            (0.08, OneFeeling(pack)),
+            (0.20, Maps(pack)),
         ],
     )
