@@ -28,7 +28,7 @@ def main() -> None:
     p.add_argument("--folder", type=Path, required=True)
     p.add_argument("--scale", type=float, default=2.0, help="of the deltas, as they were trained")
     p.add_argument("--scenes", type=int, default=1_302_200, help="scenes the tower has seen")
-    p.add_argument("--pictures", type=int, default=24_368, help="pictures the language has seen")
+    p.add_argument("--pictures", type=int, default=30_056, help="pictures the language has seen")
     a = p.parse_args()
     a.folder.mkdir(parents=True, exist_ok=True)
     shipped = {k: v.float() for k, v in load_file(OUT / "weights.safetensors").items()}
