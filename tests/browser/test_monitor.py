@@ -216,6 +216,9 @@ def test_the_map_opens_a_feature_and_lists_its_regions(page: Any) -> None:
     regions = page.get_by_role("list", name="Regions")
     expect(regions).to_contain_text("spoke 0")
     expect(page.get_by_role("tooltip")).to_be_visible()
+    kinds = page.get_by_role("list", name="Kinds")
+    colours = kinds.locator("i").evaluate_all("all => all.map(one => one.style.borderColor)")
+    assert len(set(colours)) == len(colours) > 1, "two kinds look the same"
     plane = page.get_by_role("application", name="Map of")
     box = plane.bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

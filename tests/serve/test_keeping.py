@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from semascope.serve.mapping import across, level, sizes
+from semascope.serve.mapping import across, in_order, level, sizes
 
 FEATURE = "resid_post.12/drawn/0"
 
@@ -125,3 +125,8 @@ def test_tours_are_whole_and_find_their_pictures(client: TestClient) -> None:
 @pytest.mark.parametrize("path", ["/api/notes?feature=x", "/api/notes?feature=a/b/1"])
 def test_no_such_feature(client: TestClient, path: str) -> None:
     assert client.get(path).status_code in (404, 422)
+
+
+def test_a_legend_ends_with_what_has_no_kind() -> None:
+    told = in_order({"", "other", "text", "colour"})
+    assert told == ["colour", "text", "other", ""]

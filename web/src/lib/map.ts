@@ -50,13 +50,21 @@ export function decode(data: MapData): Points {
   };
 }
 
-/** Okabe and Ito's colours, told apart by any eye; what comes after them is grey. */
-const LIGHT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#5d3a9b", "#7a7466"];
-const DARK = ["#5aa9e6", "#ee8a4a", "#3fc79a", "#e39bc3", "#e8c547", "#9bd4f5", "#b59ae0", "#a39d90"];
-export const colourOf = (category: number, dark: boolean): string => {
-  const list = dark ? DARK : LIGHT;
-  return list[Math.min(category, list.length - 1)] as string;
+/** Kinds of features with their colours, on light and on dark: Okabe and Ito's, and two more. All
+ *  else, and what has no words, is grey. */
+const COLOURS: Record<string, [string, string]> = {
+  object: ["#0072b2", "#5aa9e6"],
+  scene: ["#d55e00", "#ee8a4a"],
+  colour: ["#009e73", "#3fc79a"],
+  emotion: ["#cc79a7", "#e39bc3"],
+  material: ["#b58900", "#e8c547"],
+  part: ["#56b4e9", "#9bd4f5"],
+  text: ["#5d3a9b", "#b59ae0"],
+  action: ["#b3202f", "#ff7a85"],
+  texture: ["#7a4a21", "#c98f5e"],
 };
+const GREY: [string, string] = ["#7a7466", "#a39d90"];
+export const colourOf = (category: string, dark: boolean): string => (COLOURS[category] ?? GREY)[dark ? 1 : 0];
 
 /** #rgb or #rrggbb as the little-endian pixel of an ImageData. */
 function pixel(colour: string): number {
@@ -113,12 +121,12 @@ export class Painter {
 
   /** One pass over the points: the dimmed ones first, so that they lie beneath. */
   private dots(view: View, look: Look, ratio: number, side: number, dimmed: boolean): void {
-    const { x, y, category, count } = this.points;
+    const { x, y, category, categories, count } = this.points;
     const { width, height } = this.canvas;
     const pixels = this.pixels;
     const k = (view.scale * ratio) / WORLD;
     const [ox, oy] = [view.x * ratio - side / 2, view.y * ratio - side / 2];
-    const colours = Array.from({ length: 256 }, (_, c) => pixel(colourOf(c, look.dark)));
+    const colours = categories.map((name) => pixel(colourOf(name, look.dark)));
     const faint = pixel(look.faint);
     const hidden = Array.from({ length: 256 }, (_, c) => look.hidden.has(c));
     for (let i = 0; i < count; i++) {
