@@ -65,6 +65,36 @@ def test_from_a_token_to_concepts_to_exemplars_to_another_answer_and_back(page: 
     expect(page.get_by_role("list", name="Changes").get_by_role("listitem")).to_have_count(0)
 
 
+SLOW_EFFECTS = """
+    const real = window.fetch;
+    window.fetch = async (url, options) => {
+      const answer = await real(url, options);
+      if (!String(url).endsWith("/api/why")) return answer;
+      const lines = (await answer.text()).split("\\n");
+      const told = lines.filter((line) => !/"kind": *"effect"/.test(line)).join("\\n");
+      const body = new ReadableStream({
+        start(stream) {
+          stream.enqueue(new TextEncoder().encode(told));
+          const stop = () => stream.error(new DOMException("", "AbortError"));
+          options.signal.addEventListener("abort", stop);
+        },
+      });
+      return new Response(body, { headers: answer.headers });
+    };
+"""
+"""Every answer to why comes without its effects, and does not end by itself."""
+
+
+def test_a_concept_is_switched_off_while_effects_are_still_measured(page: Any) -> None:
+    """It put a card there and did not answer: the page was busy with what nobody waited for."""
+    page.add_init_script(SLOW_EFFECTS)
+    ask(page).locator("[data-token]").nth(2).click()
+    first = concepts(page).first
+    expect(page.get_by_text("without it")).to_have_count(0)
+    first.get_by_role("button", name="Switch off").click()
+    expect(page.get_by_text("random control: KL")).to_be_visible()
+
+
 def test_the_steered_run_is_asked_about_with_its_interventions(page: Any) -> None:
     """What is sent, not only what is shown: the changed run must be the one inspected."""
     sent: list[dict[str, Any]] = []

@@ -188,13 +188,14 @@ export class Conversation {
     });
   }
 
-  /** Change features and let it answer again at once, where there is something to answer. */
+  /** Change features and let it answer again at once, where there is something to answer and no
+   *  answer is being given; looking for reasons ends for it. */
   async change(found: Partial<Change> & { key: string }): Promise<void> {
     this.remember();
     const there = this.changes.find((c) => c.key === found.key);
     if (there) Object.assign(there, found, { on: true });
     else this.changes.push(asChange(found));
-    if (this.exchanges.length && !this.running) await this.answer(false);
+    if (this.exchanges.length && (!this.running || this.inquiry.busy)) await this.answer(false);
   }
 
   /** Change a card; the answer waits until it is asked for. */

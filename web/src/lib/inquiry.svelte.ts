@@ -43,7 +43,8 @@ export class Inquiry {
 
   clear(): void {
     [this.picked, this.region, this.against, this.note, this.progress] = [null, null, null, "", ""];
-    this.waiting = false;
+    [this.waiting, this.busy] = [false, false];
+    this.turn += 1; // what is still on its way is of no question any more
     this.empty();
   }
 
