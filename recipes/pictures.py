@@ -93,7 +93,8 @@ class Camera:
         page.keyboard.press("Tab")
         page.get_by_role("button", name="Answer twice").click()
         page.get_by_text("The answer changed.").or_(page.get_by_text("The same words.")).wait_for()
-        page.wait_for_timeout(10_000)
+        page.get_by_text("with random features changed as much:").wait_for()
+        page.wait_for_timeout(1000)
         page.evaluate("scrollTo(0, 0)")
         self.keep(page, "steer", width, theme)
 
