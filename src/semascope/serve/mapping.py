@@ -6,7 +6,6 @@ Knows the atlas's columns; draws nothing.
 from __future__ import annotations
 
 import base64
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -38,16 +37,16 @@ def map_of(atlas: Atlas, dictionary: str = "") -> MapRecord:
     density = {index: value for index, value, _ in told}
     category = {index: name or "" for index, _, name in told}
     ids = found.index.tolist()
-    names = in_order({category.get(i, "") for i in ids})[:256]
-    last = len(names) - 1
-    place = defaultdict(lambda: last, {name: n for n, name in enumerate(names)})
+    kinds = [category.get(i, "") for i in ids]
+    names = in_order(set(kinds))[:256]
+    place = {name: n for n, name in enumerate(names)}
     return MapRecord(
         dictionary=key,
         count=len(ids),
         index=packed(found.index.astype("<i4")),
         x=packed(across(found.x)),
         y=packed(across(found.y)),
-        category=packed(np.array([place[category.get(i, "")] for i in ids], np.uint8)),
+        category=packed(np.array([place.get(k, len(names) - 1) for k in kinds], np.uint8)),
         size=packed(sizes(np.array([density.get(i) or 0.0 for i in ids], np.float64))),
         categories=names,
         labels=labels(found.regions),

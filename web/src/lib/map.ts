@@ -52,7 +52,7 @@ export function decode(data: MapData): Points {
 
 /** Kinds of features with their colours, on light and on dark: Okabe and Ito's, and two more. All
  *  else, and what has no words, is grey. */
-const COLOURS: Record<string, [string, string]> = {
+const COLOURS = new Map<string, [string, string]>(Object.entries({
   object: ["#0072b2", "#5aa9e6"],
   scene: ["#d55e00", "#ee8a4a"],
   colour: ["#009e73", "#3fc79a"],
@@ -62,9 +62,9 @@ const COLOURS: Record<string, [string, string]> = {
   text: ["#5d3a9b", "#b59ae0"],
   action: ["#b3202f", "#ff7a85"],
   texture: ["#7a4a21", "#c98f5e"],
-};
+}));
 const GREY: [string, string] = ["#7a7466", "#a39d90"];
-export const colourOf = (category: string, dark: boolean): string => (COLOURS[category] ?? GREY)[dark ? 1 : 0];
+export const colourOf = (category: string, dark: boolean): string => (COLOURS.get(category) ?? GREY)[dark ? 1 : 0];
 
 /** #rgb or #rrggbb as the little-endian pixel of an ImageData. */
 function pixel(colour: string): number {
