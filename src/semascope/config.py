@@ -20,7 +20,7 @@ from semascope.wiring import Wiring, wiring
 
 DEFAULT_WORKSPACE = "workspace/demo"
 FREE = frozenset(
-    "device dtype concurrency shard price_in price_out remember track".split(),
+    "device dtype autocast concurrency shard price_in price_out remember track".split(),
 )
 """Options that do not change what is made."""
 Arch = Literal[
@@ -125,6 +125,9 @@ class TrainOptions(Options):
     """auto, cpu, cuda, cuda:1…"""
     dtype: str = "auto"
     """auto, float32, bfloat16, float16."""
+    autocast: Literal["auto", "on", "off"] = "auto"
+    """Multiply in bfloat16 while the model reads the corpus to train and to gather; weights and
+    sums stay as they are. auto: where this processor does it faster and no --dtype is given."""
     track: Literal["", "trackio", "wandb"] = ""
     """Send the figures of training to trackio (local) or Weights & Biases as well, under the
     workspace's name; metrics.jsonl is written in any case."""

@@ -98,13 +98,20 @@ class Run:
 
         return open_corpus(self.options.train.corpus, seed=self.options.train.seed)
 
+    @cached_property
+    def reader(self) -> Any:
+        """The subject as it reads a corpus, in bfloat16 where that is faster."""
+        from semascope.pipeline.precision import reader
+
+        return reader(self.subject, self.options.train)
+
     def chunks(self, corpus: Corpus) -> SiteChunks:
         """The sites' activations on a corpus."""
         from semascope.pipeline.source import SiteChunks
 
         train = self.options.train
         chunks = SiteChunks(
-            self.subject, corpus, self.sites, rows=train.rows, max_tokens=train.max_tokens
+            self.reader, corpus, self.sites, rows=train.rows, max_tokens=train.max_tokens
         )
         chunks.kept = tuple(site for wires in train.wirings() for site in wires.reads)
         return chunks

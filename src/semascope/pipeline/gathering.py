@@ -65,7 +65,7 @@ def gatherer(run: Run, progress: Progress | None = None) -> Gatherer:
     from semascope.evidence import Gatherer
 
     return Gatherer(
-        Remembering(run.subject, run.memory) if len(run.memory) else run.subject,
+        Remembering(run.reader, run.memory) if len(run.memory) else run.reader,
         _rows(run),
         _members(run),
         run.workspace.evidence(),
