@@ -126,7 +126,7 @@ class TrainOptions(Options):
     dtype: str = "auto"
     """auto, float32, bfloat16, float16."""
     autocast: Literal["auto", "on", "off"] = "auto"
-    """Multiply in bfloat16 while the model reads the corpus to train and to gather; weights and
+    """Multiply in bfloat16 while the model reads the corpus to train, gather and score; weights and
     sums stay as they are. auto: where this processor does it faster and no --dtype is given."""
     track: Literal["", "trackio", "wandb"] = ""
     """Send the figures of training to trackio (local) or Weights & Biases as well, under the

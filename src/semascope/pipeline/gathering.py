@@ -52,7 +52,7 @@ def read_out(run: Run, progress: Progress) -> Readout:
         return found
     return readout.write(
         run.evidence,
-        run.subject,
+        run.reader,
         run.dictionary,
         _rows(run),
         options=_options(run),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from semascope.errors import DictionaryError
 from semascope.pipeline.context import Run
+from semascope.pipeline.precision import reader
 from semascope.pipeline.rows import Subset, held_out_rows
 from semascope.pipeline.source import SiteChunks, read_kinds
 from semascope.pipeline.stage import Progress, ignore
@@ -62,9 +63,8 @@ def measure(
     coder = load(folder)
     train = run.options.train
     held = Subset(run.corpus, held_out_rows(run.corpus, train.seed, samples))
-    chunks = SiteChunks(
-        run.same_subject, held, wiring.sites, rows=train.rows, max_tokens=train.max_tokens
-    )
+    subject = reader(run.same_subject, train)
+    chunks = SiteChunks(subject, held, wiring.sites, rows=train.rows, max_tokens=train.max_tokens)
     read = _told(batches_of(chunks, wiring, train.outlier), len(chunks), progress)
     found = quality(coder, read)
     lost, why = _predictions(run, coder, wiring, held, predicted, progress)

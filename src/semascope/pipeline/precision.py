@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def reader(subject: Any, options: TrainOptions) -> Any:
-    """What reads the corpus for training and gathering: the subject, or it in bfloat16."""
+    """What reads the corpus to train, gather and score: the subject, or it in bfloat16."""
     return InHalf(subject) if halves(subject, options) else subject
 
 

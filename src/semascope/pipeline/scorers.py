@@ -89,7 +89,7 @@ def peaks(run: Run, samples: Sequence[Sample]) -> Any:
             samples[first : first + TOGETHER], max_tokens=run.options.train.max_tokens
         )
         with torch.inference_mode():
-            out, _ = laid_out(site, run.subject.run(batch, [site])[site], batch)  # (B, T, d)
+            out, _ = laid_out(site, run.reader.run(batch, [site])[site], batch)  # (B, T, d)
             for x, map_ in zip(out, batch.maps, strict=True):
                 keep = torch.from_numpy(read_kinds(map_, site) != 0)
                 codes = run.dictionary.encode(x.cpu()[keep].float())

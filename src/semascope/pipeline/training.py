@@ -172,7 +172,7 @@ def _measured(
     for wiring in dict.fromkeys(member.wiring for member in members):
         here = [member for member in members if member.wiring == wiring]
         chunks = SiteChunks(
-            run.subject, held, wiring.sites, rows=options.rows, max_tokens=options.max_tokens
+            run.reader, held, wiring.sites, rows=options.rows, max_tokens=options.max_tokens
         )
         batches: Iterable[ActivationBatch] = batches_of(chunks, wiring, options.outlier)
         if len(here) > 1 or len(wiring.reads) > 1:  # one pass over the model for all
