@@ -143,6 +143,20 @@ def test_pearson_keeps_its_sign() -> None:
     assert stats.pearson(a, np.ones(20)) == 0.0
 
 
+def test_an_interval_of_pearson_draws_samples_whole() -> None:
+    """All draws at once give what a draw at a time does, also where a draw is of one value."""
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        samples = int(rng.integers(2, 12))
+        owner = np.repeat(np.arange(samples), rng.integers(1, 20, samples))
+        a = np.where(rng.random(len(owner)) < 0.2, 50 * rng.random(len(owner)), 0.0)
+        b = (owner % 3 == 0).astype(float)
+        rows = stats.drawn(samples, 0)
+        one_by_one = np.array([stats.pearson(a, b, row[owner]) for row in rows])
+        found = stats.pearson_interval(a, b, owner)
+        assert found == pytest.approx((stats.pearson(a, b), *stats.ends(one_by_one)), abs=1e-9)
+
+
 def test_the_control_never_lends_a_feature_its_own_words() -> None:
     labels = ["mango", "mango", "mango", "cat", "bat", "tent"]
     lent = stats.strangers(labels, 0)

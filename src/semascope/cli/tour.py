@@ -50,7 +50,7 @@ ENTRIES = (
           "semascope attribute 'What is in the picture?' --picture scene:3 --ablate 20 "
           "--workspace workspace/demo"),
     Entry("steer", "turn features up or down, and see both answers", "steer:Steer",
-          "semascope steer 'a happy cat' --picture blank --kinds image --strength 6 "
+          "semascope steer happy --picture scene:0 --kinds image --strength 3 "
           "--workspace workspace/demo"),
     Entry("find", "a wish in, a tested set of features out", "finding:Find",
           "semascope find 'speak of a dog' --workspace workspace/demo"),

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 DRAWS = 200
 """Bootstrap draws; the ends of a 95 % interval move by about .01 between seeds at 200."""
+_ROUNDING = 1e-12
+"""A variance of less than this share of the mean square is rounding: nothing varies."""
 
 
 class Figure(NamedTuple):
@@ -109,10 +111,24 @@ def pearson_interval(
     Samples are drawn, not tokens: the tokens of one sample are not independent.
     """
     groups = np.arange(len(a)) if owner is None else np.unique(owner, return_inverse=True)[1]
-    rows = drawn(int(groups.max()) + 1, seed)
-    values = np.array([pearson(a, b, row[groups]) for row in rows if row[groups].sum() > 0])
-    low, high = ends(values)
+    rows = drawn(int(groups.max()) + 1, seed).astype(np.float64)  # (draws, samples)
+    sums = _moments(a - a.mean(), b - b.mean(), groups)  # (samples, 6)
+    n, *drawn_sums = (rows @ sums).T  # (draws,) each
+    low, high = ends(_correlations(*(one[n > 0] / n[n > 0] for one in drawn_sums)))
     return Figure(pearson(a, b), low, high)
+
+
+def _moments(a: Floats, b: Floats, groups: NDArray[np.int64]) -> Floats:
+    """(samples, 6) of each sample: tokens, Σa, Σb, Σa², Σb², Σab."""
+    kinds = (np.ones(len(a)), a, b, a * a, b * b, a * b)
+    return np.stack([np.bincount(groups, weights=one) for one in kinds], axis=1)
+
+
+def _correlations(a: Floats, b: Floats, aa: Floats, bb: Floats, ab: Floats) -> Floats:
+    """From means of both sides, of their squares and of their product; 0 where one is constant."""
+    va, vb = aa - a * a, bb - b * b
+    varies = (va > _ROUNDING * aa) & (vb > _ROUNDING * bb)
+    return np.where(varies, (ab - a * b) / np.sqrt(np.where(varies, va * vb, 1.0)), 0.0)
 
 
 def ends(values: Floats) -> tuple[float, float]:

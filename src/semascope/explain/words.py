@@ -144,6 +144,7 @@ def shapes(word: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=1 << 18)
 def shapes_at(text: str, start: int, end: int) -> tuple[str, ...]:
     """Shape terms of the word at [start, end) of a text: its own, then those of its place.
 
