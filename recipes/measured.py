@@ -48,7 +48,7 @@ MEASURED: dict[str, tuple[str, str]] = {
     ),
     "hallucination": (
         "Inventions, what mends them and what that breaks",
-        f"evaluate hallucination --workspace {DEMO} --seed 1 --samples {{samples:600}} --json",
+        f"evaluate hallucination --workspace {DEMO} --seed 1 --samples {{samples:2000}} --json",
     ),
     "word": (
         "Read the word and ignore the picture, wished of dictionaries at layers 4 and 8",
