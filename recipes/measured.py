@@ -44,7 +44,7 @@ MEASURED: dict[str, tuple[str, str]] = {
     "behaviours": (
         "Behaviours, each found by itself and judged on held-out prompts",
         f"evaluate steering --workspace {DEMO} --seed 2 --samples 4 --doses 4 --sizes 8 "
-        "--concept flag --json",
+        "--concept flag --wishes object feeling --json",
     ),
     "hallucination": (
         "Inventions, what mends them and what that breaks",

@@ -152,6 +152,8 @@ class EvaluateSteering(Evaluate):
     """Longest answer, in tokens."""
     behaviours: bool = True
     """Look for the behaviours too."""
+    wishes: tuple[Literal["object", "word", "feeling"], ...] = ("object", "word", "feeling")
+    """Which of them."""
     concept: str = ""
     """The object to name unprompted; the first that steering named, if left out."""
 
@@ -185,6 +187,7 @@ class EvaluateSteering(Evaluate):
             figures |= evaluate_behaviours(
                 opened.lever,
                 opened.search,
+                names=self.wishes,
                 thing=Thing(concept, own, opened.instances([concept])[concept]),
                 seed=self.seed,
                 ledger=ledger,
