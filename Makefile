@@ -35,9 +35,11 @@ setup: $(TOOLS)  ## make .venv with all that the other targets need (minutes, on
 $(READY): pyproject.toml $(wildcard hatch_build.py)
 	@./.ci/venv "$(VENV)"
 	@echo "[setup] torch first, on its own: $(TORCH)"
-	@$(PY) -m pip install --quiet $(TORCH)
+	@$(PY) -m pip install --quiet --no-compile $(TORCH)
 	@echo "[setup] semascope and its web page (a few minutes the first time)"
-	@$(PY) -m pip install --quiet -e '.[embed]'
+	@$(PY) -m pip install --quiet --no-compile -e '.[embed]'
+	@# pip compiles on one core; some templates in packages are no Python and never compile
+	@$(PY) -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@
 	@echo "[setup] done: $(VENV)"
 
