@@ -8,10 +8,11 @@ In phases, so that nothing is judged by what chose it:
    up, to take out, to amplify where they fire; with and without regard to what that does to
    protected answers), contrast (of examples; of protected prompts and failing ones, as SAVE does,
    2512.07730), search by words.
-3. *Try* them on the search half: how far the margin of the wanted answer moves, and what this costs
-   in KL on unrelated prompts and in the margins of protected answers. Tokens and doses are chosen
-   by that. Rank by gain less ``price`` × cost. The first few that contrast or search put forward
-   are tried as sets too: of a concept that many features share, no single one may do.
+3. *Try* them on the search half: how far the margin of the wanted answer moves, up to where the
+   answer stands fast, and what this costs in KL on unrelated prompts and in the margins of
+   protected answers. Tokens and doses are chosen by that. Rank by gain less ``price`` × cost. The
+   first few that contrast or search put forward are tried as sets too: of a concept that many
+   features share, no single one may do.
 4. *Grow* a set from the best, by what the model then writes: more answers mended, few broken, and
    unrelated prompts left alone. Then *prune* every feature without which the set does as well,
    and *tune* the whole set's dose, on more right answers: of a hundred, two that break are too
@@ -40,9 +41,10 @@ from semascope.causal.trials import Bench, Memo, Prompts
 from semascope.causal.wish import Finding, Options, Trial, Verdict, Wish
 
 Progress = Callable[[int, int, str], None]
-_TUNES = ((0.5, 0.75, 1.5, 2.0), (0.8, 0.9, 1.12, 1.25))
+_TUNES = ((0.25, 0.5, 0.75, 1.5, 2.0), (0.8, 0.9, 1.12, 1.25))
 """What the dose of a whole set is tried times, and what the best of these then is."""
 _HARDER = (2.0, 4.0)
+_SOFTER = (0.5, 0.25)
 _BROKEN = 5.0
 """What a broken answer over the limit costs, in mended ones; as much a nat of KL over its own."""
 
@@ -219,10 +221,12 @@ class _Trying:
             taken = {feature for one in chosen for feature in one.features}
             if taken.intersection(trial.intervention.features):
                 continue
-            now = self.score([*chosen, trial.intervention])
-            if now > score:
-                chosen.append(trial.intervention)
-                score = now
+            for factor in (1.0,) if chosen else (1.0, *_SOFTER):  # margins ask for more than words
+                tried = [*chosen, _times(trial.intervention, factor)]
+                now = self.score(tried)
+                if now > score:
+                    chosen, score = tried, now
+                    break
         return score, chosen
 
     def press(self, trials: Sequence[Trial]) -> list[Intervention]:

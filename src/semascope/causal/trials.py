@@ -30,7 +30,7 @@ from semascope.corpus.sample import Sample
 Progress = Callable[[int, int, str], None]
 Prompts = Sequence[tuple[Sample, Sequence[int]]]
 SAFE = 1.0
-"""A margin, in nats a token, from which an answer stands fast."""
+"""A margin, in nats a token, from which an answer stands fast: more of it is worth no more."""
 OVER = 5.0
 """What a nat of KL over the limit costs beside itself: what is over it is refused in the end."""
 _HOW: dict[str, How] = {"up": "add", "down": "ablate", "amplify": "scale"}
@@ -243,11 +243,17 @@ class Bench:
         return sum(lost) / len(lost)
 
     def _gain(self, cases: Sequence[Case], intervention: Intervention) -> float:
-        """Mean change of the margin under an intervention, 0 without cases."""
+        """Mean change of the margin up to ``SAFE`` under an intervention, 0 without cases.
+
+        Were the rest counted, the strongest dose would be the best, whatever it breaks.
+        """
         if not cases:
             return 0.0
         base, moved = self.memo.margins(cases, ()), self.memo.margins(cases, [intervention])
-        return sum(m - b for m, b in zip(moved, base, strict=True)) / len(moved)
+        if any(map(math.isnan, moved)):
+            return math.nan
+        won = [min(m, SAFE) - min(b, SAFE) for m, b in zip(moved, base, strict=True)]
+        return sum(won) / len(won)
 
 
 def _some_of_each(sets: Sequence[list[Candidate]], most: int) -> list[list[Candidate]]:

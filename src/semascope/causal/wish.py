@@ -45,7 +45,7 @@ class Options:
     wheres: tuple[Where, ...] = ()
     """Which tokens to try; the usual ones if left out: all, those of pictures, the words of the
     question, the prompt's last, and what the model writes."""
-    doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    doses: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
     """For features pushed up, in units of their own maximum."""
     scales: tuple[float, ...] = (2.0, 4.0)
     """For features that are amplified where they fire, times."""
@@ -86,7 +86,7 @@ class Trial:
     candidate: Candidate
     intervention: Intervention
     gain: float
-    """Mean change of the margin, nats a token."""
+    """Mean change of the margin up to ``trials.SAFE``, nats a token."""
     kl: float
     """On unrelated prompts, nats a token."""
     harm: float

@@ -245,7 +245,7 @@ class EvaluateHallucination(Evaluate):
             seed=self.seed,
             samples=self.samples,
             cases=self._cases(),
-            options=Options(tokens=4, seed=self.seed, candidates=self.candidates),
+            options=Options(tokens=4, seed=self.seed, candidates=self.candidates, trial_cases=16),
             explained=self.explained,
             on_blame=lambda found: self._draw(opened, found),
             ledger=ledger,
