@@ -154,6 +154,44 @@ def test_a_sure_answer_may_lose_some_of_its_margin(lever, planted):
     assert bench._harm(one) == pytest.approx((SAFE - 0.5) / 3)
 
 
+def test_a_margin_that_stands_fast_wins_no_more(lever, planted):
+    """Else the strongest dose is the best one, and flips all that was right."""
+    from semascope.causal.ledger import Ledger
+    from semascope.causal.trials import Bench, Memo
+
+    class Told(Memo):
+        def margins(self, cases, interventions):
+            return [4.0, 0.8, 9.0] if interventions else [-2.0, 0.5, 3.0]
+
+    cases = [Case(asked(n), "yes", "no") for n in range(3)]
+    bench = Bench(Told(lever, Ledger()), Options(), (), cases, [], ())
+    one = Intervention(features=((KEY, planted[0]),))
+    assert bench._gain(cases, one) == pytest.approx((3.0 + 0.3 + 0.0) / 3)
+
+
+def test_a_set_that_breaks_too_much_is_tried_softer_and_its_dose_tuned(planted):
+    """Ten wrong answers are mended from doses of .1 to .4 on, ten right ones break from .3 on."""
+    from semascope.causal.find import _Trying
+    from semascope.causal.wish import Trial
+
+    class Told:
+        def met(self, cases, chosen, judge, tokens):
+            dose = chosen[0].strength if chosen else 0.0
+            wrong = [dose >= 0.1 + 0.03 * n for n in range(10)]
+            return wrong + [dose < 0.3 + 0.01 * n for n in range(10)]
+
+    cases = [Case(asked(n), "yes", "no") for n in range(20)]
+    before = [False] * 10 + [True] * 10
+    trying = _Trying(Told(), cases, before, meets, Options(), ())
+    strong = Intervention(features=((KEY, planted[0]),), strength=1.0)
+    one = Candidate(KEY, planted[0], "up", "search", 1.0)
+    grown = trying.grow([Trial(one, strong, 1.0, 0.0, 0.0, 1.0)], None)
+    assert [own.strength for own in grown] == [0.25]
+    tuned = trying.tune(grown)
+    assert [own.strength for own in tuned] == [0.25 * 1.12]
+    assert trying.score(tuned) == pytest.approx(0.7)
+
+
 def test_when_nothing_does_it_the_finding_says_so(lever, planted):
     wish = Wish(cases=[Case(asked(n), planted[1]) for n in range(8)])
     told = find(
