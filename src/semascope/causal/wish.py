@@ -58,7 +58,7 @@ class Options:
     """Cases a dose is tried on."""
     judged: int = 96
     """Most wrong answers, and most right ones, on which sets are tried by what the model writes."""
-    tuned: int = 400
+    tuned: int = 240
     """As ``judged``, where the dose of the whole set is chosen."""
     kept: int = 300
     """Most right answers of the held-out half that are asked again under each set."""
