@@ -169,6 +169,42 @@ def test_a_margin_that_stands_fast_wins_no_more(lever, planted):
     assert bench._gain(cases, one) == pytest.approx((3.0 + 0.3 + 0.0) / 3)
 
 
+def test_doses_below_those_given_are_tried_while_they_are_worth_more(lever, planted):
+    """Both wrong answers stand fast from a tenth on, and right ones come into doubt from there."""
+    from semascope.causal.ledger import Ledger
+    from semascope.causal.trials import Bench, Memo
+
+    class Told(Memo):
+        def margins(self, cases, interventions):
+            dose = interventions[0].strength if interventions else 0.0
+            sign, base = (1, -1.0) if cases is failing else (-1, 3.0)
+            return [base + sign * 20 * dose] * len(cases)
+
+    failing = [Case(asked(n), "no", "yes") for n in range(2)]
+    right = [Case(asked(n), "yes", "no") for n in range(2, 5)]
+    options = Options(doses=(1.0, 2.0))
+    bench = Bench(Told(lever, Ledger()), options, (Where(),), failing, right, ())
+    trial = bench._dosed([Candidate(KEY, planted[0], "up", "search", 1.0, Where())])
+    assert trial.intervention.strength == 0.125
+    assert (trial.gain, trial.harm) == pytest.approx((2.0, 0.5))
+
+
+def test_a_wrong_yes_has_nothing_to_lose(lever, planted):
+    """And what is wished to be said has, however unlikely it is."""
+    from semascope.causal.ledger import Ledger
+    from semascope.causal.trials import Bench, Memo
+
+    class Told(Memo):
+        def margins(self, cases, interventions):
+            return [-4.0] * 2 if interventions else [-1.0] * 2
+
+    one = Intervention(features=((KEY, planted[0]),))
+    for unwanted, harm in (("no", 0.0), ("", 3.0)):
+        cases = [Case(asked(n), "yes", unwanted) for n in range(2)]
+        bench = Bench(Told(lever, Ledger()), Options(), (), [], cases, ())
+        assert bench._harm(one) == pytest.approx(harm)
+
+
 def test_a_set_that_breaks_too_much_is_tried_softer_and_its_dose_tuned(planted):
     """Ten wrong answers are mended from doses of .1 to .4 on, ten right ones break from .3 on."""
     from semascope.causal.find import _Trying

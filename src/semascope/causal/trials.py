@@ -33,6 +33,8 @@ SAFE = 1.0
 """A margin, in nats a token, from which an answer stands fast: more of it is worth no more."""
 OVER = 5.0
 """What a nat of KL over the limit costs beside itself: what is over it is refused in the end."""
+_HALVINGS = 5
+"""How often the least of the doses is halved, while that is worth more."""
 _HOW: dict[str, How] = {"up": "add", "down": "ablate", "amplify": "scale"}
 
 
@@ -157,11 +159,27 @@ class Bench:
         trials = []
         todo = [*([own] for own in screened[:few]), *self._groups(screened[:few]), *sets]
         for number, own in enumerate(todo):
-            tried = [self._trial(own, dose) for dose in self._doses(own[0])]
-            trials.append(max(tried, key=lambda trial: trial.worth))
+            trials.append(self._dosed(own))
             if progress is not None:
                 progress(number + 1, len(todo), f"doses of {own[0].key}/{own[0].index}")
         return sorted(trials, key=lambda trial: -trial.worth)
+
+    def _dosed(self, own: Sequence[Candidate]) -> Trial:
+        """At the dose that is worth most; where that is the least of those given, at lesser ones.
+
+        Many features together may need a fiftieth of what one of them does.
+        """
+        doses = self._doses(own[0])
+        best = max((self._trial(own, dose) for dose in doses), key=lambda trial: trial.worth)
+        for _ in range(_HALVINGS if own[0].push == "up" else 0):
+            least = best.intervention.strength
+            if least > min(doses):
+                break
+            less = self._trial(own, least / 2)
+            if less.worth <= best.worth:
+                break
+            best = less
+        return best
 
     def _screen(
         self, todo: Sequence[list[Candidate]], progress: Progress | None
@@ -233,13 +251,17 @@ class Bench:
     def _harm(self, intervention: Intervention) -> float:
         """Mean loss of the protected answers' margins below ``SAFE``, 0 without any.
 
-        What a sure answer loses of its margin costs nothing until it comes into doubt.
+        What a sure answer loses of its margin costs nothing until it comes into doubt, and a wrong
+        yes or no has nothing to lose.
         """
         if not self.protected:
             return 0.0
         base = self.memo.margins(self.protected, ())
         moved = self.memo.margins(self.protected, [intervention])
-        lost = [max(0.0, min(b, SAFE) - m) for b, m in zip(base, moved, strict=True)]
+        lost = [
+            0.0 if case.unwanted and b <= 0 else max(0.0, min(b, SAFE) - m)
+            for case, b, m in zip(self.protected, base, moved, strict=True)
+        ]
         return sum(lost) / len(lost)
 
     def _gain(self, cases: Sequence[Case], intervention: Intervention) -> float:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Progress = Any
 
+_SMALL = (0.06, 0.12, 0.25, 1.0)
+"""Doses that turn a yes into a no; more of them turns every yes."""
+
 
 class Evaluate(Causal):
     """Base of the evaluations."""
@@ -245,7 +248,9 @@ class EvaluateHallucination(Evaluate):
             seed=self.seed,
             samples=self.samples,
             cases=self._cases(),
-            options=Options(tokens=4, seed=self.seed, candidates=self.candidates, trial_cases=16),
+            options=Options(
+                doses=_SMALL, tokens=4, seed=self.seed, candidates=self.candidates, trial_cases=16
+            ),
             explained=self.explained,
             on_blame=lambda found: self._draw(opened, found),
             ledger=ledger,
