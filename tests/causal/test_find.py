@@ -1,6 +1,7 @@
 """Cases, measured steering, and finding features, on a subject whose answers are known."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from semascope.causal.hallucination import (
     presence_cases,
     reconstruction_only,
 )
+from semascope.causal.ledger import Ledger
 from semascope.causal.measure import Lever, dose_response, matched_controls, side_effects
 from semascope.causal.statistics import mean, share
 from semascope.causal.trials import _some_of_each
@@ -141,7 +143,6 @@ def test_features_that_search_puts_first_are_tried_as_a_set(lever, planted):
 
 def test_a_sure_answer_may_lose_some_of_its_margin(lever, planted):
     """Harm begins where a protected answer comes into doubt."""
-    from semascope.causal.ledger import Ledger
     from semascope.causal.trials import SAFE, Bench, Memo
 
     class Told(Memo):
@@ -156,7 +157,6 @@ def test_a_sure_answer_may_lose_some_of_its_margin(lever, planted):
 
 def test_a_margin_that_stands_fast_wins_no_more(lever, planted):
     """Else the strongest dose is the best one, and flips all that was right."""
-    from semascope.causal.ledger import Ledger
     from semascope.causal.trials import Bench, Memo
 
     class Told(Memo):
@@ -171,7 +171,6 @@ def test_a_margin_that_stands_fast_wins_no_more(lever, planted):
 
 def test_doses_below_those_given_are_tried_while_they_are_worth_more(lever, planted):
     """Both wrong answers stand fast from a tenth on, and right ones come into doubt from there."""
-    from semascope.causal.ledger import Ledger
     from semascope.causal.trials import Bench, Memo
 
     class Told(Memo):
@@ -191,7 +190,6 @@ def test_doses_below_those_given_are_tried_while_they_are_worth_more(lever, plan
 
 def test_a_wrong_yes_has_nothing_to_lose(lever, planted):
     """And what is wished to be said has, however unlikely it is."""
-    from semascope.causal.ledger import Ledger
     from semascope.causal.trials import Bench, Memo
 
     class Told(Memo):
@@ -207,18 +205,18 @@ def test_a_wrong_yes_has_nothing_to_lose(lever, planted):
 
 def test_a_set_that_breaks_too_much_is_tried_softer_and_its_dose_tuned(planted):
     """Ten wrong answers are mended from doses of .1 to .4 on, ten right ones break from .3 on."""
-    from semascope.causal.find import _Trying
+    from semascope.causal.sets import Sets
     from semascope.causal.wish import Trial
 
     class Told:
         def met(self, cases, chosen, judge, tokens):
             dose = chosen[0].strength if chosen else 0.0
-            wrong = [dose >= 0.1 + 0.03 * n for n in range(10)]
-            return wrong + [dose < 0.3 + 0.01 * n for n in range(10)]
+            if cases is wrong:
+                return [dose >= 0.1 + 0.03 * n for n in range(10)]
+            return [dose < 0.3 + 0.01 * n for n in range(10)]
 
-    cases = [Case(asked(n), "yes", "no") for n in range(20)]
-    before = [False] * 10 + [True] * 10
-    trying = _Trying(Told(), cases, before, meets, Options(), ())
+    wrong, right = ([Case(asked(n), "yes", "no") for n in range(10)] for _ in range(2))
+    trying = Sets(Told(), wrong, right, meets, Options())
     strong = Intervention(features=((KEY, planted[0]),), strength=1.0)
     one = Candidate(KEY, planted[0], "up", "search", 1.0)
     grown = trying.grow([Trial(one, strong, 1.0, 0.0, 0.0, 1.0)], None)
@@ -459,3 +457,44 @@ def test_few_cases_are_taken_from_all_over_and_no_wrong_one_is_left_out() -> Non
     kept = Examination(cases, base, ()).fewer(8)
     assert [case.id for case in kept[:4]] == [cases[n].id for n in (7, 32, 57, 82)]
     assert len(kept) == 12
+
+
+def test_what_cannot_be_better_is_not_run_to_its_end(lever, planted):
+    """A set that mends no more than another is not asked what it breaks; a dose, not priced."""
+    from semascope.causal.sets import Sets
+    from semascope.causal.trials import Bench, Memo
+
+    wrong, right = ([Case(asked(n), "yes", "no") for n in range(4)] for _ in range(2))
+    asked_about = []
+
+    class Told(Memo):
+        def met(self, cases, chosen, judge, tokens):
+            asked_about.append(cases)
+            return [cases is right or n < 2 for n in range(4)]
+
+        def margins(self, cases, interventions):
+            asked_about.append(cases)
+            return [0.5 if interventions else 0.0] * len(cases)
+
+    memo = Told(lever, Ledger())
+    one = Intervention(features=((KEY, planted[0]),))
+    trying = Sets(memo, wrong, right, meets, Options())
+    assert trying.score([one], 0.5) <= 0.5
+    assert asked_about == [wrong]
+    assert trying.score([one], 0.4) == pytest.approx(0.5)
+    asked_about.clear()
+    bench = Bench(memo, Options(), (), wrong, right, ())
+    candidate = Candidate(KEY, planted[0], "up", "search", 1.0)
+    assert bench._trial([candidate], 1.0, 0.5).worth == -math.inf
+    assert right not in asked_about
+    assert bench._trial([candidate], 1.0, 0.4).worth == pytest.approx(0.5)
+
+
+def test_costs_are_counted_with_one_standard_error_more():
+    from semascope.causal.statistics import careful, careful_share, mean
+
+    assert careful_share(0.0, 30) == 0.0
+    assert careful_share(0.1, 100) == pytest.approx(0.13)
+    values = [float(n) for n in range(100)]
+    error = math.sqrt(sum((v - 49.5) ** 2 for v in values) / 100 / 100)
+    assert careful(mean(values)) == pytest.approx(49.5 + error, rel=0.05)

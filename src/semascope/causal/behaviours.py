@@ -33,7 +33,7 @@ Feature = tuple[str, int]
 Search = Callable[[str], Sequence[Feature]]
 """Words to features, nearest first."""
 BEHAVIOURS = ("object", "word", "feeling")
-_QUIET = 16
+_QUIET = 32
 """Prompts on which nothing should move: half of them price sets, half judge them."""
 _FEWEST = 8
 """Words that a model must read to be asked about those alone."""
@@ -148,7 +148,7 @@ def with_feeling(lever: Lever, features: Sequence[Feature] = ()) -> Wish:
     """
     facts = [_words_alone(f"What is this: {text}") for text in UNMOVED]
     if lever.subject.has_vision:
-        facts = _facts(len(UNMOVED))
+        facts = _facts(_QUIET)
     cases = [
         Case(_words_alone(text), "I feel happy", kind="talk", accepted=FEELINGS) for text in TALK
     ]

@@ -14,9 +14,9 @@ In phases, so that nothing is judged by what chose it:
    first few that contrast or search put forward are tried as sets too: of a concept that many
    features share, no single one may do.
 4. *Grow* a set from the best, by what the model then writes: more answers mended, few broken, and
-   unrelated prompts left alone. Then *prune* every feature without which the set does as well,
-   and *tune* the whole set's dose, on more right answers: of a hundred, two that break are too
-   few to tell the dose that breaks a fiftieth.
+   unrelated prompts left alone, by one standard error more than was seen. Then *prune* every
+   feature without which the set does as well, and *tune* the whole set's dose, on more right
+   answers: of a hundred, two that break are too few to tell the dose that breaks a fiftieth.
 5. *Judge* on the held-out half: fixed and broken with intervals, side effects, and the same
    interventions on random features matched in density and norm.
 
@@ -27,7 +27,7 @@ that was tried. Knows what it stands on; a wish's words are the caller's.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from semascope.causal import candidates as propose
 from semascope.causal.candidates import Candidate
@@ -36,17 +36,12 @@ from semascope.causal.interventions import Intervention, Where
 from semascope.causal.ledger import Ledger
 from semascope.causal.measure import Lever
 from semascope.causal.naming import as_controls
+from semascope.causal.sets import Sets
 from semascope.causal.statistics import share
 from semascope.causal.trials import Bench, Memo, Prompts
-from semascope.causal.wish import Finding, Options, Trial, Verdict, Wish
+from semascope.causal.wish import Finding, Options, Verdict, Wish
 
 Progress = Callable[[int, int, str], None]
-_TUNES = ((0.25, 0.5, 0.75, 1.5, 2.0), (0.8, 0.9, 1.12, 1.25))
-"""What the dose of a whole set is tried times, and what the best of these then is."""
-_HARDER = (2.0, 4.0)
-_SOFTER = (0.5, 0.25)
-_BROKEN = 5.0
-"""What a broken answer over the limit costs, in mended ones; as much a nat of KL over its own."""
 
 
 def find(
@@ -87,10 +82,10 @@ def find(
     trials = [trial for trial in bench.run(proposed, together, progress) if trial.worth > 0]
     if not trials:
         return Finding((), _none("no candidate moves the answer more than it costs"), None)
-    trying = _Trying.on(memo, search, protected, judge, options, priced[few])
+    trying = Sets.on(memo, search, protected, judge, options, priced)
     grown = trying.grow(trials, progress) or trying.press(trials)
     more = replace(options, judged=options.tuned)
-    wide = _Trying.on(memo, search, protected, judge, more, priced[few])
+    wide = Sets.on(memo, search, protected, judge, more, priced)
     chosen = wide.tune(trying.prune(grown), progress)
     if not chosen:
         reason = _none("no set mends more cases of the search half than it breaks")
@@ -154,126 +149,6 @@ def gather(
         meant.append(propose.from_search(lever, wish.features, options.candidates))
     together = [[one for one in own if one.push == "up"] for own in meant]
     return propose.merge([*meant, *lists], options.candidates), together
-
-
-@dataclass(frozen=True, slots=True)
-class _Trying:
-    """Phase 4: sets, by what the model writes on the search half."""
-
-    memo: Memo
-    cases: Sequence[Case]
-    before: Sequence[bool]
-    judge: Judge
-    options: Options
-    unrelated: Prompts
-
-    @classmethod
-    def on(
-        cls,
-        memo: Memo,
-        search: Sequence[Case],
-        protected: Sequence[Case],
-        judge: Judge,
-        options: Options,
-        unrelated: Prompts,
-    ) -> _Trying:
-        fine, failing = memo.apart(search, judge, options.tokens)
-        right = spread([*fine, *protected], options.judged)
-        cases = [*failing[: options.judged], *right]
-        before = memo.met(cases, (), judge, options.tokens)
-        return cls(memo, cases, before, judge, options, unrelated)
-
-    def score(self, chosen: Sequence[Intervention]) -> float:
-        """Share of wrong answers mended, less what is broken; over a limit that counts most."""
-        now = self.memo.met(self.cases, chosen, self.judge, self.options.tokens)
-        pairs = list(zip(self.before, now, strict=True))
-        right = [after for was, after in pairs if was]
-        wrong = [after for was, after in pairs if not was]
-        broken = 1 - sum(right) / len(right) if right else 0.0
-        over = max(0.0, broken - self.options.max_broken)
-        worth = sum(wrong) / max(1, len(wrong)) - broken - _BROKEN * over
-        if worth <= 0 or not self.unrelated:  # what is worth nothing need not be priced
-            return worth
-        kl = self.memo.effects(chosen, self.unrelated).kl.value
-        return worth - _BROKEN * max(0.0, kl - self.options.max_kl)
-
-    def grow(self, trials: Sequence[Trial], progress: Progress | None) -> list[Intervention]:
-        """Add the best of the trials while the set does better; begin anew from the next best,
-        and from the best at other tokens: the best by margin may not be the best by words."""
-        best: tuple[float, list[Intervention]] = (0.0, [])
-        short = list(trials[: self.options.shortlist])
-        away = [t for t in trials if t.intervention.where != trials[0].intervention.where]
-        starts = [short, short[1:], away[: self.options.shortlist]]
-        starts = [own for own in starts if own]
-        for number, own in enumerate(starts):
-            found = self._grown(own)
-            best = max(best, found, key=lambda one: one[0])
-            if progress is not None:
-                progress(number + 1, len(starts), f"a set of {len(found[1])}")
-        return best[1]
-
-    def _grown(self, trials: Sequence[Trial]) -> tuple[float, list[Intervention]]:
-        chosen: list[Intervention] = []
-        score = 0.0
-        for trial in trials:
-            if len(chosen) == self.options.largest or score >= 1.0:
-                break
-            taken = {feature for one in chosen for feature in one.features}
-            if taken.intersection(trial.intervention.features):
-                continue
-            for factor in (1.0,) if chosen else (1.0, *_SOFTER):  # margins ask for more than words
-                tried = [*chosen, _times(trial.intervention, factor)]
-                now = self.score(tried)
-                if now > score:
-                    chosen, score = tried, now
-                    break
-        return score, chosen
-
-    def press(self, trials: Sequence[Trial]) -> list[Intervention]:
-        """Where no single one changes an answer: the first few together, harder."""
-        best: tuple[float, list[Intervention]] = (0.0, [])
-        apart: dict[tuple[str, int], Intervention] = {}
-        for trial in trials:
-            if not apart.keys() & set(trial.intervention.features):
-                apart |= dict.fromkeys(trial.intervention.features, trial.intervention)
-        several = list({id(one): one for one in apart.values()}.values())[: self.options.largest]
-        for size in range(1, len(several) + 1):
-            for factor in (1.0, *_HARDER):
-                tried = [_times(one, factor) for one in several[:size]]
-                best = max(best, (self.score(tried), tried), key=lambda one: one[0])
-        return best[1]
-
-    def tune(
-        self, chosen: list[Intervention], progress: Progress | None = None
-    ) -> list[Intervention]:
-        """The whole set at the dose that does best; of equals, the dose that it has."""
-        for number, factors in enumerate(_TUNES if chosen else ()):
-            tried = [chosen, *([_times(one, factor) for one in chosen] for factor in factors)]
-            chosen = max(tried, key=self.score)
-            if progress is not None:
-                progress(number + 1, len(_TUNES), "the dose of the set")
-        return chosen
-
-    def prune(self, chosen: list[Intervention]) -> list[Intervention]:
-        """Leave out every feature without which the set does as well."""
-        if not chosen:
-            return chosen
-        score = self.score(chosen)
-        for at, feature in [(n, f) for n, one in enumerate(chosen) for f in one.features]:
-            rest = list(chosen)
-            left = tuple(f for f in rest[at].features if f != feature)
-            rest[at] = rest[at].model_copy(update={"features": left})
-            fewer = [one for one in rest if one.features]
-            if fewer and self.score(fewer) >= score:
-                chosen = rest
-        return [one for one in chosen if one.features]
-
-
-def _times(one: Intervention, factor: float) -> Intervention:
-    """The dose times a factor; of a scale, the part beyond 1; an ablation stays whole."""
-    if one.how == "scale":
-        return one.at(1 + factor * (one.strength - 1))
-    return one if one.how in ("ablate", "project") else one.at(factor * one.strength)
 
 
 def judged(

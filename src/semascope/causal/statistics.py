@@ -51,3 +51,13 @@ def mean(values: Sequence[float], *, seed: int = 0, draws: int = 2000) -> Figure
     means = kept[rng.integers(0, len(kept), (draws, len(kept)))].mean(1)
     low, high = np.quantile(means, [0.025, 0.975])
     return Figure(float(kept.mean()), float(low), float(high), len(kept))
+
+
+def careful(mean: Figure) -> float:
+    """A mean and one standard error more, as its interval tells it."""
+    return mean.value + (mean.high - mean.value) / _Z
+
+
+def careful_share(share: float, n: int) -> float:
+    """A share of ``n`` and one standard error more: none where nothing was seen."""
+    return share + math.sqrt(share * (1 - share) / n) if n else share

@@ -23,7 +23,7 @@ from semascope.causal.cases import Case, Judge, answers, margins
 from semascope.causal.interventions import How, Intervention, Where, dump
 from semascope.causal.ledger import Ledger, stamp
 from semascope.causal.measure import Lever, SideEffects, side_effects
-from semascope.causal.statistics import Figure
+from semascope.causal.statistics import Figure, careful
 from semascope.causal.wish import Options, Trial
 from semascope.corpus.sample import Sample
 
@@ -170,12 +170,14 @@ class Bench:
         Many features together may need a fiftieth of what one of them does.
         """
         doses = self._doses(own[0])
-        best = max((self._trial(own, dose) for dose in doses), key=lambda trial: trial.worth)
+        best = self._trial(own, doses[0])
+        for dose in doses[1:]:
+            best = max(best, self._trial(own, dose, best.worth), key=lambda trial: trial.worth)
         for _ in range(_HALVINGS if own[0].push == "up" else 0):
             least = best.intervention.strength
             if least > min(doses):
                 break
-            less = self._trial(own, least / 2)
+            less = self._trial(own, least / 2, best.worth)
             if less.worth <= best.worth:
                 break
             best = less
@@ -233,18 +235,22 @@ class Bench:
             strength=dose,
         )
 
-    def _trial(self, own: Sequence[Candidate], dose: float) -> Trial:
-        """One candidate, or a group, at one dose."""
+    def _trial(self, own: Sequence[Candidate], dose: float, beyond: float = -math.inf) -> Trial:
+        """One candidate, or a group, at one dose; one that cannot be worth more than ``beyond`` is
+        not priced: it is worth nothing."""
         intervention = self._intervention(own, dose)
         gain = self._gain(self.failing, intervention)
-        if math.isnan(gain):  # too strong for a layer above
-            return Trial(own[0], intervention, gain, math.nan, math.nan, -math.inf)
-        kl = harm = 0.0
+        nothing = Trial(own[0], intervention, gain, math.nan, math.nan, -math.inf)
+        if math.isnan(gain) or gain <= beyond:  # NaN: too strong for a layer above
+            return nothing
+        kl = harm = over = 0.0
         if gain > 0:  # what gains nothing need not be priced
             harm = self._harm(intervention)
+            if gain - self.options.price * harm <= beyond:
+                return nothing
             if self.unrelated:
-                kl = self.memo.effects([intervention], self.unrelated).kl.value
-        over = max(0.0, kl - self.options.max_kl)
+                told = self.memo.effects([intervention], self.unrelated).kl
+                kl, over = told.value, max(0.0, careful(told) - self.options.max_kl)
         worth = gain - self.options.price * (kl + harm + OVER * over)
         return Trial(own[0], intervention, gain, kl, harm, worth)
 
