@@ -40,6 +40,7 @@ from semascope.causal.metrics import LogitDiff, LogProb, Metric, prepare
 from semascope.causal.naming import as_controls
 from semascope.causal.runs import watched_run
 from semascope.causal.statistics import mean
+from semascope.causal.trials import Memo
 from semascope.causal.units import output_site
 from semascope.causal.wish import Finding, Options, Wish
 from semascope.corpus.sample import Sample, Turn
@@ -47,6 +48,8 @@ from semascope.corpus.scenes import SceneCorpus
 from semascope.subject.types import Batch
 
 Progress = Callable[[int, int, str], None]
+SMALL_DOSES = (0.06, 0.12, 0.25, 1.0)
+"""Doses that turn a yes into a no; more of them turns every yes."""
 
 
 def evaluate_attribution(
@@ -195,11 +198,13 @@ def evaluate_hallucination(
     wish = replace(wish, protect=spread(wish.protect, 2 * options.kept))
     cases = [*wish.cases, *wish.protect]
     _, held = halves(cases)  # by picture, as ``find`` splits
-    told = find(lever, wish, options, ledger=ledger, progress=progress)
+    memo = Memo(lever, ledger or Ledger())
+    told = find(lever, wish, options, memo=memo, progress=progress)
     asked = partial(examine, lever, max_new_tokens=options.tokens, ledger=ledger, progress=progress)
-    before = asked(held, {})
+    before = asked(held, {}, plain=memo.plainly(held, options.tokens, progress))
     arms = _arms(lever, told, seed)
-    after = asked(before.fewer(options.kept), arms)
+    fewer = before.fewer(options.kept)
+    after = asked(fewer, arms, plain=memo.plainly(fewer, options.tokens))
     return {
         "base": before.by_kind(),
         "arms": after.table(),

@@ -90,7 +90,7 @@ def name_object(lever: Lever, thing: Thing) -> Wish:
 
 
 def read_word(
-    lever: Lever, features: Sequence[Feature] = (), *, seed: int = 0, samples: int = 64
+    lever: Lever, features: Sequence[Feature] = (), *, seed: int = 0, samples: int = 104
 ) -> Wish:
     """Asked what is in a picture of things and a word, say the word and none of the things.
 
@@ -241,7 +241,7 @@ def empathy(
     lever: Lever,
     features: Sequence[Feature],
     *,
-    doses: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
+    doses: Sequence[float] = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
     seed: int = 0,
     tokens: int = 24,
     ledger: Ledger | None = None,

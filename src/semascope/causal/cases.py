@@ -49,6 +49,7 @@ class Case:
 
 
 Judge = Callable[[str, Case], bool]
+Progress = Callable[[int, int, str], None]
 
 
 def meets(text: str, case: Case) -> bool:
@@ -86,6 +87,7 @@ def answers(
     *,
     max_new_tokens: int = 16,
     rows: int = 8,
+    progress: Progress | None = None,
 ) -> list[str]:
     """The greedy answer to each case, ``rows`` prompts at a time."""
     written: list[str] = []
@@ -93,6 +95,8 @@ def answers(
         part = [case.sample for case in cases[start : start + rows]]
         done = subject.generate_batch(part, edits=edits, max_new_tokens=max_new_tokens, top=1)
         written += [generation.text for generation in done]
+        if progress is not None:
+            progress(len(written), len(cases), "what the model says plainly")
     return written
 
 

@@ -26,12 +26,12 @@ that was tried. Knows what it stands on; a wish's words are the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from semascope.causal import candidates as propose
 from semascope.causal.candidates import Candidate
-from semascope.causal.cases import Case, Judge, halves, meets, split, spread
+from semascope.causal.cases import Case, Judge, Progress, halves, meets, split, spread
 from semascope.causal.interventions import Intervention, Where
 from semascope.causal.ledger import Ledger
 from semascope.causal.measure import Lever
@@ -41,8 +41,6 @@ from semascope.causal.statistics import share
 from semascope.causal.trials import Bench, Memo, Prompts
 from semascope.causal.wish import Finding, Options, Verdict, Wish
 
-Progress = Callable[[int, int, str], None]
-
 
 def find(
     lever: Lever,
@@ -51,6 +49,7 @@ def find(
     *,
     judge: Judge = meets,
     ledger: Ledger | None = None,
+    memo: Memo | None = None,
     progress: Progress | None = None,
 ) -> Finding:
     """The smallest set of features that does what is wished, or a finding that says none does.
@@ -61,16 +60,17 @@ def find(
         options: doses, limits, how many candidates.
         judge: whether an answer meets a case.
         ledger: where parts stand that need not be run again.
+        memo: what is known of the same model already, instead of a ledger.
         progress: called with (done, total, note).
 
     Raises:
         CausalError: too few cases, or statistics that the doses need and nobody measured.
     """
     options = options or Options()
-    memo = Memo(lever, ledger or Ledger())
+    memo = memo or Memo(lever, ledger or Ledger())
     search, held = split(wish.cases)
     protected, kept = halves(wish.protect)
-    failing = memo.apart(search, judge, options.tokens)[1]
+    failing = memo.apart(search, judge, options.tokens, progress)[1]
     if not failing:
         return Finding((), "The model does this already: no case of the search half fails.", None)
     priced, wish = _priced(wish)
@@ -91,6 +91,7 @@ def find(
         reason = _none("no set mends more cases of the search half than it breaks")
         best = (trials[0].intervention,)
         return Finding((), reason, None, trials=tuple(trials), best=best)
+    memo.plainly([*held, *kept], options.tokens, progress)
     verdict = _verdict(memo, chosen, held, kept, wish, judge, options)
     controls = [
         _verdict(memo, own, held, kept, wish, judge, options)

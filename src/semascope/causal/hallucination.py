@@ -153,17 +153,22 @@ def examine(
     *,
     max_new_tokens: int = 16,
     rows: int = 8,
+    plain: Sequence[str] | None = None,
     ledger: Ledger | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Examination:
-    """Answer every case plainly and under each arm's edits; a ledger knows an arm by its name."""
+    """Answer every case plainly and under each arm's edits; a ledger knows an arm by its name.
+
+    ``plain``: what the model says plainly, where that is known already.
+    """
     done: list[Arm] = []
     ledger, asked = ledger or Ledger(), stamp([case.id for case in cases])
     for number, (name, edits) in enumerate([("base", {}), *arms.items()]):
         work = partial(
             answers, lever.subject, cases, edits, max_new_tokens=max_new_tokens, rows=rows
         )
-        written: list[str] = ledger.do(f"arm {name} {max_new_tokens}|{asked}", work)
+        known = list(plain) if plain is not None and not number else None
+        written: list[str] = known or ledger.do(f"arm {name} {max_new_tokens}|{asked}", work)
         right = tuple(meets(text, case) for text, case in zip(written, cases, strict=True))
         done.append(Arm(name, tuple(written), right))
         if progress is not None:

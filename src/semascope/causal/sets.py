@@ -10,16 +10,15 @@ Knows a ``Memo`` and cases; which half they are of, and what is good enough, is 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from semascope.causal.cases import Case, Judge, spread
+from semascope.causal.cases import Case, Judge, Progress, spread
 from semascope.causal.interventions import Intervention
 from semascope.causal.statistics import careful, careful_share
 from semascope.causal.trials import Memo, Prompts
 from semascope.causal.wish import Options, Trial
 
-Progress = Callable[[int, int, str], None]
 _TUNES = ((0.25, 0.5, 0.75, 1.5, 2.0), (0.8, 0.9, 1.12, 1.25))
 """What the dose of a whole set is tried times, and what the best of these then is."""
 _HARDER = (2.0, 4.0)

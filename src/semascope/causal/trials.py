@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from semascope.causal.bases import Bases
 from semascope.causal.candidates import Candidate
-from semascope.causal.cases import Case, Judge, answers, margins
+from semascope.causal.cases import Case, Judge, Progress, answers, margins
 from semascope.causal.interventions import How, Intervention, Where, dump
 from semascope.causal.ledger import Ledger, stamp
 from semascope.causal.measure import Lever, SideEffects, side_effects
@@ -27,7 +28,6 @@ from semascope.causal.statistics import Figure, careful
 from semascope.causal.wish import Options, Trial
 from semascope.corpus.sample import Sample
 
-Progress = Callable[[int, int, str], None]
 Prompts = Sequence[tuple[Sample, Sequence[int]]]
 SAFE = 1.0
 """A margin, in nats a token, from which an answer stands fast: more of it is worth no more."""
@@ -46,6 +46,8 @@ class Memo:
     ledger: Ledger
     plain: dict[str, dict[int, list[Tensor]]] = field(default_factory=dict)
     """The plain model's log-probabilities on prompts that side effects are measured on."""
+    said: dict[int, dict[str, str]] = field(default_factory=dict)
+    """What the plain model writes in so many tokens, by case."""
     bases: Bases = field(default_factory=Bases)
     """What the layers before every edit make of prompts."""
 
@@ -53,6 +55,8 @@ class Memo:
         self, cases: Sequence[Case], interventions: Sequence[Intervention], tokens: int
     ) -> list[str]:
         """What the model writes."""
+        if not interventions:
+            return self.plainly(cases, tokens)
         told: list[str] = self._do(
             f"answers {tokens}",
             cases,
@@ -66,6 +70,17 @@ class Memo:
         )
         return told
 
+    def plainly(
+        self, cases: Sequence[Case], tokens: int, progress: Progress | None = None
+    ) -> list[str]:
+        """What the plain model writes; no case is asked twice."""
+        said = self.said.setdefault(tokens, {})
+        new = [case for case in cases if case.id not in said]
+        ask = partial(answers, self.lever.subject, max_new_tokens=tokens, progress=progress)
+        told: list[str] = self._do(f"answers {tokens}", new, (), lambda: ask(new))
+        said |= dict(zip((case.id for case in new), told, strict=True))
+        return [said[case.id] for case in cases]
+
     def met(
         self,
         cases: Sequence[Case],
@@ -78,10 +93,11 @@ class Memo:
         return [judge(text, case) for text, case in zip(written, cases, strict=True)]
 
     def apart(
-        self, cases: Sequence[Case], judge: Judge, tokens: int
+        self, cases: Sequence[Case], judge: Judge, tokens: int, progress: Progress | None = None
     ) -> tuple[list[Case], list[Case]]:
         """Cases that the plain model gets right, and those that it gets wrong."""
-        met = list(zip(cases, self.met(cases, (), judge, tokens), strict=True))
+        told = zip(cases, self.plainly(cases, tokens, progress), strict=True)
+        met = [(case, judge(text, case)) for case, text in told]
         return [case for case, fine in met if fine], [case for case, fine in met if not fine]
 
     def margins(self, cases: Sequence[Case], interventions: Sequence[Intervention]) -> list[float]:

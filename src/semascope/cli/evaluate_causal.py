@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 Progress = Any
 
-_SMALL = (0.06, 0.12, 0.25, 1.0)
-"""Doses that turn a yes into a no; more of them turns every yes."""
-
 
 class Evaluate(Causal):
     """Base of the evaluations."""
@@ -221,8 +218,8 @@ class EvaluateHallucination(Evaluate):
 
     WHAT: ClassVar[str] = "hallucination"
 
-    samples: int = Field(default=200, ge=8)
-    """Scenes, or questions of a file."""
+    samples: int = Field(default=1000, ge=8)
+    """Scenes, or questions of a file; inventions are few, so a hundred scenes hold hardly one."""
     pope: Path | None = None
     """A question file of POPE's instead of scenes; --images says where its pictures are."""
     hallusion: Path | None = None
@@ -241,7 +238,7 @@ class EvaluateHallucination(Evaluate):
     def measure(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
         """What is invented, mended, broken."""
         from semascope.causal import Options
-        from semascope.causal.bars import evaluate_hallucination
+        from semascope.causal.bars import SMALL_DOSES, evaluate_hallucination
 
         figures = evaluate_hallucination(
             opened.lever,
@@ -249,7 +246,11 @@ class EvaluateHallucination(Evaluate):
             samples=self.samples,
             cases=self._cases(),
             options=Options(
-                doses=_SMALL, tokens=4, seed=self.seed, candidates=self.candidates, trial_cases=16
+                doses=SMALL_DOSES,
+                tokens=4,
+                seed=self.seed,
+                candidates=self.candidates,
+                trial_cases=16,
             ),
             explained=self.explained,
             on_blame=lambda found: self._draw(opened, found),

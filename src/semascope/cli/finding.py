@@ -15,6 +15,9 @@ from semascope.errors import CausalError
 if TYPE_CHECKING:
     from semascope.causal import Finding, Options, Wish
 
+DOSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""For wishes that change what is spoken of."""
+
 
 class Find(Causal):
     """Find the smallest set of features that does what you wish, and prove it on held-out prompts.
@@ -45,14 +48,15 @@ class Find(Causal):
     """The answer that it gives."""
     right: str = ""
     """The answer that it should give."""
-    doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
-    """Tried for features that are pushed up, in multiples of their own maximum."""
+    doses: tuple[float, ...] = ()
+    """Tried for features that are pushed up, in multiples of their own maximum; if left out, .06 to
+    1 for what is there and what is not, else .5 to 8."""
     candidates: int = Field(default=32, ge=1)
     """How many features to try."""
     largest: int = Field(default=4, ge=1)
     """Most interventions in the set."""
-    samples: int = Field(default=120, ge=8)
-    """Scenes, for wishes about what is there and what is not."""
+    samples: int = Field(default=1000, ge=8)
+    """Scenes, for wishes about what is there and what is not: inventions are few."""
     tokens: int = Field(default=0, ge=0)
     """Longest answer, in tokens; 0: 4 for yes and no, else 16."""
     min_fixed: float = 0.5
@@ -128,12 +132,15 @@ class Find(Causal):
 
     def _options(self, kind: str) -> Options:
         from semascope.causal import Options
+        from semascope.causal.bars import SMALL_DOSES
 
+        presence = kind == "presence"
         return Options(
-            doses=self.doses,
+            doses=self.doses or (SMALL_DOSES if presence else DOSES),
+            trial_cases=16 if presence else 8,
             candidates=self.candidates,
             largest=self.largest,
-            tokens=self.tokens or (4 if kind == "presence" else 16),
+            tokens=self.tokens or (4 if presence else 16),
             min_fixed=self.min_fixed,
             max_broken=self.max_broken,
             max_kl=self.max_kl,
