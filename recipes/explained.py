@@ -117,6 +117,20 @@ def sheet(space: Workspace, seed: int) -> str:
     return f"<!doctype html><meta charset=utf-8><style>{STYLE}</style>{''.join(parts)}"
 
 
+def photograph(html: str, out: Path) -> None:
+    """A page as Chromium shows it, from top to bottom."""
+    from playwright.sync_api import sync_playwright
+
+    found = shutil.which("chromium") or os.environ.get("CHROMIUM")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1220, "height": 200})
+        page.set_content(html)
+        page.screenshot(path=str(out), full_page=True)
+        browser.close()
+    print(out)
+
+
 def main() -> None:
     """Draw, photograph."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -124,17 +138,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/images/explanations.png"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    html = sheet(Workspace(options.workspace), options.seed)
-    from playwright.sync_api import sync_playwright
-
-    found = shutil.which("chromium") or os.environ.get("CHROMIUM")
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1220, "height": 900})
-        page.set_content(html)
-        page.screenshot(path=str(options.out), full_page=True)
-        browser.close()
-    print(options.out)
+    photograph(sheet(Workspace(options.workspace), options.seed), options.out)
 
 
 if __name__ == "__main__":

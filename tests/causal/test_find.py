@@ -309,6 +309,16 @@ def test_the_harness_counts_fixed_and_broken_beside_its_controls(lever, subject)
         presence_cases([scene(0)], kinds=("emotion",))
 
 
+def test_a_set_that_says_no_to_everything_is_seen_to_break_every_yes():
+    cases = presence_cases([scene(n) for n in range(3)])
+    plain = Arm("base", tuple(c.wanted for c in cases), (True,) * 6)
+    deaf = Arm("deaf", ("no",) * 6, tuple(c.wanted == "no" for c in cases))
+    told = Examination(tuple(cases), plain, (deaf,)).broken_by()["deaf"]
+    assert told["presence yes"]["value"] == 1.0
+    assert told["presence no"]["value"] == 0.0
+    assert told["presence yes"]["n"] == told["presence no"]["n"] == 3
+
+
 def test_blame_splits_a_wrong_answer_into_image_and_text(lever):
     case = presence_cases([scene(0)])[1]
     told = blame(lever, case, "Yes, a dog.")

@@ -92,6 +92,19 @@ class Examination:
         """For each arm: fixed, broken, unchanged, with intervals."""
         return [compared(self.base, arm) for arm in self.arms]
 
+    def broken_by(self) -> dict[str, dict[str, Any]]:
+        """For each arm and each kind of question, by its answer where that is yes or no, what is
+        broken of the right answers: a set that says no to everything breaks every yes alone."""
+        kinds = [_asked_for(case) for case in self.cases]
+        told: dict[str, dict[str, Any]] = {}
+        for arm in self.arms:
+            told[arm.name] = {}
+            for kind in dict.fromkeys(kinds):
+                rows = [i for i, k in enumerate(kinds) if k == kind and self.base.right[i]]
+                lost = sum(not arm.right[i] for i in rows)
+                told[arm.name][kind] = share(lost, len(rows)).as_json()
+        return told
+
     def by_kind(self) -> dict[str, dict[str, Any]]:
         """The plain model's accuracy, and for yes and no what POPE reports, by kind."""
         kinds = Counter(case.kind for case in self.cases)
@@ -130,6 +143,12 @@ class Examination:
         """All cases that the plain model gets wrong, and at most so many of the others."""
         fine = [c for c, met in zip(self.cases, self.base.right, strict=True) if met]
         return [*self.wrong(), *spread(fine, right)]
+
+
+def _asked_for(case: Case) -> str:
+    """The kind of question, with yes or no where that is the answer."""
+    wanted = case.wanted.lower()
+    return " ".join(word for word in (case.kind, wanted if wanted in _OPPOSITE else "") if word)
 
 
 def compared(base: Arm, arm: Arm) -> dict[str, Any]:
