@@ -251,7 +251,10 @@ def flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     for key, value in figures.items():
         if key in ASIDE:
             continue
-        if isinstance(value, Mapping) and {"value", "low", "high", "n"} <= set(value):
+        if key == "controls":  # what random sets do, one row each
+            fixed = [(f"{prefix}random_{n + 1}.fixed", own["fixed"]) for n, own in enumerate(value)]
+            rows += [(name, _interval(own)) for name, own in fixed]
+        elif isinstance(value, Mapping) and {"value", "low", "high", "n"} <= set(value):
             rows.append((f"{prefix}{key}", _interval(value)))
         elif isinstance(value, Mapping):
             rows += flat(value, f"{prefix}{key}.")

@@ -91,7 +91,8 @@ def find(
         reason = _none("no set mends more cases of the search half than it breaks")
         best = (trials[0].intervention,)
         return Finding((), reason, None, trials=tuple(trials), best=best)
-    memo.plainly([*held, *kept], options.tokens, progress)
+    for own in (held, kept):  # with a bar; the verdicts ask for the same
+        memo.plainly(own, options.tokens, progress)
     verdict = _verdict(memo, chosen, held, kept, wish, judge, options)
     controls = [
         _verdict(memo, own, held, kept, wish, judge, options)
