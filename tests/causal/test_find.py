@@ -313,10 +313,34 @@ def test_a_set_that_says_no_to_everything_is_seen_to_break_every_yes():
     cases = presence_cases([scene(n) for n in range(3)])
     plain = Arm("base", tuple(c.wanted for c in cases), (True,) * 6)
     deaf = Arm("deaf", ("no",) * 6, tuple(c.wanted == "no" for c in cases))
-    told = Examination(tuple(cases), plain, (deaf,)).broken_by()["deaf"]
+    after = Examination(tuple(cases), plain, (deaf,))
+    told = after.broken_by()["deaf"]
     assert told["presence yes"]["value"] == 1.0
     assert told["presence no"]["value"] == 0.0
     assert told["presence yes"]["n"] == told["presence no"]["n"] == 3
+    assert after.accuracies(after)["plain"]["presence"] == 1.0
+    assert after.accuracies(after)["deaf"] == {
+        "presence yes": 0.0,
+        "presence no": 1.0,
+        "presence": 0.5,
+    }
+
+
+def test_accuracies_are_of_all_cases_though_few_of_the_right_ones_are_asked_again():
+    cases = presence_cases([scene(n) for n in range(10)])
+    right = tuple(c.wanted == "yes" or n >= 10 for n, c in enumerate(cases))  # 5 noes are wrong
+    base = Arm("base", tuple("yes" for _ in cases), right)
+    whole = Examination(tuple(cases), base, ())
+    asked = whole.fewer(9)
+    now = Arm("half", tuple("" for _ in asked), tuple(n % 2 == 0 for n in range(len(asked))))
+    plain = Arm("base", now.answers, tuple(right[cases.index(case)] for case in asked))
+    told = Examination(tuple(asked), plain, (now,)).accuracies(whole)
+    assert told["plain"] == {"presence yes": 1.0, "presence no": 0.5, "presence": 0.75}
+    rows = list(zip(asked, plain.right, now.right, strict=True))
+    stayed = [after for case, was, after in rows if was and case.wanted == "no"]
+    assert 0 < len(stayed) < 5
+    expected = 0.5 * sum(stayed) / len(stayed) + 0.5 * 3 / 5
+    assert told["half"]["presence no"] == pytest.approx(expected)
 
 
 def test_blame_splits_a_wrong_answer_into_image_and_text(lever):

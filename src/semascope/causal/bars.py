@@ -210,6 +210,7 @@ def evaluate_hallucination(
         "arms": after.table(),
         "mended": {name: mended(after, name).as_json() for name in arms},
         "broken": after.broken_by(),
+        "accuracy": after.accuracies(before),
         "wrong": _explained(lever, after, explained, on_blame),
         "finding": told.as_json(),
         "samples": len({case.sample.id for case in cases}),

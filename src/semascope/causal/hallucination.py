@@ -105,6 +105,27 @@ class Examination:
                 told[arm.name][kind] = share(lost, len(rows)).as_json()
         return told
 
+    def accuracies(self, whole: Examination) -> dict[str, dict[str, float]]:
+        """For each arm and kind of question, the accuracy that what it mends and breaks leads to.
+
+        These cases may be all that are wrong and a few that are right (``fewer``) of ``whole``,
+        whose plain accuracies are moved by the shares seen here. ``presence`` is the mean of its
+        two sides, POPE's accuracy over as many yes as no.
+        """
+        told: dict[str, dict[str, float]] = {"plain": {}, **{arm.name: {} for arm in self.arms}}
+        for kind in dict.fromkeys(map(_asked_for, whole.cases)):
+            rows = [i for i, case in enumerate(self.cases) if _asked_for(case) == kind]
+            every = [i for i, case in enumerate(whole.cases) if _asked_for(case) == kind]
+            was = told["plain"][kind] = _share(whole.base.right[i] for i in every)
+            for arm in self.arms:
+                mended = _share(arm.right[i] for i in rows if not self.base.right[i])
+                stayed = _share(arm.right[i] for i in rows if self.base.right[i])
+                told[arm.name][kind] = was * stayed + (1 - was) * mended
+        for own in told.values():
+            if {"presence yes", "presence no"} <= own.keys():
+                own["presence"] = (own["presence yes"] + own["presence no"]) / 2
+        return told
+
     def by_kind(self) -> dict[str, dict[str, Any]]:
         """The plain model's accuracy, and for yes and no what POPE reports, by kind."""
         kinds = Counter(case.kind for case in self.cases)
@@ -149,6 +170,12 @@ def _asked_for(case: Case) -> str:
     """The kind of question, with yes or no where that is the answer."""
     wanted = case.wanted.lower()
     return " ".join(word for word in (case.kind, wanted if wanted in _OPPOSITE else "") if word)
+
+
+def _share(met: Iterable[bool]) -> float:
+    """Of none, none."""
+    rows = list(met)
+    return sum(rows) / len(rows) if rows else 0.0
 
 
 def compared(base: Arm, arm: Arm) -> dict[str, Any]:
