@@ -15,7 +15,6 @@ from semascope.causal.behaviours import (
     FEELINGS,
     TALK,
     Thing,
-    empathy,
     name_object,
     own_answers,
     read_word,
@@ -23,6 +22,7 @@ from semascope.causal.behaviours import (
     wish_for,
 )
 from semascope.causal.cases import Case, meets, split
+from semascope.causal.empathy import empathy
 from semascope.causal.interventions import Region
 from semascope.causal.measure import Lever
 from semascope.causal.metrics import LogProb
@@ -166,7 +166,9 @@ def test_wishes_come_from_files(tmp_path):
 def test_empathy_is_judged_on_prompts_that_chose_no_dose(lever):
     told = empathy(lever, [(KEY, 3)], doses=(1.0, 2.0), tokens=2)
     assert told["felt"]["n"] == told["felt_random"]["n"] == len(TALK) // 2
-    assert [row["dose"] for row in told["curve"]] == [1.0, 2.0]
+    assert [row["dose"] for row in told["curve"]] == [1.0, 2.0] * 4
+    assert len({json.dumps(row["where"]) for row in told["curve"]}) == 4
+    assert {"where", "dose", "kl"} <= told.keys()
     assert json.dumps(told)
     with pytest.raises(CausalError, match="no feature here"):
         empathy(lever, [])

@@ -2,7 +2,7 @@
 
 * ``evaluate_attribution``   does attribution tell what ablation would: r, identity, cost
 * ``evaluate_hallucination`` are invented presences mended by features found automatically
-* ``naming.evaluate_steering``, ``behaviours.evaluate_behaviours`` and ``empathy`` are the others.
+* ``naming.evaluate_steering``, ``behaviours.evaluate_behaviours``, ``empathy.empathy``: the others
 
 Everything is measured anew with the seed given, on drawn scenes, unless a ledger holds it. Knows
 what causal knows.

@@ -1,8 +1,7 @@
 """Wishes ready to be looked for: name an object unprompted, read the word, speak with feeling.
 
 Each is cases with the answer wanted of them, examples with and without, and what must stay as it
-is; ``find`` does the rest. ``variants`` makes a wish of one wrong answer. ``empathy`` measures
-emotion features on prompts of words alone, by the share of answers that speak of a feeling.
+is; ``find`` does the rest. ``variants`` makes a wish of one wrong answer.
 
 Knows scenes and words of our own; which features a search finds, the caller says.
 """
@@ -17,12 +16,9 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from semascope.causal.cases import Case, answers, meets, split
 from semascope.causal.find import find
-from semascope.causal.interventions import Intervention, Where
 from semascope.causal.ledger import Ledger
-from semascope.causal.measure import Lever, side_effects
-from semascope.causal.naming import as_controls
+from semascope.causal.measure import Lever
 from semascope.causal.prompts import ASKS, FEELINGS, GROUNDS, MOVED, TALK, UNMOVED
-from semascope.causal.statistics import Figure, share
 from semascope.causal.wish import Options, Wish
 from semascope.corpus.sample import Sample, Turn
 from semascope.corpus.scenes import SceneCorpus
@@ -75,11 +71,11 @@ def wish_for(
 def name_object(lever: Lever, thing: Thing) -> Wish:
     """Speak of a thing where nothing asks for it: empty pictures, or else small talk."""
     wanted = f"{'an' if thing.name[:1].lower() in 'aeiou' else 'a'} {thing.name}"
-    asked = [(_words_alone(text), "talk") for text in TALK]
-    quiet = [_words_alone(f"What is this: {text}") for text in UNMOVED]
+    asked = [(words_alone(text), "talk") for text in TALK]
+    quiet = [words_alone(f"What is this: {text}") for text in UNMOVED]
     if lever.subject.has_vision:
         asked = [(_empty(ground, ask), "empty") for ground in GROUNDS for ask in ASKS]
-        quiet = [_words_alone(text) for text in TALK[:_QUIET]]
+        quiet = [words_alone(text) for text in TALK[:_QUIET]]
     accepted = (thing.name, *thing.kinds)
     return Wish(
         cases=[Case(sample, wanted, kind=kind, accepted=accepted) for sample, kind in asked],
@@ -146,11 +142,11 @@ def with_feeling(lever: Lever, features: Sequence[Feature] = ()) -> Wish:
     Small talk is to change; what must stay is what the model says of pictures, or of plain
     sentences where it reads none.
     """
-    facts = [_words_alone(f"What is this: {text}") for text in UNMOVED]
+    facts = [words_alone(f"What is this: {text}") for text in UNMOVED]
     if lever.subject.has_vision:
         facts = _facts(_QUIET)
     cases = [
-        Case(_words_alone(text), "I feel happy", kind="talk", accepted=FEELINGS) for text in TALK
+        Case(words_alone(text), "I feel happy", kind="talk", accepted=FEELINGS) for text in TALK
     ]
     plain = [Sample(id=f"plain-{i}", text=text) for i, text in enumerate(UNMOVED)]
     return Wish(
@@ -237,68 +233,6 @@ _CHANGES: tuple[Callable[[Image.Image], Image.Image], ...] = (
 )
 
 
-def empathy(
-    lever: Lever,
-    features: Sequence[Feature],
-    *,
-    doses: Sequence[float] = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
-    seed: int = 0,
-    tokens: int = 24,
-    ledger: Ledger | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Emotion features on prompts of words alone: the share of answers that speak of a feeling.
-
-    The features are added together at every token. The dose is chosen on every second prompt by
-    that share less the KL on unrelated answers; the figure is of the others, beside random
-    features of like density and norm under the same dose, and beside the plain model.
-
-    Raises CausalError where no features are given.
-    """
-    if not features:
-        raise CausalError(
-            "The empathy case needs features of emotions, and no feature here is called one. "
-            "Name some: --emotion-features 12 77"
-        )
-    ledger = ledger or Ledger()
-    cases = with_feeling(lever).cases
-    one = Intervention(features=tuple(features), where=Where(), how="add", name="emotions")
-    quiet = own_answers(lever, [_words_alone(f"What is this: {text}") for text in UNMOVED])
-
-    def felt(what: str, interventions: Sequence[Intervention]) -> list[bool]:
-        written: list[str] = ledger.do(
-            f"empathy|{what}|{features}",
-            lambda: answers(
-                lever.subject, cases, lever.edits(interventions), max_new_tokens=tokens
-            ),
-        )
-        return [meets(text, case) for text, case in zip(written, cases, strict=True)]
-
-    curve: list[tuple[float, list[bool], Figure]] = []
-    plain = felt("plain", ())
-    for number, dose in enumerate(doses):
-        told = felt(f"dose {dose:g}", [one.at(dose)])
-        kl = side_effects(lever, [one.at(dose)], quiet).kl
-        curve.append((dose, told, kl))
-        if progress is not None:
-            progress(number + 1, len(doses), f"{sum(told)} of {len(told)} at {dose:g}")
-    dose, told, kl = max(curve, key=lambda row: sum(row[1][::2]) / len(row[1][::2]) - row[2].value)
-    random_ones = as_controls(lever, [one.at(dose)], seed)
-    control = felt(f"random {seed} {dose:g}", random_ones)
-    return {
-        "felt": share(sum(told[1::2]), len(told[1::2])).as_json(),
-        "felt_plain": share(sum(plain[1::2]), len(plain[1::2])).as_json(),
-        "felt_random": share(sum(control[1::2]), len(control[1::2])).as_json(),
-        "dose": dose,
-        "kl": kl.as_json(),
-        "features": [f"{key}/{index}" for key, index in features],
-        "curve": [
-            {"dose": d, "felt": share(sum(t), len(t)).as_json(), "kl": k.as_json()}
-            for d, t, k in curve
-        ],
-    }
-
-
 def own_answers(
     lever: Lever, samples: Sequence[Sample], tokens: int = 8
 ) -> list[tuple[Sample, tuple[int, ...]]]:
@@ -311,7 +245,8 @@ def own_answers(
     return [(sample, ids) for sample, ids in pairs if ids]
 
 
-def _words_alone(text: str) -> Sample:
+def words_alone(text: str) -> Sample:
+    """A question without a picture."""
     return Sample(id=f"talk/{text}", turns=(Turn("user", text),))
 
 

@@ -287,7 +287,7 @@ class EvaluateHallucination(Evaluate):
 
     def _empathy(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
         """The empathy case, or why there is none."""
-        from semascope.causal.behaviours import empathy
+        from semascope.causal.empathy import empathy
 
         named = [opened.feature(word) for word in self.emotion_features]
         try:
