@@ -69,13 +69,17 @@ def wish_for(
 
 
 def name_object(lever: Lever, thing: Thing) -> Wish:
-    """Speak of a thing where nothing asks for it: empty pictures, or else small talk."""
+    """Speak of a thing where nothing asks for it: empty pictures, or else small talk.
+
+    What must stay is small talk and plain questions about pictures of other things.
+    """
     wanted = f"{'an' if thing.name[:1].lower() in 'aeiou' else 'a'} {thing.name}"
     asked = [(words_alone(text), "talk") for text in TALK]
     quiet = [words_alone(f"What is this: {text}") for text in UNMOVED]
     if lever.subject.has_vision:
         asked = [(_empty(ground, ask), "empty") for ground in GROUNDS for ask in ASKS]
-        quiet = [words_alone(text) for text in TALK[:_QUIET]]
+        talk = [words_alone(text) for text in TALK[: _QUIET // 2]]
+        quiet = [one for pair in zip(talk, _facts(_QUIET // 2), strict=False) for one in pair]
     accepted = (thing.name, *thing.kinds)
     return Wish(
         cases=[Case(sample, wanted, kind=kind, accepted=accepted) for sample, kind in asked],
