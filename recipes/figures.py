@@ -37,7 +37,9 @@ ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "docs" / "figures"
 CARD = ROOT / "src" / "semascope" / "subject" / "sprite_llava" / "card.json"
 ASIDE = ("asked", "intervals", "where")
-"""Parts of a measurement that are kept in its file and left out of tables."""
+SMALL = re.compile(r"(broken|accuracy)\.(no-op\b|.*\.(map|word))")
+"""Parts of a measurement that are kept in its file and left out of tables: ``ASIDE`` by key,
+``SMALL`` by the whole name."""
 DOCUMENTS = ("README.md", "docs/**/*.md")
 MARK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 LISTED = {
@@ -249,7 +251,7 @@ def flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Nested records as rows: ``seconds.train``."""
     rows: list[tuple[str, Any]] = []
     for key, value in figures.items():
-        if key in ASIDE:
+        if key in ASIDE or SMALL.match(prefix + key):
             continue
         if key == "controls":  # what random sets do, one row each
             fixed = [(f"{prefix}random_{n + 1}.fixed", own["fixed"]) for n, own in enumerate(value)]
