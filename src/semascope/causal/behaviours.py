@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from semascope.causal.cases import Case, answers, meets, split
 from semascope.causal.find import find
 from semascope.causal.ledger import Ledger
-from semascope.causal.measure import Lever
+from semascope.causal.measure import Lever, side_effects
 from semascope.causal.prompts import ASKS, FEELINGS, GROUNDS, MOVED, TALK, UNMOVED
 from semascope.causal.wish import Options, Wish
 from semascope.corpus.sample import Sample, Turn
@@ -69,17 +69,13 @@ def wish_for(
 
 
 def name_object(lever: Lever, thing: Thing) -> Wish:
-    """Speak of a thing where nothing asks for it: empty pictures, or else small talk.
-
-    What must stay is small talk and plain questions about pictures of other things.
-    """
+    """Speak of a thing where nothing asks for it: empty pictures, or else small talk."""
     wanted = f"{'an' if thing.name[:1].lower() in 'aeiou' else 'a'} {thing.name}"
     asked = [(words_alone(text), "talk") for text in TALK]
     quiet = [words_alone(f"What is this: {text}") for text in UNMOVED]
     if lever.subject.has_vision:
         asked = [(_empty(ground, ask), "empty") for ground in GROUNDS for ask in ASKS]
-        talk = [words_alone(text) for text in TALK[: _QUIET // 2]]
-        quiet = [one for pair in zip(talk, _facts(_QUIET // 2), strict=False) for one in pair]
+        quiet = [words_alone(text) for text in TALK[:_QUIET]]
     accepted = (thing.name, *thing.kinds)
     return Wish(
         cases=[Case(sample, wanted, kind=kind, accepted=accepted) for sample, kind in asked],
@@ -185,14 +181,21 @@ def evaluate_behaviours(
     ledger: Ledger | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """A finding for each behaviour, and how many were found that work on held-out prompts."""
-    told = {}
+    """A finding for each behaviour, and how many were found that work on held-out prompts.
+
+    An object is to be named where nothing asks for it; what its set costs (``on_other_pictures``)
+    where plain questions are asked about pictures of other things is told beside, and is no limit.
+    """
+    told: dict[str, Any] = {}
     for name in names:
         if name == "word" and not lever.subject.has_vision:
             continue
         wish = wish_for(lever, name, search, thing=thing, seed=seed)
         found = find(lever, wish, options or Options(seed=seed), ledger=ledger, progress=progress)
         told[name] = {"wish": wish.text, **found.as_json()}
+        if name == "object" and lever.subject.has_vision and found.best:
+            facts = own_answers(lever, _facts(_QUIET // 2))
+            told[name]["on_other_pictures"] = side_effects(lever, found.best, facts).as_json()
     return {"behaviours": told, "found": sum(row["found"] for row in told.values())}
 
 
