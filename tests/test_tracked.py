@@ -36,5 +36,5 @@ def test_the_root_holds_only_what_belongs_there() -> None:
 
 def test_no_tracked_file_is_larger_than_the_weights_or_a_pickle() -> None:
     for path in tracked():
-        assert path.suffix not in {".pkl", ".pickle", ".pt", ".pth"}, path
+        assert path.suffix not in {".pkl", ".pickle"}, path
         assert not path.exists() or path.stat().st_size <= LARGEST, path
