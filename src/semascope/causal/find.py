@@ -39,7 +39,7 @@ from semascope.causal.naming import as_controls
 from semascope.causal.sets import Sets
 from semascope.causal.statistics import share
 from semascope.causal.trials import Bench, Memo, Prompts
-from semascope.causal.wish import Finding, Options, Verdict, Wish
+from semascope.causal.wish import Finding, Options, Trial, Verdict, Wish
 
 
 def find(
@@ -93,11 +93,22 @@ def find(
         return Finding((), reason, None, trials=tuple(trials), best=best)
     for own in (held, kept):  # with a bar; the verdicts ask for the same
         memo.plainly(own, options.tokens, progress)
-    verdict = _verdict(memo, chosen, held, kept, wish, judge, options)
-    controls = [
-        _verdict(memo, own, held, kept, wish, judge, options)
-        for own in _controls(lever, chosen, options)
-    ]
+
+    def judged(own: Sequence[Intervention]) -> Verdict:
+        return _verdict(memo, own, held, kept, wish, judge, options)
+
+    controls = [judged(own) for own in _controls(lever, chosen, options)]
+    return _finding(chosen, judged(chosen), controls, trials, options)
+
+
+def _finding(
+    chosen: Sequence[Intervention],
+    verdict: Verdict,
+    controls: Sequence[Verdict],
+    trials: Sequence[Trial],
+    options: Options,
+) -> Finding:
+    """What the held-out half says of the chosen set: it is returned, or why it will not do."""
     reason = _shortfall(verdict, controls, options)
     return Finding(
         () if reason else tuple(chosen),
