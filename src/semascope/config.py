@@ -177,6 +177,8 @@ class GatherOptions(Options):
 class ExplainOptions(Options):
     """Words for every alive feature."""
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"least_gain"})
+
     explainers: tuple[str, ...] = ("vocabulary", "subject")
     """Who names features, in this order: vocabulary (no model), subject, causal (steers the
     subject over blank pictures), lmm (a server), local (a Hugging Face model), cascade (cheap
@@ -188,6 +190,10 @@ class ExplainOptions(Options):
     commas, are shared out among workers."""
     model: str = ""
     """Which of the server's models; for the explainer local, a folder or a hub name."""
+    least_gain: float = Field(default=0.4, ge=0, le=1)
+    """The vocabulary namer says nothing where its best words tell samples on which the feature
+    fires from others no better than this: the share that they hit less that of false alarms (.4
+    is an AUROC of .7). Higher: fewer words, and truer ones."""
     bar: float = Field(default=0.85, ge=0, le=1)
     """A cascade asks the next explainer where the best words so far detect worse than this."""
     most: float = Field(default=0.25, ge=0, le=1)

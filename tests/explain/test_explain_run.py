@@ -136,6 +136,16 @@ def test_a_server_that_is_not_there_is_told_before_anything_is_done(
     assert "There is no scorer 'beauty'; there are: iou" in capsys.readouterr().err
 
 
+def test_what_words_must_tell_reaches_the_namer(gathered: Path) -> None:
+    """And its default leaves runs that were made before it alone."""
+    usual = ExplainOptions()
+    assert "least_gain" not in usual.binding()
+    assert ExplainOptions(least_gain=0.5).binding()["least_gain"] == 0.5
+
+    own = OPTIONS.model_copy(update={"explain": ExplainOptions(least_gain=0.5)})
+    assert explainers.vocabulary(Run(Workspace(gathered), own)).options.least_gain == 0.5
+
+
 def test_every_bar_is_told_by_name(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Random weights reach next to nothing; each figure is there, or said not to be measured."""
     flags = ["--workspace", str(whole), "--seed", "3", "--concepts", "4", "--each", "2",

@@ -9,6 +9,7 @@ from planted import NAMES, NOUNS, VERBS, World, evidence, on_object, on_tokens, 
 
 from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
 from semascope.explain.background import Background
+from semascope.explain.cover import VocabularyOptions
 from semascope.explain.types import Explainer
 from semascope.explain.vocabulary import VocabularyNamer
 
@@ -38,6 +39,22 @@ def test_noise_is_not_named(world: World) -> None:
     named = VocabularyNamer().explain([world.noise(i) for i in range(20)])
     assert sum(not e.abstained for e in named) <= 1
     assert all(e.description for e in named), "an abstention says why"
+
+
+def test_words_that_tell_too_little_are_left_out(world: World) -> None:
+    """The higher what they must tell, the fewer are said; those that are said stay the same."""
+    records = [world.sees(i, name) for i, name in enumerate(NAMES[:4])]
+    records += [world.half(10 + i, name) for i, name in enumerate(NAMES[:4])]
+
+    def said(least: float) -> dict[int, tuple[str, float]]:
+        namer = VocabularyNamer(options=VocabularyOptions(least_gain=least))
+        found = namer.explain(records)
+        return {e.feature: (e.label, e.confidence) for e in found if not e.abstained}
+
+    every = said(0.0)
+    enough = sorted(gain for _, gain in every.values())[len(every) // 2]
+    kept = {index: told for index, told in every.items() if told[1] >= enough}
+    assert 0 < len(kept) < len(every) and said(enough) == kept
 
 
 def test_alternatives_are_joined(world: World) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semascope.pipeline.context import Run
+from semascope.pipeline.explainers import vocabulary
 from semascope.pipeline.explaining import best
 from semascope.pipeline.explaining import read as read_explanations
 from semascope.pipeline.scorers import TOGETHER, peaks
@@ -85,12 +86,11 @@ def ceiling_figures(
     """Detection of words that were made from the samples that judge them, over n features."""
     from semascope.explain.ceiling import ceiling
     from semascope.explain.detection import DetectionScorer
-    from semascope.explain.vocabulary import VocabularyNamer
 
     said(0, 1, "what words could do at best")
     some = sorted(np.random.default_rng((seed, 2)).permutation(alive)[:n].tolist())
     records = [run.evidence.feature(index) for index in some]
-    told = ceiling(records, VocabularyNamer(run.background), DetectionScorer(seed=seed))
+    told = ceiling(records, vocabulary(run), DetectionScorer(seed=seed))
     if told is None:
         return {}
     return {
@@ -206,7 +206,6 @@ def cascade_figures(
     """
     from semascope.explain.cascade import Cascade
     from semascope.explain.subject_namer import SubjectNamer
-    from semascope.explain.vocabulary import VocabularyNamer
 
     records = pictured(run, alive, n, seed)
     if not records:
@@ -216,7 +215,7 @@ def cascade_figures(
     alone = large.explain(records)
     said(1, 2, "the cascade")
     how = run.options.explain
-    chain = Cascade([VocabularyNamer(run.background), large], bar=how.bar, most=how.most)
+    chain = Cascade([vocabulary(run), large], bar=how.bar, most=how.most)
     both = chain.explain(records)
     calls = (sum(e.cost.calls for e in both), sum(e.cost.calls for e in alone))
     return compared(records, both, alone, calls, seed)

@@ -17,7 +17,8 @@ from semascope.pipeline.context import Run
 if TYPE_CHECKING:
     from semascope.corpus.sample import Sample
     from semascope.explain.client import LMM
-    from semascope.explain.types import Explainer
+    from semascope.explain.types import Explainer, Promoted
+    from semascope.explain.vocabulary import VocabularyNamer
     from semascope.subject.types import Generation
 
 Made = TypeVar("Made")
@@ -143,9 +144,16 @@ def steered(run: Run) -> Callable[[Sample, int, float], Generation]:
 
 
 def _vocabulary(run: Run) -> Explainer:
+    return vocabulary(run, promoted(run))
+
+
+def vocabulary(run: Run, promoted: Promoted | None = None) -> VocabularyNamer:
+    """The namer that costs nothing, as this run's options want it."""
+    from semascope.explain.cover import VocabularyOptions
     from semascope.explain.vocabulary import VocabularyNamer
 
-    return VocabularyNamer(run.background, promoted=promoted(run))
+    wanted = VocabularyOptions(least_gain=run.options.explain.least_gain)
+    return VocabularyNamer(run.background, promoted=promoted, options=wanted)
 
 
 def _asked(run: Run) -> Explainer:

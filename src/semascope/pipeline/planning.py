@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from semascope.pipeline.context import Run
-from semascope.pipeline.explainers import PROMOTED, head, make
+from semascope.pipeline.explainers import PROMOTED, head, make, vocabulary
 from semascope.pipeline.explaining import FREE, to_ask
 
 if TYPE_CHECKING:
@@ -47,10 +47,8 @@ def plans(run: Run, rates: Rates, pilot: int = 0) -> dict[str, list[Plan]]:
 
 def _warm(run: Run, alive: Sequence[int]) -> None:
     """Do once what is done once a run, so that the pilot's seconds are of features alone."""
-    from semascope.explain.vocabulary import VocabularyNamer
-
     head(run)
-    VocabularyNamer(run.background).explain([run.evidence.feature(i) for i in alive[:1]])
+    vocabulary(run).explain([run.evidence.feature(i) for i in alive[:1]])
 
 
 def as_json(found: Mapping[str, list[Plan]]) -> dict[str, Any]:
