@@ -23,7 +23,7 @@ from semascope.corpus.scenes import SceneCorpus
 
 OUT = Path(__file__).parent.parent / "docs" / "images"
 WIDE, NARROW = 1280, 390
-VIEWS = ("look", "steer", "chat")
+VIEWS = ("look", "steer", "tour", "chat")
 PATIENCE = 240_000
 """Milliseconds for an answer, its concepts and their effects, on a busy machine."""
 
@@ -105,10 +105,26 @@ class Camera:
         page.get_by_text("random control: KL").wait_for()
         page.wait_for_timeout(2000)
 
-    def keep(self, page: Any, name: str, width: int, theme: str) -> None:
-        """Write what the page shows."""
+    def tour(self, name: str, width: int, theme: str) -> None:
+        """A guided tour, walked to its end."""
+        page = self.page(width, theme)
+        page.goto(f"/#/tours/{name}")
+        go = page.locator("ol .go button")
+        go.wait_for()
+        for _ in range(page.locator("ol > li").count()):
+            page.locator("ol .go button:enabled").click()
+            page.wait_for_timeout(500)
+            page.locator("ol .go button:enabled").or_(
+                page.get_by_text("That is the end.")
+            ).wait_for()
+        page.evaluate("scrollTo(0, 0)")
+        page.wait_for_timeout(1000)
+        self.keep(page, "tour", width, theme, whole=True)
+
+    def keep(self, page: Any, name: str, width: int, theme: str, whole: bool = False) -> None:
+        """Write what the page shows; whole: down to its end."""
         path = OUT / f"{name}-{width}-{theme}.png"
-        shot = Image.open(io.BytesIO(page.screenshot()))
+        shot = Image.open(io.BytesIO(page.screenshot(full_page=whole)))
         shot.convert("P", palette=Image.Palette.ADAPTIVE, colors=200).save(path, optimize=True)
         print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")
 
@@ -117,14 +133,19 @@ def main() -> None:
     """Take what is asked for."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("--url", default="http://127.0.0.1:8123")
-    p.add_argument("--feature", required=True, help="a feature's id, for its page")
+    p.add_argument("--feature", default="", help="a feature's id, for its page")
     p.add_argument("--scene", type=int, default=0, help="which held-out scene is asked about")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--question", default="What is in the picture?")
-    p.add_argument("--word", required=True, help="a word of the answer whose token is clicked")
+    p.add_argument("--word", default="", help="a word of the answer whose token is clicked")
     p.add_argument("--dose", type=float, default=4.0, help="of its maximum, for the steering view")
+    p.add_argument("--tour", default="bolivia", help="which guided tour is walked")
     p.add_argument("--views", nargs="*", default=VIEWS, choices=VIEWS)
     a = p.parse_args()
+    if not a.feature and {"look", "steer"} & set(a.views):
+        p.error("--feature says whose page, and what steers")
+    if not a.word and "chat" in a.views:
+        p.error("--word says which token of the answer is clicked")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
@@ -138,6 +159,8 @@ def main() -> None:
                 camera.look("map", "/#/map", width, theme, "canvas")
         if "steer" in a.views:
             camera.steer(a.feature, scene(a.scene, a.seed), a.dose, WIDE, "light")
+        if "tour" in a.views:
+            camera.tour(a.tour, WIDE, "light")
         if "chat" in a.views:
             for width, theme in ((WIDE, "dark"), (NARROW, "light")):
                 page = camera.ask(scene(a.scene, a.seed), a.question, a.word, width, theme)

@@ -91,6 +91,8 @@ def test_looking(monitor: Monitor) -> None:
     assert monitor.search("red circle").rows[0].label == "red circle"
     assert monitor.concept("red circle", k=2).suppress
     assert monitor.map().count == 192
+    near = monitor.near("red circle", ["red circle", "a long day in the office"])
+    assert near.cosines[0] == pytest.approx(1) and near.near > near.cosines[1]
     assert len(monitor.tours()) == 6 and monitor.tour("nine").steps
     assert monitor.register().concepts
 

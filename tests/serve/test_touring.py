@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from semascope.causal.interventions import Where
+from semascope.causal.metrics import first_telling
 from semascope.errors import NotThere, ServeError
 from semascope.monitor.tours import Expect, Tour, tour, tours
+from semascope.serve.events import Token
+from semascope.serve.questions import ChatAsk, Message
 from semascope.serve.records import PictureRecord
 from semascope.serve.testing import DrawnExplorer
 from semascope.serve.touring import Line, Player
@@ -55,6 +59,78 @@ def test_what_was_measured_is_what_is_told(drawn: DrawnExplorer) -> None:
     assert far["kl"] > far["control"] > 0
 
 
+def test_the_concept_nearest_to_the_words_is_switched_off(drawn: DrawnExplorer) -> None:
+    """What is taken out is what the last look found, not what a search finds; and once only."""
+    looks = {"do": "why", "token": "", "mode": "attribution", "pictured": False, "text": ""}
+    asks = {"do": "ask", "text": "What?", "picture": None, "prefill": "", "tokens": 20, "note": ""}
+    plain = drawn.guides.tour("bridge")
+
+    def played(*steps: dict[str, object]) -> tuple[list[Line], Player]:
+        lines: list[Line] = []
+        player = Player(drawn, lines.append)
+        player.play(plain.model_copy(update={"steps": list(steps)}))
+        return lines, player
+
+    _, player = played(asks, looks)
+    assert player.talk is not None
+    group = player.talk.clusters[1]
+    off = {"do": "switch_off", "words": group.label, "text": ""}
+    lines, player = played(asks, looks, off, off)
+    assert player.talk is not None
+    (wish,) = player.talk.wishes
+    assert wish.how == "ablate" and [list(f) for f in wish.features] == group.suppress["features"]
+    (change,) = [line for line in lines if line.kind == "change"]
+    assert change.figures["features"] == len(group.features) and change.figures["cosine"] > 0.5
+    assert any("held already" in line.text for line in lines)
+    lines, _ = played(asks, off)
+    assert "no concepts here" in lines[-1].text
+
+
+@pytest.mark.parametrize(
+    ("at", "where"),
+    [
+        ("all", Where()),
+        ("image", Where(kinds=("image", "tile"))),
+        ("user", Where(roles=("user",), kinds=("text",))),
+    ],
+)
+def test_a_change_is_made_at_the_tokens_that_the_step_names(
+    drawn: DrawnExplorer, at: str, where: Where
+) -> None:
+    asks = {"do": "ask", "text": "What?", "picture": None, "prefill": "", "tokens": 20, "note": ""}
+    more = {"do": "strengthen", "words": "red circle", "k": 1, "strength": 1.0, "at": at}
+    player = Player(drawn, lambda line: None)
+    player.play(drawn.guides.tour("bridge").model_copy(update={"steps": [asks, more]}))
+    assert player.talk is not None and [wish.where for wish in player.talk.wishes] == [where]
+
+
+def test_the_token_asked_about_holds_one_of_the_words(drawn: DrawnExplorer) -> None:
+    """And is the answer's first that says something, where none does."""
+    asks = {"do": "ask", "text": "What?", "picture": None, "prefill": "", "tokens": 20, "note": ""}
+
+    def looked(token: str) -> int:
+        why = {"do": "why", "token": token, "mode": "attribution", "pictured": False, "text": ""}
+        player = Player(drawn, lambda line: None)
+        player.play(drawn.guides.tour("bridge").model_copy(update={"steps": [asks, why]}))
+        assert player.talk is not None
+        return player.talk.looked
+
+    words = drawn_words(drawn)
+    last = max(n for n, word in enumerate(words) if word.strip().isalpha())
+    once = next(n for n, word in enumerate(words) if words[last].strip() in word)
+    assert looked(f"xylophone {words[last].strip().upper()}") == once > 0
+    assert looked("xylophone") == looked("") == first_telling(words)
+
+
+def drawn_words(drawn: DrawnExplorer) -> list[str]:
+    told = []
+    ask = ChatAsk(messages=[Message(role="user", text="What?")], max_new_tokens=20)
+    more = drawn.chat(ask, lambda event: bool(told.append(event)))
+    while callable(more):
+        more = more(lambda event: bool(told.append(event)))
+    return [event.text for event in told if isinstance(event, Token)]
+
+
 def test_a_step_that_fails_is_told_and_the_tour_goes_on(
     drawn: DrawnExplorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,8 +140,8 @@ def test_a_step_that_fails_is_told_and_the_tour_goes_on(
     monkeypatch.setattr(drawn, "steer", refuse)
     lines: list[Line] = []
     Player(drawn, lines.append).play(drawn.guides.tour("bridge"))
-    assert any("The model is away" in line.text for line in lines)
-    assert lines[-1].kind == "expect"
+    away = next(n for n, line in enumerate(lines) if "The model is away" in line.text)
+    assert any(line.kind == "expect" for line in lines[away:])
 
 
 def test_a_tour_holds_no_result() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -25,6 +25,7 @@ from semascope.serve import questions as ask
 from semascope.serve import records as seen
 from semascope.serve.keeping import SessionBody, SessionLine, SessionRecord
 from semascope.serve.splitting import SplittingRecord
+from semascope.serve.tours import NearRecord, TourLine, TourRecord
 
 Model = TypeVar("Model", bound=BaseModel)
 _EVENT: TypeAdapter[told.Event] = TypeAdapter(Annotated[told.Event, Field(discriminator="kind")])
@@ -50,14 +51,15 @@ ROUTES: dict[str, Route] = {
     "features": Route("get", "/api/features", ask.ListQuery, seen.FeatureList),
     "search": Route("get", "/api/search", ask.SearchQuery, seen.FeatureList),
     "concept": Route("get", "/api/concept", ask.ConceptQuery, seen.ConceptRecord),
+    "near": Route("post", "/api/near", ask.NearAsk, NearRecord),
     "map": Route("get", "/api/map", None, seen.MapRecord),
     "feature": Route("get", "/api/features/{feature_id}", None, seen.FeaturePage),
     "splitting": Route("get", "/api/splitting/{feature_id}", ask.SplittingQuery, SplittingRecord),
     "media": Route("get", "/media/{digest}"),
     "upload": Route("post", "/api/pictures", None, seen.Upload),
     "register": Route("get", "/api/register", None, seen.RegisterRecord),
-    "tours": Route("get", "/api/tours", None, seen.TourLine, many=True),
-    "tour": Route("get", "/api/tours/{name}", None, seen.TourRecord),
+    "tours": Route("get", "/api/tours", None, TourLine, many=True),
+    "tour": Route("get", "/api/tours/{name}", None, TourRecord),
     "chat": Route("post", "/api/chat", ask.ChatAsk),
     "compare": Route("post", "/api/compare", ask.CompareAsk),
     "read": Route("post", "/api/read", ask.ReadAsk),
@@ -127,6 +129,10 @@ class Monitor:
         query = ask.ConceptQuery(q=q, k=k, dictionary=dictionary)
         return self._one("concept", seen.ConceptRecord, query=query)
 
+    def near(self, text: str, others: Sequence[str]) -> NearRecord:
+        """How near texts are in meaning to another."""
+        return self._one("near", NearRecord, body=ask.NearAsk(text=text, others=list(others)))
+
     def map(self, dictionary: str = "") -> seen.MapRecord:
         """Every feature as a point."""
         return self._one("map", seen.MapRecord, query={"dictionary": dictionary})
@@ -159,13 +165,13 @@ class Monitor:
         """Features that bear on safety, found by search."""
         return self._one("register", seen.RegisterRecord)
 
-    def tours(self) -> list[seen.TourLine]:
+    def tours(self) -> list[TourLine]:
         """The guided tours."""
-        return self._many("tours", seen.TourLine)
+        return self._many("tours", TourLine)
 
-    def tour(self, name: str) -> seen.TourRecord:
+    def tour(self, name: str) -> TourRecord:
         """One tour."""
-        return self._one("tour", seen.TourRecord, name=name)
+        return self._one("tour", TourRecord, name=name)
 
     # -- asking ----------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from semascope.errors import NotThere
 
+At = Literal["all", "image", "user"]
 Measure = Literal["changed", "kl", "contains", "probability", "clusters"]
 
 
@@ -51,8 +52,8 @@ class Look(_Step):
 
     do: Literal["why"]
     token: str = ""
-    """Letters of the token asked about; where empty or not found, the answer's first that is more
-    than an article."""
+    """Words, one of which the token asked about holds; where empty or not found, the answer's
+    first token that is more than an article."""
     mode: Literal["attribution", "activation"] = "attribution"
     pictured: bool = False
     """Only features on the picture count."""
@@ -68,8 +69,18 @@ class Change(_Step):
     """How many features nearest in meaning."""
     strength: float = Field(1.0, gt=0, le=10)
     """Suppress: the share that is taken away, to 1. Strengthen: multiples of the maximum."""
-    pictured: bool = False
-    """Only at the picture's tokens, where a thing is named soonest (``evaluate steering``)."""
+    at: At = "all"
+    """At which tokens: every one, the picture's (where a thing is named soonest: ``evaluate
+    steering``) or those of the user's words."""
+
+
+class SwitchOff(_Step):
+    """Take out a concept of the last look, the one whose words come nearest; the answer is given
+    again."""
+
+    do: Literal["switch_off"]
+    words: str = Field(min_length=1)
+    """What the concept means."""
 
 
 class Undo(_Step):
@@ -89,7 +100,7 @@ class Expect(_Step):
     does a concept of the last look mean ``text``."""
 
 
-Step = Annotated[Say | Put | Look | Change | Undo | Expect, Field(discriminator="do")]
+Step = Annotated[Say | Put | Look | Change | SwitchOff | Undo | Expect, Field(discriminator="do")]
 
 
 class Tour(BaseModel):

@@ -23,9 +23,8 @@ from semascope.serve.records import (
     RegisterRecord,
     RegisterRow,
     TestedRecord,
-    TourLine,
-    TourRecord,
 )
+from semascope.serve.tours import NearRecord, TourLine, TourRecord
 from semascope.serve.words import Words
 
 Shown = Callable[[str, int], list[ExemplarRecord]]
@@ -36,6 +35,8 @@ LEAST = 0.25
 """Cosine below which a feature is not told for a concept."""
 SAME = 0.5
 """Cosine from which a feature is held to be of what a tour is about."""
+NEAR = 0.5
+"""Cosine from which a concept is taken to mean the words of a tour."""
 LOOKED = 20
 """Features among which a tour's picture is looked for."""
 
@@ -155,10 +156,10 @@ class Guides:
             f"'{told.label}', which this run's features tell best."
         )
 
-    def nearness(self, text: str, others: Sequence[str]) -> list[float]:
-        """Cosines of ``text`` with other sentences."""
+    def near(self, text: str, others: Sequence[str]) -> NearRecord:
+        """Cosines of ``text`` with other texts, beside the one from which a tour says yes."""
         rows = self.words.embedder()([text, *others])  # (1 + n, dim) unit rows
-        return [float(row @ rows[0]) for row in rows[1:]]
+        return NearRecord(cosines=[float(row @ rows[0]) for row in rows[1:]], near=NEAR)
 
     def _step(self, step: Any, thing: str) -> dict[str, Any]:
         told: dict[str, Any] = {

@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 
 from semascope.serve.data import Explorer
 from semascope.serve.pictures import MAX_BYTES
-from semascope.serve.questions import ConceptQuery, ListQuery, SearchQuery, SplittingQuery
+from semascope.serve.questions import ConceptQuery, ListQuery, NearAsk, SearchQuery, SplittingQuery
 from semascope.serve.records import (
     ConceptRecord,
     FeatureList,
@@ -17,11 +17,10 @@ from semascope.serve.records import (
     MapRecord,
     RegisterRecord,
     SubjectInfo,
-    TourLine,
-    TourRecord,
     Upload,
 )
 from semascope.serve.splitting import SplittingRecord
+from semascope.serve.tours import NearRecord, TourLine, TourRecord
 
 router = APIRouter()
 _TYPES = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
@@ -82,6 +81,12 @@ def tours(data: Data) -> list[TourLine]:
 def tour(data: Data, name: Annotated[str, Path(pattern=r"^[a-z-]{1,60}$")]) -> TourRecord:
     """One tour, with pictures of this workspace for its questions."""
     return data.guides.tour(name)
+
+
+@router.post("/api/near", tags=["look"])
+def near(data: Data, question: NearAsk) -> NearRecord:
+    """How near some texts are in meaning to another, as a tour measures it."""
+    return data.guides.near(question.text, question.others)
 
 
 @router.get("/api/features/{feature_id:path}", tags=["look"])

@@ -270,6 +270,13 @@ class ConceptQuery(Asked):
     """``site/name``; empty for all."""
 
 
+class NearAsk(Asked):
+    """Texts to be held against another by meaning."""
+
+    text: str = Field(min_length=1, max_length=2_000)
+    others: list[Annotated[str, Field(max_length=2_000)]] = Field(max_length=200)
+
+
 class NoteAsk(Asked):
     """Something to keep about a feature."""
 

@@ -376,24 +376,3 @@ class RegisterRecord(Record):
 
     caution: str
     concepts: list[ConceptFound]
-
-
-class TourLine(Record):
-    """A tour in a list."""
-
-    name: str
-    title: str
-    about: str
-    needs_picture: bool
-    steps: int
-
-
-class TourRecord(Record):
-    """A tour, its pictures found in this workspace."""
-
-    name: str
-    title: str
-    about: str
-    needs_picture: bool
-    steps: list[dict[str, Any]]
-    """Each with ``do``; an ``ask`` has ``picture``, a hash or null, and ``note``."""

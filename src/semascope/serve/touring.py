@@ -27,6 +27,7 @@ from semascope.serve.events import (
     Token,
     Tried,
 )
+from semascope.serve.guides import NEAR
 from semascope.serve.jobs import Aside, More
 from semascope.serve.questions import (
     ChatAsk,
@@ -36,10 +37,9 @@ from semascope.serve.questions import (
     TryAsk,
     WhyAsk,
 )
-from semascope.serve.records import PictureRecord, TourRecord
+from semascope.serve.records import PictureRecord
+from semascope.serve.tours import TourRecord
 
-NEAR = 0.5
-"""Cosine from which a concept is taken to mean the words of an expectation."""
 TOLD = 5
 """Concepts that are told of one look."""
 
@@ -60,6 +60,11 @@ class Line:
 
 
 Tell = Callable[[Line], None]
+_AT = {
+    "all": Where(),
+    "image": Where(kinds=("image", "tile")),
+    "user": Where(roles=("user",), kinds=("text",)),
+}
 
 
 @dataclass
@@ -108,6 +113,8 @@ class Player:
             self._why(self.talk, step)
         elif do in ("suppress", "strengthen"):
             self._change(self.talk, step)
+        elif do == "switch_off":
+            self._switch_off(self.talk, step)
         elif do == "undo":
             self.talk.wishes, self.talk.answer, self.talk.apart = [], self.talk.base_text, {}
             self.tell(Line("change", "All changes are dropped."))
@@ -142,7 +149,7 @@ class Player:
         ask = WhyAsk(
             **self._asked(talk, answer=talk.base[: talk.looked + 1]),
             mode=step["mode"],
-            at=Where(kinds=("image", "tile")) if pictured else Where(),
+            at=_AT["image" if pictured else "all"],
             clusters=True,
             effects=TOLD,
         )
@@ -172,7 +179,9 @@ class Player:
         )
         words = [e.text for e in told if isinstance(e, Token)]
         told_at = first_telling(words)
-        return next((n for n, word in enumerate(words) if token and token in word), told_at)
+        asked = token.lower().split()  # of "french fries", the token of either
+        found = (n for n, word in enumerate(words) if any(part in word.lower() for part in asked))
+        return next(found, told_at)
 
     def _concept(self, talk: _Talk, group: ClusterRecord, effect: EffectRecord | None) -> None:
         figures = {
@@ -199,26 +208,43 @@ class Player:
 
     def _change(self, talk: _Talk, step: dict[str, Any]) -> None:
         found = self.data.concept(ConceptQuery(q=step["words"], k=step["k"], dictionary=""))
-        held = {feature for wish in talk.wishes for feature in wish.features}
-        every = tuple((row.dictionary, row.index) for row in found.rows)
-        free = tuple(feature for feature in every if feature not in held)
-        if not free:
-            self.tell(Line("note", found.note or f"All {len(every)} features are held already."))
+        if not found.rows:
+            self.tell(Line("note", found.note or f"No feature's words are of '{step['words']}'."))
             return
         less = step["do"] == "suppress"
         wish = Intervention(
-            features=free,
+            features=tuple((row.dictionary, row.index) for row in found.rows),
             how="ablate" if less else "clamp",
             strength=min(1.0, step["strength"]) if less else step["strength"],
-            where=Where(kinds=("image", "tile")) if step.get("pictured") else Where(),
+            where=_AT[step.get("at", "all")],
             name=f"{'without' if less else 'more'} '{step['words']}'",
         )
         nearest = ", ".join(
             f"{r.label or r.index} ({r.similarity or 0:.2f})" for r in found.rows[:3]
         )
-        said = f"{wish.label}: {len(free)} features; the nearest: {nearest}"
-        self.tell(Line("change", said, {"features": len(free), "share": found.share}))
-        talk.wishes.append(wish)
+        self._hold(talk, wish, f"the nearest: {nearest}", {"share": found.share})
+
+    def _switch_off(self, talk: _Talk, step: dict[str, Any]) -> None:
+        """The concept of the last look that comes nearest to the step's words is taken out."""
+        if not talk.clusters:
+            self.tell(Line("note", "There are no concepts here that could be switched off."))
+            return
+        group, cosine = self._nearest(talk, step["words"])
+        wish = Intervention.model_validate(group.suppress)
+        said = f"of the concepts behind the word, the nearest to '{step['words']}'"
+        self._hold(talk, wish, f"{said} (cosine {cosine:.2f})", {"cosine": cosine})
+
+    def _hold(self, talk: _Talk, wish: Intervention, said: str, figures: dict[str, Any]) -> None:
+        """Add a change, of the features that no other holds, and answer again."""
+        held = {feature for other in talk.wishes for feature in other.features}
+        free = tuple(feature for feature in wish.features if feature not in held)
+        if not free:
+            note = f"All {len(wish.features)} features are held already."
+            self.tell(Line("note", note))
+            return
+        text = f"{wish.label}: {len(free)} features; {said}"
+        self.tell(Line("change", text, {"features": len(free), **figures}))
+        talk.wishes.append(wish.model_copy(update={"features": free}))
         self._again(talk)
 
     def _again(self, talk: _Talk) -> None:
@@ -270,12 +296,16 @@ class Player:
     def _by_clusters(self, talk: _Talk, step: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         if not talk.clusters:
             return "There are no concepts here.", {"nearest": None, "cosine": None}
+        group, cosine = self._nearest(talk, step["text"])
+        text = f"{_yes(cosine >= NEAR)} The nearest is '{group.label}' (cosine {cosine:.2f})."
+        return text, {"nearest": group.label, "cosine": cosine}
+
+    def _nearest(self, talk: _Talk, words: str) -> tuple[ClusterRecord, float]:
+        """The concept of the last look that comes nearest to the words, and its cosine."""
         said = [f"{c.label}. {c.features[0].description}" for c in talk.clusters]
-        near = self.data.guides.nearness(step["text"], said)
-        best = max(range(len(near)), key=lambda n: near[n])
-        label, cosine = talk.clusters[best].label, near[best]
-        text = f"{_yes(cosine >= NEAR)} The nearest is '{label}' (cosine {cosine:.2f})."
-        return text, {"nearest": label, "cosine": cosine}
+        cosines = self.data.guides.near(words, said).cosines
+        best = max(range(len(cosines)), key=lambda n: cosines[n])
+        return talk.clusters[best], cosines[best]
 
 
 def _yes(value: bool) -> str:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semascope.causal.views import overlay
-from semascope.serve.records import PictureRecord, TourRecord
+from semascope.serve.records import PictureRecord
 from semascope.serve.touring import Line
+from semascope.serve.tours import TourRecord
 
 _MARKS = {"ask": "> **Asked:** ", "answer": "> **Answered:** ", "concept": "* ", "note": "_Note:_ ",
           "expect": "**Measured.** "}  # fmt: skip

@@ -130,6 +130,12 @@ export const forget = (id: string) =>
 
 export const getConcept = (params: Params, signal?: AbortSignal) =>
   json<Concept>(`/api/concept?${query(params)}`, { signal });
+export const getNear = (text: string, others: string[]) =>
+  json<{ cosines: number[]; near: number }>("/api/near", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ text, others }),
+  });
 export const getMap = (dictionary: string, signal?: AbortSignal) =>
   json<MapData>(`/api/map?${query({ dictionary })}`, { signal });
 

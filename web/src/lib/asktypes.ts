@@ -209,7 +209,7 @@ export interface TourLine {
 }
 
 export interface TourStep {
-  do: "say" | "ask" | "why" | "suppress" | "strengthen" | "undo" | "expect";
+  do: "say" | "ask" | "why" | "suppress" | "strengthen" | "switch_off" | "undo" | "expect";
   text?: string;
   picture?: string | null;
   prefill?: string;
@@ -220,6 +220,7 @@ export interface TourStep {
   k?: number;
   strength?: number;
   pictured?: boolean;
+  at?: "all" | "image" | "user";
   question?: string;
   measure?: "changed" | "kl" | "contains" | "probability" | "clusters";
 }

@@ -2,6 +2,7 @@
 
 import { why } from "./api";
 import type { Cluster, Effect, Named, Target, WhyMode } from "./asktypes";
+import { PLACES } from "./changes";
 import type { Conversation } from "./chat.svelte";
 import type { Reason, Region } from "./types";
 
@@ -32,6 +33,8 @@ export class Inquiry {
   effects = $state<Record<number, Effect>>({});
   /** What an LMM calls them, where the server has one; the others keep their words. */
   names = $state<Record<number, Named>>({});
+  /** Only features on the picture count. */
+  pictured = $state(false);
   note = $state("");
   progress = $state("");
   busy = $state(false);
@@ -43,7 +46,7 @@ export class Inquiry {
 
   clear(): void {
     [this.picked, this.region, this.against, this.note, this.progress] = [null, null, null, "", ""];
-    [this.waiting, this.busy] = [false, false];
+    [this.waiting, this.busy, this.pictured] = [false, false, false];
     this.turn += 1; // what is still on its way is of no question any more
     this.empty();
   }
@@ -52,9 +55,9 @@ export class Inquiry {
     [this.reasons, this.clusters, this.effects, this.names] = [null, null, {}, {}];
   }
 
-  pick(picked: Picked): Promise<void> {
+  pick(picked: Picked, pictured = false): Promise<void> {
     if (this.region?.exchange !== picked.exchange) this.region = null;
-    [this.picked, this.against] = [picked, null];
+    [this.picked, this.against, this.pictured] = [picked, null, pictured];
     return this.run();
   }
 
@@ -65,7 +68,7 @@ export class Inquiry {
 
   /** Ask about a part of the picture: at the token picked, or at the answer's first. */
   drag(exchange: number, box: Region | null): Promise<void> {
-    this.region = box ? { exchange, box } : null;
+    [this.region, this.pictured] = [box ? { exchange, box } : null, false];
     if (this.picked?.exchange !== exchange) {
       const answered = this.talk.exchanges[exchange]?.answers.length ? 0 : -1;
       this.picked = { exchange, answer: answered, token: answered };
@@ -92,7 +95,7 @@ export class Inquiry {
       answer: chosen ? chosen.tokens.slice(0, picked.token + 1).map((t) => t.id) : [],
       position: picked.answer < 0 && picked.token >= 0 ? picked.token : null,
       mode: this.mode,
-      at: this.talk.where(this.region?.box && { ...this.region.box }),
+      at: (this.pictured && PLACES.image?.where) || this.talk.where(this.region?.box && { ...this.region.box }),
       against: this.mode === "attribution" ? (this.against?.id ?? null) : null,
       limit: 24,
       clusters: true,

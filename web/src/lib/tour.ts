@@ -1,14 +1,42 @@
 // What a tour's question is answered with: a measurement of the conversation as it stands.
 
-import type { TourStep } from "./asktypes";
+import { getNear } from "./api";
+import type { Cluster, TourStep } from "./asktypes";
 import type { Conversation } from "./chat.svelte";
 import { said } from "./exchange";
 import { percent } from "./words";
 
-const words = (text: string): string[] => text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
+const EMPTY = new Set(["a", "an", "the", "some", "it", "is", "it's", "there", "are", ""]);
+
+/** Place of an answer's first token that says something; 0 where none does. */
+export const firstTelling = (tokens: { text: string }[]): number =>
+  Math.max(0, tokens.findIndex((t) => !EMPTY.has(t.text.trim().toLowerCase())));
+
+export interface Nearest {
+  cluster: Cluster;
+  cosine: number;
+  /** Whether it is near enough to mean the words. */
+  meant: boolean;
+}
+
+/** What the last look of a tour asked about, and what it found; a change clears the panel. */
+export interface Look {
+  token: number;
+  clusters: Cluster[];
+}
+
+/** The concept that comes nearest to some words; null where there are none. */
+export async function nearest(text: string, clusters: Cluster[]): Promise<Nearest | null> {
+  if (!clusters.length) return null;
+  const told = clusters.map((c) => `${c.label}. ${c.features[0]?.description ?? ""}`);
+  const { cosines, near } = await getNear(text, told);
+  const best = cosines.reduce((best, cosine, n) => (cosine > (cosines[best] ?? -1) ? n : best), 0);
+  const [cluster, cosine] = [clusters[best], cosines[best]];
+  return cluster && cosine !== undefined ? { cluster, cosine, meant: cosine >= near } : null;
+}
 
 /** One sentence with the figures; it says so where there is nothing to measure. */
-export function measured(step: TourStep, talk: Conversation): string {
+export async function measured(step: TourStep, talk: Conversation, look: Look): Promise<string> {
   const answers = talk.exchanges.at(-1)?.answers ?? [];
   const changed = answers.findLast((a) => a.side === "changed");
   const plain = answers.findLast((a) => a.side === "plain");
@@ -19,12 +47,9 @@ export function measured(step: TourStep, talk: Conversation): string {
     return `${holds ? "Yes" : "No"}: the answer ${holds ? "holds" : "does not hold"} “${step.text}”.`;
   }
   if (step.measure === "clusters") {
-    const clusters = talk.inquiry.clusters ?? [];
-    const asked = words(step.text ?? "");
-    const found = clusters.find((c) =>
-      words([c.label, ...c.features.map((f) => `${f.label} ${f.description}`)].join(" ")).some((w) => asked.includes(w)),
-    );
-    return found ? `Yes: the concept “${found.label}”.` : `No: none of the ${clusters.length} concepts found shares a word with “${step.text}”.`;
+    const found = await nearest(step.text ?? "", look.clusters);
+    if (!found) return "There are no concepts here.";
+    return `${found.meant ? "Yes" : "No"}: the nearest is “${found.cluster.label}” (cosine ${found.cosine.toFixed(2)}).`;
   }
   if (!changed || !plain) return "Nothing was changed, so there is nothing to compare.";
   if (step.measure === "changed")
@@ -32,9 +57,7 @@ export function measured(step: TourStep, talk: Conversation): string {
   if (step.measure === "kl" && changed.distance)
     return `KL ${changed.distance.kl.toFixed(2)} nats a token${control?.distance ? `, random control ${control.distance.kl.toFixed(2)}` : ""}.`;
   if (step.measure === "probability") {
-    const picked = talk.inquiry.picked;
-    const at = picked && answers[picked.answer]?.side === "plain" ? picked.token : 0;
-    const shift = changed.distance?.shifts[at];
+    const shift = changed.distance?.shifts[look.token];
     if (shift) return `“${shift.text.trim()}”: ${percent(Math.exp(shift.before))} → ${percent(Math.exp(shift.after))}.`;
   }
   return "It could not be measured: the changed answer brought no figures.";
