@@ -266,6 +266,23 @@ def test_completeness_draws_its_curve(ask, folder: Path) -> None:  # type: ignor
     assert ask("evaluate", "completeness", "--least", "2")[1].rstrip().endswith(".svg")
 
 
+def test_a_half_beyond_what_occurs_is_no_point_of_the_curve() -> None:
+    """A fit may say where half of the concepts would have a feature; nothing was seen there."""
+    concepts = [{"frequency": 0.01}, {"frequency": 0.06}]
+    curve = [{"frequency": 0.01, "share": 0.0}, {"frequency": 0.06, "share": 0.1}]
+    one = {
+        "id": "s/m", "width": 4, "share": 0.02, "chance": None, "concepts": concepts,
+        "curve": curve, "half_low": 0.045, "half_high": 1.0,
+    }  # fmt: skip
+    told = {"scenes": 9, "corpus": "c", "bar": 0.5, "concepts": "name"}
+    beyond = drawing.completeness({**told, "dictionaries": [{**one, "half": 0.29}]})
+    assert "<path" not in beyond
+    assert "half at 29 % by the fit, outside of what occurs" in beyond
+    within = drawing.completeness({**told, "dictionaries": [{**one, "half": 0.05}]})
+    assert within.count("<path") == 1
+    assert "half at 5 % (4.5–100 %)" in within
+
+
 def test_pictures_hold_whatever_a_token_is() -> None:
     """Control characters and tags would break the file."""
     node = {

@@ -112,7 +112,7 @@ def completeness(found: Mapping[str, Any]) -> str:
     """The picture of ``families.complete``: share with a feature by frequency, a line a dictionary.
 
     The frequency at which half of the concepts have a feature is a diamond with its 95 % interval;
-    dictionaries for which no curve fits have none.
+    dictionaries for which no curve fits, or that reach it beyond what occurs, have none.
     """
     members = found["dictionaries"]
     often = [c["frequency"] for one in members for c in one["concepts"]]
@@ -124,7 +124,7 @@ def completeness(found: Mapping[str, Any]) -> str:
     body += axis.drawn(low, high)
     for place, one in enumerate(members):
         body += _curve(one, axis, place)
-        body += _legend(one, place)
+        body += _legend(one, axis, place)
     x, y, width, height = PLOT
     note = (
         f"{found['scenes']} scenes of {found['corpus']}; a concept has a feature where F1 is "
@@ -143,6 +143,10 @@ class _Axis:
     def x(self, frequency: float) -> float:
         share = (log(max(frequency, 1e-12)) - self.low) / (self.high - self.low)
         return PLOT[0] + min(max(share, 0.0), 1.0) * PLOT[2]
+
+    def holds(self, frequency: float | None) -> bool:
+        """Whether it lies within what the concepts show."""
+        return frequency is not None and self.low <= log(max(frequency, 1e-12)) <= self.high
 
     def y(self, share: float) -> float:
         return PLOT[1] + (1 - share) * PLOT[3]
@@ -176,7 +180,7 @@ def _curve(one: Mapping[str, Any], axis: _Axis, place: int) -> list[str]:
     joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in bins)
     out = [f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="2.5"/>']
     out += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>' for x, y in bins]
-    if one["half"] is not None:
+    if axis.holds(one["half"]):
         x, y = axis.x(one["half"]), axis.y(0.5)
         if one["half_low"] is not None:
             low, high = axis.x(one["half_low"]), axis.x(one["half_high"])
@@ -188,20 +192,27 @@ def _curve(one: Mapping[str, Any], axis: _Axis, place: int) -> list[str]:
     return out
 
 
-def _legend(one: Mapping[str, Any], place: int) -> list[str]:
+def _legend(one: Mapping[str, Any], axis: _Axis, place: int) -> list[str]:
     x, y = PLOT[0] + PLOT[2] + 28, PLOT[1] + 14 + 52 * place
     chance = "" if one["chance"] is None else f", by chance {one['chance']:.0%}"
     half = "no point of one half"
     if one["half"] is not None:
-        half = f"half at {100 * one['half']:.2g} %"
-    if one["half_low"] is not None:
-        half += f" ({100 * one['half_low']:.2g}–{100 * one['half_high']:.2g} %)"
+        half = f"half at {_percent(one['half'])} %"
+    if one["half"] is not None and not axis.holds(one["half"]):
+        half += " by the fit, outside of what occurs"
+    elif one["half_low"] is not None:
+        half += f" ({_percent(one['half_low'])}–{_percent(one['half_high'])} %)"
     return [
         f'<circle cx="{x}" cy="{y - 4}" r="5" fill="{_colour(place)}"/>',
         svg.text(x + 12, y, f"{one['id']}: {one['width']} features", "head"),
         svg.text(x + 12, y + 15, f"{one['share']:.0%} of concepts{chance}", "dim"),
         svg.text(x + 12, y + 29, half, "dim"),
     ]
+
+
+def _percent(share: float) -> str:
+    """Two digits, and no exponent."""
+    return f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.2g}"
 
 
 def _colour(place: int) -> str:
