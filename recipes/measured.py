@@ -10,7 +10,7 @@ MADE: dict[str, tuple[str, ...]] = {
     WIDE: (
         "train --corpus 'scenes?n=40000' --arch batchtopk --k 16 --latents 9216 --tokens 640000",
         "gather --samples 8000",
-        "explain",
+        "explain --least-gain 0.5",
         "score",
     ),
     EARLY: (
