@@ -7,9 +7,12 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
+
+from semascope.monitor.tours import Look, Put, tour
 
 expect = pytest.importorskip("playwright.sync_api").expect
 expect.set_options(timeout=60_000)  # a busy machine is slow, and no test is about time
@@ -287,9 +290,9 @@ def test_words_are_rated_blind(page: Any) -> None:
     expect(page.get_by_text("1 of ")).to_be_visible()
 
 
-def test_a_tour_is_walked_and_measured(page: Any) -> None:
+def walk(page: Any, title: str) -> None:
     page.goto("/#/tours")
-    page.get_by_role("link", name="9.9 against 9.11").click()
+    page.get_by_role("link", name=title).click()
     steps = page.locator("ol > li")
     expect(steps.first).to_be_visible()
     for done in range(steps.count()):
@@ -297,7 +300,34 @@ def test_a_tour_is_walked_and_measured(page: Any) -> None:
         expect(step).to_be_enabled()
         step.click()
     expect(page.get_by_text("That is the end.")).to_be_visible()
+
+
+def test_a_tour_is_walked_and_measured(page: Any) -> None:
+    walk(page, "9.9 against 9.11")
     assert page.locator("ol .result").count() >= 1
+
+
+def test_a_tour_asks_on_the_page_what_the_command_asks(page: Any) -> None:
+    """A conversation a question, as long an answer, and only the picture where only that counts."""
+    sent: dict[str, list[dict[str, Any]]] = {"/api/chat": [], "/api/why": []}
+    page.on(
+        "request",
+        lambda r: (
+            sent[urlsplit(r.url).path].append(json.loads(r.post_data))
+            if urlsplit(r.url).path in sent
+            else None
+        ),
+    )
+    walk(page, "Hungry and eating, in word and picture")
+    asked = [step for step in tour("hungry").steps if isinstance(step, Put)]
+    assert [ask["messages"][0]["text"] for ask in sent["/api/chat"]] == [s.text for s in asked]
+    assert {len(ask["messages"]) for ask in sent["/api/chat"]} == {1}
+    assert [ask["max_new_tokens"] for ask in sent["/api/chat"]] == [s.tokens for s in asked]
+    looks = [step for step in tour("hungry").steps if isinstance(step, Look)]
+    assert [ask["mode"] for ask in sent["/api/why"]] == [s.mode for s in looks]
+    pictures = [bool(ask["messages"][0]["pictures"]) for ask in sent["/api/chat"]]
+    assert pictures == [False, True]
+    assert [ask["at"] for ask in sent["/api/why"]] == [{}, {"kinds": ["image", "tile"]}]
 
 
 def test_the_register_bears_its_caution(page: Any) -> None:

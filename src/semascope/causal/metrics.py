@@ -59,9 +59,14 @@ EMPTY = frozenset(("a", "an", "the", "some", "it", "is", "it's", "there", "are",
 """Tokens with which an answer begins before it says anything."""
 
 
+def telling(text: str) -> bool:
+    """Whether a token of an answer says something."""
+    return text.strip().lower() not in EMPTY
+
+
 def first_telling(tokens: Iterable[str]) -> int:
     """Place of the first token of an answer that says something; 0 where none does."""
-    return next((n for n, text in enumerate(tokens) if text.strip().lower() not in EMPTY), 0)
+    return next((n for n, text in enumerate(tokens) if telling(text)), 0)
 
 
 def token_id(subject: Any, text: str | int) -> int:

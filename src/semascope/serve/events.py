@@ -50,6 +50,8 @@ class Token(Record):
     """Nats."""
     ends: bool = False
     """Whether it closes the answer: no word of it."""
+    tells: bool = True
+    """Whether it says something: more than an article, a form of "there is", or nothing."""
 
 
 class Answered(Record):

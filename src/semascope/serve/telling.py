@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from semascope.causal.compare import Shift
 from semascope.causal.interventions import dump
+from semascope.causal.metrics import telling
 from semascope.causal.record import FeatureShare
 from semascope.monitor.conversation import ReadToken
 from semascope.monitor.inspecting import Effect
@@ -87,6 +88,7 @@ def token(side: Side, choice: TokenChoice) -> Token:
         top=[Alternative(id=i, text=text, logprob=p) for i, text, p in choice.top],
         entropy=choice.entropy,
         ends=choice.ends,
+        tells=telling(choice.text),
     )
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from semascope.causal.interventions import Intervention, Where
-from semascope.causal.metrics import first_telling
 from semascope.errors import SemascopeError
 from semascope.serve.data import Explorer
 from semascope.serve.events import (
@@ -72,8 +71,8 @@ class _Talk:
     """The conversation of the moment."""
 
     question: dict[str, Any]
-    base: list[int] = field(default_factory=list)
-    """Ids of the unchanged answer."""
+    tokens: list[Token] = field(default_factory=list)
+    """The unchanged answer."""
     base_text: str = ""
     answer: str = ""
     wishes: list[Intervention] = field(default_factory=list)
@@ -82,6 +81,18 @@ class _Talk:
     clusters: list[ClusterRecord] = field(default_factory=list)
     apart: dict[str, Compared] = field(default_factory=dict)
     """The last comparison, by side."""
+
+    @property
+    def base(self) -> list[int]:
+        """Ids of the unchanged answer."""
+        return [token.id for token in self.tokens]
+
+    def place(self, words: str) -> int:
+        """Where in the answer the first token stands that holds one of some words; where none
+        does, the first that says something."""
+        asked = words.lower().split()  # of "french fries", the token of either
+        held = (n for n, t in enumerate(self.tokens) if any(w in t.text.lower() for w in asked))
+        return next(held, next((n for n, token in enumerate(self.tokens) if token.tells), 0))
 
 
 class Player:
@@ -136,15 +147,15 @@ class Player:
         self.tell(Line("ask", step["text"], picture=pictures[0] if pictures else ""))
         told = _heard(lambda emit: self.data.chat(ChatAsk(**question), emit))
         text = next((e.text for e in told if isinstance(e, Answered)), "")
-        ids = [e.id for e in told if isinstance(e, Token)]
-        self.talk = _Talk(question, ids, text, text)
-        self.tell(Line("answer", text, {"tokens": len(ids)}))
+        tokens = [e for e in told if isinstance(e, Token)]
+        self.talk = _Talk(question, tokens, text, text)
+        self.tell(Line("answer", text, {"tokens": len(tokens)}))
 
     def _asked(self, talk: _Talk, **more: Any) -> dict[str, Any]:
         return {**talk.question, "interventions": talk.wishes, **more}
 
     def _why(self, talk: _Talk, step: dict[str, Any]) -> None:
-        talk.looked = self._place(talk, step["token"])
+        talk.looked = talk.place(step["token"])
         pictured = step["pictured"] and any(m.pictures for m in talk.question["messages"])
         ask = WhyAsk(
             **self._asked(talk, answer=talk.base[: talk.looked + 1]),
@@ -166,22 +177,6 @@ class Player:
             self.tell(Line("note", note))
         for group in talk.clusters[:TOLD]:
             self._concept(talk, group, effects.get(group.number))
-
-    def _place(self, talk: _Talk, token: str) -> int:
-        """Where in the answer a token stands; the first that says something, where it is not
-        there."""
-        if not talk.base:
-            return 0
-        told = _heard(
-            lambda emit: self.data.chat(
-                ChatAsk(**{**talk.question, "max_new_tokens": len(talk.base)}), emit
-            )
-        )
-        words = [e.text for e in told if isinstance(e, Token)]
-        told_at = first_telling(words)
-        asked = token.lower().split()  # of "french fries", the token of either
-        found = (n for n, word in enumerate(words) if any(part in word.lower() for part in asked))
-        return next(found, told_at)
 
     def _concept(self, talk: _Talk, group: ClusterRecord, effect: EffectRecord | None) -> None:
         figures = {

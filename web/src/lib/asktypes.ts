@@ -213,6 +213,8 @@ export interface TourStep {
   text?: string;
   picture?: string | null;
   prefill?: string;
+  system?: string;
+  tokens?: number;
   note?: string;
   token?: string;
   mode?: WhyMode;

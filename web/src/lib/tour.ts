@@ -4,13 +4,15 @@ import { getNear } from "./api";
 import type { Cluster, TourStep } from "./asktypes";
 import type { Conversation } from "./chat.svelte";
 import { said } from "./exchange";
+import type { TokenEvent } from "./types";
 import { percent } from "./words";
 
-const EMPTY = new Set(["a", "an", "the", "some", "it", "is", "it's", "there", "are", ""]);
-
-/** Place of an answer's first token that says something; 0 where none does. */
-export const firstTelling = (tokens: { text: string }[]): number =>
-  Math.max(0, tokens.findIndex((t) => !EMPTY.has(t.text.trim().toLowerCase())));
+/** Where in an answer the first token stands that holds one of some words; where none does, the first that says something. */
+export function place(tokens: TokenEvent[], words: string): number {
+  const asked = words.toLowerCase().split(/\s+/).filter(Boolean);
+  const held = tokens.findIndex((t) => asked.some((word) => t.text.toLowerCase().includes(word)));
+  return held >= 0 ? held : Math.max(0, tokens.findIndex((t) => t.tells));
+}
 
 export interface Nearest {
   cluster: Cluster;
@@ -38,7 +40,7 @@ export async function nearest(text: string, clusters: Cluster[]): Promise<Neares
 /** One sentence with the figures; it says so where there is nothing to measure. */
 export async function measured(step: TourStep, talk: Conversation, look: Look): Promise<string> {
   const answers = talk.exchanges.at(-1)?.answers ?? [];
-  const changed = answers.findLast((a) => a.side === "changed");
+  const changed = talk.changes.length ? answers.findLast((a) => a.side === "changed") : undefined;
   const plain = answers.findLast((a) => a.side === "plain");
   const control = answers.findLast((a) => a.side === "control");
   if (step.measure === "contains") {

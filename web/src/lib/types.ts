@@ -195,6 +195,8 @@ export interface TokenEvent {
   entropy: number;
   /** It closes the answer: no word of it. */
   ends?: boolean;
+  /** It says something: more than an article, or "there is". */
+  tells?: boolean;
 }
 
 export interface Gain {

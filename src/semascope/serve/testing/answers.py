@@ -6,6 +6,7 @@ import math
 import random
 import time
 
+from semascope.causal.metrics import telling
 from semascope.errors import NotThere
 from semascope.serve.events import (
     AlikeFound,
@@ -287,6 +288,7 @@ def _told(side: Side, n: int, word: str, top: int) -> Token:
     alternatives = [Alternative(id=n, text=text, logprob=math.log(p)), *others]
     return Token(
         side=side, id=n, text=text, logprob=math.log(p), top=alternatives[:top],
+        tells=telling(text),
         entropy=-p * math.log(p) + (1 - p),
     )  # fmt: skip
 
