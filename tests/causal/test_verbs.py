@@ -57,6 +57,11 @@ def test_attribute_writes_tables_and_a_heat_map(ask, folder):
     same = ("--picture", "blank", "--corrupted", "blank", "--target", "yes", "--metric", "span")
     patched = ask("attribute", *same)[1]
     assert all(row["score"] == 0 for row in patched["features"])
+    plain = ("--picture", "blank", "--target", "yes", "--metric", "span")
+    other = ask("attribute", "Why a cat?", *plain, "--corrupted-question", "Why a dog?")[1]
+    assert any(row["score"] for row in other["features"])
+    assert (other["less_question"], other["less_picture"]) == ("Why a dog?", "blank")
+    assert not {*other["files"]} & {*ask("attribute", "Why a cat?", *plain)[1]["files"]}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +76,10 @@ def test_attribute_writes_tables_and_a_heat_map(ask, folder):
         (
             ("attribute", "--corrupted", "blank", "--ablate", "3", "--picture", "blank"),
             "leave --interventions",
+        ),
+        (
+            ("attribute", "Why?", "--corrupted-question", "Why is it so?", "--picture", "blank"),
+            "as many tokens",
         ),
         (("steer",), "Name features"),
         (("steer", "a flag"), "Name one by its number"),

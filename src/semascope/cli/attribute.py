@@ -45,6 +45,8 @@ class Attribute(Causal):
     """Steps of integrated gradients; 10 is closer to ablation, and ten times the work."""
     corrupted: str = ""
     """Another picture of the same size: which features carry the difference (patching)."""
+    corrupted_question: str = ""
+    """Another question of as many tokens: the same, of words; or of both."""
     interventions: Path | None = None
     """Attribute the run under these saved interventions."""
     ablate: int = 0
@@ -67,7 +69,7 @@ class Attribute(Causal):
         metric, words = self._metric(subject, sample)
         found = self._attribution(opened, batch, metric)
         record = self._record(opened, batch, metric, found) | {"target": words}
-        folder = opened.folder("attributions", slug(f"{self.question} {self.picture} {words}"))
+        folder = opened.folder("attributions", slug(f"{self._asked} {words}"))
         from semascope.causal import report
 
         paths = report.write(folder, found, record, sample.images, opened.labels)
@@ -77,6 +79,19 @@ class Attribute(Causal):
         else:
             self._print(record, len(lever.dictionaries))
         return 0
+
+    @property
+    def _corrupted(self) -> tuple[str, str] | None:
+        """Question and picture of the run that is compared with, where there is one."""
+        if not (self.corrupted or self.corrupted_question):
+            return None
+        return self.corrupted_question or self.question, self.corrupted or self.picture
+
+    @property
+    def _asked(self) -> str:
+        """What is asked, and of which picture; less what, where runs are compared."""
+        runs = [(self.question, self.picture), *([self._corrupted] if self._corrupted else [])]
+        return ", less ".join(f"{question}  ({picture})" for question, picture in runs)
 
     def _metric(self, subject: Any, sample: Sample) -> tuple[Metric, str]:
         """What is explained, and how a table calls it."""
@@ -119,12 +134,12 @@ class Attribute(Causal):
         return Contrast((*before, said[at].id), (*before, rival)), words
 
     def _attribution(self, opened: Opened, batch: Batch, metric: Metric) -> Attribution:
-        """The scores: of one prompt, or of the difference of two pictures."""
+        """The scores: of one prompt, or of the difference of two."""
         from semascope.causal import attribute
         from semascope.causal.patching import attribute_patch
 
         lever = opened.lever
-        if not self.corrupted:
+        if self._corrupted is None:
             edits = self._edits(opened)
             return attribute(
                 lever.subject, batch, lever.dictionaries, metric,
@@ -132,10 +147,11 @@ class Attribute(Causal):
             )  # fmt: skip
         if self.interventions or self.integrated > 1 or self.ablate:
             raise CausalError(
-                "--corrupted compares two plain runs to first order: leave --interventions, "
-                "--integrated and --ablate out."
+                "--corrupted and --corrupted-question compare two plain runs to first order: leave "
+                "--interventions, --integrated and --ablate out."
             )
-        other = sample_of(self.corrupted, self.question)
+        question, picture = self._corrupted
+        other = sample_of(picture, question)
         wrong = lever.subject.encode([other], answer="", max_tokens=None)
         return attribute_patch(lever.subject, batch, wrong, lever.dictionaries, metric)[0]
 
@@ -152,6 +168,8 @@ class Attribute(Causal):
 
         lever, labels = opened.lever, opened.labels
         record: dict[str, Any] = {"question": self.question, "picture": self.picture}
+        if self._corrupted:
+            record |= {"less_question": self._corrupted[0], "less_picture": self._corrupted[1]}
         record |= report.tables(
             found,
             labels=labels,
@@ -175,7 +193,7 @@ class Attribute(Causal):
         from rich.console import Console
 
         console = Console(highlight=False)
-        console.print(f"{self.question}  ({self.picture})", markup=False)
+        console.print(self._asked, markup=False)
         console.print(
             f"{record['metric']} of {record['target']}: {record['value']:.4g}", markup=False
         )
