@@ -6,9 +6,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 
-# PyPI's newest torch may bring gigabytes of CUDA; this one is installed first, on its own.
+# torch's build depends on the machine, so it is not in the lock: this version, on its own.
 # Another build: make setup TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
 TORCH ?= torch==2.13.0
+TORCH_OLDEST ?= torch==2.9.1
+TORCH_NEWEST ?= torch
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -20,33 +22,28 @@ JOBS ?= 2
 ARGS ?=
 CODE := src tests recipes benchmarks
 
-.PHONY: help setup demo test check format bench figures gpu-check clean
+.PHONY: help setup demo test test-oldest test-newest test-wheel lock check format bench figures gpu-check clean
 
 help:  ## this list
 	@echo "semascope: what a multimodal model's features are, mean and do"
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' \
-	  | expand -t 18
+	  | expand -t 20
 	@echo
 	@echo "  settings: WORKSPACE=$(WORKSPACE) SERVE=$(SERVE) PORT=$(PORT) JOBS=$(JOBS) ARGS='$(ARGS)'"
 
 setup: $(TOOLS)  ## make .venv with all that the other targets need (minutes, once)
 
-$(READY): pyproject.toml $(wildcard hatch_build.py)
-	@./.ci/venv "$(VENV)"
-	@echo "[setup] torch first, on its own: $(TORCH)"
-	@$(PY) -m pip install --quiet --no-compile $(TORCH)
-	@echo "[setup] semascope and its web page (a few minutes the first time)"
-	@$(PY) -m pip install --quiet --no-compile -e '.[embed]'
-	@# pip compiles on one core; some templates in packages are no Python and never compile
-	@$(PY) -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
+$(READY): pyproject.toml hatch_build.py locks/run.txt .ci/setup
+	@./.ci/setup "$(VENV)" "$(TORCH)" locks/run.txt
 	@touch $@
 	@echo "[setup] done: $(VENV)"
 
-$(TOOLS): $(READY)
-	@echo "[setup] the tools that test and check it"
-	@$(PY) -m pip install --quiet -e '.[dev]'
-	@touch $@
+# From nothing, the tools' lock holds all of the other; after a demo only the rest is missing.
+$(TOOLS): pyproject.toml hatch_build.py locks/dev.txt .ci/setup
+	@./.ci/setup "$(VENV)" "$(TORCH)" locks/dev.txt
+	@touch $(READY) $@
+	@echo "[setup] done: $(VENV)"
 
 demo: $(READY)  ## explain the embedded model's features, then open the page (SERVE=0: no page)
 	@$(if $(filter 0 no false,$(SERVE)),:,$(PY) hatch_build.py) \
@@ -55,11 +52,38 @@ demo: $(READY)  ## explain the embedded model's features, then open the page (SE
 	  $(if $(filter 0 no false,$(SERVE)),--no-serve,--serve) $(ARGS)
 
 test: $(TOOLS)  ## all tests, on $(JOBS) processes; ARGS='-k name' for a few
-	@$(VENV)/bin/semascope model fetch >/dev/null \
-	  || echo "[test] SmolLM2 could not be fetched: tests of the embedded model will skip"
-	@echo "[test] pytest on $(JOBS) processes, one thread each"
-	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
-	  $(PY) -m pytest -q -n $(JOBS) --dist loadgroup $(ARGS)
+	@$(RUN_TESTS)
+
+define RUN_TESTS
+$(VENV)/bin/semascope model fetch >/dev/null \
+  || echo "[test] SmolLM2 could not be fetched: tests of the embedded model will skip"; \
+echo "[test] pytest on $(JOBS) processes, one thread each"; \
+OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
+  $(PY) -m pytest -q -n $(JOBS) --dist loadgroup $(ARGS)
+endef
+
+lock:  ## resolve pyproject.toml into locks/, keeping what fits; UPGRADE=1 takes the newest
+	@./.ci/lock "$(TORCH)" $(if $(UPGRADE),--upgrade)
+	@./.ci/lock "$(TORCH_OLDEST)" --oldest
+
+test-oldest:  ## all tests with the lowest versions that pyproject.toml allows, in .venv-oldest
+	@./.ci/setup .venv-oldest "$(TORCH_OLDEST)" locks/oldest.txt
+	@$(MAKE) --no-print-directory test-with VENV=.venv-oldest
+
+test-newest:  ## all tests with the newest of everything, not the lock, in .venv-newest
+	@./.ci/venv .venv-newest
+	@.venv-newest/bin/python -m pip install --quiet --no-compile --upgrade "$(TORCH_NEWEST)"
+	@.venv-newest/bin/python -m pip install --quiet --no-compile --upgrade --upgrade-strategy eager \
+	  -r .ci/build.txt -e '.[dev]'
+	@$(MAKE) --no-print-directory test-with VENV=.venv-newest
+
+test-wheel:  ## the wheel in an empty environment outside the repository, and a small demo there
+	@./.ci/wheel "$(TORCH)"
+
+.PHONY: test-with
+test-with:
+	@$(PY) -m pip list --format freeze | grep -E '^(torch|transformers|numpy|pydantic|tokenizers)='
+	@$(RUN_TESTS)
 
 check: $(TOOLS)  ## formatting, lint and strict types; changes nothing
 	@echo "[check] ruff format, ruff check, mypy --strict"
@@ -81,4 +105,4 @@ gpu-check: $(TOOLS)  ## on a machine with a GPU: the CPU's answers, and a traini
 	@$(PY) -m benchmarks.gpu_check $(ARGS)
 
 clean:  ## remove .venv and what the tools cached; workspaces stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-lock .venv-oldest .venv-newest .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -143,6 +143,8 @@ def _call(command: list[str], environment: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
+    if "--has-node" in sys.argv:  # whether this machine's own Node can build the page
+        sys.exit(0 if is_built() or own_node() else 1)
     try:
         print("The page is built." if build() else "The page stands already.")
     except NotBuiltError as error:
