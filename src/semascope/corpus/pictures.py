@@ -101,7 +101,7 @@ def _scaled(image: Image.Image) -> Image.Image:
     elif top > 255 or image.mode.startswith("I;16"):
         values /= 257.0
     grey = np.clip(np.rint(values), 0, 255).astype(np.uint8)  # (H, W)
-    return Image.fromarray(grey, "L").convert("RGB")
+    return Image.fromarray(grey).convert("RGB")
 
 
 _TURNS = {

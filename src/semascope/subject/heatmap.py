@@ -84,7 +84,7 @@ def blend(
     opacity: float = 0.8,
 ) -> Image.Image:
     """The picture with its heat map over it, RGB."""
-    colours = Image.fromarray(overlay(heatmap, top=top, opacity=opacity), "RGBA")
+    colours = Image.fromarray(overlay(heatmap, top=top, opacity=opacity))
     return Image.alpha_composite(image.convert("RGBA"), colours).convert("RGB")
 
 
