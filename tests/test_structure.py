@@ -1,4 +1,4 @@
-"""The floors of docs/architecture.md, and that no file imports in a circle: read from the source."""
+"""The floors of docs/architecture.md, and that no file imports in a circle."""
 
 import ast
 from collections.abc import Iterator
