@@ -25,7 +25,7 @@ class ScoreRecord(Record):
     """One figure about one explanation, beside what chance would give."""
 
     kind: str
-    """What was measured: ``iou``, ``detection_auroc`` …"""
+    """What was measured, a key of ``SubjectInfo.score_names``: ``iou``, ``detection`` …"""
     value: float
     baseline: float | None = None
     """The same figure for a shuffled or random explanation."""
@@ -35,6 +35,16 @@ class ScoreRecord(Record):
     """Upper end of its interval."""
     evidence: str = ""
     """How it was measured, for a person to read."""
+
+
+class ScoreKindRecord(Record):
+    """How a person reads one kind of score."""
+
+    name: str
+    meaning: str
+    """One or two sentences for a tooltip."""
+    top: float = 1.0
+    """The largest value that it can take."""
 
 
 class ExplanationRecord(Record):
@@ -213,6 +223,9 @@ class SubjectInfo(Record):
     dictionaries: list[DictionaryInfo] = Field(default_factory=list)
     categories: list[str] = Field(default_factory=list)
     score_kinds: list[str] = Field(default_factory=list)
+    """Kinds of the scores in the atlas, in the order in which to offer them."""
+    score_names: dict[str, ScoreKindRecord] = Field(default_factory=dict)
+    """Name and meaning of each of ``score_kinds``."""
     can_search: bool = False
     features: int = 0
     questions: list[str] = Field(default_factory=list)

@@ -1,7 +1,7 @@
 // What every part of the page shares: the subject, the theme, whether heat is drawn.
 
 import { getInfo } from "./api";
-import type { SubjectInfo } from "./types";
+import type { ScoreKind, SubjectInfo } from "./types";
 
 class Shared {
   info = $state.raw<SubjectInfo | null>(null);
@@ -24,6 +24,12 @@ class Shared {
     } catch (error) {
       this.problem = error instanceof Error ? error.message : String(error);
     }
+  }
+
+  /** Name and meaning of a kind of score, as the server tells them; a kind newer than this page is
+   *  shown by its key. */
+  score(kind: string): ScoreKind {
+    return this.info?.score_names[kind] ?? { name: kind, meaning: "", top: 1 };
   }
 
   get dark(): boolean {

@@ -26,6 +26,12 @@ export interface Score {
   evidence: string;
 }
 
+export interface ScoreKind {
+  name: string;
+  meaning: string;
+  top: number;
+}
+
 export interface Picture {
   media: string;
   width: number;
@@ -143,6 +149,7 @@ export interface SubjectInfo {
   dictionaries: DictionaryInfo[];
   categories: string[];
   score_kinds: string[];
+  score_names: Record<string, ScoreKind>;
   can_search: boolean;
   features: number;
   questions: string[];
