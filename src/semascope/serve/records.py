@@ -18,7 +18,12 @@ SortKey = Literal["score", "density", "confidence", "max", "index", "label"]
 class Record(BaseModel):
     """A record whose field docstrings describe it; unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        frozen=True,
+        json_schema_serialization_defaults_required=True,  # every field is in every answer
+    )
 
 
 class ScoreRecord(Record):

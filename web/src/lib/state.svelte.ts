@@ -33,9 +33,7 @@ class Shared {
   }
 
   get dark(): boolean {
-    return this.theme
-      ? this.theme === "dark"
-      : matchMedia("(prefers-color-scheme: dark)").matches;
+    return this.theme ? this.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   }
 
   flipTheme(): void {

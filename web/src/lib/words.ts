@@ -38,3 +38,6 @@ export const modalityName: Record<string, string> = {
   both: "pictures and text",
   none: "nothing",
 };
+
+/** With its sign, for attributions. */
+export const signed = (value: number): string => `${value < 0 ? "−" : "+"}${short(Math.abs(value))}`;
