@@ -35,7 +35,7 @@ def ask(page: Any, question: str = "What is in the picture?") -> Any:
     expect(page.get_by_role("button", name="Remove picture 1")).to_be_visible()
     page.get_by_label("Message").fill(question)
     page.get_by_role("button", name="Send").click()
-    answer = page.get_by_role("group", name="Unchanged answer")
+    answer = page.get_by_role("group", name="Original answer")
     expect(answer).to_contain_text("with 1 pictures.")
     return answer
 
@@ -51,21 +51,21 @@ def test_from_a_token_to_concepts_to_exemplars_to_another_answer_and_back(page: 
     answer.locator("[data-token]").nth(2).click()
     first = concepts(page).first
     expect(first).to_contain_text("coherence")
-    expect(first).to_contain_text("without it 67 % →")
+    expect(first).to_contain_text("ablated: 67 % →")
     first.locator("button.title").first.click()
     first.locator(".inside button.title").first.click()
     expect(first.locator(".peek figure").first).to_be_visible()
     first.get_by_role("button", name="Switch off").click()
     changed = page.get_by_role("group", name="Steered answer")
-    expect(page.get_by_text("The answer changed.")).to_be_visible()
+    expect(page.get_by_text("Different answer.")).to_be_visible()
     expect(page.get_by_text("random control: KL")).to_be_visible()
     expect(answer).to_be_visible()
     changed.locator("[data-token]").nth(2).click()
-    expect(page.get_by_text("in the changed run")).to_be_visible()
+    expect(page.get_by_text("in the steered run")).to_be_visible()
     concepts(page)
     page.get_by_role("button", name="Undo").click()
     expect(changed).to_have_count(0)
-    expect(page.get_by_role("list", name="Changes").get_by_role("listitem")).to_have_count(0)
+    expect(page.get_by_role("list", name="Interventions").get_by_role("listitem")).to_have_count(0)
 
 
 SLOW_EFFECTS = """
@@ -93,7 +93,7 @@ def test_a_concept_is_switched_off_while_effects_are_still_measured(page: Any) -
     page.add_init_script(SLOW_EFFECTS)
     ask(page).locator("[data-token]").nth(2).click()
     first = concepts(page).first
-    expect(page.get_by_text("without it")).to_have_count(0)
+    expect(page.get_by_text("ablated:")).to_have_count(0)
     first.get_by_role("button", name="Switch off").click()
     expect(page.get_by_text("random control: KL")).to_be_visible()
 
@@ -131,7 +131,7 @@ def test_an_answer_that_is_drawn_is_drawn_anew(page: Any) -> None:
     ask(page)
     again = page.get_by_role("button", name="regenerate")
     again.click()
-    answers = page.get_by_role("group", name="Unchanged answer")
+    answers = page.get_by_role("group", name="Original answer")
     expect(answers).to_have_count(2)
     page.get_by_text("Settings").click()
     page.get_by_label("Temperature").fill("0.7")
@@ -157,7 +157,7 @@ def test_a_part_of_the_picture_is_asked_about(page: Any) -> None:
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=2)
     page.mouse.up()
-    expect(page.get_by_text("in the part you drew")).to_be_visible()
+    expect(page.get_by_text("in the region you drew")).to_be_visible()
     concepts(page)
     region = sent[0]["at"]["region"]
     wanted = {"left": 32, "top": 32, "right": 64, "bottom": 64, "image": 0}
@@ -165,7 +165,7 @@ def test_a_part_of_the_picture_is_asked_about(page: Any) -> None:
     frame.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("in the part you drew")).to_be_visible()
+    expect(page.get_by_text("in the region you drew")).to_be_visible()
     concepts(page)
     assert sent[1]["at"]["region"]["left"] > region["left"]
 
@@ -174,7 +174,7 @@ def test_every_token_of_the_prompt_tells_its_probability(page: Any) -> None:
     ask(page)
     page.get_by_role("button", name="every token").click()
     prompt = page.get_by_role("toolbar", name="The prompt as the model reads it")
-    expect(prompt).to_contain_text("4 picture tokens")
+    expect(prompt).to_contain_text("4 image tokens")
     prompt.get_by_role("button").nth(2).hover()
     expect(page.get_by_role("tooltip")).to_contain_text("entropy")
     prompt.get_by_role("button").nth(2).click()
@@ -202,21 +202,15 @@ def test_two_models_answer_one_prompt_side_by_side(page: Any) -> None:
     one, other = (page.get_by_role("group", name=f"Answer {n}") for n in (1, 2))
     expect(one).to_contain_text("a red circle")
     expect(other).to_contain_text("a warm circle")
-    expect(
-        page.get_by_role("list", name="Concepts of The other").get_by_role("listitem")
-    ).to_have_count(3)
-    expect(page.get_by_role("list", name="Features of One").get_by_role("link")).not_to_have_count(
-        0
-    )
-    expect(
-        page.get_by_role("list", name="Features of The other").get_by_role("link")
-    ).to_have_count(0)
+    expect(page.get_by_role("list", name="Concepts of B").get_by_role("listitem")).to_have_count(3)
+    expect(page.get_by_role("list", name="Features of A").get_by_role("link")).not_to_have_count(0)
+    expect(page.get_by_role("list", name="Features of B").get_by_role("link")).to_have_count(0)
     one.locator("[data-token]").nth(3).hover()
     expect(page.get_by_role("tooltip")).to_contain_text("entropy")
     one.locator("[data-token]").nth(3).click()
     expect(page.get_by_text("token 4")).to_have_count(2)
     page.get_by_label("Model").nth(1).select_option("drawn-subject")
-    expect(page.get_by_text("Choose two.")).to_be_visible()
+    expect(page.get_by_text("Choose two different dictionaries.")).to_be_visible()
 
 
 def test_changes_that_meet_are_named_and_nothing_runs(page: Any) -> None:
@@ -236,7 +230,7 @@ def test_changes_that_meet_are_named_and_nothing_runs(page: Any) -> None:
     page.get_by_role("combobox", name="Find a feature").fill(name)
     page.locator("#found").get_by_role("option").first.click()
     expect(page.get_by_role("alert")).to_contain_text("at the same tokens")
-    expect(page.get_by_role("button", name="Answer again")).to_be_disabled()
+    expect(page.get_by_role("button", name="Regenerate with interventions")).to_be_disabled()
     with page.expect_download() as saved:
         page.get_by_role("button", name="Export").click()
     held = json.loads(Path(saved.value.path()).read_text(encoding="utf-8"))
@@ -249,7 +243,7 @@ def test_the_map_opens_a_feature_and_lists_its_regions(page: Any) -> None:
     regions = page.get_by_role("list", name="Regions")
     expect(regions).to_contain_text("spoke 0")
     expect(page.get_by_role("tooltip")).to_be_visible()
-    kinds = page.get_by_role("list", name="Kinds")
+    kinds = page.get_by_role("list", name="Categories")
     colours = kinds.locator("i").evaluate_all("all => all.map(one => one.style.borderColor)")
     assert len(set(colours)) == len(colours) > 1, "two kinds look the same"
     plane = page.get_by_role("application", name="Map of")
@@ -266,13 +260,13 @@ def test_a_feature_is_tried_noted_and_put_on_a_list(page: Any) -> None:
     page.goto(FEATURE)
     page.get_by_label("Your own text").fill("A red cross.")
     page.get_by_role("button", name="Try it").click()
-    expect(page.get_by_text("It fires:")).to_be_visible()
+    expect(page.get_by_text("Active:")).to_be_visible()
     page.get_by_label("A note").fill("Looks like <b>crosses</b>.")
-    page.get_by_role("button", name="Write").click()
+    page.get_by_role("button", name="Add note").click()
     expect(page.get_by_text("Looks like <b>crosses</b>.")).to_be_visible()
     page.get_by_label("Name of a list").fill("crosses")
     page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.get_by_role("button", name="Take it out of crosses")).to_be_visible()
+    expect(page.get_by_role("button", name="Remove from crosses")).to_be_visible()
     page.goto("/#/lists/crosses")
     expect(page.get_by_role("heading", level=2)).to_have_count(1)
 
@@ -281,11 +275,11 @@ def test_words_are_rated_blind(page: Any) -> None:
     page.goto("/#/rate")
     page.get_by_label("Your name").fill("Ana")
     page.get_by_role("button", name="Begin").click()
-    grades = page.get_by_role("group", name="How well do the words fit?")
+    grades = page.get_by_role("group", name="How well does the explanation fit?")
     expect(grades).to_be_visible()
     assert "resid_post" not in page.locator("main").inner_text()
     page.keyboard.press("2")
-    expect(page.get_by_text("It is ")).to_be_visible()
+    expect(page.get_by_text("The feature is ")).to_be_visible()
     page.keyboard.press("n")
     expect(page.get_by_text("1 of ")).to_be_visible()
 
@@ -299,7 +293,7 @@ def walk(page: Any, title: str) -> None:
         step = page.get_by_role("button", name="Begin" if done == 0 else "Next step")
         expect(step).to_be_enabled()
         step.click()
-    expect(page.get_by_text("That is the end.")).to_be_visible()
+    expect(page.get_by_text("End of the tour.")).to_be_visible()
 
 
 def test_a_tour_is_walked_and_measured(page: Any) -> None:
@@ -332,7 +326,7 @@ def test_a_tour_asks_on_the_page_what_the_command_asks(page: Any) -> None:
 
 def test_the_register_bears_its_caution(page: Any) -> None:
     page.goto("/#/register")
-    expect(page.get_by_text("A caution.")).to_be_visible()
+    expect(page.get_by_text("Caution.")).to_be_visible()
     assert page.get_by_role("heading", level=2).count() >= 6
 
 
@@ -347,7 +341,7 @@ def test_axe_finds_nothing_wrong_with_what_was_asked_for(page: Any) -> None:
         if place == "versus":
             page.goto("/#/versus")
             page.get_by_role("button", name="Compare").click()
-            expect(page.get_by_role("list", name="Features of The other")).to_be_visible()
+            expect(page.get_by_role("list", name="Features of B")).to_be_visible()
         page.evaluate(AXE.read_text(encoding="utf-8"))
         found = page.evaluate("async () => (await axe.run()).violations")
         assert not [(v["id"], [n["html"][:160] for n in v["nodes"][:3]]) for v in found], place

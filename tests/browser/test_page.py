@@ -80,7 +80,7 @@ def test_search_finds_by_words_and_says_when_there_is_nothing(page: Any) -> None
     expect(page.locator("[data-row] h2").first).to_have_text("red circle")
     page.get_by_role("searchbox").fill("zzz")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Nothing fits")).to_be_visible()
+    expect(page.get_by_role("heading", name="No results")).to_be_visible()
 
 
 def test_a_feature_opens_by_keyboard_and_closes_by_escape(page: Any) -> None:
@@ -96,7 +96,14 @@ def test_a_feature_opens_by_keyboard_and_closes_by_escape(page: Any) -> None:
 
 def test_the_feature_page_holds_its_evidence(page: Any) -> None:
     page.goto(FEATURE)
-    for name in ("Strongest", "From each tenth of its range", "Counter-examples", "Neighbours"):
+    for name in (
+        "Top activating examples",
+        "Examples by activation interval",
+        "Hard negatives",
+        "Nearest by decoder cosine",
+        "Logit lens",
+        "Explanation scores",
+    ):
         expect(page.get_by_role("heading", name=name)).to_be_visible()
     expect(page.get_by_role("img", name="IoU", exact=False)).to_have_count(1)
     expect(page.get_by_role("img", name="Histogram", exact=False)).to_be_visible()
@@ -133,17 +140,17 @@ def test_steering_gives_two_answers_and_tells_of_tokens(page: Any) -> None:
     page.get_by_role("link", name="Steer with it").click()
     expect(page.get_by_text("maximum 17.0")).to_be_visible()
     page.get_by_label("Strength, exactly").fill("8")
-    page.get_by_role("button", name="Answer twice").click()
-    expect(page.get_by_text("The answer changed.")).to_be_visible()
+    page.get_by_role("button", name="Run comparison").click()
+    expect(page.get_by_text("Different answer.")).to_be_visible()
     expect(page.get_by_role("group", name="Steered answer")).to_contain_text("red cross")
-    page.get_by_role("group", name="Unchanged answer").locator("[data-token]").nth(3).hover()
+    page.get_by_role("group", name="Original answer").locator("[data-token]").nth(3).hover()
     expect(page.get_by_role("tooltip")).to_contain_text("entropy")
     page.keyboard.press("Escape")
     page.get_by_label("Strength, exactly").fill("0")
     page.keyboard.press("Tab")
-    expect(page.get_by_text("leaves the model as it is")).to_be_visible()
-    page.get_by_role("button", name="Answer twice").click()
-    expect(page.get_by_text("The same words.")).to_be_visible()
+    expect(page.get_by_text("leaves the model exactly as it is")).to_be_visible()
+    page.get_by_role("button", name="Run comparison").click()
+    expect(page.get_by_text("Same answer.")).to_be_visible()
 
 
 def test_an_own_picture_is_sent_and_shown(page: Any) -> None:

@@ -81,7 +81,7 @@ def test_a_failure_is_told_and_can_be_tried_again(page: Any) -> None:
     page.route("**/api/splitting/**", lambda route: route.fulfill(status=422, body=says))
     found = section(page, f"{NARROW}/0")
     expect(found.get_by_role("alert")).to_have_text("A dictionary is lost.")
-    expect(page.get_by_role("heading", name="Strongest")).to_be_visible()
+    expect(page.get_by_role("heading", name="Top activating examples")).to_be_visible()
     page.unroute("**/api/splitting/**")
     found.get_by_role("button", name="Try again").click()
     expect(found.locator("[aria-current]")).to_contain_text("a flying mouse")

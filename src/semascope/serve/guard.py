@@ -93,7 +93,7 @@ class Guard:
             )
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > MAX_BODY:
-            return 413, "TooMuch", f"More than {MAX_BODY // 2**20} MB were sent: send less."
+            return 413, "TooMuch", f"The request is too large (limit {MAX_BODY // 2**20} MB)."
         return None
 
     def _known(self, scope: Scope, headers: Headers) -> bool:

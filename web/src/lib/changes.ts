@@ -1,4 +1,4 @@
-// What is changed while the model answers, as cards on the page and as interventions.
+// Interventions, as cards on the page and as the server takes them.
 
 import type { How, Intervention, Region, Unit, Where } from "./types";
 
@@ -18,10 +18,10 @@ export interface Change {
 
 export const PLACES: Record<string, { name: string; where?: Where }> = {
   all: { name: "every token" },
-  image: { name: "the picture’s tokens", where: { kinds: ["image", "tile"] } },
-  prompt: { name: "all of the prompt", where: { generated: false } },
-  user: { name: "the user’s words", where: { roles: ["user"], kinds: ["text"] } },
-  answer: { name: "the answer’s tokens", where: { generated: true } },
+  image: { name: "image tokens", where: { kinds: ["image", "tile"] } },
+  prompt: { name: "the whole prompt", where: { generated: false } },
+  user: { name: "the user’s text", where: { roles: ["user"], kinds: ["text"] } },
+  answer: { name: "the answer", where: { generated: true } },
 };
 
 export const HOWS: { key: Change["how"]; name: string; dose: boolean }[] = [
@@ -29,7 +29,7 @@ export const HOWS: { key: Change["how"]; name: string; dose: boolean }[] = [
   { key: "clamp", name: "set to", dose: true },
   { key: "add", name: "add", dose: true },
   { key: "scale", name: "multiply by", dose: true },
-  { key: "project", name: "remove direction", dose: false },
+  { key: "project", name: "project out", dose: false },
 ];
 
 export const UNITS: { key: Unit; name: string }[] = [
@@ -63,7 +63,7 @@ const many = (change: Change) => (change.features.length > 1 ? ` (${change.featu
 export function inWords(change: Change): string {
   const name = `${change.label || change.key}${many(change)}`;
   if (change.how === "ablate") return `${name} off`;
-  if (change.how === "project") return `${name} taken out`;
+  if (change.how === "project") return `${name} projected out`;
   if (change.how === "scale") return `${name} × ${change.strength}`;
   const unit = change.unit === "quantile" ? "λ" : "× max";
   return `${name} ${change.how === "add" ? "+" : "at"} ${change.strength} ${unit}`;
@@ -87,7 +87,10 @@ export function asChange(found: Partial<Change> & { id?: string }): Change {
 
 export function fromIntervention(found: Intervention): Change {
   const features = found.features.map(([dictionary, index]) => `${dictionary}/${index}`);
-  const bare = (found.name ?? "").replace(/ (off|taken out)$| (at|\+) -?[\d.]+ (λ|× max)$| × -?[\d.]+$/, "");
+  const bare = (found.name ?? "").replace(
+    / (off|taken out|projected out)$| (at|\+) -?[\d.]+ (λ|× max)$| × -?[\d.]+$/,
+    "",
+  );
   return asChange({
     key: features.length === 1 ? features[0] : `${found.name || "set"}:${features.length}`,
     label: bare.replace(/ \(\d+ features\)$/, ""),

@@ -1,15 +1,15 @@
 // What every part of the page shares: the subject, the theme, whether heat is drawn.
 
-import { getInfo } from "./api";
+import { getInfo, sentence } from "./api";
 import type { ScoreKind, SubjectInfo } from "./types";
+
+const THEME = "semascope-theme";
 
 class Shared {
   info = $state.raw<SubjectInfo | null>(null);
   problem = $state("");
   heat = $state(true);
-  theme = $state<"light" | "dark" | "">(
-    (document.documentElement.dataset.theme as "light" | "dark" | undefined) ?? "",
-  );
+  dark = $state(document.documentElement.dataset.theme === "dark");
   /** Scroll of the list, kept while a feature is looked at. */
   scroll = 0;
   /** Set by "/" where there is no search box: the list, once there, puts the cursor in its own. */
@@ -22,7 +22,7 @@ class Shared {
     try {
       this.info = await getInfo();
     } catch (error) {
-      this.problem = error instanceof Error ? error.message : String(error);
+      this.problem = sentence(error);
     }
   }
 
@@ -32,18 +32,33 @@ class Shared {
     return this.info?.score_names[kind] ?? { name: kind, meaning: "", top: 1 };
   }
 
-  get dark(): boolean {
-    return this.theme ? this.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  constructor() {
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (system) => {
+      if (!chosenTheme()) this.show(system.matches);
+    });
   }
 
   flipTheme(): void {
-    this.theme = this.dark ? "light" : "dark";
-    document.documentElement.dataset.theme = this.theme;
+    this.show(!this.dark);
     try {
-      localStorage.setItem("semascope-theme", this.theme);
+      localStorage.setItem(THEME, this.dark ? "dark" : "light");
     } catch {
       // a browser that keeps nothing: the choice lasts for this visit
     }
+  }
+
+  private show(dark: boolean): void {
+    this.dark = dark;
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+  }
+}
+
+/** The theme that was chosen by hand, kept by the browser; public/theme.js reads the same. */
+function chosenTheme(): string | null {
+  try {
+    return localStorage.getItem(THEME);
+  } catch {
+    return null;
   }
 }
 

@@ -6,7 +6,7 @@ import type { Conversation } from "./chat.svelte";
 import { said } from "./exchange";
 import { percent } from "./words";
 
-/** Where in an answer the first token stands that holds one of some words; where none does, the first that says something. */
+/** The first token of an answer that holds one of some words, or else the first that says something. */
 export function place(tokens: TokenEvent[], words: string): number {
   const asked = words.toLowerCase().split(/\s+/).filter(Boolean);
   const held = tokens.findIndex((t) => asked.some((word) => t.text.toLowerCase().includes(word)));
@@ -50,24 +50,27 @@ export async function measured(step: TourStep, talk: Conversation, look: Look): 
   if (step.measure === "contains") {
     const text = said(changed ?? plain);
     const holds = text.toLowerCase().includes((step.text ?? "").toLowerCase());
-    return `${holds ? "Yes" : "No"}: the answer ${holds ? "holds" : "does not hold"} “${step.text}”.`;
+    return `${holds ? "Yes" : "No"}: the answer ${holds ? "contains" : "does not contain"} “${step.text}”.`;
   }
   if (step.measure === "clusters") {
     const found = await nearest(step.text ?? "", look.clusters);
     if (!found) return "There are no concepts here.";
-    return `${found.meant ? "Yes" : "No"}: the nearest is “${found.cluster.label}” (cosine ${found.cosine.toFixed(2)}).`;
+    const { cluster, cosine, meant } = found;
+    return `${meant ? "Yes" : "No"}: the nearest is “${cluster.label}” (cosine ${cosine.toFixed(2)}).`;
   }
   if (!changed || !plain) return "There is no intervention, so there is nothing to compare.";
   if (step.measure === "changed")
     return said(changed) === said(plain)
       ? "No: same answer."
       : `Yes: “${said(plain).trim()}” became “${said(changed).trim()}”.`;
-  if (step.measure === "kl" && changed.distance)
-    return `KL ${changed.distance.kl.toFixed(2)} nats a token${control?.distance ? `, random control ${control.distance.kl.toFixed(2)}` : ""}.`;
+  if (step.measure === "kl" && changed.distance) {
+    const beside = control?.distance ? `, random control ${control.distance.kl.toFixed(2)}` : "";
+    return `KL ${changed.distance.kl.toFixed(2)} nats/token${beside}.`;
+  }
   if (step.measure === "probability") {
     const shift = changed.distance?.shifts[look.token];
     if (shift)
       return `“${shift.text.trim()}”: ${percent(Math.exp(shift.before))} → ${percent(Math.exp(shift.after))}.`;
   }
-  return "It could not be measured: the changed answer brought no figures.";
+  return "It could not be measured: the steered answer has no measurements.";
 }

@@ -19,8 +19,8 @@ describe("numbers", () => {
   it("says how rarely a feature fires", () => {
     expect([null, 0, 0.9, 0.1, 0.00123].map(density)).toEqual([
       "–",
-      "never fires",
-      "fires everywhere",
+      "never active",
+      "always active",
       "1 in 10 tokens",
       "1 in 810 tokens",
     ]);

@@ -22,9 +22,9 @@ export const percent = (p: number): string => {
 
 export const density = (value: number | null): string => {
   if (value === null) return "–";
-  if (value <= 0) return "never fires";
+  if (value <= 0) return "never active";
   const every = 1 / value;
-  if (every < 1.5) return "fires everywhere";
+  if (every < 1.5) return "always active";
   const round = every < 20 ? Math.round(every) : Number(every.toPrecision(2));
   return `1 in ${round.toLocaleString("en")} tokens`;
 };
@@ -32,10 +32,14 @@ export const density = (value: number | null): string => {
 export const visible = (token: string): string =>
   token.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replace(/^ /, "␣") || "∅";
 
+/** Who explained a feature, for a person to read. */
+export const explainer = (author: string): string =>
+  author === "vocabulary" ? "vocabulary matcher" : author.replace(/^lmm:/, "LMM ");
+
 export const modalityName: Record<string, string> = {
-  image: "pictures",
+  image: "images",
   text: "text",
-  both: "pictures and text",
+  both: "images and text",
   none: "nothing",
 };
 
