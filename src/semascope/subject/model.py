@@ -48,18 +48,37 @@ class Subject(Passes):
 
     @classmethod
     def load(
-        cls, ref: str | Path, *, device: str = "auto", dtype: str = "auto", offline: bool = False
+        cls,
+        ref: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        offline: bool = False,
+        trust: bool = False,
+        trust_remote_code: bool = False,
     ) -> Subject:
         """Load "sprite-llava", a folder, or a hub name.
 
         ``device``: auto, cpu, cuda, cuda:1, mps, or spread (over all GPUs; needs accelerate).
         ``dtype``: auto (the checkpoint's own on a GPU, float32 on a CPU), float32, bfloat16,
         float16, or int8 and int4 (needs bitsandbytes and a GPU).
-        ``offline`` reads the local hub cache only. Raises ``ModelNotFound`` with what to do.
+        ``offline`` reads the local hub cache only. ``trust`` goes on where some weights were not in
+        the checkpoint. ``trust_remote_code`` runs Python code that the checkpoint brings with it.
+
+        Raises:
+            ModelNotFound: there is no such model, or its files cannot be read.
+            SubjectError: it is not one that can be a subject, or not all of it was loaded.
         """
         from semascope.subject.loading import load
 
-        model, processor, name = load(str(ref), device=device, dtype=dtype, offline=offline)
+        model, processor, name = load(
+            str(ref),
+            device=device,
+            dtype=dtype,
+            offline=offline,
+            trust=trust,
+            code=trust_remote_code,
+        )
         return cls(model, processor, name=name)
 
     def encode(
