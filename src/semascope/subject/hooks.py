@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from semascope.errors import SubjectError
+from semascope.subject.cache import first_position
 from semascope.subject.patches import is_pictured, sees
 from semascope.subject.sites import Hook
 from semascope.subject.types import Edit, EditContext, Edits, TokenMap
@@ -30,14 +31,13 @@ def editing(
 ) -> Iterator[None]:
     """Apply each edit at its site while the block runs.
 
-    The position of a tensor's first token is read from the KV cache at every forward pass,
-    so that prefill and decoding both tell edits the truth.
+    The position of a tensor's first token is known at every forward pass (``cache``), so that
+    edits are told the truth at prefill and while decoding.
     """
     start = [0]
 
     def note_start(_: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
-        cache = kwargs.get("past_key_values")
-        start[0] = int(cache.get_seq_length()) if cache is not None else 0
+        start[0] = first_position(kwargs)
 
     with ExitStack() as stack:
         if edits:

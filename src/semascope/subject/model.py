@@ -6,17 +6,22 @@ is asked. Knows nothing of dictionaries, features or files of a run.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from semascope.corpus.sample import Sample
-from semascope.subject import generation, sites
+from semascope.errors import SubjectError
+from semascope.subject import decoding, generation, sites
 from semascope.subject.chat import Template
 from semascope.subject.encoding import Encoder, Side
 from semascope.subject.passes import Passes
 from semascope.subject.still import reads_video
 from semascope.subject.types import Batch, Edits, Generation, TokenSink
+
+log = logging.getLogger(__name__)
 
 
 class Subject(Passes):
@@ -43,18 +48,37 @@ class Subject(Passes):
 
     @classmethod
     def load(
-        cls, ref: str | Path, *, device: str = "auto", dtype: str = "auto", offline: bool = False
+        cls,
+        ref: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        offline: bool = False,
+        trust: bool = False,
+        trust_remote_code: bool = False,
     ) -> Subject:
         """Load "sprite-llava", a folder, or a hub name.
 
         ``device``: auto, cpu, cuda, cuda:1, mps, or spread (over all GPUs; needs accelerate).
         ``dtype``: auto (the checkpoint's own on a GPU, float32 on a CPU), float32, bfloat16,
         float16, or int8 and int4 (needs bitsandbytes and a GPU).
-        ``offline`` reads the local hub cache only. Raises ``ModelNotFound`` with what to do.
+        ``offline`` reads the local hub cache only. ``trust`` goes on where some weights were not in
+        the checkpoint. ``trust_remote_code`` runs Python code that the checkpoint brings with it.
+
+        Raises:
+            ModelNotFound: there is no such model, or its files cannot be read.
+            SubjectError: it is not one that can be a subject, or not all of it was loaded.
         """
         from semascope.subject.loading import load
 
-        model, processor, name = load(str(ref), device=device, dtype=dtype, offline=offline)
+        model, processor, name = load(
+            str(ref),
+            device=device,
+            dtype=dtype,
+            offline=offline,
+            trust=trust,
+            code=trust_remote_code,
+        )
         return cls(model, processor, name=name)
 
     def encode(
@@ -71,10 +95,17 @@ class Subject(Passes):
         assistant's turn and begins it with these words ("" to leave it empty), one for all or
         one a sample. A sample longer than ``max_tokens`` is cut at the end, never through a
         picture: it stays longer where its pictures need that.
+
+        Raises:
+            SubjectError: a sample that is then still longer than the model's context.
         """
         batch = self.encoder.encode(samples, max_tokens=max_tokens, answer=answer, side=side)
-        extra = generation.positions(self.model, batch) if side == "left" else {}
-        return self.place(Batch({**batch.inputs, **extra}, batch.maps, batch.sample_ids))
+        extra = (
+            decoding.positions(self.model, batch.inputs["attention_mask"]) if side == "left" else {}
+        )
+        return self.place(
+            Batch({**self._fits(batch).inputs, **extra}, batch.maps, batch.sample_ids)
+        )
 
     def generate(
         self,
@@ -121,9 +152,10 @@ class Subject(Passes):
             self.model,
             self.encoder,
             batch,
-            generation.Sampling(max_new_tokens, temperature, seed, top),
+            generation.Sampling(self._room(batch, max_new_tokens), temperature, seed, top),
             eos=self.eos,
             sinks=[sink],
+            decodes=self.decodes,
         )
         while True:
             with self.editing(edits or {}, batch.maps):
@@ -146,13 +178,86 @@ class Subject(Passes):
         sinks: Sequence[TokenSink | None] = (),
         answer: str | Sequence[str] = "",
     ) -> list[Generation]:
-        """Answers to several samples at once, each as it would be alone."""
+        """Answers to several samples at once, each as it would be alone.
+
+        A model that reads padding (a recurrent one, say) answers them one after another; one whose
+        cache is not proved right (``decodes``) reads the whole text anew for every token.
+        """
         batch = self.encode(samples, max_tokens=None, answer=answer, side="left")
-        sampling = generation.Sampling(max_new_tokens, temperature, seed, top)
+        if len(samples) > 1 and not self.decodes.batched:
+            return self._one_by_one(
+                samples, answer, sinks, edits=edits, max_new_tokens=max_new_tokens,
+                temperature=temperature, seed=seed, top=top,
+            )  # fmt: skip
+        sampling = generation.Sampling(self._room(batch, max_new_tokens), temperature, seed, top)
+        decodes = self.decodes
         with self.editing(edits or {}, batch.maps):
             return generation.generate(
-                self.model, self.encoder, batch, sampling, eos=self.eos, sinks=sinks
+                self.model,
+                self.encoder,
+                batch,
+                sampling,
+                eos=self.eos,
+                sinks=sinks,
+                decodes=decodes,
             )
+
+    def _one_by_one(
+        self,
+        samples: Sequence[Sample],
+        answer: str | Sequence[str],
+        sinks: Sequence[TokenSink | None],
+        **options: Any,
+    ) -> list[Generation]:
+        answers = [answer] * len(samples) if isinstance(answer, str) else answer
+        heard = [*sinks, *[None] * (len(samples) - len(sinks))]
+        rows = zip(samples, answers, heard, strict=True)
+        return [self.generate(s, answer=a, sink=h, **options) for s, a, h in rows]
+
+    @cached_property
+    def decodes(self) -> decoding.Decoding:
+        """How this model decodes rightly, proved by trial when first asked (``decoding.prove``)."""
+        found = decoding.prove(self.model, self.words)
+        if not found.cached:
+            log.warning(
+                "%s does not decode with a cache as it does without: the whole text is read anew "
+                "for every token of an answer.", self.name,
+            )  # fmt: skip
+        return found
+
+    @cached_property
+    def words(self) -> list[int]:
+        """Up to 200 ids of ordinary tokens, from all over the vocabulary: no control tokens, none
+        that stands for a picture."""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        taken = {*added, *self.tokenizer.all_special_ids, *self.encoder.shown_ids}
+        rows = len(self.model.get_input_embeddings().weight)
+        most = min(rows, len(self.tokenizer))
+        free = [i for i in range(0, most, max(1, most // 400)) if i not in taken]
+        return free[:: max(1, len(free) // 200)]
+
+    def _fits(self, batch: Batch) -> Batch:
+        """The batch; SubjectError where a row of it is longer than the model's context."""
+        held = int(batch.mask.sum(1).max())
+        if self.context is None or held <= self.context:
+            return batch
+        longest = int(batch.mask.sum(1).argmax())
+        raise SubjectError(
+            f"Sample {batch.sample_ids[longest]!r} has {held} tokens, and {self.name} reads at "
+            f"most {self.context}: shorten it (--max-tokens, where there is one), or show fewer "
+            "or smaller pictures."
+        )
+
+    def _room(self, batch: Batch, wanted: int) -> int:
+        """How many of the tokens wanted the context has room for, at least one."""
+        if self.context is None:
+            return wanted
+        return max(1, min(wanted, self.context - int(batch.mask.sum(1).max()) + 1))
+
+    @cached_property
+    def context(self) -> int | None:
+        """Most tokens that the model reads; None where its config names no limit."""
+        return sites.context_length(self.model)
 
     @property
     def eos(self) -> frozenset[int]:

@@ -5,7 +5,6 @@ Knows a model, its hooks and batches; nothing of text, samples or answers.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,6 +16,7 @@ from torch import Tensor
 from semascope.errors import SiteNotFound, SubjectError
 from semascope.subject import hooks, sites
 from semascope.subject.begun import Begin, begun, unseen
+from semascope.subject.cache import hidden_of, takes_part_of_logits
 from semascope.subject.lengths import leave_out_padding
 from semascope.subject.sites import JOIN, parts_of, side_by_side
 from semascope.subject.types import Batch, Edits, Kind, TokenMap
@@ -149,7 +149,7 @@ class Passes:
     def _final(self, batch: Batch, edits: Edits) -> tuple[Tensor, Tensor]:
         """What the language model returns, (B, T, d), and the last (B, V) logits, float32."""
         kept: list[Tensor] = []
-        handle = self.language.register_forward_hook(lambda *told: kept.append(told[2][0]))
+        handle = self.language.register_forward_hook(lambda *told: kept.append(hidden_of(told[2])))
         keep = {"logits_to_keep": 1} if self._keeps else {}
         try:
             with self.editing(edits, batch.maps):
@@ -199,7 +199,7 @@ class Passes:
     @cached_property
     def _keeps(self) -> bool:
         """Whether the model can be told for which positions logits are wanted."""
-        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        return takes_part_of_logits(self.model)
 
     @contextmanager
     def editing(self, edits: Edits, maps: Sequence[TokenMap]) -> Iterator[None]:
