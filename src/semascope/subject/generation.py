@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semascope.subject.batching import again
 from semascope.subject.encoding import Encoder
 from semascope.subject.types import Batch, Generation, TokenChoice, TokenSink
 
@@ -118,6 +119,7 @@ class _Stream:
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(ids), 1)], dim=1)
         inputs: dict[str, Any] = {"input_ids": ids[:, None], "attention_mask": self.mask}
         inputs["past_key_values"] = self.cache
+        inputs |= again(self.inputs)
         if self.ropes is not None:
             now = _counted(self.model, self.mask)[:, -1:]  # (B, 1)
             shifted = now if self.deltas is None else now + self.deltas.to(now.device)

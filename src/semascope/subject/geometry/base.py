@@ -174,9 +174,7 @@ def cells(rows: Axis, columns: Axis) -> NDArray[np.float32]:
     return out.reshape(-1, 4)
 
 
-def patches(
-    view: Size, patch: int, box: Sequence[float], *, pool: int = 1
-) -> NDArray[np.float32]:
+def patches(view: Size, patch: int, box: Sequence[float], *, pool: int = 1) -> NDArray[np.float32]:
     """(n, 4) what each patch of a view of (width, height) pixels sees of the ``box`` of a picture
     that the view shows, row by row; ``pool`` × ``pool`` neighbours are one token."""
     left, top, right, bottom = box
