@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from samples_of_subjects import asked, picture
-
 from transformers import (
     LlamaConfig,
     LlavaConfig,
@@ -242,8 +241,6 @@ def test_thirty_lines_teach_a_new_family() -> None:
 def test_an_adapter_that_miscounts_is_found_out() -> None:
     """Rectangles moved by one token would look right and be wrong everywhere."""
     s = tiny("llava")
-    s.processor.patch_size = 8
-    s.processor.num_additional_image_tokens = 1
 
     class Short:
         model_types = ("llava",)

@@ -83,7 +83,7 @@ def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def _next(text: str, at: int, written: str) -> Span | None:
-    """Where the text goes on with what was written, a space more or less; None where it does not."""
+    """Where the text goes on with what was written, give or take a space; None where not."""
     bare = written.strip(" ")
     space = len(text) - len(text[at:].lstrip(" ")) - at
     for word, start in ((written, at), (bare, at), (bare, at + space)):

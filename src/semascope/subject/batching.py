@@ -1,9 +1,9 @@
 """What processors make of single samples, stacked into one batch: which axis is what is measured.
 
-A processor's outputs have axes of many meanings: prompts, pictures, tiles, tokens. Which is which is
-found by reading a probe three times, with a longer text and with a second picture, and seeing what
-grows. What cannot be told so is refused in a sentence. Knows shapes and names of outputs; nothing of
-families, models or pictures.
+A processor's outputs have axes of many meanings: prompts, pictures, tiles, tokens. Which is which
+is found by reading a probe three times, with a longer text and with a second picture, and seeing
+what grows. What cannot be told so is refused in a sentence. Knows shapes and names of outputs;
+nothing of families, models or pictures.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PICTURES = (
     "second_per_grid_ts",
     "video_sizes",
 )
-"""Outputs that have one entry a picture or video in every family; those of videos are not probed."""
+"""Outputs with one entry a picture or video in every family; those of videos are not probed."""
 AGAIN = ("cross_attention_mask", "image_attention_mask")
 """Outputs by token that a model with a cache wants again with every further token."""
 
@@ -46,7 +46,7 @@ class Layout:
     tokens: int | None = None
     """The axis with one entry a token; None where there is none."""
     prompts: bool = False
-    """Whether the leading axis has one entry a prompt, however many pictures that has. Else it has
+    """Whether the leading axis has one entry a prompt, however many its pictures. Else it has
     one a picture, or several, and prompts without a picture have none."""
     placed: bool = False
     """Whether its values depend on where in the text the picture stands, without an entry a token:

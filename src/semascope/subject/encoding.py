@@ -130,36 +130,32 @@ class Encoder:
         return self._bounded(Row(token_map, inputs, sample.id), max_tokens, answer)
 
     def _bounded(self, row: Row, max_tokens: int | None, answer: str | None) -> Row:
-        """The row, cut to ``max_tokens``, and to what the model reads at all.
+        """The row, cut to ``max_tokens``, and then to what the model reads at all.
 
         Raises SubjectError where the latter would cut what is asked, or a picture.
         """
-        length, context = len(row.map), self.context
-        over = context is not None and length > context
-        if over and (answer is not None or max_tokens is None):
-            pictures = int(np.isin(row.map.kinds, SEEN).sum())
-            told = f", {pictures} of them of its pictures" if pictures else ""
-            raise SubjectError(
-                f"Sample {row.id!r} makes {length} tokens{told}, and this model reads at most "
-                f"{context} at once: give it fewer words or pictures."
-            )
-        limits = [n for n in (max_tokens, context) if n is not None]
-        if not limits or length <= min(limits):
-            return row
-        cut = _cut(row, min(limits), self.reader.axes(row.inputs) if self.reader else {})
-        if context is not None and len(cut.map) > context:
-            raise SubjectError(
-                f"The pictures of sample {row.id!r} reach to token {len(cut.map)}, and this model "
-                f"reads at most {context} at once: give it fewer pictures, or smaller ones."
-            )
-        if over and (max_tokens is None or min(limits) < max_tokens):
+        keep = len(row.map) if max_tokens is None else _kept(row.map.kinds, max_tokens)
+        if self.context is not None and keep > self.context:
+            pictured = np.flatnonzero(np.isin(row.map.kinds, SEEN))
+            if (
+                answer is not None
+                or max_tokens is None
+                or pictured[-1:].max(initial=-1) >= self.context
+            ):
+                told = f", {len(pictured)} of them of its pictures" if len(pictured) else ""
+                raise SubjectError(
+                    f"Sample {row.id!r} makes {keep} tokens{told}, and this model reads at most "
+                    f"{self.context} at once: give it fewer words or pictures."
+                )
+            keep = self.context
             if not self.shortened:
                 log.warning(
-                    "The model reads at most %d tokens at once: longer samples are cut there.",
-                    context,
+                    "The model reads at most %d tokens at once: longer samples end there.", keep
                 )
             self.shortened += 1
-        return cut
+        if keep == len(row.map):
+            return row
+        return _cut(row, keep, self.reader.axes(row.inputs) if self.reader else {})
 
     def _process(self, reader: Reader, rendered: Rendered, shown: Sample) -> dict[str, Tensor]:
         try:
@@ -337,10 +333,15 @@ def _spread(
     return roles[inherited], content[inherited] & (source >= 0)
 
 
-def _cut(row: Row, max_tokens: int, layouts: Mapping[str, Layout]) -> Row:
-    """Keep the first ``max_tokens``, and past them all that a picture still needs."""
-    pictures = np.flatnonzero(np.isin(row.map.kinds, SEEN))
-    keep = max(max_tokens, int(pictures[-1]) + 1 if len(pictures) else 0)
+def _kept(kinds: NDArray[np.int8], max_tokens: int) -> int:
+    """How many of the first tokens are kept: so many, and past them all that a picture needs."""
+    pictures = np.flatnonzero(np.isin(kinds, SEEN))
+    least = int(pictures[-1]) + 1 if len(pictures) else 0
+    return min(len(kinds), max(max_tokens, least))
+
+
+def _cut(row: Row, keep: int, layouts: Mapping[str, Layout]) -> Row:
+    """The row's first ``keep`` tokens."""
     m = row.map
     inputs = {
         k: v if (axis := layouts[k].tokens) is None else v.narrow(axis, 0, keep)

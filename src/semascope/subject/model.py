@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semascope.corpus.sample import Sample
-from semascope.subject import generation, sites
+from semascope.subject import consumed, generation, sites
 from semascope.subject.chat import Template
 from semascope.subject.encoding import Encoder, Side
 from semascope.subject.passes import Passes
@@ -31,6 +31,7 @@ class Subject(Passes):
         self.tokenizer: Any = getattr(processor, "tokenizer", processor)
         self.has_vision = getattr(processor, "image_processor", None) is not None
         self.processor: Any = processor if self.has_vision else None
+        self._counted = False
         self.encoder = Encoder(
             tokenizer=self.tokenizer,
             processor=self.processor,
@@ -74,7 +75,11 @@ class Subject(Passes):
         """
         batch = self.encoder.encode(samples, max_tokens=max_tokens, answer=answer, side=side)
         extra = generation.positions(self.model, batch) if side == "left" else {}
-        return self.place(Batch({**batch.inputs, **extra}, batch.maps, batch.sample_ids))
+        placed = self.place(Batch({**batch.inputs, **extra}, batch.maps, batch.sample_ids))
+        if not self._counted and consumed.readable(placed):
+            consumed.check(self.model, placed, self.encoder.image_token_id)
+            self._counted = True
+        return placed
 
     def generate(
         self,

@@ -82,7 +82,7 @@ class Reader:
         except FOREIGN as error:
             raise SubjectError(
                 f"The subject's processor refuses sample {shown.id!r}, a picture or video of it or "
-                f"its place in the text: {_sentence(error)}"
+                f"its place in the text: {sentence(error)}"
             ) from error
         # Labels, which some processors add, would make the model compute a loss.
         return {name: _tensor(name, value) for name, value in out.items() if name != "labels"}
@@ -159,7 +159,7 @@ def _tensor(name: str, value: Any) -> Tensor:
         ) from error
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
     """What an exception says, in one line."""
     said = " ".join(str(error).split())
     return said if isinstance(error, ValueError) and said else f"{type(error).__name__}: {said}"
