@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from semascope.cli.levers import Causal, Opened, region_of, rows_of, sample_of, signed, slug
+from semascope.cli.levers import Causal, Opened, asked_of, region_of, rows_of, sample_of, signed, slug
 from semascope.errors import CausalError
 
 if TYPE_CHECKING:
@@ -27,10 +27,11 @@ class Attribute(Causal):
     the heat map on the picture goes into the workspace as HTML, JSON and PNG.
     """
 
-    question: tyro.conf.Positional[str] = "What is in the picture?"
-    """What to ask."""
-    picture: str = "scene:1"
-    """A file, scene:SEED for a drawn scene, blank, or none."""
+    question: tyro.conf.Positional[str] = ""
+    """What to ask; if left out, what is in the picture, or what a dog is where there is none."""
+    picture: str = ""
+    """A file, scene:SEED for a drawn scene, blank, or none; if left out, scene:1, or none with a
+    model that reads text only."""
     target: str = ""
     """The words to explain, as the model would write them; if left out, the first word of its own
     answer that is more than an article, rather than that word's strongest rival."""
@@ -61,6 +62,10 @@ class Attribute(Causal):
     def run(self) -> int:
         """Attribute, print the tables, write the files."""
         opened = self.opened()
+        asked = asked_of(opened.lever.subject, self.picture, self.question)
+        return self.model_copy(update=asked)._attribute(opened)
+
+    def _attribute(self, opened: Opened) -> int:
         if self.mode == "activation":
             return self._activation(opened)
         subject, lever = opened.lever.subject, opened.lever

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from semascope.causal import Lever, Region
     from semascope.corpus.sample import Sample
     from semascope.pipeline.context import Run
+    from semascope.subject import Subject
     from semascope.workspace import Workspace
 
 Feature = tuple[str, int]
@@ -241,6 +242,14 @@ def region_of(text: str) -> Region:
         raise CausalError(
             f"--region {text!r} is no box: write left,top,right,bottom in pixels, as 0,0,64,64."
         ) from error
+
+
+def asked_of(subject: Subject, picture: str, question: str) -> dict[str, str]:
+    """Picture and question, with what is asked where they are left out: of the first scene where
+    the subject sees, and of no picture where it reads text only."""
+    usual = ("scene:1", "What is in the picture?") if subject.has_vision else ("none", "What is a dog?")
+    question = question or (usual[1] if picture != "none" else "What is a dog?")
+    return {"picture": picture or usual[0], "question": question}
 
 
 def sample_of(picture: str, question: str) -> Sample:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from semascope.cli.levers import Causal, Opened, region_of, rows_of, sample_of
+from semascope.cli.levers import Causal, Opened, asked_of, region_of, rows_of, sample_of
 from semascope.errors import CausalError
 
 if TYPE_CHECKING:
@@ -60,10 +60,11 @@ class Steer(Causal):
     """Replay saved interventions, beside those of the flags."""
     save: Path | None = None
     """Write the interventions here, as JSON."""
-    picture: str = "scene:1"
-    """A file, scene:SEED for a drawn scene, blank, or none."""
-    question: str = "What is in the picture?"
-    """What to ask."""
+    picture: str = ""
+    """A file, scene:SEED for a drawn scene, blank, or none; if left out, scene:1, or none with a
+    model that reads text only."""
+    question: str = ""
+    """What to ask; if left out, what is in the picture, or what a dog is where there is none."""
     tokens: int = 40
     """Longest answer, in tokens."""
     temperature: float = 0.0
@@ -81,6 +82,10 @@ class Steer(Causal):
             from semascope.causal import save
 
             save(wishes, self.save)
+        asked = asked_of(opened.lever.subject, self.picture, self.question)
+        return self.model_copy(update=asked)._steer(opened, wishes)
+
+    def _steer(self, opened: Opened, wishes: list[Intervention]) -> int:
         sample = sample_of(self.picture, self.question)
         if self.doses:
             return self._curve(opened, sample, wishes)

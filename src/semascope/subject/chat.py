@@ -103,8 +103,7 @@ def render(template: Template, sample: Sample, answer: str | None) -> Rendered:
         text = template.put(len(sample.images), len(sample.videos)) + sample.text + (answer or "")
         return _plain(text, order)
     if not template.exists:
-        said = [template.put(t.images, t.videos) + t.text for t in turns]
-        return _plain("\n".join(said) + ("\n" + answer if answer is not None else ""), order)
+        return _untemplated(template, turns, answer, order)
     try:
         text = template.render(turns, generate=answer is not None)
     except TemplateError as error:
@@ -162,6 +161,19 @@ def _order(turns: tuple[Turn, ...], images: int, videos: int) -> tuple[int, ...]
 def _plain(text: str, order: tuple[int, ...]) -> Rendered:
     size = len(text)
     return Rendered(text, np.zeros(size, np.int8), np.ones(size, np.bool_), False, order)
+
+
+def _untemplated(
+    template: Template, turns: tuple[Turn, ...], answer: str | None, order: tuple[int, ...]
+) -> Rendered:
+    """Turns without a chat template: a line each, which are those of who says them."""
+    said = [(template.put(t.images, t.videos) + t.text, ROLE[t.role]) for t in turns]
+    said += [(answer, Role.ASSISTANT)] if answer is not None else []
+    ends = [*["\n"] * (len(said) - 1), ""]
+    lines = [(line + end, role) for (line, role), end in zip(said, ends, strict=True)]
+    plain = _plain("".join(line for line, _ in lines), order)
+    roles = [np.full(len(line), role, np.int8) for line, role in lines]
+    return replace(plain, roles=np.concatenate(roles))
 
 
 def _roles(template: Template, turns: tuple[Turn, ...], text: str) -> NDArray[np.int8]:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semascope.subject.batching import again
 from semascope.subject.cache import (
     cache_name,
     cache_of,
@@ -90,6 +91,7 @@ class Stream:
             self.inputs = grown(self.model, self.inputs, ids, self.mask)
             return self.prefill()
         inputs: dict[str, Any] = {"input_ids": ids[:, None], self.name: self.cache}
+        inputs |= again(self.inputs)
         if self.masked:
             inputs["attention_mask"] = self.mask
         if self.ropes is not None:

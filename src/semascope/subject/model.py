@@ -14,7 +14,7 @@ from typing import Any
 
 from semascope.corpus.sample import Sample
 from semascope.errors import SubjectError
-from semascope.subject import decoding, generation, sites
+from semascope.subject import consumed, decoding, generation, sites
 from semascope.subject.chat import Template
 from semascope.subject.encoding import Encoder, Side
 from semascope.subject.passes import Passes
@@ -36,6 +36,7 @@ class Subject(Passes):
         self.tokenizer: Any = getattr(processor, "tokenizer", processor)
         self.has_vision = getattr(processor, "image_processor", None) is not None
         self.processor: Any = processor if self.has_vision else None
+        self._counted = False
         self.encoder = Encoder(
             tokenizer=self.tokenizer,
             processor=self.processor,
@@ -103,9 +104,12 @@ class Subject(Passes):
         extra = (
             decoding.positions(self.model, batch.inputs["attention_mask"]) if side == "left" else {}
         )
-        return self.place(
-            Batch({**self._fits(batch).inputs, **extra}, batch.maps, batch.sample_ids)
-        )
+        inputs = {**self._fits(batch).inputs, **extra}
+        placed = self.place(Batch(inputs, batch.maps, batch.sample_ids))
+        if not self._counted and consumed.readable(placed):
+            consumed.check(self.model, placed, self.encoder.image_token_id)
+            self._counted = True
+        return placed
 
     def generate(
         self,

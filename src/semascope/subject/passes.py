@@ -17,6 +17,7 @@ from semascope.errors import SiteNotFound, SubjectError
 from semascope.subject import hooks, sites
 from semascope.subject.begun import Begin, begun, unseen
 from semascope.subject.cache import hidden_of, takes_part_of_logits
+from semascope.subject.crossed import keep_to_own_pictures
 from semascope.subject.lengths import leave_out_padding
 from semascope.subject.sites import JOIN, parts_of, side_by_side
 from semascope.subject.types import Batch, Edits, Kind, TokenMap
@@ -28,6 +29,7 @@ class Passes:
     def __init__(self, model: Any, *, name: str) -> None:
         self.model = model.eval().requires_grad_(False)
         leave_out_padding(model)
+        keep_to_own_pictures(model)
         self.name = name
         self.hooks = sites.find_sites(model)
         self.language = sites.language_model(model)[1]

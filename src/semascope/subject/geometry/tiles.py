@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from semascope.errors import GeometryUnknown
 from semascope.subject.geometry.base import (
@@ -17,10 +18,10 @@ from semascope.subject.geometry.base import (
     Size,
     Steps,
     claims,
+    folded,
     grid,
     join,
     option,
-    square,
 )
 from semascope.subject.types import Kind
 
@@ -34,18 +35,17 @@ class Idefics3:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """Tiles row by row, then the whole."""
-        side = square(int(seen.processor.image_seq_len))
         shapes = _marked(seen.text)
         if len(shapes) != len(seen.sizes):
             raise GeometryUnknown("The tile markers in the text do not match the pictures.")
         return [
-            _tiled(size, rows, columns, side)
+            _tiled(seen, size, rows, columns, _of_idefics(seen))
             for size, (rows, columns) in zip(seen.sizes, shapes, strict=True)
         ]
 
     def claim_videos(self, seen: Seen) -> Sequence[Steps]:
         """Each frame whole."""
-        return _whole(seen, square(int(seen.processor.image_seq_len)))
+        return _whole(seen, _of_idefics(seen))
 
 
 class InternVL:
@@ -55,23 +55,39 @@ class InternVL:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """Tiles row by row, then the whole; a single tile is the whole."""
-        side = square(int(seen.processor.image_seq_length))
         found = []
         for size in seen.sizes:
             columns, rows = _canvas(seen, size)
             split = columns * rows > 1
-            found.append(_tiled(size, rows if split else 0, columns if split else 0, side))
+            shape = (rows, columns) if split else (0, 0)
+            found.append(_tiled(seen, size, *shape, _of_internvl(seen)))
         return found
 
     def claim_videos(self, seen: Seen) -> Sequence[Steps]:
         """Each frame whole."""
-        return _whole(seen, square(int(seen.processor.image_seq_length)))
+        return _whole(seen, _of_internvl(seen))
 
 
-def _whole(seen: Seen, side: int) -> list[Steps]:
-    """``side`` squared tokens of every frame."""
+class View(NamedTuple):
+    """What one view becomes."""
+
+    pool: int
+    """Patches along a token's edge."""
+    tokens: int
+
+
+def _of_idefics(seen: Seen) -> View:
+    return View(int(seen.config.scale_factor), int(seen.processor.image_seq_len))
+
+
+def _of_internvl(seen: Seen) -> View:
+    return View(round(1 / seen.config.downsample_ratio), int(seen.processor.image_seq_length))
+
+
+def _whole(seen: Seen, view: View) -> list[Steps]:
+    """Every frame in one view."""
     return [
-        Steps([claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))] * frames)
+        Steps([claims(Kind.IMAGE, folded(seen, (0, 0, *size), *view))] * frames)
         for frames, size in seen.videos
     ]
 
@@ -100,8 +116,8 @@ def _canvas(seen: Seen, size: Size) -> tuple[int, int]:
     return int(columns), int(rows)
 
 
-def _tiled(size: Size, rows: int, columns: int, side: int) -> Claims:
-    """``side`` squared tokens of every tile, row by row, and as many of the whole."""
+def _tiled(seen: Seen, size: Size, rows: int, columns: int, view: View) -> Claims:
+    """The tokens of every tile, row by row, and as many of the whole."""
     tiles = grid(rows, columns, (0, 0, *size)).tolist() if rows * columns else []
-    views = [claims(Kind.TILE, grid(side, side, tile)) for tile in tiles]
-    return join([*views, claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))])
+    views = [claims(Kind.TILE, folded(seen, tile, *view)) for tile in tiles]
+    return join([*views, claims(Kind.IMAGE, folded(seen, (0, 0, *size), *view))])

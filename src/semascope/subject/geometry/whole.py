@@ -17,10 +17,12 @@ from semascope.subject.geometry.base import (
     Size,
     Steps,
     claims,
+    folded,
     grid,
     join,
     option,
     square,
+    tower_patch,
 )
 from semascope.subject.types import Kind
 
@@ -57,8 +59,8 @@ class PaliGemma:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """A square grid over each picture."""
-        side = square(int(seen.processor.image_seq_length))
-        return [claims(Kind.IMAGE, grid(side, side, (0, 0, *size))) for size in seen.sizes]
+        tokens = int(seen.processor.image_seq_length)
+        return [claims(Kind.IMAGE, folded(seen, (0, 0, *size), 1, tokens)) for size in seen.sizes]
 
 
 class Gemma3:
@@ -68,12 +70,14 @@ class Gemma3:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """A square grid over each picture, then one over each of its crops."""
-        side = square(int(seen.processor.image_seq_length))
+        tokens = int(seen.processor.image_seq_length)
+        edge = int(seen.outputs["pixel_values"].shape[-1])
+        pool = edge // tower_patch(seen) // square(tokens)  # patches left over are not averaged
         found = []
         for size in seen.sizes:
-            views = [claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))]
+            views = [claims(Kind.IMAGE, folded(seen, (0, 0, *size), pool, tokens))]
             for box in _crops(seen.processor, size):
-                views.append(claims(Kind.TILE, grid(side, side, box)))
+                views.append(claims(Kind.TILE, folded(seen, box, pool, tokens)))
             found.append(join(views))
         return found
 

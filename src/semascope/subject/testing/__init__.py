@@ -49,11 +49,11 @@ def tiny(family: str, *, seed: int = 0) -> Subject:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, processor = MAKERS[family]()
-    _quiet(model)
+    quiet(model)
     return Subject(model, processor, name=f"tiny-{family}")
 
 
-def _quiet(model: Any) -> None:
+def quiet(model: Any) -> None:
     """Turn down the attention of a vision tower.
 
     Random attention spreads every patch over the whole picture, as no trained tower does, and
@@ -76,4 +76,4 @@ def geometry_table(families: Iterable[str] = VISION, *, seed: int = 0) -> list[P
     return rows
 
 
-__all__ = ["MAKERS", "TEXT", "VISION", "geometry_table", "make_tokenizer", "tiny"]
+__all__ = ["MAKERS", "TEXT", "VISION", "geometry_table", "make_tokenizer", "quiet", "tiny"]
