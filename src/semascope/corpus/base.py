@@ -17,8 +17,8 @@ from semascope.errors import CorpusError
 
 logger = logging.getLogger(__name__)
 
-NAMED = 100
-"""Bad rows that are named in the log one by one; those after them are counted."""
+NAMED = 1
+"""Bad rows of one reason that are named in the log; those after them are counted."""
 SMALL = 1 << 20
 """Bytes up to which a file's content, not its time of change, is part of the fingerprint."""
 FEW = 1000
@@ -36,6 +36,15 @@ class Rows(ABC):
         self.name = name
         self.skipped = SkipReport()
         self._bad: set[int] = set()
+        self._told = bytearray()
+
+    def fresh(self, row: int) -> bool:
+        """Whether a row is read for the first time, so that what it holds is counted once."""
+        if len(self._told) < len(self):
+            self._told = bytearray(len(self))
+        new = not self._told[row]
+        self._told[row] = 1
+        return new
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -68,7 +77,7 @@ class Rows(ABC):
         self._bad.add(row)
         label = self.label(row)
         self.skipped.add(label, reason)
-        level = logging.WARNING if len(self._bad) <= NAMED else logging.DEBUG
+        level = logging.WARNING if self.skipped.reasons[reason] <= NAMED else logging.DEBUG
         logger.log(level, "%s: %s skipped: %s", self.name, label, reason)
 
 
@@ -91,9 +100,19 @@ class First(Rows):
     """The first ``n`` rows of a corpus."""
 
     def __init__(self, corpus: Corpus, n: int) -> None:
-        super().__init__(corpus.name)
         self.corpus, self.n = corpus, n
-        self.skipped = corpus.skipped
+        report = corpus.skipped
+        super().__init__(corpus.name)
+        self.skipped = report
+
+    @property
+    def skipped(self) -> SkipReport:  # type: ignore[override]
+        """The corpus's own report, so that nothing it skips is lost."""
+        return self.corpus.skipped
+
+    @skipped.setter
+    def skipped(self, report: SkipReport) -> None:
+        self.corpus.skipped = report
 
     def __len__(self) -> int:
         return min(self.n, len(self.corpus))
@@ -118,7 +137,7 @@ def digest(parts: Iterable[str | bytes]) -> str:
     """SHA-256 over parts, each with its length, as 32 hexadecimal digits."""
     total = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         total.update(len(data).to_bytes(8, "little") + data)
     return total.hexdigest()[:32]
 
@@ -139,6 +158,6 @@ def files_digest(root: Path, files: Iterable[Path]) -> str:
             small = stat.st_size <= SMALL and len(listed) <= FEW
             mark = hashlib.sha256(path.read_bytes()).digest() if small else str(stat.st_mtime_ns)
             parts += [str(stat.st_size), mark]
-        except OSError:
+        except (OSError, ValueError):
             parts.append("missing")
     return digest(parts)

@@ -7,8 +7,9 @@ models, tokens or files.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
@@ -161,12 +162,55 @@ class SkipReport:
     reasons: Counter[str] = field(default_factory=Counter)
     named: list[tuple[str, str]] = field(default_factory=list)
     """(row, reason) of the first hundred."""
+    used: dict[str, Counter[str]] = field(default_factory=dict)
+    """Columns by what they were used as, with the number of rows."""
+    unused: Counter[str] = field(default_factory=Counter)
+    """Columns that held something and were used as nothing, with the number of rows."""
+    left: Counter[str] = field(default_factory=Counter)
+    """What else was left out and is no row, by reason: files of a folder, further captions."""
+    layout: list[str] = field(default_factory=list)
+    """What the corpus was recognised as, a line a part."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Samples that the subject would not take, by reason."""
+    _taken: set[tuple[str, str]] = field(default_factory=set)
+    _reasons: dict[str, str] = field(default_factory=dict)
 
     def add(self, row: str, reason: str) -> None:
         """Count one skipped row."""
         self.reasons[reason] += 1
         if len(self.named) < 100:
             self.named.append((row, reason))
+
+    def columns(self, used: Mapping[str, str], unused: Iterable[str]) -> None:
+        """Count one row's columns."""
+        for column, role in used.items():
+            self.used.setdefault(role, Counter())[column] += 1
+        self.unused.update(unused)
+
+    def refuse(self, sample: str, reason: str) -> bool:
+        """Count a sample that the subject refuses, once; whether its reason is a new one.
+
+        Reasons are the same where they differ in the sample's name and in numbers alone.
+        """
+        plain = re.sub(r"\d+", "#", reason.replace(repr(sample), "#"))
+        if (sample, plain) in self._taken:
+            return False
+        known = plain in self._reasons
+        self._taken.add((sample, plain))
+        first = self._reasons.setdefault(plain, reason)
+        self.refused[first] += 1
+        return not known
+
+    def merge(self, other: SkipReport) -> None:
+        """Add what another has counted so far."""
+        self.reasons.update(other.reasons)
+        self.named += other.named[: max(0, 100 - len(self.named))]
+        for role, columns in other.used.items():
+            self.used.setdefault(role, Counter()).update(columns)
+        self.unused.update(other.unused)
+        self.left.update(other.left)
+        self.layout += [line for line in other.layout if line not in self.layout]
+        self.refused.update(other.refused)
 
     @property
     def total(self) -> int:
