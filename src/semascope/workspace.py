@@ -65,6 +65,8 @@ class RunRecord(BaseModel):
     """Name of the dictionary trained there."""
     corpus: str = ""
     """What was read."""
+    fingerprint: str = ""
+    """Of the corpus's content when training began; empty in runs of before this was kept."""
     seed: int = 0
     """Seed of everything drawn."""
     versions: dict[str, str] = Field(default_factory=dict)

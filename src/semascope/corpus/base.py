@@ -17,8 +17,6 @@ from semascope.errors import CorpusError
 
 logger = logging.getLogger(__name__)
 
-NAMED = 1
-"""Bad rows of one reason that are named in the log; those after them are counted."""
 SMALL = 1 << 20
 """Bytes up to which a file's content, not its time of change, is part of the fingerprint."""
 FEW = 1000
@@ -34,16 +32,24 @@ class Rows(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.skipped = SkipReport()
+        self._warned: set[str] = set()
         self._bad: set[int] = set()
-        self._told = bytearray()
+        self._seen: set[int] = set()
+        self._skipped = SkipReport()
+
+    @property
+    def skipped(self) -> SkipReport:
+        """What was skipped and left out; each row is counted once in a report."""
+        return self._skipped
+
+    @skipped.setter
+    def skipped(self, report: SkipReport) -> None:
+        self._skipped, self._bad, self._seen = report, set(), set()
 
     def fresh(self, row: int) -> bool:
-        """Whether a row is read for the first time, so that what it holds is counted once."""
-        if len(self._told) < len(self):
-            self._told = bytearray(len(self))
-        new = not self._told[row]
-        self._told[row] = 1
+        """Whether a row is new to the report, so that what it holds is counted once."""
+        new = row not in self._seen
+        self._seen.add(row)
         return new
 
     @abstractmethod
@@ -77,8 +83,10 @@ class Rows(ABC):
         self._bad.add(row)
         label = self.label(row)
         self.skipped.add(label, reason)
-        level = logging.WARNING if self.skipped.reasons[reason] <= NAMED else logging.DEBUG
-        logger.log(level, "%s: %s skipped: %s", self.name, label, reason)
+        level = logging.DEBUG if reason in self._warned else logging.WARNING
+        self._warned.add(reason)
+        more = "" if level == logging.DEBUG else " (others are counted, not named)"
+        logger.log(level, "%s: %s skipped: %s%s", self.name, label, reason, more)
 
 
 def span(corpus: Corpus, start: int, stop: int | None) -> range:
@@ -101,12 +109,10 @@ class First(Rows):
 
     def __init__(self, corpus: Corpus, n: int) -> None:
         self.corpus, self.n = corpus, n
-        report = corpus.skipped
         super().__init__(corpus.name)
-        self.skipped = report
 
     @property
-    def skipped(self) -> SkipReport:  # type: ignore[override]
+    def skipped(self) -> SkipReport:
         """The corpus's own report, so that nothing it skips is lost."""
         return self.corpus.skipped
 

@@ -45,7 +45,7 @@ NO_TEXT = frozenset(
     "num count embedding name hash index".split()
 )
 """A column with one of these in its name holds something about a text."""
-INNER = ("raw", "text", "caption", "sentence", "answer", "value", "content")
+INNER = ("raw", "text", "caption", "sentence", "answer", "value", "content", "en")
 """Where a nested object keeps its words."""
 SPEAKERS, SPOKEN = ("from", "role", "speaker", "author"), ("value", "content", "text")
 PAIRS = (
@@ -248,6 +248,8 @@ def _question(row: Record, asked: Asked, out: Fields) -> bool:
     if asks is None or (answers is None and row.find(TEXT_COLUMNS)[0] is not None):
         return False
     question = parsed(question)
+    if isinstance(question, Mapping):
+        question = next(_strings(question), None)
     if not isinstance(question, str):
         return _questions(asks, question, answers, answer, out)
     out.used[str(asks)] = "question"
@@ -337,7 +339,8 @@ def _text(row: Record, asked: Asked, out: Fields) -> None:
     columns = _text_columns(row, asked)
     if not columns:
         return
-    found = [words for column in columns for words in _strings(_captions(row.record[column]))]
+    values = [(normal(column).endswith("s"), row.record[column]) for column in columns]
+    found = [w for several, value in values for w in _strings(_captions(value) if several else value)]
     if not found:
         raise BadRow("text is of the wrong type")
     out.used |= {str(column): "text" for column in columns}

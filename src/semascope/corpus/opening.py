@@ -80,12 +80,12 @@ def require_images(corpus: Corpus) -> None:
 
 
 def _split(text: str) -> list[str]:
-    parts = [part.strip() for part in text.split("+")]
+    parts = [part.strip() for part in _joined(text.split("+"))]
     if not all(parts):
         raise CorpusError(
             f"{text!r} names no corpus. Try scenes, text, scenes+text, a path, or hf:name/split."
         )
-    return _joined(parts)
+    return parts
 
 
 def _joined(parts: list[str]) -> list[str]:

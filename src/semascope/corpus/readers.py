@@ -8,6 +8,7 @@ was left out. Knows the readers and names of files.
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -99,7 +100,7 @@ def _parts(found: Survey, images: str | None, layout: dict[str, Any]) -> list[Co
         parts.append(_files(str(found.root), found.tars, None, layout))
     tables = _tables(found, images, layout)
     named = _named(tables) if found.pictures else set()
-    loose = [path for path in found.pictures if path.name not in named]
+    loose = [path for path in found.pictures if os.path.normpath(path) not in named]
     if loose and not images:
         outside = layout["outside"]
         parts.append(ImageFolder(found.root, outside, loose, found.beside))
@@ -118,12 +119,13 @@ def _line(part: Corpus, named: set[str]) -> str:
     """What a part of a folder was recognised as."""
     if isinstance(part, ImageFolder):
         words = sum(path in part.beside for path in part.paths)
-        return f"{len(part)} pictures, {words} of them with words in a file beside them"
+        return f"pictures: {len(part)}, {words} of them with words in a file beside them"
     files = getattr(part, "files", [])
     kind = "tars" if isinstance(part, WebDataset) else "tables"
+    rows = f"{kind}: {len(files)}"
     shown = ", ".join(path.name for path in files[:4]) + (" …" if len(files) > 4 else "")
     pictures = f", which name {len(named)} pictures" if named and kind == "tables" else ""
-    return f"{len(files)} {kind} ({shown}){pictures}"
+    return f"{rows} ({shown}){pictures}"
 
 
 def _tables(found: Survey, images: str | None, layout: dict[str, Any]) -> list[Corpus]:
@@ -190,12 +192,12 @@ def _of_a_download(reader: Records) -> bool:
 
 
 def _named(tables: Sequence[Corpus]) -> set[str]:
-    """Names of the picture files that the tables' rows name, without their folders."""
+    """The picture files that the tables' rows name."""
     found: set[str] = set()
     for table in tables:
         if isinstance(table, Records):
             for row in range(len(table)):
-                found.update(name.replace("\\", "/").rsplit("/", 1)[-1] for name in table.names(row))
+                found.update(os.path.normpath(path) for path in table.paths(row))
     return found
 
 

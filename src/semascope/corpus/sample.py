@@ -172,8 +172,6 @@ class SkipReport:
     """What the corpus was recognised as, a line a part."""
     refused: Counter[str] = field(default_factory=Counter)
     """Samples that the subject would not take, by reason."""
-    _taken: set[tuple[str, str]] = field(default_factory=set)
-    _reasons: dict[str, str] = field(default_factory=dict)
 
     def add(self, row: str, reason: str) -> None:
         """Count one skipped row."""
@@ -187,19 +185,9 @@ class SkipReport:
             self.used.setdefault(role, Counter())[column] += 1
         self.unused.update(unused)
 
-    def refuse(self, sample: str, reason: str) -> bool:
-        """Count a sample that the subject refuses, once; whether its reason is a new one.
-
-        Reasons are the same where they differ in the sample's name and in numbers alone.
-        """
-        plain = re.sub(r"\d+", "#", reason.replace(repr(sample), "#"))
-        if (sample, plain) in self._taken:
-            return False
-        known = plain in self._reasons
-        self._taken.add((sample, plain))
-        first = self._reasons.setdefault(plain, reason)
-        self.refused[first] += 1
-        return not known
+    def refuse(self, sample: str, reason: str) -> None:
+        """Count a sample that the subject refuses, by the kind of its reason."""
+        self.refused[kind_of(reason, sample)] += 1
 
     def merge(self, other: SkipReport) -> None:
         """Add what another has counted so far."""
@@ -216,6 +204,12 @@ class SkipReport:
     def total(self) -> int:
         """Rows skipped so far."""
         return sum(self.reasons.values())
+
+
+def kind_of(reason: str, sample: str = "") -> str:
+    """A reason without what differs from sample to sample: its name, and numbers."""
+    plain = reason.replace(repr(sample), "…") if sample else reason
+    return re.sub(r"\d+", "#", plain)
 
 
 @runtime_checkable

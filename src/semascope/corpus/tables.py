@@ -127,20 +127,23 @@ class Records(Rows):
         for row in (
             np.unique(np.linspace(0, len(self) - 1, PROBED).astype(int)) if len(self) else ()
         ):
-            for name in self.names(int(row)):
-                file, path = self.file_of(int(row)), self.layout.root / name
-                if file is not None and not self.layout.fixed and not exists(path):
-                    path = file.parent / name
-                if not exists(path) and self.layout.pictures is not None:
-                    path = self.layout.root / (self._found(name) or name)
-                found[path] = None
+            found.update(dict.fromkeys(self.paths(int(row))))
         return list(found)
 
-    def _found(self, name: str) -> Path | None:
+    def paths(self, row: int) -> list[Path]:
+        """Files of pictures and videos that a row names, where they are or would be."""
+        return [self._path(self.file_of(row), name) for name in self.names(row)]
+
+    def _path(self, file: Path | None, name: str) -> Path:
+        path = self.layout.root / name
+        if file is not None and not self.layout.fixed and exists(file.parent / name):
+            return file.parent / name
+        if exists(path) or self.layout.pictures is None:
+            return path
         try:
-            return self.layout.pictures.find(name) if self.layout.pictures else None
+            return self.layout.root / (self.layout.pictures.find(name) or name)
         except BadRow:
-            return None
+            return path
 
     def names(self, row: int) -> list[str]:
         """Paths of the files that a row names."""

@@ -6,6 +6,7 @@ picture is never in doubt; rows are then padded and stacked here. Knows no weigh
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
@@ -66,7 +67,7 @@ class Encoder:
         answer: str | Sequence[str] | None = None,
         side: Side = "right",
     ) -> Batch:
-        """Encode, cut to ``max_tokens``, pad on one ``side``."""
+        """Encode, cut to ``max_tokens`` of words, pad on one ``side``."""
         samples = list(samples)
         if not samples:
             raise SubjectError("Nothing to encode: give at least one sample.")
@@ -294,12 +295,14 @@ def _spread(
 
 
 def _cut(row: Row, max_tokens: int | None) -> Row:
-    """Keep the first ``max_tokens``, and past them all that a picture still needs."""
-    if max_tokens is None or len(row.map) <= max_tokens:
-        return row
-    pictures = np.flatnonzero(np.isin(row.map.kinds, (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)))
-    keep = max(max_tokens, int(pictures[-1]) + 1 if len(pictures) else 0)
+    """Keep the first ``max_tokens`` of words, and past them all that a picture still needs.
+
+    The budget is of words alone: tokens that stand for pictures and videos, and what their
+    processor puts between those, are not counted, so that 576 or 2,880 of them do not take the
+    place of every word behind them.
+    """
     total, m = len(row.map), row.map
+    keep = total if max_tokens is None else _kept(m.kinds, max_tokens)
     inputs = {
         k: v[:, :keep] if _by_position(k) and v.shape[1:2] == (total,) else v
         for k, v in row.inputs.items()
@@ -313,8 +316,40 @@ def _cut(row: Row, max_tokens: int | None) -> Row:
         image=m.image[:keep],
         rects=m.rects[:keep],
         spans=m.spans if m.spans is None else m.spans[:keep],
+        cut=total - keep,
+        mark=_mark(m.ids[:keep], inputs),
     )
     return Row(cut, inputs, row.id)
+
+
+def _kept(kinds: NDArray[np.int8], max_tokens: int) -> int:
+    """How many of the first tokens are kept: up to the last of the budget, or of a picture."""
+    pictured = np.isin(kinds, (Kind.IMAGE, Kind.TILE, Kind.NEWLINE))  # (T,)
+    last = int(np.flatnonzero(pictured)[-1]) + 1 if pictured.any() else 0
+    spoken = np.flatnonzero(~(pictured | _between(kinds, pictured)))
+    end = len(kinds) if len(spoken) <= max_tokens else int(spoken[max_tokens])
+    return max(end, last)
+
+
+def _between(kinds: NDArray[np.int8], pictured: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(T,): tokens that are no words and stand between two of a picture's with no word between."""
+    words = np.cumsum(kinds == Kind.TEXT)
+    at = np.flatnonzero(pictured)
+    out = np.zeros(len(kinds), np.bool_)
+    for first, then in zip(at[:-1], at[1:], strict=True):
+        if then > first + 1 and words[first] == words[then]:
+            out[first + 1 : then] = True
+    return out
+
+
+def _mark(ids: NDArray[np.int64], inputs: Mapping[str, Tensor]) -> str:
+    """A hash of one row's tokens and pictures as the model gets them."""
+    seen = hashlib.blake2b(np.ascontiguousarray(ids).tobytes(), digest_size=16)
+    for name in sorted(inputs):
+        x = inputs[name].detach().cpu().contiguous()
+        seen.update(f"{name}:{tuple(x.shape)}:{x.dtype}".encode())
+        seen.update(x.reshape(-1).view(torch.uint8).numpy().data if x.numel() else b"")
+    return seen.hexdigest()
 
 
 def _by_position(name: str) -> bool:
