@@ -95,7 +95,7 @@ class TrainOptions(Options):
     rows: int = Field(default=48, ge=1)
     """Samples a step; all of their tokens are one batch."""
     max_tokens: int = Field(default=144, ge=8)
-    """Cut a sample after so many tokens of words; tokens that stand for pictures are not counted."""
+    """Cut a sample after so many tokens of words; those that stand for pictures do not count."""
     lr: float = Field(default=0.0, ge=0)
     """Learning rate; 0 follows the number of features."""
     text_only: bool = False

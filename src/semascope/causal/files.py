@@ -4,8 +4,8 @@ POPE: JSON lines of ``image`` (a file name), ``text`` (the question) and ``label
 HallusionBench: one JSON list of ``question``, ``gt_answer`` ("1" yes, "0" no), ``filename``,
 ``visual_input`` ("0": no picture), ``category`` and ``subcategory``.
 
-Files are decoded and pictures are read as those of a corpus are. A row that cannot be used is counted
-and named in the report, and skipped. Knows files; no model.
+Files are decoded and pictures are read as those of a corpus are. A row that cannot be used is
+counted and named in the report, and skipped. Knows files; no model.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _line(line: str) -> object:
 
 
 def _word(row: Mapping[str, Any], *names: str) -> str:
-    """The first of these fields, as words; KeyError where there is none, BadRow where it is none."""
+    """The first of these fields, as words; KeyError where none is there, BadRow for an object."""
     name = next((name for name in names if row.get(name) not in (None, "")), None)
     if name is None:
         raise KeyError(names[0])

@@ -1,6 +1,7 @@
 """The verbs that make a run: train, gather, and demo, which does all; ``explaining`` has the rest.
 
-Each does what the ones before it left undone; train and demo alone begin a run where there is none. Nothing is known here of how a stage works.
+Each does what the ones before it left undone; train and demo alone begin a run where there is
+none. Nothing is known here of how a stage works.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ MORE_COLUMNS = ("input", "context", "passage", "hint")
 """What a question may stand on, beside itself."""
 CHOICES = ("choices", "options")
 TEXT_COLUMNS = (
-    "text", "caption", "captions", "txt", "content", "sentence", "description", "sentences", "texts",
-    "alt_text", "alt", "raw", "comment", "body", "article", "document", "story", "abstract",
+    "text", "caption", "captions", "txt", "content", "sentence", "description", "sentences",
+    "texts", "alt_text", "alt", "raw", "comment", "body", "article", "document", "story", "abstract",
     "summary", "title",
 )  # fmt: skip
 PARTS_OF_TEXT = frozenset("text caption captions sentence sentences description alt".split())
@@ -131,7 +131,7 @@ def fields(record: Mapping[Any, Any], asked: Asked) -> Fields:
 
 
 def _images(row: Record, asked: Asked, out: Fields) -> None:
-    column, value = row.named(asked.image, IMAGE_COLUMNS)
+    column, _ = row.named(asked.image, IMAGE_COLUMNS)
     columns = [column] if column is not None else []
     if not columns and asked.image is None:
         columns = row.numbered(r"(?:image|img|picture)s?_?(\d+)")
@@ -204,7 +204,7 @@ def _messages_in_two(row: Record, asked: Asked, out: Fields) -> bool:
 
 
 def _messages(value: object) -> Iterator[object]:
-    """Messages of any of the usual shapes as ``{"role", "content"}``; BadRow where it is no list."""
+    """Messages of any usual shape as ``{"role", "content"}``; BadRow where it is no list."""
     if isinstance(value, Mapping):
         columns = [v for v in value.values() if isinstance(v, list | tuple)]
         if len(columns) == len(value) and len({len(column) for column in columns}) == 1:
@@ -340,7 +340,9 @@ def _text(row: Record, asked: Asked, out: Fields) -> None:
     if not columns:
         return
     values = [(normal(column).endswith("s"), row.record[column]) for column in columns]
-    found = [w for several, value in values for w in _strings(_captions(value) if several else value)]
+    found = [
+        w for several, value in values for w in _strings(_captions(value) if several else value)
+    ]
     if not found:
         raise BadRow("text is of the wrong type")
     out.used |= {str(column): "text" for column in columns}

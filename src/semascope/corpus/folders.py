@@ -1,7 +1,7 @@
 """A folder of pictures: every picture below it, each with the text of a file beside it.
 
-Beside ``a.jpg``: ``a.txt``, ``a.caption``, or ``a.json`` with a caption in it, as img2dataset leaves
-them. Knows names of files; how pictures are decoded is ``pictures.py``'s.
+Beside ``a.jpg``: ``a.txt``, ``a.caption``, or ``a.json`` with a caption in it, as img2dataset
+leaves them. Knows names of files; how pictures are decoded is ``pictures.py``'s.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from semascope.corpus.tables import ending_of, parse_json
 PICTURE = "the picture beside it"
 WORDS = (".txt", ".caption", ".text")
 ABOUT = frozenset(
-    "readme license licence changelog citation notice dataset_info dataset_infos dataset_dict state "
-    "config package package-lock tsconfig preprocessor_config".split()
+    "readme license licence changelog citation notice dataset_info dataset_infos dataset_dict "
+    "state config package package-lock tsconfig preprocessor_config".split()
 )
 """Stems of files that are about a folder, not in its corpus."""
 TABLES = frozenset(

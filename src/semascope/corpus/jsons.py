@@ -89,14 +89,16 @@ def _by_column(value: Mapping[str, object]) -> list[object]:
         same = all(str(name).isdecimal() for name in value) or len(columns) > 1
         return columns if same else []
     lists = [column for column in columns if isinstance(column, list)]
-    if len(lists) == len(columns) and len({len(column) for column in lists}) == 1:
-        if not any(isinstance(item, dict) for column in lists for item in column):
-            return [dict(zip(value, row, strict=True)) for row in zip(*lists, strict=True)]
+    even = len(lists) == len(columns) and len({len(column) for column in lists}) == 1
+    if even and not any(isinstance(item, dict) for column in lists for item in column):
+        return [dict(zip(value, row, strict=True)) for row in zip(*lists, strict=True)]
     return []
 
 
 def _longest(value: dict[str, object]) -> list[object]:
     """The longest list of objects in the object; the object itself where it holds none."""
-    lists = [v for v in value.values() if isinstance(v, list) and any(isinstance(i, dict) for i in v)]
+    lists = [
+        v for v in value.values() if isinstance(v, list) and any(isinstance(i, dict) for i in v)
+    ]
     talk = [v for k, v in value.items() if k in ("messages", "conversations") and v in lists]
     return [value] if talk or not lists else max(lists, key=len)

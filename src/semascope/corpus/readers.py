@@ -273,6 +273,3 @@ def _files(name: str, files: list[Path], images: str | None, layout: dict[str, A
     if ending in SUFFIXES:
         raise CorpusError(f"{name} is one picture; name the folder that holds it.")
     raise CorpusError(f"{name} is of no kind that is known. Known are {HELP}.")
-
-
-

@@ -24,8 +24,8 @@ from typing import Any
 from PIL import Image
 
 from semascope.corpus.base import BadRow
-from semascope.corpus.columns import IMAGE_COLUMNS, Asked, fields, listed, unused
-from semascope.corpus.encodings import well_formed, words_of
+from semascope.corpus.columns import Asked, fields, listed, unused
+from semascope.corpus.encodings import well_formed
 from semascope.corpus.pictures import decode
 from semascope.corpus.sample import Role, Sample, SkipReport, Turn, Video
 from semascope.corpus.videos import MOST_FRAMES, decode_video, evenly, of_frames

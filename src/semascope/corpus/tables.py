@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.corpus.base import BadRow, Rows, digest, exists, files_digest
-from semascope.corpus.columns import Record, fields, listed, parsed
+from semascope.corpus.columns import IMAGE_COLUMNS, Record, fields, listed, parsed
 from semascope.corpus.delimited import Spoilt, names_pictures, rows_of
 from semascope.corpus.encodings import is_packed, recoded, unpacked, words_of
 from semascope.corpus.jsons import records_of
-from semascope.corpus.records import IMAGE_COLUMNS, Layout, Pictures, to_sample, video_items
+from semascope.corpus.records import Layout, Pictures, to_sample, video_items
 from semascope.corpus.sample import Sample
 from semascope.corpus.videos import MOST_FRAMES
 from semascope.errors import CorpusError
@@ -92,7 +92,9 @@ class Records(Rows):
         named = (asked.image, asked.text, asked.question, asked.answer, asked.conversation)
         absent = [name for name in named if name is not None and name not in columns]
         if absent and columns:
-            return f"There is no column {absent[0]!r} in {self.name}; there are {', '.join(columns)}."
+            return (
+                f"There is no column {absent[0]!r} in {self.name}; there are {', '.join(columns)}."
+            )
         if not columns or any(self._holds(record) for record in records):
             return ""
         return (
@@ -188,7 +190,7 @@ class JsonLines(Records):
 
     def file_of(self, row: int) -> Path:
         """The table file that a row is of."""
-        return self.files[self.which[row]]
+        return self.files[int(self.which[row])]
 
     def record(self, row: int) -> object:
         """The line, parsed."""
@@ -263,7 +265,7 @@ class InMemory(Records):
 
     def file_of(self, row: int) -> Path:
         """The table file that a row is of."""
-        return self.files[self.which[row]]
+        return self.files[int(self.which[row])]
 
     def record(self, row: int) -> object:
         """The array's item, or the paragraph as a record."""

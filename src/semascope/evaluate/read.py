@@ -47,7 +47,9 @@ def _read(read: Mapping[str, Any]) -> str:
     tokens = ", ".join(
         f"{number:,} {KINDS.get(kind, kind)}" for kind, number in read.get("tokens", {}).items()
     )
-    videos = f", {read['videos']:,} videos ({read['frames']:,} frames)" if read.get("videos") else ""
+    videos = (
+        f", {read['videos']:,} videos ({read['frames']:,} frames)" if read.get("videos") else ""
+    )
     return (
         f"read {read.get('samples', 0):,} of {read.get('rows', 0):,} rows: "
         f"{read.get('pictures', 0):,} pictures{videos}; tokens: {tokens or 'none'}"

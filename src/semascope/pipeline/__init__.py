@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from semascope.errors import SemascopeError
 from semascope.config import STAGES, Options, RunOptions, StageName
+from semascope.errors import SemascopeError
 from semascope.pipeline.stage import Reporter, Silent, run_stage
 from semascope.workspace import RunRecord, Workspace
 

@@ -1,8 +1,9 @@
 """What a stage has read and what it left out, counted block by block and kept over kills.
 
 Every block of rows writes a line when it has been read; a block that is read again, by a run that
-was killed and resumed, replaces its line, so that nothing is counted twice. At the end the lines are
-summed, put into the stage's figures, and removed. Knows samples, batches and the report of a corpus.
+was killed and resumed, replaces its line, so that nothing is counted twice. At the end the lines
+are summed, put into the stage's figures, and removed. Knows samples, batches and the report of a
+corpus.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -336,7 +337,7 @@ def _between(kinds: NDArray[np.int8], pictured: NDArray[np.bool_]) -> NDArray[np
     words = np.cumsum(kinds == Kind.TEXT)
     at = np.flatnonzero(pictured)
     out = np.zeros(len(kinds), np.bool_)
-    for first, then in zip(at[:-1], at[1:], strict=True):
+    for first, then in pairwise(at):
         if then > first + 1 and words[first] == words[then]:
             out[first + 1 : then] = True
     return out
