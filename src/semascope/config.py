@@ -72,7 +72,7 @@ class TrainOptions(Options):
     """Dictionaries of one site or several, trained on activations as they stream by."""
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"arch", "sites", "widths", "keep", "outlier", "settings"}
+        {"arch", "sites", "widths", "keep", "outlier", "settings", "columns"}
     )
 
     subject: str = "sprite-llava"
@@ -81,6 +81,9 @@ class TrainOptions(Options):
     """Where its activations are read."""
     corpus: str = "scenes?n=40000+text"
     """What it reads: built-in parts joined by +, a folder, a file, or a dataset's name."""
+    columns: tuple[str, ...] = ()
+    """Which columns of a table hold what, where their names are not usual ones: text=body
+    image=shot question=q answer=a conversation=chat. None: usual names are found."""
     name: str = "main"
     """Name of the dictionary."""
     tokens: int = Field(default=512_000, ge=1)
@@ -92,7 +95,7 @@ class TrainOptions(Options):
     rows: int = Field(default=48, ge=1)
     """Samples a step; all of their tokens are one batch."""
     max_tokens: int = Field(default=144, ge=8)
-    """Cut longer samples there."""
+    """Cut a sample after so many tokens of words; those that stand for pictures do not count."""
     lr: float = Field(default=0.0, ge=0)
     """Learning rate; 0 follows the number of features."""
     text_only: bool = False

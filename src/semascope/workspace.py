@@ -17,6 +17,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ class RunRecord(BaseModel):
     """Name of the dictionary trained there."""
     corpus: str = ""
     """What was read."""
+    fingerprint: str = ""
+    """Of the corpus's content when training began; empty in runs of before this was kept."""
     seed: int = 0
     """Seed of everything drawn."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -135,13 +138,52 @@ class Workspace:
             )
         return record
 
+    def begun(self) -> RunRecord:
+        """The record of a run that was begun here; WorkspaceError, with near names, where none was.
+
+        Asked by every verb that does not begin runs: a slip in a name must not begin one.
+        """
+        if self.exists():
+            return self.record()
+        there = self.root.is_dir() and any(self.root.iterdir())
+        what = "holds no run" if there else "was never made"
+        near = self._near()
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise WorkspaceError(
+            f"The workspace {self.root} {what}.{meant} "
+            f"To begin one there: semascope demo --no-serve --workspace {self.root}, or semascope "
+            "train with a subject and a corpus of your own."
+        )
+
+    def _near(self) -> list[str]:
+        """Runs beside this folder, those of like name first; three at most."""
+        try:
+            runs = [path.parent for path in self.root.parent.glob("*/run.json")]
+        except OSError:
+            return []
+        names = {path.name: str(path) for path in runs}
+        alike = get_close_matches(self.root.name, names, n=3, cutoff=0.5)
+        return [names[name] for name in alike] or sorted(names.values())[:3]
+
+    def abandon(self) -> bool:
+        """Remove what a run that failed before it made anything has left; whether that was so.
+
+        Nothing is removed where a stage is done or a training state stands, and no file that is
+        not this workspace's own.
+        """
+        done = any(stage.done for stage in self.record().stages.values())
+        if done or any((self.root / "dictionaries").rglob("*.safetensors")):
+            return False
+        for name in ("dictionaries", "activations", "reading", "metrics.jsonl", "run.json"):
+            remove(self.root / name)
+        return True
+
     def require(self, stage: str) -> RunRecord:
         """The record, once ``stage`` is done; else a sentence that says how to do it."""
-        record = self.record()
+        record = self.begun()
         if not record.stages.get(stage, StageRecord()).done:
-            what = "holds no run yet" if not record.stages else f"has no finished '{stage}' stage"
             raise WorkspaceError(
-                f"The workspace {self.root} {what}. "
+                f"The workspace {self.root} has no finished '{stage}' stage. "
                 f"Run: semascope demo --no-serve --workspace {self.root}"
             )
         return record

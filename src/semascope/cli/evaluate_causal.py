@@ -6,6 +6,7 @@ A long evaluation writes its parts into the workspace as they are known, and goe
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from semascope.causal.cases import Case
     from semascope.causal.hallucination import Blame
     from semascope.causal.ledger import Ledger
+    from semascope.corpus.sample import SkipReport
 
 Progress = Any
 
@@ -240,11 +242,12 @@ class EvaluateHallucination(Evaluate):
         from semascope.causal import Options
         from semascope.causal.bars import SMALL_DOSES, evaluate_hallucination
 
+        questions = self._questions()
         figures = evaluate_hallucination(
             opened.lever,
             seed=self.seed,
             samples=self.samples,
-            cases=self._cases(),
+            cases=None if questions is None else questions[0],
             options=Options(
                 doses=SMALL_DOSES,
                 tokens=4,
@@ -257,21 +260,42 @@ class EvaluateHallucination(Evaluate):
             ledger=ledger,
             progress=progress,
         )
+        if questions is not None:
+            cases, report = questions
+            figures["questions"] = {
+                "used": len(cases),
+                "left_out": dict(report.reasons),
+                "named": [f"{row}: {reason}" for row, reason in report.named],
+            }
         if self.empathy:
             figures["empathy"] = self._empathy(opened, ledger, progress)
         return figures
 
     def _cases(self) -> list[Case] | None:
         """The user's own questions; None for scenes."""
+        questions = self._questions()
+        return None if questions is None else questions[0]
+
+    def _questions(self) -> tuple[list[Case], SkipReport] | None:
+        """The user's own questions, and those that cannot be used, which are told on stderr."""
         from semascope.causal.files import read_hallusion, read_pope
 
         if self.pope is not None and self.hallusion is not None:
             raise CausalError("Give --pope or --hallusion, one at a time.")
-        if self.pope is not None:
-            return read_pope(self.pope, self.images, self.samples)[0]
-        if self.hallusion is not None:
-            return read_hallusion(self.hallusion, self.images, self.samples)[0]
-        return None
+        path = self.pope or self.hallusion
+        if path is None:
+            return None
+        read = read_pope if self.pope is not None else read_hallusion
+        cases, report = read(path, self.images, self.samples)
+        if report.total:
+            why = ", ".join(f"{n} × {reason}" for reason, n in report.reasons.most_common())
+            named = ", ".join(row for row, _ in report.named[:3])
+            print(
+                f"semascope: {report.total} of {report.total + len(cases)} questions of {path} "
+                f"cannot be used and are left out: {why} (first: {named})",
+                file=sys.stderr,
+            )
+        return cases, report
 
     def _draw(self, opened: Opened, found: Blame) -> str | None:
         """The picture of one wrong answer, as a file of the workspace."""
@@ -327,4 +351,6 @@ class EvaluateHallucination(Evaluate):
                 markup=False,
             )
         rest = {"base": figures["base"], "finding": figures["finding"]["reason"]}
+        if "questions" in figures:
+            rest |= {"questions": {k: v for k, v in figures["questions"].items() if k != "named"}}
         super().show({**rest, "empathy": figures.get("empathy", {})})

@@ -62,6 +62,7 @@ class Explain(ExplainOptions, Step):
         check_names(options)
         if self.plan:
             return self._plan(options)
+        self.space.begun()
         reach(options)
         return super().run()
 

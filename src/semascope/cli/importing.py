@@ -101,7 +101,7 @@ def found_format(folder: Path) -> str:
 
 def pictures(folder: Path) -> list[Path]:
     """The pictures of a folder, in the order of their names."""
-    from semascope.corpus.folders import SUFFIXES
+    from semascope.corpus.jsons import SUFFIXES
 
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not found:

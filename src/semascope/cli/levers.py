@@ -262,7 +262,10 @@ def sample_of(picture: str, question: str) -> Sample:
 
 
 def _images(picture: str) -> tuple[Any, ...]:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image
+
+    from semascope.corpus.base import BadRow, exists
+    from semascope.corpus.pictures import decode
 
     if picture == "none":
         return ()
@@ -275,12 +278,12 @@ def _images(picture: str) -> tuple[Any, ...]:
         if not number.isdigit():
             raise CorpusError(f"{picture!r} names no scene: write scene:7, say.")
         return SceneCorpus(int(number) + 1, split="heldout").sample(int(number)).images
+    path = Path(picture).expanduser()
+    if not exists(path):
+        raise CorpusError(f"There is no picture {picture}. Or ask of: scene:7, blank.")
     try:
-        with Image.open(Path(picture)) as image:
-            return (ImageOps.exif_transpose(image).convert("RGB"),)
-    except FileNotFoundError as error:
-        raise CorpusError(f"There is no picture {picture}. Or ask of: scene:7, blank.") from error
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        return (decode(path),)
+    except BadRow as error:
         raise CorpusError(f"{picture} cannot be read as a picture: {error}.") from error
 
 

@@ -9,7 +9,6 @@ from typing import Annotated, TextIO
 import tyro
 
 from semascope.cli.base import InWorkspace
-from semascope.errors import WorkspaceError
 from semascope.workspace import Workspace
 
 
@@ -24,11 +23,7 @@ class Report(InWorkspace):
 
     def run(self) -> int:
         """Print the report."""
-        if not self.space.exists():
-            raise WorkspaceError(
-                f"There is no run in {self.workspace}. "
-                f"Make one: semascope demo --no-serve --workspace {self.workspace}"
-            )
+        self.space.begun()
         show(self.space, sys.stdout, as_json=self.as_json)
         return 0
 

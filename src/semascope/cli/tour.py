@@ -172,8 +172,8 @@ def tour(group: str = "") -> str:
         parts += ["", title, _lines([VERBS[name] for name in names if name in VERBS])]
     parts += [
         "",
-        "One run lives in one folder: --workspace, by default workspace/demo. A verb does what",
-        "the verbs before it left undone, and goes on where it was when it is stopped.",
+        "One run lives in one folder: --workspace, by default workspace/demo. demo and train begin",
+        "one; the other verbs do what was left undone there, and go on where they were stopped.",
     ]
     return "\n".join(parts)
 

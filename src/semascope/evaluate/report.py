@@ -12,6 +12,9 @@ from typing import Any
 from rich.bar import Bar
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
+
+from semascope.evaluate.read import by_stage, lines
 
 FIGURES = {
     "fvu": "train",
@@ -46,7 +49,7 @@ SHARES = ("fvu", "explained_variance", "dead_fraction", "iou_mean", "iou_random"
 
 def figures(stages: Mapping[str, Mapping[str, Any]], dictionary: str = "") -> dict[str, Any]:
     """The report: every key of ``FIGURES``, ``dictionaries`` where there are several, a transcoder
-    or a crosscoder, then ``seconds`` by stage.
+    or a crosscoder, ``read`` (what each stage read and left out), then ``seconds`` by stage.
 
     ``stages`` holds ``{"done": bool, "seconds": float, "figures": {...}}`` by name, in order;
     ``dictionary`` is the id of the run's, where it has one.
@@ -57,6 +60,9 @@ def figures(stages: Mapping[str, Mapping[str, Any]], dictionary: str = "") -> di
     several = _dictionaries(stages, dictionary) if _done(stages, "train") else {}
     if several:
         out["dictionaries"] = several
+    read = by_stage(stages)
+    if read:
+        out["read"] = read
     out["seconds"] = {
         name: round(float(record.get("seconds", 0.0)), 2) for name, record in stages.items()
     }
@@ -88,7 +94,19 @@ def table(report: Mapping[str, Any], title: str) -> RenderableType:
         value = report[name]
         rows.add_row(name, _text(value), _bar(name, value), WORDS[name])
     several = [_each(report["dictionaries"]), ""] if "dictionaries" in report else []
-    return Group(rows, "", *several, _times(report["seconds"]))
+    read = [_account(report["read"]), ""] if "read" in report else []
+    return Group(rows, "", *several, *read, _times(report["seconds"]))
+
+
+def _account(read: Mapping[str, Any]) -> RenderableType:
+    """What each stage read and left out."""
+    rows = Table(box=None, pad_edge=False)
+    rows.add_column("stage")
+    rows.add_column("what it read, and what it left out")
+    for stage, one in read.items():
+        for number, line in enumerate(lines(one)):
+            rows.add_row("" if number else stage, Text(line))
+    return rows
 
 
 def _each(dictionaries: Mapping[str, Mapping[str, Any]]) -> RenderableType:

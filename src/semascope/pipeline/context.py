@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from semascope import __version__
 from semascope.config import RunOptions, digest
-from semascope.corpus.sample import Corpus
+from semascope.corpus.sample import Corpus, SkipReport
 from semascope.errors import CorpusError, NoImages, SiteNotFound, WorkspaceError
 from semascope.wiring import expand
 from semascope.workspace import Workspace, versions
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from semascope.atlas import Atlas, Media
     from semascope.evidence import Evidence
     from semascope.explain.background import Background
+    from semascope.pipeline.account import Account
     from semascope.pipeline.memory import Memory
     from semascope.pipeline.source import SiteChunks
 
@@ -96,7 +97,44 @@ class Run:
         """What it reads."""
         from semascope.corpus.opening import open_corpus
 
-        return open_corpus(self.options.train.corpus, seed=self.options.train.seed)
+        train = self.options.train
+        corpus = open_corpus(train.corpus, seed=train.seed, columns=train.columns)
+        self.opened = SkipReport()
+        self.opened.merge(corpus.skipped)
+        return corpus
+
+    @cached_property
+    def opened(self) -> SkipReport:
+        """What was recognised and left out when the corpus was opened, before any row was read."""
+        _ = self.corpus
+        return self.__dict__.get("opened", SkipReport())  # type: ignore[no-any-return]
+
+    @cached_property
+    def warned(self) -> set[str]:
+        """Kinds of refusal that were warned of."""
+        return set()
+
+    def account(self, stage: str) -> Account:
+        """Where a stage counts what it reads."""
+        from semascope.pipeline.account import Account
+
+        return Account(self.workspace.root / "reading", stage)
+
+    def same_corpus(self) -> None:
+        """WorkspaceError where the corpus's content is not what the dictionaries were trained on.
+
+        Runs of before the fingerprint was kept are taken at their word.
+        """
+        record, train = self.workspace.record(), self.options.train
+        was = record.fingerprint if record.corpus == train.corpus else ""
+        if was and was != self.corpus.fingerprint():
+            root = self.workspace.root
+            raise WorkspaceError(
+                f"The corpus {train.corpus} is not what {root} was trained on: files of it have "
+                "changed since, and one run must not mix two corpora. Put the files back; or train "
+                f"anew: remove {root}/dictionaries and {root}/evidence, then run semascope train "
+                f"--workspace {root}; or name another --workspace."
+            )
 
     @cached_property
     def reader(self) -> Any:
@@ -113,6 +151,7 @@ class Run:
         chunks = SiteChunks(
             self.reader, corpus, self.sites, rows=train.rows, max_tokens=train.max_tokens
         )
+        chunks.warned = self.warned
         chunks.kept = tuple(site for wires in train.wirings() for site in wires.reads)
         return chunks
 
@@ -122,7 +161,8 @@ class Run:
         from semascope.pipeline.memory import Memory
 
         most = int(self.options.train.remember * 1e9)
-        return Memory(self.workspace.root / "activations", most)
+        folder = self.workspace.root / "activations"
+        return Memory(folder, most, stamp=self.beneath())
 
     @cached_property
     def dictionary(self) -> Any:
@@ -176,6 +216,8 @@ class Run:
         self._check_pictures()
         self._check_patches()
         record, train = self.workspace.record(), self.options.train
+        if self._resumes():
+            self.same_corpus()
         site, name, _ = train.dictionaries()[0]
         signed = {
             "subject": train.subject,
@@ -183,13 +225,26 @@ class Run:
             "site": site,
             "dictionary": name,
             "corpus": train.corpus,
+            "fingerprint": self.corpus.fingerprint(),
             "seed": train.seed,
             "versions": dict(versions()),
         }
         self.workspace.save(record.model_copy(update=signed))
 
+    def _resumes(self) -> bool:
+        """Whether training goes on from states that a stopped run has left."""
+        old = self.workspace.record().stages.get("train")
+        if old is None or old.options != self.options.train.binding():
+            return False
+        places = (self.workspace.dictionary(s, n) for s, n, _ in self.options.train.dictionaries())
+        return any(place.is_dir() and any(place.iterdir()) for place in places)
+
     def choose(self) -> None:
-        """Sign ``run.json`` with the dictionary that the stages after training read."""
+        """Sign ``run.json`` with the dictionary that the stages after training read.
+
+        Raises WorkspaceError where the corpus is another than that of the training.
+        """
+        self.same_corpus()
         site, name = self.options.chosen()
         record = self.workspace.record()
         if (record.site, record.dictionary) != (site, name):

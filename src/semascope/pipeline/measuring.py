@@ -62,6 +62,7 @@ def measure(
     wiring, folder = _chosen(run, dictionary)
     coder = load(folder)
     train = run.options.train
+    run.same_corpus()
     held = Subset(run.corpus, held_out_rows(run.corpus, train.seed, samples))
     subject = reader(run.same_subject, train)
     chunks = SiteChunks(subject, held, wiring.sites, rows=train.rows, max_tokens=train.max_tokens)

@@ -42,6 +42,7 @@ CHECKPOINT = 32
 def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
     """Train, or go on; measure the result on tokens that training never read."""
     from semascope.dictionary import Prefetch, ShuffleBuffer, train_many
+    from semascope.dictionary.state import steps_on_disk
 
     if first():
         tell(TRAIN, run.options)
@@ -56,6 +57,11 @@ def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
     told = _Told(progress, members[0].folder, batch, steps)
     chunks.on_read = told.read
     chunks.memory = run.memory if options.remember else None
+    account = run.account("train")
+    chunks.account = account if first() else None
+    if first() and not any(steps_on_disk(member.folder) for member in members):
+        run.memory.forget()
+        account.forget()
     thinned = _thinned(run, chunks)
     shuffled: Source = ShuffleBuffer(
         thinned or chunks,
@@ -83,7 +89,9 @@ def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
     told.say("measuring on " + ("the one row there is" if alone else "held-out tokens"))
     figures = _measured(run, members, reports)
     shares = {} if thinned is None or not run.options.train.keep else {"kept": _kept(thinned)}
-    return {**figures, **shares}
+    read = account.total(run.opened)
+    account.forget()
+    return {**figures, **shares, "read": read}
 
 
 def _overlaps(run: Run) -> bool:
@@ -174,6 +182,7 @@ def _measured(
         chunks = SiteChunks(
             run.reader, held, wiring.sites, rows=options.rows, max_tokens=options.max_tokens
         )
+        chunks.warned = run.warned
         batches: Iterable[ActivationBatch] = batches_of(chunks, wiring, options.outlier)
         if len(here) > 1 or len(wiring.reads) > 1:  # one pass over the model for all
             batches = list(batches)

@@ -221,6 +221,10 @@ class SubjectInfo(Record):
     """All that can be set beside each other, this one first."""
     namer: str = ""
     """The LMM that names concepts; empty where the words that their features share do."""
+    corpus: str = ""
+    """What the run read."""
+    read: dict[str, list[str]] = Field(default_factory=dict)
+    """By stage: what it read and what it left out and why, in sentences."""
 
 
 class Upload(Record):

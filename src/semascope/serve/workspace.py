@@ -17,6 +17,7 @@ from semascope.atlas.records import DictionaryRow, FeatureDetail
 from semascope.atlas.records import FeatureRow as AtlasRow
 from semascope.causal.interventions import Intervention, dump
 from semascope.errors import AtlasError, EvidenceError, NotThere, ServeError
+from semascope.evaluate.read import by_stage, lines
 from semascope.evidence import Evidence
 from semascope.explain.types import CATEGORIES
 from semascope.serve import convert
@@ -118,6 +119,7 @@ class WorkspaceExplorer:
         record = self.workspace.record()
         rows = self.atlas.dictionaries()
         why = self.asker.why_not()
+        stages = {name: stage.model_dump() for name, stage in record.stages.items()}
         return SubjectInfo(
             name=record.subject or (rows[0].model if rows else "no model yet"),
             workspace=str(self.workspace.root),
@@ -132,6 +134,8 @@ class WorkspaceExplorer:
             questions=QUESTIONS if self._sees else [],
             models=[model_info(bench) for bench in self.benches],
             namer=self.behind.naming.namer.lmm.model if self.behind.naming else "",
+            corpus=record.corpus,
+            read={name: lines(read) for name, read in by_stage(stages).items()},
         )
 
     def features(self, query: ListQuery) -> FeatureList:

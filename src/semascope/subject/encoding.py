@@ -6,10 +6,12 @@ picture is never in doubt; rows are then padded and stacked here. Knows no weigh
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -81,7 +83,7 @@ class Encoder:
         answer: str | Sequence[str] | None = None,
         side: Side = "right",
     ) -> Batch:
-        """Encode, cut to ``max_tokens``, pad on one ``side``."""
+        """Encode, cut to ``max_tokens`` of words, pad on one ``side``."""
         samples = list(samples)
         if not samples:
             raise SubjectError("Nothing to encode: give at least one sample.")
@@ -154,7 +156,8 @@ class Encoder:
                 )
             self.shortened += 1
         if keep == len(row.map):
-            return row
+            whole = replace(row.map, mark=_mark(row.map.ids, row.inputs))
+            return Row(whole, row.inputs, row.id)
         return _cut(row, keep, self.reader.axes(row.inputs) if self.reader else {})
 
     def _process(self, reader: Reader, rendered: Rendered, shown: Sample) -> dict[str, Tensor]:
@@ -333,16 +336,9 @@ def _spread(
     return roles[inherited], content[inherited] & (source >= 0)
 
 
-def _kept(kinds: NDArray[np.int8], max_tokens: int) -> int:
-    """How many of the first tokens are kept: so many, and past them all that a picture needs."""
-    pictures = np.flatnonzero(np.isin(kinds, SEEN))
-    least = int(pictures[-1]) + 1 if len(pictures) else 0
-    return min(len(kinds), max(max_tokens, least))
-
-
 def _cut(row: Row, keep: int, layouts: Mapping[str, Layout]) -> Row:
     """The row's first ``keep`` tokens."""
-    m = row.map
+    total, m = len(row.map), row.map
     inputs = {
         k: v if (axis := layouts[k].tokens) is None else v.narrow(axis, 0, keep)
         for k, v in row.inputs.items()
@@ -356,8 +352,45 @@ def _cut(row: Row, keep: int, layouts: Mapping[str, Layout]) -> Row:
         image=m.image[:keep],
         rects=m.rects[:keep],
         spans=m.spans if m.spans is None else m.spans[:keep],
+        cut=total - keep,
+        mark=_mark(m.ids[:keep], inputs),
     )
     return Row(cut, inputs, row.id)
+
+
+def _kept(kinds: NDArray[np.int8], max_tokens: int) -> int:
+    """How many of the first tokens are kept: up to the last of the budget, or of a picture.
+
+    The budget is of words alone: tokens that stand for pictures and videos, and what their
+    processor puts between those, are not counted, so that 576 or 2,880 of them do not take the
+    place of every word behind them.
+    """
+    pictured = np.isin(kinds, SEEN)  # (T,)
+    last = int(np.flatnonzero(pictured)[-1]) + 1 if pictured.any() else 0
+    spoken = np.flatnonzero(~(pictured | _between(kinds, pictured)))
+    end = len(kinds) if len(spoken) <= max_tokens else int(spoken[max_tokens])
+    return max(end, last)
+
+
+def _between(kinds: NDArray[np.int8], pictured: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(T,): tokens that are no words and stand between two of a picture's with no word between."""
+    words = np.cumsum(kinds == Kind.TEXT)
+    at = np.flatnonzero(pictured)
+    out = np.zeros(len(kinds), np.bool_)
+    for first, then in pairwise(at):
+        if then > first + 1 and words[first] == words[then]:
+            out[first + 1 : then] = True
+    return out
+
+
+def _mark(ids: NDArray[np.int64], inputs: Mapping[str, Tensor]) -> str:
+    """A hash of one row's tokens and pictures as the model gets them."""
+    seen = hashlib.blake2b(np.ascontiguousarray(ids).tobytes(), digest_size=16)
+    for name in sorted(inputs):
+        x = inputs[name].detach().cpu().contiguous()
+        seen.update(f"{name}:{tuple(x.shape)}:{x.dtype}".encode())
+        seen.update(x.reshape(-1).view(torch.uint8).numpy().data if x.numel() else b"")
+    return seen.hexdigest()
 
 
 def _pad_map(m: TokenMap, length: int, pad: int, side: Side) -> TokenMap:

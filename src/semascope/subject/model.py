@@ -94,8 +94,8 @@ class Subject(Passes):
 
         Turns go through the chat template; plain text does not. ``answer`` opens the
         assistant's turn and begins it with these words ("" to leave it empty), one for all or
-        one a sample. A sample longer than ``max_tokens`` is cut at the end, never through a
-        picture: it stays longer where its pictures need that.
+        one a sample. A sample with more than ``max_tokens`` tokens of words is cut at the end,
+        never through a picture; those that stand for pictures are not counted.
 
         Raises:
             SubjectError: a sample that is then still longer than the model's context.

@@ -148,6 +148,8 @@ export interface SubjectInfo {
   questions: string[];
   namer: string;
   models: { name: string; dictionaries: string[] }[];
+  corpus: string;
+  read: Record<string, string[]>;
 }
 
 export interface Upload {

@@ -88,6 +88,9 @@ class DrawnExplorer(Answers):
             questions=["What is in the picture?", "Is there a red circle?"],
             models=[ModelInfo(name=name, dictionaries=[DICTIONARY]) for name in MODELS],
             namer=self.namer,
+            corpus="made-up pictures",
+            read={"train": ["read 90 of 96 rows: 90 pictures; tokens: 1,200 of words",
+                            "6 rows skipped: missing file (6)"]},
         )  # fmt: skip
 
     def features(self, query: ListQuery) -> FeatureList:

@@ -235,7 +235,9 @@ def chameleon() -> tuple[Any, Any]:
         },
     )
     processor = ChameleonProcessor(
-        ChameleonImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        ChameleonImageProcessorPil(
+            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+        ),
         tokenizer,
         image_seq_length=16,
     )
