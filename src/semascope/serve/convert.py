@@ -90,6 +90,7 @@ def feature(
         scores=[score(s) for s in row.scores.values() if number(s.value) is not None],
         exemplars=list(exemplars),
         similarity=number(similarity),
+        past=row.past,
     )
 
 

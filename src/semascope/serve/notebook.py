@@ -34,6 +34,10 @@ from semascope.serve.words import split_id
 HeldOut = Callable[[str, int], list[ExemplarRecord]]
 """(dictionary, index) to exemplars that no explainer saw."""
 MOST_DEALT = 2_000
+READ_ONLY = (
+    "This run is served from a folder that cannot be written: notes, lists, grades and "
+    "conversations are not kept. Copy the workspace to a folder of your own and serve that."
+)
 _GRADES = [GradeRecord(grade=grade, meaning=said) for grade, said in GRADES.items()]
 
 
@@ -50,19 +54,26 @@ class Notebook:
 
     # -- notes -----------------------------------------------------------------------------
 
-    def notes(self, feature_id: str) -> list[NoteRecord]:
-        """Oldest first."""
-        key, index = self._known(feature_id)
-        return [note_record(note) for note in self.atlas.notes(key, index)]
+    def notes(self, feature_id: str = "") -> list[NoteRecord]:
+        """Notes on a feature, or all; oldest first. A feature that is gone keeps its notes."""
+        if not feature_id:
+            return [note_record(note) for note in self.atlas.all_notes()]
+        key, index = split_id(feature_id)
+        found = self.atlas.notes(key, index)
+        if not found:
+            self._known(feature_id)
+        return [note_record(note) for note in found]
 
     def add_note(self, ask: NoteAsk) -> NoteRecord:
         """Keep one."""
+        self._writable()
         key, index = self._known(ask.feature)
         self.atlas.add_note(key, index, ask.text, author=ask.author)
         return self.notes(ask.feature)[-1]
 
     def remove_note(self, note: int) -> None:
         """Take one away."""
+        self._writable()
         if not remove_note(self.atlas, note):
             raise NotThere("There is no note by that number: it was taken away already.")
 
@@ -81,14 +92,24 @@ class Notebook:
 
     def save_list(self, name: str, ask: ListAsk) -> ListRecord:
         """Make or replace one."""
-        features = [self._known(feature) for feature in ask.features]
-        self.atlas.set_list(name, features, ask.about)
+        features = [split_id(feature) for feature in ask.features]
+        try:
+            self.atlas.set_list(name, features, ask.about)
+        except AtlasError as error:
+            self._writable()
+            raise NotThere(str(error)) from error
         return ListRecord(name=name, size=len(set(features)))
 
     def remove_list(self, name: str) -> None:
         """Take one away; its features stay."""
+        self._writable()
         if not remove_list(self.atlas, name):
             raise NotThere(f"There is no list {name!r}.")
+
+    def _writable(self) -> None:
+        """ServeError where the run can only be read."""
+        if not self.atlas.writable:
+            raise ServeError(READ_ONLY)
 
     def _known(self, feature_id: str) -> tuple[str, int]:
         """A feature that the atlas holds."""
@@ -191,4 +212,5 @@ def note_record(note: Note) -> NoteRecord:
         author=note.author,
         text=note.text,
         created=str(note.created),
+        past=note.past,
     )

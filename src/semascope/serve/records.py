@@ -113,6 +113,8 @@ class FeatureRow(Record):
     exemplars: list[ExemplarRecord] = Field(default_factory=list)
     similarity: float | None = None
     """Cosine to the words searched for, in a search's answer."""
+    past: str = ""
+    """In a list: why it is not, or not the feature that was put there; else empty."""
 
 
 class FeatureList(Record):
@@ -159,6 +161,8 @@ class NoteRecord(Record):
     text: str
     created: str
     """UTC, ISO 8601."""
+    past: str = ""
+    """Why it is not about a feature that is there now; empty where it is."""
 
 
 class FeaturePage(Record):

@@ -343,7 +343,7 @@ class WorkspaceExplorer:
     def _held_out(self, key: str, index: int) -> list[ExemplarRecord]:
         """The strongest exemplars that no explainer saw, with nothing that names them."""
         evidence = self._evidence_of(key)
-        if evidence is None:
+        if evidence is None or index >= evidence.width:  # dealt before the words were made anew
             return []
         top = evidence.feature(index).split("score").top[:6]
         return [convert.exemplar(e).model_copy(update={"caption": ""}) for e in top]
