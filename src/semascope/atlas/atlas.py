@@ -96,6 +96,12 @@ class Atlas:
             upsert(connection, _table(m.DictionaryTable), [row], ("model", "key"))
             return query.dictionaries(connection, model=model, key=key)[0].id
 
+    def widen(self, dictionary: int, width: int) -> None:
+        """Let a dictionary have more features than before."""
+        table = _table(m.DictionaryTable)
+        with writing(self.engine) as connection:
+            connection.execute(update(table).where(table.c.id == dictionary).values(width=width))
+
     def dictionaries(self) -> list[DictionaryRow]:
         """All of them, in the order in which they were added."""
         with reading(self.engine) as connection:

@@ -7,6 +7,7 @@ differs.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -29,15 +30,12 @@ from semascope.serve.records import (
     RatingReveal,
     RatingTask,
 )
+from semascope.serve.sessions import READ_ONLY
 from semascope.serve.words import split_id
 
 HeldOut = Callable[[str, int], list[ExemplarRecord]]
 """(dictionary, index) to exemplars that no explainer saw."""
 MOST_DEALT = 2_000
-READ_ONLY = (
-    "This run is served from a folder that cannot be written: notes, lists, grades and "
-    "conversations are not kept. Copy the workspace to a folder of your own and serve that."
-)
 _GRADES = [GradeRecord(grade=grade, meaning=said) for grade, said in GRADES.items()]
 
 
@@ -142,6 +140,7 @@ class Notebook:
 
     def rate(self, ask: RateAsk) -> RatingReveal:
         """Keep a grade, then tell whose words they were."""
+        self._writable()
         ratings = self._open()
         try:
             ratings.rate(ask.task, ask.rater, ask.grade, ask.seconds)
@@ -185,8 +184,9 @@ class Notebook:
                 if not said:
                     raise ServeError("No feature has words to be rated: run semascope explain.")
                 self._dealt = key
-                self._ratings = BlindRatings(self.file)
-                if not self._ratings.progress("")[1]:
+                readonly = not os.access(self.file.parent, os.W_OK)
+                self._ratings = BlindRatings(self.file, readonly=readonly)
+                if not readonly and not self._ratings.progress("")[1]:
                     self._ratings.deal(said)
             return self._ratings
 

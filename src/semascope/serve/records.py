@@ -225,6 +225,8 @@ class SubjectInfo(Record):
     """All that can be set beside each other, this one first."""
     namer: str = ""
     """The LMM that names concepts; empty where the words that their features share do."""
+    read_only: str = ""
+    """Why notes, lists, grades and conversations are not kept here; empty where they are."""
 
 
 class Upload(Record):
