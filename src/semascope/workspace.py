@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import logging
 import os
 import shutil
 import time
@@ -25,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from semascope.errors import DiskFull, SemascopeError, WorkspaceError
 
+LOG = logging.getLogger(__name__)
 FORMAT = 1
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_WORDS = ("no space left", "disk is full", "disk quota exceeded")
@@ -116,6 +118,23 @@ class Workspace:
         """Folder of evidence; one folder a ``site/name`` below it."""
         return self.root / "evidence"
 
+    @property
+    def writable(self) -> bool:
+        """Whether files can be made here, or the folder be made where it is not there yet."""
+        folder = self.root.absolute()
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        return os.access(folder, os.W_OK | os.X_OK)
+
+    def results(self, *names: str) -> Path:
+        """The folder for what is measured on the run: in the workspace, or, where that can only
+        be read, below the current folder, which is logged. It need not be there yet."""
+        if self.writable:
+            return self.root.joinpath(*names)
+        other = Path.cwd() / "semascope-results" / self.root.resolve().name
+        LOG.warning("%s can only be read: results go to %s", self.root, other)
+        return other.joinpath(*names)
+
     def exists(self) -> bool:
         """Whether a run was begun here."""
         return self.run_file.is_file()
@@ -147,6 +166,8 @@ class Workspace:
             return self.record()
         there = self.root.is_dir() and any(self.root.iterdir())
         what = "holds no run" if there else "was never made"
+        if self.atlas.is_file():
+            what = "holds imported features and no run of its own, which this needs"
         near = self._near()
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
         raise WorkspaceError(
@@ -215,6 +236,12 @@ class Workspace:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                    raise WorkspaceError(
+                        f"{self.root} lies on a file system that cannot lock files "
+                        f"({error.strerror}): two runs could write over one another there. Name a "
+                        "--workspace on a local disk."
+                    ) from error
                 file.seek(0)
                 raise WorkspaceError(
                     f"Another semascope (process {file.read().strip() or 'unknown'}) is at work "
@@ -273,9 +300,11 @@ def disk_guard(folder: Path) -> Iterator[None]:
     except Exception as error:
         if is_full(error):
             raise DiskFull(full_sentence(folder)) from error
-        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+        forbidden = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
+        if forbidden or (isinstance(error, OSError) and error.errno == errno.EROFS):
             raise WorkspaceError(
-                f"{folder} cannot be written ({error.strerror}). Name another --workspace."
+                f"{folder} cannot be written ({getattr(error, 'strerror', error)}). "
+                "Name another --workspace."
             ) from error
         raise
 

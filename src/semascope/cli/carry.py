@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from semascope.cli.base import InWorkspace, Verb
+from semascope.cli.base import InWorkspace, Verb, own_dictionary
 from semascope.errors import FormatError, WorkspaceError
 from semascope.workspace import write_text
 
@@ -81,11 +81,15 @@ class Export(InWorkspace):
     """The file to write."""
     format: Literal["auto", "jsonl", "csv"] = "auto"
     """auto looks at the file's name."""
+    dictionary: str = ""
+    """Which, as site/name; none: the run's own, or the only one."""
 
     def run(self) -> int:
         """Write the file whole, and say how many features it holds."""
-        record = self.space.require("index")
-        rows = list(self._rows(f"{record.site}/{record.dictionary}"))
+        from semascope.pipeline.searching import require_features
+
+        require_features(self.space)
+        rows = list(self._rows())
         kind = self.format
         if kind == "auto":
             kind = "csv" if self.target.suffix == ".csv" else "jsonl"
@@ -95,10 +99,11 @@ class Export(InWorkspace):
         print(f"{self.target} ({len(rows)} features)")
         return 0
 
-    def _rows(self, key: str) -> list[dict[str, Any]]:
+    def _rows(self) -> list[dict[str, Any]]:
         from semascope.atlas import Atlas
 
-        with Atlas.open(self.space.atlas) as atlas:
+        with Atlas.open(self.space.atlas, readonly=True) as atlas:
+            key = self.dictionary or own_dictionary(self.space, atlas)
             page = atlas.features(key, where={"alive": True}, limit=10_000_000)
         return [
             {

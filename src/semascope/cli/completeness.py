@@ -56,7 +56,7 @@ class EvaluateCompleteness(InWorkspace):
         from semascope.evidence import drawing
         from semascope.workspace import write_text
 
-        path = self.space.root / "evaluations" / f"completeness-{self.concepts}.svg"
+        path = self.space.results("evaluations") / f"completeness-{self.concepts}.svg"
         write_text(path, drawing.completeness(found))
         write_text(path.with_suffix(".json"), json.dumps(found, indent=2) + "\n")
         return str(path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import tyro
 
-from semascope.cli.base import InWorkspace
+from semascope.cli.base import InWorkspace, own_dictionary
 from semascope.errors import WorkspaceError
 
 
@@ -22,28 +22,16 @@ class _Out(InWorkspace):
 
     def _export(self, write: Callable[[Any, Any, str, Path], int]) -> int:
         from semascope.atlas import Atlas, Media
+        from semascope.pipeline.searching import require_features
+        from semascope.workspace import disk_guard
 
-        if not self.space.atlas.exists():
-            self.space.require("index")
-        with Atlas.open(self.space.atlas) as atlas:
-            count = write(atlas, Media(self.space.media), self._key(atlas), self.target)
+        require_features(self.space)
+        with Atlas.open(self.space.atlas, readonly=True) as atlas:
+            key = self.dictionary or own_dictionary(self.space, atlas)
+            with disk_guard(self.target):
+                count = write(atlas, Media(self.space.media), key, self.target)
         print(f"{self.target} ({count} features)")
         return 0
-
-    def _key(self, atlas: Any) -> str:
-        """The dictionary that is meant."""
-        if self.dictionary:
-            return self.dictionary
-        record, keys = self.space.record(), [row.key for row in atlas.dictionaries()]
-        own = f"{record.site}/{record.dictionary}"
-        if own in keys or len(keys) != 1:
-            return own if own in keys else self._which(keys)
-        return str(keys[0])
-
-    def _which(self, keys: list[str]) -> str:
-        raise WorkspaceError(
-            f"Say which --dictionary to export; there are: {', '.join(keys) or 'none'}."
-        )
 
 
 class ExportSite(_Out):

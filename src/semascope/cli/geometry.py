@@ -34,7 +34,7 @@ class _Told(InWorkspace):
         from semascope.workspace import write_text
 
         text = json.dumps(record, indent=2, ensure_ascii=False)
-        write_text(self.space.root / "evaluations" / name, text + "\n")
+        write_text(self.space.results("evaluations") / name, text + "\n")
         if self.as_json:
             print(text)
         return not self.as_json
@@ -169,7 +169,7 @@ class EvaluateSplitting(_Told):
         asked = record["asked"]
         named = asked["by"] not in ("", "strongest token")
         words = found.concept or (asked["name"] if named else asked["feature"])
-        path = self.space.root / "evaluations" / f"splitting-{slug(words)}.svg"
+        path = self.space.results("evaluations") / f"splitting-{slug(words)}.svg"
         title = f"{words}: what {asked['feature']} comes from and becomes"
         svg = drawing.tree(
             record["tree"], record["dictionaries"], title=title, apart=record["apart"]

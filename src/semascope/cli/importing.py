@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -22,7 +22,9 @@ class Import(InWorkspace):
     A folder in Neuronpedia's layout (features/batch-0.jsonl.gz and its neighbours; as semascope
     export neuronpedia writes it, with pictures), or a cache folder of multimodal-sae
     (0_1023.safetensors…), with --explanations its JSON files, and with --images the folder of
-    pictures that it was made from. A second import of the same files changes nothing.
+    pictures that it was made from. A second import of the same files changes nothing. Into a
+    dictionary of a run, words come in beside the run's own, under their own author, and the run's
+    figures and exemplars stay; rows that cannot be read are left out and named.
     """
 
     source: tyro.conf.Positional[Path]
@@ -40,6 +42,9 @@ class Import(InWorkspace):
     width: int = 0
     """multimodal-sae: features of the dictionary; 0: what the files say."""
 
+    replace: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Let the imported words take the place of those that are there."""
+
     def run(self) -> int:
         """Bring it in, and say what came."""
         from semascope.atlas import Atlas, Media
@@ -55,6 +60,19 @@ class Import(InWorkspace):
             f"{done.dictionary}: {done.alive} alive of {done.features} features, "
             f"{done.explanations} explanations, {done.exemplars} exemplars"
         )
+        print(
+            f"explanations: {done.added} added, {done.there} there already; "
+            f"rows left out: {done.skipped}"
+        )
+        if done.kept:
+            print(
+                f"{done.kept} of them stand beside this run's own words, which stay "
+                "(--replace puts the imported ones in their place)"
+            )
+        if done.own:
+            print(
+                f"{done.dictionary} is this run's own: its figures and exemplars stay as they are"
+            )
         for note in done.notes:
             print(f"semascope: {note}", file=sys.stderr)
         return 0
@@ -62,7 +80,9 @@ class Import(InWorkspace):
     def _neuronpedia(self, atlas: Atlas, media: Media) -> Imported:
         from semascope.atlas.imports import import_neuronpedia
 
-        return import_neuronpedia(atlas, media, self.source, name=self.name, model=self.model)
+        return import_neuronpedia(
+            atlas, media, self.source, name=self.name, model=self.model, overwrite=self.replace
+        )
 
     def _multimodal_sae(self, atlas: Atlas, media: Media) -> Imported:
         from semascope.atlas.imports import import_multimodal_sae
@@ -77,6 +97,7 @@ class Import(InWorkspace):
             name=self.name,
             model=self.model,
             width=self.width,
+            overwrite=self.replace,
         )
 
     def _vectors(self, atlas: Atlas, key: str) -> None:

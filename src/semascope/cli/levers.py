@@ -91,7 +91,7 @@ class Opened:
 
         if not self.space.atlas.exists():
             return {}
-        with Atlas.open(self.space.atlas) as atlas:
+        with Atlas.open(self.space.atlas, readonly=True) as atlas:
             return {
                 (row.key, index): label or description
                 for row in atlas.dictionaries()
@@ -168,7 +168,7 @@ class Opened:
         from semascope.atlas import Atlas
 
         self.space.require("index")
-        with Atlas.open(self.space.atlas) as atlas:
+        with Atlas.open(self.space.atlas, readonly=True) as atlas:
             if kind not in atlas.score_kinds(self.key):
                 return None
             rows = atlas.features(self.key, sort=f"-{kind}", limit=100_000).rows
@@ -188,7 +188,7 @@ class Opened:
         from semascope.atlas import Atlas
 
         self.space.require("index")
-        with Atlas.open(self.space.atlas) as atlas:
+        with Atlas.open(self.space.atlas, readonly=True) as atlas:
             kinds = atlas.score_kinds(self.key)
             sort = next((f"-{kind}" for kind in SCORES if kind in kinds), "-confidence")
             where = {"category": category, "alive": True, "explained": True}
@@ -197,10 +197,10 @@ class Opened:
         return [(feature, concept) for feature, concept in named if concept]
 
     def folder(self, *names: str) -> Path:
-        """A folder of the workspace, made where it is not there yet."""
+        """The folder for results of that name, made where it is not there yet."""
         from semascope.workspace import disk_guard
 
-        folder = self.space.root.joinpath(*names)
+        folder = self.space.results(*names)
         with disk_guard(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder

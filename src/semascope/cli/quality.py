@@ -82,7 +82,7 @@ class EvaluateDictionary(InWorkspace):
         from semascope.workspace import write_text
 
         name = PREFIX + record["dictionary"].replace("/", "-")
-        path = self.space.root / "evaluations" / f"{name}.svg"
+        path = self.space.results("evaluations") / f"{name}.svg"
         record["picture"] = str(path)
         write_text(path, drawing.density(record))
         write_text(path.with_suffix(".json"), json.dumps(record, indent=2) + "\n")

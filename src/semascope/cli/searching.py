@@ -49,7 +49,6 @@ class Search(InWorkspace):
 
     def run(self) -> int:
         """Print the features that were found, best first."""
-        self.space.require("index")
         found = self._found()
         if self.as_json:
             print(json.dumps(found, indent=2))

@@ -48,7 +48,9 @@ class Serve(InWorkspace):
 
     def run(self) -> int:
         """Serve until Ctrl-C."""
-        self.space.require("index")
+        from semascope.pipeline.searching import require_features
+
+        require_features(self.space)
         beside = [Workspace(path) for path in self.beside]
         for other in beside:
             other.require("index")
@@ -64,7 +66,10 @@ class Serve(InWorkspace):
 
         with self._listen() as listener:
             port = listener.getsockname()[1]
-            app = make_app(WorkspaceExplorer(self.space, naming, beside), token=self.token or None)
+            explorer = WorkspaceExplorer(self.space, naming, beside)
+            for line in filter(None, (explorer.info().read_only, explorer.info().why_not)):
+                print(f"semascope: {line}", file=sys.stderr)
+            app = make_app(explorer, token=self.token or None)
             address = f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{port}/"
             print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
             if self.browser and has_screen():

@@ -43,7 +43,7 @@ def make_app(
 ) -> FastAPI:
     """The whole application. ``token`` is asked of every request; None answers loopback only."""
     worker = ModelWorker(in_all=most_waiting)
-    sessions = Sessions(data.sessions_file)
+    sessions = Sessions(data.sessions_file, readonly=not data.keeps)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

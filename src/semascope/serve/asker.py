@@ -46,6 +46,8 @@ class Asker:
         """Why nothing can be asked here; empty where it can."""
         record = self.workspace.record()
         if not record.subject:
+            if self.workspace.atlas.is_file():
+                return "This workspace holds imported features alone: it has no model to ask."
             return f"The workspace {self.workspace.root} holds no run yet."
         if "gather" not in record.stages or not record.stages["gather"].done:
             return "Steering needs the features' maxima: run semascope gather first."

@@ -65,8 +65,11 @@ def _flatten(picture: Image.Image) -> Image.Image:
 class Pictures:
     """A folder of uploaded pictures by hash; the oldest leave when there are ``most``."""
 
-    def __init__(self, folder: Path, most: int = 500) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, most: int = 500, *, kept: bool = True) -> None:
+        """Without ``kept``, they lie in a temporary folder for as long as this lives."""
+        self._temporary = None if kept else tempfile.TemporaryDirectory(prefix="semascope-")
+        self.readable = folder
+        self.folder = folder if self._temporary is None else Path(self._temporary.name)
         self.most = most
 
     def put(self, data: bytes) -> Upload:
@@ -83,10 +86,11 @@ class Pictures:
 
     def path(self, digest: str) -> Path:
         """The file of a hash; ``NotThere`` where there is none."""
-        target = self.folder / f"{digest}.png"
-        if not _HASH.fullmatch(digest) or not target.is_file():
-            raise NotThere("There is no picture by that hash: upload it again.")
-        return target
+        name = f"{digest}.png"
+        for folder in (self.folder, self.readable) if _HASH.fullmatch(digest) else ():
+            if (folder / name).is_file():
+                return folder / name
+        raise NotThere("There is no picture by that hash: upload it again.")
 
     def _write(self, picture: Image.Image, target: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

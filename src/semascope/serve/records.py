@@ -113,6 +113,8 @@ class FeatureRow(Record):
     exemplars: list[ExemplarRecord] = Field(default_factory=list)
     similarity: float | None = None
     """Cosine to the words searched for, in a search's answer."""
+    past: str = ""
+    """In a list: why it is not, or not the feature that was put there; else empty."""
 
 
 class FeatureList(Record):
@@ -159,6 +161,8 @@ class NoteRecord(Record):
     text: str
     created: str
     """UTC, ISO 8601."""
+    past: str = ""
+    """Why it is not about a feature that is there now; empty where it is."""
 
 
 class FeaturePage(Record):
@@ -225,6 +229,8 @@ class SubjectInfo(Record):
     """What the run read."""
     read: dict[str, list[str]] = Field(default_factory=dict)
     """By stage: what it read and what it left out and why, in sentences."""
+    read_only: str = ""
+    """Why notes, lists, grades and conversations are not kept here; empty where they are."""
 
 
 class Upload(Record):

@@ -67,6 +67,7 @@ export interface FeatureRow {
   scores: Score[];
   exemplars: Exemplar[];
   similarity: number | null;
+  past?: string;
 }
 
 export interface FeatureList {

@@ -67,6 +67,11 @@ class DrawnExplorer(Answers):
         """Beside the pictures."""
         return self.pictures.folder / "sessions.db"
 
+    @property
+    def keeps(self) -> bool:
+        """Always."""
+        return True
+
     def info(self) -> SubjectInfo:
         """A subject that says that it is drawn."""
         alive = sum(1 for i in range(self.width) if i % 5 != 4)
