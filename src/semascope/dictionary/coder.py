@@ -26,6 +26,8 @@ from semascope.dictionary.types import Codes
 from semascope.errors import DictionaryError
 
 LAYER_NORM_EPSILON = 1e-5
+"""Beside the deviation that inputs are divided by; outputs are multiplied by the deviation alone,
+as in openai's and SAELens' code."""
 
 
 class SparseCoder(nn.Module):
@@ -92,6 +94,7 @@ class SparseCoder(nn.Module):
                 f"Dictionary {self.name!r} has a skip path or a layer norm: give decode its input "
                 "x as well."
             )
+        x = None if x is None else x.to(self.W_enc)
         normed = None if x is None else self._normed(x)
         x_hat = self.reconstruct(codes.values, Grouping(codes.indices, self.width), normed)
         return self._denormed(x_hat, x)
@@ -191,12 +194,11 @@ class SparseCoder(nn.Module):
         return (x - mean) / ((x - mean).std(1, keepdim=True) + LAYER_NORM_EPSILON)
 
     def _denormed(self, x_hat: Tensor, x: Tensor | None) -> Tensor:
-        """(N, d_out) -> the same in the units of the input."""
+        """(N, d_out) -> the same in the units of the input: times its deviation, plus its mean."""
         if not self.cfg.layer_norm or x is None:
             return x_hat
         mean = x.mean(1, keepdim=True)
-        deviation = (x - mean).std(1, keepdim=True) + LAYER_NORM_EPSILON
-        return x_hat * deviation + mean
+        return x_hat * (x - mean).std(1, keepdim=True) + mean
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 2 or x.shape[1] != self.d_in:
