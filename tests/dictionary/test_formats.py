@@ -191,7 +191,11 @@ def test_saelens_before_version_six(tmp_path: Path) -> None:
     again = load(tmp_path)
     torch.testing.assert_close(reconstruct(again, x), reconstruct(coder, x), rtol=0, atol=1e-5)
     assert again.site == "resid_post.3"
-    for key, value in (("normalize_activations", "constant_norm_rescale"), ("normalize_activations", True), ("activation_fn_str", "tanh-relu")):
+    for key, value in (
+        ("normalize_activations", "constant_norm_rescale"),
+        ("normalize_activations", True),
+        ("activation_fn_str", "tanh-relu"),
+    ):
         (tmp_path / "cfg.json").write_text(json.dumps({**old, key: value}))
         with pytest.raises(FormatError):
             load(tmp_path)
