@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from semascope.errors import DictionaryError
-from semascope.wiring import Wiring, wiring
+from semascope.wiring import Wiring, wired, wiring
 
 DEFAULT_WORKSPACE = "workspace/demo"
 FREE = frozenset(
@@ -72,7 +72,7 @@ class TrainOptions(Options):
     """Dictionaries of one site or several, trained on activations as they stream by."""
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"arch", "sites", "widths", "keep", "outlier", "settings", "columns"}
+        {"arch", "sites", "widths", "keep", "outlier", "settings", "columns", "adopted"}
     )
 
     subject: str = "sprite-llava"
@@ -124,6 +124,9 @@ class TrainOptions(Options):
     read the same samples twice; 0 for none."""
     seed: int = 0
     """Of the weights, the samples and their order."""
+    adopted: tuple[str, ...] = ()
+    """Dictionaries made elsewhere, as site/name. The verb adopt sets this: they are read by all
+    later stages like the others, and never trained."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1…"""
     dtype: str = "auto"
@@ -139,15 +142,46 @@ class TrainOptions(Options):
     of a TopK dictionary's features, for those too large for one device."""
 
     def dictionaries(self) -> tuple[tuple[str, str, str], ...]:
-        """(site, name, width as asked or "") of each; later stages take the first."""
-        return tuple(
+        """(site, name, width as asked or "") of each; later stages take the first.
+
+        Those that are trained, then those that were adopted.
+        """
+        adopted = [(wires.site, name, "") for wires, name in self.brought()]
+        return tuple(dict.fromkeys((*self.trained(), *adopted)))
+
+    def trained(self) -> tuple[tuple[str, str, str], ...]:
+        """The same of those that are trained here."""
+        adopted = {(wires.site, name) for wires, name in self.brought()}
+        asked = [
             (wires.site, f"{self.name}-{width}" if width else self.name, width)
-            for wires in self.wirings()
+            for wires in self.own_wirings()
             for width in self.widths or ("",)
+        ]
+        both = [one for one in asked if one[:2] in adopted]
+        return tuple(one for one in asked if one not in both)
+
+    def brought(self) -> tuple[tuple[Wiring, str], ...]:
+        """(what it reads and writes, name) of each that was adopted."""
+        return tuple(
+            (wired(word.rpartition("/")[0]), word.rpartition("/")[2]) for word in self.adopted
         )
 
+    def wiring_of(self, site: str, name: str) -> Wiring:
+        """What one of the dictionaries reads and writes."""
+        brought = [wires for wires, own in self.brought() if (wires.site, own) == (site, name)]
+        return brought[0] if brought else next(w for w in self.own_wirings() if w.site == site)
+
     def wirings(self) -> tuple[Wiring, ...]:
-        """What the dictionaries read and write, in the order asked for.
+        """What the dictionaries read and write, those that were adopted last.
+
+        Raises:
+            DictionaryError: the sites are not what the architecture reads.
+        """
+        every = (self.wiring_of(site, name) for site, name, _ in self.dictionaries())
+        return tuple(dict.fromkeys(every))
+
+    def own_wirings(self) -> tuple[Wiring, ...]:
+        """What the words of ``sites``, or ``site``, mean, in the order asked for.
 
         Raises:
             DictionaryError: the sites are not what the architecture reads.

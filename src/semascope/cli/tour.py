@@ -95,6 +95,10 @@ ENTRIES = (
     Entry("convert", "a dictionary's checkpoint between formats", "carry:Convert",
           "semascope convert workspace/demo/dictionaries/resid_post.12/main /tmp/sae "
           "--to sparsify"),
+    Entry("adopt", "your own trained dictionary into a workspace, for all later verbs",
+          "adopting:Adopt",
+          "semascope adopt workspace/demo/dictionaries/resid_post.12/main --subject sprite-llava "
+          "--workspace workspace/adopted"),
     Entry("export", "a run's features, words and scores as files", "carry:Export",
           "semascope export /tmp/features.jsonl --workspace workspace/demo"),
     Entry("export site", "a folder of pages that opens from disk", "exporting:ExportSite",
@@ -118,7 +122,7 @@ GROUPS = {
 STEPS = (
     ("Everything at once", ("demo",)),
     ("A subject, the model under the microscope", ("model fetch", "model card", "model sites")),
-    ("reads a corpus; a dictionary splits its activations into features", ("train",)),
+    ("reads a corpus; a dictionary splits its activations into features", ("train", "adopt")),
     ("one pass gathers evidence for every feature", ("gather",)),
     ("which is put into words, and the words are scored", ("explain", "score", "rate")),
     (

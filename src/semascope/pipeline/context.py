@@ -144,15 +144,17 @@ class Run:
         return reader(self.subject, self.options.train)
 
     def chunks(self, corpus: Corpus) -> SiteChunks:
-        """The sites' activations on a corpus."""
+        """The activations of a corpus at the sites that dictionaries are trained on."""
         from semascope.pipeline.source import SiteChunks
 
         train = self.options.train
+        wirings = [train.wiring_of(site, name) for site, name, _ in train.trained()]
+        sites = tuple(dict.fromkeys(site for wires in wirings for site in wires.sites))
         chunks = SiteChunks(
-            self.reader, corpus, self.sites, rows=train.rows, max_tokens=train.max_tokens
+            self.reader, corpus, sites, rows=train.rows, max_tokens=train.max_tokens
         )
         chunks.warned = self.warned
-        chunks.kept = tuple(site for wires in train.wirings() for site in wires.reads)
+        chunks.kept = tuple(site for wires in dict.fromkeys(wirings) for site in wires.reads)
         return chunks
 
     @cached_property
@@ -207,6 +209,11 @@ class Run:
 
     def check(self) -> None:
         """Raise for what the options get wrong; then sign ``run.json`` with what the run is of."""
+        self.verify()
+        self.sign()
+
+    def verify(self) -> None:
+        """Raise for what the options get wrong; nothing is written."""
         from semascope.dictionary.tracking import need
         from semascope.pipeline.family import family
 
@@ -215,6 +222,9 @@ class Run:
             need(self.options.train.track)
         self._check_pictures()
         self._check_patches()
+
+    def sign(self) -> None:
+        """Write into ``run.json`` what the run is of."""
         record, train = self.workspace.record(), self.options.train
         if self._resumes():
             self.same_corpus()

@@ -106,7 +106,7 @@ def _chosen(run: Run, wanted: str) -> tuple[Wiring, Path]:
     gather = run.options.gather
     gather = gather.model_copy(update={"dictionary": wanted or gather.dictionary})
     site, name = run.options.model_copy(update={"gather": gather}).chosen()
-    wiring = next(one for one in run.options.train.wirings() if one.site == site)
+    wiring = run.options.train.wiring_of(site, name)
     return wiring, run.workspace.dictionary(site, name)
 
 
