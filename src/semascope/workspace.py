@@ -172,8 +172,7 @@ class Workspace:
         meant = f" Did you mean {' or '.join(near)}?" if near else ""
         raise WorkspaceError(
             f"The workspace {self.root} {what}.{meant} "
-            f"To begin one there: semascope demo --no-serve --workspace {self.root}, or semascope "
-            "train with a subject and a corpus of your own."
+            f"To begin one there: semascope demo --no-serve --workspace {self.root}"
         )
 
     def _near(self) -> list[str]:
