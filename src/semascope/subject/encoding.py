@@ -26,7 +26,7 @@ from semascope.subject.eye import Eye, eye, place
 from semascope.subject.geometry import Seen, VideoAdapter, adapter_for, unknown
 from semascope.subject.geometry.base import Claims, Steps
 from semascope.subject.lengths import context_length
-from semascope.subject.reading import Reader
+from semascope.subject.reading import Reader, marked
 from semascope.subject.types import Batch, Kind, Role, TokenMap
 
 Side = Literal["left", "right"]
@@ -70,7 +70,7 @@ class Encoder:
     def __post_init__(self) -> None:
         """Make the reader, and look up how much the model reads at once."""
         if self.processor is not None:
-            self.reader = Reader(self.processor, self.config, self.template)
+            self.reader = Reader(self.processor, self.config, self.template, self.shown_ids)
         self.context = context_length(self.config)
 
     def encode(
@@ -224,7 +224,7 @@ class Encoder:
     def _look(self, token_map: TokenMap, shown: Eye, outputs: Mapping[str, Any]) -> TokenMap:
         """The same map with its image tokens placed on their pictures."""
         at = np.flatnonzero(
-            np.isin(token_map.ids, self.shown_ids) | _marked(outputs, len(token_map))
+            np.isin(token_map.ids, self.shown_ids) | marked(outputs, len(token_map)).numpy()
         )
         kind = str(self.config.model_type)
         adapter = adapter_for(kind)
@@ -294,16 +294,6 @@ class Encoder:
             parts = [row.inputs.get(name) for row in rows]
             inputs[name] = collate(name, parts, places, length, layouts.get(name, Layout()))
         return Batch(inputs, maps, tuple(row.id for row in rows))
-
-
-def _marked(outputs: Mapping[str, Any], length: int) -> NDArray[np.bool_]:
-    """(T,) image tokens by what the processor says of each token, where it does."""
-    marked = np.zeros(length, np.bool_)
-    if "image_embeds_position_mask" in outputs:  # Kosmos-2
-        marked |= outputs["image_embeds_position_mask"][0].numpy() > 0
-    if "image_patches_indices" in outputs:  # Fuyu
-        marked |= outputs["image_patches_indices"][0].numpy() >= 0
-    return marked
 
 
 def _claimed(adapter: Any, seen: Seen, kind: str) -> tuple[Sequence[Claims], Sequence[Steps]]:

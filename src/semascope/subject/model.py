@@ -31,7 +31,7 @@ class Subject(Passes):
         self.tokenizer: Any = getattr(processor, "tokenizer", processor)
         self.has_vision = getattr(processor, "image_processor", None) is not None
         self.processor: Any = processor if self.has_vision else None
-        self._counted = False
+        self._checked: set[str] = set()
         self.encoder = Encoder(
             tokenizer=self.tokenizer,
             processor=self.processor,
@@ -76,10 +76,17 @@ class Subject(Passes):
         batch = self.encoder.encode(samples, max_tokens=max_tokens, answer=answer, side=side)
         extra = generation.positions(self.model, batch) if side == "left" else {}
         placed = self.place(Batch({**batch.inputs, **extra}, batch.maps, batch.sample_ids))
-        if not self._counted and consumed.readable(placed):
-            consumed.check(self.model, placed, self.encoder.image_token_id)
-            self._counted = True
+        self._check(placed)
         return placed
+
+    def _check(self, batch: Batch) -> None:
+        """See, the first time, that pictures fit their tokens, and that words are read alone."""
+        if self.has_vision and "words" not in self._checked and consumed.blind(batch):
+            consumed.words_alone(self.model, batch)
+            self._checked.add("words")
+        if "counted" not in self._checked and consumed.readable(batch):
+            consumed.check(self.model, batch)
+            self._checked.add("counted")
 
     def generate(
         self,

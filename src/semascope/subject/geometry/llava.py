@@ -21,6 +21,7 @@ from semascope.subject.geometry.base import (
     patches,
     tower_patch,
 )
+from semascope.subject.geometry.whole import Pixtral
 from semascope.subject.types import Kind
 
 
@@ -31,6 +32,8 @@ class Llava:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """A grid over what the crop leaves of each picture."""
+        if getattr(seen.config.vision_config, "model_type", "") == "pixtral":
+            return Pixtral().claim(seen)
         extra, patch = extra_tokens(seen.processor), tower_patch(seen)
         found = []
         for n, size in enumerate(seen.sizes):

@@ -48,6 +48,18 @@ class Idefics3:
         return _whole(seen, _of_idefics(seen))
 
 
+class AyaVision:
+    """Aya Vision: InternVL's tiles, then the whole; pixel shuffle."""
+
+    model_types: tuple[str, ...] = ("aya_vision",)
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """Tiles row by row, then the whole; a single tile is the whole."""
+        pool = int(seen.config.downsample_factor)
+        view = View(pool, (seen.processor.img_size // seen.processor.patch_size) ** 2)
+        return [_tiled(seen, size, *_shape(seen, size), view) for size in seen.sizes]
+
+
 class InternVL:
     """InternVL 2.5 and 3 in transformers' form: tiles, then a thumbnail."""
 
@@ -55,13 +67,8 @@ class InternVL:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """Tiles row by row, then the whole; a single tile is the whole."""
-        found = []
-        for size in seen.sizes:
-            columns, rows = _canvas(seen, size)
-            split = columns * rows > 1
-            shape = (rows, columns) if split else (0, 0)
-            found.append(_tiled(seen, size, *shape, _of_internvl(seen)))
-        return found
+        view = _of_internvl(seen)
+        return [_tiled(seen, size, *_shape(seen, size), view) for size in seen.sizes]
 
     def claim_videos(self, seen: Seen) -> Sequence[Steps]:
         """Each frame whole."""
@@ -102,6 +109,12 @@ def _marked(text: str) -> list[tuple[int, int]]:
         else:
             rows, columns = max(rows, int(row)), max(columns, int(column))
     return shapes
+
+
+def _shape(seen: Seen, size: Size) -> tuple[int, int]:
+    """(rows, columns) of tiles; (0, 0) where one is the whole."""
+    columns, rows = _canvas(seen, size)
+    return (rows, columns) if columns * rows > 1 else (0, 0)
 
 
 def _canvas(seen: Seen, size: Size) -> tuple[int, int]:
