@@ -18,6 +18,7 @@ from torch import Tensor
 
 from semascope.subject.batching import again
 from semascope.subject.encoding import Encoder
+from semascope.subject.lengths import first_place
 from semascope.subject.types import Batch, Generation, TokenChoice, TokenSink
 
 
@@ -150,8 +151,8 @@ def positions(model: Any, batch: Batch) -> dict[str, Tensor]:
 
 
 def _counted(model: Any, mask: Tensor) -> Tensor:
-    """(B, T) place of each token among the real ones; PaliGemma counts from 1."""
-    first = 1 if model.config.model_type == "paligemma" else 0
+    """(B, T) place of each token among the real ones, from the family's first place on."""
+    first = first_place(model.config)
     return (mask.cumsum(1) - 1).clamp(min=0) + first
 
 

@@ -49,7 +49,10 @@ def extra_tokens(processor: Any) -> int:
     extra = getattr(processor, "num_additional_image_tokens", None)
     if extra is None:
         raise GeometryUnknown(f"{type(processor).__name__} is not the processor LLaVA is known by.")
-    return int(extra) - int(processor.vision_feature_select_strategy == "default")
+    kept = int(extra) - int(processor.vision_feature_select_strategy == "default")
+    if kept < 0:
+        raise GeometryUnknown("The class token is left out, and the processor counts none.")
+    return kept
 
 
 def view_box(image_processor: Any, size: Size, seen: Size) -> tuple[float, float, float, float]:

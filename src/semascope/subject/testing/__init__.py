@@ -39,9 +39,11 @@ MAKERS: dict[str, plain.Maker] = {
     "internvl": tiling.internvl,
     "paligemma": plain.paligemma,
     "aya_vision": tiling.aya_vision,
+    "glm4v": flexible.glm4v,
+}
+FURTHER: dict[str, plain.Maker] = {
     "qwen3_vl_moe": flexible.qwen3_vl_moe,
     "qwen3_5": flexible.qwen3_5,
-    "glm4v": flexible.glm4v,
     "mistral3": flexible.mistral3,
     "pixtral": flexible.pixtral,
     "mllama": resampled.mllama,
@@ -51,27 +53,29 @@ MAKERS: dict[str, plain.Maker] = {
     "kosmos2": resampled.kosmos2,
     "chameleon": resampled.chameleon,
 }
+"""Families some of whose layers have no attention, no neurons of an MLP, or no projector."""
 TEXT = ("llama", "qwen2", "qwen3", "gemma2", "gpt2")
 UNPLACED = ("mllama", "idefics2", "blip_2", "instructblip", "kosmos2", "chameleon")
 """Families that read pictures, in which no token stands for one place of them."""
 NEED_TORCHVISION = ("mistral3", "pixtral")
 """Families whose processor cannot be imported without torchvision."""
 _MISSING = () if find_spec("torchvision") else NEED_TORCHVISION
-VISION = tuple(name for name in MAKERS if name not in (*TEXT, *UNPLACED, *_MISSING))
+ALL = {**MAKERS, **FURTHER}
+VISION = tuple(name for name in ALL if name not in (*TEXT, *UNPLACED, *_MISSING))
 """Families whose image tokens have places that are known, as far as they can be made here."""
 
 
 def tiny(family: str, *, seed: int = 0) -> Subject:
-    """A random-weight subject of one family: "llama", "llava", … (``MAKERS`` lists them)."""
-    if family not in MAKERS:
-        raise ModelNotFound(f"No tiny {family!r}: choose one of {', '.join(MAKERS)}.")
+    """A random-weight subject of one family: "llama", "llava", … (``ALL`` lists them)."""
+    if family not in ALL:
+        raise ModelNotFound(f"No tiny {family!r}: choose one of {', '.join(ALL)}.")
     if family in _MISSING:
         raise ModelNotFound(
             f"The processor of {family!r} needs torchvision: pip install torchvision."
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, processor = MAKERS[family]()
+        model, processor = ALL[family]()
     quiet(model)
     return Subject(model, processor, name=f"tiny-{family}")
 
