@@ -1,4 +1,4 @@
-"""What other processors make of samples: batches as alone, settings that are missing, own places."""
+"""What other processors make of samples: batches as alone, settings missing, own places."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_tokens_and_vectors_of_pictures_are_counted() -> None:
     """Fewer tokens than vectors pass through transformers in some families without a word."""
     s = tiny("llava")
     s.processor.num_additional_image_tokens = 0
-    with pytest.raises(SubjectError, match="makes 16 vectors .* puts 15 tokens"):
+    with pytest.raises(SubjectError, match=r"makes 16 vectors .* puts 15 tokens"):
         s.encode([asked("What?", picture(64, 64))])
     s = tiny("llava")
     s.processor.image_processor.crop_size = {"height": 80, "width": 80}

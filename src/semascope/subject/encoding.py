@@ -31,6 +31,8 @@ from semascope.subject.types import Batch, Kind, Role, TokenMap
 
 Side = Literal["left", "right"]
 SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
+UNSUITED = (GeometryUnknown, LookupError, AttributeError, TypeError, ValueError)
+"""What an adapter raises at a processor or config that is not as it knows them."""
 log = logging.getLogger(__name__)
 
 
@@ -111,7 +113,7 @@ class Encoder:
         plain = self.tokenizer(
             rendered.text,
             add_special_tokens=not rendered.templated,
-            return_offsets_mapping=self.tokenizer.is_fast,
+            return_offsets_mapping=bool(getattr(self.tokenizer, "is_fast", False)),
         )
         ids = np.asarray(plain["input_ids"], np.int64)
         if not len(ids):
@@ -123,11 +125,22 @@ class Encoder:
         if reader is not None:
             inputs = self._process(reader, rendered, shown.sample)
             expanded = inputs.pop("input_ids")[0].numpy()
+            self._begun_once(ids, expanded, sample.id)
             roles, content = _spread(ids, expanded, roles, content)
             ids = expanded
         inputs.pop("attention_mask", None)
         token_map = self._map(ids, roles, content, shown, inputs)
         return self._bounded(Row(token_map, inputs, sample.id), max_tokens, answer)
+
+    def _begun_once(self, plain: NDArray[np.int64], expanded: NDArray[np.int64], name: str) -> None:
+        """Raise SubjectError where the processor puts a second BOS before a text that has one."""
+        bos = self.tokenizer.bos_token_id
+        twice = [bool(len(ids) > 1 and (ids[:2] == bos).all()) for ids in (plain, expanded)]
+        if bos is not None and twice == [False, True]:
+            raise SubjectError(
+                f"Sample {name!r} would begin with two {self.text(bos)!r}: one is the chat "
+                "template's, one the processor's. Take it out of the chat template."
+            )
 
     def _bounded(self, row: Row, max_tokens: int | None, answer: str | None) -> Row:
         """The row, cut to ``max_tokens``, and then to what the model reads at all.
@@ -236,9 +249,10 @@ class Encoder:
         try:
             seen = Seen(self.processor, self.config, shown.images, outputs, text, shown.videos)
             pictures, videos = _claimed(adapter, seen, kind)
-        except GeometryUnknown as error:
+        except UNSUITED as error:
             token_map.kinds[at] = Kind.IMAGE
-            return replace(token_map, geometry=f"{error} {unknown(kind)}")
+            why = str(error) if isinstance(error, GeometryUnknown) else f"It met {error!r}."
+            return replace(token_map, geometry=f"{why} {unknown(kind)}")
         claimed = [len(c.kinds) for c in pictures]
         claimed += [sum(len(c.kinds) for c in v.steps) for v in videos]
         if sum(claimed) != len(at):

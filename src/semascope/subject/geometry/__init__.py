@@ -10,7 +10,7 @@ from semascope.subject.geometry.anyres import LlavaNext, LlavaNextVideo, LlavaOn
 from semascope.subject.geometry.base import Adapter, Claims, Seen, Steps, VideoAdapter
 from semascope.subject.geometry.llava import Llava
 from semascope.subject.geometry.proof import Proof, prove, prove_videos
-from semascope.subject.geometry.tiles import AyaVision, Idefics3, InternVL
+from semascope.subject.geometry.tiles import AyaVision, Idefics3, InternVL, Ovis2
 from semascope.subject.geometry.whole import Gemma3, PaliGemma, Pixtral, QwenVL
 
 _ADAPTERS: list[Adapter] = [
@@ -23,6 +23,7 @@ _ADAPTERS: list[Adapter] = [
     Gemma3(),
     InternVL(),
     AyaVision(),
+    Ovis2(),
     PaliGemma(),
     Pixtral(),
 ]

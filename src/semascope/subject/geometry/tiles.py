@@ -1,4 +1,4 @@
-"""Families that cut the picture into square tiles and add the whole: Idefics3, SmolVLM, InternVL.
+"""Families that cut the picture into square tiles and add the whole: Idefics3, InternVL, Aya, Ovis.
 
 Each tile's patches are folded together by pixel shuffle into a square grid of tokens. The
 picture is stretched to a whole number of tiles, never padded, so tiles divide it evenly.
@@ -25,6 +25,8 @@ from semascope.subject.geometry.base import (
 )
 from semascope.subject.types import Kind
 
+OVIS = re.compile("<IMG_GRID>(.*?)<IMG_END>", re.DOTALL)
+"""What stands for the tiles of one picture; nothing where a single one is the whole."""
 MARKER = re.compile(r"<row_(\d+)_col_(\d+)>|(<global-img>)")
 
 
@@ -58,6 +60,27 @@ class AyaVision:
         pool = int(seen.config.downsample_factor)
         view = View(pool, (seen.processor.img_size // seen.processor.patch_size) ** 2)
         return [_tiled(seen, size, *_shape(seen, size), view) for size in seen.sizes]
+
+
+class Ovis2:
+    """Ovis2: the whole, then its tiles; a single tile is the whole."""
+
+    model_types: tuple[str, ...] = ("ovis2",)
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """The whole, then tiles row by row."""
+        pool = int(seen.config.vision_config.hidden_stride)
+        view, found = View(pool, int(seen.processor.image_seq_length)), []
+        told = OVIS.findall(seen.text)
+        if len(told) != len(seen.sizes):
+            raise GeometryUnknown("The tile markers in the text do not match the pictures.")
+        for size, tiles in zip(seen.sizes, told, strict=True):
+            rows = tiles.count("<IMG_ROW>") + 1
+            columns = tiles.count("<IMG_COL>") // rows + 1
+            boxes = grid(rows, columns, (0, 0, *size)).tolist() if tiles else []
+            views = [claims(Kind.TILE, folded(seen, box, *view)) for box in boxes]
+            found.append(join([claims(Kind.IMAGE, folded(seen, (0, 0, *size), *view)), *views]))
+        return found
 
 
 class InternVL:

@@ -44,6 +44,7 @@ MAKERS: dict[str, plain.Maker] = {
 FURTHER: dict[str, plain.Maker] = {
     "qwen3_vl_moe": flexible.qwen3_vl_moe,
     "qwen3_5": flexible.qwen3_5,
+    "ovis2": tiling.ovis2,
     "mistral3": flexible.mistral3,
     "pixtral": flexible.pixtral,
     "mllama": resampled.mllama,
