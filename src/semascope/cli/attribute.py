@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from semascope.cli.levers import Causal, Opened, asked_of, region_of, rows_of, sample_of, signed, slug
+from semascope.cli.levers import (
+    Causal,
+    Opened,
+    asked_of,
+    region_of,
+    rows_of,
+    sample_of,
+    signed,
+    slug,
+)
 from semascope.errors import CausalError
 
 if TYPE_CHECKING:

@@ -247,7 +247,9 @@ def region_of(text: str) -> Region:
 def asked_of(subject: Subject, picture: str, question: str) -> dict[str, str]:
     """Picture and question, with what is asked where they are left out: of the first scene where
     the subject sees, and of no picture where it reads text only."""
-    usual = ("scene:1", "What is in the picture?") if subject.has_vision else ("none", "What is a dog?")
+    usual = (
+        ("scene:1", "What is in the picture?") if subject.has_vision else ("none", "What is a dog?")
+    )
     question = question or (usual[1] if picture != "none" else "What is a dog?")
     return {"picture": picture or usual[0], "question": question}
 

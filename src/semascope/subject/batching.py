@@ -35,6 +35,8 @@ PICTURES = (
     "video_sizes",
 )
 """Outputs with one entry a picture or video in every family; those of videos are not probed."""
+APART = ("qformer_input_ids", "qformer_attention_mask")
+"""Texts of another tokenizer with a mask of their own, which are padded apart."""
 AGAIN = ("cross_attention_mask", "image_attention_mask")
 """Outputs by token that a model with a cache wants again with every further token."""
 
@@ -83,6 +85,8 @@ def _or_none(probe: Probe, words: int, pictures: int) -> Outputs | None:
 def _layout(
     name: str, short: Tensor, long: Tensor | None, two: Tensor | None, lengths: tuple[int, int]
 ) -> Layout:
+    if name in APART:
+        return Layout(prompts=True)
     if long is None or long.ndim != short.ndim:
         raise SubjectError(_unknown(name))
     grown = [n for n, (a, b) in enumerate(zip(short.shape, long.shape, strict=True)) if a != b]
@@ -158,7 +162,13 @@ def _blank(name: str, parts: Sequence[Tensor], shape: list[int], axis: int | Non
         for part in parts
         for d, size in enumerate(shape)
     )
-    known = name in FILLED or name in FIRST or name.endswith("mask") or "type_ids" in name
+    known = (
+        name in FILLED
+        or name in FIRST
+        or name in APART
+        or name.endswith("mask")
+        or "type_ids" in name
+    )
     if ragged and not known and not parts[0].is_floating_point() and name != "aspect_ratio_ids":
         raise SubjectError(
             f"The processor's output {name!r} is of unlike shape in these samples, and what would "

@@ -10,13 +10,15 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from semascope.errors import SubjectError
 from semascope.subject.reading import FOREIGN, sentence
-from semascope.subject.types import Batch
+from semascope.subject.types import Batch, Kind
 
+SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
 CROSSED = ("cross_attention_mask", "image_attention_mask")
 """Inputs of models that read pictures by cross-attention, one token standing for a whole one."""
 
@@ -24,16 +26,37 @@ CROSSED = ("cross_attention_mask", "image_attention_mask")
 def readable(batch: Batch) -> bool:
     """Whether the batch has pictures whose vectors take the place of tokens."""
     inputs = batch.inputs
-    return "pixel_values" in inputs and not any(name in inputs for name in CROSSED)
+    seen = "pixel_values" in inputs and "pixel_values_videos" not in inputs
+    return seen and not any(name in inputs for name in CROSSED)
 
 
-def check(model: Any, batch: Batch, image_token: int | None) -> None:
+def blind(batch: Batch) -> list[int]:
+    """Rows without pictures."""
+    shown = [bool(np.isin(m.kinds, SEEN).any()) for m in batch.maps]
+    return [n for n, seen in enumerate(shown) if not seen]
+
+
+def words_alone(model: Any, batch: Batch) -> None:
+    """Raise SubjectError where a model that sees cannot read a text without a picture."""
+    row = blind(batch)[0]
+    ids = batch.inputs["input_ids"][row][batch.mask[row]][None, :4]
+    try:
+        with torch.no_grad():
+            model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+    except FOREIGN as error:
+        raise SubjectError(
+            "This model does not read a text without a picture: give every sample a picture "
+            f"({sentence(error)})."
+        ) from error
+
+
+def check(model: Any, batch: Batch) -> None:
     """Compare the two counts on one batch.
 
     Raises SubjectError where they differ, and where the vision side refuses the pictures. Models
     that do not say what they make of pictures are not judged.
     """
-    wanted = int((batch.inputs["input_ids"] == image_token).sum()) if image_token is not None else 0
+    wanted = sum(int(np.isin(m.kinds, SEEN).sum()) for m in batch.maps)
     read = getattr(getattr(model, "model", model), "get_image_features", None)
     if read is None or not wanted:
         return

@@ -26,6 +26,7 @@ from semascope.subject.cache import (
     starting_at,
     takes_part_of_logits,
 )
+from semascope.subject.lengths import first_place
 
 FOREIGN = (
     RuntimeError,
@@ -137,9 +138,8 @@ def _carried(name: str, value: Any, total: int) -> Any:
 
 
 def counted(model: Any, mask: Tensor) -> Tensor:
-    """(B, T) place of each token among the real ones; PaliGemma counts from 1."""
-    first = 1 if model.config.model_type == "paligemma" else 0
-    return (mask.cumsum(1) - 1).clamp(min=0) + first
+    """(B, T) place of each token among the real ones, from the family's first place on."""
+    return (mask.cumsum(1) - 1).clamp(min=0) + first_place(model.config)
 
 
 def positions(model: Any, mask: Tensor) -> dict[str, Tensor]:

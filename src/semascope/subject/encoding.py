@@ -28,11 +28,13 @@ from semascope.subject.eye import Eye, eye, place
 from semascope.subject.geometry import Seen, VideoAdapter, adapter_for, unknown
 from semascope.subject.geometry.base import Claims, Steps
 from semascope.subject.lengths import context_length
-from semascope.subject.reading import Reader
+from semascope.subject.reading import Reader, marked
 from semascope.subject.types import Batch, Kind, Role, TokenMap
 
 Side = Literal["left", "right"]
 SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
+UNSUITED = (GeometryUnknown, LookupError, AttributeError, TypeError, ValueError)
+"""What an adapter raises at a processor or config that is not as it knows them."""
 log = logging.getLogger(__name__)
 
 
@@ -72,7 +74,7 @@ class Encoder:
     def __post_init__(self) -> None:
         """Make the reader, and look up how much the model reads at once."""
         if self.processor is not None:
-            self.reader = Reader(self.processor, self.config, self.template)
+            self.reader = Reader(self.processor, self.config, self.template, self.shown_ids)
         self.context = context_length(self.config)
 
     def encode(
@@ -113,7 +115,7 @@ class Encoder:
         plain = self.tokenizer(
             rendered.text,
             add_special_tokens=not rendered.templated,
-            return_offsets_mapping=self.tokenizer.is_fast,
+            return_offsets_mapping=bool(getattr(self.tokenizer, "is_fast", False)),
         )
         ids = np.asarray(plain["input_ids"], np.int64)
         if not len(ids):
@@ -125,11 +127,22 @@ class Encoder:
         if reader is not None:
             inputs = self._process(reader, rendered, shown.sample)
             expanded = inputs.pop("input_ids")[0].numpy()
+            self._begun_once(ids, expanded, sample.id)
             roles, content = _spread(ids, expanded, roles, content)
             ids = expanded
         inputs.pop("attention_mask", None)
         token_map = self._map(ids, roles, content, shown, inputs)
         return self._bounded(Row(token_map, inputs, sample.id), max_tokens, answer)
+
+    def _begun_once(self, plain: NDArray[np.int64], expanded: NDArray[np.int64], name: str) -> None:
+        """Raise SubjectError where the processor puts a second BOS before a text that has one."""
+        bos = self.tokenizer.bos_token_id
+        twice = [bool(len(ids) > 1 and (ids[:2] == bos).all()) for ids in (plain, expanded)]
+        if bos is not None and twice == [False, True]:
+            raise SubjectError(
+                f"Sample {name!r} would begin with two {self.text(bos)!r}: one is the chat "
+                "template's, one the processor's. Take it out of the chat template."
+            )
 
     def _bounded(self, row: Row, max_tokens: int | None, answer: str | None) -> Row:
         """The row, cut to ``max_tokens``, and then to what the model reads at all.
@@ -227,7 +240,7 @@ class Encoder:
     def _look(self, token_map: TokenMap, shown: Eye, outputs: Mapping[str, Any]) -> TokenMap:
         """The same map with its image tokens placed on their pictures."""
         at = np.flatnonzero(
-            np.isin(token_map.ids, self.shown_ids) | _marked(outputs, len(token_map))
+            np.isin(token_map.ids, self.shown_ids) | marked(outputs, len(token_map)).numpy()
         )
         kind = str(self.config.model_type)
         adapter = adapter_for(kind)
@@ -239,9 +252,10 @@ class Encoder:
         try:
             seen = Seen(self.processor, self.config, shown.images, outputs, text, shown.videos)
             pictures, videos = _claimed(adapter, seen, kind)
-        except GeometryUnknown as error:
+        except UNSUITED as error:
             token_map.kinds[at] = Kind.IMAGE
-            return replace(token_map, geometry=f"{error} {unknown(kind)}")
+            why = str(error) if isinstance(error, GeometryUnknown) else f"It met {error!r}."
+            return replace(token_map, geometry=f"{why} {unknown(kind)}")
         claimed = [len(c.kinds) for c in pictures]
         claimed += [sum(len(c.kinds) for c in v.steps) for v in videos]
         if sum(claimed) != len(at):
@@ -297,16 +311,6 @@ class Encoder:
             parts = [row.inputs.get(name) for row in rows]
             inputs[name] = collate(name, parts, places, length, layouts.get(name, Layout()))
         return Batch(inputs, maps, tuple(row.id for row in rows))
-
-
-def _marked(outputs: Mapping[str, Any], length: int) -> NDArray[np.bool_]:
-    """(T,) image tokens by what the processor says of each token, where it does."""
-    marked = np.zeros(length, np.bool_)
-    if "image_embeds_position_mask" in outputs:  # Kosmos-2
-        marked |= outputs["image_embeds_position_mask"][0].numpy() > 0
-    if "image_patches_indices" in outputs:  # Fuyu
-        marked |= outputs["image_patches_indices"][0].numpy() >= 0
-    return marked
 
 
 def _claimed(adapter: Any, seen: Seen, kind: str) -> tuple[Sequence[Claims], Sequence[Steps]]:

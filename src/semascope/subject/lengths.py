@@ -41,6 +41,14 @@ def context_length(config: Any) -> int | None:
     return next((int(n) for n in found if isinstance(n, int) and n > 0), None)
 
 
+def first_place(config: Any) -> int:
+    """The position of a prompt's first token: PaliGemma counts from 1, Kosmos-2 from past its
+    padding's id, as fairseq does."""
+    if config.model_type == "kosmos-2":
+        return int(config.get_text_config(decoder=True).pad_token_id) + 1
+    return 1 if config.model_type == "paligemma" else 0
+
+
 def leave_out_padding(model: Any) -> None:
     """Have the model drop features of frames that are all zeros; other models stay as they are."""
     newlines = NEWLINES.get(str(model.config.model_type))

@@ -36,7 +36,7 @@ class Subject(Passes):
         self.tokenizer: Any = getattr(processor, "tokenizer", processor)
         self.has_vision = getattr(processor, "image_processor", None) is not None
         self.processor: Any = processor if self.has_vision else None
-        self._counted = False
+        self._checked: set[str] = set()
         self.encoder = Encoder(
             tokenizer=self.tokenizer,
             processor=self.processor,
@@ -106,10 +106,17 @@ class Subject(Passes):
         )
         inputs = {**self._fits(batch).inputs, **extra}
         placed = self.place(Batch(inputs, batch.maps, batch.sample_ids))
-        if not self._counted and consumed.readable(placed):
-            consumed.check(self.model, placed, self.encoder.image_token_id)
-            self._counted = True
+        self._check(placed)
         return placed
+
+    def _check(self, batch: Batch) -> None:
+        """See, the first time, that pictures fit their tokens, and that words are read alone."""
+        if self.has_vision and "words" not in self._checked and consumed.blind(batch):
+            consumed.words_alone(self.model, batch)
+            self._checked.add("words")
+        if "counted" not in self._checked and consumed.readable(batch):
+            consumed.check(self.model, batch)
+            self._checked.add("counted")
 
     def generate(
         self,

@@ -9,9 +9,9 @@ a processor raises becomes a sentence. Knows processors; nothing of token maps o
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -52,6 +52,10 @@ class Reader:
     config: Any
     """The model's."""
     template: Template
+    tokens: tuple[int, ...] = ()
+    """Ids of the tokens that stand for pictures and videos."""
+    single: bool = False
+    """Whether the processor itself puts pictures into the text, and no more than one."""
     _ready: bool = False
     _layouts: dict[str, Layout] = field(default_factory=dict)
 
@@ -70,6 +74,11 @@ class Reader:
         """
         for picture in shown.pictures:
             _not_too_thin(picture)
+        if self.single and len(shown.images) > 1:
+            raise SubjectError(
+                f"Sample {shown.id!r} has {len(shown.images)} pictures, and this subject's "
+                "processor puts one before the text: give it one."
+            )
         given: dict[str, Any] = {"return_tensors": "np"}
         if shown.images:
             given["images"] = [[rgb(image) for image in shown.images]]
@@ -119,34 +128,51 @@ class Reader:
         first = self.template.placeholder
         named = [getattr(self.processor, name, None) for name in PLACES]
         candidates = [first, *(str(n) for n in named if n), "<image>"]
-        alone = self._length("")
+        alone = self._tried("")
         for candidate in dict.fromkeys(c for c in candidates if c):
-            length = self._length(candidate)
-            if length is None:
+            found = self._tried(candidate)
+            if found is None:
                 continue
-            if alone is not None and length - alone == self._words(candidate):
+            if alone is not None and alone.pictured and found.length != alone.length:
+                # The candidate is read as a word like any other, beside what is put there anyway.
                 log.info("%s puts pictures into the text itself.", type(self.processor).__name__)
-                return ""  # the candidate is read as a word like any other
+                two = self._tried("", pictures=2)
+                self.single = two is None or two.pictured != 2 * alone.pictured
+                return ""
             return candidate
         return "" if alone is not None else first or ""
 
-    def _length(self, placeholder: str) -> int | None:
-        """Tokens of a picture and a word; None where the processor refuses them so."""
+    def _tried(self, placeholder: str, pictures: int = 1) -> Tried | None:
+        """What comes of so many pictures and a word; None where the processor refuses them so."""
         bare = Template(None, placeholder or None, None)
-        image = Image.new("RGB", (40, 30), (90, 120, 30))
-        rendered = render(bare, Sample("probe", text="word", images=(image,)), None)
+        images = (Image.new("RGB", (40, 30), (90, 120, 30)),) * pictures
+        rendered = render(bare, Sample("probe", text="word", images=images), None)
         try:
-            out = self.read(rendered, Sample("probe", images=(image,)))
+            out = self.read(rendered, Sample("probe", images=images))
         except SubjectError as error:
             log.debug("not %r: %s", placeholder, error)
             return None
-        return int(out["input_ids"].shape[1])
+        ids = out["input_ids"][0]
+        at = torch.isin(ids, torch.tensor(self.tokens or (-1,))) | marked(out, len(ids))
+        return Tried(len(ids), int(at.sum()))
 
-    def _words(self, text: str) -> int:
-        """Tokens of a text that the processor reads as words."""
-        tokenizer = self.processor.tokenizer
-        with_it = tokenizer(text + "word", add_special_tokens=False)["input_ids"]
-        return len(with_it) - len(tokenizer("word", add_special_tokens=False)["input_ids"])
+
+class Tried(NamedTuple):
+    """What came of a probe."""
+
+    length: int
+    pictured: int
+    """Tokens that stand for pictures."""
+
+
+def marked(outputs: Mapping[str, Tensor], length: int) -> Tensor:
+    """(T,) image tokens by what the processor says of each token, where it does."""
+    found = torch.zeros(length, dtype=torch.bool)
+    if "image_embeds_position_mask" in outputs:  # Kosmos-2
+        found |= outputs["image_embeds_position_mask"][0] > 0
+    if "image_patches_indices" in outputs:  # Fuyu
+        found |= outputs["image_patches_indices"][0] >= 0
+    return found
 
 
 def _tensor(name: str, value: Any) -> Tensor:

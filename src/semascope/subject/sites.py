@@ -137,7 +137,11 @@ def vision_layers(model: Any, language: str) -> list[nn.Module]:
 
 
 def picture_layers(config: Any) -> int:
-    """How many of the first layers add what the vision tower saw (Qwen3-VL's deepstack)."""
+    """How many of the first layers add what the vision tower saw: Qwen3-VL's deepstack, Mllama's
+    cross-attention."""
+    crossed = getattr(config.get_text_config(decoder=True), "cross_attention_layers", None)
+    if crossed:
+        return max(crossed) + 1
     vision = getattr(config, "vision_config", None)
     return len(getattr(vision, "deepstack_visual_indexes", None) or ())
 

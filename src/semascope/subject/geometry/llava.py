@@ -21,6 +21,7 @@ from semascope.subject.geometry.base import (
     patches,
     tower_patch,
 )
+from semascope.subject.geometry.whole import Pixtral
 from semascope.subject.types import Kind
 
 
@@ -31,6 +32,8 @@ class Llava:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """A grid over what the crop leaves of each picture."""
+        if getattr(seen.config.vision_config, "model_type", "") == "pixtral":
+            return Pixtral().claim(seen)
         extra, patch = extra_tokens(seen.processor), tower_patch(seen)
         found = []
         for n, size in enumerate(seen.sizes):
@@ -46,7 +49,10 @@ def extra_tokens(processor: Any) -> int:
     extra = getattr(processor, "num_additional_image_tokens", None)
     if extra is None:
         raise GeometryUnknown(f"{type(processor).__name__} is not the processor LLaVA is known by.")
-    return int(extra) - int(processor.vision_feature_select_strategy == "default")
+    kept = int(extra) - int(processor.vision_feature_select_strategy == "default")
+    if kept < 0:
+        raise GeometryUnknown("The class token is left out, and the processor counts none.")
+    return kept
 
 
 def view_box(image_processor: Any, size: Size, seen: Size) -> tuple[float, float, float, float]:

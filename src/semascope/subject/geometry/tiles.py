@@ -1,4 +1,4 @@
-"""Families that cut the picture into square tiles and add the whole: Idefics3, SmolVLM, InternVL.
+"""Families that cut the picture into square tiles and add the whole: Idefics3, InternVL, Aya, Ovis.
 
 Each tile's patches are folded together by pixel shuffle into a square grid of tokens. The
 picture is stretched to a whole number of tiles, never padded, so tiles divide it evenly.
@@ -25,6 +25,8 @@ from semascope.subject.geometry.base import (
 )
 from semascope.subject.types import Kind
 
+OVIS = re.compile("<IMG_GRID>(.*?)<IMG_END>", re.DOTALL)
+"""What stands for the tiles of one picture; nothing where a single one is the whole."""
 MARKER = re.compile(r"<row_(\d+)_col_(\d+)>|(<global-img>)")
 
 
@@ -48,6 +50,39 @@ class Idefics3:
         return _whole(seen, _of_idefics(seen))
 
 
+class AyaVision:
+    """Aya Vision: InternVL's tiles, then the whole; pixel shuffle."""
+
+    model_types: tuple[str, ...] = ("aya_vision",)
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """Tiles row by row, then the whole; a single tile is the whole."""
+        pool = int(seen.config.downsample_factor)
+        view = View(pool, (seen.processor.img_size // seen.processor.patch_size) ** 2)
+        return [_tiled(seen, size, *_shape(seen, size), view) for size in seen.sizes]
+
+
+class Ovis2:
+    """Ovis2: the whole, then its tiles; a single tile is the whole."""
+
+    model_types: tuple[str, ...] = ("ovis2",)
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """The whole, then tiles row by row."""
+        pool = int(seen.config.vision_config.hidden_stride)
+        view, found = View(pool, int(seen.processor.image_seq_length)), []
+        told = OVIS.findall(seen.text)
+        if len(told) != len(seen.sizes):
+            raise GeometryUnknown("The tile markers in the text do not match the pictures.")
+        for size, tiles in zip(seen.sizes, told, strict=True):
+            rows = tiles.count("<IMG_ROW>") + 1
+            columns = tiles.count("<IMG_COL>") // rows + 1
+            boxes = grid(rows, columns, (0, 0, *size)).tolist() if tiles else []
+            views = [claims(Kind.TILE, folded(seen, box, *view)) for box in boxes]
+            found.append(join([claims(Kind.IMAGE, folded(seen, (0, 0, *size), *view)), *views]))
+        return found
+
+
 class InternVL:
     """InternVL 2.5 and 3 in transformers' form: tiles, then a thumbnail."""
 
@@ -55,13 +90,8 @@ class InternVL:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """Tiles row by row, then the whole; a single tile is the whole."""
-        found = []
-        for size in seen.sizes:
-            columns, rows = _canvas(seen, size)
-            split = columns * rows > 1
-            shape = (rows, columns) if split else (0, 0)
-            found.append(_tiled(seen, size, *shape, _of_internvl(seen)))
-        return found
+        view = _of_internvl(seen)
+        return [_tiled(seen, size, *_shape(seen, size), view) for size in seen.sizes]
 
     def claim_videos(self, seen: Seen) -> Sequence[Steps]:
         """Each frame whole."""
@@ -102,6 +132,12 @@ def _marked(text: str) -> list[tuple[int, int]]:
         else:
             rows, columns = max(rows, int(row)), max(columns, int(column))
     return shapes
+
+
+def _shape(seen: Seen, size: Size) -> tuple[int, int]:
+    """(rows, columns) of tiles; (0, 0) where one is the whole."""
+    columns, rows = _canvas(seen, size)
+    return (rows, columns) if columns * rows > 1 else (0, 0)
 
 
 def _canvas(seen: Seen, size: Size) -> tuple[int, int]:

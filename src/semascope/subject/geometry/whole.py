@@ -1,7 +1,8 @@
-"""Families that see the whole picture stretched to a grid: Qwen-VL and PaliGemma; Gemma 3.
+"""Families that see the whole picture stretched to a grid: Qwen-VL, GLM-4V, Pixtral, PaliGemma,
+Gemma 3.
 
-Qwen-VL keeps the resolution and merges patches; PaliGemma and Gemma 3 resize to a square.
-Gemma 3 may pan and scan: crops of a long picture follow the whole.
+Qwen-VL, GLM-4V and Pixtral keep the resolution and may merge patches; PaliGemma and Gemma 3 resize
+to a square. Gemma 3 may pan and scan: crops of a long picture follow the whole.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from semascope.subject.geometry.base import (
     grid,
     join,
     option,
+    patches,
     square,
     tower_patch,
 )
@@ -28,9 +30,18 @@ from semascope.subject.types import Kind
 
 
 class QwenVL:
-    """Qwen2-VL, Qwen2.5-VL and Qwen3-VL: ``image_grid_thw`` says how many patches."""
+    """Qwen2-VL to Qwen3.5, and GLM-4V: ``image_grid_thw`` says how many patches."""
 
-    model_types: tuple[str, ...] = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+    model_types: tuple[str, ...] = (
+        "qwen2_vl",
+        "qwen2_5_vl",
+        "qwen3_vl",
+        "qwen3_vl_moe",
+        "qwen3_5",
+        "qwen3_5_moe",
+        "glm4v",
+        "glm4v_moe",
+    )
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """A grid of merged patches over each picture."""
@@ -50,6 +61,24 @@ class QwenVL:
             merged = grid(rows // reader.merge_size, columns // reader.merge_size, (0, 0, *size))
             found.append(Steps([claims(Kind.IMAGE, merged)] * steps, reader.temporal_patch_size))
         return found
+
+
+class Pixtral:
+    """Mistral 3, and Pixtral's tower in LLaVA: pictures at their own aspect, neighbours merged.
+
+    Tokens that end a row have ids of their own and are none of the picture's.
+    """
+
+    model_types: tuple[str, ...] = ("mistral3",)
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """Merged patches over each picture; those left over at an edge are in no token."""
+        patch, merge = tower_patch(seen), int(getattr(seen.config, "spatial_merge_size", 1))
+        shapes = seen.outputs["image_sizes"].tolist()
+        return [
+            claims(Kind.IMAGE, patches((width, height), patch, (0, 0, *size), pool=merge))
+            for size, (height, width) in zip(seen.sizes, shapes, strict=True)
+        ]
 
 
 class PaliGemma:

@@ -220,10 +220,9 @@ def chameleon() -> tuple[Any, Any]:
     }
     codes = [f"IMGIMG{chr(65 + n // 10)}{chr(65 + n % 10)}Z" for n in range(16)]
     tokenizer = make_tokenizer(codes, named=named)
-    vocabulary = {name: index for name, index in tokenizer.get_vocab().items()}
     config = ChameleonConfig(
         **text_options(tokenizer) | {"num_key_value_heads": 4},
-        vocabulary_map=vocabulary,
+        vocabulary_map=dict(tokenizer.get_vocab()),
         vq_config={
             "embed_dim": 16,
             "num_embeddings": 16,

@@ -223,6 +223,37 @@ def aya_vision() -> tuple[Any, Any]:
     return AyaVisionForConditionalGeneration(config), processor
 
 
+def ovis2() -> tuple[Any, Any]:
+    """Ovis2's shape: the whole, then tiles, each token a mixture of visual words."""
+    from transformers import (
+        Ovis2Config,
+        Ovis2ForConditionalGeneration,
+        Ovis2Processor,
+        Qwen2Config,
+    )
+    from transformers.models.ovis2.image_processing_pil_ovis2 import Ovis2ImageProcessorPil
+
+    marks = ["<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>"]
+    tokenizer = make_tokenizer([*marks, "<IMG_ATOM>"], bos=None)
+    config = Ovis2Config(
+        vision_config=vision_options(32, 8) | {"vocab_size": 64, "hidden_stride": 2},
+        text_config=Qwen2Config(**text_options(tokenizer)),
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_ATOM>"),
+        visual_indicator_token_ids=tokenizer.convert_tokens_to_ids(marks),
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+    )
+    processor = Ovis2Processor(
+        Ovis2ImageProcessorPil(
+            size={"height": 32, "width": 32}, crop_to_patches=True, max_patches=6
+        ),
+        tokenizer,
+        image_seq_length=4,
+        chat_template=tokenizer.chat_template,
+    )
+    return Ovis2ForConditionalGeneration(config), processor
+
+
 def internvl() -> tuple[Any, Any]:
     """InternVL's shape: dynamic tiles and a thumbnail, pixel shuffle to 2 × 2 tokens a tile."""
     from transformers import (
