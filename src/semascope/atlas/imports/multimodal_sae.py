@@ -12,7 +12,6 @@ keys, scores JSON lists of ``{"feature": …, "avg_iou" or "avg_score": …}``. 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from semascope import wellformed
 from semascope.atlas.atlas import Atlas
 from semascope.atlas.imports.words import Figure, Imported, Words, key_of
 from semascope.atlas.media import Media
@@ -248,7 +248,7 @@ class _Words:
         paths = sorted(path.glob("*.json")) if path.is_dir() else [path]
         for one in paths:
             try:
-                found._take(json.loads(one.read_text("utf-8")))
+                found._take(wellformed.loads(one.read_text("utf-8")))
             except (OSError, ValueError) as error:
                 raise AtlasError(f"{one} cannot be read as JSON ({error}).") from error
         return found

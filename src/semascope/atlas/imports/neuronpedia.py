@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from semascope import wellformed
 from semascope.atlas.atlas import Atlas
 from semascope.atlas.imports.words import Figure, Imported, Words, key_of
 from semascope.atlas.media import Media
@@ -67,7 +68,7 @@ def import_neuronpedia(
 def _source(folder: Path) -> dict[str, Any]:
     path = folder / "source.jsonl"
     try:
-        found = json.loads(path.read_text("utf-8").splitlines()[0]) if path.is_file() else {}
+        found = wellformed.loads(path.read_text("utf-8").splitlines()[0]) if path.is_file() else {}
     except (ValueError, IndexError) as error:
         raise AtlasError(f"{path} is not JSON lines ({error}).") from error
     return dict(found) if isinstance(found, dict) else {}
@@ -82,7 +83,7 @@ def _lines(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
             with opened(path, "rt", encoding="utf-8") as file:
                 for line in file:
                     if line.strip():
-                        yield json.loads(line)
+                        yield wellformed.loads(line)
         except (OSError, EOFError, ValueError) as error:
             raise AtlasError(
                 f"{path} cannot be read: cut short, or no JSON lines ({error})."
