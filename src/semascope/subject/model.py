@@ -104,7 +104,7 @@ class Subject(Passes):
         extra = (
             decoding.positions(self.model, batch.inputs["attention_mask"]) if side == "left" else {}
         )
-        inputs = {**self._fits(batch).inputs, **extra}
+        inputs = {**batch.inputs, **extra}
         placed = self.place(Batch(inputs, batch.maps, batch.sample_ids))
         self._check(placed)
         return placed
@@ -247,28 +247,16 @@ class Subject(Passes):
         free = [i for i in range(0, most, max(1, most // 400)) if i not in taken]
         return free[:: max(1, len(free) // 200)]
 
-    def _fits(self, batch: Batch) -> Batch:
-        """The batch; SubjectError where a row of it is longer than the model's context."""
-        held = int(batch.mask.sum(1).max())
-        if self.context is None or held <= self.context:
-            return batch
-        longest = int(batch.mask.sum(1).argmax())
-        raise SubjectError(
-            f"Sample {batch.sample_ids[longest]!r} has {held} tokens, and {self.name} reads at "
-            f"most {self.context}: shorten it (--max-tokens, where there is one), or show fewer "
-            "or smaller pictures."
-        )
-
     def _room(self, batch: Batch, wanted: int) -> int:
         """How many of the tokens wanted the context has room for, at least one."""
         if self.context is None:
             return wanted
         return max(1, min(wanted, self.context - int(batch.mask.sum(1).max()) + 1))
 
-    @cached_property
+    @property
     def context(self) -> int | None:
         """Most tokens that the model reads; None where its config names no limit."""
-        return sites.context_length(self.model)
+        return self.encoder.context
 
     @property
     def eos(self) -> frozenset[int]:

@@ -107,18 +107,6 @@ def text_width(model: Any) -> int:
     return int(width or model.get_input_embeddings().weight.shape[1])
 
 
-def context_length(model: Any) -> int | None:
-    """Most tokens that a model reads at once, from its config; None where it names no limit.
-
-    Only limits are meant past which a model cannot read or has learnt no positions; recurrent
-    models and those with ALiBi have none.
-    """
-    config = model.config.get_text_config(decoder=True)
-    names = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
-    found = (getattr(config, name, None) for name in names)
-    return next((n for n in found if isinstance(n, int) and n > 0), None)
-
-
 def vision_layers(model: Any, language: str) -> list[nn.Module]:
     """Layers of the vision tower: the longest list of attention layers outside the language."""
     return max(
