@@ -33,6 +33,16 @@ class Turn:
     """How many of the sample's pictures, in order, this message shows before its text."""
     videos: int = 0
     """How many of the sample's videos, in order, it shows after its pictures."""
+    at: tuple[int, ...] = ()
+    """Where in the text each picture stands: letters before it, rising. () for all before it."""
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """The text cut where pictures stand: n + 1 pieces around n pictures, some of them empty."""
+        if not self.at or len(self.at) != self.images:
+            return (*("" for _ in range(self.images)), self.text)
+        ends = (0, *self.at, len(self.text))
+        return tuple(self.text[a:b] for a, b in pairwise(ends))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

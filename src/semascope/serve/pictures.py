@@ -11,8 +11,10 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import tempfile
 import warnings
+import weakref
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -67,9 +69,10 @@ class Pictures:
 
     def __init__(self, folder: Path, most: int = 500, *, kept: bool = True) -> None:
         """Without ``kept``, they lie in a temporary folder for as long as this lives."""
-        self._temporary = None if kept else tempfile.TemporaryDirectory(prefix="semascope-")
         self.readable = folder
-        self.folder = folder if self._temporary is None else Path(self._temporary.name)
+        self.folder = folder if kept else Path(tempfile.mkdtemp(prefix="semascope-"))
+        if not kept:
+            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.most = most
 
     def put(self, data: bytes) -> Upload:

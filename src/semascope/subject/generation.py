@@ -32,6 +32,9 @@ class Sampling:
     seed: int = 0
     top: int = 5
     """How many alternatives are told for each token."""
+    top_p: float = 1.0
+    """Nucleus sampling (Holtzman et al. 2020): draw from the fewest tokens, likeliest first, whose
+    probabilities reach this share. 1 draws from all."""
 
 
 @dataclass(slots=True)
@@ -84,7 +87,7 @@ def generating(
     stream = Stream(model, batch.inputs, cached=decodes.cached, masked=decodes.masked)
     logits = stream.prefill()  # (B, V)
     for step in range(sampling.max_new_tokens):
-        ids = _choose(_sayable(logits, encoder), sampling.temperature, draws)
+        ids = _choose(_sayable(logits, encoder), sampling, draws)
         told = _told(logits, ids, sampling.top, encoder, eos)
         for n, choice in enumerate(told):
             _extend(answers[n], choice, eos, listeners[n])
@@ -107,13 +110,22 @@ def _sayable(logits: Tensor, encoder: Encoder) -> Tensor:
     )
 
 
-def _choose(logits: Tensor, temperature: float, draws: list[torch.Generator]) -> Tensor:
+def _choose(logits: Tensor, sampling: Sampling, draws: list[torch.Generator]) -> Tensor:
     """(B,) the next token of each row."""
-    if temperature <= 0:
+    if sampling.temperature <= 0:
         return logits.argmax(-1)
-    shares = (logits / temperature).softmax(-1).cpu()
+    shares = (logits / sampling.temperature).softmax(-1).cpu()
+    if sampling.top_p < 1:
+        shares = _nucleus(shares, sampling.top_p)
     picked = [torch.multinomial(p, 1, generator=g) for p, g in zip(shares, draws, strict=True)]
     return torch.cat(picked).to(logits.device)
+
+
+def _nucleus(shares: Tensor, top_p: float) -> Tensor:
+    """(B, V) probabilities without the tail past ``top_p``; the likeliest token always stays."""
+    ordered, places = shares.sort(-1, descending=True)
+    before = ordered.cumsum(-1) - ordered  # (B, V) the share of likelier tokens
+    return torch.zeros_like(shares).scatter(-1, places, ordered * (before < max(top_p, 1e-12)))
 
 
 def _told(

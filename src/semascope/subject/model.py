@@ -156,6 +156,7 @@ class Subject(Passes):
         top: int = 5,
         sink: TokenSink | None = None,
         answer: str = "",
+        top_p: float = 1.0,
     ) -> Generator[None, None, Generation]:
         """``generate``, a token at a time: between two of them the model may do other things."""
         batch = self.encode([sample], max_tokens=None, answer=answer, side="left")
@@ -163,7 +164,7 @@ class Subject(Passes):
             self.model,
             self.encoder,
             batch,
-            generation.Sampling(self._room(batch, max_new_tokens), temperature, seed, top),
+            generation.Sampling(self._room(batch, max_new_tokens), temperature, seed, top, top_p),
             eos=self.eos,
             sinks=[sink],
             decodes=self.decodes,
