@@ -190,6 +190,19 @@ class SparseCoder(nn.Module):
         self.b_dec.div_(columns)
         self.cfg = self.cfg.model_copy(update={"unit_norm": False})
 
+    @torch.no_grad()
+    def move(self, offset: Tensor | None, target: Tensor | None) -> None:
+        """Make a coder trained on x − ``offset`` (d_in,), to give y − ``target`` (d_out,), one of x
+        and y."""
+        if offset is not None and not self.cfg.subtract_b_dec:
+            product = self.W_enc @ offset  # (F,)
+            self.b_enc.sub_(product)
+            self.activation.move(product)
+            if self.W_skip is not None:
+                self.b_dec.sub_(self.W_skip @ offset)
+        if target is not None:
+            self.b_dec.add_(target)
+
     def _normed(self, x: Tensor) -> Tensor:
         """(N, d_in) -> what the encoder reads: each token normalised, where the coder wants it."""
         if not self.cfg.layer_norm:

@@ -109,8 +109,16 @@ def unit_rows(w_dec: Tensor) -> bool:
     return bool((((norm - 1).abs() < UNIT) | (norm == 0)).all())
 
 
-def fold_decoder_norms(mine: dict[str, Tensor]) -> None:
-    """Fold norms that the encoder's product is multiplied by; a row of zeros stays silent."""
+def fold_decoder_norms(mine: dict[str, Tensor], path: Path) -> None:
+    """Fold norms that the encoder's product is multiplied by; a row of zeros stays silent.
+
+    Raises:
+        FormatError: the matrices are not of as many latents.
+    """
+    counts = {name: len(mine[name]) for name in ("W_enc", "b_enc", "W_dec")}
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{name} of {count}" for name, count in counts.items())
+        raise FormatError(f"{path}: tensors are not of as many latents: {said}.")
     norm = mine["W_dec"].norm(dim=1)  # (F,)
     mine["W_enc"] = mine["W_enc"] * norm.unsqueeze(1)
     mine["b_enc"] = mine["b_enc"] * norm
@@ -187,7 +195,8 @@ def read_npz(path: Path) -> dict[str, Tensor]:
     """The arrays of a NumPy archive as tensors; pickled objects in it are refused."""
 
     def work() -> dict[str, Tensor]:
-        with np.load(path, allow_pickle=False) as archive:
+        # The file is opened here, as NumPy leaves it open where its end is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: torch.from_numpy(np.ascontiguousarray(archive[name])) for name in archive}
 
     found: dict[str, Tensor] = _foreign(path, work, "as a NumPy archive of numbers")

@@ -77,7 +77,7 @@ def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) 
     if architecture == "jumprelu":
         mine["activation.threshold"] = _threshold(tensors, path)
     if includes_norm(cfg, w_d):
-        fold_decoder_norms(mine)
+        fold_decoder_norms(mine, path / WEIGHTS)
     into, out = (cfg.text(f"hook_point_{end}") or "" for end in ("in", "out"))
     factors = _factors(cfg, tensors, into, out, path, hints)
     transcodes = into != out and bool(out)

@@ -116,6 +116,8 @@ def load(
     except OSError as error:
         raise FormatError(f"{path} cannot be read: {error.strerror or error}.") from error
     _agrees(coder, hints, path)
+    if not all(bool(t.isfinite().all()) for t in coder.state_dict().values()):
+        raise FormatError(f"{path}: its scale is so extreme that weights overflow float32.")
     if coder.cfg.extra:
         log.warning("%s: keys without a meaning here, kept: %s", path, sorted(coder.cfg.extra))
     for place in (coder.site, coder.site_out):

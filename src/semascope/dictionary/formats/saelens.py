@@ -105,7 +105,7 @@ def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) 
         (mine["W_skip"],) = need(tensors, file, W_skip=2)
         used.add("W_skip")
     if _rescaled(cfg, architecture, w_dec):
-        fold_decoder_norms(mine)
+        fold_decoder_norms(mine, file)
     _finetuned(cfg, tensors, mine, file)
     check_unused(tensors, used | {"scaling_factor", "sparsity", "log_sparsity"}, file)
     transcodes = "transcoder" in named

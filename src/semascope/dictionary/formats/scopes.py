@@ -127,7 +127,7 @@ def _llama(path: Path, allow_pickle: bool, hints: Hints) -> SparseCoder:
     mine = {"W_enc": w_enc, "b_enc": b_enc, "W_dec": w_dec.t().clone(), "b_dec": b_dec}
     architecture = _llama_activation(cfg, mine, hints)
     if includes_norm(cfg, mine["W_dec"]):
-        fold_decoder_norms(mine)
+        fold_decoder_norms(mine, file)
     into, out = (cfg.text(f"hook_point_{end}") or "" for end in ("in", "out"))
     k = k_of(cfg.path, hints, cfg.count("top_k")) if architecture == "topk" else 1
     site_out = out if out != into else ""

@@ -58,7 +58,9 @@ def recognises(path: Path) -> bool:
 def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) -> SparseCoder:
     """The coder of a folder."""
     hints, path = hints or Hints(), path.parent if path.is_file() else path
-    cfg, tensors = Fields.read(path / CONFIG), _names(weights_file(path / WEIGHTS))
+    cfg, raw = Fields.read(path / CONFIG), weights_file(path / WEIGHTS)
+    need(raw, path / WEIGHTS, encoder__weight=2, encoder__bias=1, W_dec=2, b_dec=1)
+    tensors = _names(raw)
     if cfg.has("semascope"):
         return _own(cfg.part("semascope"), tensors, path, hints)
     if cfg.text("activation") not in (None, "topk") or cfg.flag("signed"):
