@@ -5,8 +5,9 @@ Knows a model, its hooks and batches; nothing of text, samples or answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from semascope.subject.begun import Begin, begun, unseen
 from semascope.subject.cache import hidden_of, takes_part_of_logits
 from semascope.subject.crossed import keep_to_own_pictures
 from semascope.subject.lengths import leave_out_padding
+from semascope.subject.measured import Measured, allowed, measure
 from semascope.subject.sites import JOIN, parts_of, side_by_side
 from semascope.subject.types import Batch, Edits, Kind, TokenMap
 
@@ -31,9 +33,24 @@ class Passes:
         leave_out_padding(model)
         keep_to_own_pictures(model)
         self.name = name
-        self.hooks = sites.find_sites(model)
+        self._named = sites.find_sites(model)
         self.language = sites.language_model(model)[1]
         self.d_model = sites.text_width(model)
+
+    @cached_property
+    def measured(self) -> Measured:
+        """The sites as one short pass shows them to be, made when first asked."""
+        return measure(self.model, self._named, allowed(self.model))
+
+    @property
+    def hooks(self) -> Mapping[str, sites.Hook]:
+        """Every hook point, in the order in which a forward pass reaches them."""
+        return self.measured.hooks
+
+    @property
+    def unavailable(self) -> Mapping[str, str]:
+        """Hook points that models usually have and this one has not, and why."""
+        return self.measured.unavailable
 
     @property
     def device(self) -> torch.device:
@@ -57,7 +74,17 @@ class Passes:
 
     def resolve(self, patterns: str | Iterable[str]) -> list[str]:
         """Site names for ``"resid_post.*, mlp_out.3"``; ``SiteNotFound`` lists what exists."""
-        return sites.resolve(patterns, self.hooks)
+        asked = [
+            p.strip() for p in (patterns.split(",") if isinstance(patterns, str) else patterns)
+        ]
+        for pattern in asked:
+            gone = [name for name in self.unavailable if fnmatchcase(name, pattern)]
+            if gone and not any(fnmatchcase(name, pattern) for name in self.hooks):
+                raise SiteNotFound(
+                    f"{self.name} has no site {pattern}: {self.unavailable[gone[0]]}. It has: "
+                    f"{sites.summary(self.hooks)}."
+                )
+        return sites.resolve(asked, self.hooks)
 
     def place(self, batch: Batch) -> Batch:
         """The batch on the subject's device, pictures in the subject's dtype."""
@@ -195,6 +222,8 @@ class Passes:
         """Whether rows may part at a site: of the language model, past where pictures come in."""
         stem, _, layer = site.partition(".")
         if site not in self.hooks or stem in ("vision", "projector"):
+            return False
+        if self.hooks[site].layer is not None:  # rows lie in one axis there
             return False
         return int(layer) >= sites.picture_layers(self.model.config)
 

@@ -1,0 +1,123 @@
+"""The passes that the checks look at, each made once: two prompts, alone and together.
+
+Where the subject sees, the first prompt shows one picture and the second two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from semascope.corpus.sample import Sample
+from semascope.subject import hooks
+from semascope.subject.decoding import Stream, tolerance
+from semascope.subject.encoding import Side
+from semascope.subject.model import Subject
+from semascope.subject.patches import is_pictured
+from semascope.subject.types import Batch, EditContext
+
+WORDS = (
+    "A red circle is to the left of the blue square.",
+    "How many birds do you see there, and which of them is nearest to the old house?",
+)
+SIZE = (96, 64)
+STEPS = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pass:
+    """One forward pass over a whole batch."""
+
+    batch: Batch
+    logits: Tensor
+    """(B, T, V)."""
+    sites: dict[str, Tensor]
+    hidden: tuple[Tensor, ...] | None
+    """transformers' own hidden states, (B, T, d) each; None where the model gives none."""
+
+
+class Trial:
+    """A subject and the passes of its checks."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.tolerance = tolerance(subject.model)
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """Two samples of unlike length; with one picture and two, where the subject sees."""
+        shown = [1, 2] if self.subject.has_vision else [0, 0]
+        return [
+            Sample(f"check-{n}", text=text, images=tuple(_picture(n + k) for k in range(count)))
+            for n, (text, count) in enumerate(zip(WORDS, shown, strict=True))
+        ]
+
+    @cached_property
+    def alone(self) -> list[Pass]:
+        """Each sample by itself."""
+        return [self.run([sample], "right") for sample in self.samples]
+
+    @cached_property
+    def right(self) -> Pass:
+        """Both in one batch, the shorter padded on the right."""
+        return self.run(self.samples, "right")
+
+    @cached_property
+    def left(self) -> Pass:
+        """Both in one batch, the shorter padded on the left."""
+        return self.run(self.samples, "left")
+
+    def run(self, samples: list[Sample], side: Side) -> Pass:
+        """One pass, with every site and the logits of every position."""
+        return self.over(self.subject.encode(samples, max_tokens=None, side=side))
+
+    def over(self, batch: Batch) -> Pass:
+        """One pass over a batch."""
+        subject = self.subject
+        names = list(subject.hooks)
+        with torch.no_grad(), hooks.capture(subject.hooks, names, stop=False) as kept:
+            out = subject.model(
+                **batch.inputs, use_cache=False, return_dict=True, output_hidden_states=True
+            )
+        return Pass(batch, out.logits.float(), kept, getattr(out, "hidden_states", None))
+
+    def decoded(self, *, cached: bool) -> tuple[Tensor, list[tuple[int, int]]]:
+        """((steps + 1, V) logits while given tokens follow the first sample, and where an edit was
+        told that each pass begins, with how many tokens it was handed)."""
+        subject = self.subject
+        site = list(subject.hooks)[-1]
+        starts: list[tuple[int, int]] = []
+
+        def note(x: Tensor, context: EditContext) -> Tensor:
+            starts.append((context.start, x.shape[1]))
+            return x
+
+        batch = subject.encode([self.samples[0]], max_tokens=None, side="left")
+        masked = subject.decodes.masked or not cached
+        stream = Stream(subject.model, batch.inputs, cached=cached, masked=masked)
+        with subject.editing({site: note}, batch.maps):
+            found = [stream.prefill()]
+            for word in subject.words[:STEPS]:
+                found.append(stream.decode(torch.tensor([word], device=subject.device)))
+        return torch.cat(found), starts
+
+    def is_token_site(self, name: str) -> bool:
+        """Whether a site holds one vector a token of the prompt."""
+        return not is_pictured(name)
+
+
+def unpadded(x: Tensor, mask: Tensor) -> Tensor:
+    """(T, …) the real positions of one row."""
+    return x[mask.to(x.device)]
+
+
+def _picture(seed: int) -> Image.Image:
+    """A picture of smooth colours, another for each seed."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize(SIZE, Image.Resampling.BILINEAR)
