@@ -20,7 +20,7 @@ from semascope.wiring import Wiring, wired, wiring
 
 DEFAULT_WORKSPACE = "workspace/demo"
 FREE = frozenset(
-    "device dtype autocast concurrency shard price_in price_out remember track".split(),
+    "device dtype autocast concurrency shard price_in price_out remember track trust trust_remote_code".split(),
 )
 """Options that do not change what is made."""
 Arch = Literal[
@@ -98,6 +98,10 @@ class TrainOptions(Options):
     """Cut a sample after so many tokens of words; those that stand for pictures do not count."""
     lr: float = Field(default=0.0, ge=0)
     """Learning rate; 0 follows the number of features."""
+    trust: bool = False
+    """Go on although the model fails a check (semascope model check), or lacks weights."""
+    trust_remote_code: bool = False
+    """Run Python code that the model's checkpoint brings with it."""
     text_only: bool = False
     """With a subject that sees: read a corpus that has no pictures."""
     arch: Arch = "topk"

@@ -13,6 +13,7 @@ from semascope.cli.base import Verb
 
 if TYPE_CHECKING:
     from semascope.subject import Subject
+    from semascope.subject.check import Outcome
     from semascope.subject.geometry import Proof
 
 RIGHT = 0.9
@@ -112,6 +113,63 @@ class EvaluateSubject(Verb):
         else:
             print_figures(figures)
         return 0
+
+
+class Check(Verb):
+    """Try whether a model does, in this installation, what everything here relies on. Seconds.
+
+    Two prompts, alone and together, with pictures where the model sees: padding, sites against the
+    model's own hidden states and against what layers add, the cache against whole passes, where an
+    edit of a generated token lands, image tokens, geometry. A workspace does this by itself when it
+    first meets a model, and stops where a check fails, unless --trust is given.
+    """
+
+    subject: str = "sprite-llava"
+    """The model: the embedded one, a folder, or a name at a model hub."""
+    device: str = "auto"
+    """auto, cpu, cuda…"""
+    dtype: str = "auto"
+    """auto, float32, bfloat16, float16."""
+    trust: bool = False
+    """Check a model some of whose weights are not in its checkpoint."""
+    trust_remote_code: bool = False
+    """Run Python code that the model's checkpoint brings with it."""
+    as_json: JsonFlag = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Check and print; exit code 1 where a check fails."""
+        from dataclasses import asdict
+
+        from semascope.pipeline.context import load_subject
+        from semascope.subject.check import check, failures
+
+        outcomes = check(
+            load_subject(
+                self.subject,
+                device=self.device,
+                dtype=self.dtype,
+                trust=self.trust,
+                trust_remote_code=self.trust_remote_code,
+            )
+        )
+        if self.as_json:
+            print(json.dumps([asdict(outcome) for outcome in outcomes], indent=2))
+        else:
+            _print_outcomes(outcomes)
+        return 1 if failures(outcomes) else 0
+
+
+def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    marks = {"ok": "[green]ok[/]", "failed": "[red]FAILED[/]", "not applicable": "–"}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for one in outcomes:
+        figure = "" if one.figure is None else f"{one.figure:.3g}"
+        table.add_row(marks[one.state], one.name, figure, one.sentence)
+    Console(highlight=False).print(table)
 
 
 class EvaluateGeometry(Verb):

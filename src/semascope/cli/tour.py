@@ -61,6 +61,8 @@ ENTRIES = (
           "semascope serve --workspace workspace/demo --port 8123"),
     Entry("tour", "a guided tour: ask, look behind, change, measure", "guided:Guided",
           "semascope tour bridge --workspace workspace/demo"),
+    Entry("model check", "does a model do here what everything relies on: seconds",
+          "model:Check", "semascope model check --subject sprite-llava"),
     Entry("evaluate subject", "can the model see: the card's figures, measured anew",
           "model:EvaluateSubject", "semascope evaluate subject --samples 20 --seed 1"),
     Entry("evaluate geometry", "does every image token look where its map says",
@@ -121,7 +123,10 @@ GROUPS = {
 }
 STEPS = (
     ("Everything at once", ("demo",)),
-    ("A subject, the model under the microscope", ("model fetch", "model card", "model sites")),
+    (
+        "A subject, the model under the microscope",
+        ("model fetch", "model card", "model sites", "model check"),
+    ),
     ("reads a corpus; a dictionary splits its activations into features", ("train", "adopt")),
     ("one pass gathers evidence for every feature", ("gather",)),
     ("which is put into words, and the words are scored", ("explain", "score", "rate")),

@@ -15,7 +15,7 @@ from semascope.config import RunOptions, digest
 from semascope.corpus.sample import Corpus, SkipReport
 from semascope.errors import CorpusError, NoImages, SiteNotFound, WorkspaceError
 from semascope.wiring import expand
-from semascope.workspace import Workspace, versions
+from semascope.workspace import ModelCheck, Workspace, versions
 
 if TYPE_CHECKING:
     from semascope.atlas import Atlas, Media
@@ -40,6 +40,7 @@ class Run:
 
     def __init__(self, workspace: Workspace, options: RunOptions) -> None:
         self.workspace, self.options = workspace, options
+        self.model_check: ModelCheck | None = None
 
     @property
     def dictionary_id(self) -> str:
@@ -50,7 +51,14 @@ class Run:
     def subject(self) -> Any:
         """The model under the microscope."""
         train = self.options.train
-        return load_subject(train.subject, device=train.device, dtype=train.dtype)
+        known = self.workspace.record().model_check
+        return load_subject(
+            train.subject,
+            device=train.device,
+            dtype=train.dtype,
+            trust=train.trust or bool(known and known.trust),
+            trust_remote_code=train.trust_remote_code,
+        )
 
     @cached_property
     def same_subject(self) -> Any:
@@ -216,7 +224,9 @@ class Run:
         """Raise for what the options get wrong; nothing is written."""
         from semascope.dictionary.tracking import need
         from semascope.pipeline.family import family
+        from semascope.pipeline.model_check import meet
 
+        self.model_check = meet(self)
         family(self)  # resolves the sites, and refuses impossible widths
         if self.options.train.track:
             need(self.options.train.track)
@@ -238,6 +248,7 @@ class Run:
             "fingerprint": self.corpus.fingerprint(),
             "seed": train.seed,
             "versions": dict(versions()),
+            "model_check": self.model_check or record.model_check,
         }
         self.workspace.save(record.model_copy(update=signed))
 
@@ -309,7 +320,14 @@ class Run:
             )
 
 
-def load_subject(ref: str, *, device: str = "auto", dtype: str = "auto") -> Any:
+def load_subject(
+    ref: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    trust: bool = False,
+    trust_remote_code: bool = False,
+) -> Any:
     """The subject by name; ``tiny:llava`` and its like have random weights and no files."""
     if ref.startswith(TINY):
         from semascope.subject.testing import tiny
@@ -317,7 +335,9 @@ def load_subject(ref: str, *, device: str = "auto", dtype: str = "auto") -> Any:
         return tiny(ref.removeprefix(TINY))
     from semascope.subject import Subject
 
-    return Subject.load(ref, device=device, dtype=dtype)
+    return Subject.load(
+        ref, device=device, dtype=dtype, trust=trust, trust_remote_code=trust_remote_code
+    )
 
 
 def subject_stamp(ref: str) -> str:

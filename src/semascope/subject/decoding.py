@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semascope.subject.batching import again
+from semascope.subject.batching import PICTURES, again
 from semascope.subject.cache import (
     cache_name,
     cache_of,
@@ -131,7 +131,7 @@ def grown(model: Any, inputs: Mapping[str, Any], ids: Tensor, mask: Tensor) -> d
 
 def _carried(name: str, value: Any, total: int) -> Any:
     by_token = isinstance(value, Tensor) and value.ndim >= 2 and value.shape[1] == total
-    if not by_token or name.startswith(("pixel_", "image_", "video_")):
+    if not by_token or name in PICTURES or name.startswith("pixel_"):
         return value
     last = value[:, -1:]
     return torch.cat([value, torch.zeros_like(last) if "token_type" in name else last], dim=1)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from semascope.corpus.sample import Sample
-from semascope.errors import SubjectError
 from semascope.subject import consumed, decoding, generation, sites
 from semascope.subject.chat import Template
 from semascope.subject.encoding import Encoder, Side

@@ -106,7 +106,7 @@ def _together(trial: Trial, name: str, both: Pass) -> Outcome:
                 worst, where = far, what
     if worst <= trial.tolerance:
         return Outcome(name, OK, "Prompts in a batch give what each gives alone.", worst)
-    pictures = " with one picture and two" if trial.subject.has_vision else ""
+    pictures = " with pictures" if trial.subject.has_vision else ""
     return Outcome(
         name,
         FAILED,

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from semascope.corpus.sample import Sample
+from semascope.errors import SubjectError
 from semascope.subject import hooks
 from semascope.subject.decoding import Stream, tolerance
 from semascope.subject.encoding import Side
@@ -50,12 +51,17 @@ class Trial:
 
     @cached_property
     def samples(self) -> list[Sample]:
-        """Two samples of unlike length; with one picture and two, where the subject sees."""
-        shown = [1, 2] if self.subject.has_vision else [0, 0]
-        return [
-            Sample(f"check-{n}", text=text, images=tuple(_picture(n + k) for k in range(count)))
-            for n, (text, count) in enumerate(zip(WORDS, shown, strict=True))
-        ]
+        """Two samples of unlike length; with one picture and two, where the subject sees.
+
+        Where a prompt holds one picture at most, each has one.
+        """
+        if not self.subject.has_vision:
+            return _samples(0, 0)
+        try:
+            self.subject.encode(_samples(1, 2)[1:], max_tokens=None)
+        except SubjectError:
+            return _samples(1, 1)
+        return _samples(1, 2)
 
     @cached_property
     def alone(self) -> list[Pass]:
@@ -109,6 +115,14 @@ class Trial:
     def is_token_site(self, name: str) -> bool:
         """Whether a site holds one vector a token of the prompt."""
         return not is_pictured(name)
+
+
+def _samples(*pictures: int) -> list[Sample]:
+    """A sample for each count of pictures."""
+    return [
+        Sample(f"check-{n}", text=text, images=tuple(_picture(n + k) for k in range(count)))
+        for n, (text, count) in enumerate(zip(WORDS, pictures, strict=True))
+    ]
 
 
 def unpadded(x: Tensor, mask: Tensor) -> Tensor:
