@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import benchmarks.picture_families as survey
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from semascope.corpus.sample import Sample
 from semascope.errors import SubjectError
-from semascope.subject import Kind, Subject, geometry
+from semascope.subject import Kind, Subject, geometry, passes
 from semascope.subject.batching import Layout, Place, collate, measure
 from semascope.subject.lengths import context_length
 from semascope.subject.reading import complete
@@ -219,3 +220,12 @@ def test_every_maker_is_of_one_list() -> None:
     """A family that is in none would be tested by nothing."""
     assert set(ALL) - set(NEED_TORCHVISION) == {*TEXT, *VISION, *UNPLACED} - set(NEED_TORCHVISION)
     assert not set(UNPLACED) & {t.replace("-", "_") for t in geometry.families()}
+
+
+def test_the_survey_sees_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A survey that calls everything right would be worth nothing."""
+    assert survey.row("mllama", tiny("mllama"))["two_pictures"] == "as alone"
+    monkeypatch.setattr(passes, "keep_to_own_pictures", lambda model: None)
+    bad = survey.row("mllama", tiny("mllama"))
+    assert bad["two_pictures"].startswith("WRONG") and bad["words_alone"].startswith("TRACEBACK")
+    assert bad["places"] == "said to be unknown" and survey.counted([bad])["wrong"] == 1

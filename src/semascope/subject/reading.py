@@ -9,7 +9,8 @@ a processor raises becomes a sentence. Knows processors; nothing of token maps o
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -65,7 +66,8 @@ class Reader:
             return
         complete(self.processor, self.config)
         self._ready = True
-        self.template = replace(self.template, placeholder=self._placeholder())
+        with _quietly():
+            self.template = replace(self.template, placeholder=self._placeholder())
 
     def read(self, rendered: Rendered, shown: Sample) -> Outputs:
         """What the processor makes of one sample: ``input_ids`` (1, T) and what else there is.
@@ -173,6 +175,18 @@ def marked(outputs: Mapping[str, Tensor], length: int) -> Tensor:
     if "image_patches_indices" in outputs:  # Fuyu
         found |= outputs["image_patches_indices"][0] >= 0
     return found
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep transformers from warning of probes that are meant to be odd."""
+    foreign = logging.getLogger("transformers")
+    level = foreign.level
+    foreign.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        foreign.setLevel(level)
 
 
 def _tensor(name: str, value: Any) -> Tensor:
