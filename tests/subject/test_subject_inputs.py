@@ -12,6 +12,7 @@ from samples_of_subjects import asked, picture
 from transformers import LlavaProcessor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from semascope.cli.levers import asked_of
 from semascope.corpus.sample import Sample
 from semascope.errors import SubjectError
 from semascope.subject import Kind, Subject, geometry, passes
@@ -229,3 +230,14 @@ def test_the_survey_sees_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = survey.row("mllama", tiny("mllama"))
     assert bad["two_pictures"].startswith("WRONG") and bad["words_alone"].startswith("TRACEBACK")
     assert bad["places"] == "said to be unknown" and survey.counted([bad])["wrong"] == 1
+
+
+def test_text_only_subjects_are_asked_of_no_picture(subject) -> None:
+    """attribute and steer took a drawn scene by default, and then refused it themselves."""
+    assert asked_of(subject("llama"), "", "hello") == {"picture": "none", "question": "hello"}
+    assert asked_of(subject("llava"), "", "") == {
+        "picture": "scene:1",
+        "question": "What is in the picture?",
+    }
+    assert "picture" not in asked_of(subject("llama"), "", "")["question"]
+    assert "picture" not in asked_of(subject("llava"), "none", "")["question"]
