@@ -241,3 +241,23 @@ def test_text_only_subjects_are_asked_of_no_picture(subject) -> None:
     }
     assert "picture" not in asked_of(subject("llama"), "", "")["question"]
     assert "picture" not in asked_of(subject("llava"), "none", "")["question"]
+
+
+def test_pictures_that_no_token_stands_for_are_refused() -> None:
+    """GIT puts a picture before the text inside the model: no position would be what the map says,
+    and a placeholder would be read as a word."""
+    from transformers import GitConfig, GitForCausalLM, GitProcessor
+
+    tokenizer = make_tokenizer(chat_template=None)
+    size = {"height": 32, "width": 32}
+    images = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size)
+    options = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = GitConfig(
+        vision_config={**options, "image_size": 32, "patch_size": 8, "intermediate_size": 64},
+        vocab_size=len(tokenizer),
+        intermediate_size=64,
+        **options,
+    )
+    s = Subject(GitForCausalLM(config), GitProcessor(images, tokenizer), name="git")
+    with pytest.raises(SubjectError, match="no token of the text stands for a picture"):
+        s.encode([asked("What?", picture(60, 40))])
