@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import benchmarks.picture_families as survey
 import numpy as np
 import pytest
 import torch
@@ -11,9 +12,10 @@ from samples_of_subjects import asked, picture
 from transformers import LlavaProcessor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from semascope.cli.levers import asked_of
 from semascope.corpus.sample import Sample
 from semascope.errors import SubjectError
-from semascope.subject import Kind, Subject, geometry
+from semascope.subject import Kind, Subject, geometry, passes
 from semascope.subject.batching import Layout, Place, collate, measure
 from semascope.subject.lengths import context_length
 from semascope.subject.reading import complete
@@ -219,3 +221,43 @@ def test_every_maker_is_of_one_list() -> None:
     """A family that is in none would be tested by nothing."""
     assert set(ALL) - set(NEED_TORCHVISION) == {*TEXT, *VISION, *UNPLACED} - set(NEED_TORCHVISION)
     assert not set(UNPLACED) & {t.replace("-", "_") for t in geometry.families()}
+
+
+def test_the_survey_sees_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A survey that calls everything right would be worth nothing."""
+    assert survey.row("mllama", tiny("mllama"))["two_pictures"] == "as alone"
+    monkeypatch.setattr(passes, "keep_to_own_pictures", lambda model: None)
+    bad = survey.row("mllama", tiny("mllama"))
+    assert bad["two_pictures"].startswith("WRONG") and bad["words_alone"].startswith("TRACEBACK")
+    assert bad["places"] == "said to be unknown" and survey.counted([bad])["wrong"] == 1
+
+
+def test_text_only_subjects_are_asked_of_no_picture(subject) -> None:
+    """attribute and steer took a drawn scene by default, and then refused it themselves."""
+    assert asked_of(subject("llama"), "", "hello") == {"picture": "none", "question": "hello"}
+    assert asked_of(subject("llava"), "", "") == {
+        "picture": "scene:1",
+        "question": "What is in the picture?",
+    }
+    assert "picture" not in asked_of(subject("llama"), "", "")["question"]
+    assert "picture" not in asked_of(subject("llava"), "none", "")["question"]
+
+
+def test_pictures_that_no_token_stands_for_are_refused() -> None:
+    """GIT puts a picture before the text inside the model: no position would be what the map says,
+    and a placeholder would be read as a word."""
+    from transformers import GitConfig, GitForCausalLM, GitProcessor
+
+    tokenizer = make_tokenizer(chat_template=None)
+    size = {"height": 32, "width": 32}
+    images = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size)
+    options = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = GitConfig(
+        vision_config={**options, "image_size": 32, "patch_size": 8, "intermediate_size": 64},
+        vocab_size=len(tokenizer),
+        intermediate_size=64,
+        **options,
+    )
+    s = Subject(GitForCausalLM(config), GitProcessor(images, tokenizer), name="git")
+    with pytest.raises(SubjectError, match="no token of the text stands for a picture"):
+        s.encode([asked("What?", picture(60, 40))])

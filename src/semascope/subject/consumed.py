@@ -45,8 +45,8 @@ def words_alone(model: Any, batch: Batch) -> None:
             model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     except FOREIGN as error:
         raise SubjectError(
-            "This model does not read a text without a picture: give every sample a picture "
-            f"({sentence(error)})."
+            f"This model cannot read a text without a picture ({sentence(error)}): give every "
+            "sample a picture."
         ) from error
 
 

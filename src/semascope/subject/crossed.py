@@ -32,7 +32,7 @@ class Own:
             return args, told | self._blind(language, told)
         seen: Tensor = told["full_text_row_masked_out_mask"]  # (B, 1, T, 1)
         used = ((mask == 0) & (seen > 0)).any(2)[:, 0]  # (B, vision tokens)
-        whole = used.unflatten(1, (-1, self.width)).any(2)  # (B, pictures)
+        whole = used.view(len(used), -1, self.width).any(2)  # (B, pictures)
         own = whole.repeat_interleave(self.width, 1)
         there = whole.any(1)
         self.there = there.to(mask.dtype)[:, None, None]

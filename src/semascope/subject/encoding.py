@@ -243,6 +243,12 @@ class Encoder:
             np.isin(token_map.ids, self.shown_ids) | marked(outputs, len(token_map)).numpy()
         )
         kind = str(self.config.model_type)
+        if not len(at):
+            raise SubjectError(
+                f"With this subject ({kind}) no token of the text stands for a picture, so which "
+                "position of the model is which token cannot be told: use a subject whose "
+                "processor puts image tokens into the text."
+            )
         adapter = adapter_for(kind)
         if adapter is None:
             token_map.kinds[at] = Kind.IMAGE

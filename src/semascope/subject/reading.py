@@ -9,7 +9,8 @@ a processor raises becomes a sentence. Knows processors; nothing of token maps o
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -56,6 +57,8 @@ class Reader:
     """Ids of the tokens that stand for pictures and videos."""
     single: bool = False
     """Whether the processor itself puts pictures into the text, and no more than one."""
+    nested: bool = True
+    """Whether pictures are handed over in a list a prompt."""
     _ready: bool = False
     _layouts: dict[str, Layout] = field(default_factory=dict)
 
@@ -65,7 +68,14 @@ class Reader:
             return
         complete(self.processor, self.config)
         self._ready = True
-        self.template = replace(self.template, placeholder=self._placeholder())
+        with _quietly():
+            found = self._placeholder()
+            if found is None:  # GOT-OCR takes pictures in one list, not a list a prompt
+                self.nested = False
+                found = self._placeholder()
+                self.nested = found is None
+        if found is not None:
+            self.template = replace(self.template, placeholder=found)
 
     def read(self, rendered: Rendered, shown: Sample) -> Outputs:
         """What the processor makes of one sample: ``input_ids`` (1, T) and what else there is.
@@ -81,7 +91,8 @@ class Reader:
             )
         given: dict[str, Any] = {"return_tensors": "np"}
         if shown.images:
-            given["images"] = [[rgb(image) for image in shown.images]]
+            images = [rgb(image) for image in shown.images]
+            given["images"] = [images] if self.nested else images
         if shown.videos:
             given |= moving(shown, self.processor.video_processor)
         try:
@@ -123,8 +134,11 @@ class Reader:
             replace(rendered, text=before + rendered.text), Sample("probe", images=images)
         )
 
-    def _placeholder(self) -> str:
-        """What stands for a picture in the text; "" where the processor puts it there itself."""
+    def _placeholder(self) -> str | None:
+        """What stands for a picture in the text; "" where the processor puts it there itself.
+
+        None where it takes no picture, whatever stands there.
+        """
         first = self.template.placeholder
         named = [getattr(self.processor, name, None) for name in PLACES]
         candidates = [first, *(str(n) for n in named if n), "<image>"]
@@ -133,14 +147,15 @@ class Reader:
             found = self._tried(candidate)
             if found is None:
                 continue
-            if alone is not None and alone.pictured and found.length != alone.length:
+            beside = alone is not None and found.length != alone.length
+            if alone is not None and beside and (alone.pictured or not found.pictured):
                 # The candidate is read as a word like any other, beside what is put there anyway.
                 log.info("%s puts pictures into the text itself.", type(self.processor).__name__)
                 two = self._tried("", pictures=2)
                 self.single = two is None or two.pictured != 2 * alone.pictured
                 return ""
             return candidate
-        return "" if alone is not None else first or ""
+        return None if alone is None else ""
 
     def _tried(self, placeholder: str, pictures: int = 1) -> Tried | None:
         """What comes of so many pictures and a word; None where the processor refuses them so."""
@@ -173,6 +188,18 @@ def marked(outputs: Mapping[str, Tensor], length: int) -> Tensor:
     if "image_patches_indices" in outputs:  # Fuyu
         found |= outputs["image_patches_indices"][0] >= 0
     return found
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep transformers from warning of probes that are meant to be odd."""
+    foreign = logging.getLogger("transformers")
+    level = foreign.level
+    foreign.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        foreign.setLevel(level)
 
 
 def _tensor(name: str, value: Any) -> Tensor:

@@ -138,7 +138,7 @@ def picture_layers(config: Any) -> int:
     cross-attention."""
     crossed = getattr(config.get_text_config(decoder=True), "cross_attention_layers", None)
     if crossed:
-        return max(crossed) + 1
+        return int(max(crossed)) + 1
     vision = getattr(config, "vision_config", None)
     return len(getattr(vision, "deepstack_visual_indexes", None) or ())
 

@@ -102,7 +102,7 @@ def tower_patch(seen: Seen) -> int:
     kind = getattr(vision, "model_type", "none")
     if not isinstance(patch, int):
         raise GeometryUnknown(f"The config of the vision tower ({kind}) tells no patch size.")
-    for name in ("patch_stride", "stride", "hidden_stride"):
+    for name in ("patch_stride", "stride"):
         stride = getattr(vision, name, None)
         if stride is not None and stride not in (patch, [patch, patch], (patch, patch)):
             raise GeometryUnknown(

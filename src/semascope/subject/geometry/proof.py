@@ -157,7 +157,8 @@ def _finely(subject: Subject, scene: Scene, probes: int, proof: Proof, m: TokenM
 
 def _edges(rects: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n,) the shorter edge of each rectangle."""
-    return np.minimum(rects[:, 2] - rects[:, 0], rects[:, 3] - rects[:, 1])
+    edges: NDArray[np.float32] = np.minimum(rects[:, 2] - rects[:, 0], rects[:, 3] - rects[:, 1])
+    return edges
 
 
 def _changes(

@@ -44,6 +44,9 @@ MAKERS: dict[str, plain.Maker] = {
 FURTHER: dict[str, plain.Maker] = {
     "qwen3_vl_moe": flexible.qwen3_vl_moe,
     "qwen3_5": flexible.qwen3_5,
+    "qwen3_5_moe": flexible.qwen3_5_moe,
+    "glm4v_moe": flexible.glm4v_moe,
+    "vipllava": plain.vipllava,
     "ovis2": tiling.ovis2,
     "mistral3": flexible.mistral3,
     "pixtral": flexible.pixtral,

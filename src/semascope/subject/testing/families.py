@@ -126,6 +126,27 @@ def llava() -> tuple[Any, Any]:
     return LlavaForConditionalGeneration(config), processor
 
 
+def vipllava() -> tuple[Any, Any]:
+    """ViP-LLaVA's shape: as LLaVA 1.5, with features of several layers of the tower."""
+    from transformers import (
+        CLIPVisionConfig,
+        LlamaConfig,
+        VipLlavaConfig,
+        VipLlavaForConditionalGeneration,
+    )
+
+    _, processor = llava()
+    tokenizer = processor.tokenizer
+    config = VipLlavaConfig(
+        vision_config=CLIPVisionConfig(**vision_options(64, 16)),
+        text_config=LlamaConfig(**text_options(tokenizer)),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=16,
+        vision_feature_layers=[-2, -1],
+    )
+    return VipLlavaForConditionalGeneration(config), processor
+
+
 TILES = [[1, 2], [2, 1], [2, 2], [3, 1], [1, 3]]
 
 

@@ -132,25 +132,69 @@ def qwen3_5() -> tuple[Any, Any]:
     """Qwen3.5's shape: gated delta networks between attention layers, Qwen3-VL's tower."""
     from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration, Qwen3VLProcessor
 
+    return qwen_like(
+        Qwen3_5ForConditionalGeneration, Qwen3_5Config, Qwen3VLProcessor, _qwen3_vision(), _gated
+    )
+
+
+def qwen3_5_moe() -> tuple[Any, Any]:
+    """Qwen3.5's shape with experts."""
+    from transformers import (
+        Qwen3_5MoeConfig,
+        Qwen3_5MoeForConditionalGeneration,
+        Qwen3VLProcessor,
+    )
+
     def text(options: dict[str, Any]) -> dict[str, Any]:
-        linear = {
-            "linear_num_value_heads": 4,
-            "linear_num_key_heads": 2,
-            "linear_key_head_dim": 8,
-            "linear_value_head_dim": 8,
-            "layer_types": ["linear_attention", "linear_attention", "full_attention"],
-        }
-        rope = _interleaved(options)["rope_parameters"] | {"partial_rotary_factor": 1.0}
-        return _interleaved(options) | linear | {"rope_parameters": rope}
+        experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+        return _gated(options) | experts | {"shared_expert_intermediate_size": 32}
 
     return qwen_like(
-        Qwen3_5ForConditionalGeneration, Qwen3_5Config, Qwen3VLProcessor, _qwen3_vision(), text
+        Qwen3_5MoeForConditionalGeneration,
+        Qwen3_5MoeConfig,
+        Qwen3VLProcessor,
+        _qwen3_vision(),
+        text,
     )
+
+
+def _gated(options: dict[str, Any]) -> dict[str, Any]:
+    linear = {
+        "linear_num_value_heads": 4,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "layer_types": ["linear_attention", "linear_attention", "full_attention"],
+    }
+    rope = _interleaved(options)["rope_parameters"] | {"partial_rotary_factor": 1.0}
+    return _interleaved(options) | linear | {"rope_parameters": rope}
 
 
 def glm4v() -> tuple[Any, Any]:
     """GLM-4.1V's shape: any resolution, 2 × 2 patches merged by a convolution."""
-    from transformers import Glm4vConfig, Glm4vForConditionalGeneration, Glm4vProcessor
+    from transformers import Glm4vConfig, Glm4vForConditionalGeneration
+
+    return _glm(Glm4vForConditionalGeneration, Glm4vConfig, {})
+
+
+def glm4v_moe() -> tuple[Any, Any]:
+    """GLM-4.5V's shape: the same with experts."""
+    from transformers import Glm4vMoeConfig, Glm4vMoeForConditionalGeneration
+
+    experts = {
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "n_shared_experts": 1,
+        "first_k_dense_replace": 1,
+        "n_group": 1,
+        "topk_group": 1,
+    }
+    return _glm(Glm4vMoeForConditionalGeneration, Glm4vMoeConfig, experts)
+
+
+def _glm(model: Any, config_class: Any, more: dict[str, Any]) -> tuple[Any, Any]:
+    from transformers import Glm4vProcessor
     from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 
     marks = ["<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>"]
@@ -173,9 +217,10 @@ def glm4v() -> tuple[Any, Any]:
         "initializer_range": 0.2,
     }
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
-    config = Glm4vConfig(
+    rope["partial_rotary_factor"] = 1.0
+    config = config_class(
         vision_config=vision,
-        text_config=text_options(tokenizer) | {"rope_parameters": rope},
+        text_config=text_options(tokenizer) | {"rope_parameters": rope} | more,
         image_token_id=tokenizer.image_token_id,
         video_token_id=tokenizer.video_token_id,
         image_start_token_id=start,
@@ -190,4 +235,4 @@ def glm4v() -> tuple[Any, Any]:
         video_processor(Glm4vProcessor),
         chat_template=tokenizer.chat_template,
     )
-    return Glm4vForConditionalGeneration(config), processor
+    return model(config), processor

@@ -18,7 +18,9 @@ def _qwen_tokenizer() -> Any:
     return make_tokenizer(QWEN, bos=None, named=named, chat_template=template)
 
 
-def qwen_like(model: Any, config: Any, processor: Any, vision: dict[str, Any], text: Any) -> Any:
+def qwen_like(
+    model: Any, config: Any, processor: Any, vision: dict[str, Any], text: Any
+) -> tuple[Any, Any]:
     """A Qwen-VL of any generation; ``text`` makes its language config from options."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -66,7 +68,7 @@ def qwen2_vl() -> tuple[Any, Any]:
         "patch_size": 8,
         "initializer_range": 0.2,
     }
-    return qwen_like(  # type: ignore[no-any-return]
+    return qwen_like(
         Qwen2VLForConditionalGeneration, Qwen2VLConfig, Qwen2VLProcessor, vision, _multimodal_rope
     )
 
@@ -90,7 +92,7 @@ def qwen2_5_vl() -> tuple[Any, Any]:
         "fullatt_block_indexes": [1],
         "initializer_range": 0.2,
     }
-    return qwen_like(  # type: ignore[no-any-return]
+    return qwen_like(
         Qwen2_5_VLForConditionalGeneration,
         Qwen2_5_VLConfig,
         Qwen2_5_VLProcessor,
@@ -119,9 +121,7 @@ def qwen3_vl() -> tuple[Any, Any]:
         rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_interleaved": True}
         return options | {"head_dim": 8, "rope_parameters": rope | {"mrope_section": [2, 1, 1]}}
 
-    return qwen_like(  # type: ignore[no-any-return]
-        Qwen3VLForConditionalGeneration, Qwen3VLConfig, Qwen3VLProcessor, vision, text
-    )
+    return qwen_like(Qwen3VLForConditionalGeneration, Qwen3VLConfig, Qwen3VLProcessor, vision, text)
 
 
 def idefics3() -> tuple[Any, Any]:
