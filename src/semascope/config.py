@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from semascope.errors import DictionaryError
+from semascope.numbers import MOST, Count, NotNegative, Seed, Share
 from semascope.wiring import Wiring, wired, wiring
 
 DEFAULT_WORKSPACE = "workspace/demo"
@@ -51,9 +52,11 @@ Arch = Literal[
 
 
 class Options(BaseModel):
-    """Base of all options: frozen, no unknown fields, docstrings as help."""
+    """Base of all options: frozen, no unknown fields, finite numbers, docstrings as help."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     LATER: ClassVar[frozenset[str]] = frozenset()
     """Options that came later: left out of the hash at their defaults, so that older runs stand."""
@@ -86,17 +89,17 @@ class TrainOptions(Options):
     image=shot question=q answer=a conversation=chat. None: usual names are found."""
     name: str = "main"
     """Name of the dictionary."""
-    tokens: int = Field(default=512_000, ge=1)
+    tokens: Count = 512_000
     """Train on at least so many tokens."""
-    latents: int = Field(default=4608, ge=1)
+    latents: Count = 4608
     """Number of features."""
-    k: int = Field(default=32, ge=1)
+    k: Count = 32
     """Features active at one token."""
-    rows: int = Field(default=48, ge=1)
+    rows: Count = 48
     """Samples a step; all of their tokens are one batch."""
-    max_tokens: int = Field(default=144, ge=8)
+    max_tokens: int = Field(default=144, ge=8, le=MOST)
     """Cut a sample after so many tokens of words; those that stand for pictures do not count."""
-    lr: float = Field(default=0.0, ge=0)
+    lr: NotNegative = 0.0
     """Learning rate; 0 follows the number of features."""
     trust: bool = False
     """Go on although the model fails a check (semascope model check), or lacks weights."""
@@ -117,16 +120,16 @@ class TrainOptions(Options):
     Each makes a dictionary of its own, called NAME-4x. None: the one --latents."""
     keep: tuple[str, ...] = ()
     """Share of the tokens of a kind to train on: text=1 image=0.25 tile=0.1. None: all."""
-    outlier: float = Field(default=10.0, ge=0)
+    outlier: NotNegative = 10.0
     """Leave out tokens whose norm is over so many times the median, in training and in the report:
     attention sinks, one of which holds more variance than a thousand others. 0 for none."""
     settings: tuple[str, ...] = ()
     """Further settings of the training as name=value: optimizer=muon multi_topk=0.125 k_start=128
     resample=0.25,0.5. docs/dictionaries.md lists them. None: as published."""
-    remember: float = Field(default=2.0, ge=0)
+    remember: NotNegative = 2.0
     """Gigabytes of activations kept on disk until they are gathered, so that the model need not
     read the same samples twice; 0 for none."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the weights, the samples and their order."""
     adopted: tuple[str, ...] = ()
     """Dictionaries made elsewhere, as site/name. The verb adopt sets this: they are read by all
@@ -198,15 +201,15 @@ class GatherOptions(Options):
 
     LATER: ClassVar[frozenset[str]] = frozenset({"dictionary", "store_all"})
 
-    samples: int = Field(default=4000, ge=1)
+    samples: Count = 4000
     """How many scenes and texts."""
     fresh: bool = False
     """Take samples that training did not read; the model then reads these too."""
-    top: int = Field(default=24, ge=1)
+    top: Count = 24
     """Strongest samples kept a feature."""
-    batch: int = Field(default=32, ge=1)
+    batch: Count = 32
     """Samples at once."""
-    outlier: float = Field(default=10.0, ge=0)
+    outlier: NotNegative = 10.0
     """Leave out tokens whose norm is over so many times their sample's median; 0 for none."""
     store_all: bool = False
     """Keep every activation too, as Parquet by sample and by feature: large."""
@@ -224,27 +227,27 @@ class ExplainOptions(Options):
     """Who names features, in this order: vocabulary (no model), subject, causal (steers the
     subject over blank pictures), lmm (a server), local (a Hugging Face model), cascade (cheap
     ones first, dear ones where those score low), best (all of them, the best is kept)."""
-    ask: int = Field(default=32, ge=-1)
+    ask: int = Field(default=32, ge=-1, le=MOST)
     """How many features a model is asked about, those most in need of words first; -1 for all."""
     base_url: str = ""
     """Address of an OpenAI-compatible LMM server, for the explainer lmm; several, parted by
     commas, are shared out among workers."""
     model: str = ""
     """Which of the server's models; for the explainer local, a folder or a hub name."""
-    least_gain: float = Field(default=0.4, ge=0, le=1)
+    least_gain: Share = 0.4
     """The vocabulary namer says nothing where its best words tell samples on which the feature
     fires from others no better than this: the share that they hit less that of false alarms (.4
     is an AUROC of .7). Higher: fewer words, and truer ones."""
-    bar: float = Field(default=0.85, ge=0, le=1)
+    bar: Share = 0.85
     """A cascade asks the next explainer where the best words so far detect worse than this."""
-    most: float = Field(default=0.25, ge=0, le=1)
+    most: Share = 0.25
     """Of all features, the largest share that a cascade puts to a dear explainer, those worst off
     first; 1 for all that are below the bar."""
-    concurrency: int = Field(default=4, ge=1)
+    concurrency: Count = 4
     """Requests under way at once."""
-    price_in: float = Field(default=0.0, ge=0)
+    price_in: NotNegative = 0.0
     """Money for a million prompt tokens of that server."""
-    price_out: float = Field(default=0.0, ge=0)
+    price_out: NotNegative = 0.0
     """Money for a million completion tokens."""
 
 
@@ -261,7 +264,7 @@ class ScoreOptions(Options):
     """Address of an OpenAI-compatible LMM server, for the judge lmm."""
     model: str = ""
     """Which of the server's models."""
-    concurrency: int = Field(default=4, ge=1)
+    concurrency: Count = 4
     """Requests under way at once."""
     clip: str = "openai/clip-vit-base-patch16"
     """The CLIP model of the scorer clip: a folder, or a hub name."""
@@ -269,7 +272,7 @@ class ScoreOptions(Options):
     """The GroundingDINO model of the scorer grounded."""
     segmenter: str = "facebook/sam-vit-base"
     """The SAM model of the scorer grounded."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the shuffled baseline."""
 
 

@@ -19,6 +19,7 @@ from semascope.cli.levers import (
     slug,
 )
 from semascope.errors import CausalError
+from semascope.numbers import Count, CountOrNone
 
 if TYPE_CHECKING:
     from semascope.causal.metrics import Metric
@@ -51,7 +52,7 @@ class Attribute(Causal):
     it the difference of logits to the strongest rival."""
     mode: Literal["attribution", "activation"] = "attribution"
     """activation: no target, the features strongest by their own maximum."""
-    integrated: int = 1
+    integrated: Count = 1
     """Steps of integrated gradients; 10 is closer to ablation, and ten times the work."""
     corrupted: str = ""
     """Another picture of the same size: which features carry the difference (patching)."""
@@ -59,13 +60,13 @@ class Attribute(Causal):
     """Another question of as many tokens: the same, of words; or of both."""
     interventions: Path | None = None
     """Attribute the run under these saved interventions."""
-    ablate: int = 0
+    ablate: CountOrNone = 0
     """Ablate so many of the strongest features exactly."""
     feature: str = ""
     """One feature (number, id or words): its part alone."""
     region: str = ""
     """Only image tokens that look at left,top,right,bottom, in pixels."""
-    top: int = 15
+    top: Count = 15
     """Rows of each table."""
 
     def run(self) -> int:

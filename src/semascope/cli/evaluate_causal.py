@@ -16,6 +16,7 @@ from pydantic import Field
 from semascope.cli.finding import shown
 from semascope.cli.levers import Causal, Opened, rows_of
 from semascope.errors import CausalError
+from semascope.numbers import MOST, Count, CountOrNone, Seed, Strength
 
 if TYPE_CHECKING:
     from semascope.causal.cases import Case
@@ -33,7 +34,7 @@ class Evaluate(Causal):
     PLACES: ClassVar[frozenset[str]] = frozenset({"workspace", "device", "as_json"})
     """Flags that do not change what is measured."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Of the scenes and the controls."""
 
     def run(self) -> int:
@@ -107,11 +108,11 @@ class EvaluateAttribution(Evaluate):
     PLACES: ClassVar[frozenset[str]] = Evaluate.PLACES | {"samples"}
     """A prompt is the same among many as among few: more of them go on from those measured."""
 
-    samples: int = Field(default=100, ge=1)
+    samples: int = Field(default=100, ge=1, le=MOST)
     """Prompts."""
-    features: int = Field(default=50, ge=3)
+    features: int = Field(default=50, ge=3, le=MOST)
     """Features ablated a prompt."""
-    steps: int = Field(default=10, ge=1)
+    steps: Count = 10
     """Of the integration."""
 
     def measure(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
@@ -140,17 +141,17 @@ class EvaluateSteering(Evaluate):
 
     WHAT: ClassVar[str] = "steering"
 
-    samples: int = Field(default=100, ge=4)
+    samples: int = Field(default=100, ge=4, le=MOST)
     """Object features, the best-scored first."""
-    doses: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0, 8.0)
+    doses: tuple[Strength, ...] = (2.0, 3.0, 4.0, 6.0, 8.0)
     """In multiples of each feature's own maximum."""
-    sizes: tuple[int, ...] = (1, 2, 4, 8)
+    sizes: tuple[Count, ...] = (1, 2, 4, 8)
     """Features of one concept that are added together."""
     sites: tuple[str, ...] = ()
     """Other sites to which the directions are lent, as resid_post.8 resid_post.16."""
     how: Literal["add", "clamp"] = "add"
     """What is done with them."""
-    tokens: int = Field(default=12, ge=1)
+    tokens: Count = 12
     """Longest answer, in tokens."""
     behaviours: bool = True
     """Look for the behaviours too."""
@@ -220,7 +221,7 @@ class EvaluateHallucination(Evaluate):
 
     WHAT: ClassVar[str] = "hallucination"
 
-    samples: int = Field(default=1000, ge=8)
+    samples: int = Field(default=1000, ge=8, le=MOST)
     """Scenes, or questions of a file; inventions are few, so a hundred scenes hold hardly one."""
     pope: Path | None = None
     """A question file of POPE's instead of scenes; --images says where its pictures are."""
@@ -228,9 +229,9 @@ class EvaluateHallucination(Evaluate):
     """HallusionBench.json instead of scenes."""
     images: Path = Path()
     """The folder of the pictures that --pope or --hallusion names."""
-    candidates: int = Field(default=48, ge=1)
+    candidates: Count = 48
     """How many features to try."""
-    explained: int = Field(default=6, ge=0)
+    explained: CountOrNone = 6
     """Wrong answers to explain."""
     empathy: bool = True
     """Measure emotion features on prompts of words alone too."""

@@ -10,6 +10,7 @@ import tyro
 
 from semascope.cli.base import InWorkspace, own_dictionary
 from semascope.errors import WorkspaceError
+from semascope.numbers import CountOrNone
 
 
 class _Out(InWorkspace):
@@ -37,7 +38,7 @@ class _Out(InWorkspace):
 class ExportSite(_Out):
     """A folder of pages, one a feature with words: opens from disk, lives on any web server."""
 
-    exemplars: int = 8
+    exemplars: CountOrNone = 8
     """Pictures and texts a feature."""
 
     def run(self) -> int:
@@ -65,7 +66,7 @@ class ExportDataset(_Out):
     """Every feature with words as one Parquet file that Hugging Face datasets reads, pictures
     and heat included."""
 
-    pictures: int = 5
+    pictures: CountOrNone = 5
     """Pictures a feature."""
 
     def run(self) -> int:

@@ -10,6 +10,7 @@ import tyro
 
 from semascope.cli.base import InWorkspace
 from semascope.errors import AtlasError
+from semascope.numbers import Index
 
 if TYPE_CHECKING:
     from semascope.atlas import Atlas, Media
@@ -39,7 +40,7 @@ class Import(InWorkspace):
     """site/name to call the dictionary by; none: what the files say."""
     model: str = ""
     """The model that it belongs to; none: what the files say."""
-    width: int = 0
+    width: Index = 0
     """multimodal-sae: features of the dictionary; 0: what the files say."""
 
     replace: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from semascope.cli.base import Verb
+from semascope.numbers import Count, Seed
 
 if TYPE_CHECKING:
     from semascope.subject import Subject
@@ -87,9 +88,9 @@ class EvaluateSubject(Verb):
 
     subject: str = "sprite-llava"
     """The model."""
-    seed: int = 1
+    seed: Seed = 1
     """Of the scenes."""
-    samples: int = 1000
+    samples: Count = 1000
     """Questions of each kind."""
     device: str = "auto"
     """auto, cpu, cuda…"""
@@ -185,9 +186,9 @@ class EvaluateGeometry(Verb):
     """The model."""
     families: tuple[str, ...] = ()
     """Instead of the model: all, or names of families."""
-    probes: int = 12
+    probes: Count = 12
     """Places painted over, a picture size."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the pictures and the places."""
     device: str = "auto"
     """auto, cpu, cuda…"""

@@ -18,6 +18,7 @@ from semascope.config import (
     StageName,
     TrainOptions,
 )
+from semascope.numbers import Port
 from semascope.workspace import Workspace
 
 
@@ -113,7 +114,7 @@ class Demo(RunOptions, InWorkspace):
 
     serve: bool = True
     """Open the page at the end; without it, print the workspace's path and stop."""
-    port: int = 8000
+    port: Port = 8000
     """Of the page, on this machine only."""
 
     def run(self) -> int:

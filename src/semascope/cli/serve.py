@@ -13,6 +13,7 @@ import tyro
 
 from semascope.cli.base import InWorkspace
 from semascope.errors import ExplainError, ServerUnreachable, WorkspaceError
+from semascope.numbers import CountOrNone, Port
 from semascope.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Serve(InWorkspace):
     of features, never what is asked of the model.
     """
 
-    port: int = 8000
+    port: Port = 8000
     """Of the page; 0 takes a free one."""
     host: str = "127.0.0.1"
     """Address to listen at; others than this machine need --token."""
@@ -42,7 +43,7 @@ class Serve(InWorkspace):
     """Which of that server's models."""
     beside: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="WORKSPACE")] = ()
     """Other workspaces, whose models can be compared with this one on one prompt."""
-    most_names: int = 0
+    most_names: CountOrNone = 0
     """Questions to that server while this one runs, what its cache knows not counted; 0 sets no
     bound."""
 

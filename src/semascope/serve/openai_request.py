@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from semascope.causal.interventions import Intervention
+from semascope.numbers import MOST
 from semascope.serve.openai_errors import Refused
 
 MOST_TOKENS = 1_024
@@ -94,13 +95,13 @@ class Generated(BaseModel):
 
     model: str | None = None
     """The name that ``/v1/models`` tells; none for that."""
-    max_tokens: StrictInt | None = Field(None, ge=1)
+    max_tokens: StrictInt | None = Field(None, ge=1, le=MOST)
     """More than 1,024 are held to these."""
     temperature: Temperature | None = None
     """0 takes the likeliest token; 1 where it is left out, as elsewhere."""
     top_p: TopP | None = None
     """Nucleus sampling: the share of probability that is drawn from."""
-    seed: StrictInt | None = None
+    seed: StrictInt | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: str | list[str] | None = None
     """At most 16 strings that end the answer."""
     stream: StrictBool | None = None
@@ -150,7 +151,7 @@ class Completion(Generated):
     """The body of ``/v1/chat/completions``; what is not done is refused by name."""
 
     messages: list[Said] = Field(min_length=1, max_length=100)
-    max_completion_tokens: StrictInt | None = Field(None, ge=1)
+    max_completion_tokens: StrictInt | None = Field(None, ge=1, le=MOST)
     logprobs: StrictBool | None = None
     top_logprobs: StrictInt | None = Field(None, ge=0, le=20)
     prefill: str | None = Field(None, max_length=4_000)

@@ -33,7 +33,9 @@ def few_enough(value: list[Intervention]) -> list[Intervention]:
 class Asked(BaseModel):
     """A request: strict about its fields, described by their docstrings."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, frozen=True, allow_inf_nan=False
+    )
 
 
 class ListQuery(Asked):
