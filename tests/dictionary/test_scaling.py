@@ -118,8 +118,6 @@ def test_a_common_offset_a_hundred_times_the_spread_changes_nothing(
     found = {}
     for name, moved in (("centred", x), ("moved", x + offset)):
         target = moved[:, :12] if kind == "transcoder" else None
-        if kind == "transcoder" and architecture == "gated":
-            pytest.skip("no such transcoder")
         config = TrainConfig(
             width=64,
             k=4,

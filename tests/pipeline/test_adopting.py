@@ -82,7 +82,7 @@ def test_beside_others_it_is_neither_trained_nor_removed(
         ({"site": "resid_post.99"}, NEW, "resid_post.0"),
         ({"site": "blocks.1.ln2.hook_normalized"}, NEW, "It has: "),
         ({}, [], "--subject sprite-llava"),
-        ({}, [*NEW, "--name", "a/b"], "no name of a dictionary"),
+        ({}, [*NEW, "--name", "a/b"], "is no name for a folder"),
         ({"d_out": D, "subtract_b_dec": False, "architecture": "relu"}, NEW, "--site-out"),
     ],
 )
@@ -105,8 +105,11 @@ def test_a_bad_fit_is_said_and_a_workspace_of_another_model_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An FVU above 1 passes for a dictionary in every later verb."""
-    folder, space = checkpoint(tmp_path / "sae"), tmp_path / "w"
-    assert adopt(folder, space, *NEW, "--scale", "0.001") == 0
+    folder, space = tmp_path / "sae", tmp_path / "w"
+    coder = SparseCoder(CoderConfig(d_in=D, width=64, k=4), site="resid_post.1", seed=1)
+    coder.b_dec.data.fill_(50)  # far from anything that the model has there
+    save(coder, folder)
+    assert adopt(folder, space, *NEW) == 0
     assert "--scale" in capsys.readouterr().out.partition("doubtful")[2]
     assert adopt(folder, space, "--samples", "4", "--name", "main") == 2
     assert "another --name" in capsys.readouterr().err
