@@ -7,7 +7,7 @@ from semascope.causal.ablation import ablate_exactly
 from semascope.causal.attribution import attribute
 from semascope.causal.edits import edits_for
 from semascope.causal.interventions import Intervention
-from semascope.causal.metrics import LogProb
+from semascope.causal.metrics import LogProb, measured, prepare
 from semascope.dictionary import ActivationBatch, CoderConfig, SparseCoder, quality
 from semascope.subject.types import EditContext
 
@@ -31,7 +31,13 @@ def test_attribution_sums_and_predicts_ablation(subject, sample, normed):
         assert found.sites[0].gap() < 1e-4
         assert found.sites[0].gain is not None
     found = attribute(subject, batch, [normed], LogProb(7))
-    assert len(ablate_exactly(subject, batch, found, [normed], 3)) == 3
+    taken = ablate_exactly(subject, batch, [normed], LogProb(7), found, top=3)
+    forced = prepare(batch, LogProb(7))
+    for feature, effect in zip(taken.features, taken.effects, strict=True):
+        edits = edits_for([Intervention(features=(feature.id,), how="ablate")], [normed])
+        value = float(measured(subject, forced, LogProb(7), edits)[0])
+        assert float(found.values[0]) - value == pytest.approx(float(effect), abs=1e-4)
+        assert abs(float(effect)) > 1e-5
 
 
 def test_steering_moves_what_the_decoder_would(normed, token_map):
@@ -39,9 +45,8 @@ def test_steering_moves_what_the_decoder_would(normed, token_map):
     x = torch.randn((1, 10, normed.d_in), generator=torch.Generator().manual_seed(0)) * 3 + 1
     codes = normed.encode(x[0])
     feature = int(codes.indices[4, 0])
-    off = Intervention(features=((f"{SITE}/normed", feature),), how="clamp", strength=0.0)
-    statistics = {f"{SITE}/normed": {"max": torch.ones(normed.width).numpy()}}
-    edit = edits_for([off], [normed], statistics)[SITE]
+    off = Intervention(features=((f"{SITE}/normed", feature),), how="ablate")
+    edit = edits_for([off], [normed])[SITE]
     after = edit(x, EditContext(0, (token_map,)))[0]
     without = codes._replace(values=codes.values.masked_fill(codes.indices == feature, 0.0))
     want = x[0] + normed.decode(without, x[0]) - normed.decode(codes, x[0])
