@@ -38,6 +38,7 @@ READ = {
     "jumprelu": "JumpReLUSAE",
     "gated": "GatedSAE",
     "skip_transcoder": "SkipTranscoder",
+    "jumprelu_skip_transcoder": "JumpReLUSkipTranscoder",
 }
 
 
@@ -181,8 +182,7 @@ def dictionary_learning_cases() -> dict[str, Callable[[Path], Callable[[Tensor],
 
 
 def scopes_cases() -> dict[str, Callable[[Path], Callable[[Tensor], Tensor]]]:
-    """The Scope families' layouts with random weights, as SAELens' loaders read them."""
-    saelens_cases()  # registers its classes
+    """The Scope families' layouts, random weights, by SAELens' loaders; after ``saelens_cases``."""
     saes = importlib.import_module("sae_lens.saes")
     loaders = importlib.import_module("sae_lens.loading.pretrained_sae_loaders")
     draw = torch.Generator().manual_seed(12)
@@ -204,9 +204,10 @@ def scopes_cases() -> dict[str, Callable[[Path], Callable[[Tensor], Tensor]]]:
         }
         cfg, state = getattr(loaders, loader)(repo, folder, device="cpu")[:2]
         cfg = {**loaders.handle_pre_6_0_config(cfg), **more}
-        cfg.pop("architecture")
         sae = getattr(saes, kind)(
-            getattr(saes, f"{kind}Config").from_dict({**cfg, "dtype": "float32"})
+            getattr(saes, f"{kind}Config").from_dict(
+                {**cfg, "dtype": "float32", "d_in": D, "d_sae": WIDTH}
+            )
         )
         sae.load_state_dict({name: t.float() for name, t in state.items()})
         if scale != 1:

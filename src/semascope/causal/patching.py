@@ -93,7 +93,7 @@ def _difference(dictionary: Dictionary, right: Run, wrong: Run) -> SiteAttributi
         error=there.error + here.error,
         bias=there.bias + here.bias,
         total=there.total + here.total,
-        gain=_gain(there, here, inverse, activation),
+        gain=_gain(there, here, inverse, activation.astype(np.float64)),
     )
 
 

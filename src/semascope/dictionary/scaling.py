@@ -23,7 +23,6 @@ from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import TrainConfig
 from semascope.dictionary.moments import input_scale
 
-
 OFFSET = 4.0
 """Mean vectors longer than so many times tokens' mean distance from them are taken away."""
 

@@ -193,6 +193,6 @@ def unknown(cfg: Mapping[str, Any], known: Collection[str], kept: Any = None) ->
 
 
 def shown(value: Any) -> str:
-    """A value in an error, cut short."""
-    text = repr(value)
+    """A value in an error, on one line and cut short."""
+    text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -26,7 +26,7 @@ from semascope.dictionary.formats.common import (
     weights,
     write_pickle,
 )
-from semascope.dictionary.formats.fields import Fields, Hints, decided, flag, k_of, whole
+from semascope.dictionary.formats.fields import Fields, Hints, decided, flag, k_of, shown, whole
 from semascope.errors import FormatError
 
 FILE = "openai.pt"
@@ -89,7 +89,7 @@ def _activation(state: Mapping[str, Any], file: Path, hints: Hints) -> Architect
     known: dict[str, ArchitectureName] = {"ReLU": "relu", "TopK": "topk"}
     said = state.get("activation")
     if said is not None and (not isinstance(said, str) or said not in known):
-        raise FormatError(f"{file} asks for activation {said!r}; ReLU and TopK can be read.")
+        raise FormatError(f"{file} asks for activation {shown(said)}; ReLU and TopK can be read.")
     own = None if said is None else known[said]
     if own is None and "latents_mean_square" in state:
         own = "relu"

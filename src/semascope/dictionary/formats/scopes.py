@@ -136,7 +136,7 @@ def _llama(path: Path, allow_pickle: bool, hints: Hints) -> SparseCoder:
     coder = _built(mine, file, unscaled, into, site_out, architecture=architecture, k=k)
     coder.fold(*_llama_factors(cfg, bool(site_out), hints))
     if threshold is not None:  # in the units of plain activations already, as SAELens has it
-        coder.activation.threshold.copy_(threshold)  # type: ignore[union-attr,operator]
+        coder.activation.threshold.copy_(threshold)  # type: ignore[operator]
     return coder
 
 
