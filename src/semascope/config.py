@@ -20,7 +20,7 @@ from semascope.wiring import Wiring, wiring
 
 DEFAULT_WORKSPACE = "workspace/demo"
 FREE = frozenset(
-    "device dtype autocast concurrency shard price_in price_out remember track".split(),
+    "device dtype autocast concurrency shard price_in price_out remember track trust".split(),
 )
 """Options that do not change what is made."""
 Arch = Literal[
@@ -128,6 +128,8 @@ class TrainOptions(Options):
     autocast: Literal["auto", "on", "off"] = "auto"
     """Multiply in bfloat16 while the model reads the corpus to train, gather and score; weights and
     sums stay as they are. auto: where this processor does it faster and no --dtype is given."""
+    trust: bool = False
+    """Go on where the model check fails, or weights of the model are missing."""
     track: Literal["", "trackio", "wandb"] = ""
     """Send the figures of training to trackio (local) or Weights & Biases as well, under the
     workspace's name; metrics.jsonl is written in any case."""

@@ -69,6 +69,9 @@ class RunRecord(BaseModel):
     """Seed of everything drawn."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Of semascope and the libraries beneath."""
+    model_check: dict[str, Any] = Field(default_factory=dict)
+    """What ``semascope model check`` found when this workspace first met its model: ``identity``,
+    ``trusted`` and ``checks``; empty in runs of before this was kept."""
     stages: dict[str, StageRecord] = Field(default_factory=dict)
     """By name, in order of the data flow."""
 

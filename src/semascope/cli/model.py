@@ -77,6 +77,42 @@ class Sites(Verb):
         return 0
 
 
+class Check(Verb):
+    """Check that a model does here what everything relies on: its weights, batches and padding,
+    what its sites hold, its cache, where edits land, its image tokens.
+
+    A run does this by itself when its workspace first meets a model, and stops where it fails.
+    """
+
+    subject: str = "sprite-llava"
+    """The model: the embedded one, a folder, or a name at a model hub."""
+    device: str = "auto"
+    """auto, cpu, cuda…"""
+    trust: bool = False
+    """Check a model too of which weights are missing."""
+    as_json: JsonFlag = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Check and print; exit code 1 where a check fails."""
+        from dataclasses import asdict
+
+        from semascope.pipeline.context import load_subject
+        from semascope.subject.check import check, failures
+
+        subject = load_subject(self.subject, device=self.device, trust=self.trust)
+        outcomes = check(subject)
+        if self.as_json:
+            found = {"subject": self.subject, "checks": [asdict(one) for one in outcomes]}
+            found["unavailable"] = dict(subject.unavailable)
+            print(json.dumps(found, indent=2))
+        else:
+            for one in outcomes:
+                figure = "" if one.figure is None else f" ({one.figure:.3g})"
+                print(f"{one.name:<14} {one.state:<15} {one.sentence}{figure}")
+        return 1 if failures(outcomes) else 0
+
+
 class EvaluateSubject(Verb):
     """Measure anew what the card says: captions, presence, position, colour, count, word,
     emotion, and how well plain English survived, on scenes drawn with this seed."""

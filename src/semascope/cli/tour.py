@@ -31,6 +31,8 @@ ENTRIES = (
           "model:Card", "semascope model card"),
     Entry("model sites", "the places in a model where one can look",
           "model:Sites", "semascope model sites --subject sprite-llava"),
+    Entry("model check", "whether a model does here what everything relies on",
+          "model:Check", "semascope model check --subject sprite-llava"),
     Entry("train", "dictionaries: split sites' activations into features",
           "run:Train", "semascope train --arch topk --sites resid_post.4 resid_post.12 "
           "--widths 1x 4x --tokens 64000 --workspace workspace/family"),
@@ -117,7 +119,7 @@ GROUPS = {
 }
 STEPS = (
     ("Everything at once", ("demo",)),
-    ("A subject, the model under the microscope", ("model fetch", "model card", "model sites")),
+    ("A subject, the model under the microscope", ("model fetch", "model card", "model sites", "model check")),
     ("reads a corpus; a dictionary splits its activations into features", ("train",)),
     ("one pass gathers evidence for every feature", ("gather",)),
     ("which is put into words, and the words are scored", ("explain", "score", "rate")),

@@ -39,6 +39,8 @@ class Run:
 
     def __init__(self, workspace: Workspace, options: RunOptions) -> None:
         self.workspace, self.options = workspace, options
+        self.model_check: dict[str, Any] = {}
+        """What the model check found, once the subject is loaded."""
 
     @property
     def dictionary_id(self) -> str:
@@ -48,8 +50,13 @@ class Run:
     @cached_property
     def subject(self) -> Any:
         """The model under the microscope."""
-        train = self.options.train
-        return load_subject(train.subject, device=train.device, dtype=train.dtype)
+        from semascope.pipeline.vetting import vetted
+
+        train, record = self.options.train, self.workspace.record()
+        trust = train.trust or bool(record.model_check.get("trusted"))
+        found = load_subject(train.subject, device=train.device, dtype=train.dtype, trust=trust)
+        self.model_check = vetted(record, found, subject_stamp(train.subject), trust=train.trust)
+        return found
 
     @cached_property
     def same_subject(self) -> Any:
@@ -185,6 +192,7 @@ class Run:
             "corpus": train.corpus,
             "seed": train.seed,
             "versions": dict(versions()),
+            "model_check": self.model_check or record.model_check,
         }
         self.workspace.save(record.model_copy(update=signed))
 
@@ -244,7 +252,9 @@ class Run:
             )
 
 
-def load_subject(ref: str, *, device: str = "auto", dtype: str = "auto") -> Any:
+def load_subject(
+    ref: str, *, device: str = "auto", dtype: str = "auto", trust: bool = False
+) -> Any:
     """The subject by name; ``tiny:llava`` and its like have random weights and no files."""
     if ref.startswith(TINY):
         from semascope.subject.testing import tiny
@@ -252,7 +262,7 @@ def load_subject(ref: str, *, device: str = "auto", dtype: str = "auto") -> Any:
         return tiny(ref.removeprefix(TINY))
     from semascope.subject import Subject
 
-    return Subject.load(ref, device=device, dtype=dtype)
+    return Subject.load(ref, device=device, dtype=dtype, trust=trust)
 
 
 def subject_stamp(ref: str) -> str:
