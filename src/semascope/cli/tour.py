@@ -119,7 +119,10 @@ GROUPS = {
 }
 STEPS = (
     ("Everything at once", ("demo",)),
-    ("A subject, the model under the microscope", ("model fetch", "model card", "model sites", "model check")),
+    (
+        "A subject, the model under the microscope",
+        ("model fetch", "model card", "model sites", "model check"),
+    ),
     ("reads a corpus; a dictionary splits its activations into features", ("train",)),
     ("one pass gathers evidence for every feature", ("gather",)),
     ("which is put into words, and the words are scored", ("explain", "score", "rate")),

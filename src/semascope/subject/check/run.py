@@ -117,7 +117,10 @@ def _together(trial: Trial, name: str, both: Pass) -> Outcome:
 
 
 def hidden_states(trial: Trial) -> Outcome:
-    """resid_post.N is transformers' hidden state N + 1, the last one apart (it is normalised)."""
+    """resid_post.N is transformers' hidden state N + 1, the last one apart (it is normalised).
+
+    State N in families that do not count the embedding (RWKV, Mamba).
+    """
     one = trial.alone[0]
     posts = sorted(
         (int(site.partition(".")[2]) for site in one.sites if site.startswith("resid_post.")),
@@ -126,7 +129,11 @@ def hidden_states(trial: Trial) -> Outcome:
         return Outcome(
             "hidden states", NOT_APPLICABLE, "The model gives no hidden state for every layer."
         )
-    far = [_relative(one.sites[f"resid_post.{n}"], one.hidden[n + 1]) for n in posts[:-1]]
+    aligned = [
+        [_relative(one.sites[f"resid_post.{n}"], one.hidden[n + shift]) for n in posts[:-1]]
+        for shift in (1, 0)
+    ]
+    far = min(aligned, key=max)
     worst = max(far)
     if worst <= trial.tolerance:
         return Outcome(
