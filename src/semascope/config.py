@@ -21,7 +21,8 @@ from semascope.wiring import Wiring, wired, wiring
 
 DEFAULT_WORKSPACE = "workspace/demo"
 FREE = frozenset(
-    "device dtype autocast concurrency shard price_in price_out remember track trust trust_remote_code".split(),
+    "device dtype autocast concurrency shard price_in price_out remember track trust "
+    "trust_remote_code".split(),
 )
 """Options that do not change what is made."""
 Arch = Literal[
@@ -141,6 +142,8 @@ class TrainOptions(Options):
     autocast: Literal["auto", "on", "off"] = "auto"
     """Multiply in bfloat16 while the model reads the corpus to train, gather and score; weights and
     sums stay as they are. auto: where this processor does it faster and no --dtype is given."""
+    trust: bool = False
+    """Go on where the model check fails, or weights of the model are missing."""
     track: Literal["", "trackio", "wandb"] = ""
     """Send the figures of training to trackio (local) or Weights & Biases as well, under the
     workspace's name; metrics.jsonl is written in any case."""

@@ -51,19 +51,6 @@ class StageRecord(BaseModel):
     """What was measured when it ended."""
 
 
-class ModelCheck(BaseModel):
-    """What ``semascope model check`` found when the workspace first met its model."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-    key: str
-    """Weights and versions of libraries that it is of."""
-    outcomes: list[dict[str, Any]] = Field(default_factory=list)
-    """name, state, sentence, figure of each check."""
-    trust: bool = False
-    """Whether the user went on all the same."""
-
-
 class RunRecord(BaseModel):
     """``run.json``."""
 
@@ -87,8 +74,9 @@ class RunRecord(BaseModel):
     """Seed of everything drawn."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Of semascope and the libraries beneath."""
-    model_check: ModelCheck | None = None
-    """The check of the model; None in runs of before there was one."""
+    model_check: dict[str, Any] = Field(default_factory=dict)
+    """What ``semascope model check`` found when this workspace first met its model: ``identity``,
+    ``trusted`` and ``checks``; empty in runs of before this was kept."""
     stages: dict[str, StageRecord] = Field(default_factory=dict)
     """By name, in order of the data flow."""
 

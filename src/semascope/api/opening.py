@@ -86,11 +86,12 @@ def _subject(subject: Any, device: str, trust: bool) -> Any:
     """The model, loaded and checked; one that is loaded already is taken as it is."""
     if not isinstance(subject, str | Path):
         return subject
-    from semascope.pipeline.context import load_subject
-    from semascope.pipeline.model_check import outcomes_of, refuse
+    from semascope.pipeline.context import load_subject, subject_stamp
+    from semascope.pipeline.vetting import vetted
+    from semascope.workspace import RunRecord
 
     loaded = load_subject(str(subject), device=device, trust=trust)
-    refuse(str(subject), outcomes_of(loaded), trust=trust)
+    vetted(RunRecord(), loaded, subject_stamp(str(subject)), trust=trust)
     return loaded
 
 

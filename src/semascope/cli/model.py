@@ -145,17 +145,17 @@ class Check(Verb):
         from semascope.pipeline.context import load_subject
         from semascope.subject.check import check, failures
 
-        outcomes = check(
-            load_subject(
-                self.subject,
-                device=self.device,
-                dtype=self.dtype,
-                trust=self.trust,
-                trust_remote_code=self.trust_remote_code,
-            )
+        subject = load_subject(
+            self.subject,
+            device=self.device,
+            dtype=self.dtype,
+            trust=self.trust,
+            trust_remote_code=self.trust_remote_code,
         )
+        outcomes = check(subject)
         if self.as_json:
-            print(json.dumps([asdict(outcome) for outcome in outcomes], indent=2))
+            found = {"subject": self.subject, "checks": [asdict(one) for one in outcomes]}
+            print(json.dumps({**found, "unavailable": dict(subject.unavailable)}, indent=2))
         else:
             _print_outcomes(outcomes)
         return 1 if failures(outcomes) else 0

@@ -31,6 +31,8 @@ ENTRIES = (
           "model:Card", "semascope model card"),
     Entry("model sites", "the places in a model where one can look",
           "model:Sites", "semascope model sites --subject sprite-llava"),
+    Entry("model check", "whether a model does here what everything relies on",
+          "model:Check", "semascope model check --subject sprite-llava"),
     Entry("train", "dictionaries: split sites' activations into features",
           "run:Train", "semascope train --arch topk --sites resid_post.4 resid_post.12 "
           "--widths 1x 4x --tokens 64000 --workspace workspace/family"),
@@ -61,8 +63,6 @@ ENTRIES = (
           "semascope serve --workspace workspace/demo --port 8123"),
     Entry("tour", "a guided tour: ask, look behind, change, measure", "guided:Guided",
           "semascope tour bridge --workspace workspace/demo"),
-    Entry("model check", "does a model do here what everything relies on: seconds",
-          "model:Check", "semascope model check --subject sprite-llava"),
     Entry("evaluate subject", "can the model see: the card's figures, measured anew",
           "model:EvaluateSubject", "semascope evaluate subject --samples 20 --seed 1"),
     Entry("evaluate geometry", "does every image token look where its map says",

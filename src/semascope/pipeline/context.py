@@ -15,7 +15,7 @@ from semascope.config import RunOptions, digest
 from semascope.corpus.sample import Corpus, SkipReport
 from semascope.errors import CorpusError, NoImages, SiteNotFound, WorkspaceError
 from semascope.wiring import expand
-from semascope.workspace import ModelCheck, Workspace, versions
+from semascope.workspace import Workspace, versions
 
 if TYPE_CHECKING:
     from semascope.atlas import Atlas, Media
@@ -40,7 +40,8 @@ class Run:
 
     def __init__(self, workspace: Workspace, options: RunOptions) -> None:
         self.workspace, self.options = workspace, options
-        self.model_check: ModelCheck | None = None
+        self.model_check: dict[str, Any] = {}
+        """What the model check found, once the subject is loaded."""
 
     @property
     def dictionary_id(self) -> str:
@@ -50,15 +51,18 @@ class Run:
     @cached_property
     def subject(self) -> Any:
         """The model under the microscope."""
-        train = self.options.train
-        known = self.workspace.record().model_check
-        return load_subject(
+        from semascope.pipeline.vetting import vetted
+
+        train, record = self.options.train, self.workspace.record()
+        found = load_subject(
             train.subject,
             device=train.device,
             dtype=train.dtype,
-            trust=train.trust or bool(known and known.trust),
+            trust=train.trust or bool(record.model_check.get("trusted")),
             trust_remote_code=train.trust_remote_code,
         )
+        self.model_check = vetted(record, found, subject_stamp(train.subject), trust=train.trust)
+        return found
 
     @cached_property
     def same_subject(self) -> Any:
@@ -224,9 +228,7 @@ class Run:
         """Raise for what the options get wrong; nothing is written."""
         from semascope.dictionary.tracking import need
         from semascope.pipeline.family import family
-        from semascope.pipeline.model_check import meet
 
-        self.model_check = meet(self)
         family(self)  # resolves the sites, and refuses impossible widths
         if self.options.train.track:
             need(self.options.train.track)

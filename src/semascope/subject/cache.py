@@ -42,9 +42,12 @@ def cache_of(output: Any) -> Any:
     Fields are read by the names that the output's class declares: asking transformers 5.24 for
     the old name would warn.
     """
+    if not isinstance(output, Mapping) and not hasattr(output, "__dict__"):
+        return None
     declared = getattr(type(output), "__dataclass_fields__", None)
     names = output.keys() if declared is None and isinstance(output, Mapping) else declared or ()
-    found = (getattr(output, name, None) for name in NAMES if name in names)
+    fields = output if declared is None and isinstance(output, Mapping) else vars(output)
+    found = (fields.get(name) for name in NAMES if name in names)
     return next((cache for cache in found if cache is not None), None)
 
 

@@ -135,7 +135,7 @@ def _inspect_safetensors(path: Path, size: int) -> None:
         head = file.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
         try:
-            header = json.loads(file.read(length)) if 8 + length <= size else None
+            header: dict[str, Any] = json.loads(file.read(length) if 8 + length <= size else b"")
             ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
         except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
             raise ModelNotFound(

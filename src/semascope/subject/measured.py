@@ -159,8 +159,8 @@ def _layer(
 ) -> dict[str, Hook | str]:
     """What becomes of the sites of one layer: a hook, or why there is none."""
     out: dict[str, Hook | str] = {}
-    for name, hook in own.items():
-        out[name] = _shaped(name, hook, layer, seen)
+    for name, named in own.items():
+        out[name] = _shaped(name, named, layer, seen)
     whole = seen.get(id(layer))
     if whole is None or whole.read is None or whole.made is None:
         return out

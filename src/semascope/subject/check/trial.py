@@ -16,7 +16,7 @@ from torch import Tensor
 from semascope.corpus.sample import Sample
 from semascope.errors import SubjectError
 from semascope.subject import hooks
-from semascope.subject.decoding import Stream, tolerance
+from semascope.subject.decoding import Stream, grown, tolerance
 from semascope.subject.encoding import Side
 from semascope.subject.model import Subject
 from semascope.subject.patches import is_pictured
@@ -27,7 +27,7 @@ WORDS = (
     "How many birds do you see there, and which of them is nearest to the old house?",
 )
 SIZE = (96, 64)
-STEPS = 2
+STEPS = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,9 +92,26 @@ class Trial:
             )
         return Pass(batch, out.logits.float(), kept, getattr(out, "hidden_states", None))
 
-    def decoded(self, *, cached: bool) -> tuple[Tensor, list[tuple[int, int]]]:
-        """((steps + 1, V) logits while given tokens follow the first sample, and where an edit was
-        told that each pass begins, with how many tokens it was handed)."""
+    @cached_property
+    def longer(self) -> Tensor:
+        """(T + 1, V) logits of one whole pass over the first sample and one more token."""
+        subject, inputs = self.subject, self.alone[0].batch.inputs
+        mask = torch.nn.functional.pad(inputs["attention_mask"], (0, 1), value=1)
+        more = grown(subject.model, inputs, self.next_token, mask)
+        with torch.no_grad():
+            out = subject.model(**more, use_cache=False, return_dict=True)
+        found: Tensor = out.logits[0].float()
+        return found
+
+    @property
+    def next_token(self) -> Tensor:
+        """(1,) the token that follows the first sample."""
+        return torch.tensor(self.subject.words[:1], device=self.subject.device)
+
+    @cached_property
+    def decoded(self) -> tuple[Tensor, list[tuple[int, int]]]:
+        """((V,) logits after that token as answers are made, and where an edit was told that each
+        pass begins, with how many tokens it was handed)."""
         subject = self.subject
         site = list(subject.hooks)[-1]
         starts: list[tuple[int, int]] = []
@@ -103,14 +120,11 @@ class Trial:
             starts.append((context.start, x.shape[1]))
             return x
 
-        batch = subject.encode([self.samples[0]], max_tokens=None, side="left")
-        masked = subject.decodes.masked or not cached
-        stream = Stream(subject.model, batch.inputs, cached=cached, masked=masked)
+        batch, how = self.alone[0].batch, subject.decodes
+        stream = Stream(subject.model, batch.inputs, cached=how.cached, masked=how.masked)
         with subject.editing({site: note}, batch.maps):
-            found = [stream.prefill()]
-            for word in subject.words[:STEPS]:
-                found.append(stream.decode(torch.tensor([word], device=subject.device)))
-        return torch.cat(found), starts
+            stream.prefill()
+            return stream.decode(self.next_token)[0], starts
 
     def is_token_site(self, name: str) -> bool:
         """Whether a site holds one vector a token of the prompt."""
