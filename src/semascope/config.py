@@ -20,7 +20,8 @@ from semascope.wiring import Wiring, wiring
 
 DEFAULT_WORKSPACE = "workspace/demo"
 FREE = frozenset(
-    "device dtype autocast concurrency shard price_in price_out remember track".split(),
+    "device dtype autocast concurrency shard price_in price_out remember track "
+    "max_reply_tokens reply_timeout".split(),
 )
 """Options that do not change what is made."""
 Arch = Literal[
@@ -177,7 +178,7 @@ class GatherOptions(Options):
 class ExplainOptions(Options):
     """Words for every alive feature."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"least_gain"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"least_gain", "extra_body"})
 
     explainers: tuple[str, ...] = ("vocabulary", "subject")
     """Who names features, in this order: vocabulary (no model), subject, causal (steers the
@@ -201,14 +202,25 @@ class ExplainOptions(Options):
     first; 1 for all that are below the bar."""
     concurrency: int = Field(default=4, ge=1)
     """Requests under way at once."""
-    price_in: float = Field(default=0.0, ge=0)
+    max_reply_tokens: int = Field(default=0, ge=0)
+    """Tokens that one reply of a model may have; 0: 300 of a server, 200 of a local model. Models
+    that think before they answer need thousands."""
+    reply_timeout: float = Field(default=120.0, gt=0, allow_inf_nan=False)
+    """Seconds after which a question to the server is asked again."""
+    extra_body: str = ""
+    """A JSON object of fields to add to every request, for what a server wants beside the usual:
+    '{"reasoning_effort": "low"}', '{"temperature": 1}'. A null leaves a field out: '{"seed": null}'.
+    Fields that a server says it does not take are left out by themselves."""
+    price_in: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Money for a million prompt tokens of that server."""
-    price_out: float = Field(default=0.0, ge=0)
+    price_out: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Money for a million completion tokens."""
 
 
 class ScoreOptions(Options):
     """How true the words are, on samples that no explainer saw."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"extra_body"})
 
     scorers: tuple[str, ...] = ("iou", "detection", "fuzzing", "simulation", "specificity")
     """Which figures: iou, detection, fuzzing, simulation, specificity, monosemanticity,
@@ -222,6 +234,14 @@ class ScoreOptions(Options):
     """Which of the server's models."""
     concurrency: int = Field(default=4, ge=1)
     """Requests under way at once."""
+    max_reply_tokens: int = Field(default=0, ge=0)
+    """Tokens that one reply of the judge lmm may have; 0: 300. Models that think before they answer
+    need thousands."""
+    reply_timeout: float = Field(default=120.0, gt=0, allow_inf_nan=False)
+    """Seconds after which a question to the server is asked again."""
+    extra_body: str = ""
+    """A JSON object of fields to add to every request to the judge lmm, such as
+    '{"reasoning_effort": "low"}'; a null leaves a field out."""
     clip: str = "openai/clip-vit-base-patch16"
     """The CLIP model of the scorer clip: a folder, or a hub name."""
     detector: str = "IDEA-Research/grounding-dino-tiny"

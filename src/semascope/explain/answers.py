@@ -51,7 +51,8 @@ _NOTHING = re.compile(
     r"|able|interpretable|labell?ed)|indeterminate|undeterminable|inconclusive"
     r"|cannot (?:tell|say|determine|see)|can't (?:tell|say)|no (?:label|description|name|answer"
     r"|idea|words?|clear pattern|common pattern|common theme|pattern|commonality|explanation)"
-    r"|nothing(?: in common| shared| found)?|abstain(?:ed|s)?|refus(?:al|ed) to answer|tbd)?" + _BLANK,
+    r"|nothing(?: in common| shared| found)?|abstain(?:ed|s)?|refus(?:al|ed) to answer|tbd)?"
+    + _BLANK,
     re.IGNORECASE,
 )
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\x7f-\x9f]+")

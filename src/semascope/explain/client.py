@@ -359,7 +359,11 @@ class LMM:
         if fault == "no_money":
             return f"{self.base_url} will not answer before it is paid: {text}"
         if fault == "no_model":
-            slip = "" if self.base_url.rstrip("/").endswith("/v1") else " Is /v1 missing from --base-url?"
+            slip = (
+                ""
+                if self.base_url.rstrip("/").endswith("/v1")
+                else " Is /v1 missing from --base-url?"
+            )
             return f"{self.base_url} has no model {self.model!r}: {text}{slip}"
         return (
             f"The model {self.model!r} at {self.base_url} cannot see pictures: "
@@ -380,7 +384,11 @@ def _said(error: openai.APIStatusError) -> tuple[str, str, str]:
     try:
         found = completion.json_of(error.response.content)
     except completion.NotACompletionError as e:
-        return (f"it {e}" if e.page else completion.one_line(error.response.text) or "no reason"), "", ""
+        return (
+            (f"it {e}" if e.page else completion.one_line(error.response.text) or "no reason"),
+            "",
+            "",
+        )
     code, param = completion.error_fields(found)
     return completion.error_text(found) or "no reason given", code, param
 

@@ -16,6 +16,7 @@ import numpy as np
 import openai
 from numpy.typing import NDArray
 
+from semascope.errors import ExplainError
 from semascope.evidence.types import Shown
 from semascope.explain import answers, prompts
 from semascope.explain.async_map import async_map
@@ -29,6 +30,10 @@ _SCHEMA: dict[str, Any] = {
     "required": ["fit"],
     "additionalProperties": False,
 }
+
+
+EARLY = 40
+"""Judgements after which a judge none of whose answers could be read is asked no more."""
 
 
 class LMMJudge:
@@ -86,6 +91,12 @@ class LMMJudge:
             elif not reply.text:
                 break  # refused or failed: the same question would be again
         self.unread[reason] += 1
+        if self.unread.total() == self.asked >= EARLY:
+            raise ExplainError(
+                f"{self.asked} of {self.asked} judgements of {self.lmm.model} could not be used: "
+                f"{reason.rstrip('.')}. No score is given for what was not measured. Name another "
+                "model with --model; one that thinks may need more with --max-reply-tokens."
+            )
         return float("nan")
 
 
