@@ -45,7 +45,7 @@ class LMMJudge:
         self.prompt = prompts.load("detect")
         self.cost = Cost()
         self.asked = 0
-        """Judgements that were asked for."""
+        """Judgements that were asked for and came back, readable or not."""
         self.unread: Counter[str] = Counter()
         """Those that could not be read, by reason."""
 
@@ -76,7 +76,6 @@ class LMMJudge:
         text = self.prompt.fill(description=said.description, label=said.label)
         parts = [{"type": "text", "text": text}, *sample_parts(shown, self.pictures)]
         messages = [{"role": "user", "content": parts}]
-        self.asked += 1
         reason = ""
         # Asked the same again, a server at temperature 0 would say the same: another seed.
         for seed in (0, 1000):
@@ -85,11 +84,15 @@ class LMMJudge:
             reason = reply.failure
             if not reason:
                 try:
-                    return answers.fit_of(reply.text)
+                    fit = answers.fit_of(reply.text)
                 except answers.UnreadableError as error:
                     reason = str(error)
+                else:
+                    self.asked += 1
+                    return fit
             elif not reply.text:
                 break  # refused or failed: the same question would be again
+        self.asked += 1
         self.unread[reason] += 1
         if self.unread.total() == self.asked >= EARLY:
             raise ExplainError(
