@@ -16,13 +16,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from semascope.errors import DictionaryError
-from semascope.numbers import MOST, Count, NotNegative, Seed, Share
+from semascope.numbers import MOST, Count, CountOrNone, NotNegative, Seed, Share
 from semascope.wiring import Wiring, wired, wiring
 
 DEFAULT_WORKSPACE = "workspace/demo"
 FREE = frozenset(
     "device dtype autocast concurrency shard price_in price_out remember track trust "
-    "trust_remote_code".split(),
+    "trust_remote_code max_reply_tokens reply_timeout".split(),
 )
 """Options that do not change what is made."""
 Arch = Literal[
@@ -102,10 +102,6 @@ class TrainOptions(Options):
     """Cut a sample after so many tokens of words; those that stand for pictures do not count."""
     lr: NotNegative = 0.0
     """Learning rate; 0 follows the number of features."""
-    trust: bool = False
-    """Go on although the model fails a check (semascope model check), or lacks weights."""
-    trust_remote_code: bool = False
-    """Run Python code that the model's checkpoint brings with it."""
     text_only: bool = False
     """With a subject that sees: read a corpus that has no pictures."""
     arch: Arch = "topk"
@@ -144,6 +140,8 @@ class TrainOptions(Options):
     sums stay as they are. auto: where this processor does it faster and no --dtype is given."""
     trust: bool = False
     """Go on where the model check fails, or weights of the model are missing."""
+    trust_remote_code: bool = False
+    """Run Python code that the model's checkpoint brings with it."""
     track: Literal["", "trackio", "wandb"] = ""
     """Send the figures of training to trackio (local) or Weights & Biases as well, under the
     workspace's name; metrics.jsonl is written in any case."""
@@ -224,7 +222,7 @@ class GatherOptions(Options):
 class ExplainOptions(Options):
     """Words for every alive feature."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"least_gain"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"least_gain", "extra_body"})
 
     explainers: tuple[str, ...] = ("vocabulary", "subject")
     """Who names features, in this order: vocabulary (no model), subject, causal (steers the
@@ -248,6 +246,15 @@ class ExplainOptions(Options):
     first; 1 for all that are below the bar."""
     concurrency: Count = 4
     """Requests under way at once."""
+    max_reply_tokens: CountOrNone = 0
+    """Tokens that one reply of a model may have; 0: 300 of a server, 200 of a local model. Models
+    that think before they answer need thousands."""
+    reply_timeout: float = Field(default=120.0, gt=0, allow_inf_nan=False)
+    """Seconds after which a question to the server is asked again."""
+    extra_body: str = ""
+    """A JSON object of fields to add to every request, for what a server wants beside the usual:
+    '{"reasoning_effort": "low"}', '{"temperature": 1}'. A null leaves a field out: '{"seed": null}'.
+    Fields that a server says it does not take are left out by themselves."""
     price_in: NotNegative = 0.0
     """Money for a million prompt tokens of that server."""
     price_out: NotNegative = 0.0
@@ -256,6 +263,8 @@ class ExplainOptions(Options):
 
 class ScoreOptions(Options):
     """How true the words are, on samples that no explainer saw."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"extra_body"})
 
     scorers: tuple[str, ...] = ("iou", "detection", "fuzzing", "simulation", "specificity")
     """Which figures: iou, detection, fuzzing, simulation, specificity, monosemanticity,
@@ -269,6 +278,14 @@ class ScoreOptions(Options):
     """Which of the server's models."""
     concurrency: Count = 4
     """Requests under way at once."""
+    max_reply_tokens: CountOrNone = 0
+    """Tokens that one reply of the judge lmm may have; 0: 300. Models that think before they answer
+    need thousands."""
+    reply_timeout: float = Field(default=120.0, gt=0, allow_inf_nan=False)
+    """Seconds after which a question to the server is asked again."""
+    extra_body: str = ""
+    """A JSON object of fields to add to every request to the judge lmm, such as
+    '{"reasoning_effort": "low"}'; a null leaves a field out."""
     clip: str = "openai/clip-vit-base-patch16"
     """The CLIP model of the scorer clip: a folder, or a hub name."""
     detector: str = "IDEA-Research/grounding-dino-tiny"

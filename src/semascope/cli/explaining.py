@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+from pydantic import Field
 
 from semascope.cli.base import InWorkspace
 from semascope.cli.run import Step
@@ -112,8 +113,14 @@ class Score(ScoreOptions, Step):
 
     def run(self) -> int:
         """Score, and print the means beside their baselines."""
-        code = super().run()
         from semascope.pipeline import recorded
+        from semascope.pipeline.explainers import reach_judge
+        from semascope.pipeline.scorers import check_scorers
+
+        own = self.KIND(**{name: getattr(self, name) for name in self.KIND.model_fields})
+        check_scorers(own)
+        reach_judge(recorded(self.space).model_copy(update={self.PART: own}))
+        code = super().run()
         from semascope.pipeline.context import Run
         from semascope.pipeline.scoring import summary
 
@@ -167,7 +174,7 @@ class EvaluateExplanations(InWorkspace):
     """Of the scenes and of the bootstrap."""
     concepts: CountOrNone = 60
     """Concepts drawn; 0 leaves this part out."""
-    each: Count = 16
+    each: Annotated[Count, Field(ge=2)] = 16
     """Scenes of each concept: half to choose its feature, half to judge it."""
     cascade: CountOrNone = 40
     """Features put to the cascade and to the subject alone; 0 leaves this part out."""

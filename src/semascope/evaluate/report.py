@@ -42,6 +42,8 @@ WORDS = {
     "detection_auroc_mean": "telling by the words where a feature fires, held-out samples",
     "detection_auroc_shuffled": "the same with another feature's words",
 }
+_ANSWERED = {"replies": "explain", "judgements": "score"}
+"""What came of the questions to models, and the stage that asked them; there where any did."""
 SHARES = ("fvu", "explained_variance", "dead_fraction", "iou_mean", "iou_random",
           "detection_auroc_mean", "detection_auroc_shuffled")  # fmt: skip
 """Figures that lie in [0, 1] and are drawn as bars."""
@@ -49,7 +51,8 @@ SHARES = ("fvu", "explained_variance", "dead_fraction", "iou_mean", "iou_random"
 
 def figures(stages: Mapping[str, Mapping[str, Any]], dictionary: str = "") -> dict[str, Any]:
     """The report: every key of ``FIGURES``, ``dictionaries`` where there are several, a transcoder
-    or a crosscoder, ``read`` (what each stage read and left out), then ``seconds`` by stage.
+    or a crosscoder, ``replies`` and ``judgements`` where models were asked (answers of no use by
+    reason), ``read`` (what each stage read and left out), then ``seconds`` by stage.
 
     ``stages`` holds ``{"done": bool, "seconds": float, "figures": {...}}`` by name, in order;
     ``dictionary`` is the id of the run's, where it has one.
@@ -60,6 +63,10 @@ def figures(stages: Mapping[str, Mapping[str, Any]], dictionary: str = "") -> di
     several = _dictionaries(stages, dictionary) if _done(stages, "train") else {}
     if several:
         out["dictionaries"] = several
+    for name, stage in _ANSWERED.items():
+        told = stages.get(stage, {}).get("figures", {}).get(name) if _done(stages, stage) else None
+        if told:
+            out[name] = told
     read = by_stage(stages)
     if read:
         out["read"] = read
@@ -85,6 +92,19 @@ def _dictionaries(
     return out
 
 
+def _unusable(report: Mapping[str, Any]) -> list[str]:
+    """A line for each model some of whose answers were of no use, with the reasons."""
+    lines = []
+    for name in _ANSWERED:
+        for author, of in report.get(name, {}).items():
+            why = "; ".join(f"{reason}: {times}" for reason, times in of["unusable"].items())
+            bad = sum(of["unusable"].values())
+            lines += [f"{author}: {bad} of {of['asked']} {name} could not be used ({why})"] * (
+                bad > 0
+            )
+    return lines
+
+
 def table(report: Mapping[str, Any], title: str) -> RenderableType:
     """The report for a person, with a bar for each share."""
     rows = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -95,7 +115,9 @@ def table(report: Mapping[str, Any], title: str) -> RenderableType:
         rows.add_row(name, _text(value), _bar(name, value), WORDS[name])
     several = [_each(report["dictionaries"]), ""] if "dictionaries" in report else []
     read = [_account(report["read"]), ""] if "read" in report else []
-    return Group(rows, "", *several, *read, _times(report["seconds"]))
+    unusable = [Text(line) for line in _unusable(report)]
+    unusable += [Text("")] if unusable else []
+    return Group(rows, "", *several, *unusable, *read, _times(report["seconds"]))
 
 
 def _account(read: Mapping[str, Any]) -> RenderableType:

@@ -8,6 +8,7 @@ text only. No word of these lists is an English one.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from semascope.explain import words
 
@@ -25,13 +26,13 @@ _OTHER = {
     rotes roten blaue blauer blaues gelbe gelber gelbes gelben grüne grüner grünes schwarze weiße
     weiß schwarz blau gelb grün fahne fahnen flagge flaggen katze katzen hund hunde vogel vögel
     baum bäume blume blumen haus häuser wasser himmel mensch menschen kinder gesicht gesichter
-    buchstabe buchstaben wörter zahl zahlen schrift frucht früchte tier tiere""",
+    buchstabe buchstaben wörter zahl zahlen schrift frucht früchte tier tiere personen schilder lebensmittel""",
     "French": """le la les du des un une et ou dans sur avec pour qui que est sont ne pas au aux
     ce cette ces rouge rouges bleu bleue bleus bleues vert verte verts vertes jaune jaunes noire
     noirs noires blanche blanches drapeau drapeaux chien chiens oiseau oiseaux arbre arbres fleur
     fleurs maison maisons voiture voitures chatte visage visages homme femme hommes femmes enfant
     enfants ciel eau mer lettre lettres mot mots chiffre chiffres texte légumes animaux nourriture
-    chaise bateau bateaux montagne montagnes""",
+    personne personnes nourritures chaise bateau bateaux montagne montagnes""",
     "Spanish": """el los las del una unos unas y o con para por que es son en una sobre rojo roja
     rojos rojas azules amarillo amarilla amarillos amarillas negro negra negros negras blanco
     blanca blancos blancas bandera banderas perro perros gato gatos pájaro pájaros árbol árboles
@@ -40,12 +41,12 @@ _OTHER = {
     "Italian": """il lo gli della delle dello dei degli di un uno una con che sono nel nella nelle
     sul sulla rosso rossa rossi rosse giallo gialla gialli gialle nera neri bianco bianca bianchi
     bianche bandiera bandiere gatti cane cani uccello uccelli albero alberi fiore fiori
-    macchina macchine cielo acqua faccia volto volti uomo donna uomini donne bambini lettere
+    macchina macchine cielo acqua faccia volto volti uomo donna uomini donne bambini persone animali lettere
     parola parole numeri testo immagine immagini cibo""",
     "Portuguese": """os uma umas uns da das em com para por que são na nas nos pela pelo vermelho
     vermelha vermelhos vermelhas azuis amarelo amarela amarelos amarelas preto preta pretos branco
     branca brancos brancas bandeira bandeiras cachorro cachorros gatos gato pássaro árvore árvores
-    carro carros céu água rosto rostos homem mulher homens mulheres crianças palavra palavras
+    carro carros céu água rosto rostos homem mulher pessoas homens mulheres crianças palavra palavras
     texto imagem imagens montanha""",
     "Dutch": """de het een van en of met voor niet zijn op aan bij uit deze dit rode gele
     groene zwarte witte blauwe zwart geel groen blauw vlag vlaggen kat katten hond honden vogel
@@ -70,10 +71,13 @@ _OTHER = {
 }
 _FOREIGN = frozenset(w for listed in _OTHER.values() for w in listed.split()) - _ENGLISH - frozenset(
     "de la el le en con on an me do no as so hus fa psy pes er ja det kata dan ne ce mot mer la "
-    "para di que lo kat dom z w y o den et des au pas sur son chat sol par il da bunga una".split()
+    "para di que lo kat dom van un los las les der das del maison são mot z w y o den et des au pas sur son chat sol par il da bunga una".split()
 )  # fmt: skip
 """Words that alone speak for another language; what English has too, or names have, is left out."""
-_WEAK = frozenset("de la el le en la et den des au una que para il da di y o z w".split())
+_WEAK = frozenset(
+    """de la el le en et den des au una que para il da di y o z w van un los las les der das del
+    maison são mot""".split()
+)
 """Words of other languages that stand in English names: they count beside others only."""
 _QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|‘[^’]*’|«[^»]*»|(?<!\w)'[^']*'(?!\w)")
 
@@ -81,15 +85,21 @@ _QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|‘[^’]*’|«[^»]*»|(?<!\w)
 def is_english(text: str) -> bool:
     """Whether a description or label reads as English; what cannot be told counts as English."""
     told = _QUOTED.sub(" ", text)
-    letters = [c for c in told if c.isalpha()]
-    if sum(c.isascii() for c in letters) < 0.8 * len(letters):
-        return False
     spoken = [told[a:b].lower() for a, b in words.spans(told)]
+    # A loanword may have more accents than that; a sentence does not.
+    home = str.isascii if len(spoken) > 2 else _latin
+    letters = [c for c in told if c.isalpha()]
+    if sum(map(home, letters)) < 0.8 * len(letters):
+        return False
     english = sum(word in _ENGLISH and word not in _SHARED for word in spoken)
     foreign = sum(word in _FOREIGN for word in spoken)
     weak = sum(word in _WEAK for word in spoken)
     if foreign and foreign + weak > english:
         return False
-    if weak >= 2 and weak > english + sum(word in _SHARED for word in spoken):
+    if weak >= 3 and weak > english + sum(word in _SHARED for word in spoken):
         return False
     return not (len(spoken) >= 6 and not _ENGLISH & set(spoken))
+
+
+def _latin(letter: str) -> bool:
+    return unicodedata.name(letter, "").startswith("LATIN")

@@ -16,6 +16,7 @@ import numpy as np
 import openai
 from numpy.typing import NDArray
 
+from semascope.errors import ExplainError
 from semascope.evidence.types import Shown
 from semascope.explain import answers, prompts
 from semascope.explain.async_map import async_map
@@ -31,6 +32,10 @@ _SCHEMA: dict[str, Any] = {
 }
 
 
+EARLY = 40
+"""Judgements after which a judge none of whose answers could be read is asked no more."""
+
+
 class LMMJudge:
     """Rates samples by asking; ``cost``, ``asked`` and ``unread`` add up over its life."""
 
@@ -40,7 +45,7 @@ class LMMJudge:
         self.prompt = prompts.load("detect")
         self.cost = Cost()
         self.asked = 0
-        """Judgements that were asked for."""
+        """Judgements that were asked for and came back, readable or not."""
         self.unread: Counter[str] = Counter()
         """Those that could not be read, by reason."""
 
@@ -71,7 +76,6 @@ class LMMJudge:
         text = self.prompt.fill(description=said.description, label=said.label)
         parts = [{"type": "text", "text": text}, *sample_parts(shown, self.pictures)]
         messages = [{"role": "user", "content": parts}]
-        self.asked += 1
         reason = ""
         # Asked the same again, a server at temperature 0 would say the same: another seed.
         for seed in (0, 1000):
@@ -80,12 +84,22 @@ class LMMJudge:
             reason = reply.failure
             if not reason:
                 try:
-                    return answers.fit_of(reply.text)
+                    fit = answers.fit_of(reply.text)
                 except answers.UnreadableError as error:
                     reason = str(error)
+                else:
+                    self.asked += 1
+                    return fit
             elif not reply.text:
                 break  # refused or failed: the same question would be again
+        self.asked += 1
         self.unread[reason] += 1
+        if self.unread.total() == self.asked >= EARLY:
+            raise ExplainError(
+                f"{self.asked} of {self.asked} judgements of {self.lmm.model} could not be used: "
+                f"{reason.rstrip('.')}. No score is given for what was not measured. Name another "
+                "model with --model; one that thinks may need more with --max-reply-tokens."
+            )
         return float("nan")
 
 
