@@ -253,7 +253,7 @@ class ExplainOptions(Options):
     """Seconds after which a question to the server is asked again."""
     extra_body: str = ""
     """A JSON object of fields to add to every request, for what a server wants beside the usual:
-    '{"reasoning_effort": "low"}', '{"temperature": 1}'. A null leaves a field out: '{"seed": null}'.
+    '{"reasoning_effort": "low"}', '{"temperature": 1}'. A null leaves one out: '{"seed": null}'.
     Fields that a server says it does not take are left out by themselves."""
     price_in: NotNegative = 0.0
     """Money for a million prompt tokens of that server."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -179,7 +180,8 @@ def test_confidence_is_read_as_it_is_written(value: object, confidence: float) -
 
 @pytest.mark.parametrize(
     ("text", "fit"),
-    [('{"fit": "3"}', 1.0), ('{"Fit": 1.5}', 0.5), ("3", 1.0), ('"2"', 2 / 3), ('{"fit": "3/3"}', 1.0),
+    [('{"fit": "3"}', 1.0), ('{"Fit": 1.5}', 0.5), ("3", 1.0), ('"2"', 2 / 3),
+     ('{"fit": "3/3"}', 1.0),
      ('<think>{"fit": 0}?</think>{"fit": 3}', 1.0), ('[{"fit": 0}]', 0.0)],
 )  # fmt: skip
 def test_a_judgement_is_read_as_it_is_written(text: str, fit: float) -> None:
@@ -210,8 +212,10 @@ def test_half_a_surrogate_pair_can_be_written() -> None:
 
 
 BITS = st.sampled_from(
-    ["<think>", "</think>", "{", "}", "[", "]", '"', "'", ":", ",", "```json", "```", "null", "true",
-     '"label"', '"description"', '"abstain"', '"fit"', "3", "NaN", "1e999", "\\ud83d", "\ud83d", "\x00",
+    ["<think>", "</think>", "{", "}", "[", "]", '"', "'", ":", ",", "```json", "```", "null",
+     "true",
+     '"label"', '"description"', '"abstain"', '"fit"', "3", "NaN", "1e999", "\\ud83d",
+     "\ud83d", "\x00",
      "<|channel|>analysis<|message|>", "assistantfinal", FINAL, DRAFT, '{"fit": 3}', "I'm sorry",
      "◁think▷", "\u202e", " ", "\n", "\\", "“", "9" * 30]
 )  # fmt: skip
@@ -220,9 +224,11 @@ TREES = st.recursive(
     | st.sampled_from(["3", "null", "N/A", "I cannot", "\ud83d", "85%"]),
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(
-        st.sampled_from(["label", "description", "abstain", "confidence", "category", "fit", "answer",
+        st.sampled_from(["label", "description", "abstain", "confidence", "category", "fit",
+                         "answer",
                          "choices", "message", "content", "error", "usage", "finish_reason", "text",
-                         "type", "refusal", "tool_calls", "function", "arguments", "detail", "Label"]),
+                         "type", "refusal", "tool_calls", "function", "arguments", "detail",
+                         "Label"]),
         inner, max_size=5),
     max_leaves=12,
 )  # fmt: skip
@@ -241,10 +247,8 @@ def harmless(text: str) -> None:
             assert 0 <= said.confidence <= 1
     except answers.UnreadableError as error:
         assert str(error).encode("utf-8", "strict")
-    try:
+    with contextlib.suppress(answers.UnreadableError):
         assert 0 <= answers.fit_of(text) <= 1
-    except answers.UnreadableError:
-        pass
 
 
 @MANY
@@ -290,7 +294,8 @@ def test_an_error_of_any_shape_is_told(found: Any, told: str) -> None:
 
 @pytest.mark.parametrize(
     ("message", "text"),
-    [({"content": [{"type": "thinking", "thinking": DRAFT}, {"type": "text", "text": FINAL}]}, FINAL),
+    [({"content": [{"type": "thinking", "thinking": DRAFT}, {"type": "text", "text": FINAL}]},
+      FINAL),
      ({"content": FINAL, "reasoning_content": DRAFT}, FINAL),
      ({"content": None, "reasoning": DRAFT}, ""),
      ({"content": None, "tool_calls": [{"function": {"name": "f", "arguments": FINAL}}]}, FINAL),

@@ -28,7 +28,6 @@ from semascope.explain.lmm_judge import LMMJudge
 from semascope.explain.specificity import SpecificityScorer
 from semascope.explain.types import Explanation
 
-QUICK = {"first": 0.0, "longest": 0.01}
 GOOD = '{"description": "A red flag.", "label": "red flag"}'
 
 
@@ -42,7 +41,9 @@ def grey(_: str) -> Image.Image:
 
 
 def lmm(server: FakeLMM, attempts: int = 2, **options: Any) -> LMM:
-    return LMM(server.base_url, "fake", backoff=Backoff(attempts=attempts, **QUICK), **options)
+    return LMM(
+        server.base_url, "fake", backoff=Backoff(0.0, longest=0.01, attempts=attempts), **options
+    )
 
 
 def ask(model: LMM, *questions: str, **more: Any) -> list[Reply]:
@@ -134,7 +135,8 @@ def test_a_fault_of_the_set_up_ends_at_once(answer: tuple[int, bytes], sentence:
 @pytest.mark.parametrize(
     ("models", "sentence"),
     [((200, b"<html></html>"), "web page"), ((200, b"ok"), "text, not JSON"),
-     ((200, b'{"data": [{"id": "other"}]}'), "it has: other"), ((401, b"<html></html>"), "API key")],
+     ((200, b'{"data": [{"id": "other"}]}'), "it has: other"),
+     ((401, b"<html></html>"), "API key")],
 )  # fmt: skip
 def test_the_check_before_a_run_reads_pages(models: tuple[int, bytes], sentence: str) -> None:
     """A forgotten /v1 was an AttributeError."""
@@ -182,7 +184,7 @@ def test_what_a_server_does_not_take_is_left_out_and_told_once(
 
     def strict(request: Mapping[str, Any]) -> tuple[int, bytes] | None:
         told = {
-            "max_tokens": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+            "max_tokens": "Unsupported: 'max_tokens'. Use 'max_completion_tokens' instead.",
             "temperature": "Unsupported value: 'temperature' must be 1.",
             "seed": "Unrecognized request argument supplied: seed",
             "response_format": "This response_format type is unavailable: not supported",
@@ -345,7 +347,8 @@ JUNK = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 10**6) | st.text(max_size=8) | st.just(GOOD),
     lambda inner: st.lists(inner, max_size=2)
     | st.dictionaries(
-        st.sampled_from(["error", "message", "choices", "content", "code", "param", "detail", "data",
+        st.sampled_from(["error", "message", "choices", "content", "code", "param", "detail",
+                         "data",
                          "finish_reason", "usage", "object", "loc", "msg"]), inner, max_size=4),
     max_leaves=8,
 )  # fmt: skip

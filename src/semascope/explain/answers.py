@@ -33,9 +33,10 @@ _REFUSES = re.compile(
     r"|as an ai\b|sorry, |my apologies|i apologi[sz]e|unable to \w+|cannot (?:assist|help|comply|"
     r"identify|determine|provide|view|see|access|process|answer|fulfil)|no (?:image|picture|photo|"
     r"example)s? (?:was|were|is|are|has been|have been)? ?(?:provided|attached|visible|given|shown|"
-    r"supplied|received|uploaded|available|found)|(?:the )?(?:image|picture)s? (?:is|are|was|were|did"
-    r"|do|does|could|can|has|have)(?: not|n't|not)? ?(?:not |be |been )*(?:provided|visible|attached"
-    r"|load(?:ed)?|display(?:ed)?|view(?:ed)?|available|accessible|uploaded|seen)"
+    r"supplied|received|uploaded|available|found)"
+    r"|(?:the )?(?:image|picture)s? (?:(?:is|are|was|were|did|do|does|could|can|has|have)"
+    r"(?: not|n't)|cannot|can't|failed to) ?(?:be |been )?(?:provided|visible|attached|load(?:ed)?"
+    r"|display(?:ed)?|view(?:ed)?|available|accessible|uploaded|seen)"
     r"|please (?:provide|upload|attach|share))",
     re.IGNORECASE,
 )
@@ -107,11 +108,8 @@ def _last(said: str, fields: Sequence[str]) -> dict[str, Any]:
         return parse(inner, fields)
     if _SPEAKS_OF_REFUSING.search(_straight(said)):
         raise UnreadableError("The model refused.")
-    for _, one in reversed(found):
-        if one:
-            return one
     if found:
-        return {}
+        return next((one for _, one in reversed(found) if one), {})
     raise UnreadableError(f"The answer was no JSON: {said.strip()[:80]!r}")
 
 
@@ -258,7 +256,9 @@ def _named(answer: dict[str, Any]) -> tuple[str, str]:
     label = label_of(answer)
     for field in (description, label):
         # A feature may fire on refusals: then they stand in quotes.
-        if field and field[0] not in "\"'“‘" and _REFUSES.match(_straight(field)):
+        # "I can't" may be a token; three words of it are a sentence.
+        spoken = len(field.split()) > 2 and field[0] not in "\"'“‘"
+        if spoken and _REFUSES.match(_straight(field)):
             raise UnreadableError(f"The model refused: {field[:120]}")
     unnamed = bool(label) and _NOTHING.fullmatch(label) is not None
     if _NOTHING.fullmatch(description):

@@ -61,6 +61,8 @@ class Reply:
     cached: bool = False
     failure: str = ""
     """Why there is no answer in it: cut off, filtered, refused by the server. Never cached."""
+    final: bool = False
+    """Whether the same question would fail again."""
 
 
 @dataclass(slots=True)
@@ -117,9 +119,9 @@ class LMM:
             reply = await self._answered(client, request)
         except TransientError as error:
             return self._gave_up(error)
-        if self.cache is not None and not (reply.failure or reply.refused):
-            if usable is None or usable(reply.text):
-                self.cache.put(key, {"text": reply.text, "refused": reply.refused, "whole": True})
+        good = not reply.failure and (usable is None or usable(reply.text))
+        if self.cache is not None and good:
+            self.cache.put(key, {"text": reply.text, "refused": reply.refused, "whole": True})
         return reply
 
     def _request(
@@ -323,7 +325,7 @@ class LMM:
                 f"{text}"
             ) from error
         why = f"refused by the server (status {error.status_code}): {text}"
-        return Reply("", Cost(1, seconds=seconds), failure=why)
+        return Reply("", Cost(1, seconds=seconds), failure=why, final=True)
 
     def _gave_up(self, error: TransientError) -> Reply:
         """One question that failed in all its attempts.
@@ -333,7 +335,8 @@ class LMM:
         self._failed += 1
         if error.gone or not self._met or self._failed >= _MOST_FAILED:
             raise ServerUnreachable(self._unreachable(str(error))) from error
-        return Reply("", Cost(1), failure=f"failed in {self.backoff.attempts} attempts: {error}")
+        why = f"failed in {self.backoff.attempts} attempts: {error}"
+        return Reply("", Cost(1), failure=why, final=True)
 
     def _unreachable(self, why: str) -> str:
         return (

@@ -1,4 +1,4 @@
-"""What a server sent, read without trust: a chat completion, or a sentence about what it is instead.
+"""What a server sent, read without trust: a chat completion, or a sentence about what it is.
 
 Servers that call themselves OpenAI-compatible differ: content in parts, thinking in a field of its
 own, five shapes of errors, and pages where no API is. Knows bytes and JSON; asks nobody.

@@ -40,20 +40,24 @@ _MODEL = re.compile(
 _PICTURE = re.compile(r"image|vision|picture|multi-?modal", re.IGNORECASE)
 _BLIND = re.compile(
     r"not (?:a )?(?:support|accept|multi-?modal|take|enabled|allowed|have vision|vision)"
-    r"|(?:n't|n’t|cannot) (?:support|accept|take|process image inputs)|unsupported (?:content|input)"
+    r"|(?:n't|n’t|cannot) (?:support|accept|take|process image inputs)"
+    r"|unsupported (?:content|input)"
     r"|text.only|only (?:supports? )?text|no endpoints found|is not a multimodal|not able to see"
     r"|unknown (?:part|content) type|invalid content type|expected (?:a )?string|mmproj",
     re.IGNORECASE,
 )
 _ONE_PICTURE = re.compile(
-    r"format|mime|media.?type|decode|corrupt|download|base64|pixels|dimension|too (?:large|small|big)"
+    r"format|mime|media.?type|decode|corrupt|download|base64|pixels|dimension"
+    r"|too (?:large|small|big)"
     r"|size|at most|exceed",
     re.IGNORECASE,
 )
 _NOT_TAKEN = re.compile(
-    r"unsupported|not support|n't support|unrecogni[sz]ed|unknown|unexpected|extra (?:inputs|fields)"
+    r"unsupported|not support|n't support|unrecogni[sz]ed|unknown|unexpected"
+    r"|extra (?:inputs|fields)"
     r"|extra_forbidden|not permitted|not allowed|not accepted|only the default|deprecated"
-    r"|must be|invalid|not implemented|incompatible|not available|forbidden|cannot be|use '?max_comp",
+    r"|must be|invalid|not implemented|incompatible|not available|forbidden|cannot be"
+    r"|use '?max_comp",
     re.IGNORECASE,
 )
 _ALSO = {

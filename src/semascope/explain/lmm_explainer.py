@@ -91,8 +91,8 @@ class LMMExplainer:
                     return self._explanation(record, reply.text, messages, cost)
                 except answers.UnreadableError as error:
                     reason = str(error)
-            elif not reply.text:
-                break  # refused or failed: the same question would be again
+            elif reply.final:
+                break
         words = abstain(record, self.name, reason, self.prompt.version).spending(cost)
         return replace(words, replies={self.name: reason})
 

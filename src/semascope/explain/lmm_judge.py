@@ -57,7 +57,7 @@ class LMMJudge:
     def rate(
         self, explanations: Sequence[Explanation], samples: Sequence[Sequence[Shown]]
     ) -> list[NDArray[np.float64]]:
-        """For each explanation, (n,) fit of each of its samples, 0 to 1; NaN where none could be read.
+        """For each explanation, (n,) fit of each of its samples, 0 to 1; NaN where none was read.
 
         Raises ServerUnreachable and ExplainError as the client does.
         """
@@ -90,8 +90,8 @@ class LMMJudge:
                 else:
                     self.asked += 1
                     return fit
-            elif not reply.text:
-                break  # refused or failed: the same question would be again
+            elif reply.final:
+                break
         self.asked += 1
         self.unread[reason] += 1
         if self.unread.total() == self.asked >= EARLY:
