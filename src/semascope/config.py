@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from semascope.errors import DictionaryError
-from semascope.numbers import MOST, Count, CountOrNone, NotNegative, Seed, Share
+from semascope.numbers import MOST, Count, CountOrNone, NotNegative, Positive, Seed, Share
 from semascope.wiring import Wiring, wired, wiring
 
 DEFAULT_WORKSPACE = "workspace/demo"
@@ -249,7 +249,7 @@ class ExplainOptions(Options):
     max_reply_tokens: CountOrNone = 0
     """Tokens that one reply of a model may have; 0: 300 of a server, 200 of a local model. Models
     that think before they answer need thousands."""
-    reply_timeout: float = Field(default=120.0, gt=0, allow_inf_nan=False)
+    reply_timeout: Positive = 120.0
     """Seconds after which a question to the server is asked again."""
     extra_body: str = ""
     """A JSON object of fields to add to every request, for what a server wants beside the usual:
@@ -281,7 +281,7 @@ class ScoreOptions(Options):
     max_reply_tokens: CountOrNone = 0
     """Tokens that one reply of the judge lmm may have; 0: 300. Models that think before they answer
     need thousands."""
-    reply_timeout: float = Field(default=120.0, gt=0, allow_inf_nan=False)
+    reply_timeout: Positive = 120.0
     """Seconds after which a question to the server is asked again."""
     extra_body: str = ""
     """A JSON object of fields to add to every request to the judge lmm, such as

@@ -31,6 +31,8 @@ Score = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 """A score or a correlation."""
 NotNegative = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 """A rate, a price, a distance."""
+Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+"""A scale, a time limit."""
 Strength = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 """A dose or a coordinate, in whatever unit."""
 Temperature = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]

@@ -228,7 +228,8 @@ def test_the_survey_sees_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     assert survey.row("mllama", tiny("mllama"))["two_pictures"] == "as alone"
     monkeypatch.setattr(passes, "keep_to_own_pictures", lambda model: None)
     bad = survey.row("mllama", tiny("mllama"))
-    assert bad["two_pictures"].startswith("WRONG") and bad["words_alone"].startswith("TRACEBACK")
+    assert bad["two_pictures"].startswith("WRONG")
+    assert bad["words_alone"].startswith(("WRONG", "TRACEBACK"))
     assert bad["places"] == "said to be unknown" and survey.counted([bad])["wrong"] == 1
 
 

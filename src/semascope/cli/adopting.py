@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from pydantic import Field
 
 from semascope.cli.base import InWorkspace
 from semascope.cli.carry import Reads, described
+from semascope.numbers import Count
 
 
 class Adopt(Reads, InWorkspace):
@@ -41,7 +41,7 @@ class Adopt(Reads, InWorkspace):
     and texts, or with --text-only texts."""
     text_only: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """With a subject that sees: read a corpus that has no pictures."""
-    samples: int = Field(default=64, ge=1)
+    samples: Count = 64
     """Held-out samples to measure it on."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1…"""

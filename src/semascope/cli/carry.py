@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from pydantic import Field
 
 from semascope.cli.base import InWorkspace, Verb, own_dictionary
 from semascope.config import Options
 from semascope.errors import FormatError, WorkspaceError
+from semascope.numbers import CountOrNone, NotNegative, Positive
 from semascope.workspace import write_text
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ class Reads(Options):
     architecture: Literal["", "topk", "batchtopk", "jumprelu", "relu", "gated"] = ""
     """Which latents are active, where the files do not say: a state dict of TopK and one of
     BatchTopK have the same names."""
-    k: int = Field(default=0, ge=0)
+    k: CountOrNone = 0
     """Active latents a token, where the files do not say; 0: as they say."""
-    threshold: float | None = None
+    threshold: NotNegative | None = None
     """One threshold of all latents, where the files do not say (a BatchTopK's, Llama Scope's)."""
-    scale: float | None = None
+    scale: Positive | None = None
     """What activations were multiplied by in training, where that is not folded into the weights
     and no file holds it; 1 where it is folded."""
     subtract_b_dec: bool | None = None

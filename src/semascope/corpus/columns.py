@@ -36,8 +36,8 @@ MORE_COLUMNS = ("input", "context", "passage", "hint")
 CHOICES = ("choices", "options")
 TEXT_COLUMNS = (
     "text", "caption", "captions", "txt", "content", "sentence", "description", "sentences",
-    "texts", "alt_text", "alt", "raw", "comment", "body", "article", "document", "story", "abstract",
-    "summary", "title",
+    "texts", "alt_text", "alt", "raw", "comment", "body", "article", "document", "story",
+    "abstract", "summary", "title",
 )  # fmt: skip
 PARTS_OF_TEXT = frozenset("text caption captions sentence sentences description alt".split())
 NO_TEXT = frozenset(
