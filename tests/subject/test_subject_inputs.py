@@ -230,7 +230,7 @@ def test_the_survey_sees_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = survey.row("mllama", tiny("mllama"))
     assert bad["two_pictures"].startswith("WRONG")
     assert bad["words_alone"].startswith(("WRONG", "TRACEBACK"))
-    assert bad["places"] == "said to be unknown" and survey.counted([bad])["wrong"] == 1
+    assert bad["places"] == "said to be unknown" and survey.counted([bad])["wrong"] >= 1
 
 
 def test_text_only_subjects_are_asked_of_no_picture(subject) -> None:
