@@ -1,6 +1,5 @@
 """POPE's and HallusionBench's files: pictures as a corpus reads them, every unused row told."""
 
-import io
 import json
 from pathlib import Path
 
@@ -70,7 +69,9 @@ def test_marks_null_lines_and_lines_that_are_no_json(folder: Path, name: str) ->
 
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.lists(st.text())
 ROWS = st.dictionaries(
-    st.sampled_from(["image", "text", "label", "question", "gt_answer", "filename", "visual_input"]),
+    st.sampled_from(
+        ["image", "text", "label", "question", "gt_answer", "filename", "visual_input"]
+    ),
     VALUES | st.sampled_from(["ok.png", "yes", "no", "0", "1", "../ok.png", "\0", "\ud800"]),
 )
 

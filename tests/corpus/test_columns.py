@@ -83,7 +83,7 @@ def test_questions_and_answers_are_turns(
     """Else the pictures are read without one of the words that stand beside them."""
     sample = one(tmp_path, {"image": PICTURE, **row})
     assert [(turn.role, turn.text) for turn in sample.turns] == talk
-    assert [turn.images for turn in sample.turns if turn.role == "user"][0] == 1
+    assert next(turn.images for turn in sample.turns if turn.role == "user") == 1
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_table_without_known_columns_lists_them(tmp_path: Path) -> None:
         columns=("text=body_html", "image=shot"),
     )
     assert (sample.text, len(sample.images)) == ("words", 1)
-    with pytest.raises(CorpusError, match="no column 'gone' in x.jsonl; there are body_html"):
+    with pytest.raises(CorpusError, match=r"no column 'gone' in x\.jsonl; there are body_html"):
         one(tmp_path, {"body_html": "words"}, columns=("text=gone",))
     with pytest.raises(CorpusError, match="form text=NAME"):
         one(tmp_path, {"body_html": "words"}, columns=("words",))

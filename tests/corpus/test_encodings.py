@@ -81,7 +81,9 @@ WORDS = st.one_of(
     st.sampled_from(["<image>", "a.png", "../a", "data:image/png;base64,AA", "A" * 120, "\0"]),
 )
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.floats(), WORDS)
-KEYS = st.one_of(NAMES, st.sampled_from(["role", "from", "value", "content", "type", "user", "url"]))
+KEYS = st.one_of(
+    NAMES, st.sampled_from(["role", "from", "value", "content", "type", "user", "url"])
+)
 VALUES = st.recursive(
     PLAIN,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
@@ -92,7 +94,7 @@ VALUES = st.recursive(
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(NAMES, VALUES, max_size=4) | VALUES, min_size=1, max_size=4))
 def test_hostile_rows_are_samples_or_reasons(tmp_path: Path, rows: list[object]) -> None:
-    """Never a traceback: each row is read, or counted with its reason, or the file is a sentence."""
+    """Never a traceback: a row is read, or counted with its reason; or the file is a sentence."""
     path = tmp_path / "x.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     try:
@@ -105,7 +107,9 @@ def test_hostile_rows_are_samples_or_reasons(tmp_path: Path, rows: list[object])
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.sampled_from(["txt", "jsonl", "json", "csv", "tsv", "parquet", "jsonl.gz", "arrow", "token"]),
+    st.sampled_from(
+        ["txt", "jsonl", "json", "csv", "tsv", "parquet", "jsonl.gz", "arrow", "token"]
+    ),
     st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "replace")),
     st.sampled_from([b"", b"\xff\xfe", b"\xef\xbb\xbf", b"PAR1", b"\x1f\x8b", b"text,n\n", b"[{"]),
 )

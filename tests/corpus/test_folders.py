@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import tarfile
 from pathlib import Path
 
@@ -203,8 +202,8 @@ def test_links_and_bad_pictures_are_counted(tmp_path: Path) -> None:
     root = put(tmp_path / "d", **{"ok.jpg": ""})
     (root / "zero.jpg").touch()
     (root / "cut.jpg").write_bytes((root / "ok.jpg").read_bytes()[:200])
-    os.symlink("/nowhere/at/all", root / "link.jpg")
-    os.symlink(root, root / "loop")
+    (root / "link.jpg").symlink_to("/nowhere/at/all")
+    (root / "loop").symlink_to(root)
     corpus = open_corpus(root)
     assert len(rows(corpus)) == 1
     assert corpus.skipped.total == 3
