@@ -94,7 +94,7 @@ VALUES = st.recursive(
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(NAMES, VALUES, max_size=4) | VALUES, min_size=1, max_size=4))
 def test_hostile_rows_are_samples_or_reasons(tmp_path: Path, rows: list[object]) -> None:
-    """Never a traceback: a row is read or counted with its reason, or the file is a sentence."""
+    """Never a traceback: a row is read, or counted with its reason; or the file is a sentence."""
     path = tmp_path / "x.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     try:

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from samples_of_subjects import asked, picture
 
-from semascope.corpus.sample import Sample
+from semascope.corpus.sample import Sample, Turn
 from semascope.errors import SubjectError
 from semascope.subject import Kind, Role, Subject
 from semascope.subject.testing import VISION, make_tokenizer
@@ -115,3 +115,20 @@ def test_words_that_stand_for_a_picture_are_named(subject, family: str) -> None:
         s.encode([asked(f"What is {mark} there?", picture(90, 50))])
     assert mark in str(refused.value)
     assert s.encode([asked(f"What is {mark} there?")]).maps[0].sizes == ()
+
+
+@pytest.mark.parametrize("family", VISION)
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_budget_is_of_words(subject, family: str, count: int) -> None:
+    """Words behind many image tokens are read, however many those are; what is cut is counted."""
+    s = subject(family)
+    pictures = tuple(picture(64, 48) for _ in range(count))
+    turns = (Turn("user", "what is it ?", images=count), Turn("assistant", "red " * 40))
+    sample = Sample("a", turns=turns, images=pictures)
+    full = s.encode([sample], max_tokens=None).maps[0]
+    words = int((full.kinds == Kind.TEXT).sum())
+    some = s.encode([sample], max_tokens=24).maps[0]
+    assert 0 < (some.kinds == Kind.TEXT).sum() <= 24
+    assert some.cut == len(full) - len(some) > 0
+    enough = s.encode([sample], max_tokens=words + 40 * count).maps[0]
+    assert len(enough) == len(full) and enough.cut == 0

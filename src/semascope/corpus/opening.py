@@ -13,8 +13,8 @@ A text file's rows are its paragraphs, parted by empty lines; without such lines
 After a question mark: ``n``, ``seed``, ``size`` (scenes), ``image``, ``video``, ``text``,
 ``question``, ``answer`` and ``conversation`` (names of columns), ``images`` (folder that paths of
 pictures are relative to), ``outside=1`` (they may leave it), ``frames`` (most that are read of a
-video, 32). A folder that is called scenes or text is opened as ./scenes or ./text. Knows which
-reader reads what; it reads nothing itself.
+video, 32). A folder that is called scenes or text is opened as ./scenes or ./text. Knows
+which reader reads what; it reads nothing itself.
 """
 
 from __future__ import annotations

@@ -61,6 +61,21 @@ def _length(sample: Sample) -> int:
     return len(sample.text) + sum(len(t.text) for t in sample.turns)
 
 
+def encoded(subject: Any, samples: Sequence[Sample], max_tokens: int) -> Iterator[Batch]:
+    """One batch; where the subject refuses it, one for each sample that it takes.
+
+    For passes beside a gathering, which has counted and named those that are refused.
+    """
+    try:
+        batch: Batch = subject.encode(samples, max_tokens=max_tokens)
+    except SubjectError:
+        if len(samples) > 1:
+            for one in samples:
+                yield from encoded(subject, [one], max_tokens)
+        return
+    yield batch
+
+
 class Reader:
     """Runs batches through the subject and its dictionaries."""
 

@@ -123,6 +123,7 @@ def _predictions(
 ) -> tuple[dict[str, dict[str, float]], str]:
     """CE and KL by kind of the token that predicts; or why there are none."""
     from semascope.dictionary.spliced import spliced
+    from semascope.evidence.reading import encoded
 
     if wiring.writes or len(wiring.reads) > 1:
         return {}, "none: a transcoder or a crosscoder does not stand in for one site's activations"
@@ -134,7 +135,7 @@ def _predictions(
         for first in range(0, len(samples), TOGETHER):
             progress(first, len(samples), "what the model predicts")
             some = samples[first : first + TOGETHER]
-            yield run.same_subject.encode(some, max_tokens=run.options.train.max_tokens)
+            yield from encoded(run.same_subject, some, run.options.train.max_tokens)
 
     reads = partial(read_kinds, site=wiring.site)
     coder = coder.to(run.same_subject.device)

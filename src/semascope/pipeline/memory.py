@@ -6,8 +6,8 @@ chunk, and ``Remembering`` answers for the subject where every sample of a batch
 numbers are those that training saw, to the bit. A sample is known by its id and by a hash of what
 the model was given of it, and a file by what ran, so that a picture that was replaced, a row that
 was inserted or another model is never answered from here. Files are written whole or not at all;
-training that is killed and resumed writes the same ones. Sites of the vision side are kept as the
-model has them, patches of pictures after pictures.
+training that is killed and resumed writes the same ones. Sites of the vision side are kept as
+the model has them, patches of pictures after pictures.
 
 Knows subjects and batches by their protocols; knows no dictionary and no evidence.
 """
