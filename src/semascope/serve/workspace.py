@@ -19,6 +19,7 @@ from semascope.causal.interventions import Intervention, dump
 from semascope.errors import AtlasError, EvidenceError, NotThere, ServeError
 from semascope.evaluate.read import by_stage, lines
 from semascope.evidence import Evidence
+from semascope.explain.score_kinds import ordered
 from semascope.explain.types import CATEGORIES
 from semascope.serve import convert
 from semascope.serve.asker import Asker
@@ -68,8 +69,6 @@ from semascope.workspace import Workspace
 __all__ = ["WorkspaceExplorer", "split_id"]
 
 log = logging.getLogger(__name__)
-FIRST_SCORES = ("iou", "detection_auroc")
-"""The order in which figures are offered; others follow by name."""
 SMALL_WORDS = 24
 STRENGTHEN = 0.75
 """Of the quantile, as a strengthened concept begins."""
@@ -127,6 +126,7 @@ class WorkspaceExplorer:
         rows = self.atlas.dictionaries()
         why = self.asker.why_not()
         stages = {name: stage.model_dump() for name, stage in record.stages.items()}
+        kinds = self._score_kinds()
         return SubjectInfo(
             name=record.subject or (rows[0].model if rows else "no model yet"),
             workspace=str(self.workspace.root),
@@ -135,7 +135,8 @@ class WorkspaceExplorer:
             why_not=why,
             dictionaries=[self._dictionary_info(row) for row in rows],
             categories=list(CATEGORIES),
-            score_kinds=self._score_kinds(),
+            score_kinds=kinds,
+            score_names=convert.score_names(kinds),
             can_search=any(self.words.has_vectors(row.key) for row in rows),
             features=sum(row.width for row in rows),
             questions=QUESTIONS if self._sees else [],
@@ -382,9 +383,7 @@ class WorkspaceExplorer:
         ]
 
     def _score_kinds(self) -> list[str]:
-        kinds = self.atlas.score_kinds()
-        first = [kind for kind in FIRST_SCORES if kind in kinds]
-        return first + [kind for kind in kinds if kind not in first]
+        return ordered(self.atlas.score_kinds())
 
     @cached_property
     def _sees(self) -> bool:

@@ -1,25 +1,25 @@
 // All that the page asks of the server. Errors come back as sentences and are shown as they are.
 
+import { eventsOf } from "./events";
 import type {
+  Asks,
   Concept,
-  ListLine,
-  MapData,
-  Note,
-  RatingItem,
-  RatingTold,
-  Register,
-  Tour,
-  TourLine,
-  WhyMore,
-} from "./asktypes";
-import type {
-  ChatAsk,
   Event,
   FeatureList,
   FeaturePage,
   Kept,
+  KeptWhole,
+  ListLine,
+  MapData,
+  Near,
+  Note,
+  RatingItem,
+  RatingTold,
+  Register,
   Splitting,
   SubjectInfo,
+  Tour,
+  TourLine,
   Upload,
 } from "./types";
 
@@ -44,10 +44,7 @@ async function asked(path: string, init?: RequestInit): Promise<Response> {
   const said = (await response.json().catch(() => null)) as {
     error?: { message?: string };
   } | null;
-  throw new Problem(
-    said?.error?.message ?? `The server answered ${response.status}.`,
-    response.status,
-  );
+  throw new Problem(said?.error?.message ?? `The server answered ${response.status}.`, response.status);
 }
 
 async function json<T>(path: string, init?: RequestInit): Promise<T> {
@@ -81,69 +78,43 @@ export function sendPicture(file: Blob): Promise<Upload> {
   return json<Upload>("/api/pictures", { method: "POST", body });
 }
 
-/** Post a question and hear its events one by one until the last. */
-export async function* stream(
-  path: string,
-  ask: unknown,
-  signal: AbortSignal,
-): AsyncGenerator<Event> {
-  const response = await asked(path, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(ask),
-    signal,
-  });
-  if (!response.body) return;
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let held = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    held += value;
-    const parts = held.split("\n\n");
-    held = parts.pop() ?? "";
-    for (const part of parts)
-      if (part.startsWith("data: ")) yield JSON.parse(part.slice(6)) as Event;
-  }
-}
-
-export const chat = (ask: ChatAsk, signal: AbortSignal) => stream("/api/chat", ask, signal);
-export const why = (ask: ChatAsk & WhyMore, signal: AbortSignal) => stream("/api/why", ask, signal);
-export const read = (ask: ChatAsk & { answer: number[] }, signal: AbortSignal) =>
-  stream("/api/read", ask, signal);
-export const steer = (
-  ask: ChatAsk & { answer: number[]; control: boolean; control_seed: number },
-  signal: AbortSignal,
-) => stream("/api/steer", ask, signal);
-
-export const listKept = () => json<Kept[]>("/api/sessions");
-export const readKept = (id: string) =>
-  json<Kept & { body: unknown; own: boolean }>(`/api/sessions/${encodeURIComponent(id)}`);
-export const keep = (id: string, title: string, body: unknown) =>
-  json<Kept>(id ? `/api/sessions/${encodeURIComponent(id)}` : "/api/sessions", {
-    method: id ? "PUT" : "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ title, body }),
-  });
-export const forget = (id: string) =>
-  asked(`/api/sessions/${encodeURIComponent(id)}`, { method: "DELETE" });
-
-export const getConcept = (params: Params, signal?: AbortSignal) =>
-  json<Concept>(`/api/concept?${query(params)}`, { signal });
-export const getNear = (text: string, others: string[]) =>
-  json<{ cosines: number[]; near: number }>("/api/near", {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ text, others }),
-  });
-export const getMap = (dictionary: string, signal?: AbortSignal) =>
-  json<MapData>(`/api/map?${query({ dictionary })}`, { signal });
-
 const sent = (method: string, body: unknown): RequestInit => ({
   method,
   headers: { "content-type": "application/json" },
   body: JSON.stringify(body),
 });
+
+/** Post a question; its events come one by one until the last. */
+export async function* stream<Path extends keyof Asks>(
+  path: Path,
+  ask: Asks[Path],
+  signal: AbortSignal,
+): AsyncGenerator<Event> {
+  const response = await asked(path, { ...sent("POST", ask), signal });
+  if (response.body) yield* eventsOf(response.body);
+}
+
+/** An error as a sentence; empty where the question was only stopped. */
+export function sentence(error: unknown): string {
+  if (error instanceof DOMException && error.name === "AbortError") return "";
+  return error instanceof Error ? error.message : String(error);
+}
+
+export const listKept = () => json<Kept[]>("/api/sessions");
+export const readKept = (id: string) => json<KeptWhole>(`/api/sessions/${encodeURIComponent(id)}`);
+export const keep = (id: string, title: string, body: unknown) =>
+  json<Kept>(
+    id ? `/api/sessions/${encodeURIComponent(id)}` : "/api/sessions",
+    sent(id ? "PUT" : "POST", { title, body }),
+  );
+export const forget = (id: string) => asked(`/api/sessions/${encodeURIComponent(id)}`, { method: "DELETE" });
+
+export const getConcept = (params: Params, signal?: AbortSignal) =>
+  json<Concept>(`/api/concept?${query(params)}`, { signal });
+export const getNear = (text: string, others: string[]) =>
+  json<Near>("/api/near", sent("POST", { text, others }));
+export const getMap = (dictionary: string, signal?: AbortSignal) =>
+  json<MapData>(`/api/map?${query({ dictionary })}`, { signal });
 
 export const listNotes = (feature: string) => json<Note[]>(`/api/notes?${query({ feature })}`);
 export const addNote = (feature: string, text: string, author: string) =>

@@ -1,13 +1,13 @@
 // What is changed while the model answers, as cards on the page and as interventions.
 
-import type { Intervention, Region, Unit, Where } from "./types";
+import type { How, Intervention, Region, Unit, Where } from "./types";
 
 export interface Change {
   /** A feature's id, or a name for a set of them. */
   key: string;
   label: string;
   features: string[];
-  how: Intervention["how"];
+  how: How;
   strength: number;
   unit: Unit;
   at: string;
@@ -42,8 +42,7 @@ export const pair = (id: string): [string, number] => {
   return [id.slice(0, cut), Number(id.slice(cut + 1))];
 };
 
-export const whereOf = (change: Change): Where | undefined =>
-  change.where ?? PLACES[change.at]?.where;
+export const whereOf = (change: Change): Where | undefined => change.where ?? PLACES[change.at]?.where;
 
 const dosed = (change: Change) => HOWS.find((h) => h.key === change.how)?.dose ?? true;
 
@@ -59,8 +58,7 @@ export function asIntervention(change: Change): Intervention {
   };
 }
 
-const many = (change: Change) =>
-  change.features.length > 1 ? ` (${change.features.length} features)` : "";
+const many = (change: Change) => (change.features.length > 1 ? ` (${change.features.length} features)` : "");
 
 export function inWords(change: Change): string {
   const name = `${change.label || change.key}${many(change)}`;
@@ -89,7 +87,7 @@ export function asChange(found: Partial<Change> & { id?: string }): Change {
 
 export function fromIntervention(found: Intervention): Change {
   const features = found.features.map(([dictionary, index]) => `${dictionary}/${index}`);
-  const bare = (found.name ?? "").replace(/ (off|taken out)$| (at|\+) -?[\d.]+ (λ|× max)$/, "");
+  const bare = (found.name ?? "").replace(/ (off|taken out)$| (at|\+) -?[\d.]+ (λ|× max)$| × -?[\d.]+$/, "");
   return asChange({
     key: features.length === 1 ? features[0] : `${found.name || "set"}:${features.length}`,
     label: bare.replace(/ \(\d+ features\)$/, ""),
@@ -102,23 +100,26 @@ export function fromIntervention(found: Intervention): Change {
   });
 }
 
-const disjoint = <T>(a: readonly T[] | undefined, b: readonly T[] | undefined) =>
-  a !== undefined && b !== undefined && !a.some((item) => b.includes(item));
+const disjoint = <T>(a: readonly T[] | null | undefined, b: readonly T[] | null | undefined) =>
+  a && b && !a.some((item) => b.includes(item));
 
-const apart = (a: Region | undefined, b: Region | undefined) =>
-  a !== undefined &&
-  b !== undefined &&
-  (a.image !== b.image ||
-    a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top);
+const apart = (a: Region | null | undefined, b: Region | null | undefined) =>
+  a &&
+  b &&
+  ((a.image ?? 0) !== (b.image ?? 0) ||
+    a.right <= b.left ||
+    b.right <= a.left ||
+    a.bottom <= b.top ||
+    b.bottom <= a.top);
 
 /** Whether two places certainly share no token. */
 function neverMeet(a: Where, b: Where): boolean {
-  return (
-    (a.generated !== undefined && b.generated !== undefined && a.generated !== b.generated) ||
+  return Boolean(
+    (a.generated != null && b.generated != null && a.generated !== b.generated) ||
     disjoint(a.roles, b.roles) ||
     disjoint(a.kinds, b.kinds) ||
     disjoint(a.positions, b.positions) ||
-    apart(a.region, b.region)
+    apart(a.region, b.region),
   );
 }
 

@@ -1,11 +1,11 @@
 // One conversation: what was said, what was answered with every token, what was changed.
 
-import { chat, keep, read, steer } from "./api";
-import type { Distance, ReadToken } from "./asktypes";
+import { keep } from "./api";
+import { Asking } from "./asking.svelte";
+import type { ChatAsk, Event, Intervention, Message, ReadToken, Where } from "./types";
 import { asChange, asIntervention, type Change, conflicts, inWords } from "./changes";
-import { type Answered, answerAgain, asAnswered, type Exchange, newAnswer, spoken, STARTED, whole } from "./exchange";
+import { type Answered, answerAgain, asAnswered, type Exchange, newAnswer, spoken, whole } from "./exchange";
 import { Inquiry } from "./inquiry.svelte";
-import type { ChatAsk, Event, Intervention, Message, Where } from "./types";
 
 export interface Saved {
   title: string;
@@ -21,7 +21,7 @@ export interface Saved {
 
 const MOST_UNDONE = 40;
 
-export class Conversation {
+export class Conversation extends Asking {
   id = $state("");
   title = $state("");
   system = $state("");
@@ -33,17 +33,18 @@ export class Conversation {
   control = $state(true);
   exchanges = $state<Exchange[]>([]);
   changes = $state<Change[]>([]);
-  running = $state(false);
-  status = $state("");
-  problem = $state("");
   /** The prompt of an exchange as the model reads it. */
   prompt = $state.raw<{ exchange: number; tokens: ReadToken[] } | null>(null);
   readonly inquiry = new Inquiry(this);
   private past = $state.raw<Saved[]>([]);
-  private aborter: AbortController | null = null;
 
   readonly conflicts = $derived(conflicts(this.changes));
   readonly undoable = $derived(this.past.length > 0 && !this.running);
+
+  /** `kept`: whether the server keeps it, so that it can be opened again and shared. */
+  constructor(private readonly kept = true) {
+    super();
+  }
 
   load(body: unknown): void {
     const saved = body as Partial<Saved>;
@@ -69,7 +70,13 @@ export class Conversation {
   get saved(): Saved {
     const { title, system, prefill, temperature, seed, most, top } = this;
     return {
-      title, system, prefill, temperature, seed, most, top,
+      title,
+      system,
+      prefill,
+      temperature,
+      seed,
+      most,
+      top,
       exchanges: $state.snapshot(this.exchanges) as Exchange[],
       changes: $state.snapshot(this.changes) as Change[],
     };
@@ -89,10 +96,8 @@ export class Conversation {
   }
 
   /** The question that led to exchange `upTo`, as the server takes it. */
-  ask(upTo: number, interventions: Intervention[], prefill = this.prefill): ChatAsk {
-    const messages: Message[] = this.system
-      ? [{ role: "system", text: this.system, pictures: [] }]
-      : [];
+  question(upTo: number, interventions: Intervention[], prefill = this.prefill): Required<Omit<ChatAsk, "plain" | "top_p">> {
+    const messages: Message[] = this.system ? [{ role: "system", text: this.system, pictures: [] }] : [];
     this.exchanges.slice(0, upTo + 1).forEach((exchange, i) => {
       messages.push({ role: "user", text: exchange.text, pictures: [...exchange.pictures] });
       if (i < upTo) messages.push({ role: "assistant", text: whole(spoken(exchange)), pictures: [] });
@@ -124,18 +129,12 @@ export class Conversation {
     const under = active.map(asIntervention);
     if (undoable && exchange.answers.length) this.remember();
     this.inquiry.clear();
-    await this.work("Waiting for the model…", async (signal) => {
-      if (!under.length) {
-        exchange.answers.push(newAnswer("plain", this.prefill));
-        await this.hear(chat(this.ask(at, under), signal), exchange);
-        return;
-      }
-      const base = exchange.answers.findLast((a) => a.side === "plain" && a.tokens.length);
-      const ask = this.ask(at, under, base?.prefill);
-      const answer = base ? base.tokens.map((t) => t.id) : [];
-      const more = { answer, control: this.control, control_seed: 0 };
-      await this.hear(steer({ ...ask, ...more }, signal), exchange, under, active.map(inWords), base);
-    });
+    if (under.length) await this.steer(exchange, under, active.map(inWords));
+    else {
+      exchange.answers.push(newAnswer("plain", this.prefill));
+      const answer = exchange.answers.at(-1) as Answered;
+      await this.ask("/api/chat", this.question(at, []), (event) => put(event, () => answer));
+    }
     exchange.answers = exchange.answers.filter((a) => a.tokens.length);
     this.inquiry.resume();
     await this.store();
@@ -150,28 +149,23 @@ export class Conversation {
     return this.answer(false);
   }
 
-  /** Put the events of an answer, or of two or three, where they belong. */
-  private async hear(
-    events: AsyncGenerator<Event>,
-    exchange: Exchange,
-    under: Intervention[] = [],
-    words: string[] = [],
-    base?: Answered,
-  ): Promise<void> {
+  /** The last exchange with features changed, beside the plain answer, which is given first where
+   *  there is none, and beside the control. */
+  private steer(exchange: Exchange, under: Intervention[], words: string[]): Promise<void> {
+    const base = exchange.answers.findLast((a) => a.side === "plain" && a.tokens.length);
+    const prefill = base?.prefill ?? this.prefill;
     const sides: Record<string, Answered | undefined> = { before: base };
     const side = (name: string): Answered => {
-      if (name === "answer") return exchange.answers.at(-1) as Answered;
-      sides[name] ??= answerAgain(exchange, name, base?.prefill ?? this.prefill, under, words);
+      sides[name] ??= answerAgain(exchange, name, prefill, under, words);
       return sides[name] as Answered;
     };
-    for await (const event of events) {
-      if (event.kind === "queued") this.status = event.ahead ? `${event.ahead} ahead of you` : "The model reads…";
-      else if (event.kind === "started") this.status = STARTED[event.side] ?? "";
-      else if (event.kind === "progress") this.status = `${event.note}: ${event.done} of ${event.total}`;
-      else if (event.kind === "token") side(event.side).tokens.push(event);
-      else if (event.kind === "compared") side(event.side ?? "after").distance = event as unknown as Distance;
-      else if (event.kind === "failed") this.problem = event.message;
-    }
+    const ask = {
+      ...this.question(this.exchanges.length - 1, under, prefill),
+      answer: base ? base.tokens.map((t) => t.id) : [],
+      control: this.control,
+      control_seed: 0,
+    };
+    return this.ask("/api/steer", ask, (event) => put(event, side));
   }
 
   /** The prompt as the model reads it, every token with its probability. */
@@ -180,11 +174,8 @@ export class Conversation {
       this.prompt = null;
       return;
     }
-    await this.work("Reading…", async (signal) => {
-      for await (const event of read({ ...this.ask(at, []), answer: [] }, signal)) {
-        if (event.kind === "read") this.prompt = { exchange: at, tokens: event.tokens };
-        else if (event.kind === "failed") this.problem = event.message;
-      }
+    await this.ask("/api/read", { ...this.question(at, []), answer: [] }, (event) => {
+      if (event.kind === "read") this.prompt = { exchange: at, tokens: event.tokens };
     });
   }
 
@@ -227,18 +218,8 @@ export class Conversation {
     return region ? { region } : {};
   }
 
-  stop(): void {
-    this.aborter?.abort();
-    this.aborter = null;
-    this.running = false;
-  }
-
-  /** What still comes does not hold anybody up; asking something else ends it. */
-  free(): void {
-    [this.running, this.status] = [false, ""];
-  }
-
   async store(): Promise<void> {
+    if (!this.kept) return;
     try {
       this.id = (await keep(this.id, this.named, this.saved)).id;
       if (location.hash.startsWith("#/chat")) history.replaceState(history.state, "", `#/chat/${this.id}`);
@@ -246,23 +227,12 @@ export class Conversation {
       this.fail(error);
     }
   }
+}
 
-  /** One run of the model at a time; a new one stops the one before. */
-  async work(status: string, job: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    this.stop();
-    const mine = new AbortController();
-    this.aborter = mine;
-    [this.running, this.problem, this.status] = [true, "", status];
-    try {
-      await job(mine.signal);
-    } catch (error) {
-      this.fail(error);
-    }
-    if (this.aborter === mine) [this.running, this.status] = [false, ""];
-  }
-
-  private fail(error: unknown): void {
-    if (error instanceof DOMException && error.name === "AbortError") return;
-    this.problem = error instanceof Error ? error.message : String(error);
-  }
+/** Put an event where it belongs: `side` is the answer of each run, made when it is first named. */
+function put(event: Event, side: (name: string) => Answered): void {
+  if (event.kind === "token") side(event.side).tokens.push(event);
+  else if (event.kind === "compared") side(event.side).distance = event;
+  else if (event.kind === "answered")
+    Object.assign(side(event.side), { stopped: event.stopped, seconds: event.seconds });
 }

@@ -1,7 +1,6 @@
 // A question and its answers: the plain one, those with features changed, and their controls.
 
-import type { Distance } from "./asktypes";
-import type { Intervention, TokenEvent } from "./types";
+import type { Distance, Intervention, TokenEvent } from "./types";
 
 /** One answer; `changes` names what was changed while it was given, `under` is the same as data. */
 export interface Answered {
@@ -12,6 +11,9 @@ export interface Answered {
   changes: string[];
   under: Intervention[];
   distance?: Distance;
+  /** Why it ended, and how long it took; absent while it is being given. */
+  stopped?: string;
+  seconds?: number;
 }
 
 export interface Exchange {
@@ -21,11 +23,13 @@ export interface Exchange {
 }
 
 export const said = (answer: Answered | undefined): string =>
-  answer?.tokens.filter((t) => !t.ends).map((t) => t.text).join("") ?? "";
+  answer?.tokens
+    .filter((t) => !t.ends)
+    .map((t) => t.text)
+    .join("") ?? "";
 
 /** All of an answer, the words that were put in its mouth included. */
-export const whole = (answer: Answered | undefined): string =>
-  (answer?.prefill ?? "") + said(answer);
+export const whole = (answer: Answered | undefined): string => (answer?.prefill ?? "") + said(answer);
 
 /** The answer that the conversation goes on from: the last that is no control. */
 export const spoken = (exchange: Exchange): Answered | undefined =>
@@ -50,7 +54,7 @@ export function answerAgain(
     side === "before"
       ? newAnswer("plain", prefill)
       : side === "control"
-        ? newAnswer("control", prefill, [], ["random features, changed as much"])
+        ? newAnswer("control", prefill, [], ["random features, matched in density and norm"])
         : newAnswer("changed", prefill, under, words);
   exchange.answers.push(made);
   return exchange.answers.at(-1) as Answered; // the reactive one, not the one that was put in
@@ -66,13 +70,6 @@ export function asAnswered(found: Partial<Answered>): Answered {
     changes: found.changes ?? [],
     under,
     ...(found.distance ? { distance: found.distance } : {}),
+    ...(found.stopped ? { stopped: found.stopped, seconds: found.seconds ?? 0 } : {}),
   };
 }
-
-/** What is told when a side begins. */
-export const STARTED: Record<string, string> = {
-  answer: "",
-  before: "Answering, unchanged…",
-  after: "Answering, with the change…",
-  control: "The control: random features changed as much…",
-};

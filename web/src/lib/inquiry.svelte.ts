@@ -1,10 +1,24 @@
 // One question about one token, or about a part of the picture: why, and what is behind it.
 
-import { why } from "./api";
-import type { Cluster, Effect, Named, Target, WhyMode } from "./asktypes";
+import { type Asking, progress } from "./asking.svelte";
 import { PLACES } from "./changes";
-import type { Conversation } from "./chat.svelte";
-import type { Reason, Region } from "./types";
+import type { Exchange } from "./exchange";
+import type {
+  ChatAsk,
+  Cluster,
+  Effect,
+  Event,
+  Intervention,
+  Named,
+  Reason,
+  Region,
+  Target,
+  WhyAsk,
+  WhyMode,
+} from "./types";
+
+/** Concepts whose effect is measured. */
+const EFFECTS = 8;
 
 export interface Picked {
   exchange: number;
@@ -21,6 +35,12 @@ export interface Reasons {
   list: Reason[];
   tokens: string[];
   unexplained: number | null;
+}
+
+/** What an inquiry needs of the conversation that it is about. */
+interface Talk extends Asking {
+  exchanges: Exchange[];
+  question(upTo: number, interventions: Intervention[], prefill?: string): ChatAsk;
 }
 
 export class Inquiry {
@@ -42,7 +62,7 @@ export class Inquiry {
   private turn = 0;
   private waiting = false;
 
-  constructor(private readonly talk: Conversation) {}
+  constructor(private readonly talk: Talk) {}
 
   clear(): void {
     [this.picked, this.region, this.against, this.note, this.progress] = [null, null, null, "", ""];
@@ -89,43 +109,52 @@ export class Inquiry {
     [this.note, this.progress] = ["", ""];
     this.waiting = this.talk.running && !this.busy;
     if (this.waiting) return;
+    const mine = ++this.turn;
+    this.busy = true;
+    await this.talk.ask(
+      "/api/why",
+      this.asked(picked),
+      (event) => {
+        if (mine === this.turn) this.hear(event);
+      },
+      "Computing attributions…",
+    );
+    if (mine === this.turn) this.busy = false;
+  }
+
+  private asked(picked: Picked): WhyAsk {
     const chosen = this.talk.exchanges[picked.exchange]?.answers[picked.answer];
-    const ask = {
-      ...this.talk.ask(picked.exchange, chosen?.under ?? [], chosen?.prefill),
+    const region = this.region ? { region: { ...this.region.box } } : {};
+    return {
+      ...this.talk.question(picked.exchange, chosen?.under ?? [], chosen?.prefill),
       answer: chosen ? chosen.tokens.slice(0, picked.token + 1).map((t) => t.id) : [],
       position: picked.answer < 0 && picked.token >= 0 ? picked.token : null,
       mode: this.mode,
-      at: (this.pictured && PLACES.image?.where) || this.talk.where(this.region?.box && { ...this.region.box }),
+      at: (this.pictured && PLACES.image?.where) || region,
       against: this.mode === "attribution" ? (this.against?.id ?? null) : null,
       limit: 24,
       clusters: true,
       similarity: 0.4,
       smallest: 2,
-      effects: 8,
+      effects: EFFECTS,
     };
-    const mine = ++this.turn;
-    this.busy = true;
-    await this.talk.work("Looking for reasons…", async (signal) => {
-      for await (const event of why(ask, signal)) {
-        if (event.kind === "explained")
-          this.reasons = {
-            metric: event.metric, value: event.value, target: event.target ?? null,
-            list: event.reasons, tokens: event.tokens, unexplained: event.unexplained,
-          };
-        else if (event.kind === "progress") this.progress = `${event.note}: ${event.done} of ${event.total}`;
-        else if (event.kind === "clustered") [this.clusters, this.note, this.progress] = [event.clusters, event.note, ""];
-        else if (event.kind === "effect") this.effects[event.cluster] = event;
-        else if (event.kind === "named") this.names[event.cluster] = event;
-        else if (event.kind === "failed") this.talk.problem = event.message;
-        if (event.kind === "clustered" || event.kind === "explained") this.talk.status = "";
-        // Names from an LMM may take their time; the model is free, and so is the conversation.
-        const measured = Math.min(ask.effects, this.clusters?.length ?? Infinity);
-        if (mine === this.turn && Object.keys(this.effects).length >= measured) {
-          this.busy = false;
-          this.talk.free();
-        }
-      }
-    });
-    if (mine === this.turn) this.busy = false;
+  }
+
+  private hear(event: Event): void {
+    if (event.kind === "explained") {
+      const { metric, value, target, reasons: list, tokens, unexplained } = event;
+      this.reasons = { metric, value, target, list, tokens, unexplained };
+    } else if (event.kind === "progress") this.progress = progress(event) ?? "";
+    else if (event.kind === "clustered")
+      [this.clusters, this.note, this.progress] = [event.clusters, event.note, ""];
+    else if (event.kind === "effect") this.effects[event.cluster] = event;
+    else if (event.kind === "named") this.names[event.cluster] = event;
+    if (event.kind === "clustered" || event.kind === "explained") this.talk.status = "";
+    // Names from an LMM may take their time; the model is free, and so is the conversation.
+    const measured = Math.min(EFFECTS, this.clusters?.length ?? Infinity);
+    if (Object.keys(this.effects).length >= measured) {
+      this.busy = false;
+      this.talk.free();
+    }
   }
 }

@@ -4,7 +4,7 @@
 // CSS pixels one unit takes. Points are drawn as small squares straight into the image's bytes,
 // which takes a few milliseconds for all of them; labels are laid over, the largest first.
 
-import type { MapData, MapLabel } from "./asktypes";
+import type { MapData, MapLabel } from "./types";
 
 export interface Points {
   dictionary: string;
@@ -52,19 +52,22 @@ export function decode(data: MapData): Points {
 
 /** Kinds of features with their colours, on light and on dark: Okabe and Ito's, and two more. All
  *  else, and what has no words, is grey. */
-const COLOURS = new Map<string, [string, string]>(Object.entries({
-  object: ["#0072b2", "#5aa9e6"],
-  scene: ["#d55e00", "#ee8a4a"],
-  colour: ["#009e73", "#3fc79a"],
-  emotion: ["#cc79a7", "#e39bc3"],
-  material: ["#b58900", "#e8c547"],
-  part: ["#56b4e9", "#9bd4f5"],
-  text: ["#5d3a9b", "#b59ae0"],
-  action: ["#b3202f", "#ff7a85"],
-  texture: ["#7a4a21", "#c98f5e"],
-}));
+const COLOURS = new Map<string, [string, string]>(
+  Object.entries({
+    object: ["#0072b2", "#5aa9e6"],
+    scene: ["#d55e00", "#ee8a4a"],
+    colour: ["#009e73", "#3fc79a"],
+    emotion: ["#cc79a7", "#e39bc3"],
+    material: ["#b58900", "#e8c547"],
+    part: ["#56b4e9", "#9bd4f5"],
+    text: ["#5d3a9b", "#b59ae0"],
+    action: ["#b3202f", "#ff7a85"],
+    texture: ["#7a4a21", "#c98f5e"],
+  }),
+);
 const GREY: [string, string] = ["#7a7466", "#a39d90"];
-export const colourOf = (category: string, dark: boolean): string => (COLOURS.get(category) ?? GREY)[dark ? 1 : 0];
+export const colourOf = (category: string, dark: boolean): string =>
+  (COLOURS.get(category) ?? GREY)[dark ? 1 : 0];
 
 /** #rgb or #rrggbb as the little-endian pixel of an ImageData. */
 function pixel(colour: string): number {
@@ -108,7 +111,10 @@ export class Painter {
     }
     this.pixels.fill(pixel(look.ground));
     const base = Math.max(1.4, 6.4 - Math.log10(this.points.count + 1)); // fewer points, larger ones
-    const side = Math.max(2, Math.min(10, Math.round(ratio * (base - 0.9 + Math.log2(1 + view.scale / 900)))));
+    const side = Math.max(
+      2,
+      Math.min(10, Math.round(ratio * (base - 0.9 + Math.log2(1 + view.scale / 900)))),
+    );
     if (look.hidden.size || look.marked) this.dots(view, look, ratio, side, true);
     this.dots(view, look, ratio, side, false);
     pen.putImageData(this.image, 0, 0);
@@ -206,10 +212,16 @@ export class Finder {
     for (let row = clip(y - reach); row <= clip(y + reach); row++)
       for (let column = clip(x - reach); column <= clip(x + reach); column++)
         for (const i of this.cells.get(row * GRID + column) ?? []) {
-          const far = Math.hypot((this.points.x[i] as number) / WORLD - x, (this.points.y[i] as number) / WORLD - y);
+          const far = Math.hypot(
+            (this.points.x[i] as number) / WORLD - x,
+            (this.points.y[i] as number) / WORLD - y,
+          );
           if (far <= reach) found.push([far, i]);
         }
-    return found.sort((a, b) => a[0] - b[0]).slice(0, most).map(([, i]) => i);
+    return found
+      .sort((a, b) => a[0] - b[0])
+      .slice(0, most)
+      .map(([, i]) => i);
   }
 }
 

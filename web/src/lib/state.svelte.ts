@@ -1,7 +1,7 @@
 // What every part of the page shares: the subject, the theme, whether heat is drawn.
 
 import { getInfo } from "./api";
-import type { SubjectInfo } from "./types";
+import type { ScoreKind, SubjectInfo } from "./types";
 
 class Shared {
   info = $state.raw<SubjectInfo | null>(null);
@@ -26,10 +26,14 @@ class Shared {
     }
   }
 
+  /** Name and meaning of a kind of score, as the server tells them; a kind newer than this page is
+   *  shown by its key. */
+  score(kind: string): ScoreKind {
+    return this.info?.score_names[kind] ?? { name: kind, meaning: "", top: 1 };
+  }
+
   get dark(): boolean {
-    return this.theme
-      ? this.theme === "dark"
-      : matchMedia("(prefers-color-scheme: dark)").matches;
+    return this.theme ? this.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   }
 
   flipTheme(): void {

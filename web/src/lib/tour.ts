@@ -1,17 +1,21 @@
 // What a tour's question is answered with: a measurement of the conversation as it stands.
 
 import { getNear } from "./api";
-import type { Cluster, TourStep } from "./asktypes";
+import type { Cluster, TokenEvent, TourStep } from "./types";
 import type { Conversation } from "./chat.svelte";
 import { said } from "./exchange";
-import type { TokenEvent } from "./types";
 import { percent } from "./words";
 
 /** Where in an answer the first token stands that holds one of some words; where none does, the first that says something. */
 export function place(tokens: TokenEvent[], words: string): number {
   const asked = words.toLowerCase().split(/\s+/).filter(Boolean);
   const held = tokens.findIndex((t) => asked.some((word) => t.text.toLowerCase().includes(word)));
-  return held >= 0 ? held : Math.max(0, tokens.findIndex((t) => t.tells));
+  return held >= 0
+    ? held
+    : Math.max(
+        0,
+        tokens.findIndex((t) => t.tells),
+      );
 }
 
 export interface Nearest {
@@ -53,14 +57,17 @@ export async function measured(step: TourStep, talk: Conversation, look: Look): 
     if (!found) return "There are no concepts here.";
     return `${found.meant ? "Yes" : "No"}: the nearest is “${found.cluster.label}” (cosine ${found.cosine.toFixed(2)}).`;
   }
-  if (!changed || !plain) return "Nothing was changed, so there is nothing to compare.";
+  if (!changed || !plain) return "There is no intervention, so there is nothing to compare.";
   if (step.measure === "changed")
-    return said(changed) === said(plain) ? "No: the same words." : `Yes: “${said(plain).trim()}” became “${said(changed).trim()}”.`;
+    return said(changed) === said(plain)
+      ? "No: same answer."
+      : `Yes: “${said(plain).trim()}” became “${said(changed).trim()}”.`;
   if (step.measure === "kl" && changed.distance)
     return `KL ${changed.distance.kl.toFixed(2)} nats a token${control?.distance ? `, random control ${control.distance.kl.toFixed(2)}` : ""}.`;
   if (step.measure === "probability") {
     const shift = changed.distance?.shifts[look.token];
-    if (shift) return `“${shift.text.trim()}”: ${percent(Math.exp(shift.before))} → ${percent(Math.exp(shift.after))}.`;
+    if (shift)
+      return `“${shift.text.trim()}”: ${percent(Math.exp(shift.before))} → ${percent(Math.exp(shift.after))}.`;
   }
   return "It could not be measured: the changed answer brought no figures.";
 }

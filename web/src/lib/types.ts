@@ -1,284 +1,95 @@
-// The records of the HTTP interface, as /openapi.json describes them.
+// The records of the HTTP interface, by the page's names. Their fields come from schema.d.ts, which
+// `npm run types` makes of the server's own schema; what stands here is only what that leaves open.
 
-import type {
-  AlikeRow,
-  Cluster,
-  Distance,
-  Effect,
-  Named,
-  Note,
-  ReadToken,
-  Target,
-  Tested,
-  Tried,
-  Versus,
-  WhyMode,
-} from "./asktypes";
+import type { components } from "./schema";
 
-export type Modality = "image" | "text" | "both" | "none";
+type Records = components["schemas"];
 
-export interface Score {
-  kind: string;
-  value: number;
-  baseline: number | null;
-  low: number | null;
-  high: number | null;
-  evidence: string;
-}
-
-export interface Picture {
-  media: string;
-  width: number;
-  height: number;
-  rects: [number, number, number, number][];
-  values: number[];
-}
-
-export interface TextToken {
-  text: string;
-  value: number;
-  special: boolean;
-}
-
-export interface Exemplar {
-  sample: string;
-  peak: number;
-  split: string;
-  interval: number | null;
-  pictures: Picture[];
-  tokens: TextToken[];
-  caption: string;
-}
-
-export interface FeatureRow {
-  id: string;
-  dictionary: string;
-  index: number;
-  label: string;
-  description: string;
-  category: string;
-  author: string;
-  confidence: number | null;
-  abstained: boolean;
-  alive: boolean;
-  modality: Modality;
-  density: number | null;
-  maximum: number | null;
-  scores: Score[];
-  exemplars: Exemplar[];
-  similarity: number | null;
-  past?: string;
-}
-
-export interface FeatureList {
-  total: number;
-  offset: number;
-  rows: FeatureRow[];
-}
-
-export interface Explanation {
-  label: string;
-  description: string;
-  category: string;
-  confidence: number | null;
-  abstained: boolean;
-  author: string;
-  prompt_version: string;
-}
-
-export interface FeaturePage {
-  feature: FeatureRow;
-  explanations: Explanation[];
-  top: Exemplar[];
-  intervals: Exemplar[];
-  silent: Exemplar[];
-  histogram: { low: number; high: number; count: number }[];
-  stats: Record<string, number>;
-  neighbours: { id: string; label: string; value: number; how: string }[];
-  promoted: { text: string; value: number }[];
-  lowered: { text: string; value: number }[];
-  notes?: Note[];
-  lists?: string[];
-}
-
-/** A feature and what it becomes in the next wider dictionary. */
-export interface Branch {
-  id: string;
-  name: string;
-  by: "words" | "concept" | "token" | "nothing";
-  f1: number | null;
-  held: boolean;
-  cosine: number | null;
-  together: number | null;
-  within: number | null;
-  usual: number | null;
-  leaves: number;
-  more: number;
-  children: Branch[];
-}
-
-export interface Splitting {
-  feature: string;
-  threshold: number;
-  widths: { id: string; width: number; alive: number }[];
-  ancestors: Branch[];
-  nearest: number | null;
-  tree: Branch | null;
-}
-
-export interface DictionaryInfo {
-  id: string;
-  site: string;
-  width: number;
-  alive: number | null;
-  explained: number | null;
-  metrics: Record<string, number>;
-}
-
-export interface SubjectInfo {
-  name: string;
-  workspace: string;
-  has_vision: boolean;
-  can_generate: boolean;
-  why_not: string;
-  dictionaries: DictionaryInfo[];
-  categories: string[];
-  score_kinds: string[];
-  can_search: boolean;
-  features: number;
-  questions: string[];
-  namer: string;
-  models: { name: string; dictionaries: string[] }[];
-  corpus: string;
-  read: Record<string, string[]>;
-}
-
-export interface Upload {
-  media: string;
-  width: number;
-  height: number;
-}
-
-export interface Region {
-  left: number;
-  top: number;
-  right: number;
-  bottom: number;
-  image: number;
-}
-
-export interface Where {
-  roles?: ("system" | "user" | "assistant")[];
-  kinds?: ("text" | "special" | "image" | "tile" | "newline")[];
-  text?: string;
-  positions?: number[];
-  region?: Region;
-  generated?: boolean;
-}
-
-export interface Intervention {
-  features: [string, number][];
-  how: "clamp" | "add" | "scale" | "ablate" | "project";
-  strength?: number;
-  unit?: Unit;
-  quantile?: number;
-  name?: string;
-  where?: Where;
-}
-
-export type Unit = "max" | "quantile" | "absolute";
-
-export interface TokenEvent {
-  kind: "token";
-  side: string;
-  id: number;
-  text: string;
-  logprob: number;
-  top: { id: number; text: string; logprob: number }[];
-  entropy: number;
-  /** It closes the answer: no word of it. */
-  ends?: boolean;
-  /** It says something: more than an article, or "there is". */
-  tells?: boolean;
-}
-
-export interface Gain {
-  text: string;
-  before: number;
-  after: number;
-}
-
-export interface Shift {
-  text: string;
-  before: number;
-  after: number;
-  kl: number;
-  promoted: Gain[];
-}
-
-export interface Reason {
-  id: string;
-  label: string;
-  category: string;
-  attribution: number;
-  activation: number;
-  share?: number;
-  where: number[];
-}
-
-export interface Message {
-  role: "system" | "user" | "assistant";
-  text: string;
-  pictures: string[];
-}
-
-export interface ChatAsk {
-  messages: Message[];
-  prefill: string;
-  interventions: Intervention[];
-  max_new_tokens: number;
-  temperature: number;
-  seed: number;
-  top: number;
-}
-
-export interface Kept {
-  id: string;
-  title: string;
-  updated: number;
-}
-
+/** An event of a running question; `kind` tells which. */
 export type Event =
-  | { kind: "queued"; ahead: number }
-  | { kind: "started"; side: string }
-  | TokenEvent
-  | {
-      kind: "answered";
-      side: string;
-      text: string;
-      stopped: string;
-      prompt_tokens: number;
-      seconds: number;
-    }
-  | ({ kind: "compared" } & Partial<Distance> & Pick<Distance, "kl" | "logprob_shift" | "shifts">)
-  | {
-      kind: "explained";
-      metric: string;
-      value: number;
-      mode?: WhyMode;
-      target?: Target;
-      reasons: Reason[];
-      tokens: string[];
-      unexplained: number | null;
-    }
-  | { kind: "progress"; done: number; total: number; note: string }
-  | { kind: "clustered"; clusters: Cluster[]; unclustered: number; note: string }
-  | ({ kind: "effect" } & Effect)
-  | ({ kind: "named" } & Named)
-  | { kind: "read"; tokens: ReadToken[]; sizes: [number, number][] }
-  | ({ kind: "tried" } & Tried)
-  | { kind: "alike"; rows: AlikeRow[] }
-  | ({ kind: "versus" } & Versus)
-  | { kind: "tested"; concept: string; feature: string; tested: Tested }
-  | { kind: "finished" }
-  | { kind: "failed"; message: string; type: string };
+  | Exclude<Records["Event"], { kind: "clustered" | "versus" }>
+  | (Omit<Records["Clustered"], "clusters"> & { clusters: Cluster[] })
+  | Versus;
+export type TokenEvent = Records["Token"];
+export type Alternative = Records["Alternative"];
+export type ReadToken = Records["ReadRecord"];
+export type Distance = Records["Compared"];
+export type Shift = Records["ShiftRecord"];
+export type Reason = Records["Reason"];
+export type Target = Records["Target"];
+export type Effect = Records["EffectRecord"];
+export type Named = Records["NamedRecord"];
+export type Tried = Records["Tried"];
+export type AlikeRow = Records["AlikeRow"];
+export type Cluster = Omit<Records["ClusterRecord"], "suppress"> & { suppress: Intervention };
+export type VersusSide = Omit<Records["VersusSide"], "clusters"> & { clusters: Cluster[] };
+export type Versus = Omit<Records["VersusFound"], "sides"> & { sides: VersusSide[] };
+
+export type Score = Records["ScoreRecord"];
+export type ScoreKind = Records["ScoreKindRecord"];
+export type Picture = Records["PictureRecord"];
+export type TextToken = Records["TokenRecord"];
+export type Exemplar = Records["ExemplarRecord"];
+export type FeatureRow = Records["FeatureRow"];
+export type FeatureList = Records["FeatureList"];
+export type FeaturePage = Records["FeaturePage"];
+export type Branch = Records["BranchRecord"];
+export type Splitting = Records["SplittingRecord"];
+export type SubjectInfo = Records["SubjectInfo"];
+export type Upload = Records["Upload"];
+export type Note = Records["NoteRecord"];
+export type ListLine = Records["ListRecord"];
+export type Concept = Records["ConceptRecord"];
+export type Near = Records["NearRecord"];
+export type MapData = Records["MapRecord"];
+export type MapLabel = Records["MapLabel"];
+export type Register = Records["RegisterRecord"];
+export type Tested = Records["TestedRecord"];
+export type RatingItem = Records["RatingTask"];
+export type RatingTold = Records["RatingReveal"];
+export type Kept = Records["SessionLine"];
+export type KeptWhole = Records["SessionRecord"];
+export type TourLine = Records["TourLine"];
+export type Tour = Omit<Records["TourRecord"], "steps"> & { steps: TourStep[] };
+
+export type Region = Records["Region"];
+export type Where = Records["Where"];
+export type Intervention = Records["Intervention"];
+export type Unit = NonNullable<Intervention["unit"]>;
+export type How = NonNullable<Intervention["how"]>;
+export type Message = Records["Message"];
+export type ChatAsk = Records["ChatAsk"];
+export type WhyAsk = Records["WhyAsk"];
+export type WhyMode = NonNullable<WhyAsk["mode"]>;
+
+/** What may be asked, by route: a question whose events are streamed. */
+export interface Asks {
+  "/api/chat": ChatAsk;
+  "/api/why": WhyAsk;
+  "/api/read": Records["ReadAsk"];
+  "/api/steer": Records["SteerAsk"];
+  "/api/try": Records["TryAsk"];
+  "/api/examples": Records["ExamplesAsk"];
+  "/api/versus": Records["VersusAsk"];
+  "/api/register/measure": Records["MeasureAsk"];
+}
+
+/** One step of a tour, as its file has it: the schema says no more than that it is an object. */
+export interface TourStep {
+  do: "say" | "ask" | "why" | "suppress" | "strengthen" | "switch_off" | "undo" | "expect";
+  text?: string;
+  picture?: string | null;
+  prefill?: string;
+  system?: string;
+  tokens?: number;
+  note?: string;
+  token?: string;
+  mode?: WhyMode;
+  words?: string;
+  k?: number;
+  strength?: number;
+  pictured?: boolean;
+  at?: "all" | "image" | "user";
+  question?: string;
+  measure?: "changed" | "kl" | "contains" | "probability" | "clusters";
+}

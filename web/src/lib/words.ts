@@ -1,28 +1,5 @@
 // Numbers and names as people read them.
 
-const NAMES: Record<string, string> = {
-  iou: "IoU",
-  detection_auroc: "Detection",
-  fuzzing_auroc: "Fuzzing",
-  simulation_r: "Simulation r",
-  clip: "CLIP",
-  monosemanticity: "Monosemanticity",
-  fvu: "FVU",
-  l0: "L0",
-  explained_variance: "Explained variance",
-  dead_fraction: "Dead",
-};
-
-const MEANINGS: Record<string, string> = {
-  iou: "Overlap of the heat map with the true mask of what the words name, on held-out pictures",
-  detection_auroc:
-    "How well the words tell held-out samples where the feature fires from those where it is silent",
-};
-
-export const scoreName = (kind: string): string =>
-  NAMES[kind] ?? (kind.charAt(0).toUpperCase() + kind.slice(1)).replaceAll("_", " ");
-export const scoreMeaning = (kind: string): string => MEANINGS[kind] ?? "";
-
 export const two = (value: number): string =>
   (value < 0 ? "−" : "") + Math.abs(value).toFixed(2).replace(/^0\./, ".");
 
@@ -61,3 +38,6 @@ export const modalityName: Record<string, string> = {
   both: "pictures and text",
   none: "nothing",
 };
+
+/** With its sign, for attributions. */
+export const signed = (value: number): string => `${value < 0 ? "−" : "+"}${short(Math.abs(value))}`;

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from semascope.causal.interventions import Intervention, dump
 from semascope.errors import NotThere
+from semascope.serve.convert import score_names
 from semascope.serve.guides import Guides
 from semascope.serve.mapping import map_of
 from semascope.serve.notebook import Notebook
@@ -42,6 +43,8 @@ from semascope.serve.testing.drawing import COLOURS, SHAPES, Sheets, lit
 from semascope.serve.testing.kept import Kept
 from semascope.serve.words import split_id
 
+KINDS = ["iou", "detection"]
+"""Kinds of score that the drawn features have: names that real scorers write."""
 DICTIONARY = "resid_post.12/drawn"
 WORDS = ("dates", "Bible verses", "version numbers", "code", "questions", "negation")
 
@@ -87,7 +90,8 @@ class DrawnExplorer(Answers):
                 )
             ],
             categories=["colour", "object", "text"],
-            score_kinds=["iou", "detection_auroc"],
+            score_kinds=KINDS,
+            score_names=score_names(KINDS),
             can_search=True,
             features=self.width,
             questions=["What is in the picture?", "Is there a red circle?"],
@@ -264,7 +268,7 @@ class DrawnExplorer(Answers):
     def _scores(self, value: float, pictures: bool) -> list[ScoreRecord]:
         auroc = min(0.99, value + 0.1)
         scores = [
-            ScoreRecord(kind="detection_auroc", value=auroc, baseline=0.5,
+            ScoreRecord(kind="detection", value=auroc, baseline=0.5,
                         low=auroc - 0.06, high=min(1.0, auroc + 0.05), evidence="24 held out")
         ]  # fmt: skip
         if pictures:
