@@ -8,7 +8,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "semascope"
 FLOORS = (
-    {"errors", "svg", "config", "workspace", "wiring", "__init__"},
+    {"errors", "svg", "config", "workspace", "wiring", "wellformed", "numbers", "__init__"},
     {"subject", "corpus"},
     {"dictionary"},
     {"atlas"},

@@ -16,11 +16,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from semascope.errors import DictionaryError
-from semascope.wiring import Wiring, wiring
+from semascope.numbers import MOST, Count, CountOrNone, NotNegative, Positive, Seed, Share
+from semascope.wiring import Wiring, wired, wiring
 
 DEFAULT_WORKSPACE = "workspace/demo"
 FREE = frozenset(
-    "device dtype autocast concurrency shard price_in price_out remember track".split(),
+    "device dtype autocast concurrency shard price_in price_out remember track trust "
+    "trust_remote_code max_reply_tokens reply_timeout".split(),
 )
 """Options that do not change what is made."""
 Arch = Literal[
@@ -51,9 +53,11 @@ Arch = Literal[
 
 
 class Options(BaseModel):
-    """Base of all options: frozen, no unknown fields, docstrings as help."""
+    """Base of all options: frozen, no unknown fields, finite numbers, docstrings as help."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     LATER: ClassVar[frozenset[str]] = frozenset()
     """Options that came later: left out of the hash at their defaults, so that older runs stand."""
@@ -72,7 +76,7 @@ class TrainOptions(Options):
     """Dictionaries of one site or several, trained on activations as they stream by."""
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"arch", "sites", "widths", "keep", "outlier", "settings"}
+        {"arch", "sites", "widths", "keep", "outlier", "settings", "columns", "adopted"}
     )
 
     subject: str = "sprite-llava"
@@ -81,19 +85,22 @@ class TrainOptions(Options):
     """Where its activations are read."""
     corpus: str = "scenes?n=40000+text"
     """What it reads: built-in parts joined by +, a folder, a file, or a dataset's name."""
+    columns: tuple[str, ...] = ()
+    """Which columns of a table hold what, where their names are not usual ones: text=body
+    image=shot question=q answer=a conversation=chat. None: usual names are found."""
     name: str = "main"
     """Name of the dictionary."""
-    tokens: int = Field(default=512_000, ge=1)
+    tokens: Count = 512_000
     """Train on at least so many tokens."""
-    latents: int = Field(default=4608, ge=1)
+    latents: Count = 4608
     """Number of features."""
-    k: int = Field(default=32, ge=1)
+    k: Count = 32
     """Features active at one token."""
-    rows: int = Field(default=48, ge=1)
+    rows: Count = 48
     """Samples a step; all of their tokens are one batch."""
-    max_tokens: int = Field(default=144, ge=8)
-    """Cut longer samples there."""
-    lr: float = Field(default=0.0, ge=0)
+    max_tokens: int = Field(default=144, ge=8, le=MOST)
+    """Cut a sample after so many tokens of words; those that stand for pictures do not count."""
+    lr: NotNegative = 0.0
     """Learning rate; 0 follows the number of features."""
     text_only: bool = False
     """With a subject that sees: read a corpus that has no pictures."""
@@ -110,17 +117,20 @@ class TrainOptions(Options):
     Each makes a dictionary of its own, called NAME-4x. None: the one --latents."""
     keep: tuple[str, ...] = ()
     """Share of the tokens of a kind to train on: text=1 image=0.25 tile=0.1. None: all."""
-    outlier: float = Field(default=10.0, ge=0)
+    outlier: NotNegative = 10.0
     """Leave out tokens whose norm is over so many times the median, in training and in the report:
     attention sinks, one of which holds more variance than a thousand others. 0 for none."""
     settings: tuple[str, ...] = ()
     """Further settings of the training as name=value: optimizer=muon multi_topk=0.125 k_start=128
     resample=0.25,0.5. docs/dictionaries.md lists them. None: as published."""
-    remember: float = Field(default=2.0, ge=0)
+    remember: NotNegative = 2.0
     """Gigabytes of activations kept on disk until they are gathered, so that the model need not
     read the same samples twice; 0 for none."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the weights, the samples and their order."""
+    adopted: tuple[str, ...] = ()
+    """Dictionaries made elsewhere, as site/name. The verb adopt sets this: they are read by all
+    later stages like the others, and never trained."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1…"""
     dtype: str = "auto"
@@ -128,6 +138,10 @@ class TrainOptions(Options):
     autocast: Literal["auto", "on", "off"] = "auto"
     """Multiply in bfloat16 while the model reads the corpus to train, gather and score; weights and
     sums stay as they are. auto: where this processor does it faster and no --dtype is given."""
+    trust: bool = False
+    """Go on where the model check fails, or weights of the model are missing."""
+    trust_remote_code: bool = False
+    """Run Python code that the model's checkpoint brings with it."""
     track: Literal["", "trackio", "wandb"] = ""
     """Send the figures of training to trackio (local) or Weights & Biases as well, under the
     workspace's name; metrics.jsonl is written in any case."""
@@ -136,15 +150,46 @@ class TrainOptions(Options):
     of a TopK dictionary's features, for those too large for one device."""
 
     def dictionaries(self) -> tuple[tuple[str, str, str], ...]:
-        """(site, name, width as asked or "") of each; later stages take the first."""
-        return tuple(
+        """(site, name, width as asked or "") of each; later stages take the first.
+
+        Those that are trained, then those that were adopted.
+        """
+        adopted = [(wires.site, name, "") for wires, name in self.brought()]
+        return tuple(dict.fromkeys((*self.trained(), *adopted)))
+
+    def trained(self) -> tuple[tuple[str, str, str], ...]:
+        """The same of those that are trained here."""
+        adopted = {(wires.site, name) for wires, name in self.brought()}
+        asked = [
             (wires.site, f"{self.name}-{width}" if width else self.name, width)
-            for wires in self.wirings()
+            for wires in self.own_wirings()
             for width in self.widths or ("",)
+        ]
+        both = [one for one in asked if one[:2] in adopted]
+        return tuple(one for one in asked if one not in both)
+
+    def brought(self) -> tuple[tuple[Wiring, str], ...]:
+        """(what it reads and writes, name) of each that was adopted."""
+        return tuple(
+            (wired(word.rpartition("/")[0]), word.rpartition("/")[2]) for word in self.adopted
         )
 
+    def wiring_of(self, site: str, name: str) -> Wiring:
+        """What one of the dictionaries reads and writes."""
+        brought = [wires for wires, own in self.brought() if (wires.site, own) == (site, name)]
+        return brought[0] if brought else next(w for w in self.own_wirings() if w.site == site)
+
     def wirings(self) -> tuple[Wiring, ...]:
-        """What the dictionaries read and write, in the order asked for.
+        """What the dictionaries read and write, those that were adopted last.
+
+        Raises:
+            DictionaryError: the sites are not what the architecture reads.
+        """
+        every = (self.wiring_of(site, name) for site, name, _ in self.dictionaries())
+        return tuple(dict.fromkeys(every))
+
+    def own_wirings(self) -> tuple[Wiring, ...]:
+        """What the words of ``sites``, or ``site``, mean, in the order asked for.
 
         Raises:
             DictionaryError: the sites are not what the architecture reads.
@@ -157,15 +202,15 @@ class GatherOptions(Options):
 
     LATER: ClassVar[frozenset[str]] = frozenset({"dictionary", "store_all"})
 
-    samples: int = Field(default=4000, ge=1)
+    samples: Count = 4000
     """How many scenes and texts."""
     fresh: bool = False
     """Take samples that training did not read; the model then reads these too."""
-    top: int = Field(default=24, ge=1)
+    top: Count = 24
     """Strongest samples kept a feature."""
-    batch: int = Field(default=32, ge=1)
+    batch: Count = 32
     """Samples at once."""
-    outlier: float = Field(default=10.0, ge=0)
+    outlier: NotNegative = 10.0
     """Leave out tokens whose norm is over so many times their sample's median; 0 for none."""
     store_all: bool = False
     """Keep every activation too, as Parquet by sample and by feature: large."""
@@ -177,38 +222,49 @@ class GatherOptions(Options):
 class ExplainOptions(Options):
     """Words for every alive feature."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"least_gain"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"least_gain", "extra_body"})
 
     explainers: tuple[str, ...] = ("vocabulary", "subject")
     """Who names features, in this order: vocabulary (no model), subject, causal (steers the
     subject over blank pictures), lmm (a server), local (a Hugging Face model), cascade (cheap
     ones first, dear ones where those score low), best (all of them, the best is kept)."""
-    ask: int = Field(default=32, ge=-1)
+    ask: int = Field(default=32, ge=-1, le=MOST)
     """How many features a model is asked about, those most in need of words first; -1 for all."""
     base_url: str = ""
     """Address of an OpenAI-compatible LMM server, for the explainer lmm; several, parted by
     commas, are shared out among workers."""
     model: str = ""
     """Which of the server's models; for the explainer local, a folder or a hub name."""
-    least_gain: float = Field(default=0.4, ge=0, le=1)
+    least_gain: Share = 0.4
     """The vocabulary namer says nothing where its best words tell samples on which the feature
     fires from others no better than this: the share that they hit less that of false alarms (.4
     is an AUROC of .7). Higher: fewer words, and truer ones."""
-    bar: float = Field(default=0.85, ge=0, le=1)
+    bar: Share = 0.85
     """A cascade asks the next explainer where the best words so far detect worse than this."""
-    most: float = Field(default=0.25, ge=0, le=1)
+    most: Share = 0.25
     """Of all features, the largest share that a cascade puts to a dear explainer, those worst off
     first; 1 for all that are below the bar."""
-    concurrency: int = Field(default=4, ge=1)
+    concurrency: Count = 4
     """Requests under way at once."""
-    price_in: float = Field(default=0.0, ge=0)
+    max_reply_tokens: CountOrNone = 0
+    """Tokens that one reply of a model may have; 0: 300 of a server, 200 of a local model. Models
+    that think before they answer need thousands."""
+    reply_timeout: Positive = 120.0
+    """Seconds after which a question to the server is asked again."""
+    extra_body: str = ""
+    """A JSON object of fields to add to every request, for what a server wants beside the usual:
+    '{"reasoning_effort": "low"}', '{"temperature": 1}'. A null leaves one out: '{"seed": null}'.
+    Fields that a server says it does not take are left out by themselves."""
+    price_in: NotNegative = 0.0
     """Money for a million prompt tokens of that server."""
-    price_out: float = Field(default=0.0, ge=0)
+    price_out: NotNegative = 0.0
     """Money for a million completion tokens."""
 
 
 class ScoreOptions(Options):
     """How true the words are, on samples that no explainer saw."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"extra_body"})
 
     scorers: tuple[str, ...] = ("iou", "detection", "fuzzing", "simulation", "specificity")
     """Which figures: iou, detection, fuzzing, simulation, specificity, monosemanticity,
@@ -220,15 +276,23 @@ class ScoreOptions(Options):
     """Address of an OpenAI-compatible LMM server, for the judge lmm."""
     model: str = ""
     """Which of the server's models."""
-    concurrency: int = Field(default=4, ge=1)
+    concurrency: Count = 4
     """Requests under way at once."""
+    max_reply_tokens: CountOrNone = 0
+    """Tokens that one reply of the judge lmm may have; 0: 300. Models that think before they answer
+    need thousands."""
+    reply_timeout: Positive = 120.0
+    """Seconds after which a question to the server is asked again."""
+    extra_body: str = ""
+    """A JSON object of fields to add to every request to the judge lmm, such as
+    '{"reasoning_effort": "low"}'; a null leaves a field out."""
     clip: str = "openai/clip-vit-base-patch16"
     """The CLIP model of the scorer clip: a folder, or a hub name."""
     detector: str = "IDEA-Research/grounding-dino-tiny"
     """The GroundingDINO model of the scorer grounded."""
     segmenter: str = "facebook/sam-vit-base"
     """The SAM model of the scorer grounded."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the shuffled baseline."""
 
 

@@ -22,6 +22,7 @@
   * ServeError                   the page and the HTTP interface
     + NotThere                   no feature, picture or session by that name
     + TooMuch                    more was sent, or asked at once, than the server takes
+    + TooLong                a prompt that the model cannot read to its end
     + BadPicture                 bytes that are not a picture that can be decoded safely
 
 Nothing here knows any other module. The command line prints the message of a
@@ -117,6 +118,10 @@ class NotThere(ServeError):
 
 class TooMuch(ServeError):
     """More was sent, or asked at once, than the server takes."""
+
+
+class TooLong(ServeError):
+    """A prompt of more tokens than the model reads."""
 
 
 class BadPicture(ServeError):

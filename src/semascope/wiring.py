@@ -88,6 +88,12 @@ def wiring(arch: str, word: str) -> Wiring:
     return Wiring(reads)
 
 
+def wired(word: str) -> Wiring:
+    """The wiring that ``str(wiring)`` was of; what kind it is follows from the word."""
+    source, _, target = word.partition(TO)
+    return Wiring(tuple(source.split(JOIN)), target)
+
+
 def expand(arch: str, words: Sequence[str], resolve: Resolve) -> tuple[str, ...]:
     """Words of ``--sites`` whose wildcards are put in full.
 

@@ -12,11 +12,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import logging
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from semascope.errors import DiskFull, SemascopeError, WorkspaceError
 
+LOG = logging.getLogger(__name__)
 FORMAT = 1
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_WORDS = ("no space left", "disk is full", "disk quota exceeded")
@@ -65,10 +68,15 @@ class RunRecord(BaseModel):
     """Name of the dictionary trained there."""
     corpus: str = ""
     """What was read."""
+    fingerprint: str = ""
+    """Of the corpus's content when training began; empty in runs of before this was kept."""
     seed: int = 0
     """Seed of everything drawn."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Of semascope and the libraries beneath."""
+    model_check: dict[str, Any] = Field(default_factory=dict)
+    """What ``semascope model check`` found when this workspace first met its model: ``identity``,
+    ``trusted`` and ``checks``; empty in runs of before this was kept."""
     stages: dict[str, StageRecord] = Field(default_factory=dict)
     """By name, in order of the data flow."""
 
@@ -113,6 +121,23 @@ class Workspace:
         """Folder of evidence; one folder a ``site/name`` below it."""
         return self.root / "evidence"
 
+    @property
+    def writable(self) -> bool:
+        """Whether files can be made here, or the folder be made where it is not there yet."""
+        folder = self.root.absolute()
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        return os.access(folder, os.W_OK | os.X_OK)
+
+    def results(self, *names: str) -> Path:
+        """The folder for what is measured on the run: in the workspace, or, where that can only
+        be read, below the current folder, which is logged. It need not be there yet."""
+        if self.writable:
+            return self.root.joinpath(*names)
+        other = Path.cwd() / "semascope-results" / self.root.resolve().name
+        LOG.warning("%s can only be read: results go to %s", self.root, other)
+        return other.joinpath(*names)
+
     def exists(self) -> bool:
         """Whether a run was begun here."""
         return self.run_file.is_file()
@@ -135,13 +160,53 @@ class Workspace:
             )
         return record
 
+    def begun(self) -> RunRecord:
+        """The record of a run that was begun here; WorkspaceError, with near names, where none was.
+
+        Asked by every verb that does not begin runs: a slip in a name must not begin one.
+        """
+        if self.exists():
+            return self.record()
+        there = self.root.is_dir() and any(self.root.iterdir())
+        what = "holds no run" if there else "was never made"
+        if self.atlas.is_file():
+            what = "holds imported features and no run of its own, which this needs"
+        near = self._near()
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise WorkspaceError(
+            f"The workspace {self.root} {what}.{meant} "
+            f"To begin one there: semascope demo --no-serve --workspace {self.root}"
+        )
+
+    def _near(self) -> list[str]:
+        """Runs beside this folder, those of like name first; three at most."""
+        try:
+            runs = [path.parent for path in self.root.parent.glob("*/run.json")]
+        except OSError:
+            return []
+        names = {path.name: str(path) for path in runs}
+        alike = get_close_matches(self.root.name, names, n=3, cutoff=0.5)
+        return [names[name] for name in alike] or sorted(names.values())[:3]
+
+    def abandon(self) -> bool:
+        """Remove what a run that failed before it made anything has left; whether that was so.
+
+        Nothing is removed where a stage is done or a training state stands, and no file that is
+        not this workspace's own.
+        """
+        done = any(stage.done for stage in self.record().stages.values())
+        if done or any((self.root / "dictionaries").rglob("*.safetensors")):
+            return False
+        for name in ("dictionaries", "activations", "reading", "metrics.jsonl", "run.json"):
+            remove(self.root / name)
+        return True
+
     def require(self, stage: str) -> RunRecord:
         """The record, once ``stage`` is done; else a sentence that says how to do it."""
-        record = self.record()
+        record = self.begun()
         if not record.stages.get(stage, StageRecord()).done:
-            what = "holds no run yet" if not record.stages else f"has no finished '{stage}' stage"
             raise WorkspaceError(
-                f"The workspace {self.root} {what}. "
+                f"The workspace {self.root} has no finished '{stage}' stage. "
                 f"Run: semascope demo --no-serve --workspace {self.root}"
             )
         return record
@@ -173,6 +238,12 @@ class Workspace:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                    raise WorkspaceError(
+                        f"{self.root} lies on a file system that cannot lock files "
+                        f"({error.strerror}): two runs could write over one another there. Name a "
+                        "--workspace on a local disk."
+                    ) from error
                 file.seek(0)
                 raise WorkspaceError(
                     f"Another semascope (process {file.read().strip() or 'unknown'}) is at work "
@@ -231,9 +302,11 @@ def disk_guard(folder: Path) -> Iterator[None]:
     except Exception as error:
         if is_full(error):
             raise DiskFull(full_sentence(folder)) from error
-        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+        forbidden = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
+        if forbidden or (isinstance(error, OSError) and error.errno == errno.EROFS):
             raise WorkspaceError(
-                f"{folder} cannot be written ({error.strerror}). Name another --workspace."
+                f"{folder} cannot be written ({getattr(error, 'strerror', error)}). "
+                "Name another --workspace."
             ) from error
         raise
 

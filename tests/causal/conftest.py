@@ -23,6 +23,7 @@ class TopKFake:
     W_dec: Tensor
     b_dec: Tensor
     k: int = 4
+    site_out: str = ""
 
     @property
     def width(self) -> int:
@@ -36,7 +37,7 @@ class TopKFake:
         values, indices = ((x - self.b_dec) @ self.encoder).relu().topk(self.k, dim=-1)
         return Codes(values, indices)
 
-    def decode(self, codes: Codes) -> Tensor:
+    def decode(self, codes: Codes, x: Tensor | None = None) -> Tensor:
         return (codes.values[..., None] * self.W_dec[codes.indices]).sum(-2) + self.b_dec
 
     def directions(self, ids: Tensor) -> Tensor:

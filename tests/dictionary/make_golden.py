@@ -2,7 +2,7 @@
 
 Run in an environment that has the peers' packages and this project's dependencies:
 
-    PYTHONPATH=src python tests/dictionary/make_golden.py [--check-only]
+    PYTHONPATH=src python tests/dictionary/make_golden.py [--check-only] [--only saelens-layer]
 
 Each case is a tiny dictionary (d = 16, width 64) with random weights, written by its library's own
 saver, beside ``golden.safetensors`` with an input and the library's own reconstruction of it. Then
@@ -25,6 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ READ = {
     "jumprelu": "JumpReLUSAE",
     "gated": "GatedSAE",
     "skip_transcoder": "SkipTranscoder",
+    "jumprelu_skip_transcoder": "JumpReLUSkipTranscoder",
 }
 
 
@@ -122,7 +124,7 @@ def saelens_cases() -> dict[str, Callable[[Path], Callable[[Tensor], Tensor]]]:
                 reader = load_inference(made)
                 return lambda x: reader(x)
             made.save_model(path)
-            return lambda x: made.decode(made.encode(x)) + skip(made, x)
+            return lambda x: made.decode(made.encode(x)) + skip(made, x)  # norms undone by decode
 
         return write
 
@@ -139,6 +141,7 @@ def saelens_cases() -> dict[str, Callable[[Path], Callable[[Tensor], Tensor]]]:
         "saelens-gated": make("GatedSAE"),
         "saelens-batchtopk-training": make("BatchTopKTrainingSAE", k=K),
         "saelens-skip-transcoder": make("SkipTranscoder", d_out=OUT, apply_b_dec_to_input=False),
+        "saelens-layer-norm": make("TopKSAE", k=K, normalize_activations="layer_norm"),
     }
 
 
@@ -178,14 +181,133 @@ def dictionary_learning_cases() -> dict[str, Callable[[Path], Callable[[Tensor],
     return {f"dictionary_learning-{name}": make(name) for name in classes}
 
 
-CASES = (sparsify_cases, saelens_cases, dictionary_learning_cases)
+def scopes_cases() -> dict[str, Callable[[Path], Callable[[Tensor], Tensor]]]:
+    """The Scope families' layouts, random weights, by SAELens' loaders; after ``saelens_cases``."""
+    saes = importlib.import_module("sae_lens.saes")
+    loaders = importlib.import_module("sae_lens.loading.pretrained_sae_loaders")
+    draw = torch.Generator().manual_seed(12)
+
+    def weights(out: int = D) -> dict[str, Tensor]:
+        named = {"W_enc": (D, WIDTH), "W_dec": (WIDTH, out), "b_enc": (WIDTH,), "b_dec": (out,)}
+        found = {n: 0.4 * torch.randn(shape, generator=draw) for n, shape in named.items()}
+        return {**found, "threshold": 0.3 + 0.2 * torch.rand(WIDTH, generator=draw)}
+
+    def made(
+        loader: str, kind: str, repo: str, folder: str, root: Path, scale: float = 1.0, **more: Any
+    ) -> Callable[[Tensor], Tensor]:
+        def local(repo_id: str, filename: str, subfolder: str = "", **_: Any) -> str:
+            return str(root / Path(subfolder, filename).relative_to(folder))
+
+        loaders.hf_hub_download = local
+        loaders.get_safetensors_tensor_shapes = lambda repo, name: {
+            key: list(t.shape) for key, t in load_file(local(repo, name)).items()
+        }
+        cfg, state = getattr(loaders, loader)(repo, folder, device="cpu")[:2]
+        cfg = {**loaders.handle_pre_6_0_config(cfg), **more}
+        sae = getattr(saes, kind)(
+            getattr(saes, f"{kind}Config").from_dict(
+                {**cfg, "dtype": "float32", "d_in": D, "d_sae": WIDTH}
+            )
+        )
+        sae.load_state_dict({name: t.float() for name, t in state.items()})
+        if scale != 1:
+            sae.fold_activation_norm_scaling_factor(scale)
+        return lambda x: sae.decode(sae.encode(x)) + skip(sae, x)
+
+    def gemma(root: Path) -> Callable[[Tensor], Tensor]:
+        root.mkdir(parents=True)
+        np.savez(root / "params.npz", **{name: t.numpy() for name, t in weights().items()})
+        where = "layer_12/width_16k/average_l0_71"
+        return made(
+            "gemma_2_sae_huggingface_loader",
+            "JumpReLUSAE",
+            "google/gemma-scope-2b-pt-res",
+            where,
+            root,
+        )
+
+    def gemma2(root: Path) -> Callable[[Tensor], Tensor]:
+        root.mkdir(parents=True)
+        tensors = {name.lower(): t for name, t in weights(OUT).items()}
+        tensors["affine_skip_connection"] = 0.3 * torch.randn((D, OUT), generator=draw)
+        save_file(tensors, root / "params.safetensors")
+        config = {
+            "architecture": "jump_relu",
+            "width": WIDTH,
+            "model_name": "google/gemma-3-1b-pt",
+            "affine_connection": True,
+            "hf_hook_point_in": "model.layers.7.pre_feedforward_layernorm.output",
+            "hf_hook_point_out": "model.layers.7.post_feedforward_layernorm.output",
+        }
+        (root / "config.json").write_text(json.dumps(config))
+        where = "transcoder/layer_7_width_16k_l0_small_affine"
+        return made(
+            "gemma_3_sae_huggingface_loader", "JumpReLUSkipTranscoder", "google/x", where, root
+        )
+
+    def llama(root: Path) -> Callable[[Tensor], Tensor]:
+        (root / "checkpoints").mkdir(parents=True)
+        w = weights()
+        unit = nn.functional.normalize(w["W_dec"], dim=1)
+        tensors = {"encoder.weight": w["W_enc"].t(), "decoder.weight": unit.t()}
+        tensors |= {"encoder.bias": w["b_enc"], "decoder.bias": w["b_dec"]}
+        tensors = {name: t.to(torch.bfloat16).contiguous() for name, t in tensors.items()}
+        save_file(tensors, root / "checkpoints" / "final.safetensors")
+        norm = 3.0
+        hyper = {
+            "d_model": D,
+            "d_sae": WIDTH,
+            "act_fn": "jumprelu",
+            "jump_relu_threshold": 0.25,
+            "norm_activation": "dataset-wise",
+            "hook_point_in": "blocks.15.hook_resid_post",
+            "hook_point_out": "blocks.15.hook_resid_post",
+            "dataset_average_activation_norm": {"in": norm, "out": norm},
+            "sparsity_include_decoder_norm": True,
+        }
+        (root / "hyperparams.json").write_text(json.dumps(hyper))
+        return made(
+            "llama_scope_sae_huggingface_loader",
+            "JumpReLUSAE",
+            "fnlp/x",
+            "L15R",
+            root,
+            D**0.5 / norm,
+        )
+
+    def qwen(root: Path) -> Callable[[Tensor], Tensor]:
+        root.mkdir(parents=True)
+        w = weights()
+        state = {"W_enc": w["W_enc"].t(), "W_dec": w["W_dec"].t()}
+        state |= {"b_enc": w["b_enc"], "b_dec": w["b_dec"]}
+        name = "layer3.sae.pt"
+        torch.save({key: t.contiguous() for key, t in state.items()}, root / name)
+        loaders.hf_hub_download = lambda **_: str(root / name)
+        cfg = saes.TopKSAEConfig(d_in=D, d_sae=WIDTH, k=K, apply_b_dec_to_input=False, device="cpu")
+        loaders.get_qwen_scope_config_from_hf = lambda *a, **_: {}
+        _, found, _ = loaders.qwen_scope_sae_huggingface_loader("Qwen/x", name)
+        sae = saes.TopKSAE(cfg)
+        sae.load_state_dict(found)
+        return lambda x: sae.decode(sae.encode(x))
+
+    return {
+        "scopes-gemma": gemma,
+        "scopes-gemma2-skip": gemma2,
+        "scopes-llama": llama,
+        f"scopes-qwen-L0_{K}": qwen,
+    }
 
 
-def make_all() -> None:
-    """Write every golden case of every peer that is installed."""
+CASES = (sparsify_cases, saelens_cases, dictionary_learning_cases, scopes_cases)
+
+
+def make_all(only: str = "") -> None:
+    """Write every golden case of every peer, or those whose names begin so."""
     x = torch.randn((24, D), generator=torch.Generator().manual_seed(5))
     for family in CASES:
         for name, write in family().items():
+            if not name.startswith(only):
+                continue
             folder = GOLDEN / name
             shutil.rmtree(folder, ignore_errors=True)
             run = write(folder)
@@ -196,11 +318,16 @@ def make_all() -> None:
 
 
 def check_all() -> None:
-    """Load each golden here, write it again, read it with its own library, compare."""
+    """Load each golden here, write it again, read it with its own library, compare.
+
+    The Scope families' layouts are not written.
+    """
     from semascope.dictionary import load, save
 
     for folder in sorted(GOLDEN.iterdir()):
         family = folder.name.split("-")[0]
+        if family not in READERS:
+            continue
         data = load_file(folder / "golden.safetensors")
         coder = load(folder, allow_pickle=True)
         with tempfile.TemporaryDirectory() as name:
@@ -246,10 +373,12 @@ READERS: dict[str, Callable[[Path, str], Callable[[Tensor], Tensor]]] = {
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--check-only", action="store_true")
-    if parser.parse_args().check_only:
+    parser.add_argument("--only", default="", help="make the cases whose names begin so")
+    asked = parser.parse_args()
+    if asked.check_only:
         for cases in CASES:
             cases()
     else:
-        make_all()
+        make_all(asked.only)
     with torch.no_grad():
         check_all()

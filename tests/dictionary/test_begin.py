@@ -82,7 +82,8 @@ def test_latents_that_face_away_from_an_offset_begin_with_the_others(
 ) -> None:
     """A transcoder reads its input with the mean left in: half of its latents see it negative."""
     x = activations + 3
-    done = (trainee := begun(name, x, activations)).coder(x * trainee.scaling.unit, activations)
+    trainee = begun(name, x, activations)
+    done = trainee.coder(trainee.scaling.into(x, trainee.config), activations)
     gate = done.extras.get("gate", done.z)
     assert (gate > 0).float().mean(0).min() > 0.5 * 4 / 64
 

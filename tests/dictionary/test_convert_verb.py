@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from semascope.cli import main
-from semascope.dictionary import CoderConfig, SparseCoder, load, save
+from semascope.dictionary import CoderConfig, SparseCoder, convert, load, save
+from semascope.dictionary.comparison import compare, probes
+from semascope.dictionary.formats import sparsify
+from semascope.errors import NotFinite
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -36,7 +40,9 @@ def test_it_says_what_it_found_and_wrote_and_keeps_unknown_keys(
         assert "topk SAE, 32 latents of width 8, k 3 at resid_post.3" in said[0]
         assert said[1].endswith("moon_phase")
         assert said[2].startswith(f"wrote  {to}: topk SAE")
-        assert float(said[3].split()[-3]) < 1e-6
+        assert said[3].startswith("check  codes differ by")
+        assert float(said[3].split()[4].rstrip(",")) < 1e-6
+        assert float(said[3].split()[7]) < 1e-6
         assert load(target).cfg.extra["moon_phase"] == "waxing"
         source = target
 
@@ -66,3 +72,54 @@ def test_what_cannot_be_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixt
     target = str(tmp_path / "out")
     assert main(["convert", str(tmp_path / "evil.pt"), target, "--trust-pickle"]) == 2
     assert "would run code" in capsys.readouterr().err
+
+
+def test_a_difference_nan_or_a_lost_site_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A check that cannot fail is no check: each part of what was written is spoilt in turn."""
+    source = made(tmp_path / "in")
+
+    def spoil(change: Callable[[SparseCoder], None]) -> str:
+        real = sparsify.write
+
+        def write(coder: SparseCoder, path: Path, notes: object = None) -> None:
+            change(coder)
+            real(coder, path)
+
+        monkeypatch.setattr(sparsify, "write", write)
+        original = load(source)
+        monkeypatch.setattr("semascope.dictionary.formats.registry.load", lambda *a, **b: original)
+        kept = original.state_dict()
+        kept = {name: t.clone() for name, t in kept.items()}
+        site = original.site
+        monkeypatch.setattr(
+            "semascope.dictionary.convert",
+            lambda *a, **b: restored(convert(*a, **b), kept, site),
+        )
+        code = main(["convert", str(source), str(tmp_path / "out")])
+        monkeypatch.undo()
+        assert code == 2
+        return capsys.readouterr().err
+
+    def restored(
+        done: tuple[str, SparseCoder], kept: dict[str, torch.Tensor], site: str
+    ) -> tuple[str, SparseCoder]:
+        done[1].load_state_dict(kept)
+        done[1].site = site
+        return done
+
+    assert "codes differ" in spoil(lambda coder: coder.b_enc.data.add_(0.1))
+    assert "codes differ by 0.0e+00 and outputs" in spoil(lambda coder: coder.W_dec.data.mul_(1.01))
+    assert "it reads at resid_post.3" in spoil(lambda coder: setattr(coder, "site", "resid_post.4"))
+
+
+def test_nothing_active_is_no_agreement() -> None:
+    """Two dictionaries of which no feature ever fires agree about nothing."""
+    coder = SparseCoder(CoderConfig(d_in=8, width=32, architecture="jumprelu"), seed=1)
+    coder.activation.threshold.data.fill_(1e6)  # type: ignore[union-attr,operator]
+    assert "nothing was compared" in compare(coder, coder, torch.randn(9, 8)).fault()
+    assert not compare(coder, coder, probes(coder)).fault()  # at a scale where they fire
+    coder.W_dec.data.fill_(1e38)
+    with pytest.raises(NotFinite, match="NaN or infinity"):
+        compare(coder, coder, probes(coder))

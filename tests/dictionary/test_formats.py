@@ -26,7 +26,7 @@ def reconstruct(coder: SparseCoder, x: Tensor) -> Tensor:
 def ready(architecture: str, **fields: object) -> SparseCoder:
     """A coder with every weight at work."""
     cfg = CoderConfig(d_in=16, width=64, k=5, architecture=architecture, unit_norm=False, **fields)  # type: ignore[arg-type]
-    coder = SparseCoder(cfg, name="main", site="blocks.3.hook_resid_post", seed=8)
+    coder = SparseCoder(cfg, name="main", site="resid_post.3", seed=8)
     with torch.no_grad():
         for parameter in coder.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -190,8 +190,12 @@ def test_saelens_before_version_six(tmp_path: Path) -> None:
     (tmp_path / "cfg.json").write_text(json.dumps(old))
     again = load(tmp_path)
     torch.testing.assert_close(reconstruct(again, x), reconstruct(coder, x), rtol=0, atol=1e-5)
-    assert again.site == "blocks.3.hook_resid_post"
-    for key, value in (("normalize_activations", "layer_norm"), ("activation_fn_str", "tanh-relu")):
+    assert again.site == "resid_post.3"
+    for key, value in (
+        ("normalize_activations", "constant_norm_rescale"),
+        ("normalize_activations", True),
+        ("activation_fn_str", "tanh-relu"),
+    ):
         (tmp_path / "cfg.json").write_text(json.dumps({**old, key: value}))
         with pytest.raises(FormatError):
             load(tmp_path)

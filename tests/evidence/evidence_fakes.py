@@ -110,6 +110,7 @@ class FakeDictionary:
     def __init__(self, width: int = 40, k: int = 4, seed: int = 0, name: str = "main") -> None:
         generator = torch.Generator().manual_seed(seed)
         self.name, self.site, self.width, self.d_in, self.k = name, SITE, width, DIM, k
+        self.site_out = ""
         self.weight = torch.randn(width, DIM, generator=generator)
         self.weight[-1] = 0  # never fires
 
@@ -117,7 +118,7 @@ class FakeDictionary:
         top = torch.relu(x @ self.weight.T).topk(self.k, dim=1)
         return Codes(top.values, top.indices)
 
-    def decode(self, codes: Codes) -> torch.Tensor:
+    def decode(self, codes: Codes, x: torch.Tensor | None = None) -> torch.Tensor:
         raise NotImplementedError
 
     def directions(self, ids: torch.Tensor) -> torch.Tensor:

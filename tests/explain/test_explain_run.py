@@ -21,7 +21,9 @@ from semascope.config import (
     TrainOptions,
 )
 from semascope.errors import ExplainError
+from semascope.evaluate.report import figures
 from semascope.evidence.types import FeatureEvidence
+from semascope.explain.fake import FakeLMM, completion
 from semascope.explain.types import Cost, Explanation
 from semascope.pipeline import explainers, explaining, run, training
 from semascope.pipeline.context import Run
@@ -240,3 +242,84 @@ def test_datatrove_runs_the_stages(gathered: Path, whole: Path, tmp_path: Path) 
     count = len(Namer.asked)
     chain(Workspace(folder), OPTIONS, tasks=2, logs=tmp_path / "more", workers=1).run()
     assert len(Namer.asked) == count
+
+
+def asked(folder: Path, server: FakeLMM, *more: str) -> int:
+    """The verb, with six features put to a server."""
+    return main(
+        ["explain", "--explainer", "vocabulary", "lmm", "--base-url", server.base_url, "--model",
+         "fake", "--ask", "6", "--bar", "1", "--workspace", str(folder), *more]
+    )  # fmt: skip
+
+
+def cut(request: Any) -> tuple[int, bytes]:
+    body = completion("<think>I look at the")
+    body["choices"][0]["finish_reason"] = "length"
+    return 200, json.dumps(body).encode()
+
+
+def test_a_run_whose_replies_were_all_useless_is_not_done(
+    gathered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It said "done" of six answers that were all cut off; nothing told it, nor how to mend it."""
+    folder = tmp_path / "w"
+    shutil.copytree(gathered, folder)
+    with FakeLMM(raw=cut) as server:
+        assert asked(folder, server) == 2
+    told = capsys.readouterr().err
+    assert "6 of 6 answers of fake could not be used: cut off at 300 tokens" in told
+    assert "--max-reply-tokens" in told
+    parts = list((folder / "explanations").glob("*/*/lmm/part-*.jsonl"))
+    records = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
+    assert [r["replies"] for r in records] == [{"lmm:fake": "cut off at 300 tokens"}] * 6
+    with FakeLMM() as server:
+        assert asked(folder, server, "--max-reply-tokens", "4000") == 0
+    assert len(server.requests) == 6, "what failed is asked again, and nothing else"
+    assert server.requests[0]["max_tokens"] == 4000
+
+
+def test_useless_replies_below_half_are_counted_by_reason(gathered: Path, tmp_path: Path) -> None:
+    """A few do not end a run; the report says how many, and why."""
+    folder = tmp_path / "w"
+    shutil.copytree(gathered, folder)
+    policy = 400, b'{"error": {"message": "flagged"}}'
+    with FakeLMM(raw=lambda r: policy if len(server.requests) == 2 else None) as server:
+        assert asked(folder, server) == 0
+    told = figures({k: v.model_dump() for k, v in Workspace(folder).record().stages.items()})
+    reasons = told["replies"]["lmm:fake"]
+    assert reasons == {"asked": 6, "unusable": {"refused by the server (status 400)": 1}}
+
+
+def test_a_judge_that_cannot_be_read_ends_scoring_without_scores(
+    gathered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every feature scored .500 with an interval."""
+    folder = tmp_path / "w"
+    shutil.copytree(gathered, folder)
+    assert main(["explain", "--explainer", "vocabulary", "--workspace", str(folder)]) == 0
+    with FakeLMM(answer=lambda r: {"score": "good"}) as server:
+        code = main(
+            ["score", "--scorers", "detection", "--judge", "lmm", "--base-url", server.base_url,
+             "--model", "fake", "--workspace", str(folder)]
+        )  # fmt: skip
+    told = capsys.readouterr().err
+    assert code == 2
+    assert "judgements of fake could not be used" in told
+    assert not list((folder / "scores").glob("*/*/part-*.jsonl"))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--max-reply-tokens", "-1"), ("--reply-timeout", "0"), ("--reply-timeout", "nan"),
+     ("--concurrency", "0"), ("--price-in", "nan"), ("--pilot", "-1"), ("--servers", "0"),
+     ("--ask", "-2"), ("--bar", "nan"), ("--prompt-per-second", "inf"), ("--extra-body", "[1]"),
+     ("--extra-body", "{"), ("--extra-body", '{"model": "x"}')],
+)  # fmt: skip
+def test_numbers_that_make_no_sense_are_refused(
+    gathered: Path, flags: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the flag, in a sentence, before anything is done."""
+    assert main(["explain", *flags, "--workspace", str(gathered)]) != 0
+    told = capsys.readouterr().err
+    assert flags[0].lstrip("-").replace("-", "_") in told.replace("-", "_")
+    assert "Traceback" not in told

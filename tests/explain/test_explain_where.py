@@ -160,7 +160,9 @@ def test_an_lmm_judge_sees_no_caption_and_no_marks(world: World) -> None:
     assert "on a plain" not in json.dumps(server.requests)
 
 
-def test_an_unreadable_judgement_is_undecided(world: World) -> None:
+def test_an_unreadable_judgement_is_missing_and_counted(world: World) -> None:
+    """It was called undecided (.5), and a judge that never answered scored a chance AUROC."""
     with FakeLMM(always="injected") as server:
         judge = LMMJudge(LMM(server.base_url, "fake"), lambda _: Image.new("RGB", (64, 64)))
-        assert judge.rate([seen(0, "mango")], [world.scenes[:1]])[0].tolist() == [0.5]
+        assert np.isnan(judge.rate([seen(0, "mango")], [world.scenes[:1]])[0]).all()
+    assert judge.asked == judge.unread.total() == 1

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from samples_of_subjects import asked, picture
 
-from semascope.corpus.sample import Sample
+from semascope.corpus.sample import Sample, Turn
 from semascope.errors import SubjectError
 from semascope.subject import Kind, Role, Subject
 from semascope.subject.testing import VISION, make_tokenizer
@@ -47,7 +47,10 @@ def test_padding_on_either_side_changes_nothing(subject, family: str) -> None:
 
 @pytest.mark.parametrize("family", ["llava", "llava_next", "idefics3", "gemma3", "qwen2_vl"])
 def test_truncation_never_cuts_a_picture(subject, family: str) -> None:
-    """Half a picture's tokens would fail in the model, or shift every token after it."""
+    """Half a picture's tokens would fail in the model, or shift every token after it.
+
+    The budget is of words: were a picture's tokens counted, none of the words after it were read.
+    """
     s = subject(family)
     sample = asked("what " * 300, picture(90, 50))
     full = s.encode([sample], max_tokens=None).maps[0]
@@ -57,7 +60,10 @@ def test_truncation_never_cuts_a_picture(subject, family: str) -> None:
         m = batch.maps[0]
         kept = np.isin(m.kinds, (Kind.IMAGE, Kind.TILE, Kind.NEWLINE))
         assert kept.sum() == looking.sum()
-        assert len(m) == max(limit, int(np.flatnonzero(looking)[-1]) + 1)
+        words = np.flatnonzero(full.kinds == Kind.TEXT)
+        assert (m.kinds == Kind.TEXT).sum() in range(min(limit, len(words)) - 30, limit + 1)
+        assert len(m) >= np.flatnonzero(looking)[-1] + 1
+        assert m.cut == len(full) - len(m) > 0
         assert s.logits(batch).shape[:2] == (1, len(m))
 
 
@@ -109,3 +115,20 @@ def test_words_that_stand_for_a_picture_are_named(subject, family: str) -> None:
         s.encode([asked(f"What is {mark} there?", picture(90, 50))])
     assert mark in str(refused.value)
     assert s.encode([asked(f"What is {mark} there?")]).maps[0].sizes == ()
+
+
+@pytest.mark.parametrize("family", VISION)
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_budget_is_of_words(subject, family: str, count: int) -> None:
+    """Words behind many image tokens are read, however many those are; what is cut is counted."""
+    s = subject(family)
+    pictures = tuple(picture(64, 48) for _ in range(count))
+    turns = (Turn("user", "what is it ?", images=count), Turn("assistant", "red " * 40))
+    sample = Sample("a", turns=turns, images=pictures)
+    full = s.encode([sample], max_tokens=None).maps[0]
+    words = int((full.kinds == Kind.TEXT).sum())
+    some = s.encode([sample], max_tokens=24).maps[0]
+    assert 0 < (some.kinds == Kind.TEXT).sum() <= 24
+    assert some.cut == len(full) - len(some) > 0
+    enough = s.encode([sample], max_tokens=words + 40 * count).maps[0]
+    assert len(enough) == len(full) and enough.cut == 0

@@ -36,6 +36,7 @@ def open_run(
     dictionary: str | Path | Dictionary | None = None,
     site: str = "",
     device: str = "auto",
+    trust: bool = False,
 ) -> OpenRun:
     """Open a run that ``semascope`` made, or a model with a dictionary of your own.
 
@@ -53,8 +54,10 @@ def open_run(
         site: where the dictionary reads, for example ``resid_post.12``; the dictionary's own,
             where left out.
         device: auto, cpu, cuda…
+        trust: go on although the model fails a check, or lacks weights.
 
     Raises:
+        SubjectError: the model fails a check (see ``semascope model check``).
         WorkspaceError: no such run; or neither a workspace nor a subject is named.
         SiteNotFound: the subject has no such site, or one of another width.
     """
@@ -76,15 +79,20 @@ def open_run(
             "Say what to open: semascope.open('workspace/demo'), or "
             "semascope.open(subject='org/model', dictionary='folder')."
         )
-    return OpenRun.of_parts(_subject(subject, device), _placed(dictionary, site))
+    return OpenRun.of_parts(_subject(subject, device, trust), _placed(dictionary, site))
 
 
-def _subject(subject: Any, device: str) -> Any:
+def _subject(subject: Any, device: str, trust: bool) -> Any:
+    """The model, loaded and checked; one that is loaded already is taken as it is."""
     if not isinstance(subject, str | Path):
         return subject
-    from semascope.pipeline.context import load_subject
+    from semascope.pipeline.context import load_subject, subject_stamp
+    from semascope.pipeline.vetting import vetted
+    from semascope.workspace import RunRecord
 
-    return load_subject(str(subject), device=device)
+    loaded = load_subject(str(subject), device=device, trust=trust)
+    vetted(RunRecord(), loaded, subject_stamp(str(subject)), trust=trust)
+    return loaded
 
 
 def _placed(dictionary: Any, site: str) -> Any:

@@ -204,32 +204,34 @@ class OpenRun:
             return which.key
         text = str(which)
         if text.isdigit():
-            return (self.dictionaries[0], int(text))
+            return (self._first, int(text))
         if FULL_ID.fullmatch(text):
             key, _, index = text.rpartition("/")
             return (key, int(index))
         return self._nearest(text)
 
+    @property
+    def _first(self) -> str:
+        """The dictionary that a number alone names."""
+        return self.dictionaries[0] if self.workspace is None else self.pipeline.dictionary_id
+
     def _nearest(self, words: str) -> FeatureId:
         """The feature whose words are nearest; of several as near, the best by detection."""
         from semascope import pipeline
 
-        space = self._space("Words are kept")
-        found = pipeline.search(space, words, ALIKE) if self._indexed else []
+        try:
+            found = pipeline.search(self._space("Words are kept"), words, ALIKE)
+        except WorkspaceError:  # not indexed, so nothing has a name yet
+            found = []
         if not found:
             raise CausalError(
                 f"No feature answers to {words!r}. Name one by its number or its id "
-                f"({self.dictionaries[0]}/7), or give the features words: semascope explain."
+                "(resid_post.12/main/7), or give the features words: semascope explain."
             )
         alike = [row for row in found if row["similarity"] == found[0]["similarity"]]
         best = max(alike, key=lambda row: float(row["scores"].get("detection", 0.0)))
         key, _, index = str(best["id"]).rpartition("/")
         return (key, int(index))
-
-    @property
-    def _indexed(self) -> bool:
-        stage = None if self.workspace is None else self.workspace.record().stages.get("index")
-        return stage is not None and stage.done
 
     # -- steering --------------------------------------------------------------------------------
 

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Table, bindparam, select, update
+from sqlalchemy import Connection, Table, bindparam, update
 
 from semascope.atlas import models as m
 from semascope.atlas import query
-from semascope.atlas.database import engine_of, reading, upsert, writing
+from semascope.atlas.database import reading, upsert, writable, writing
+from semascope.atlas.keeping import add_note, set_list
 from semascope.atlas.layout import Drawn
-from semascope.atlas.migrations import migrate
+from semascope.atlas.migrations import opened
 from semascope.atlas.records import (
     DictionaryRow,
     ExemplarRecord,
@@ -49,14 +50,22 @@ def _table(model: type[m.Base]) -> Table:
 class Atlas:
     """``Atlas.open(path_or_url)``; close it, or use it as a context manager."""
 
-    def __init__(self, url_or_path: str | Path) -> None:
-        self.engine = engine_of(url_or_path)
-        migrate(self.engine)
+    def __init__(self, url_or_path: str | Path, *, readonly: bool = False) -> None:
+        self.engine = opened(url_or_path, readonly=readonly)
 
     @classmethod
-    def open(cls, url_or_path: str | Path) -> Atlas:
-        """Open, creating or migrating as needed. AtlasTooNew, AtlasError."""
-        return cls(url_or_path)
+    def open(cls, url_or_path: str | Path, *, readonly: bool = False) -> Atlas:
+        """Open, creating or migrating as needed; ``readonly`` never writes, and waits for nobody.
+
+        An SQLite file that cannot be written here is opened to be read; ``writable`` says so.
+        Raises AtlasTooNew for one of a later version, AtlasError where there is no atlas.
+        """
+        return cls(url_or_path, readonly=readonly)
+
+    @property
+    def writable(self) -> bool:
+        """Whether what is written here is kept; else writers raise AtlasError."""
+        return writable(self.engine)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -77,7 +86,7 @@ class Atlas:
         row = {"model": model, "key": key, "width": width, "about": dict(about or {})}
         with writing(self.engine) as connection:
             found = query.dictionaries(connection, model=model, key=key)
-            if found and found[0].width != width:
+            if found and found[0].width != width and not found[0].about.get("forgotten"):
                 raise AtlasError(
                     f"{key} of {model} is in the atlas with {found[0].width} features, not "
                     f"{width}: call the new one by another name."
@@ -86,6 +95,12 @@ class Atlas:
                 row["about"] = dict(found[0].about)
             upsert(connection, _table(m.DictionaryTable), [row], ("model", "key"))
             return query.dictionaries(connection, model=model, key=key)[0].id
+
+    def widen(self, dictionary: int, width: int) -> None:
+        """Let a dictionary have more features than before."""
+        table = _table(m.DictionaryTable)
+        with writing(self.engine) as connection:
+            connection.execute(update(table).where(table.c.id == dictionary).values(width=width))
 
     def dictionaries(self) -> list[DictionaryRow]:
         """All of them, in the order in which they were added."""
@@ -127,16 +142,25 @@ class Atlas:
                 upsert(connection, _table(m.SampleTable), rows, ("source", "row"))
 
     def write_exemplars(
-        self, dictionary: str | int, source: str, exemplars: Iterable[ExemplarRecord]
+        self,
+        dictionary: str | int,
+        source: str,
+        exemplars: Iterable[ExemplarRecord],
+        *,
+        of: Sequence[int] | None = None,
     ) -> None:
-        """Exemplars of features, replacing those that they had; one feature's stand together."""
+        """Exemplars of features, replacing those that they had; one feature's stand together.
+
+        ``of``: the features whose exemplars are replaced; None for the whole dictionary.
+        """
         number = self.dictionary(dictionary).id
         with writing(self.engine) as connection:
             features = query.feature_ids(connection, number)
             samples = query.sample_ids(connection, source)
-            mine = select(m.FeatureTable.id).where(m.FeatureTable.dictionary_id == number)
             table = _table(m.ExemplarTable)
-            connection.execute(table.delete().where(table.c.feature_id.in_(mine)))
+            chosen = features.values() if of is None else [features[i] for i in of]
+            for some in _batched(chosen):
+                connection.execute(table.delete().where(table.c.feature_id.in_(some)))
             for batch in _batched(exemplars):
                 rows = [
                     {
@@ -153,27 +177,45 @@ class Atlas:
                 connection.execute(table.insert(), rows)
 
     def write_explanations(
-        self, dictionary: str | int, explanations: Iterable[ExplanationLike]
+        self,
+        dictionary: str | int,
+        explanations: Iterable[ExplanationLike],
+        *,
+        origin: str = "",
+        own: bool = True,
+        chosen: bool = False,
     ) -> None:
-        """Words of features. The newest become the feature's own, unless they are an abstention
-        and the feature has words already."""
+        """Words of features.
+
+        The newest become the feature's own, unless they are an abstention and the feature has
+        words already, or a person chose its words.
+
+        Args:
+            origin: ``run`` for what a stage derived; a stage done anew replaces these alone.
+            own: False leaves the words of a feature that the run has explained as they are.
+            chosen: a person asked for these words; words derived later do not replace them.
+        """
         number = self.dictionary(dictionary).id
         for batch in _batched(explanations):
             with writing(self.engine) as connection:
                 ids = self._ids(connection, number, [e.feature for e in batch])
-                rows = [explanation_values(e, ids[e.feature]) for e in batch]
+                said = {"origin": origin, "chosen": chosen}
+                rows = [explanation_values(e, ids[e.feature]) | said for e in batch]
                 key = ("feature_id", "author", "prompt_version", "inputs")
                 upsert(connection, _table(m.ExplanationTable), rows, key)
-                current_words(connection, [(ids[e.feature], e) for e in batch])
+                written = [(ids[e.feature], e) for e in batch]
+                current_words(connection, written, own=own, chosen=chosen)
                 mark_scores(connection, list(ids.values()))
 
-    def write_scores(self, dictionary: str | int, scores: Iterable[ScoreLike]) -> None:
-        """Figures about words; one a (feature, kind, author)."""
+    def write_scores(
+        self, dictionary: str | int, scores: Iterable[ScoreLike], *, origin: str = ""
+    ) -> None:
+        """Figures about words; one a (feature, kind, author). ``origin`` as of explanations."""
         number = self.dictionary(dictionary).id
         for batch in _batched(scores):
             with writing(self.engine) as connection:
                 ids = self._ids(connection, number, [s.feature for s in batch])
-                rows = [score_values(s, ids[s.feature]) for s in batch]
+                rows = [score_values(s, ids[s.feature]) | {"origin": origin} for s in batch]
                 upsert(connection, _table(m.ScoreTable), rows, ("feature_id", "kind", "author"))
                 mark_scores(connection, list(ids.values()))
 
@@ -268,37 +310,29 @@ class Atlas:
     # Notes and lists
 
     def add_note(self, dictionary: str | int, index: int, text: str, *, author: str = "") -> None:
-        """Keep what a person wrote about a feature."""
-        number = self.dictionary(dictionary).id
+        """Keep what a person wrote about a feature, whatever becomes of the feature."""
         with writing(self.engine) as connection:
-            row = self._ids(connection, number, [index])[index]
-            values = {"feature_id": row, "author": author, "text": text, "created": m.now()}
-            connection.execute(_table(m.NoteTable).insert(), [values])
+            add_note(connection, query.dictionary(connection, dictionary), index, text, author)
 
     def notes(self, dictionary: str | int, index: int) -> tuple[Note, ...]:
-        """What people wrote about a feature, oldest first."""
-        return self.feature(dictionary, index, exemplars=False).notes
+        """What people wrote about a feature, oldest first; of one that is gone, too."""
+        with reading(self.engine) as connection:
+            return query.notes(connection, dictionary, index)
 
     def set_list(
         self, name: str, features: Sequence[tuple[str | int, int]], about: str = ""
     ) -> None:
-        """Make or replace a named list of (dictionary, index), in this order."""
+        """Make or replace a named list of (dictionary, index), in this order.
+
+        A member that the list has already may be a feature that is gone; a new one may not.
+        """
         with writing(self.engine) as connection:
-            ids = []
-            for dictionary, index in features:
-                number = query.dictionary(connection, dictionary).id
-                ids.append(self._ids(connection, number, [index])[index])
-            row = {"name": name, "about": about, "created": m.now()}
-            upsert(connection, _table(m.ListTable), [row], ("name",), ("created",))
-            number = connection.scalar(select(m.ListTable.id).where(m.ListTable.name == name)) or 0
-            members = _table(m.ListMember)
-            connection.execute(members.delete().where(members.c.list_id == number))
-            rows = [
-                {"list_id": number, "feature_id": i, "place": p}
-                for p, i in enumerate(dict.fromkeys(ids))
-            ]
-            if rows:
-                connection.execute(members.insert(), rows)
+            set_list(connection, name, features, about)
+
+    def all_notes(self) -> tuple[Note, ...]:
+        """Every note, oldest first; those on features that are gone say so."""
+        with reading(self.engine) as connection:
+            return query.notes(connection)
 
     def lists(self) -> dict[str, int]:
         """Names of lists and how many features each holds."""
@@ -306,12 +340,15 @@ class Atlas:
             return query.lists(connection)
 
     def list_features(self, name: str) -> tuple[FeatureRow, ...]:
-        """The features of a list, in its order; AtlasError where there is none by that name."""
+        """The features of a list, in its order; those that are gone as ``gone`` rows.
+
+        Raises AtlasError where there is no list by that name.
+        """
         with reading(self.engine) as connection:
             return query.list_features(connection, name)
 
     def prefer(self, dictionary: str | int, index: int, explanation: int) -> None:
-        """Make one stored explanation the feature's own words."""
+        """Make one stored explanation the feature's own words, and keep it so."""
         detail = self.feature(dictionary, index, exemplars=False)
         chosen = [e for e in detail.explanations if e.id == explanation]
         if not chosen:
@@ -323,7 +360,7 @@ class Atlas:
             connection.execute(
                 update(table)
                 .where(table.c.feature_id == row)
-                .values(current=table.c.id == explanation)
+                .values(current=table.c.id == explanation, chosen=table.c.id == explanation)
             )
             values = {
                 n: getattr(chosen[0], n)

@@ -22,24 +22,27 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.sql.schema import Table
 
+from semascope.atlas.sqlite import WRITE_SECONDS, Way, way_to
 from semascope.errors import AtlasError, DiskFull
 
-BUSY_SECONDS = 60
-"""How long a writer waits for another one."""
 _ROWS = 400
 """Rows of one INSERT."""
 
 
-def engine_of(url_or_path: str | Path) -> Engine:
-    """An engine for a database URL, or for the path of an SQLite file."""
+def engine_of(url_or_path: str | Path, *, readonly: bool = False) -> Engine:
+    """An engine for a database URL, or for the path of an SQLite file.
+
+    An SQLite file that cannot be written here is opened to be read, as is any with ``readonly``.
+    Raises AtlasError where there is none to read, or the URL names no database.
+    """
     text = str(url_or_path)
     try:
         url = make_url(text) if "://" in text else URL.create("sqlite", database=text)
         if url.get_backend_name() == "sqlite":
-            return _sqlite(url)
+            return _sqlite(url, readonly)
         if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
-        return create_engine(url, pool_pre_ping=True)
+        return _sealed(create_engine(url, pool_pre_ping=True), readonly)
     except (ArgumentError, ModuleNotFoundError) as error:
         raise AtlasError(
             f"{text!r} is no database that can be opened ({error}). Give the path of an SQLite "
@@ -47,16 +50,25 @@ def engine_of(url_or_path: str | Path) -> Engine:
         ) from error
 
 
-def _sqlite(url: URL) -> Engine:
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+def _sqlite(url: URL, readonly: bool) -> Engine:
+    if not url.database or url.database == ":memory:":
+        return _begun(create_engine(url, connect_args={"isolation_level": None}))
+    way = way_to(Path(url.database), readonly=readonly)
+    return engine_by(way, url, readonly=readonly or not way.writable)
 
-    @event.listens_for(engine, "connect")
-    def _opened(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}").close()
+
+def engine_by(way: Way, url: URL, *, readonly: bool) -> Engine:
+    """An engine over one way to open an SQLite file; ``url`` names it in messages."""
+    return _sealed(_begun(create_engine(url, creator=way.connect)), readonly)
+
+
+def _sealed(engine: Engine, readonly: bool) -> Engine:
+    """The same engine, which refuses to write where it should not."""
+    return engine.execution_options(readonly=True) if readonly else engine
+
+
+def _begun(engine: Engine) -> Engine:
+    """An SQLite engine that says BEGIN itself."""
 
     @event.listens_for(engine, "begin")
     def _begins(connection: Connection) -> None:
@@ -69,7 +81,9 @@ def _sqlite(url: URL) -> Engine:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction that writes, all or nothing."""
+    """One transaction that writes, all or nothing; AtlasError where nothing can be written."""
+    if not writable(engine):
+        raise AtlasError(_read_only(engine))
     with (
         told(engine),
         engine.connect().execution_options(writer=True) as connection,
@@ -85,6 +99,19 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def writable(engine: Engine) -> bool:
+    """Whether anything can be kept there, as far as is known."""
+    return not engine.get_execution_options().get("readonly")
+
+
+def _read_only(engine: Engine) -> str:
+    where = engine.url.render_as_string(hide_password=True)
+    return (
+        f"{where} can be read and not written here, so nothing is kept in it. Copy the workspace "
+        "to a folder of your own to write."
+    )
+
+
 @contextmanager
 def told(engine: Engine) -> Iterator[None]:
     """The database's own complaints, in the user's words."""
@@ -93,16 +120,20 @@ def told(engine: Engine) -> Iterator[None]:
         yield
     except OperationalError as error:
         reason = str(error.orig)
+        if "readonly" in reason or "read-only" in reason:
+            raise AtlasError(_read_only(engine)) from error
         if "full" in reason:
             raise DiskFull(f"No room left to write {where}; free some and run again.") from error
         if "locked" in reason:
             raise AtlasError(
-                f"{where} has been locked by another writer for {BUSY_SECONDS} s; try again."
+                f"{where} has been locked by another writer for {WRITE_SECONDS} s; try again."
             ) from error
         raise AtlasError(f"{where} cannot be opened: {reason}.") from error
     except DatabaseError as error:
         if "not a database" in str(error.orig) or "malformed" in str(error.orig):
             raise AtlasError(f"{where} is damaged, or no atlas: {error.orig}.") from error
+        if "read-only transaction" in str(error.orig) or "permission denied" in str(error.orig):
+            raise AtlasError(_read_only(engine)) from error
         raise
 
 

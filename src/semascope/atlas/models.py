@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-VERSION = 2
+VERSION = 3
 """Of the schema; ``migrations`` brings older files up to it."""
 
 
@@ -110,6 +110,11 @@ class ExplanationTable(Base):
     cost: Mapped[dict[str, Any]]
     created: Mapped[str] = mapped_column(default=now)
     current: Mapped[bool] = mapped_column(default=False)
+    origin: Mapped[str] = mapped_column(default="")
+    """``run`` where a stage of the run derived it. Derived rows are replaced when a stage is done
+    anew; all others stay."""
+    chosen: Mapped[bool] = mapped_column(default=False)
+    """A person chose these words; words derived later do not replace them."""
 
 
 class ScoreTable(Base):
@@ -131,6 +136,8 @@ class ScoreTable(Base):
     n: Mapped[int | None]
     evidence: Mapped[dict[str, Any]]
     current: Mapped[bool] = mapped_column(default=False)
+    origin: Mapped[str] = mapped_column(default="")
+    """As of explanations."""
 
 
 class SampleTable(Base):
@@ -167,11 +174,23 @@ class ExemplarTable(Base):
 
 
 class NoteTable(Base):
-    """What a person wrote about a feature."""
+    """What a person wrote about a feature.
+
+    It names the feature by its address, not by its row: rows of features are derived, and are
+    written anew when a stage is; what people wrote is not.
+    """
 
     __tablename__ = "notes"
+    __table_args__ = (Index("notes_feature", "key", "index"),)
     id: Mapped[int] = mapped_column(primary_key=True)
-    feature_id: Mapped[int] = mapped_column(ForeignKey("features.id"), index=True)
+    model: Mapped[str]
+    key: Mapped[str]
+    """``site/name``."""
+    index: Mapped[int]
+    trained: Mapped[str] = mapped_column(default="")
+    """Which training of the dictionary it is about; empty where that is not known."""
+    label: Mapped[str] = mapped_column(default="")
+    """What the feature was called at the time."""
     author: Mapped[str]
     text: Mapped[str]
     created: Mapped[str] = mapped_column(default=now)
@@ -188,9 +207,13 @@ class ListTable(Base):
 
 
 class ListMember(Base):
-    """A feature in a list."""
+    """A feature in a list, by its address, as in notes."""
 
     __tablename__ = "list_members"
     list_id: Mapped[int] = mapped_column(ForeignKey("lists.id"), primary_key=True)
-    feature_id: Mapped[int] = mapped_column(ForeignKey("features.id"), primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    index: Mapped[int] = mapped_column(primary_key=True)
+    trained: Mapped[str] = mapped_column(default="")
+    label: Mapped[str] = mapped_column(default="")
     place: Mapped[int]

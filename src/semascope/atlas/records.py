@@ -171,6 +171,8 @@ class FeatureRow:
     author: str
     scores: Mapping[str, ScoreRow]
     """Current figures by kind."""
+    past: str = ""
+    """Of a member of a list: why it is not, or not the feature that was put there; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +250,8 @@ class Note:
     author: str
     text: str
     created: str
+    past: str = ""
+    """Why it is not about a feature that is there now; empty where it is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

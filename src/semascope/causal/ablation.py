@@ -120,6 +120,8 @@ def _removals(
     for number, feature in enumerate(part):
         site = attribution.site(feature.key)
         row, position, activation = fires(site, feature.index)
+        if site.gain is not None:
+            activation = activation * torch.from_numpy(site.gain[site.feature == feature.index])
         if len(row) == 0:
             raise CausalError(
                 f"Feature {feature.key}/{feature.index} never fires in this prompt, so there is "

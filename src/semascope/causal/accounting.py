@@ -14,17 +14,15 @@ from torch import Tensor
 from semascope.causal.record import SiteAttribution
 from semascope.causal.runs import Run
 from semascope.causal.units import dictionary_id, output_site
-from semascope.dictionary.types import Codes, Dictionary
+from semascope.dictionary.types import Codes, Dictionary, gain
 
 _GATHER = 1 << 22
 """Numbers of W_dec that are held at a time (16 MB in float32)."""
 
 
 def reconstruct(dictionary: Dictionary, codes: Codes, x: Tensor) -> Tensor:
-    """(N, d_out) x̂; a skip transcoder's decoder reads its input too."""
-    if getattr(dictionary, "W_skip", None) is not None:
-        return dictionary.decode(codes, x).float()  # type: ignore[call-arg]
-    return dictionary.decode(codes).float()
+    """(N, d_out) x̂; the decoder of a skip transcoder or of normed inputs reads its input too."""
+    return dictionary.decode(codes, x).float()
 
 
 def account(
@@ -47,6 +45,9 @@ def account(
     error = y - reconstruct(dictionary, codes, x).to(y.device)  # (N, d_out)
     base = reconstruct(dictionary, silent, x).to(y.device)  # (N, d_out): what no feature says
     slopes = directional(dictionary, codes.indices.to(g.device), g)  # (N, k)
+    times = gain(dictionary, x)  # (N, 1)
+    if times is not None:
+        slopes = slopes * times.to(slopes)
     values = (codes if z is None else z).values.to(g.device).float()
     token, slot = (values != 0).nonzero(as_tuple=True)  # (E,)
     rows, positions = real.nonzero(as_tuple=True)  # (N,)
@@ -60,6 +61,7 @@ def account(
         error=_spread(error, g, real),
         bias=_spread(base, g, real),
         total=_spread(y, g, real),
+        gain=None if times is None else times[token, 0].cpu().numpy().astype(np.float32),
     )
 
 

@@ -49,7 +49,7 @@ class Borrowed:
 
     def __init__(self, source: Dictionary, site: str) -> None:
         """Its name keeps where it is at home."""
-        self.source, self.site = source, site
+        self.source, self.site, self.site_out = source, site, ""
         self.name = f"{source.name}@{source.site}"
         self.width, self.d_in = source.width, source.d_in
 
@@ -64,6 +64,6 @@ class Borrowed:
             "out."
         )
 
-    def decode(self, codes: Codes) -> Tensor:
+    def decode(self, codes: Codes, x: Tensor | None = None) -> Tensor:
         """As at home."""
-        return self.source.decode(codes)
+        return self.source.decode(codes, x)

@@ -28,7 +28,7 @@ from semascope.causal.borrowed import HOWS, Borrowed, lookup
 from semascope.causal.interventions import How, Intervention, Where
 from semascope.causal.select import Mask, select
 from semascope.causal.units import Statistics, by_id, output_site, unit_sizes
-from semascope.dictionary.types import Dictionary
+from semascope.dictionary.types import Dictionary, gain
 from semascope.errors import CausalError, Conflict
 from semascope.subject.patches import Patches, is_pictured
 from semascope.subject.sinks import sinks
@@ -277,7 +277,9 @@ class _Part:
             columns = columns.to(x.device)
             change = torch.where(tokens[:, None], act.change(z[:, columns]), 0.0)  # (M, F)
             moved = moved.index_add(1, columns, change)
-        return total + moved @ directions.float()
+        times = gain(self.dictionary, source)  # (M, 1)
+        written = moved @ directions.float()
+        return total + (written if times is None else written * times)
 
 
 def chosen_codes(dictionary: Dictionary, x: Tensor, lookup: Tensor, count: int) -> Tensor:

@@ -4,7 +4,8 @@ POPE: JSON lines of ``image`` (a file name), ``text`` (the question) and ``label
 HallusionBench: one JSON list of ``question``, ``gt_answer`` ("1" yes, "0" no), ``filename``,
 ``visual_input`` ("0": no picture), ``category`` and ``subcategory``.
 
-A row that cannot be read is counted and named in the report, and skipped. Knows files; no model.
+Files are decoded and pictures are read as those of a corpus are. A row that cannot be used is
+counted and named in the report, and skipped. Knows files; no model.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from semascope.causal.cases import Case
+from semascope.corpus.base import BadRow
+from semascope.corpus.encodings import is_packed, unpacked, well_formed, words_of
+from semascope.corpus.pictures import decode
+from semascope.corpus.records import Layout, Pictures, located
 from semascope.corpus.sample import Sample, SkipReport, Turn
 from semascope.errors import CausalError
 
@@ -43,18 +48,19 @@ def _read(
     path: Path, images: Path, limit: int | None, convert: Any
 ) -> tuple[list[Case], SkipReport]:
     """Rows to cases, bad rows to the report."""
+    if not images.is_dir():
+        raise CausalError(f"There is no folder of pictures {images}. Name it with --images.")
     report = SkipReport()
     cases: list[Case] = []
+    layout = Layout(root=images, pictures=Pictures(images))
     for number, row in _rows(path):
         if len(cases) == limit:
             break
         try:
-            cases.append(convert(number, row, images))
+            cases.append(convert(number, _object(row), layout))
         except KeyError as error:
             report.add(f"{path.name}:{number}", f"no field {error}")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            report.add(f"{path.name}:{number}", f"picture: {type(error).__name__}")
-        except ValueError as error:
+        except BadRow as error:
             report.add(f"{path.name}:{number}", str(error))
     if not cases:
         why = report.named[0][1] if report.named else "it is empty"
@@ -62,38 +68,87 @@ def _read(
     return cases, report
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Numbered rows of a JSON list, or of JSON lines."""
+class _Spoilt(str):
+    """Why a line cannot be read."""
+
+
+def _object(row: object) -> Mapping[str, Any]:
+    if isinstance(row, _Spoilt):
+        raise BadRow(str(row))
+    if not isinstance(row, Mapping):
+        raise BadRow("question is not an object")
+    return row
+
+
+def _rows(path: Path) -> Iterator[tuple[int, object]]:
+    """Numbered rows of a JSON list, or of JSON lines; a line that is no JSON is one bad row."""
     try:
-        text = path.read_text(encoding="utf-8")
-        if text.lstrip().startswith("["):
-            rows = json.loads(text)
-        else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        data = path.read_bytes()
+        text = words_of(unpacked(data) if is_packed(path) else data)
     except OSError as error:
         raise CausalError(f"The questions at {path} cannot be read: {error.strerror}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CausalError(f"The questions at {path} are not JSON: {error}.") from error
-    return enumerate(rows, start=1)
+    except BadRow as error:
+        raise CausalError(f"The questions at {path} cannot be read: {error}.") from error
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        lines = [line for line in text.splitlines() if line.strip()]
+        rows = [_line(line) for line in lines]
+        if text.lstrip().startswith("[") or all(isinstance(row, _Spoilt) for row in rows):
+            raise CausalError(f"The questions at {path} are not JSON: {error}.") from error
+        return enumerate(rows, start=1)
+    return enumerate(_listed(whole), start=1)
 
 
-def _pope_row(number: int, row: Mapping[str, Any], images: Path) -> Case:
-    label = str(row["label"]).strip().lower()
+def _listed(whole: object) -> list[object]:
+    """The questions of a file that is one JSON value."""
+    if isinstance(whole, dict):
+        lists = [v for v in whole.values() if isinstance(v, list)]
+        return max(lists, key=len) if lists else [whole]
+    return whole if isinstance(whole, list) else [whole]
+
+
+def _line(line: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return _Spoilt("line is not JSON")
+
+
+def _word(row: Mapping[str, Any], *names: str) -> str:
+    """The first of these fields, as words; KeyError where none is there, BadRow for an object."""
+    name = next((name for name in names if row.get(name) not in (None, "")), None)
+    if name is None:
+        raise KeyError(names[0])
+    value = row[name]
+    if not isinstance(value, str | int | float):
+        raise BadRow(f"{name} is not a word")
+    return well_formed(str(value))
+
+
+def _pope_row(number: int, row: Mapping[str, Any], layout: Layout) -> Case:
+    label = _word(row, "label", "answer").strip().lower().rstrip(".")
     if label not in ("yes", "no"):
-        raise ValueError(f"the label is {label!r}, not yes or no")
-    picture = _picture(images, str(row["image"]))
-    turn = Turn("user", str(row["text"]), images=1)
-    sample = Sample(id=str(row["image"]), turns=(turn,), images=(picture,), source="pope")
+        raise BadRow("label is neither yes nor no")
+    name = _word(row, "image", "image_source")
+    text = _word(row, "text", "question")
+    picture = _picture(layout, name)
+    sample = Sample(
+        id=name, turns=(Turn("user", text, images=1),), images=(picture,), source="pope"
+    )
     return _yes_no(sample, label == "yes", "presence")
 
 
-def _hallusion_row(number: int, row: Mapping[str, Any], images: Path) -> Case:
-    answer = str(row["gt_answer"])
+def _hallusion_row(number: int, row: Mapping[str, Any], layout: Layout) -> Case:
+    answer = _word(row, "gt_answer").strip()
     if answer not in ("0", "1"):
-        raise ValueError(f"gt_answer is {answer!r}, not 0 or 1")
-    shown = str(row.get("visual_input", "1")) != "0" and bool(row.get("filename"))
-    pictures = (_picture(images, str(row["filename"])),) if shown else ()
-    turn = Turn("user", str(row["question"]), images=len(pictures))
+        raise BadRow("gt_answer is neither 0 nor 1")
+    shown = str(row.get("visual_input", "1")) != "0"
+    if shown and not row.get("filename") and "visual_input" in row:
+        raise BadRow("a question about a picture names none")
+    seen = shown and bool(row.get("filename"))
+    pictures = (_picture(layout, _word(row, "filename")),) if seen else ()
+    turn = Turn("user", _word(row, "question"), images=len(pictures))
     name = str(
         row.get("filename") or f"{row.get('subcategory', 'text')}-{row.get('set_id', number)}"
     )
@@ -106,10 +161,6 @@ def _yes_no(sample: Sample, yes: bool, kind: str) -> Case:
     return Case(sample, "Yes" if yes else "No", "No" if yes else "Yes", kind)
 
 
-def _picture(folder: Path, name: str) -> Image.Image:
-    """The picture, upright, RGB; a name may not lead out of the folder."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise ValueError(f"the picture {name!r} lies outside {folder}")
-    with Image.open(path) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+def _picture(layout: Layout, name: str) -> Image.Image:
+    """The picture as a corpus reads it; a name may not lead out of the folder."""
+    return decode(located(name, layout))

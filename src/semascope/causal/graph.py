@@ -161,6 +161,8 @@ def _edges(
     x_early = live[output_site(early)]
     rows = early.directions(torch.as_tensor(entries[0].feature[chosen[0]])).float()  # (n, d)
     z = torch.as_tensor(entries[0].activation[chosen[0]]).to(rows.device)  # (n,)
+    if entries[0].gain is not None:
+        z = z * torch.as_tensor(entries[0].gain[chosen[0]]).to(z)
     places = torch.as_tensor(entries[0].position[chosen[0]].astype(np.int64))
     found: list[Edge] = []
     for number, i in enumerate(chosen[1]):

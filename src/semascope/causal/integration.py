@@ -89,6 +89,14 @@ class Path:
         return total.flatten(0, 1) / self.steps
 
 
+def _gains(
+    parts: list[SiteAttribution], order: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any] | None:
+    """The entries' gains in order, where the dictionary has any."""
+    found = [p.gain for p in parts if p.gain is not None]
+    return np.concatenate(found)[order] if found else None
+
+
 def _joined(
     parts: list[SiteAttribution], rest: SiteAttribution, spoken: np.ndarray[Any, Any]
 ) -> SiteAttribution:
@@ -105,5 +113,6 @@ def _joined(
         feature=np.concatenate([p.feature for p in parts])[order],
         activation=np.concatenate([p.activation for p in parts])[order],
         score=np.concatenate([p.score for p in parts])[order],
+        gain=_gains(parts, order),
         total=(spoken + rest.error + rest.bias).astype(np.float32),
     )

@@ -24,8 +24,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from semascope.errors import CausalError
+from semascope.numbers import Index, Position, Strength
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 RoleName = Literal["system", "user", "assistant"]
 KindName = Literal["text", "special", "image", "tile", "newline"]
 How = Literal["clamp", "scale", "add", "ablate", "project"]
@@ -37,11 +37,11 @@ class Region(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    left: Finite
-    top: Finite
-    right: Finite
-    bottom: Finite
-    image: int = Field(default=0, ge=0)
+    left: Strength
+    top: Strength
+    right: Strength
+    bottom: Strength
+    image: Index = 0
     """Which picture of the sample."""
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ class Where(BaseModel):
     """What stands there; generated tokens are text."""
     text: str | None = None
     """Every place in the prompt where this text stands, tokens that it only touches included."""
-    positions: tuple[int, ...] | None = None
+    positions: tuple[Position, ...] | None = None
     """Counted from the prompt's first real token; negative ones back from the prompt's end."""
     region: Region | None = None
     """Image tokens that look at this part of a picture."""
@@ -82,11 +82,11 @@ class Intervention(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    features: tuple[tuple[str, int], ...] = Field(min_length=1)
+    features: tuple[tuple[str, Annotated[int, Field(le=10_000_000)]], ...] = Field(min_length=1)
     """(dictionary, index) pairs, the dictionary as ``site/name``."""
     where: Where = Where()
     how: How = "clamp"
-    strength: Finite = 1.0
+    strength: Strength = 1.0
     """The dose, in units."""
     unit: Unit = "max"
     """What strength 1 is: the feature's own maximum, a quantile of its activations, or 1.0."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semascope.causal.accounting import account
 from semascope.causal.metrics import Metric
@@ -92,7 +93,23 @@ def _difference(dictionary: Dictionary, right: Run, wrong: Run) -> SiteAttributi
         error=there.error + here.error,
         bias=there.bias + here.bias,
         total=there.total + here.total,
+        gain=_gain(there, here, inverse, activation.astype(np.float64)),
     )
+
+
+def _gain(
+    there: SiteAttribution,
+    here: SiteAttribution,
+    inverse: NDArray[np.int64],
+    activation: NDArray[np.float64],
+) -> NDArray[np.float32] | None:
+    """(E,) by what the entries' joint activations are multiplied, where a dictionary has gains."""
+    if there.gain is None or here.gain is None:
+        return None
+    each = [site.activation * site.gain for site in (there, here) if site.gain is not None]
+    written = np.bincount(inverse, np.concatenate(each), len(activation))
+    divisor = np.where(activation == 0, 1, activation)
+    return np.where(activation == 0, 0, written / divisor).astype(np.float32)
 
 
 def _shift(site: SiteAttribution, sign: float) -> SiteAttribution:
@@ -107,4 +124,5 @@ def _shift(site: SiteAttribution, sign: float) -> SiteAttribution:
         error=site.error * np.float32(sign),
         bias=site.bias * np.float32(sign),
         total=site.total * np.float32(sign),
+        gain=site.gain,
     )

@@ -40,6 +40,8 @@ class SiteAttribution:
     """(R, T) share of the decoder's bias (and of a skip transcoder's linear path)."""
     total: Floats
     """(R, T) x · g; features, error and bias sum to it."""
+    gain: Floats | None = None
+    """(E,) by what directions are multiplied there (``dictionary.types.gain``); None where by 1."""
 
     def __len__(self) -> int:
         return len(self.feature)
@@ -173,6 +175,7 @@ def _rows(site: SiteAttribution, rows: range) -> SiteAttribution:
         feature=site.feature[keep],
         activation=site.activation[keep],
         score=site.score[keep],
+        gain=None if site.gain is None else site.gain[keep],
         error=site.error[rows.start : rows.stop],
         bias=site.bias[rows.start : rows.stop],
         total=site.total[rows.start : rows.stop],

@@ -49,9 +49,8 @@ def output_site(dictionary: Dictionary) -> str:
     A transcoder names it as ``site_out``. MLP neurons whose directions are their output weights
     are read at ``mlp_neurons.N`` and write at ``mlp_out.N``.
     """
-    told = getattr(dictionary, "site_out", None)
-    if told:
-        return str(told)
+    if dictionary.site_out:
+        return dictionary.site_out
     stem, _, layer = dictionary.site.partition(".")
     if stem == "mlp_neurons":
         width = dictionary.directions(torch.zeros(1, dtype=torch.int64)).shape[1]

@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from semascope.cli.levers import Causal, Opened, region_of, rows_of, sample_of, signed, slug
+from semascope.cli.levers import (
+    Causal,
+    Opened,
+    asked_of,
+    region_of,
+    rows_of,
+    sample_of,
+    signed,
+    slug,
+)
 from semascope.errors import CausalError
+from semascope.numbers import Count, CountOrNone
 
 if TYPE_CHECKING:
     from semascope.causal.metrics import Metric
@@ -27,10 +37,11 @@ class Attribute(Causal):
     the heat map on the picture goes into the workspace as HTML, JSON and PNG.
     """
 
-    question: tyro.conf.Positional[str] = "What is in the picture?"
-    """What to ask."""
-    picture: str = "scene:1"
-    """A file, scene:SEED for a drawn scene, blank, or none."""
+    question: tyro.conf.Positional[str] = ""
+    """What to ask; if left out, what is in the picture, or what a dog is where there is none."""
+    picture: str = ""
+    """A file, scene:SEED for a drawn scene, blank, or none; if left out, scene:1, or none with a
+    model that reads text only."""
     target: str = ""
     """The words to explain, as the model would write them; if left out, the first word of its own
     answer that is more than an article, rather than that word's strongest rival."""
@@ -41,7 +52,7 @@ class Attribute(Causal):
     it the difference of logits to the strongest rival."""
     mode: Literal["attribution", "activation"] = "attribution"
     """activation: no target, the features strongest by their own maximum."""
-    integrated: int = 1
+    integrated: Count = 1
     """Steps of integrated gradients; 10 is closer to ablation, and ten times the work."""
     corrupted: str = ""
     """Another picture of the same size: which features carry the difference (patching)."""
@@ -49,18 +60,22 @@ class Attribute(Causal):
     """Another question of as many tokens: the same, of words; or of both."""
     interventions: Path | None = None
     """Attribute the run under these saved interventions."""
-    ablate: int = 0
+    ablate: CountOrNone = 0
     """Ablate so many of the strongest features exactly."""
     feature: str = ""
     """One feature (number, id or words): its part alone."""
     region: str = ""
     """Only image tokens that look at left,top,right,bottom, in pixels."""
-    top: int = 15
+    top: Count = 15
     """Rows of each table."""
 
     def run(self) -> int:
         """Attribute, print the tables, write the files."""
         opened = self.opened()
+        asked = asked_of(opened.lever.subject, self.picture, self.question)
+        return self.model_copy(update=asked)._attribute(opened)
+
+    def _attribute(self, opened: Opened) -> int:
         if self.mode == "activation":
             return self._activation(opened)
         subject, lever = opened.lever.subject, opened.lever

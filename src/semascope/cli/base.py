@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import tyro
 
 from semascope.config import DEFAULT_WORKSPACE, Options
+from semascope.errors import WorkspaceError
 from semascope.workspace import Workspace
+
+if TYPE_CHECKING:
+    from semascope.atlas import Atlas
 
 
 class Verb(Options):
@@ -38,6 +42,19 @@ class InWorkspace(Verb):
     def space(self) -> Workspace:
         """The workspace."""
         return Workspace(self.workspace)
+
+
+def own_dictionary(space: Workspace, atlas: Atlas) -> str:
+    """``site/name`` of the run's dictionary, or of the only one; WorkspaceError where neither."""
+    record, keys = space.record(), [row.key for row in atlas.dictionaries()]
+    own = f"{record.site}/{record.dictionary}"
+    if own in keys:
+        return own
+    if len(keys) == 1:
+        return keys[0]
+    raise WorkspaceError(
+        f"Say which --dictionary is meant; there are: {', '.join(keys) or 'none'}."
+    )
 
 
 def workspace_of(args: Sequence[str]) -> Path:

@@ -9,6 +9,7 @@ import tyro
 
 from semascope.cli.base import InWorkspace
 from semascope.cli.run import gathered
+from semascope.numbers import Count, Seed, Share
 
 
 class EvaluateCompleteness(InWorkspace):
@@ -23,11 +24,11 @@ class EvaluateCompleteness(InWorkspace):
 
     concepts: str = "name"
     """What is a concept: name, category, colour, emotion, texture or word."""
-    bar: float = 0.5
+    bar: Share = 0.5
     """A concept has a feature where the F1 of the best one is this or more."""
-    least: int = 4
+    least: Count = 4
     """Leave out concepts that occur less often than this in either half."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the intervals."""
     as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
     """Print JSON."""
@@ -56,7 +57,7 @@ class EvaluateCompleteness(InWorkspace):
         from semascope.evidence import drawing
         from semascope.workspace import write_text
 
-        path = self.space.root / "evaluations" / f"completeness-{self.concepts}.svg"
+        path = self.space.results("evaluations") / f"completeness-{self.concepts}.svg"
         write_text(path, drawing.completeness(found))
         write_text(path.with_suffix(".json"), json.dumps(found, indent=2) + "\n")
         return str(path)

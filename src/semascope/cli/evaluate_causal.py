@@ -6,6 +6,7 @@ A long evaluation writes its parts into the workspace as they are known, and goe
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,11 +16,13 @@ from pydantic import Field
 from semascope.cli.finding import shown
 from semascope.cli.levers import Causal, Opened, rows_of
 from semascope.errors import CausalError
+from semascope.numbers import MOST, Count, CountOrNone, Seed, Strength
 
 if TYPE_CHECKING:
     from semascope.causal.cases import Case
     from semascope.causal.hallucination import Blame
     from semascope.causal.ledger import Ledger
+    from semascope.corpus.sample import SkipReport
 
 Progress = Any
 
@@ -31,7 +34,7 @@ class Evaluate(Causal):
     PLACES: ClassVar[frozenset[str]] = frozenset({"workspace", "device", "as_json"})
     """Flags that do not change what is measured."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Of the scenes and the controls."""
 
     def run(self) -> int:
@@ -105,11 +108,11 @@ class EvaluateAttribution(Evaluate):
     PLACES: ClassVar[frozenset[str]] = Evaluate.PLACES | {"samples"}
     """A prompt is the same among many as among few: more of them go on from those measured."""
 
-    samples: int = Field(default=100, ge=1)
+    samples: int = Field(default=100, ge=1, le=MOST)
     """Prompts."""
-    features: int = Field(default=50, ge=3)
+    features: int = Field(default=50, ge=3, le=MOST)
     """Features ablated a prompt."""
-    steps: int = Field(default=10, ge=1)
+    steps: Count = 10
     """Of the integration."""
 
     def measure(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
@@ -138,17 +141,17 @@ class EvaluateSteering(Evaluate):
 
     WHAT: ClassVar[str] = "steering"
 
-    samples: int = Field(default=100, ge=4)
+    samples: int = Field(default=100, ge=4, le=MOST)
     """Object features, the best-scored first."""
-    doses: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0, 8.0)
+    doses: tuple[Strength, ...] = (2.0, 3.0, 4.0, 6.0, 8.0)
     """In multiples of each feature's own maximum."""
-    sizes: tuple[int, ...] = (1, 2, 4, 8)
+    sizes: tuple[Count, ...] = (1, 2, 4, 8)
     """Features of one concept that are added together."""
     sites: tuple[str, ...] = ()
     """Other sites to which the directions are lent, as resid_post.8 resid_post.16."""
     how: Literal["add", "clamp"] = "add"
     """What is done with them."""
-    tokens: int = Field(default=12, ge=1)
+    tokens: Count = 12
     """Longest answer, in tokens."""
     behaviours: bool = True
     """Look for the behaviours too."""
@@ -218,7 +221,7 @@ class EvaluateHallucination(Evaluate):
 
     WHAT: ClassVar[str] = "hallucination"
 
-    samples: int = Field(default=1000, ge=8)
+    samples: int = Field(default=1000, ge=8, le=MOST)
     """Scenes, or questions of a file; inventions are few, so a hundred scenes hold hardly one."""
     pope: Path | None = None
     """A question file of POPE's instead of scenes; --images says where its pictures are."""
@@ -226,9 +229,9 @@ class EvaluateHallucination(Evaluate):
     """HallusionBench.json instead of scenes."""
     images: Path = Path()
     """The folder of the pictures that --pope or --hallusion names."""
-    candidates: int = Field(default=48, ge=1)
+    candidates: Count = 48
     """How many features to try."""
-    explained: int = Field(default=6, ge=0)
+    explained: CountOrNone = 6
     """Wrong answers to explain."""
     empathy: bool = True
     """Measure emotion features on prompts of words alone too."""
@@ -240,11 +243,12 @@ class EvaluateHallucination(Evaluate):
         from semascope.causal import Options
         from semascope.causal.bars import SMALL_DOSES, evaluate_hallucination
 
+        questions = self._questions()
         figures = evaluate_hallucination(
             opened.lever,
             seed=self.seed,
             samples=self.samples,
-            cases=self._cases(),
+            cases=None if questions is None else questions[0],
             options=Options(
                 doses=SMALL_DOSES,
                 tokens=4,
@@ -257,21 +261,42 @@ class EvaluateHallucination(Evaluate):
             ledger=ledger,
             progress=progress,
         )
+        if questions is not None:
+            cases, report = questions
+            figures["questions"] = {
+                "used": len(cases),
+                "left_out": dict(report.reasons),
+                "named": [f"{row}: {reason}" for row, reason in report.named],
+            }
         if self.empathy:
             figures["empathy"] = self._empathy(opened, ledger, progress)
         return figures
 
     def _cases(self) -> list[Case] | None:
         """The user's own questions; None for scenes."""
+        questions = self._questions()
+        return None if questions is None else questions[0]
+
+    def _questions(self) -> tuple[list[Case], SkipReport] | None:
+        """The user's own questions, and those that cannot be used, which are told on stderr."""
         from semascope.causal.files import read_hallusion, read_pope
 
         if self.pope is not None and self.hallusion is not None:
             raise CausalError("Give --pope or --hallusion, one at a time.")
-        if self.pope is not None:
-            return read_pope(self.pope, self.images, self.samples)[0]
-        if self.hallusion is not None:
-            return read_hallusion(self.hallusion, self.images, self.samples)[0]
-        return None
+        path = self.pope or self.hallusion
+        if path is None:
+            return None
+        read = read_pope if self.pope is not None else read_hallusion
+        cases, report = read(path, self.images, self.samples)
+        if report.total:
+            why = ", ".join(f"{n} × {reason}" for reason, n in report.reasons.most_common())
+            named = ", ".join(row for row, _ in report.named[:3])
+            print(
+                f"semascope: {report.total} of {report.total + len(cases)} questions of {path} "
+                f"cannot be used and are left out: {why} (first: {named})",
+                file=sys.stderr,
+            )
+        return cases, report
 
     def _draw(self, opened: Opened, found: Blame) -> str | None:
         """The picture of one wrong answer, as a file of the workspace."""
@@ -327,4 +352,6 @@ class EvaluateHallucination(Evaluate):
                 markup=False,
             )
         rest = {"base": figures["base"], "finding": figures["finding"]["reason"]}
+        if "questions" in figures:
+            rest |= {"questions": {k: v for k, v in figures["questions"].items() if k != "named"}}
         super().show({**rest, "empathy": figures.get("empathy", {})})

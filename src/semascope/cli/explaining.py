@@ -7,10 +7,12 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+from pydantic import Field
 
 from semascope.cli.base import InWorkspace
 from semascope.cli.run import Step
 from semascope.config import ExplainOptions, RunOptions, ScoreOptions
+from semascope.numbers import Count, CountOrNone, NotNegative, Seed
 
 if TYPE_CHECKING:
     from semascope.explain.plan import Plan
@@ -41,13 +43,13 @@ class Explain(ExplainOptions, Step):
     plan: tyro.conf.FlagCreatePairsOff[bool] = False
     """Say what it will cost in calls, tokens, seconds and money, here and for 131,072 and 34
     million features; explain nothing."""
-    pilot: int = 0
+    pilot: CountOrNone = 0
     """Features that a plan looks at; 0 takes a few."""
-    prompt_per_second: float = 0.0
+    prompt_per_second: NotNegative = 0.0
     """For a plan: prompt tokens a second of one server."""
-    completion_per_second: float = 0.0
+    completion_per_second: NotNegative = 0.0
     """For a plan: completion tokens a second of one server."""
-    servers: int = 1
+    servers: Count = 1
     """For a plan: how many servers answer side by side."""
     as_json: JsonFlag = False
     """Print a plan as JSON."""
@@ -62,6 +64,7 @@ class Explain(ExplainOptions, Step):
         check_names(options)
         if self.plan:
             return self._plan(options)
+        self.space.begun()
         reach(options)
         return super().run()
 
@@ -110,8 +113,14 @@ class Score(ScoreOptions, Step):
 
     def run(self) -> int:
         """Score, and print the means beside their baselines."""
-        code = super().run()
         from semascope.pipeline import recorded
+        from semascope.pipeline.explainers import reach_judge
+        from semascope.pipeline.scorers import check_scorers
+
+        own = self.KIND(**{name: getattr(self, name) for name in self.KIND.model_fields})
+        check_scorers(own)
+        reach_judge(recorded(self.space).model_copy(update={self.PART: own}))
+        code = super().run()
         from semascope.pipeline.context import Run
         from semascope.pipeline.scoring import summary
 
@@ -129,13 +138,13 @@ class Rate(InWorkspace):
 
     rater: str = "me"
     """Your name, so that raters can be told apart."""
-    tasks: int = 50
+    tasks: Count = 50
     """How many explanations are dealt, drawn by the seed."""
-    exemplars: int = 3
+    exemplars: Count = 3
     """Samples shown with each."""
     agreement: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print how far raters and judges agree, and rate nothing."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the draw."""
     as_json: JsonFlag = False
     """Print the agreement as JSON."""
@@ -161,15 +170,15 @@ class EvaluateExplanations(InWorkspace):
     cascade saves against asking the subject about everything.
     """
 
-    seed: int = 0
+    seed: Seed = 0
     """Of the scenes and of the bootstrap."""
-    concepts: int = 60
+    concepts: CountOrNone = 60
     """Concepts drawn; 0 leaves this part out."""
-    each: int = 16
+    each: Annotated[Count, Field(ge=2)] = 16
     """Scenes of each concept: half to choose its feature, half to judge it."""
-    cascade: int = 40
+    cascade: CountOrNone = 40
     """Features put to the cascade and to the subject alone; 0 leaves this part out."""
-    ceiling: int = 500
+    ceiling: CountOrNone = 500
     """Features named from the very samples that judge them, for what words could do at best."""
     device: str = "auto"
     """auto, cpu, cuda…"""

@@ -8,8 +8,9 @@ from typing import Any
 
 import tyro
 
-from semascope.cli.base import InWorkspace
+from semascope.cli.base import InWorkspace, own_dictionary
 from semascope.errors import WorkspaceError
+from semascope.numbers import CountOrNone
 
 
 class _Out(InWorkspace):
@@ -22,34 +23,22 @@ class _Out(InWorkspace):
 
     def _export(self, write: Callable[[Any, Any, str, Path], int]) -> int:
         from semascope.atlas import Atlas, Media
+        from semascope.pipeline.searching import require_features
+        from semascope.workspace import disk_guard
 
-        if not self.space.atlas.exists():
-            self.space.require("index")
-        with Atlas.open(self.space.atlas) as atlas:
-            count = write(atlas, Media(self.space.media), self._key(atlas), self.target)
+        require_features(self.space)
+        with Atlas.open(self.space.atlas, readonly=True) as atlas:
+            key = self.dictionary or own_dictionary(self.space, atlas)
+            with disk_guard(self.target):
+                count = write(atlas, Media(self.space.media), key, self.target)
         print(f"{self.target} ({count} features)")
         return 0
-
-    def _key(self, atlas: Any) -> str:
-        """The dictionary that is meant."""
-        if self.dictionary:
-            return self.dictionary
-        record, keys = self.space.record(), [row.key for row in atlas.dictionaries()]
-        own = f"{record.site}/{record.dictionary}"
-        if own in keys or len(keys) != 1:
-            return own if own in keys else self._which(keys)
-        return str(keys[0])
-
-    def _which(self, keys: list[str]) -> str:
-        raise WorkspaceError(
-            f"Say which --dictionary to export; there are: {', '.join(keys) or 'none'}."
-        )
 
 
 class ExportSite(_Out):
     """A folder of pages, one a feature with words: opens from disk, lives on any web server."""
 
-    exemplars: int = 8
+    exemplars: CountOrNone = 8
     """Pictures and texts a feature."""
 
     def run(self) -> int:
@@ -77,7 +66,7 @@ class ExportDataset(_Out):
     """Every feature with words as one Parquet file that Hugging Face datasets reads, pictures
     and heat included."""
 
-    pictures: int = 5
+    pictures: CountOrNone = 5
     """Pictures a feature."""
 
     def run(self) -> int:

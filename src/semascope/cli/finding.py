@@ -11,6 +11,7 @@ from pydantic import Field
 
 from semascope.cli.levers import Causal, Opened, rows_of, sample_of, slug
 from semascope.errors import CausalError
+from semascope.numbers import MOST, Count, CountOrNone, NotNegative, Seed, Share, Strength
 
 if TYPE_CHECKING:
     from semascope.causal import Finding, Options, Wish
@@ -48,24 +49,24 @@ class Find(Causal):
     """The answer that it gives."""
     right: str = ""
     """The answer that it should give."""
-    doses: tuple[float, ...] = ()
+    doses: tuple[Strength, ...] = ()
     """Tried for features that are pushed up, in multiples of their own maximum; if left out, .06 to
     1 for what is there and what is not, else .5 to 8."""
-    candidates: int = Field(default=32, ge=1)
+    candidates: Count = 32
     """How many features to try."""
-    largest: int = Field(default=4, ge=1)
+    largest: Count = 4
     """Most interventions in the set."""
-    samples: int = Field(default=1000, ge=8)
+    samples: int = Field(default=1000, ge=8, le=MOST)
     """Scenes, for wishes about what is there and what is not: inventions are few."""
-    tokens: int = Field(default=0, ge=0)
+    tokens: CountOrNone = 0
     """Longest answer, in tokens; 0: 4 for yes and no, else 16."""
-    min_fixed: float = 0.5
+    min_fixed: Share = 0.5
     """Least share of held-out failures that it must mend."""
-    max_broken: float = 0.02
+    max_broken: Share = 0.02
     """Largest share of right answers that it may break."""
-    max_kl: float = 0.5
+    max_kl: NotNegative = 0.5
     """Largest cost on unrelated prompts, nats a token."""
-    seed: int = 0
+    seed: Seed = 0
     """Of scenes and controls."""
     save: Path | None = None
     """Write the finding here too."""

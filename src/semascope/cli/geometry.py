@@ -16,6 +16,7 @@ from semascope.cli import geometry_shown
 from semascope.cli.base import InWorkspace
 from semascope.cli.run import gathered
 from semascope.errors import EvidenceError
+from semascope.numbers import Count, Seed
 
 if TYPE_CHECKING:
     from semascope.cli.levers import Opened
@@ -34,7 +35,7 @@ class _Told(InWorkspace):
         from semascope.workspace import write_text
 
         text = json.dumps(record, indent=2, ensure_ascii=False)
-        write_text(self.space.root / "evaluations" / name, text + "\n")
+        write_text(self.space.results("evaluations") / name, text + "\n")
         if self.as_json:
             print(text)
         return not self.as_json
@@ -74,11 +75,11 @@ class EvaluateSplitting(_Told):
     """Where several sites have dictionaries: which; none: the run's own."""
     threshold: float = Field(default=0.6, gt=0, le=1)
     """Cosine from which a feature comes from another."""
-    children: int = Field(default=6, ge=1)
+    children: Count = 6
     """Most children of a feature that are shown."""
-    top: int = Field(default=10, ge=1)
+    top: Count = 10
     """How many of the features that split most are listed."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the control."""
 
     def run(self) -> int:
@@ -169,7 +170,7 @@ class EvaluateSplitting(_Told):
         asked = record["asked"]
         named = asked["by"] not in ("", "strongest token")
         words = found.concept or (asked["name"] if named else asked["feature"])
-        path = self.space.root / "evaluations" / f"splitting-{slug(words)}.svg"
+        path = self.space.results("evaluations") / f"splitting-{slug(words)}.svg"
         title = f"{words}: what {asked['feature']} comes from and becomes"
         svg = drawing.tree(
             record["tree"], record["dictionaries"], title=title, apart=record["apart"]
@@ -189,7 +190,7 @@ class EvaluateShared(_Told):
 
     dictionary: str = ""
     """Which, as site/name; none: the run's own."""
-    top: int = Field(default=20, ge=1)
+    top: Count = 20
     """How many are printed."""
     bar: float = Field(default=0.5, gt=0, le=1)
     """Score from which a feature counts as shared."""
@@ -244,7 +245,7 @@ class EvaluateAlignment(_Told):
 
     dictionary: str = ""
     """Which, as site/name; none: the run's own."""
-    top: int = Field(default=20, ge=1)
+    top: Count = 20
     """How many are printed, the best followed first."""
 
     def run(self) -> int:

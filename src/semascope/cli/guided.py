@@ -38,6 +38,7 @@ class Guided(InWorkspace):
         from semascope.serve.touring import Player
         from semascope.serve.workspace import WorkspaceExplorer
         from semascope.serve.written import write
+        from semascope.workspace import disk_guard
 
         data = WorkspaceExplorer(self.space)
         found = data.guides.tour(self.name)
@@ -51,7 +52,9 @@ class Guided(InWorkspace):
         if not self.as_json:
             print(f"{found.title}\n")
         Player(data, tell).play(found)
-        file = write(self.out or self.space.root / "tours" / self.name, found, lines, data.media)
+        folder = self.out or self.space.results("tours", self.name)
+        with disk_guard(folder):
+            file = write(folder, found, lines, data.media)
         if self.as_json:
             print((file.parent / "tour.json").read_text("utf-8"))
         else:

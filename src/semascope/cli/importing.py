@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from semascope.cli.base import InWorkspace
 from semascope.errors import AtlasError
+from semascope.numbers import Index
 
 if TYPE_CHECKING:
     from semascope.atlas import Atlas, Media
@@ -22,7 +23,9 @@ class Import(InWorkspace):
     A folder in Neuronpedia's layout (features/batch-0.jsonl.gz and its neighbours; as semascope
     export neuronpedia writes it, with pictures), or a cache folder of multimodal-sae
     (0_1023.safetensors…), with --explanations its JSON files, and with --images the folder of
-    pictures that it was made from. A second import of the same files changes nothing.
+    pictures that it was made from. A second import of the same files changes nothing. Into a
+    dictionary of a run, words come in beside the run's own, under their own author, and the run's
+    figures and exemplars stay; rows that cannot be read are left out and named.
     """
 
     source: tyro.conf.Positional[Path]
@@ -37,8 +40,11 @@ class Import(InWorkspace):
     """site/name to call the dictionary by; none: what the files say."""
     model: str = ""
     """The model that it belongs to; none: what the files say."""
-    width: int = 0
+    width: Index = 0
     """multimodal-sae: features of the dictionary; 0: what the files say."""
+
+    replace: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Let the imported words take the place of those that are there."""
 
     def run(self) -> int:
         """Bring it in, and say what came."""
@@ -55,6 +61,19 @@ class Import(InWorkspace):
             f"{done.dictionary}: {done.alive} alive of {done.features} features, "
             f"{done.explanations} explanations, {done.exemplars} exemplars"
         )
+        print(
+            f"explanations: {done.added} added, {done.there} there already; "
+            f"rows left out: {done.skipped}"
+        )
+        if done.kept:
+            print(
+                f"{done.kept} of them stand beside this run's own words, which stay "
+                "(--replace puts the imported ones in their place)"
+            )
+        if done.own:
+            print(
+                f"{done.dictionary} is this run's own: its figures and exemplars stay as they are"
+            )
         for note in done.notes:
             print(f"semascope: {note}", file=sys.stderr)
         return 0
@@ -62,7 +81,9 @@ class Import(InWorkspace):
     def _neuronpedia(self, atlas: Atlas, media: Media) -> Imported:
         from semascope.atlas.imports import import_neuronpedia
 
-        return import_neuronpedia(atlas, media, self.source, name=self.name, model=self.model)
+        return import_neuronpedia(
+            atlas, media, self.source, name=self.name, model=self.model, overwrite=self.replace
+        )
 
     def _multimodal_sae(self, atlas: Atlas, media: Media) -> Imported:
         from semascope.atlas.imports import import_multimodal_sae
@@ -77,6 +98,7 @@ class Import(InWorkspace):
             name=self.name,
             model=self.model,
             width=self.width,
+            overwrite=self.replace,
         )
 
     def _vectors(self, atlas: Atlas, key: str) -> None:
@@ -101,7 +123,7 @@ def found_format(folder: Path) -> str:
 
 def pictures(folder: Path) -> list[Path]:
     """The pictures of a folder, in the order of their names."""
-    from semascope.corpus.folders import SUFFIXES
+    from semascope.corpus.jsons import SUFFIXES
 
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not found:

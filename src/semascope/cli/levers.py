@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from semascope.cli.base import InWorkspace
-from semascope.errors import CausalError, CorpusError
+from semascope.errors import CausalError
 
 if TYPE_CHECKING:
+    from semascope.api.run import OpenRun
     from semascope.causal import Lever, Region
     from semascope.corpus.sample import Sample
     from semascope.pipeline.context import Run
+    from semascope.subject import Subject
     from semascope.workspace import Workspace
 
 Feature = tuple[str, int]
 SCORES = ("detection", "iou", "simulation")
 """By which features are best, in this order of preference."""
-ALIKE = 500
-"""Features that are looked through for the one that words stand for."""
 ARTICLE = re.compile(r"^(a|an|the|some)\s+", re.IGNORECASE)
 
 
@@ -52,36 +52,26 @@ class Opened:
         self.space, self.device = space, device
 
     @cached_property
+    def front(self) -> OpenRun:
+        """The run as Python opens it."""
+        from semascope.api.run import OpenRun
+
+        return OpenRun.of_workspace(self.space, self.device)
+
+    @property
     def run(self) -> Run:
         """The run with its recorded options, on the device asked for."""
-        from semascope.pipeline import recorded
-        from semascope.pipeline.context import Run
-
-        options = recorded(self.space)
-        train = options.train.model_copy(update={"device": self.device})
-        return Run(self.space, options.model_copy(update={"train": train}))
+        return self.front.pipeline
 
     @property
     def key(self) -> str:
         """``site/name`` of the run's dictionary."""
         return self.run.dictionary_id
 
-    @cached_property
+    @property
     def lever(self) -> Lever:
         """The model with every dictionary of the run that evidence was gathered for."""
-        from semascope.causal import Lever
-        from semascope.dictionary import load
-        from semascope.evidence import Evidence
-        from semascope.evidence.store import dictionaries
-
-        own = {self.key: self.run.dictionary}
-        statistics: dict[str, Any] = {self.key: self.run.evidence}
-        for key in dictionaries(self.space.evidence()):
-            folder = self.space.dictionary(*key.rsplit("/", 1))
-            if key not in own and folder.exists():
-                own[key] = load(folder)
-                statistics[key] = Evidence.open(self.space.evidence(), key)
-        return Lever.of(self.run.same_subject, own, statistics)
+        return self.front.lever
 
     @cached_property
     def labels(self) -> dict[Feature, str]:
@@ -90,7 +80,7 @@ class Opened:
 
         if not self.space.atlas.exists():
             return {}
-        with Atlas.open(self.space.atlas) as atlas:
+        with Atlas.open(self.space.atlas, readonly=True) as atlas:
             return {
                 (row.key, index): label or description
                 for row in atlas.dictionaries()
@@ -99,35 +89,17 @@ class Opened:
 
     def search(self, words: str, limit: int = 24) -> list[Feature]:
         """Features by meaning, nearest first; none where nothing was indexed."""
-        return [split_id(str(row["id"])) for row in self._found(words, limit)]
-
-    def _found(self, words: str, limit: int) -> list[dict[str, Any]]:
         from semascope.errors import WorkspaceError
         from semascope.pipeline import search
 
         try:
-            return search(self.space, words, limit)
+            return [split_id(str(row["id"])) for row in search(self.space, words, limit)]
         except WorkspaceError:
             return []
 
     def feature(self, word: str) -> Feature:
-        """A feature from its number (of the run's dictionary), its id, or words.
-
-        Many features may be called the same: of those equally near, the one whose words tell best
-        where it fires."""
-        if word.isdigit():
-            return (self.key, int(word))
-        if re.fullmatch(r"[^/\s]+/[^/]+/\d+", word):
-            return split_id(word)
-        found = self._found(word, ALIKE)
-        if not found:
-            raise CausalError(
-                f"No feature answers to {word!r}. Name one by its number or its id "
-                f"({self.key}/7), or give the features words: semascope explain."
-            )
-        alike = [row for row in found if row["similarity"] == found[0]["similarity"]]
-        best = max(alike, key=lambda row: float(row["scores"].get("detection", 0.0)))
-        return split_id(str(best["id"]))
+        """A feature from its number (of the run's dictionary), its id, or words."""
+        return self.front.resolve(word)
 
     def objects(self, count: int) -> list[tuple[tuple[Feature, ...], str]]:
         """The best-scored features of objects, each with others of its concept, and the concept.
@@ -167,7 +139,7 @@ class Opened:
         from semascope.atlas import Atlas
 
         self.space.require("index")
-        with Atlas.open(self.space.atlas) as atlas:
+        with Atlas.open(self.space.atlas, readonly=True) as atlas:
             if kind not in atlas.score_kinds(self.key):
                 return None
             rows = atlas.features(self.key, sort=f"-{kind}", limit=100_000).rows
@@ -187,7 +159,7 @@ class Opened:
         from semascope.atlas import Atlas
 
         self.space.require("index")
-        with Atlas.open(self.space.atlas) as atlas:
+        with Atlas.open(self.space.atlas, readonly=True) as atlas:
             kinds = atlas.score_kinds(self.key)
             sort = next((f"-{kind}" for kind in SCORES if kind in kinds), "-confidence")
             where = {"category": category, "alive": True, "explained": True}
@@ -196,10 +168,10 @@ class Opened:
         return [(feature, concept) for feature, concept in named if concept]
 
     def folder(self, *names: str) -> Path:
-        """A folder of the workspace, made where it is not there yet."""
+        """The folder for results of that name, made where it is not there yet."""
         from semascope.workspace import disk_guard
 
-        folder = self.space.root.joinpath(*names)
+        folder = self.space.results(*names)
         with disk_guard(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -243,36 +215,24 @@ def region_of(text: str) -> Region:
         ) from error
 
 
+def asked_of(subject: Subject, picture: str, question: str) -> dict[str, str]:
+    """Picture and question, with what is asked where they are left out: of the first scene where
+    the subject sees, and of no picture where it reads text only."""
+    usual = (
+        ("scene:1", "What is in the picture?") if subject.has_vision else ("none", "What is a dog?")
+    )
+    question = question or (usual[1] if picture != "none" else "What is a dog?")
+    return {"picture": picture or usual[0], "question": question}
+
+
 def sample_of(picture: str, question: str) -> Sample:
     """A question about a picture: a file, scene:SEED, blank, or none."""
+    from semascope.corpus.prompts import pictures_of
     from semascope.corpus.sample import Sample, Turn
 
-    images = _images(picture)
+    images = pictures_of(picture)
     turn = Turn("user", question, images=len(images))
     return Sample(id=f"asked/{picture}", turns=(turn,), images=images)
-
-
-def _images(picture: str) -> tuple[Any, ...]:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    if picture == "none":
-        return ()
-    if picture == "blank":
-        return (Image.new("RGB", (128, 128), (255, 255, 255)),)
-    if picture.startswith("scene:"):
-        from semascope.corpus.scenes import SceneCorpus
-
-        number = picture.removeprefix("scene:")
-        if not number.isdigit():
-            raise CorpusError(f"{picture!r} names no scene: write scene:7, say.")
-        return SceneCorpus(int(number) + 1, split="heldout").sample(int(number)).images
-    try:
-        with Image.open(Path(picture)) as image:
-            return (ImageOps.exif_transpose(image).convert("RGB"),)
-    except FileNotFoundError as error:
-        raise CorpusError(f"There is no picture {picture}. Or ask of: scene:7, blank.") from error
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise CorpusError(f"{picture} cannot be read as a picture: {error}.") from error
 
 
 def signed(value: float) -> str:

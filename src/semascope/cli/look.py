@@ -9,7 +9,6 @@ from typing import Annotated, TextIO
 import tyro
 
 from semascope.cli.base import InWorkspace
-from semascope.errors import WorkspaceError
 from semascope.workspace import Workspace
 
 
@@ -24,13 +23,43 @@ class Report(InWorkspace):
 
     def run(self) -> int:
         """Print the report."""
-        if not self.space.exists():
-            raise WorkspaceError(
-                f"There is no run in {self.workspace}. "
-                f"Make one: semascope demo --no-serve --workspace {self.workspace}"
-            )
+        if not self.space.exists() and self.space.atlas.is_file():
+            return show_atlas(self.space, sys.stdout, as_json=self.as_json)
+        self.space.begun()
         show(self.space, sys.stdout, as_json=self.as_json)
         return 0
+
+
+def show_atlas(workspace: Workspace, to: TextIO, *, as_json: bool = False) -> int:
+    """Print what an atlas holds that was imported, and not made by a run."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from semascope.atlas import Atlas
+
+    with Atlas.open(workspace.atlas, readonly=True) as atlas:
+        rows = [
+            {
+                "dictionary": row.key,
+                "model": row.model,
+                "from": row.about.get("imported", ""),
+                "features": row.width,
+                "alive": atlas.features(row.id, where={"alive": True}, limit=0).total,
+                "explained": atlas.features(row.id, where={"explained": True}, limit=0).total,
+                "scores": atlas.score_kinds(row.id),
+            }
+            for row in atlas.dictionaries()
+        ]
+    if as_json:
+        print(json.dumps({"imported": rows}, indent=2), file=to)
+        return 0
+    table = Table(title=f"{workspace.root}: imported features, no run", box=None)
+    for name in ("dictionary", "model", "from", "features", "alive", "explained", "scores"):
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
+    Console(file=to, highlight=False, width=None if to.isatty() else 132).print(table)
+    return 0
 
 
 def show(workspace: Workspace, to: TextIO, *, as_json: bool = False) -> None:

@@ -128,6 +128,11 @@ class Bars:
             self.say(f"[{stage}] done in {duration(record.seconds)}")
         else:
             self.say(f"[{stage}] stands ({duration(record.seconds)} when it was made)")
+        if fresh:
+            from semascope.evaluate.read import lines
+
+            for line in lines(record.figures.get("read", {})):
+                self.say(f"[{stage}] {line}")
 
     def say(self, text: str) -> None:
         """One line, above the bars."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from pydantic import Field
 
 from semascope.cli.base import InWorkspace
+from semascope.numbers import Count, CountOrNone
 from semascope.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ class EvaluateDictionary(InWorkspace):
 
     dictionary: str = ""
     """Which, as site/name or name; none: the run's own."""
-    samples: int = Field(default=240, ge=1)
+    samples: Count = 240
     """Held-out samples."""
-    predicted: int = Field(default=48, ge=0)
+    predicted: CountOrNone = 48
     """Of these, so many whose next tokens are predicted; 0 leaves CE and KL out."""
     beside: Path | None = None
     """Checkpoint of another dictionary of this site, from another seed."""
@@ -82,7 +82,7 @@ class EvaluateDictionary(InWorkspace):
         from semascope.workspace import write_text
 
         name = PREFIX + record["dictionary"].replace("/", "-")
-        path = self.space.root / "evaluations" / f"{name}.svg"
+        path = self.space.results("evaluations") / f"{name}.svg"
         record["picture"] = str(path)
         write_text(path, drawing.density(record))
         write_text(path.with_suffix(".json"), json.dumps(record, indent=2) + "\n")

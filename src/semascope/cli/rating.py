@@ -32,11 +32,11 @@ JUDGES = ("detection", "specificity", "consistency", "simulation", "fuzzing", "i
 Read = Callable[[str], str]
 
 
-def store(run: Run) -> BlindRatings:
+def store(run: Run, *, readonly: bool = False) -> BlindRatings:
     """The workspace's ratings."""
     from semascope.explain.rating import BlindRatings
 
-    return BlindRatings(run.workspace.root / "ratings.db")
+    return BlindRatings(run.workspace.root / "ratings.db", readonly=readonly)
 
 
 def rate(
@@ -129,7 +129,7 @@ def agreement(run: Run, *, as_json: bool = False) -> int:
     for score in read_scores(run):
         if score.kind in JUDGES:
             judges[score.kind][score.feature] = score.value
-    ratings = store(run)
+    ratings = store(run, readonly=not run.workspace.writable)
     try:
         found = ratings.agreement(judges)
     finally:

@@ -1,6 +1,7 @@
 """The verbs that make a run: train, gather, and demo, which does all; ``explaining`` has the rest.
 
-Each does what the ones before it left undone. Nothing is known here of how a stage works.
+Each does what the ones before it left undone; train and demo alone begin a run where there is
+none. Nothing is known here of how a stage works.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from semascope.config import (
     StageName,
     TrainOptions,
 )
+from semascope.numbers import Port
 from semascope.workspace import Workspace
 
 
@@ -28,12 +30,16 @@ class Step(InWorkspace):
     KIND: ClassVar[type[Options]]
     UNTIL: ClassVar[StageName]
     """The last stage that it does."""
+    BEGINS: ClassVar[bool] = False
+    """Whether it may begin a run where there is none."""
 
     def run(self) -> int:
         """Do the stages, and print where the result lies."""
         from semascope.pipeline import recorded
         from semascope.pipeline.together import first
 
+        if not self.BEGINS:
+            self.space.begun()
         own = self.KIND(**{name: getattr(self, name) for name in self.KIND.model_fields})
         options = recorded(self.space).model_copy(update={self.PART: own})
         advance(self.space, options, self.UNTIL)
@@ -80,6 +86,7 @@ class Train(TrainOptions, Step):
     PART = "train"
     KIND = TrainOptions
     UNTIL = "train"
+    BEGINS = True
 
     def tell(self, options: RunOptions) -> None:
         """Print every checkpoint, the one that the next stages read first."""
@@ -107,7 +114,7 @@ class Demo(RunOptions, InWorkspace):
 
     serve: bool = True
     """Open the page at the end; without it, print the workspace's path and stop."""
-    port: int = 8000
+    port: Port = 8000
     """Of the page, on this machine only."""
 
     def run(self) -> int:

@@ -11,6 +11,7 @@ import tyro
 
 from semascope.cli.base import InWorkspace
 from semascope.errors import WorkspaceError
+from semascope.numbers import Count, Index, Score, Share
 
 
 class Search(InWorkspace):
@@ -30,26 +31,25 @@ class Search(InWorkspace):
     """A file of prompts that the features fire on."""
     unlike: Path | None = None
     """A file of prompts that they do not fire on."""
-    limit: int = 10
+    limit: Count = 10
     """How many."""
-    min_score: float | None = None
+    min_score: Score | None = None
     """Only features whose words score so much or more."""
     score: str = "detection"
     """The kind of score that --min-score reads."""
-    density: float | None = None
+    density: Share | None = None
     """Only features that fire on at most this share of tokens."""
     modality: Literal["image", "text", "both"] | None = None
     """Only features that fire on this."""
     category: str = ""
     """Only features of this category: object, colour, text…"""
-    layer: int | None = None
+    layer: Index | None = None
     """Only features of this layer."""
     as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
     """Print JSON."""
 
     def run(self) -> int:
         """Print the features that were found, best first."""
-        self.space.require("index")
         found = self._found()
         if self.as_json:
             print(json.dumps(found, indent=2))

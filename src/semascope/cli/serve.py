@@ -13,6 +13,7 @@ import tyro
 
 from semascope.cli.base import InWorkspace
 from semascope.errors import ExplainError, ServerUnreachable, WorkspaceError
+from semascope.numbers import CountOrNone, Port
 from semascope.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Serve(InWorkspace):
     of features, never what is asked of the model.
     """
 
-    port: int = 8000
+    port: Port = 8000
     """Of the page; 0 takes a free one."""
     host: str = "127.0.0.1"
     """Address to listen at; others than this machine need --token."""
@@ -42,13 +43,15 @@ class Serve(InWorkspace):
     """Which of that server's models."""
     beside: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="WORKSPACE")] = ()
     """Other workspaces, whose models can be compared with this one on one prompt."""
-    most_names: int = 0
+    most_names: CountOrNone = 0
     """Questions to that server while this one runs, what its cache knows not counted; 0 sets no
     bound."""
 
     def run(self) -> int:
         """Serve until Ctrl-C."""
-        self.space.require("index")
+        from semascope.pipeline.searching import require_features
+
+        require_features(self.space)
         beside = [Workspace(path) for path in self.beside]
         for other in beside:
             other.require("index")
@@ -64,7 +67,10 @@ class Serve(InWorkspace):
 
         with self._listen() as listener:
             port = listener.getsockname()[1]
-            app = make_app(WorkspaceExplorer(self.space, naming, beside), token=self.token or None)
+            explorer = WorkspaceExplorer(self.space, naming, beside)
+            for line in filter(None, (explorer.info().read_only, explorer.info().why_not)):
+                print(f"semascope: {line}", file=sys.stderr)
+            app = make_app(explorer, token=self.token or None)
             address = f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{port}/"
             print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
             if self.browser and has_screen():

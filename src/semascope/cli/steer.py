@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from semascope.cli.levers import Causal, Opened, region_of, rows_of, sample_of
+from semascope.cli.levers import Causal, Opened, asked_of, region_of, rows_of, sample_of
 from semascope.errors import CausalError
+from semascope.numbers import Count, Position, Seed, Share, Strength, Temperature
 
 if TYPE_CHECKING:
     from semascope.causal import Comparison, Intervention, Where
@@ -32,15 +33,15 @@ class Steer(Causal):
 
     features: tyro.conf.Positional[tuple[str, ...]] = ()
     """Numbers, ids or words."""
-    strength: float = 8.0
+    strength: Strength = 8.0
     """In multiples of each feature's own maximum (see --unit); 0 changes nothing."""
     how: str = "add"
     """clamp, add, scale, ablate or project."""
     unit: Literal["max", "quantile", "absolute"] = "max"
     """What strength 1 is: the feature's own maximum, a quantile of it, or an activation of 1."""
-    quantile: float = 0.999
+    quantile: Share = 0.999
     """Which quantile of the feature's firing activations, for --unit quantile."""
-    doses: tuple[float, ...] = ()
+    doses: tuple[Strength, ...] = ()
     """Several strengths, as 0 1 2 4 8: a line for each instead of one comparison."""
     roles: tuple[Role, ...] = ()
     """Only where these speak: system, user, assistant."""
@@ -48,7 +49,7 @@ class Steer(Causal):
     """Only tokens of these kinds: text, special, image, tile, newline."""
     span: str = ""
     """Only where these words stand in the prompt."""
-    positions: tuple[int, ...] = ()
+    positions: tuple[Position, ...] = ()
     """Only these positions of the prompt; -1 is its last token."""
     region: str = ""
     """Only image tokens that look at left,top,right,bottom, in pixels; @1: of picture 1."""
@@ -60,17 +61,18 @@ class Steer(Causal):
     """Replay saved interventions, beside those of the flags."""
     save: Path | None = None
     """Write the interventions here, as JSON."""
-    picture: str = "scene:1"
-    """A file, scene:SEED for a drawn scene, blank, or none."""
-    question: str = "What is in the picture?"
-    """What to ask."""
-    tokens: int = 40
+    picture: str = ""
+    """A file, scene:SEED for a drawn scene, blank, or none; if left out, scene:1, or none with a
+    model that reads text only."""
+    question: str = ""
+    """What to ask; if left out, what is in the picture, or what a dog is where there is none."""
+    tokens: Count = 40
     """Longest answer, in tokens."""
-    temperature: float = 0.0
+    temperature: Temperature = 0.0
     """0 takes the likeliest token; above, both answers are drawn with the same seed."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the drawing."""
-    beams: int = 1
+    beams: Count = 1
     """Answer by beam search of this width."""
 
     def run(self) -> int:
@@ -81,6 +83,10 @@ class Steer(Causal):
             from semascope.causal import save
 
             save(wishes, self.save)
+        asked = asked_of(opened.lever.subject, self.picture, self.question)
+        return self.model_copy(update=asked)._steer(opened, wishes)
+
+    def _steer(self, opened: Opened, wishes: list[Intervention]) -> int:
         sample = sample_of(self.picture, self.question)
         if self.doses:
             return self._curve(opened, sample, wishes)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from pydantic import Field
 
 from semascope.cli.evaluate_causal import lines_of
 from semascope.cli.levers import Causal, Opened, rows_of, sample_of
 from semascope.errors import CausalError
+from semascope.numbers import Count, Strength
 
 
 class Study(Causal):
@@ -27,7 +27,7 @@ class Study(Causal):
     """Which study."""
     feature: Annotated[str, tyro.conf.arg(aliases=["-f"])] = ""
     """The feature: number, id or words."""
-    strength: float = 10.0
+    strength: Strength = 10.0
     """In multiples of the feature's own maximum; of the vector, of its length."""
     want: Path | None = None
     """For vector: examples, one a line."""
@@ -37,7 +37,7 @@ class Study(Causal):
     """A file, scene:SEED, blank, or none."""
     questions: tuple[str, ...] = ("What are you?", "What is your favourite place?")
     """What to ask."""
-    tokens: int = Field(default=48, ge=1)
+    tokens: Count = 48
     """Longest answer, in tokens."""
 
     def run(self) -> int:

@@ -31,6 +31,8 @@ ENTRIES = (
           "model:Card", "semascope model card"),
     Entry("model sites", "the places in a model where one can look",
           "model:Sites", "semascope model sites --subject sprite-llava"),
+    Entry("model check", "whether a model does here what everything relies on",
+          "model:Check", "semascope model check --subject sprite-llava"),
     Entry("train", "dictionaries: split sites' activations into features",
           "run:Train", "semascope train --arch topk --sites resid_post.4 resid_post.12 "
           "--widths 1x 4x --tokens 64000 --workspace workspace/family"),
@@ -95,6 +97,10 @@ ENTRIES = (
     Entry("convert", "a dictionary's checkpoint between formats", "carry:Convert",
           "semascope convert workspace/demo/dictionaries/resid_post.12/main /tmp/sae "
           "--to sparsify"),
+    Entry("adopt", "your own trained dictionary into a workspace, for all later verbs",
+          "adopting:Adopt",
+          "semascope adopt workspace/demo/dictionaries/resid_post.12/main --subject sprite-llava "
+          "--workspace workspace/adopted"),
     Entry("export", "a run's features, words and scores as files", "carry:Export",
           "semascope export /tmp/features.jsonl --workspace workspace/demo"),
     Entry("export site", "a folder of pages that opens from disk", "exporting:ExportSite",
@@ -117,8 +123,11 @@ GROUPS = {
 }
 STEPS = (
     ("Everything at once", ("demo",)),
-    ("A subject, the model under the microscope", ("model fetch", "model card", "model sites")),
-    ("reads a corpus; a dictionary splits its activations into features", ("train",)),
+    (
+        "A subject, the model under the microscope",
+        ("model fetch", "model card", "model sites", "model check"),
+    ),
+    ("reads a corpus; a dictionary splits its activations into features", ("train", "adopt")),
     ("one pass gathers evidence for every feature", ("gather",)),
     ("which is put into words, and the words are scored", ("explain", "score", "rate")),
     (
@@ -172,8 +181,8 @@ def tour(group: str = "") -> str:
         parts += ["", title, _lines([VERBS[name] for name in names if name in VERBS])]
     parts += [
         "",
-        "One run lives in one folder: --workspace, by default workspace/demo. A verb does what",
-        "the verbs before it left undone, and goes on where it was when it is stopped.",
+        "One run lives in one folder: --workspace, by default workspace/demo. demo and train begin",
+        "one; the other verbs do what was left undone there, and go on where they were stopped.",
     ]
     return "\n".join(parts)
 

@@ -213,9 +213,10 @@ class Monitor:
 
     # -- keeping ---------------------------------------------------------------------------
 
-    def notes(self, feature: str) -> list[seen.NoteRecord]:
-        """What people wrote about a feature."""
-        return self._many("notes", seen.NoteRecord, query={"feature": feature})
+    def notes(self, feature: str = "") -> list[seen.NoteRecord]:
+        """What people wrote about a feature, or about all; those that are gone too."""
+        query = {"feature": feature} if feature else {}
+        return self._many("notes", seen.NoteRecord, query=query)
 
     def add_note(self, note: ask.NoteAsk) -> seen.NoteRecord:
         """Keep a note."""

@@ -17,8 +17,6 @@ from semascope.errors import CorpusError
 
 logger = logging.getLogger(__name__)
 
-NAMED = 100
-"""Bad rows that are named in the log one by one; those after them are counted."""
 SMALL = 1 << 20
 """Bytes up to which a file's content, not its time of change, is part of the fingerprint."""
 FEW = 1000
@@ -34,8 +32,25 @@ class Rows(ABC):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.skipped = SkipReport()
+        self._warned: set[str] = set()
         self._bad: set[int] = set()
+        self._seen: set[int] = set()
+        self._skipped = SkipReport()
+
+    @property
+    def skipped(self) -> SkipReport:
+        """What was skipped and left out; each row is counted once in a report."""
+        return self._skipped
+
+    @skipped.setter
+    def skipped(self, report: SkipReport) -> None:
+        self._skipped, self._bad, self._seen = report, set(), set()
+
+    def fresh(self, row: int) -> bool:
+        """Whether a row is new to the report, so that what it holds is counted once."""
+        new = row not in self._seen
+        self._seen.add(row)
+        return new
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -68,8 +83,10 @@ class Rows(ABC):
         self._bad.add(row)
         label = self.label(row)
         self.skipped.add(label, reason)
-        level = logging.WARNING if len(self._bad) <= NAMED else logging.DEBUG
-        logger.log(level, "%s: %s skipped: %s", self.name, label, reason)
+        level = logging.DEBUG if reason in self._warned else logging.WARNING
+        self._warned.add(reason)
+        more = "" if level == logging.DEBUG else " (others are counted, not named)"
+        logger.log(level, "%s: %s skipped: %s%s", self.name, label, reason, more)
 
 
 def span(corpus: Corpus, start: int, stop: int | None) -> range:
@@ -91,9 +108,17 @@ class First(Rows):
     """The first ``n`` rows of a corpus."""
 
     def __init__(self, corpus: Corpus, n: int) -> None:
-        super().__init__(corpus.name)
         self.corpus, self.n = corpus, n
-        self.skipped = corpus.skipped
+        super().__init__(corpus.name)
+
+    @property
+    def skipped(self) -> SkipReport:
+        """The corpus's own report, so that nothing it skips is lost."""
+        return self.corpus.skipped
+
+    @skipped.setter
+    def skipped(self, report: SkipReport) -> None:
+        self.corpus.skipped = report
 
     def __len__(self) -> int:
         return min(self.n, len(self.corpus))
@@ -118,7 +143,7 @@ def digest(parts: Iterable[str | bytes]) -> str:
     """SHA-256 over parts, each with its length, as 32 hexadecimal digits."""
     total = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         total.update(len(data).to_bytes(8, "little") + data)
     return total.hexdigest()[:32]
 
@@ -139,6 +164,6 @@ def files_digest(root: Path, files: Iterable[Path]) -> str:
             small = stat.st_size <= SMALL and len(listed) <= FEW
             mark = hashlib.sha256(path.read_bytes()).digest() if small else str(stat.st_mtime_ns)
             parts += [str(stat.st_size), mark]
-        except OSError:
+        except (OSError, ValueError):
             parts.append("missing")
     return digest(parts)

@@ -19,18 +19,34 @@ from semascope.errors import CorpusError
 
 
 class Mixed:
-    """A corpus made of corpora; sample ids begin with the part's name."""
+    """A corpus made of corpora; sample ids begin with the part's name.
+
+    Where parts share a name, as two folders called images do, the second is ``images~2`` in ids.
+    """
 
     def __init__(self, parts: Sequence[Corpus], weights: Sequence[float] | None = None) -> None:
         weights = [1.0] * len(parts) if weights is None else list(weights)
         if not parts or len(weights) != len(parts) or not all(w > 0 for w in weights):
             raise CorpusError("A mixed corpus needs parts, and a weight above zero for each.")
         self.parts, self.weights = list(parts), weights
+        self.names = _told_apart([part.name for part in parts])
         self.name = "+".join(part.name for part in parts)
-        self.skipped = SkipReport()
-        for part in self.parts:  # one report for all: what a part skips is counted here
-            part.skipped = self.skipped
+        report = SkipReport()
+        for part in self.parts:
+            report.merge(part.skipped)
+        self.skipped = report
         self._part, self._row = _order([len(part) for part in parts], weights)
+
+    @property
+    def skipped(self) -> SkipReport:
+        """One report for all parts: what any of them skips is counted here."""
+        return self._skipped
+
+    @skipped.setter
+    def skipped(self, report: SkipReport) -> None:
+        self._skipped = report
+        for part in self.parts:
+            part.skipped = report
 
     def __len__(self) -> int:
         return len(self._part)
@@ -48,7 +64,19 @@ class Mixed:
         for row, k, wanted in zip(rows, which, inner, strict=True):
             sample = sweeps[k].at(int(wanted))
             if sample is not None:
-                yield row, replace(sample, id=f"{self.parts[k].name}/{sample.id}")
+                yield row, replace(sample, id=f"{self.names[k]}/{sample.id}")
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """The names, those that repeat numbered from the second on; all are unlike."""
+    out: list[str] = []
+    for name in names:
+        number, unlike = 1, name
+        while unlike in out:
+            number += 1
+            unlike = f"{name}~{number}"
+        out.append(unlike)
+    return out
 
 
 class _Sweep:

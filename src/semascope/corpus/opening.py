@@ -4,21 +4,23 @@
     scenes:heldout?size=224     another split, another size
     text, text:heldout          the passages that ship with semascope
     scenes+text, 3*scenes+text  several, interleaved by weight
-    folder/  data.jsonl  data.json  data.parquet  data.arrow  notes.txt  shard-{000..009}.tar
+    folder/  data.jsonl  data.json  data.csv  data.parquet  notes.txt  shard-{000..009}.tar
     saved_dataset#train         a Hugging Face dataset saved to disk, one of its splits
     hf:name/split               a Hugging Face dataset by name (needs the extra ``datasets``)
 
 A text file's rows are its paragraphs, parted by empty lines; without such lines, its lines.
 
-After a question mark: ``n``, ``seed``, ``size`` (scenes), ``image``, ``video`` and ``text`` (names
-of columns), ``images`` (folder that paths of pictures are relative to), ``outside=1`` (they may
-leave it), ``frames`` (most that are read of a video, 32). A folder that is called scenes or text is
-opened as ./scenes or ./text. Knows which reader reads what; it reads nothing itself.
+After a question mark: ``n``, ``seed``, ``size`` (scenes), ``image``, ``video``, ``text``,
+``question``, ``answer`` and ``conversation`` (names of columns), ``images`` (folder that paths of
+pictures are relative to), ``outside=1`` (they may leave it), ``frames`` (most that are read of a
+video, 32). A folder that is called scenes or text is opened as ./scenes or ./text. Knows
+which reader reads what; it reads nothing itself.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -33,21 +35,29 @@ SCENES = 20_000
 GLANCE = 256
 """Rows looked at before a corpus is said to have no pictures."""
 OPTIONS = (
-    "n", "seed", "size", "split", "image", "video", "text", "images", "outside", "frames",
+    "n", "seed", "size", "split", "image", "video", "text", "question", "answer", "conversation",
+    "images", "outside", "frames",
 )  # fmt: skip
 
 
 def open_corpus(
-    spec: str | Path, *, n: int | None = None, seed: int = 0, images: bool = False
+    spec: str | Path,
+    *,
+    n: int | None = None,
+    seed: int = 0,
+    images: bool = False,
+    columns: Sequence[str] = (),
 ) -> Corpus:
     """The corpus that ``spec`` describes (see this module's docstring).
 
     ``n`` bounds its rows, ``seed`` draws scenes and orders passages; ``images=True`` raises
-    NoImages where the corpus has none. CorpusError says what is wrong with a description.
+    NoImages where the corpus has none; ``columns`` as ``text=body`` names columns of all parts that
+    are files. CorpusError says what is wrong with a description.
     """
     text = str(spec).strip()
+    named = _columns(columns)
     parts = [text] if text and exists(text) else _split(text)
-    opened = [_part(part, n, seed) for part in parts]
+    opened = [_part(part, n, seed, named) for part in parts]
     corpus = opened[0][1] if len(opened) == 1 else Mixed(
         [part for _, part in opened], [weight for weight, _ in opened]
     )  # fmt: skip
@@ -71,7 +81,7 @@ def require_images(corpus: Corpus) -> None:
 
 
 def _split(text: str) -> list[str]:
-    parts = [part.strip() for part in text.split("+")]
+    parts = [part.strip() for part in _joined(text.split("+"))]
     if not all(parts):
         raise CorpusError(
             f"{text!r} names no corpus. Try scenes, text, scenes+text, a path, or hf:name/split."
@@ -79,14 +89,40 @@ def _split(text: str) -> list[str]:
     return parts
 
 
-def _part(text: str, n: int | None, seed: int) -> tuple[float, Corpus]:
+def _joined(parts: list[str]) -> list[str]:
+    """The same, where a + that is part of an existing path parts nothing."""
+    out: list[str] = []
+    while parts:
+        whole = (k for k in range(len(parts), 1, -1) if exists("+".join(parts[:k])))
+        take = next(whole, 1)
+        out.append("+".join(parts[:take]))
+        parts = parts[take:]
+    return out
+
+
+def _columns(words: Sequence[str]) -> dict[str, str]:
+    """``text=body image=shot`` as options; CorpusError where one is not so."""
+    from semascope.corpus.readers import COLUMNS
+
+    found: dict[str, str] = {}
+    for word in words:
+        role, equals, column = word.partition("=")
+        if role not in COLUMNS or not equals or not column:
+            raise CorpusError(
+                f"--columns {word!r} is not of the form text=NAME. There are {', '.join(COLUMNS)}."
+            )
+        found[role] = column
+    return found
+
+
+def _part(text: str, n: int | None, seed: int, named: Mapping[str, str]) -> tuple[float, Corpus]:
     """Weight and corpus of one part."""
     factor, name = 1.0, text
     weight, star, rest = text.partition("*")
     if star and re.fullmatch(r"\d+(\.\d+)?", weight):  # else a pattern of files: shards/*.tar
         factor, name = float(weight), rest
     path, _, query = (name, "", "") if exists(name) else name.partition("?")
-    options = _options(query, name)
+    options = {**named, **_options(query, name)}
     number = int(options["n"]) if "n" in options else n
     corpus = _named(path, options, number, int(options.get("seed", seed)))
     return factor, corpus if "n" not in options else First(corpus, int(options["n"]))

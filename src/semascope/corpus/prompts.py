@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from semascope.errors import CorpusError
 
@@ -46,11 +46,12 @@ def _scene(number: str) -> tuple[Image.Image, ...]:
 
 
 def _read(path: Path) -> Image.Image:
+    from semascope.corpus.base import BadRow, exists
     from semascope.corpus.pictures import decode
 
-    if not path.exists():
+    if not exists(path):
         raise CorpusError(f"There is no picture {path}. Or ask of: scene:7, blank.")
     try:
         return decode(path)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except BadRow as error:
         raise CorpusError(f"{path} cannot be read as a picture: {error}.") from error

@@ -1,43 +1,60 @@
-"""Which reader reads a path: by what a folder holds, or by a file's ending.
+"""Which reader reads a path: by all that a folder holds, or by a file's ending.
 
-Knows the readers and names of files; it reads no rows.
+Of a folder everything is read: tars, or tables with the pictures that they name, then the pictures
+that no table names, each once. What was recognised stands in the corpus's report, and so does what
+was left out. Knows the readers and names of files.
 """
 
 from __future__ import annotations
 
 import glob
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semascope.corpus.base import Rows, exists
-from semascope.corpus.folders import SUFFIXES, ImageFolder
+from semascope.corpus.arrow import ArrowRows, saved_dataset
+from semascope.corpus.base import BadRow, exists
+from semascope.corpus.encodings import encoding_of, is_packed
+from semascope.corpus.folders import ImageFolder, Survey, survey
 from semascope.corpus.hub import HubRows
-from semascope.corpus.records import Layout
+from semascope.corpus.jsons import SUFFIXES, is_annotated, is_single
+from semascope.corpus.mixed import Mixed
+from semascope.corpus.records import Layout, Pictures
+from semascope.corpus.sample import Corpus
 from semascope.corpus.shards import WebDataset
-from semascope.corpus.tables import ArrowRows, InMemory, JsonLines, Records, saved_dataset
+from semascope.corpus.tables import InMemory, JsonLines, Records, ending_of, parse_json
 from semascope.errors import CorpusError
 
 TABLES: Mapping[str, type[Records]] = {
     ".jsonl": JsonLines, ".ndjson": JsonLines, ".json": InMemory, ".txt": InMemory,
-    ".md": InMemory, ".parquet": ArrowRows, ".arrow": ArrowRows, ".feather": ArrowRows,
+    ".md": InMemory, ".csv": InMemory, ".tsv": InMemory, ".token": InMemory,
+    ".parquet": ArrowRows, ".arrow": ArrowRows, ".feather": ArrowRows,
 }  # fmt: skip
-HELP = "scenes, text, a folder, .jsonl, .json, .parquet, .arrow, .tar, .txt, or hf:name/split"
+COLUMNS = ("image", "video", "text", "question", "answer", "conversation")
+"""Options that name a column."""
+HELP = (
+    "scenes, text, a folder, .jsonl, .json, .csv, .tsv, .parquet, .arrow, .tar, .txt, or "
+    "hf:name/split"
+)
+USELESS = "tables without a column of words or pictures"
 
 
-def open_path(spec: str, options: Mapping[str, str]) -> Rows:
+def open_path(spec: str, options: Mapping[str, str]) -> Corpus:
     """The corpus at a path, a pattern of paths, or ``hf:``; CorpusError where there is none."""
-    columns = ("image", "video", "text")
-    layout: dict[str, Any] = {key: options[key] for key in columns if key in options}
+    layout: dict[str, Any] = {key: options[key] for key in COLUMNS if key in options}
     if "frames" in options:
         layout["frames"] = max(1, int(options["frames"]))
+    layout["fixed"] = "images" in options
     layout["outside"] = options.get("outside", "0") not in ("0", "false", "no", "")
     if spec.startswith("hf:"):
-        corpus: Rows = HubRows(spec[3:], layout)
+        corpus: Corpus = HubRows(spec[3:], layout)
     else:
         path, _, split = spec.partition("#") if not exists(spec) else (spec, "", "")
         split = split or options.get("split", "")
+        if not exists(path) and path.startswith("~"):
+            path = str(Path(path).expanduser())
         folder = Path(path)
         if exists(folder) and folder.is_dir():
             corpus = _folder(folder, split, options.get("images"), layout)
@@ -46,37 +63,165 @@ def open_path(spec: str, options: Mapping[str, str]) -> Rows:
     if len(corpus) == 0:
         why = ", ".join(f"{n} × {reason}" for reason, n in corpus.skipped.reasons.items())
         raise CorpusError(f"{spec} holds no rows{f' ({why})' if why else ''}.")
+    if isinstance(corpus, Records) and (why := corpus.useless()):
+        raise CorpusError(why)
     return corpus
 
 
-def _folder(folder: Path, split: str, images: str | None, layout: dict[str, Any]) -> Rows:
-    """What a folder is: a saved dataset, tars, tables, or pictures."""
-    if (folder / "state.json").exists() or (folder / "dataset_dict.json").exists():
+def _folder(folder: Path, split: str, images: str | None, layout: dict[str, Any]) -> Corpus:
+    """What a folder is: a saved dataset, or all of the tars, tables and pictures below it."""
+    if (folder / "dataset_dict.json").exists() or _saved(folder / "state.json"):
         return saved_dataset(folder, split or None, layout)
-    if (folder / "metadata.jsonl").exists():
-        files = [folder / "metadata.jsonl"]
-        return JsonLines(folder.name, files, Layout(root=Path(images or folder), **layout))
-    for ending in (".tar", ".parquet", ".arrow", ".jsonl", ".ndjson", ".json"):
-        files = sorted(folder.glob(f"**/*{ending}"))
-        if split:
-            files = [path for path in files if split in path.name]
-        if files:
-            return _files(str(folder), files, images or str(folder), layout)
-    pictures = ImageFolder(folder, outside=layout["outside"])
-    if len(pictures) == 0:
+    found = survey(folder, split)
+    parts = _parts(found, images, layout)
+    if not parts:
+        raise CorpusError(_nothing(folder, found, split))
+    corpus = parts[0] if len(parts) == 1 else Mixed(parts, [max(1, len(part)) for part in parts])
+    corpus.skipped.left.update(found.left)
+    return corpus
+
+
+def _saved(state: Path) -> bool:
+    """Whether ``state.json`` is of ``datasets.save_to_disk``, and no other file of that name."""
+    try:
+        return "_data_files" in state.read_text()
+    except (OSError, ValueError):
+        return False
+
+
+def _parts(found: Survey, images: str | None, layout: dict[str, Any]) -> list[Corpus]:
+    """The readers of a folder, those without rows left out."""
+    parts: list[Corpus] = []
+    if found.tars:
+        stems = {path.with_suffix("") for path in found.tars}
+        twice = [path for path in found.tables if path.with_suffix("") in stems]
+        found.left["tables that repeat what is in a tar of the same name"] += len(twice)
+        found.tables = [path for path in found.tables if path not in twice]
+        parts.append(_files(str(found.root), found.tars, None, layout))
+    tables = _tables(found, images, layout)
+    named = _named(tables) if found.pictures else set()
+    loose = [path for path in found.pictures if os.path.normpath(path) not in named]
+    if loose and not images:
+        outside = layout["outside"]
+        parts.append(ImageFolder(found.root, outside, loose, found.beside))
+    elif not (loose or tables or parts) and found.texts:
+        tables = [_files(str(found.root), found.texts, images, layout)]
+    if parts and found.texts:
+        found.left["text files that belong to no picture"] += len(found.texts)
+    parts = [part for part in (*tables, *parts) if len(part)]
+    for part in parts:
+        part.skipped.layout.append(_line(part, named))
+    found.left = +found.left
+    return parts
+
+
+def _line(part: Corpus, named: set[str]) -> str:
+    """What a part of a folder was recognised as."""
+    if isinstance(part, ImageFolder):
+        words = sum(path in part.beside for path in part.paths)
+        return f"pictures: {len(part)}, {words} of them with words in a file beside them"
+    files = getattr(part, "files", [])
+    kind = "tars" if isinstance(part, WebDataset) else "tables"
+    rows = f"{kind}: {len(files)}"
+    shown = ", ".join(path.name for path in files[:4]) + (" …" if len(files) > 4 else "")
+    pictures = f", which name {len(named)} pictures" if named and kind == "tables" else ""
+    return f"{rows} ({shown}){pictures}"
+
+
+def _tables(found: Survey, images: str | None, layout: dict[str, Any]) -> list[Corpus]:
+    """A reader for each kind of table, of the tables that hold words or pictures."""
+    captions = [path for path in found.texts if found.pictures and _table_of_captions(path)]
+    found.texts = [path for path in found.texts if path not in captions]
+    kept: dict[str, list[Path]] = {}
+    faults: list[str] = []
+    root = Path(images) if images else found.root
+    near = Pictures(root)
+    for path in (*found.tables, *captions):
+        reason = _unfit(path, bool(found.pictures), Layout(root=root, pictures=near, **layout))
+        if not reason:
+            kept.setdefault(ending_of(path), []).append(path)
+            continue
+        found.left[reason.partition(": ")[0]] += 1
+        faults.append(reason)
+    if faults and not kept and not (found.pictures or found.tars):
+        columns = next((f.partition(": ")[2] for f in faults if f.startswith(USELESS)), "")
+        if columns:
+            raise CorpusError(columns)
+    order = list(TABLES)
+    return [
+        _files(str(found.root), kept[ending], str(root), {**layout, "pictures": near})
+        for ending in sorted(kept, key=order.index)
+    ]
+
+
+def _table_of_captions(path: Path) -> bool:
+    from semascope.corpus.delimited import names_pictures
+
+    try:
+        with path.open("rb") as file:
+            return names_pictures(file.read(8192).decode("utf-8", "replace"))
+    except OSError:
+        return False
+
+
+def _unfit(path: Path, pictures: bool, layout: Layout) -> str:
+    """Why a table of a folder is not read; '' where it is. Damage is the reader's to count."""
+    if ending_of(path) == ".json" and not is_packed(path):
+        try:
+            value = parse_json(path.read_bytes())
+        except (OSError, BadRow):
+            return "JSON files that cannot be read"
+        if is_annotated(value):
+            return "annotations without captions"
+        if pictures and is_single(value):
+            return "JSON files that hold one object and no rows"
+    try:
+        reader = _reader(path)(path.name, [path], layout)
+    except (CorpusError, OSError):
+        return ""
+    if path.suffix == ".parquet" and _of_a_download(reader) and pictures:
+        return "records of a download, whose pictures lie beside them"
+    why = reader.useless()
+    return f"{USELESS}: {why}" if why else ""
+
+
+def _of_a_download(reader: Records) -> bool:
+    """Whether this is img2dataset's record of what it fetched: keys and addresses."""
+    columns = {name for record in reader.glance()[:1] for name in record}
+    return {"key", "url", "status"} <= columns
+
+
+def _named(tables: Sequence[Corpus]) -> set[str]:
+    """The picture files that the tables' rows name."""
+    found: set[str] = set()
+    for table in tables:
+        if isinstance(table, Records):
+            for row in range(len(table)):
+                found.update(os.path.normpath(path) for path in table.paths(row))
+    return found
+
+
+def _nothing(folder: Path, found: Survey, split: str) -> str:
+    if split:
+        parts = sorted({path.name for path in folder.iterdir()})[:12]
+        return f"Nothing in {folder} is of a split {split!r}; it holds {', '.join(parts)}."
+    try:
         endings = sorted({path.suffix or path.name for path in folder.iterdir()})[:8]
-        raise CorpusError(
-            f"{folder} holds nothing that a corpus is made of (it holds: "
-            f"{', '.join(endings) or 'nothing'}). Known are {HELP}."
-        )
-    return pictures
+    except OSError as error:
+        return f"{folder} cannot be read: {error.strerror}."
+    left = "".join(f"; {n} × {why}" for why, n in found.left.items())
+    return (
+        f"{folder} holds nothing that a corpus is made of (it holds: "
+        f"{', '.join(endings) or 'nothing'}{left}). Known are {HELP}."
+    )
 
 
 def _matching(pattern: str) -> list[Path]:
-    """Files of a path, of a pattern with *, or of one with {000..009}."""
+    """Files of a path, of a pattern with *, or of one with {000..009}; a name with brackets."""
     found: list[Path] = []
     for name in _braces(pattern):
-        names = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else [name]  # noqa: PTH207
+        magic = glob.has_magic(name) and not exists(name)
+        names = sorted(glob.glob(name, recursive=True)) if magic else [name]  # noqa: PTH207
         found += [Path(each) for each in names]
     missing = [path for path in found if not (exists(path) and path.is_file())]
     if missing or not found:
@@ -87,7 +232,7 @@ def _matching(pattern: str) -> list[Path]:
 
 def _braces(pattern: str) -> list[str]:
     match = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
-    if match is None:
+    if match is None or exists(pattern):
         return [pattern]
     low, high = match.groups()
     head, tail = pattern[: match.start()], pattern[match.end() :]
@@ -95,19 +240,34 @@ def _braces(pattern: str) -> list[str]:
     return [each for i in numbers for each in _braces(f"{head}{i:0{len(low)}d}{tail}")]
 
 
-def _files(name: str, files: list[Path], images: str | None, layout: dict[str, Any]) -> Rows:
+def _reader(path: Path) -> type[Records]:
+    """The reader of a table; JSON lines that are packed or no UTF-8 are read as a whole."""
+    kind = TABLES[ending_of(path)]
+    if kind is JsonLines:
+        with path.open("rb") as file:
+            if is_packed(path) or encoding_of(file.read(4096)) not in ("utf-8", "utf-8-sig"):
+                return InMemory
+    return kind
+
+
+def _files(name: str, files: list[Path], images: str | None, layout: dict[str, Any]) -> Corpus:
     """Files of one kind."""
-    endings = {path.suffix.lower() for path in files}
+    title = Path(name).name
+    packed = (".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2", ".tgz", ".tar")
+    if all(path.name.lower().endswith(packed) for path in files):
+        root = files[0].parent
+        known = {key: value for key, value in layout.items() if key != "pictures"}
+        return WebDataset(title, files, Layout(root=root, **known))
+    endings = {ending_of(path) for path in files}
     if len(endings) > 1:
         raise CorpusError(f"{name} matches files of several kinds: {', '.join(sorted(endings))}.")
     ending = endings.pop()
-    title = Path(name).name
-    if ending in (".tar", ".tgz") or title.endswith((".tar.gz", ".tar.xz", ".tar.zst")):
-        return WebDataset(title, files)
     if ending in TABLES:
         root = Path(images) if images else files[0].parent
         try:
-            return TABLES[ending](title, files, Layout(root=root, **layout))
+            kinds = {_reader(path) for path in files}
+            kind = kinds.pop() if len(kinds) == 1 else InMemory
+            return kind(title, files, Layout(root=root, **layout))
         except OSError as error:
             raise CorpusError(f"{name} cannot be read: {error.strerror}.") from error
     if ending in SUFFIXES:

@@ -1,7 +1,6 @@
-"""One record of a dataset (a dict) to a ``Sample``: captions, LLaVA conversations, chat messages.
+"""One record of a dataset (a dict) to a ``Sample``: captions, questions, conversations, messages.
 
-Understood: ``conversations`` of ``{"from", "value"}``, ``messages`` of ``{"role", "content"}``
-where content is a string or a list of parts, and plain ``text``. Pictures: a path, bytes, a dict of
+Which column holds what is ``columns.py``'s. Pictures: a path, bytes, base64, a data URL, a dict of
 ``bytes`` and ``path``, or a list of these. ``<image>`` says in which turn a picture is shown; where
 nothing says so, the first turn of the user shows all of them. The place of ``<image>`` within a
 turn's text is not kept: a turn shows its pictures before its text.
@@ -16,6 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,8 +24,10 @@ from typing import Any
 from PIL import Image
 
 from semascope.corpus.base import BadRow
+from semascope.corpus.columns import Asked, fields, listed, unused
+from semascope.corpus.encodings import well_formed
 from semascope.corpus.pictures import decode
-from semascope.corpus.sample import Role, Sample, Turn, Video
+from semascope.corpus.sample import Role, Sample, SkipReport, Turn, Video
 from semascope.corpus.videos import MOST_FRAMES, decode_video, evenly, of_frames
 
 PLACEHOLDER = "<image>"
@@ -33,10 +35,15 @@ MOVING = "<video>"
 ROLES: Mapping[str, Role] = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
     "model": "assistant", "bot": "assistant", "system": "system", "developer": "system",
+    "chatgpt": "assistant", "ai": "assistant", "agent": "assistant",
 }  # fmt: skip
-IMAGE_COLUMNS = ("image", "images", "img", "picture", "jpg", "png", "file_name")
 VIDEO_COLUMN, VIDEOS_COLUMN = "video", "videos"
-TEXT_COLUMNS = ("text", "caption", "captions", "txt", "content", "sentence", "description")
+MARKS = re.compile(r"<image(?:[ _]?\d+)?>|<\|image(?:_\d+)?\|>")
+"""What stands for a picture in the words of a record that has pictures."""
+BASE64 = re.compile(r"[A-Za-z0-9+/\s]{100,}={0,2}\s*")
+MOST_WALKED = 2_000_000
+"""Files below a folder up to which it is searched for pictures by name."""
+NETWORK = ("http://", "https://", "s3://", "gs://", "ftp://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +56,70 @@ class Layout:
     """Column of pictures; None looks for a usual name."""
     text: str | None = None
     """Column of plain text; None looks for a usual name."""
+    question: str | None = None
+    """Column of a question, and of its answer; None looks for usual names."""
+    answer: str | None = None
+    conversation: str | None = None
+    """Column of messages; None looks for a usual name."""
     outside: bool = False
     """Whether paths may leave ``root``."""
     video: str | None = None
     """Column of one video; None takes ``video`` and ``videos``, "" none at all."""
     frames: int = MOST_FRAMES
     """Most frames that are read of a video."""
+    fixed: bool = False
+    """Whether paths start at ``root`` alone, as where the user names the folder of pictures."""
+    home: Path | None = None
+    """Folder of the table itself, where it lies below ``root``: its paths may start there."""
+    pictures: Pictures | None = None
+    """Where else below ``root`` a picture may lie, looked up by name."""
+
+    @property
+    def asked(self) -> Asked:
+        """The columns that were named."""
+        return Asked(self.image, self.text, self.question, self.answer, self.conversation)
+
+
+class Pictures:
+    """Files below a folder by name, for tables that name pictures from somewhere else.
+
+    COCO names a file without its folder, LLaVA with a folder that may be called otherwise here.
+    The folder is walked when a file is first missed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._by_name: dict[str, list[str]] | None = None
+
+    def find(self, name: str) -> Path | None:
+        """The one file of that name, from ``root``; None where there is none.
+
+        Of several, the one whose folders agree; BadRow where that leaves more than one.
+        """
+        tail = name.replace("\\", "/").rsplit("/", 1)[-1]
+        if not tail or tail in (".", ".."):
+            return None
+        found = self._names().get(tail, [])
+        if len(found) > 1:
+            same = [path for path in found if f"/{path}".endswith(f"/{name.lstrip('./')}")]
+            found = same or found
+        if len(found) > 1:
+            raise BadRow("several files have the name that the row gives")
+        return Path(found[0]) if found else None
+
+    def _names(self) -> dict[str, list[str]]:
+        if self._by_name is None:
+            self._by_name = {}
+            walked = 0
+            for folder, _, files in os.walk(self.root):
+                below = os.path.relpath(folder, self.root).replace(os.sep, "/")
+                walked += len(files)
+                if walked > MOST_WALKED:
+                    break
+                for file in files:
+                    path = file if below == "." else f"{below}/{file}"
+                    self._by_name.setdefault(file, []).append(path)
+        return self._by_name
 
 
 @dataclass(slots=True)
@@ -70,85 +135,85 @@ class Found:
     """What stands for a picture."""
 
 
-def to_sample(record: object, layout: Layout, id_: str, source: str = "") -> Sample:
-    """The record's sample; BadRow says why there is none."""
+def to_sample(
+    record: object, layout: Layout, id_: str, source: str = "", report: SkipReport | None = None
+) -> Sample:
+    """The record's sample; BadRow says why there is none.
+
+    ``report``, where given, is told which columns were used as what, and which were left unused.
+    """
     if not isinstance(record, Mapping):
         raise BadRow("record is not an object")
+    row = fields(record, layout.asked)
     found = Found(
         layout,
-        [picture(item, layout) for item in _listed(_column(record, layout.image, IMAGE_COLUMNS))],
+        [picture(item, layout) for item in row.images],
         [video(item, layout) for item in video_items(record, layout)],
     )
-    talk = next((record[key] for key in ("conversations", "messages") if record.get(key)), None)
-    if talk is not None:
-        turns, text = conversation(talk, found), ""
+    turns: tuple[Turn, ...] = ()
+    text = ""
+    if row.talk is not None:
+        turns = conversation(row.talk, found)
     else:
-        turns, text = (), _text(record, layout)
-        if found.videos:
-            text = text.replace(MOVING, "").strip("\n")
+        text = well_formed(_unmarked(row.text, found))
     images, videos = tuple(found.images), tuple(found.videos)
-    if not (turns or images or videos or text.strip()):
+    if not (images or videos or text.strip() or any(t.text.strip() or t.images for t in turns)):
         raise BadRow("neither text nor image")
+    if report is not None:
+        moving = [name for name in (layout.video, VIDEO_COLUMN, VIDEOS_COLUMN) if name in record]
+        used = row.used | dict.fromkeys(map(str, moving), "videos")
+        report.columns(used, unused(record, used))
+        report.left.update(row.left)
     return Sample(id=id_, text=text, turns=turns, images=images, source=source, videos=videos)
 
 
-def _column(record: Mapping[str, Any], name: str | None, usual: Sequence[str]) -> Any:
-    if name is not None:
-        return record.get(name)
-    return next((record[key] for key in usual if record.get(key) is not None), None)
-
-
-def _listed(value: object) -> list[object]:
-    if value is None or value == "":
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _text(record: Mapping[str, Any], layout: Layout) -> str:
-    value = _column(record, layout.text, TEXT_COLUMNS)
-    if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
-        value = value[0]  # several captions of one picture: the first
-    if value is None:
-        return ""
-    if isinstance(value, bytes):
-        return utf8(value)
-    if not isinstance(value, str):
-        raise BadRow("text is of the wrong type")
-    return well_formed(value.replace(PLACEHOLDER, "").strip("\n"))
-
-
-def utf8(data: bytes) -> str:
-    """Text of bytes; BadRow where they are not UTF-8."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadRow("text is not UTF-8") from error
-
-
-def well_formed(text: str) -> str:
-    """The text, if it can be written as UTF-8: JSON may hold half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadRow("text is not UTF-8") from error
-    return text
+def _unmarked(text: str, found: Found) -> str:
+    """Plain words without what stands for pictures and videos."""
+    marks = MARKS if found.images else re.compile(re.escape(PLACEHOLDER))
+    text = marks.sub("", text).strip("\n")
+    return text.replace(MOVING, "").strip("\n") if found.videos else text
 
 
 def picture(item: object, layout: Layout) -> Image.Image:
-    """A picture given as bytes, path, data URL, or a dict of these; BadRow says why not."""
+    """A picture given as bytes, path, base64, data URL, or a dict of these; BadRow says why not."""
+    if isinstance(item, Image.Image):
+        return item
     if isinstance(item, Mapping):
-        if item.get("bytes"):
-            return picture(item["bytes"], layout)
-        return picture(item.get("path") or item.get("url") or item.get("file_name"), layout)
-    if isinstance(item, bytes):
-        return decode(item)
+        names = ("bytes", "data", "base64", "path", "url", "file_name", "image", "source")
+        inner = next((item[name] for name in names if item.get(name)), None)
+        return picture(inner, layout)
+    if isinstance(item, bytes | bytearray | memoryview):
+        return decode(bytes(item))
     if isinstance(item, str) and item.startswith("data:"):
         return decode(_data_url(item))
-    if isinstance(item, str) and item.startswith(("http://", "https://", "s3://", "gs://")):
+    if isinstance(item, str) and item.startswith(NETWORK):
         raise BadRow("image is an address on the network")
+    if isinstance(item, str) and BASE64.fullmatch(item):
+        return decode(_base64(item))
     if isinstance(item, str) and item:
-        return decode(inside(item, layout))
+        return decode(located(item, layout))
     raise BadRow("image is of the wrong type")
+
+
+def located(name: str, layout: Layout) -> Path:
+    """The picture's file: beside its table, from the root, else the one of that name below it."""
+    for base in (layout.home, layout.root):
+        if base is not None and (path := _under(base, name, layout)) is not None:
+            return path
+    path = inside(name, layout)
+    near = None if layout.pictures is None else layout.pictures.find(name)
+    return path if near is None else inside(str(near), layout)
+
+
+def _under(base: Path, name: str, layout: Layout) -> Path | None:
+    """The existing file of that name from ``base``, where it lies within the dataset."""
+    try:
+        path = Path(os.path.realpath(base / name.removeprefix("file://")))
+        home = Path(os.path.realpath(layout.root))
+        found = path.is_file() and (layout.outside or path.is_relative_to(home))
+    except (OSError, ValueError):
+        return None
+    return path if found else None
 
 
 def video_items(record: Mapping[str, Any], layout: Layout) -> list[object]:
@@ -157,7 +222,7 @@ def video_items(record: Mapping[str, Any], layout: Layout) -> list[object]:
         one, several = record.get(layout.video), None
     else:
         one, several = record.get(VIDEO_COLUMN), record.get(VIDEOS_COLUMN)
-    return [*([] if one in (None, "", []) else [one]), *_listed(several)]
+    return [*([] if one in (None, "", []) else [one]), *listed(several)]
 
 
 def video(item: object, layout: Layout) -> Video:
@@ -169,10 +234,10 @@ def video(item: object, layout: Layout) -> Video:
         return of_frames([picture(frame, layout) for frame in chosen])
     if isinstance(item, bytes):
         return decode_video(item, layout.frames)
-    if isinstance(item, str) and item.startswith(("http://", "https://", "s3://", "gs://")):
+    if isinstance(item, str) and item.startswith(NETWORK):
         raise BadRow("video is an address on the network")
     if isinstance(item, str) and item:
-        return decode_video(inside(item, layout), layout.frames)
+        return decode_video(located(item, layout), layout.frames)
     raise BadRow("video is of the wrong type")
 
 
@@ -180,8 +245,12 @@ def _data_url(url: str) -> bytes:
     head, _, body = url.partition(",")
     if not head.endswith(";base64"):
         raise BadRow("image is of the wrong type")
+    return _base64(body)
+
+
+def _base64(body: str) -> bytes:
     try:
-        return base64.b64decode(body, validate=True)
+        return base64.b64decode("".join(body.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadRow("image is cut short or damaged") from error
 
@@ -230,29 +299,39 @@ def _turn(message: object, found: Found) -> Turn:
     role = ROLES[speaker.lower()]
     if isinstance(content, str):
         text = well_formed(content)
-        images = text.count(found.still)
+        marks = _marks(found)
+        images = len(marks.findall(text))
         videos = text.count(found.moving) if found.videos else 0
         text = text.replace(found.moving, "") if found.videos else text
-        return Turn(role, text.replace(found.still, "").strip("\n"), images, videos)
+        return Turn(role, marks.sub("", text).strip("\n"), images, videos)
     if not isinstance(content, list | tuple):
         raise BadRow("turn's text is of the wrong type")
     return _parts(role, content, found)
+
+
+def _marks(found: Found) -> re.Pattern[str]:
+    """What stands for a picture: of any usual spelling only where the record has pictures."""
+    plain = found.still == PLACEHOLDER and bool(found.images)
+    return MARKS if plain else re.compile(re.escape(found.still))
 
 
 def _parts(role: Role, content: Sequence[object], found: Found) -> Turn:
     """A message given as parts: text, image_url, or an image or video of the record's columns."""
     texts, shown, moving = [], 0, 0
     for part in content:
+        part = {"type": "text", "text": part} if isinstance(part, str) else part
         if not isinstance(part, Mapping):
             raise BadRow("turn's text is of the wrong type")
-        if isinstance(part.get("text"), str) and part.get("type") in (None, "text", "input_text"):
+        kind = part.get("type") or next((k for k in ("image", "video") if part.get(k)), None)
+        if isinstance(part.get("text"), str) and kind in (None, "text", "input_text"):
             texts.append(well_formed(part["text"]))
-        elif part.get("type") in ("image", "image_url", "input_image"):
-            own = part.get("image_url") or part.get("image")
+        elif kind in ("image", "image_url", "input_image"):
+            names = ("image_url", "image", "source", "base64", "path", "url")
+            own = next((part[name] for name in names if part.get(name)), None)
             if own is not None:
                 found.images.append(picture(own, found.layout))
             shown += 1
-        elif part.get("type") in ("video", "video_url", "input_video"):
+        elif kind in ("video", "video_url", "input_video"):
             own = part.get("video_url") or part.get("video")
             if own is not None:
                 found.videos.append(video(own, found.layout))

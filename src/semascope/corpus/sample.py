@@ -7,8 +7,9 @@ models, tokens or files.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
@@ -32,6 +33,16 @@ class Turn:
     """How many of the sample's pictures, in order, this message shows before its text."""
     videos: int = 0
     """How many of the sample's videos, in order, it shows after its pictures."""
+    at: tuple[int, ...] = ()
+    """Where in the text each picture stands: letters before it, rising. () for all before it."""
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """The text cut where pictures stand: n + 1 pieces around n pictures, some of them empty."""
+        if not self.at or len(self.at) != self.images:
+            return (*("" for _ in range(self.images)), self.text)
+        ends = (0, *self.at, len(self.text))
+        return tuple(self.text[a:b] for a, b in pairwise(ends))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,6 +172,16 @@ class SkipReport:
     reasons: Counter[str] = field(default_factory=Counter)
     named: list[tuple[str, str]] = field(default_factory=list)
     """(row, reason) of the first hundred."""
+    used: dict[str, Counter[str]] = field(default_factory=dict)
+    """Columns by what they were used as, with the number of rows."""
+    unused: Counter[str] = field(default_factory=Counter)
+    """Columns that held something and were used as nothing, with the number of rows."""
+    left: Counter[str] = field(default_factory=Counter)
+    """What else was left out and is no row, by reason: files of a folder, further captions."""
+    layout: list[str] = field(default_factory=list)
+    """What the corpus was recognised as, a line a part."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Samples that the subject would not take, by reason."""
 
     def add(self, row: str, reason: str) -> None:
         """Count one skipped row."""
@@ -168,10 +189,37 @@ class SkipReport:
         if len(self.named) < 100:
             self.named.append((row, reason))
 
+    def columns(self, used: Mapping[str, str], unused: Iterable[str]) -> None:
+        """Count one row's columns."""
+        for column, role in used.items():
+            self.used.setdefault(role, Counter())[column] += 1
+        self.unused.update(unused)
+
+    def refuse(self, sample: str, reason: str) -> None:
+        """Count a sample that the subject refuses, by the kind of its reason."""
+        self.refused[kind_of(reason, sample)] += 1
+
+    def merge(self, other: SkipReport) -> None:
+        """Add what another has counted so far."""
+        self.reasons.update(other.reasons)
+        self.named += other.named[: max(0, 100 - len(self.named))]
+        for role, columns in other.used.items():
+            self.used.setdefault(role, Counter()).update(columns)
+        self.unused.update(other.unused)
+        self.left.update(other.left)
+        self.layout += [line for line in other.layout if line not in self.layout]
+        self.refused.update(other.refused)
+
     @property
     def total(self) -> int:
         """Rows skipped so far."""
         return sum(self.reasons.values())
+
+
+def kind_of(reason: str, sample: str = "") -> str:
+    """A reason without what differs from sample to sample: its name, and numbers."""
+    plain = reason.replace(repr(sample), "…") if sample else reason
+    return re.sub(r"\d+", "#", plain)
 
 
 @runtime_checkable

@@ -12,32 +12,44 @@ import json
 import os
 import tarfile
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from semascope.corpus.base import BadRow, Rows, digest, files_digest
-from semascope.corpus.folders import SUFFIXES
-from semascope.corpus.records import Layout, to_sample, utf8
+from semascope.corpus.encodings import words_of
+from semascope.corpus.jsons import SUFFIXES
+from semascope.corpus.records import Layout, to_sample
 from semascope.corpus.sample import Sample
 from semascope.corpus.tables import parse_json
 
 Entry = tuple[str, list[tuple[str, int, int]]]
 """A sample: its key, and (extension, offset, size) of each of its files."""
 TEXTS = (".txt", ".text", ".caption")
+PICTURES = "pictures of the tar"
+BLOCK = 512
 
 
 class WebDataset(Rows):
     """The samples of tars, in their order."""
 
-    def __init__(self, name: str, files: Sequence[Path]) -> None:
+    def __init__(self, name: str, files: Sequence[Path], layout: Layout | None = None) -> None:
         super().__init__(name)
-        self.files = list(files)
+        self.files, self.layout = list(files), layout
         self.rows: list[tuple[Path, Entry]] = []
         for path in self.files:
             entries, fault = index(path)
             self.rows += [(path, entry) for entry in entries]
             if fault:
                 self.skipped.add(path.name, fault)
+        seen: Counter[str] = Counter()
+        self._again: dict[int, int] = {}
+        for row, (path, (key, _)) in enumerate(self.rows):
+            label = f"{path.name}:{key}"
+            seen[label] += 1
+            if seen[label] > 1:  # tars of one name in two folders, or a key that comes twice
+                self._again[row] = seen[label]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -49,26 +61,33 @@ class WebDataset(Rows):
     def label(self, row: int) -> str:
         """Tar and key."""
         path, (key, _) = self.rows[row]
-        return f"{path.name}:{key}"
+        again = f"~{self._again[row]}" if row in self._again else ""
+        return f"{path.name}:{key}{again}"
 
     def sample(self, row: int) -> Sample:
         """Pictures, text and record of one key."""
         path, (_, members) = self.rows[row]
         record: dict[str, object] = {}
-        images = []
+        images, fresh = [], self.fresh(row)
         for extension, offset, size in sorted(members):
             last = "." + extension.rsplit(".", 1)[-1].lower()
             if last in SUFFIXES:
                 images.append(_slice(path, offset, size))
             elif last in TEXTS:
-                record["text"] = utf8(_slice(path, offset, size))
+                record["text"] = words_of(_slice(path, offset, size))
             elif last == ".json":
                 value = parse_json(_slice(path, offset, size))
                 record = {**value, **record} if isinstance(value, dict) else record
+            elif fresh:
+                self.skipped.left[f"files of a tar that are not read ({last})"] += 1
         # Pictures of the tar stand for whatever paths the record may name.
-        layout = Layout(root=path.parent, image="__images__" if images else None, video="")
-        label = self.label(row)
-        return to_sample({**record, "__images__": images}, layout, label, path.stem)
+        asked = self.layout or Layout(root=path.parent)
+        image = PICTURES if images else asked.image
+        layout = replace(asked, root=path.parent, image=image, video="")
+        if images:
+            record = {**record, PICTURES: images}
+        report = self.skipped if fresh else None
+        return to_sample(record, layout, self.label(row), path.stem, report)
 
 
 def _slice(path: Path, offset: int, size: int) -> bytes:
@@ -86,7 +105,7 @@ def _slice(path: Path, offset: int, size: int) -> bytes:
 def index(path: Path) -> tuple[list[Entry], str]:
     """Samples of one tar, and what is wrong with it ('' where nothing is); kept in the cache."""
     stat = path.stat()
-    key = digest([os.path.realpath(path), str(stat.st_size), str(stat.st_mtime_ns)])
+    key = digest(["2", os.path.realpath(path), str(stat.st_size), str(stat.st_mtime_ns)])
     kept = _cache() / f"{key}.json"
     try:
         entries, fault = json.loads(kept.read_text("utf-8"))
@@ -116,9 +135,11 @@ def _keep(kept: Path, found: object) -> None:
 
 def _scan(path: Path) -> tuple[list[Entry], str]:
     entries: list[Entry] = []
+    end = 0
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
+                end = member.offset_data + (member.size if member.isreg() else 0)
                 if not member.isreg() or Path(member.name).name.startswith("."):
                     continue
                 folder, _, base = member.name.rpartition("/")
@@ -134,7 +155,19 @@ def _scan(path: Path) -> tuple[list[Entry], str]:
         return entries, "tar is cut short or damaged" if not isinstance(error, OSError) or not (
             error.errno
         ) else "file cannot be read"
-    return entries, ""
+    return entries, "" if _ends(path, end) else "tar is cut short or damaged"
+
+
+def _ends(path: Path, end: int) -> bool:
+    """Whether a tar's end mark, a block of zeros, follows its last member.
+
+    ``tarfile`` takes a header that is cut or damaged for the end, and says nothing.
+    """
+    start = -(-end // BLOCK) * BLOCK
+    with path.open("rb") as handle:
+        handle.seek(start)
+        block = handle.read(BLOCK)
+    return len(block) == BLOCK and not any(block)
 
 
 def _compressed(path: Path) -> bool:

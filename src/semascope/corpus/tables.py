@@ -1,8 +1,8 @@
-"""Datasets of records: JSON lines, a JSON array, plain text, Parquet, Arrow.
+"""Datasets of records in files of text: JSON lines, JSON, CSV, plain text.
 
-Rows are read one by one from where they lie: JSON lines by an index of offsets that is built once,
-Parquet a row group at a time, Arrow through a memory map. A damaged file among several, a damaged
-row group and a damaged row are counted and passed over. Knows files; what a record means is
+JSON lines are read one by one from where they lie, by an index of offsets that is built once; the
+others are held in memory. A damaged file among several and a damaged row are counted and passed
+over. Knows files; what a record means is
 ``records.py``'s.
 """
 
@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from semascope.corpus.base import BadRow, Rows, digest, files_digest
-from semascope.corpus.records import IMAGE_COLUMNS, Layout, to_sample, utf8, video_items
+from semascope.corpus.base import BadRow, Rows, digest, exists, files_digest
+from semascope.corpus.columns import IMAGE_COLUMNS, Record, fields, listed, parsed
+from semascope.corpus.delimited import Spoilt, names_pictures, rows_of
+from semascope.corpus.encodings import is_packed, recoded, unpacked, words_of
+from semascope.corpus.jsons import records_of
+from semascope.corpus.records import Layout, Pictures, to_sample, video_items
 from semascope.corpus.sample import Sample
 from semascope.corpus.videos import MOST_FRAMES
 from semascope.errors import CorpusError
@@ -31,6 +33,9 @@ CHUNK = 8 << 20
 """Bytes read at a time while lines are counted."""
 PROBED = 2000
 """Rows, evenly spread, whose pictures' files are part of the fingerprint."""
+GLANCE = 32
+"""Rows of a file that are looked at for columns."""
+DELIMITED = (".csv", ".tsv", ".token")
 
 
 class Records(Rows):
@@ -38,18 +43,73 @@ class Records(Rows):
 
     def __init__(self, name: str, files: Sequence[Path], layout: Layout) -> None:
         super().__init__(name)
+        if layout.pictures is None:
+            layout = replace(layout, pictures=Pictures(layout.root))
         self.files, self.layout = list(files), layout
 
     @abstractmethod
     def record(self, row: int) -> object:
         """The row's record as Python objects."""
 
+    def file_of(self, row: int) -> Path | None:
+        """The table file that a row is of."""
+        return self.files[0] if len(self.files) == 1 else None
+
     def sample(self, row: int) -> Sample:
         """The record's sample."""
         record = self.record(row)
         given = record.get("id") if isinstance(record, Mapping) else None
         name = f"{given}#{row}" if isinstance(given, str | int) else f"row-{row}"
-        return to_sample(record, self.layout, name, self.name)
+        file = self.file_of(row)
+        moved = file is not None and not self.layout.fixed
+        layout = replace(self.layout, home=file.parent) if moved and file else self.layout
+        report = self.skipped if self.fresh(row) else None
+        try:
+            return to_sample(record, layout, name, self.name, report)
+        except RecursionError as error:
+            raise BadRow("record is nested too deeply") from error
+
+    def glance(self) -> list[Mapping[str, Any]]:
+        """Records of the first rows, as far as they can be read."""
+        found: list[Mapping[str, Any]] = []
+        for row in range(min(GLANCE, len(self))):
+            try:
+                record = self.record(row)
+            except BadRow:
+                continue
+            if isinstance(record, Mapping):
+                found.append(record)
+        return found
+
+    def useless(self) -> str:
+        """Why the columns hold nothing that is read: a sentence; empty where they do.
+
+        Seen on the first rows; where none of those is a record, nothing is said.
+        """
+        records = self.glance()
+        columns = list(dict.fromkeys(str(name) for record in records for name in record))
+        asked = self.layout.asked
+        named = (asked.image, asked.text, asked.question, asked.answer, asked.conversation)
+        absent = [name for name in named if name is not None and name not in columns]
+        if absent and columns:
+            return (
+                f"There is no column {absent[0]!r} in {self.name}; there are {', '.join(columns)}."
+            )
+        if not columns or any(self._holds(record) for record in records):
+            return ""
+        return (
+            f"No column of {self.name} is known to hold words or pictures (its columns: "
+            f"{', '.join(columns[:24])}). Say which does, after the path: ?text=NAME&image=NAME, "
+            "or with --columns text=NAME image=NAME; question, answer and conversation are named "
+            "likewise."
+        )
+
+    def _holds(self, record: Mapping[str, Any]) -> bool:
+        try:
+            found = fields(record, self.layout.asked)
+        except BadRow:
+            return True  # a known column, with a value that is counted when it is read
+        return bool(found.used) or bool(video_items(record, self.layout))
 
     def fingerprint(self) -> str:
         """Of the table files, the layout, and the files of the pictures of up to 2,000 rows.
@@ -57,6 +117,8 @@ class Records(Rows):
         A picture file that changes and that none of those rows names goes unseen.
         """
         layout = [str(self.layout.image), str(self.layout.text), str(self.layout.outside)]
+        more = (self.layout.question, self.layout.answer, self.layout.conversation)
+        layout += [str(name) for name in more] if any(more) else []
         if self.layout.video is not None or self.layout.frames != MOST_FRAMES:
             layout += [str(self.layout.video), str(self.layout.frames)]
         pictures = files_digest(self.layout.root, self._pictures())
@@ -67,25 +129,46 @@ class Records(Rows):
         for row in (
             np.unique(np.linspace(0, len(self) - 1, PROBED).astype(int)) if len(self) else ()
         ):
-            try:
-                record = self.record(int(row))
-            except BadRow:
-                continue
-            for name in _paths(record, self.layout):
-                found[self.layout.root / name] = None
+            found.update(dict.fromkeys(self.paths(int(row))))
         return list(found)
+
+    def paths(self, row: int) -> list[Path]:
+        """Files of pictures and videos that a row names, where they are or would be."""
+        return [self._path(self.file_of(row), name) for name in self.names(row)]
+
+    def _path(self, file: Path | None, name: str) -> Path:
+        path = self.layout.root / name
+        if file is not None and not self.layout.fixed and exists(file.parent / name):
+            return file.parent / name
+        if exists(path) or self.layout.pictures is None:
+            return path
+        try:
+            return self.layout.root / (self.layout.pictures.find(name) or name)
+        except BadRow:
+            return path
+
+    def names(self, row: int) -> list[str]:
+        """Paths of the files that a row names."""
+        try:
+            record = self.record(row)
+        except BadRow:
+            return []
+        return _paths(record, self.layout)
 
 
 def _paths(record: object, layout: Layout) -> list[str]:
     if not isinstance(record, Mapping):
         return []
-    names = (layout.image,) if layout.image else IMAGE_COLUMNS
-    value = next((record[name] for name in names if record.get(name) is not None), None)
-    items = list(value) if isinstance(value, list) else [value]
+    _, value = Record(record).named(layout.image, IMAGE_COLUMNS)
+    items = listed(parsed(value))
     for item in video_items(record, layout):
         items += item if isinstance(item, list) else [item]
+    paths = [
+        item.get("path") if isinstance(item, Mapping) and not item.get("bytes") else item
+        for item in items
+    ]
     return [
-        item for item in items if isinstance(item, str) and "\0" not in item and len(item) < 4096
+        item for item in paths if isinstance(item, str) and "\0" not in item and len(item) < 4096
     ]
 
 
@@ -105,6 +188,10 @@ class JsonLines(Records):
         """File and number of the row."""
         return f"{self.files[self.which[row]].name} row {row}"
 
+    def file_of(self, row: int) -> Path:
+        """The table file that a row is of."""
+        return self.files[int(self.which[row])]
+
     def record(self, row: int) -> object:
         """The line, parsed."""
         start, stop = (int(at) for at in self.spans[row])
@@ -120,8 +207,8 @@ class JsonLines(Records):
 def parse_json(data: bytes) -> object:
     """The JSON value; BadRow where the bytes are none."""
     try:
-        return json.loads(utf8(data))
-    except (json.JSONDecodeError, RecursionError) as error:
+        return json.loads(words_of(data))
+    except (ValueError, RecursionError) as error:
         raise BadRow("not JSON") from error
 
 
@@ -139,142 +226,88 @@ def _line_spans(path: Path) -> NDArray[np.int64]:
     return spans
 
 
-class InMemory(Records):
-    """A JSON array of records, or the paragraphs of a plain text file.
+class Line(bytes):
+    """One line of JSON, not parsed yet."""
 
-    Where no empty line parts them, each line is one.
+
+class InMemory(Records):
+    """A JSON file, CSV, compressed or UTF-16 JSON lines, or the paragraphs of a plain text file.
+
+    Where no empty line parts a text, each line is one.
     """
 
     def __init__(self, name: str, files: Sequence[Path], layout: Layout) -> None:
         super().__init__(name, files, layout)
         self.items: list[object] = []
+        sizes = []
         for path in self.files:
-            try:
-                data = path.read_bytes()
-                array = path.suffix.lower() == ".json"
-                self.items += _array(data, path) if array else _paragraphs(data)
-            except OSError as error:
-                raise CorpusError(f"{path} cannot be read: {error.strerror}.") from error
-        self.items = [item for item in self.items if item != b""]
+            found = self._read(path)
+            sizes.append(len(found))
+            self.items += found
+        self.which = np.repeat(np.arange(len(self.files)), sizes)
+
+    def _read(self, path: Path) -> list[object]:
+        try:
+            return [item for item in items_of(path) if item != b""]
+        except OSError as error:
+            raise CorpusError(f"{path} cannot be read: {error.strerror}.") from error
+        except BadRow as error:
+            if len(self.files) > 1:
+                self.skipped.add(path.name, str(error))
+                return []
+            hint = ""
+            if ".json" in path.suffixes:
+                hint = " A file with one object a line is named .jsonl."
+            raise CorpusError(f"{path} cannot be read: {error}.{hint}") from error
 
     def __len__(self) -> int:
         return len(self.items)
 
+    def file_of(self, row: int) -> Path:
+        """The table file that a row is of."""
+        return self.files[int(self.which[row])]
+
     def record(self, row: int) -> object:
         """The array's item, or the paragraph as a record."""
         item = self.items[row]
-        return {"text": utf8(item)} if isinstance(item, bytes) else item
+        if isinstance(item, Spoilt):
+            raise BadRow(item.reason)
+        if isinstance(item, Line):
+            return parse_json(item)
+        if isinstance(item, bytes):
+            return {"text": words_of(item)}
+        return {"text": item} if isinstance(item, str) else item
+
+
+def ending_of(path: Path) -> str:
+    """A file's ending in small letters, compression aside."""
+    inner = Path(path.stem) if is_packed(path) else path
+    return inner.suffix.lower()
+
+
+def items_of(path: Path) -> list[object]:
+    """What a file that is read as a whole holds, an item a row; BadRow where it is damaged."""
+    data = path.read_bytes()
+    ending = ending_of(path)
+    if is_packed(path):
+        data = unpacked(data)
+    if ending == ".json":
+        return records_of(parse_json(data))
+    data = recoded(data)
+    if ending in (".jsonl", ".ndjson"):
+        return [Line(line) for line in re.split(rb"[\r\n]+", data) if line.strip()]
+    if ending in DELIMITED or (ending == ".txt" and _is_table(data)):
+        return rows_of(words_of(data), ending)
+    return list(_paragraphs(data))
+
+
+def _is_table(data: bytes) -> bool:
+    return names_pictures(data[:8192].decode(errors="replace"))
 
 
 def _paragraphs(data: bytes) -> list[bytes]:
     """What empty lines part; the lines, where there are none."""
     found = re.split(rb"\r?\n(?:[ \t]*\r?\n)+", data.strip(b"\r\n"))
+    if len(found) == 1 and b"\n" not in data:
+        return re.split(rb"\r", found[0])  # line ends of old
     return found if len(found) > 1 else re.split(rb"\r?\n", found[0])
-
-
-def _array(data: bytes, path: Path) -> list[object]:
-    try:
-        value = parse_json(data)
-    except BadRow as error:
-        raise CorpusError(
-            f"{path} cannot be read: {error}. A file with one object a line is named .jsonl."
-        ) from error
-    if isinstance(value, dict):  # COCO and its kin: the longest list in the object
-        value = max((v for v in value.values() if isinstance(v, list)), key=len, default=value)
-    return value if isinstance(value, list) else [value]
-
-
-class ArrowRows(Records):
-    """Parquet files, or Arrow files and streams."""
-
-    def __init__(self, name: str, files: Sequence[Path], layout: Layout) -> None:
-        super().__init__(name, files, layout)
-        self.groups: list[tuple[Path, int, int]] = []  # file, row group (−1: the whole), rows
-        for path in self.files:
-            try:
-                self.groups += self._groups(path)
-            except (OSError, pa.ArrowException) as error:
-                self.skipped.add(path.name, "file is cut short or damaged")
-                if len(self.files) == 1:
-                    raise CorpusError(f"{path} is no Parquet or Arrow file: {error}") from error
-        self.starts = np.cumsum([0, *(rows for _, _, rows in self.groups)])
-        self._kept: tuple[int, pa.Table] | None = None
-
-    def _groups(self, path: Path) -> list[tuple[Path, int, int]]:
-        if path.suffix.lower() != ".parquet":
-            table = _arrow(path)
-            self._declared(table.schema)
-            return [(path, -1, table.num_rows)]
-        with pq.ParquetFile(path) as file:
-            self._declared(file.schema_arrow)
-            meta = file.metadata
-            return [(path, g, meta.row_group(g).num_rows) for g in range(meta.num_row_groups)]
-
-    def _declared(self, schema: pa.Schema) -> None:
-        """The column that a Hugging Face dataset declares to be an image."""
-        about = (schema.metadata or {}).get(b"huggingface")
-        if about is None or self.layout.image is not None:
-            return
-        try:
-            features = json.loads(about)["info"]["features"]
-        except (ValueError, KeyError, TypeError):
-            return
-        for column, feature in features.items() if isinstance(features, dict) else ():
-            if '"_type": "Image"' in json.dumps(feature):
-                self.layout = replace(self.layout, image=column)
-                return
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
-
-    def record(self, row: int) -> object:
-        """The row as Python objects."""
-        group = int(np.searchsorted(self.starts, row, side="right")) - 1
-        if self._kept is None or self._kept[0] != group:
-            self._kept = (group, self._table(group))
-        at = row - int(self.starts[group])
-        try:
-            return self._kept[1].slice(at, 1).to_pylist()[0]
-        except UnicodeDecodeError as error:
-            raise BadRow("text is not UTF-8") from error
-        except (pa.ArrowException, ValueError, IndexError) as error:
-            raise BadRow("row cannot be read") from error
-
-    def _table(self, group: int) -> pa.Table:
-        path, number, _ = self.groups[group]
-        try:
-            if number < 0:
-                return _arrow(path)
-            with pq.ParquetFile(path) as file:
-                return file.read_row_group(number)
-        except (OSError, pa.ArrowException) as error:
-            raise BadRow("row group is cut short or damaged") from error
-
-
-def _arrow(path: Path) -> pa.Table:
-    """An Arrow file or stream, mapped."""
-    source = pa.memory_map(str(path))
-    try:
-        return pa.ipc.open_stream(source).read_all()
-    except pa.ArrowInvalid:
-        source.seek(0)
-        return pa.ipc.open_file(source).read_all()
-
-
-def saved_dataset(folder: Path, split: str | None, layout: dict[str, Any]) -> ArrowRows:
-    """A dataset that ``datasets.save_to_disk`` wrote; read without that library."""
-    splits = folder / "dataset_dict.json"
-    if splits.exists():
-        names = json.loads(splits.read_text())["splits"]
-        chosen = split or ("train" if "train" in names else names[0])
-        if chosen not in names:
-            raise CorpusError(f"{folder} has the splits {', '.join(names)}; there is no {chosen}.")
-        return saved_dataset(folder / chosen, None, layout)
-    state = json.loads((folder / "state.json").read_text())
-    if state.get("_indices_data_files"):
-        raise CorpusError(
-            f"{folder} was saved as a selection of another table. Call flatten_indices() on the "
-            "dataset and save it again."
-        )
-    files = [folder / item["filename"] for item in state["_data_files"]]
-    return ArrowRows(folder.name, files, Layout(root=folder, **layout))

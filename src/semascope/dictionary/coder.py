@@ -26,6 +26,8 @@ from semascope.dictionary.types import Codes
 from semascope.errors import DictionaryError
 
 LAYER_NORM_EPSILON = 1e-5
+"""Beside the deviation that inputs are divided by; outputs are multiplied by the deviation alone,
+as in openai's and SAELens' code."""
 
 
 class SparseCoder(nn.Module):
@@ -92,6 +94,7 @@ class SparseCoder(nn.Module):
                 f"Dictionary {self.name!r} has a skip path or a layer norm: give decode its input "
                 "x as well."
             )
+        x = None if x is None else x.to(self.W_enc)
         normed = None if x is None else self._normed(x)
         x_hat = self.reconstruct(codes.values, Grouping(codes.indices, self.width), normed)
         return self._denormed(x_hat, x)
@@ -105,6 +108,10 @@ class SparseCoder(nn.Module):
     def directions(self, ids: Tensor) -> Tensor:
         """(n,) -> (n, d_out): the rows of W_dec."""
         return self.W_dec.detach()[ids]
+
+    def gain(self, x: Tensor) -> Tensor | None:
+        """(N, d_in) -> (N, 1) each token's deviation, where inputs are layer-normed; else None."""
+        return _deviation(x.float()) if self.cfg.layer_norm else None
 
     def forward(self, x: Tensor, target: Tensor | None = None, *, k: int | None = None) -> Pass:
         """(N, d_in) -> a differentiable pass; ``target`` (N, d_out) for a transcoder."""
@@ -183,20 +190,30 @@ class SparseCoder(nn.Module):
         self.b_dec.div_(columns)
         self.cfg = self.cfg.model_copy(update={"unit_norm": False})
 
+    @torch.no_grad()
+    def move(self, offset: Tensor | None, target: Tensor | None) -> None:
+        """Make a coder trained on x − ``offset`` (d_in,), to give y − ``target`` (d_out,), one of x
+        and y."""
+        if offset is not None and not self.cfg.subtract_b_dec:
+            product = self.W_enc @ offset  # (F,)
+            self.b_enc.sub_(product)
+            self.activation.move(product)
+            if self.W_skip is not None:
+                self.b_dec.sub_(self.W_skip @ offset)
+        if target is not None:
+            self.b_dec.add_(target)
+
     def _normed(self, x: Tensor) -> Tensor:
         """(N, d_in) -> what the encoder reads: each token normalised, where the coder wants it."""
         if not self.cfg.layer_norm:
             return x
-        mean = x.mean(1, keepdim=True)
-        return (x - mean) / ((x - mean).std(1, keepdim=True) + LAYER_NORM_EPSILON)
+        return (x - x.mean(1, keepdim=True)) / (_deviation(x) + LAYER_NORM_EPSILON)
 
     def _denormed(self, x_hat: Tensor, x: Tensor | None) -> Tensor:
-        """(N, d_out) -> the same in the units of the input."""
+        """(N, d_out) -> the same in the units of the input: times its deviation, plus its mean."""
         if not self.cfg.layer_norm or x is None:
             return x_hat
-        mean = x.mean(1, keepdim=True)
-        deviation = (x - mean).std(1, keepdim=True) + LAYER_NORM_EPSILON
-        return x_hat * deviation + mean
+        return x_hat * _deviation(x) + x.mean(1, keepdim=True)
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 2 or x.shape[1] != self.d_in:
@@ -204,6 +221,11 @@ class SparseCoder(nn.Module):
                 f"Dictionary {self.name!r} reads (tokens, {self.d_in}); "
                 f"it was given {tuple(x.shape)}. Flatten batch and position, and check the site."
             )
+
+
+def _deviation(x: Tensor) -> Tensor:
+    """(N, d) -> (N, 1)."""
+    return (x - x.mean(1, keepdim=True)).std(1, keepdim=True)
 
 
 def unit_rows(rows: int, columns: int, seed: int | None) -> Tensor:

@@ -82,16 +82,16 @@ class AtSite:
     def __init__(self, coder: SparseCoder, number: int) -> None:
         before = sum(_parts(coder)[:number])
         self._coder, self._columns = coder, slice(before, before + _parts(coder)[number])
-        self.name, self.site = coder.name, coder.site
+        self.name, self.site, self.site_out = coder.name, coder.site, ""
         self.width, self.d_in = coder.width, coder.d_in
 
     def encode(self, x: Tensor) -> Codes:
         """(N, Σ d_l) -> codes."""
         return self._coder.encode(x)
 
-    def decode(self, codes: Codes) -> Tensor:
+    def decode(self, codes: Codes, x: Tensor | None = None) -> Tensor:
         """Codes -> (N, d_l)."""
-        return self._coder.decode(codes)[:, self._columns]
+        return self._coder.decode(codes, x)[:, self._columns]
 
     def directions(self, ids: Tensor) -> Tensor:
         """(n,) -> (n, d_l)."""

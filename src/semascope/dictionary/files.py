@@ -62,11 +62,16 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get("semascope")
         return load_file(path), None if header is None else json.loads(header)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise FormatError(
-            f"{path} cannot be read as safetensors ({error}). It may have been cut short while "
-            "it was copied: fetch it again."
-        ) from error
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, AttributeError) as error:
+        why = "It may have been cut short while it was copied: fetch it again."
+        if path.is_file() and _start(path, 24) == b"version https://git-lfs.":
+            why = "It is a git-lfs pointer, not the file: run git lfs pull."
+        raise FormatError(f"{path} cannot be read as safetensors ({error}). {why}") from error
+
+
+def _start(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
 
 
 def read_json(path: Path) -> Any:

@@ -38,7 +38,7 @@ class SignedNeurons:
         if neurons < 1 or k < 0 or k > neurons:
             raise DictionaryError(f"k = {k} is not possible with {neurons} neurons.")
         self.name = name
-        self.site = site
+        self.site, self.site_out = site, ""
         self.d_in = neurons
         self.width = 2 * neurons
         self.k = k or neurons
@@ -51,7 +51,7 @@ class SignedNeurons:
         value = x.gather(1, at)
         return Codes(value.abs(), 2 * at + (value < 0))
 
-    def decode(self, codes: Codes) -> Tensor:
+    def decode(self, codes: Codes, x: Tensor | None = None) -> Tensor:
         """Codes -> (N, d_out): the part of the layer's output that these neurons write."""
         signed = torch.where(codes.indices % 2 == 1, -codes.values, codes.values)
         neuron = torch.div(codes.indices, 2, rounding_mode="floor")
@@ -85,7 +85,7 @@ class Directions:
         if rows.ndim != 2 or not len(rows) or bool((norm == 0).any()):
             raise DictionaryError("Directions are the rows of a matrix, none of them zero.")
         self.name = name
-        self.site = site
+        self.site, self.site_out = site, ""
         self.width, self.d_in = rows.shape
         self._rows: Tensor = rows / norm  # (n, d)
         self._origin: Tensor = origin if origin is not None else rows.new_zeros(self.d_in)
@@ -97,7 +97,7 @@ class Directions:
         every = torch.arange(self.width, device=x.device)
         return Codes(values, every.expand(len(x), -1))
 
-    def decode(self, codes: Codes) -> Tensor:
+    def decode(self, codes: Codes, x: Tensor | None = None) -> Tensor:
         """Codes -> (N, d)."""
         dense = codes.values.new_zeros((len(codes.values), self.width))
         dense.scatter_add_(1, codes.indices, codes.values)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semascope.dictionary.activations import ActivationBatch
-from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.types import Dictionary
 from semascope.errors import DictionaryError
 
@@ -134,10 +133,7 @@ def quality(coder: Dictionary, batches: Iterable[ActivationBatch]) -> Quality:
         if offset is None:
             offset = target.double().mean(0)  # (d_out,) near the mean: keeps the sums well scaled
         codes = coder.encode(batch.x)
-        if isinstance(coder, SparseCoder):
-            x_hat = coder.decode(codes, batch.x)
-        else:
-            x_hat = coder.decode(codes)
+        x_hat = coder.decode(codes, batch.x)
         for kind in torch.unique(batch.kind).tolist():
             at = batch.kind == kind
             sums = groups.setdefault(kind, _Sums(coder.width, target.shape[1]))

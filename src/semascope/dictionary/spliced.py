@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.types import Dictionary
 from semascope.errors import DictionaryError
 from semascope.subject.patches import Patches, has_patch, is_pictured
@@ -71,7 +70,7 @@ def splice(coder: Dictionary, reads: Reads = real, site: str = "") -> Edit:
         """(B, T, d) -> (B, T, d)."""
         flat = hidden.reshape(-1, hidden.shape[-1]).float()  # (B T, d)
         codes = coder.encode(flat)
-        x_hat = coder.decode(codes, flat) if isinstance(coder, SparseCoder) else coder.decode(codes)
+        x_hat = coder.decode(codes, flat)
         return at.where(x_hat.to(hidden).view_as(hidden), hidden, context)
 
     return edit

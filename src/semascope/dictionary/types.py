@@ -29,6 +29,8 @@ class Dictionary(Protocol):
     name: str
     site: str
     """Where its input is read, e.g. ``resid_post.12``."""
+    site_out: str
+    """Where its directions live, if that is not where it reads: a transcoder's target; else ""."""
     width: int
     d_in: int
 
@@ -36,10 +38,24 @@ class Dictionary(Protocol):
         """(N, d_in) -> sparse codes."""
         ...
 
-    def decode(self, codes: Codes) -> Tensor:
-        """Sparse codes -> (N, d_out)."""
+    def decode(self, codes: Codes, x: Tensor | None = None) -> Tensor:
+        """Sparse codes -> (N, d_out). Who has the input (N, d_in) gives it: a skip path and a layer
+        norm need it."""
         ...
 
     def directions(self, ids: Tensor) -> Tensor:
-        """(n,) -> (n, d_out): what one unit of each feature adds to the model's space."""
+        """(n,) -> (n, d_out): what one unit of each feature adds to the model's space.
+
+        Where ``gain`` is given, in multiples of it.
+        """
         ...
+
+
+def gain(dictionary: Dictionary, x: Tensor) -> Tensor | None:
+    """(N, d_in) -> (N, 1) by what directions are multiplied at each token; None where by 1.
+
+    A dictionary of layer-normed inputs writes in units of the token's deviation. One that does has
+    a method ``gain``.
+    """
+    own = getattr(dictionary, "gain", None)
+    return None if own is None else own(x)

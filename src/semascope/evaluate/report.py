@@ -12,6 +12,9 @@ from typing import Any
 from rich.bar import Bar
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
+
+from semascope.evaluate.read import by_stage, lines
 
 FIGURES = {
     "fvu": "train",
@@ -39,6 +42,8 @@ WORDS = {
     "detection_auroc_mean": "telling by the words where a feature fires, held-out samples",
     "detection_auroc_shuffled": "the same with another feature's words",
 }
+_ANSWERED = {"replies": "explain", "judgements": "score"}
+"""What came of the questions to models, and the stage that asked them; there where any did."""
 SHARES = ("fvu", "explained_variance", "dead_fraction", "iou_mean", "iou_random",
           "detection_auroc_mean", "detection_auroc_shuffled")  # fmt: skip
 """Figures that lie in [0, 1] and are drawn as bars."""
@@ -46,7 +51,8 @@ SHARES = ("fvu", "explained_variance", "dead_fraction", "iou_mean", "iou_random"
 
 def figures(stages: Mapping[str, Mapping[str, Any]], dictionary: str = "") -> dict[str, Any]:
     """The report: every key of ``FIGURES``, ``dictionaries`` where there are several, a transcoder
-    or a crosscoder, then ``seconds`` by stage.
+    or a crosscoder, ``replies`` and ``judgements`` where models were asked (answers of no use by
+    reason), ``read`` (what each stage read and left out), then ``seconds`` by stage.
 
     ``stages`` holds ``{"done": bool, "seconds": float, "figures": {...}}`` by name, in order;
     ``dictionary`` is the id of the run's, where it has one.
@@ -57,6 +63,13 @@ def figures(stages: Mapping[str, Mapping[str, Any]], dictionary: str = "") -> di
     several = _dictionaries(stages, dictionary) if _done(stages, "train") else {}
     if several:
         out["dictionaries"] = several
+    for name, stage in _ANSWERED.items():
+        told = stages.get(stage, {}).get("figures", {}).get(name) if _done(stages, stage) else None
+        if told:
+            out[name] = told
+    read = by_stage(stages)
+    if read:
+        out["read"] = read
     out["seconds"] = {
         name: round(float(record.get("seconds", 0.0)), 2) for name, record in stages.items()
     }
@@ -79,6 +92,19 @@ def _dictionaries(
     return out
 
 
+def _unusable(report: Mapping[str, Any]) -> list[str]:
+    """A line for each model some of whose answers were of no use, with the reasons."""
+    lines = []
+    for name in _ANSWERED:
+        for author, of in report.get(name, {}).items():
+            why = "; ".join(f"{reason}: {times}" for reason, times in of["unusable"].items())
+            bad = sum(of["unusable"].values())
+            lines += [f"{author}: {bad} of {of['asked']} {name} could not be used ({why})"] * (
+                bad > 0
+            )
+    return lines
+
+
 def table(report: Mapping[str, Any], title: str) -> RenderableType:
     """The report for a person, with a bar for each share."""
     rows = Table(title=title, title_justify="left", box=None, pad_edge=False)
@@ -88,7 +114,21 @@ def table(report: Mapping[str, Any], title: str) -> RenderableType:
         value = report[name]
         rows.add_row(name, _text(value), _bar(name, value), WORDS[name])
     several = [_each(report["dictionaries"]), ""] if "dictionaries" in report else []
-    return Group(rows, "", *several, _times(report["seconds"]))
+    read = [_account(report["read"]), ""] if "read" in report else []
+    unusable = [Text(line) for line in _unusable(report)]
+    unusable += [Text("")] if unusable else []
+    return Group(rows, "", *several, *unusable, *read, _times(report["seconds"]))
+
+
+def _account(read: Mapping[str, Any]) -> RenderableType:
+    """What each stage read and left out."""
+    rows = Table(box=None, pad_edge=False)
+    rows.add_column("stage")
+    rows.add_column("what it read, and what it left out")
+    for stage, one in read.items():
+        for number, line in enumerate(lines(one)):
+            rows.add_row("" if number else stage, Text(line))
+    return rows
 
 
 def _each(dictionaries: Mapping[str, Mapping[str, Any]]) -> RenderableType:

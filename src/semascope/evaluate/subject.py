@@ -30,6 +30,7 @@ from transformers import LlavaForConditionalGeneration
 from semascope.corpus.sample import Question, Sample, Turn
 from semascope.corpus.scenes import SceneCorpus, SpritePack
 from semascope.errors import SubjectError
+from semascope.subject.cache import cache_name, cache_of
 from semascope.subject.model import Subject
 from semascope.subject.types import Batch, Kind
 
@@ -227,7 +228,7 @@ def _shared(subject: Subject, encoded: list[Batch], scene: list[int], end: int) 
     heads = [encoded[first[i]] for i in sorted(first)]
     prefix = torch.cat([h.inputs["input_ids"][:, :end] for h in heads])
     pixels = torch.cat([h.inputs["pixel_values"] for h in heads])
-    cache = subject.model(input_ids=prefix, pixel_values=pixels, use_cache=True).past_key_values
+    cache = cache_of(subject.model(input_ids=prefix, pixel_values=pixels, use_cache=True))
     said = [""] * len(encoded)
     tails = [e.inputs["input_ids"][0, end:] for e in encoded]
     for length in sorted({len(t) for t in tails}):
@@ -245,8 +246,9 @@ def _greedy(subject: Subject, ids: torch.Tensor, cache: Any) -> list[str]:
     stop = subject.tokenizer.eos_token_id
     done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
     kept: list[torch.Tensor] = []
+    held = {str(cache_name(subject.model)): cache}
     for _ in range(LONGEST):
-        logits = subject.model(input_ids=ids, past_key_values=cache, logits_to_keep=1).logits
+        logits = subject.model(input_ids=ids, **held, logits_to_keep=1).logits
         ids = logits[:, -1].argmax(-1, keepdim=True)
         done |= ids[:, 0] == stop
         kept.append(ids.masked_fill(done[:, None], stop))

@@ -16,11 +16,12 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from semascope.corpus.sample import Corpus, Sample
+from semascope.corpus.sample import Corpus
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
 from semascope.evidence.plan import Options
-from semascope.evidence.reading import Places, batches, chunks
+from semascope.evidence.reading import Places, batches, chunks, encoded
+from semascope.subject.types import Batch
 
 MOST_BYTES = 2 << 30
 """Of the table of products; for more features than it has room for, they are taken in turns."""
@@ -105,8 +106,13 @@ def _summed(
         0, np.zeros(f), np.zeros(f), np.zeros(width), np.zeros(width), np.zeros((f, width))
     )
     for chunk in chunks(corpus, 0, stop, options.chunk):
-        for samples in batches(chunk, options.batch_size):
-            read = _read(subject, dictionary, [s for _, s in samples], site, options)
+        given = (
+            batch
+            for samples in batches(chunk, options.batch_size)
+            for batch in encoded(subject, [s for _, s in samples], options.max_tokens)
+        )
+        for batch in given:
+            read = _read(subject, dictionary, batch, site, options)
             z, x = _sparse(read[0], place, f), read[1]
             sums.n += len(x)
             sums.z += np.asarray(z.sum(axis=0)).ravel()
@@ -119,10 +125,9 @@ def _summed(
 
 @torch.inference_mode()
 def _read(
-    subject: Any, dictionary: Dictionary, samples: list[Sample], site: str, options: Options
+    subject: Any, dictionary: Dictionary, batch: Batch, site: str, options: Options
 ) -> tuple[Any, NDArray[np.float64]]:
     """Codes of the tokens that are looked at, and (N, neurons) what the neurons do there."""
-    batch = subject.encode(samples, max_tokens=options.max_tokens)
     found = subject.run(batch, [dictionary.site, site])
     mask = torch.from_numpy(Places.of(batch, options).mask)
     at, beside = (found[s][mask.to(found[s].device)].float() for s in (dictionary.site, site))

@@ -150,7 +150,7 @@ def picture(path: Path, question: str = "What is in this picture?") -> Sample:
 
 
 def _line(line: str, folder: Path, number: int) -> Sample:
-    from semascope.corpus.folders import SUFFIXES
+    from semascope.corpus.jsons import SUFFIXES
 
     if Path(line).suffix.lower() in SUFFIXES and (folder / line).is_file():
         return picture(folder / line)

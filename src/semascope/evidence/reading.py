@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semascope.corpus.sample import Corpus, Sample
+from semascope.corpus.sample import Corpus, Sample, kind_of
 from semascope.dictionary.types import Dictionary
 from semascope.errors import NotFinite, SubjectError
 from semascope.evidence.hashing import ContentHash, content_hash
@@ -61,11 +61,27 @@ def _length(sample: Sample) -> int:
     return len(sample.text) + sum(len(t.text) for t in sample.turns)
 
 
+def encoded(subject: Any, samples: Sequence[Sample], max_tokens: int) -> Iterator[Batch]:
+    """One batch; where the subject refuses it, one for each sample that it takes.
+
+    For passes beside a gathering, which has counted and named those that are refused.
+    """
+    try:
+        batch: Batch = subject.encode(samples, max_tokens=max_tokens)
+    except SubjectError:
+        if len(samples) > 1:
+            for one in samples:
+                yield from encoded(subject, [one], max_tokens)
+        return
+    yield batch
+
+
 class Reader:
     """Runs batches through the subject and its dictionaries."""
 
     def __init__(self, subject: Any, dictionaries: Mapping[str, Dictionary], options: Options):
         self.subject, self.dictionaries, self.options = subject, dictionaries, options
+        self.warned: set[str] = set()
         self.sites = list(dict.fromkeys(d.site for d in dictionaries.values()))
 
     def __call__(self, samples: list[tuple[int, Sample]]) -> list[Read]:
@@ -76,7 +92,15 @@ class Reader:
             if len(samples) > 1:
                 return [read for one in samples for read in self([one])]
             row, sample = samples[0]
-            log.warning("row %d (%s) was skipped: %s", row, sample.id, error)
+            kind = kind_of(str(error), sample.id)
+            if kind not in self.warned:
+                self.warned.add(kind)
+                log.warning(
+                    "row %d (%s) was skipped (others like it are counted, not named): %s",
+                    row,
+                    sample.id,
+                    error,
+                )
             return []
         return [self._read(samples, batch)]
 

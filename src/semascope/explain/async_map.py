@@ -8,11 +8,13 @@ the work is.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,10 +24,27 @@ R = TypeVar("R")
 class TransientError(Exception):
     """Work that may well succeed later: busy, timed out, cut off. Never shown to a user as is."""
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after: float | None = None, *, gone: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         """Seconds that the other side asked for."""
+        self.gone = gone
+        """Whether the other side is away, rather than unable to do this piece of work."""
+
+
+def seconds_asked(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a 429 or 503 asks for, given as a number or as a date; None for neither."""
+    millis, value = headers.get("retry-after-ms"), headers.get("retry-after")
+    try:
+        seconds = float(millis) / 1000 if millis is not None else float(value or "nan")
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value or "").timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 @dataclass(slots=True)
@@ -35,6 +54,8 @@ class Backoff:
     first: float = 0.5
     factor: float = 2.0
     longest: float = 60.0
+    most_asked: float = 600.0
+    """Seconds that a server may ask for; more ends the work."""
     attempts: int = 6
     """Tries of one call, the first included."""
     waits: int = 0
@@ -54,7 +75,7 @@ class Backoff:
         if retry_after is None and now < self._until:
             return  # a call of the same wave; once is enough
         self._delay = min(max(self._delay * self.factor, self.first), self.longest)
-        pause = self._delay if retry_after is None else min(retry_after, self.longest)
+        pause = self._delay if retry_after is None else min(retry_after, self.most_asked)
         self._until = max(self._until, now + pause)
         self.waits += 1
 
@@ -71,6 +92,9 @@ class Backoff:
             except TransientError as error:
                 if attempt == self.attempts - 1:
                     raise
+                if (error.retry_after or 0.0) > self.most_asked:
+                    why = f"{error}; it asks to wait {error.retry_after:,.0f} s"
+                    raise TransientError(why, error.retry_after, gone=True) from error
                 self.failed(error.retry_after)
             else:
                 self.succeeded()

@@ -18,7 +18,7 @@ from typing import Any
 def content_key(request: Mapping[str, Any]) -> str:
     """SHA-256 of a request: model, messages with their pictures, temperature, schema."""
     text = json.dumps(request, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class ReplyCache:
@@ -33,10 +33,14 @@ class ReplyCache:
         self._db.commit()
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The reply, None where it was never asked."""
+        """The reply, None where it was never asked or what was kept is no reply."""
         with self._lock:
             row = self._db.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else None
+        try:
+            found = json.loads(row[0]) if row else None
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
 
     def put(self, key: str, reply: Mapping[str, Any]) -> None:
         """Keep a reply."""

@@ -66,6 +66,7 @@ class Cascade:
         folded = [self._folder.fold(record) for record in records]
         best: dict[int, tuple[float, Explanation]] = {}
         spent: dict[int, Cost] = {record.index: Cost() for record in records}
+        replies: dict[int, dict[str, str]] = {record.index: {} for record in records}
         for number, step in enumerate(self.steps):
             scores = {feature: value for feature, (value, _) in best.items()}
             asked = self.onward(number, scores) if number else list(spent)
@@ -75,10 +76,12 @@ class Cascade:
             made = self._ask(step, [r for r in folded if r.index in set(asked)])
             for explanation, value in made:
                 spent[explanation.feature] += explanation.cost
+                replies[explanation.feature] |= explanation.replies
                 if explanation.feature not in best or value > best[explanation.feature][0]:
                     best[explanation.feature] = (value, explanation)
         self.saving.features += len(records)
-        return self._final(records, best, spent)
+        final = self._final(records, best, spent)
+        return [_with_replies(words, replies[words.feature]) for words in final]
 
     def onward(self, number: int, scores: Mapping[int, float]) -> list[int]:
         """The features that are put to step ``number``, of some with their best scores so far.
@@ -116,6 +119,15 @@ class Cascade:
                 self.saving.kept[words.author] += 1
             final.append(replace(words, cost=spent[record.index]))
         return final
+
+
+def _with_replies(words: Explanation, replies: Mapping[str, str]) -> Explanation:
+    """The words with what came of every question; an abstention tells the failures too."""
+    failures = [f"{who}: {why}" for who, why in replies.items() if why and why != words.description]
+    description = words.description
+    if words.abstained and failures:
+        description = " ".join((description, *failures)).strip()
+    return replace(words, description=description, replies=dict(replies))
 
 
 class BestOf:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +44,35 @@ class Trial:
         return len(self.weights)
 
 
+MOST_MISSING = 0.1
+"""Share of a feature's judgements that may be missing."""
+
+
+def lacking(ratings: Floats, positives: int, least: int, silent: bool = True) -> str:
+    """Why judgements, firing samples first, give no figure; empty where they do."""
+    told = np.isfinite(ratings)
+    missing = int((~told).sum())
+    enough = told[:positives].sum() >= least and (not silent or told[positives:].sum() >= least)
+    if not missing or (missing <= MOST_MISSING * len(ratings) and enough):
+        return ""
+    return f"{missing} of {len(ratings)} judgements could not be read."
+
+
+def _told(trial: Trial, ratings: Floats) -> tuple[Floats, Floats, Floats]:
+    """(P,) and (N,) ratings of firing and silent samples that have one, (P,) their weights."""
+    p, told = trial.positives, np.isfinite(ratings)
+    return ratings[:p][told[:p]], ratings[p:][told[p:]], trial.weights[told[:p]]
+
+
 class DetectionScorer:
     """``detection`` (activation-weighted), ``detection_all`` (every firing sample alike, the
     weakest included), ``detection_ap`` and ``detection_shuffled``.
 
     ``split`` is "score"; the cascade alone looks at "explain", on the half that its explainer
     did not see.
+
+    A judgement that is missing (NaN) is left out and counted; where more than ``MOST_MISSING`` of a
+    feature's are, or too few are left, the feature has no score and ``missing`` says why.
     """
 
     name = "detection"
@@ -57,6 +81,8 @@ class DetectionScorer:
         self.judge = judge or LexicalJudge()
         self.least = least
         self.seed = seed
+        self.missing: dict[int, str] = {}
+        """Features without a score because the judge failed, with the reason."""
         self._cutter = Cutter()
 
     def score(
@@ -86,13 +112,19 @@ class DetectionScorer:
         return self.judge.rate(explanations, [t.samples for t in trials])
 
     def _scores(self, trial: Trial, ratings: Floats) -> list[Score]:
-        p = trial.positives
-        positive, negative = ratings[:p], ratings[p:]
-        weighted = auroc_interval(positive, negative, trial.weights, self.seed)
+        why = lacking(ratings, trial.positives, self.least)
+        if why:
+            self.missing[trial.record.index] = why
+            return []
+        positive, negative, weights = _told(trial, ratings)
+        weighted = auroc_interval(positive, negative, weights, self.seed)
         plain = auroc_interval(positive, negative, None, self.seed)
+        unread, p = int(np.isnan(ratings).sum()), len(positive)
+        ratings = np.concatenate([positive, negative])
         truth = np.arange(len(ratings)) < p
         precision = average_precision_interval(ratings, truth, self.seed)
-        counts = {"positives": p, "negatives": len(negative), "judge": self.judge.name}
+        counts: dict[str, Any] = {"positives": p, "negatives": len(negative)}
+        counts |= {"judge": self.judge.name} | ({"unread": unread} if unread else {})
         feature, author = trial.record.index, trial.explanation.author
         # Shown to a person, who asks which samples were missed.
         detail = counts | {"ratings": [round(float(r), 3) for r in ratings]}
@@ -117,8 +149,9 @@ class DetectionScorer:
         found = []
         ratings = self._rate([t for t, _ in pairs], [e for _, e in pairs])
         for (trial, borrowed), rated in zip(pairs, ratings, strict=True):
-            p = trial.positives
-            figure = auroc_interval(rated[:p], rated[p:], trial.weights, self.seed)
+            if lacking(rated, trial.positives, self.least):
+                continue
+            figure = auroc_interval(*_told(trial, rated), self.seed)
             detail, author = {"label": borrowed.label}, trial.explanation.author
             kind, feature = "detection_shuffled", trial.record.index
             found.append(Score(feature, kind, figure.value, 0.5, *figure[1:], detail, author))

@@ -29,6 +29,8 @@ Trouble = Literal[
     "empty",
 ]
 Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Raw = Callable[[Mapping[str, Any]], tuple[int, bytes] | None]
+"""(status, body) of a request, whatever a body may be; None to answer as usual."""
 
 _SPOKEN: dict[str, str] = {
     "broken": '{"description": "a mango", "label": "man',
@@ -69,7 +71,8 @@ class FakeLMM:
 
     ``troubles``: what happens to the first requests, in order of arrival; after the last of
     them all is well. ``always`` happens to every request after those. ``answer``: the JSON of a
-    good answer, from the request. ``hold``: seconds that each answer takes.
+    good answer, from the request. ``hold``: seconds that each answer takes. ``raw`` and ``models``
+    stand in for whole answers to questions and to the list of models: pages, broken JSON.
     """
 
     def __init__(
@@ -80,7 +83,11 @@ class FakeLMM:
         answer: Answer = mango,
         hold: float = 0.0,
         retry_after: float = 0.01,
+        raw: Raw | None = None,
+        models: tuple[int, bytes] = (200, b'{"object": "list", "data": [{"id": "fake"}]}'),
     ) -> None:
+        self.raw = raw
+        self.models = models
         self.troubles = list(troubles)
         self.always: Trouble = always
         self.answer = answer
@@ -119,7 +126,7 @@ class FakeLMM:
     def _serve(self) -> None:
         self._server.serve_forever(poll_interval=0.01)
 
-    def reply(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
+    def reply(self, request: dict[str, Any]) -> tuple[int, Any] | None:
         """(status, body) of one request; None hangs up without an answer."""
         with self._lock:
             self.requests.append(request)
@@ -127,7 +134,8 @@ class FakeLMM:
             self.most_at_once = max(self.most_at_once, self._at_once)
             trouble = self.troubles.pop(0) if self.troubles else self.always
         try:
-            return self._reply(trouble, request)
+            own = self.raw(request) if self.raw else None
+            return self._reply(trouble, request) if own is None else own
         finally:
             with self._lock:
                 self._at_once -= 1
@@ -167,7 +175,7 @@ def _handler(fake: FakeLMM) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self._send(200, {"object": "list", "data": [{"id": "fake", "object": "model"}]})
+            self._send(*fake.models)
 
         def do_POST(self) -> None:
             length = int(self.headers.get("content-length", 0))
@@ -178,9 +186,10 @@ def _handler(fake: FakeLMM) -> type[BaseHTTPRequestHandler]:
                 self._send(*answer)
 
         def _send(self, status: int, body: Any) -> None:
-            data = json.dumps(body).encode()
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("content-type", "application/json")
+            page = data.lstrip().startswith(b"<")
+            self.send_header("content-type", "text/html" if page else "application/json")
             self.send_header("content-length", str(len(data)))
             if status == 429:
                 self.send_header("retry-after", str(fake.retry_after))

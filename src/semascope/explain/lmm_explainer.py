@@ -1,14 +1,16 @@
 """The explainer that asks an LMM: any OpenAI-compatible server, pictures and all.
 
 One question a feature, many under way; an answer that cannot be read is asked for once more,
-then becomes an abstention: one bad answer never ends a run of 131,072. A server that is gone
-does end it, in a sentence; what was answered before is in the cache.
+then becomes an abstention, as does a question that the server refuses: one bad answer never ends a
+run of 131,072. A server that is gone does end it, in a sentence; what was answered before is in the
+cache.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -81,15 +83,18 @@ class LMMExplainer:
         cost, reason = Cost(), ""
         # Asked the same again, a server at temperature 0 would say the same: another seed.
         for seed in (self.seed, self.seed + 1000):
-            reply = await self.lmm.ask(client, messages, SCHEMA, seed=seed)
+            reply = await self.lmm.ask(client, messages, SCHEMA, seed=seed, usable=answers.usable)
             cost += reply.cost
-            try:
-                if reply.refused:
-                    raise answers.UnreadableError("The model refused.")
-                return self._explanation(record, reply.text, messages, cost)
-            except answers.UnreadableError as error:
-                reason = str(error)
-        return abstain(record, self.name, reason, self.prompt.version).spending(cost)
+            reason = reply.failure
+            if not reason:
+                try:
+                    return self._explanation(record, reply.text, messages, cost)
+                except answers.UnreadableError as error:
+                    reason = str(error)
+            elif reply.final:
+                break
+        words = abstain(record, self.name, reason, self.prompt.version).spending(cost)
+        return replace(words, replies={self.name: reason})
 
     def _explanation(
         self,
@@ -101,7 +106,8 @@ class LMMExplainer:
         said = answers.read(text)
         if said is None:
             reason = answers.abstention(text)
-            return abstain(record, self.name, reason, self.prompt.version).spending(cost)
+            words = abstain(record, self.name, reason, self.prompt.version).spending(cost)
+            return replace(words, replies={self.name: ""})
         return Explanation(
             feature=record.index,
             description=said.description,
@@ -112,4 +118,5 @@ class LMMExplainer:
             prompt_version=self.prompt.version,
             inputs=content_key({"messages": messages})[:16],
             cost=cost,
+            replies={self.name: ""},
         )

@@ -2,12 +2,13 @@
 
 Costs a call for every (explanation, sample); the offline judge (``judge``) costs none. It sees
 picture or text as they are, without caption and without any mark of where the feature fired.
-An answer that cannot be read counts as 1.5, undecided.
+An answer that cannot be read, twice, is NaN: it is counted with its reason, and never a judgement.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import openai
 from numpy.typing import NDArray
 
+from semascope.errors import ExplainError
 from semascope.evidence.types import Shown
 from semascope.explain import answers, prompts
 from semascope.explain.async_map import async_map
@@ -30,14 +32,22 @@ _SCHEMA: dict[str, Any] = {
 }
 
 
+EARLY = 40
+"""Judgements after which a judge none of whose answers could be read is asked no more."""
+
+
 class LMMJudge:
-    """Rates samples by asking; ``cost`` adds up over its life."""
+    """Rates samples by asking; ``cost``, ``asked`` and ``unread`` add up over its life."""
 
     def __init__(self, lmm: LMM, pictures: Pictures) -> None:
         self.lmm = lmm
         self.pictures = pictures
         self.prompt = prompts.load("detect")
         self.cost = Cost()
+        self.asked = 0
+        """Judgements that were asked for and came back, readable or not."""
+        self.unread: Counter[str] = Counter()
+        """Those that could not be read, by reason."""
 
     @property
     def name(self) -> str:
@@ -47,10 +57,13 @@ class LMMJudge:
     def rate(
         self, explanations: Sequence[Explanation], samples: Sequence[Sequence[Shown]]
     ) -> list[NDArray[np.float64]]:
-        """For each explanation, (n,) fit of each of its samples, 0 to 1."""
+        """For each explanation, (n,) fit of each of its samples, 0 to 1; NaN where none was read.
+
+        Raises ServerUnreachable and ExplainError as the client does.
+        """
         flat = [(e, s) for e, group in zip(explanations, samples, strict=True) for s in group]
         fits = np.array(asyncio.run(self._all(flat)), np.float64)
-        return np.split(fits, np.cumsum([len(group) for group in samples])[:-1])
+        return np.split(fits, np.cumsum([len(group) for group in samples])[:-1]) if samples else []
 
     async def _all(self, pairs: Sequence[tuple[Explanation, Shown]]) -> list[float]:
         async with self.lmm.connect() as client:
@@ -62,11 +75,37 @@ class LMMJudge:
     async def _one(self, client: openai.AsyncOpenAI, said: Explanation, shown: Shown) -> float:
         text = self.prompt.fill(description=said.description, label=said.label)
         parts = [{"type": "text", "text": text}, *sample_parts(shown, self.pictures)]
-        reply = await self.lmm.ask(client, [{"role": "user", "content": parts}], _SCHEMA)
-        self.cost += reply.cost
-        try:
-            fit = answers.parse(reply.text).get("fit")
-        except answers.UnreadableError:
-            fit = None
-        known = isinstance(fit, int | float) and not isinstance(fit, bool) and fit == fit
-        return min(max(float(fit), 0.0), 3.0) / 3 if known else 0.5  # type: ignore[arg-type]
+        messages = [{"role": "user", "content": parts}]
+        reason = ""
+        # Asked the same again, a server at temperature 0 would say the same: another seed.
+        for seed in (0, 1000):
+            reply = await self.lmm.ask(client, messages, _SCHEMA, seed=seed, usable=_usable)
+            self.cost += reply.cost
+            reason = reply.failure
+            if not reason:
+                try:
+                    fit = answers.fit_of(reply.text)
+                except answers.UnreadableError as error:
+                    reason = str(error)
+                else:
+                    self.asked += 1
+                    return fit
+            elif reply.final:
+                break
+        self.asked += 1
+        self.unread[reason] += 1
+        if self.unread.total() == self.asked >= EARLY:
+            raise ExplainError(
+                f"{self.asked} of {self.asked} judgements of {self.lmm.model} could not be used: "
+                f"{reason.rstrip('.')}. No score is given for what was not measured. Name another "
+                "model with --model; one that thinks may need more with --max-reply-tokens."
+            )
+        return float("nan")
+
+
+def _usable(text: str) -> bool:
+    try:
+        answers.fit_of(text)
+    except answers.UnreadableError:
+        return False
+    return True

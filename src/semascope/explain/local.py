@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -99,7 +100,7 @@ class LocalExplainer:
             size=self.size,
         )
         sample = as_sample(messages, f"feature/{record.index}")
-        cost, reason = Cost(), ""
+        cost, reason, failure = Cost(), "", ""
         # A greedy model would give the same unreadable answer again.
         for temperature, seed in ((0.0 if not self.seed else 0.7, self.seed), (0.7, self.seed + 1)):
             start = perf_counter()
@@ -111,8 +112,11 @@ class LocalExplainer:
             try:
                 said = answers.read(reply.text)
             except answers.UnreadableError as error:
-                reason = str(error)
+                reason = failure = str(error)
+                if len(reply.tokens) >= self.max_new_tokens:
+                    reason = failure = f"cut off at {self.max_new_tokens:,} tokens"
                 continue
+            failure = ""
             if said is None:
                 reason = answers.abstention(reply.text)
                 break
@@ -126,8 +130,10 @@ class LocalExplainer:
                 prompt_version=self.prompt.version,
                 inputs=content_key({"messages": messages})[:16],
                 cost=cost,
+                replies={self.name: ""},
             )
-        return abstain(record, self.name, reason, self.prompt.version).spending(cost)
+        words = abstain(record, self.name, reason, self.prompt.version).spending(cost)
+        return replace(words, replies={self.name: failure})
 
     def _check(self, record: FeatureEvidence) -> None:
         seen = any(mode_of(e) == "picture" for e in distinct(record)[: self.firing])

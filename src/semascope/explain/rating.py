@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semascope.atlas.sqlite import way_to
 from semascope.errors import ExplainError
 from semascope.explain.agreement import krippendorff_alpha, spearman, table
 from semascope.explain.stats import mean_interval, strangers
@@ -70,12 +71,26 @@ class Agreement:
 class BlindRatings:
     """The store of tasks and grades."""
 
-    def __init__(self, path: Path | str) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path | str, *, readonly: bool = False) -> None:
+        """Open the file, made where it is not there yet; ExplainError where neither can be.
+
+        ``readonly``: for grades that are there, in a folder that cannot be written.
+        """
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(str(path), timeout=30, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.executescript(_TABLES)
+        try:
+            if readonly and Path(path).is_file():
+                self._db = way_to(Path(path), readonly=True).connect()
+                return
+            path = ":memory:" if readonly else path
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(str(path), timeout=30, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.executescript(_TABLES)
+        except (OSError, sqlite3.Error) as error:
+            raise ExplainError(
+                f"The grades at {path} cannot be opened to be written ({error}). Copy the "
+                "workspace to a folder of your own."
+            ) from error
 
     def deal(
         self, explanations: Sequence[Explanation], *, swapped: float = 0.2, seed: int = 0

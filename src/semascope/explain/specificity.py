@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from semascope.evidence.types import FeatureEvidence
 from semascope.explain.cases import Cutter
+from semascope.explain.detection import lacking
 from semascope.explain.judge import LexicalJudge
 from semascope.explain.stats import Floats, mean_interval
 from semascope.explain.types import Explanation, Judge, Score
@@ -38,6 +39,8 @@ class SpecificityScorer:
         self.judge = judge or LexicalJudge()
         self.least = least
         self.seed = seed
+        self.missing: dict[int, str] = {}
+        """Features without a score because the judge failed, with the reason."""
         self._cutter = Cutter()
 
     def score(
@@ -54,14 +57,20 @@ class SpecificityScorer:
         found: list[Score] = []
         for (record, explanation, fired, _), rating in zip(trials, ratings, strict=True):
             strength = np.array([e.peak for e in fired])
+            why = lacking(rating, len(fired), self.least, silent=False)
+            if why:
+                self.missing[record.index] = why
+                continue
             found += self._one(record, explanation, strength, rating)
         return found
 
     def _one(
         self, record: FeatureEvidence, explanation: Explanation, strength: Floats, rating: Floats
     ) -> list[Score]:
+        told, n = np.isfinite(rating), len(strength)
+        strength, firing, quiet = strength[told[:n]], rating[:n][told[:n]], rating[n:][told[n:]]
         n = len(strength)
-        graded, silent = grades(rating[:n]), grades(rating[n:])
+        graded, silent = grades(firing), grades(quiet)
         top = record.stats.get("max", float(strength.max()))
         tenth = np.minimum((10 * strength / max(top, 1e-12)).astype(int), 9)
         histogram = np.zeros((10, 4), int)

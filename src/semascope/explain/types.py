@@ -93,6 +93,9 @@ class Explanation:
     inputs: str = ""
     """Hash of everything that the explainer looked at."""
     cost: Cost = field(default_factory=Cost)
+    replies: Mapping[str, str] = field(default_factory=dict)
+    """Each model that was asked: why its reply could not be used; empty where it could, an
+    abstention of the model's own included."""
 
     def spending(self, more: Cost) -> Explanation:
         """The same explanation with ``more`` added to its cost."""

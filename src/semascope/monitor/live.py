@@ -210,7 +210,7 @@ def _side(
         codes = dictionary.encode(rows)
         fvu = None
         if output_site(dictionary) == dictionary.site and len(rows) > 1:
-            error = (rows - dictionary.decode(codes).float()).pow(2).sum()
+            error = (rows - dictionary.decode(codes, rows).float()).pow(2).sum()
             fvu = float(error / (rows - rows.mean(0)).pow(2).sum().clamp_min(1e-12))
     l0 = float((codes.values != 0).sum(1).float().mean()) if len(rows) else 0.0
     return Side(site.key, l0, fvu, site.error_share(), shares, *about)

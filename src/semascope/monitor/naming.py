@@ -97,14 +97,14 @@ class Namer:
             note = f"The budget of {self.most} questions to {self.lmm.model} is spent."
             return Named(number, note=note)
         try:
-            reply = await self.lmm.ask(client, question(descriptions), SCHEMA)
+            reply = await self.lmm.ask(client, question(descriptions), SCHEMA, usable=_usable)
         except BaseException:
             self._back()
             raise
         if reply.cached:
             self._back()
-        if reply.refused:
-            return Named(number, note="The model refused.")
+        if reply.failure:
+            return Named(number, note=answers.plain(reply.failure))
         return read(number, reply.text)
 
     def _may(self) -> bool:
@@ -130,14 +130,22 @@ def question(descriptions: Sequence[str]) -> list[dict[str, Any]]:
 def read(number: int, text: str) -> Named:
     """The name in an answer; a note where it holds none that can be used."""
     try:
-        found = answers.parse(text)
+        found = answers.parse(text, ("label",))
+        label = answers.name_of(found)
     except answers.UnreadableError as error:
         return Named(number, note=answers.plain(error))
-    said = found.get("label")
-    spoken = answers.label_of(found) if isinstance(said, str) else ""
-    label = "".join(c for c in spoken if c.isprintable())
     if not any(c.isalnum() for c in label):
         return Named(number, note="The model gave no name.")
-    seven = found.get("coherence")
-    known = isinstance(seven, int | float) and not isinstance(seven, bool) and seven == seven
-    return Named(number, label, min(max(float(seven), 1.0), 7.0) if known else None)  # type: ignore[arg-type]
+    return Named(number, label, _coherence(found.get("coherence")))
+
+
+def _coherence(value: Any) -> float | None:
+    """1 to 7, also as "6.5" or "6/7"; None for what is no such number."""
+    told = answers.number(value)
+    if told is None or told[1] not in (0.0, 7.0):
+        return None
+    return min(max(told[0], 1.0), 7.0)
+
+
+def _usable(text: str) -> bool:
+    return bool(read(0, text).label)

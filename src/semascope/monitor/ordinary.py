@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import tomllib
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -21,6 +22,8 @@ from PIL import Image
 from semascope.causal.measure import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.monitor.lint import Feature, Ordinary
+
+LOG = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], bool]
 """``progress(done, all)``; True stops."""
@@ -69,7 +72,10 @@ def ordinary(
             row = bits.setdefault(feature, np.zeros(len(samples), dtype=np.bool_))
             row[number] = True
     found = Ordinary(len(samples), bits)
-    _save(path, found)
+    try:
+        _save(path, found)
+    except OSError as error:  # a run that can only be read: it is measured once a server
+        LOG.warning("What ordinary prompts do is not kept: %s", error)
     return found
 
 

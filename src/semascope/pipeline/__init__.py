@@ -6,12 +6,14 @@ stopped goes on; one whose options changed is done anew, and so are those above 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
 
 from semascope.config import STAGES, Options, RunOptions, StageName
+from semascope.errors import SemascopeError
 from semascope.pipeline.stage import Reporter, Silent, run_stage
 from semascope.workspace import RunRecord, Workspace
 
@@ -43,7 +45,7 @@ def run(
         if not together.first:
             together.help()
             return workspace.record()
-        with workspace.lock():
+        with workspace.lock(), _nothing_half_made(workspace):
             state.settle()
             key = state.beneath()
             for name in STAGES[: STAGES.index(until) + 1]:
@@ -51,6 +53,18 @@ def run(
                 if name == "train":
                     together.dismiss()
             return workspace.record()
+
+
+@contextmanager
+def _nothing_half_made(workspace: Workspace) -> Iterator[None]:
+    """A run that fails before it has made anything leaves no workspace that looks like a run."""
+    new = not workspace.exists()
+    try:
+        yield
+    except SemascopeError:
+        if new:
+            workspace.abandon()
+        raise
 
 
 def recorded(workspace: Workspace) -> RunOptions:

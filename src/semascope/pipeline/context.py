@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from semascope import __version__
 from semascope.config import RunOptions, digest
-from semascope.corpus.sample import Corpus
+from semascope.corpus.sample import Corpus, SkipReport
 from semascope.errors import CorpusError, NoImages, SiteNotFound, WorkspaceError
 from semascope.wiring import expand
 from semascope.workspace import Workspace, versions
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from semascope.atlas import Atlas, Media
     from semascope.evidence import Evidence
     from semascope.explain.background import Background
+    from semascope.pipeline.account import Account
     from semascope.pipeline.memory import Memory
     from semascope.pipeline.source import SiteChunks
 
@@ -39,6 +40,8 @@ class Run:
 
     def __init__(self, workspace: Workspace, options: RunOptions) -> None:
         self.workspace, self.options = workspace, options
+        self.model_check: dict[str, Any] = {}
+        """What the model check found, once the subject is loaded."""
 
     @property
     def dictionary_id(self) -> str:
@@ -48,8 +51,18 @@ class Run:
     @cached_property
     def subject(self) -> Any:
         """The model under the microscope."""
-        train = self.options.train
-        return load_subject(train.subject, device=train.device, dtype=train.dtype)
+        from semascope.pipeline.vetting import vetted
+
+        train, record = self.options.train, self.workspace.record()
+        found = load_subject(
+            train.subject,
+            device=train.device,
+            dtype=train.dtype,
+            trust=train.trust or bool(record.model_check.get("trusted")),
+            trust_remote_code=train.trust_remote_code,
+        )
+        self.model_check = vetted(record, found, subject_stamp(train.subject), trust=train.trust)
+        return found
 
     @cached_property
     def same_subject(self) -> Any:
@@ -96,7 +109,44 @@ class Run:
         """What it reads."""
         from semascope.corpus.opening import open_corpus
 
-        return open_corpus(self.options.train.corpus, seed=self.options.train.seed)
+        train = self.options.train
+        corpus = open_corpus(train.corpus, seed=train.seed, columns=train.columns)
+        self.opened = SkipReport()
+        self.opened.merge(corpus.skipped)
+        return corpus
+
+    @cached_property
+    def opened(self) -> SkipReport:
+        """What was recognised and left out when the corpus was opened, before any row was read."""
+        _ = self.corpus
+        return self.__dict__.get("opened", SkipReport())  # type: ignore[no-any-return]
+
+    @cached_property
+    def warned(self) -> set[str]:
+        """Kinds of refusal that were warned of."""
+        return set()
+
+    def account(self, stage: str) -> Account:
+        """Where a stage counts what it reads."""
+        from semascope.pipeline.account import Account
+
+        return Account(self.workspace.root / "reading", stage)
+
+    def same_corpus(self) -> None:
+        """WorkspaceError where the corpus's content is not what the dictionaries were trained on.
+
+        Runs of before the fingerprint was kept are taken at their word.
+        """
+        record, train = self.workspace.record(), self.options.train
+        was = record.fingerprint if record.corpus == train.corpus else ""
+        if was and was != self.corpus.fingerprint():
+            root = self.workspace.root
+            raise WorkspaceError(
+                f"The corpus {train.corpus} is not what {root} was trained on: files of it have "
+                "changed since, and one run must not mix two corpora. Put the files back; or train "
+                f"anew: remove {root}/dictionaries and {root}/evidence, then run semascope train "
+                f"--workspace {root}; or name another --workspace."
+            )
 
     @cached_property
     def reader(self) -> Any:
@@ -106,14 +156,17 @@ class Run:
         return reader(self.subject, self.options.train)
 
     def chunks(self, corpus: Corpus) -> SiteChunks:
-        """The sites' activations on a corpus."""
+        """The activations of a corpus at the sites that dictionaries are trained on."""
         from semascope.pipeline.source import SiteChunks
 
         train = self.options.train
+        wirings = [train.wiring_of(site, name) for site, name, _ in train.trained()]
+        sites = tuple(dict.fromkeys(site for wires in wirings for site in wires.sites))
         chunks = SiteChunks(
-            self.reader, corpus, self.sites, rows=train.rows, max_tokens=train.max_tokens
+            self.reader, corpus, sites, rows=train.rows, max_tokens=train.max_tokens
         )
-        chunks.kept = tuple(site for wires in train.wirings() for site in wires.reads)
+        chunks.warned = self.warned
+        chunks.kept = tuple(site for wires in dict.fromkeys(wirings) for site in wires.reads)
         return chunks
 
     @cached_property
@@ -122,7 +175,8 @@ class Run:
         from semascope.pipeline.memory import Memory
 
         most = int(self.options.train.remember * 1e9)
-        return Memory(self.workspace.root / "activations", most)
+        folder = self.workspace.root / "activations"
+        return Memory(folder, most, stamp=self.beneath())
 
     @cached_property
     def dictionary(self) -> Any:
@@ -167,6 +221,11 @@ class Run:
 
     def check(self) -> None:
         """Raise for what the options get wrong; then sign ``run.json`` with what the run is of."""
+        self.verify()
+        self.sign()
+
+    def verify(self) -> None:
+        """Raise for what the options get wrong; nothing is written."""
         from semascope.dictionary.tracking import need
         from semascope.pipeline.family import family
 
@@ -175,7 +234,12 @@ class Run:
             need(self.options.train.track)
         self._check_pictures()
         self._check_patches()
+
+    def sign(self) -> None:
+        """Write into ``run.json`` what the run is of."""
         record, train = self.workspace.record(), self.options.train
+        if self._resumes():
+            self.same_corpus()
         site, name, _ = train.dictionaries()[0]
         signed = {
             "subject": train.subject,
@@ -183,13 +247,27 @@ class Run:
             "site": site,
             "dictionary": name,
             "corpus": train.corpus,
+            "fingerprint": self.corpus.fingerprint(),
             "seed": train.seed,
             "versions": dict(versions()),
+            "model_check": self.model_check or record.model_check,
         }
         self.workspace.save(record.model_copy(update=signed))
 
+    def _resumes(self) -> bool:
+        """Whether training goes on from states that a stopped run has left."""
+        old = self.workspace.record().stages.get("train")
+        if old is None or old.options != self.options.train.binding():
+            return False
+        places = (self.workspace.dictionary(s, n) for s, n, _ in self.options.train.dictionaries())
+        return any(place.is_dir() and any(place.iterdir()) for place in places)
+
     def choose(self) -> None:
-        """Sign ``run.json`` with the dictionary that the stages after training read."""
+        """Sign ``run.json`` with the dictionary that the stages after training read.
+
+        Raises WorkspaceError where the corpus is another than that of the training.
+        """
+        self.same_corpus()
         site, name = self.options.chosen()
         record = self.workspace.record()
         if (record.site, record.dictionary) != (site, name):
@@ -244,7 +322,14 @@ class Run:
             )
 
 
-def load_subject(ref: str, *, device: str = "auto", dtype: str = "auto") -> Any:
+def load_subject(
+    ref: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    trust: bool = False,
+    trust_remote_code: bool = False,
+) -> Any:
     """The subject by name; ``tiny:llava`` and its like have random weights and no files."""
     if ref.startswith(TINY):
         from semascope.subject.testing import tiny
@@ -252,7 +337,9 @@ def load_subject(ref: str, *, device: str = "auto", dtype: str = "auto") -> Any:
         return tiny(ref.removeprefix(TINY))
     from semascope.subject import Subject
 
-    return Subject.load(ref, device=device, dtype=dtype)
+    return Subject.load(
+        ref, device=device, dtype=dtype, trust=trust, trust_remote_code=trust_remote_code
+    )
 
 
 def subject_stamp(ref: str) -> str:

@@ -6,6 +6,7 @@ in ``scorers``.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 ADDRESS = "the address of an OpenAI-compatible server such as http://localhost:8000/v1"
+REPLY_TOKENS = 300
+"""Tokens that a server's reply may have, where the options do not say."""
 ANSWER = 12
 """Tokens of the subject's answer to "What do you see?"."""
 PROMOTED = 256
@@ -55,7 +58,37 @@ def check_names(options: RunOptions) -> None:
                 "The explainer 'local' needs --model, a folder or a hub name of a model that "
                 "reads pictures and text."
             )
+    extra_fields(explain.extra_body)
     check_scorers(options.score)
+
+
+def extra_fields(text: str) -> dict[str, Any]:
+    """The fields that --extra-body adds to every request.
+
+    Raises ExplainError for what is no JSON object, and for fields that are semascope's own.
+    """
+    try:
+        found = json.loads(text) if text.strip() else {}
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ExplainError(
+            f"--extra-body {text!r} is no JSON object; one looks like "
+            """'{"reasoning_effort": "low"}'."""
+        )
+    ours = sorted({"messages", "model", "stream", "n"} & found.keys())
+    if ours:
+        raise ExplainError(f"--extra-body cannot set {', '.join(ours)}: semascope does.")
+    return found
+
+
+def reach_judge(options: RunOptions) -> None:
+    """Ask the server of the LMM that judges, where one does, whether it is there.
+
+    Raises ServerUnreachable, ExplainError.
+    """
+    if options.score.judge == "lmm":
+        server(options.score).check()
 
 
 def reach(options: RunOptions) -> None:
@@ -84,6 +117,9 @@ def server(options: Any, run: Run | None = None) -> LMM:
         model=options.model,
         api_key=os.environ.get("OPENAI_API_KEY", "none"),
         concurrency=options.concurrency,
+        timeout=options.reply_timeout,
+        extra=extra_fields(options.extra_body),
+        max_tokens=options.max_reply_tokens or REPLY_TOKENS,
         price=Price(getattr(options, "price_in", 0.0), getattr(options, "price_out", 0.0)),
         cache=ReplyCache(run.workspace.root / "explanations" / "replies.db") if run else None,
     )
@@ -184,7 +220,9 @@ def _local(run: Run) -> Explainer:
     if ref not in models:
         train = run.options.train
         models[ref] = load_subject(ref, device=train.device, dtype=train.dtype)
-    return LocalExplainer(models[ref], run.media.open, promoted=promoted(run))
+    allowed = run.options.explain.max_reply_tokens
+    more = {"max_new_tokens": allowed} if allowed else {}
+    return LocalExplainer(models[ref], run.media.open, promoted=promoted(run), **more)
 
 
 def _after(dear: Callable[[Run], Explainer]) -> Callable[[Run], Explainer]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semascope.pipeline import replies
 from semascope.pipeline.context import Run
 from semascope.pipeline.parts import Parts, blocks
 from semascope.pipeline.stage import Progress
@@ -59,6 +60,7 @@ def explain_features(run: Run, progress: Progress) -> Mapping[str, Any]:
         for size, note in explain_share(run, name, alive):
             done += cost * size
             progress(done, total, note)
+        replies.check(replies.tally(_explanations(Parts(folder(run) / name))))
     Parts(folder(run) / REFINED).write(0, map(asdict, refined(run)))
     return _figures(run, alive)
 
@@ -71,19 +73,25 @@ def explain_share(
     world_size: int = 1,
 ) -> Iterator[tuple[int, str]]:
     """Do the blocks of one explainer that fall to one worker of several, but for those that
-    stand. All of the explainers before it must be done. Yields (0, what begins) before a block
-    is done and (its number of features, the explainer) after."""
+    stand; one in which a model's answer was of no use is asked anew. All of the explainers before
+    it must be done. Yields (0, what begins) before a block is done and (its number of features, the
+    explainer) after.
+
+    Raises ExplainError where a model's first answers were all of no use."""
     size = FREE_BLOCK if name == FREE else ASKED_BLOCK
     parts = Parts(folder(run) / name)
     features = list(alive) if name == FREE else in_need(run, name, alive)
     if name != FREE:
         features = features[: to_ask(run, len(alive))]
+    answers: dict[str, replies.Asked] = {}
     for number, block in enumerate(blocks(features, size)):
         if number % world_size != rank:
             continue
-        if number not in parts:
+        if number not in parts or replies.failed(parts.one(number)):
             yield 0, f"{name}: {len(block)} features"
-            parts.write(number, map(asdict, _explain(run, name, block)))
+            made = _explain(run, name, block)
+            parts.write(number, map(asdict, made))
+            replies.check(replies.tally(made, answers), early=True)
         yield len(block), name
 
 
@@ -181,6 +189,7 @@ def _figures(run: Run, alive: Sequence[int]) -> dict[str, Any]:
         "interesting": sum(one.interest >= 0.5 for one in read_refined(run)),
         "low_level": sum(one.low_level for one in read_refined(run)),
         "duplicates": sum(one.group != one.feature for one in read_refined(run)),
+        **replies.figures(replies.tally(one for ones in found.values() for one in ones)),
     }
 
 

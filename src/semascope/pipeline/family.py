@@ -59,7 +59,7 @@ class Member:
 
 
 def family(run: Run) -> tuple[Member, ...]:
-    """The dictionaries that the options ask for; later stages read the first unless told.
+    """The dictionaries that the options ask to train; later stages read the first unless told.
 
     Raises:
         DictionaryError: a width cannot be, or two dictionaries would share a folder.
@@ -67,8 +67,8 @@ def family(run: Run) -> tuple[Member, ...]:
     """
     options = run.options.train
     sites = {site: int(run.subject.sites()[site]) for site in run.sites}
-    wires = {one.site: one for one in options.wirings()}
-    for one in wires.values():
+    wires = {site: options.wiring_of(site, name) for site, name, _ in options.trained()}
+    for one in options.wirings():
         _possible(run, one)
     members = tuple(
         Member(
@@ -77,7 +77,7 @@ def family(run: Run) -> tuple[Member, ...]:
             _width(asked, max(sites[part] for part in wires[site].reads), options.latents),
             _folder(run, site, name),
         )
-        for site, name, asked in options.dictionaries()
+        for site, name, asked in options.trained()
     )
     doubled = sorted({m.id for m in members if [o.id for o in members].count(m.id) > 1})
     if doubled:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semascope.pipeline.account import Counted, Counting
 from semascope.pipeline.context import Run
 from semascope.pipeline.memory import Remembering
 from semascope.pipeline.rows import Subset, evidence_rows, read_rows
@@ -28,9 +29,12 @@ def gather_evidence(run: Run, progress: Progress) -> Mapping[str, Any]:
     if not work.done():  # by several machines, perhaps: see ``step``
         work.run()
         work.merge()
-    skipped = run.corpus.skipped.total
+    account = run.account("gather")
+    read = account.total(run.opened)
+    skipped = sum(read.get("skipped", {}).values())
     read_out(run, progress)
     run.memory.forget()
+    account.forget()
     alive = len(run.evidence.alive())
     width = run.evidence.width
     return {
@@ -39,6 +43,7 @@ def gather_evidence(run: Run, progress: Progress) -> Mapping[str, Any]:
         "features_alive": alive,
         "dead_fraction": 1 - alive / width,
         "skipped": skipped,
+        "read": read,
     }
 
 
@@ -64,9 +69,11 @@ def gatherer(run: Run, progress: Progress | None = None) -> Gatherer:
     """All that a shard of the run's evidence needs; loads the subject and the dictionaries."""
     from semascope.evidence import Gatherer
 
+    subject = Remembering(run.reader, run.memory) if len(run.memory) else run.reader
+    account = run.account("gather")
     return Gatherer(
-        Remembering(run.reader, run.memory) if len(run.memory) else run.reader,
-        _rows(run),
+        Counting(subject, account),
+        Counted(_rows(run), account),
         _members(run),
         run.workspace.evidence(),
         media=run.workspace.media,

@@ -35,9 +35,9 @@ def index_run(run: Run, progress: Progress) -> Mapping[str, Any]:
     progress(1, STEPS, "features and exemplars")
     number = publish(run.evidence, run.atlas, readout=readout)
     progress(2, STEPS, "words")
-    run.atlas.write_explanations(number, in_order(read_explanations(run)))
+    run.atlas.write_explanations(number, in_order(read_explanations(run)), origin="run")
     progress(3, STEPS, "figures")
-    run.atlas.write_scores(number, (*read_scores(run), *interests(run)))
+    run.atlas.write_scores(number, (*read_scores(run), *interests(run)), origin="run")
     progress(4, STEPS, "the run's own figures")
     _describe(run)
     progress(5, STEPS, "sentence vectors")
@@ -80,7 +80,7 @@ def interests(run: Run) -> Iterator[Score]:
 
 
 def forget(run: Run) -> None:
-    """Take a dictionary that is made anew out of the atlas, with all that stands on it."""
+    """Take what was derived of a dictionary that is made anew out of the atlas."""
     from semascope.atlas.forget import remove_dictionary
 
     if run.workspace.atlas.exists():
@@ -97,4 +97,5 @@ def _describe(run: Run) -> None:
         report.pop(name, None)
     row = run.atlas.dictionary(run.dictionary_id)
     about = {**row.about, "metrics": {k: v for k, v in report.items() if v is not None}}
+    about["trained"] = record.stages["train"].hash  # notes say which training they are about
     run.atlas.add_dictionary(row.key, model=row.model, width=row.width, about=about)

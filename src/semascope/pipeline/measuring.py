@@ -62,6 +62,7 @@ def measure(
     wiring, folder = _chosen(run, dictionary)
     coder = load(folder)
     train = run.options.train
+    run.same_corpus()
     held = Subset(run.corpus, held_out_rows(run.corpus, train.seed, samples))
     subject = reader(run.same_subject, train)
     chunks = SiteChunks(subject, held, wiring.sites, rows=train.rows, max_tokens=train.max_tokens)
@@ -105,7 +106,7 @@ def _chosen(run: Run, wanted: str) -> tuple[Wiring, Path]:
     gather = run.options.gather
     gather = gather.model_copy(update={"dictionary": wanted or gather.dictionary})
     site, name = run.options.model_copy(update={"gather": gather}).chosen()
-    wiring = next(one for one in run.options.train.wirings() if one.site == site)
+    wiring = run.options.train.wiring_of(site, name)
     return wiring, run.workspace.dictionary(site, name)
 
 
@@ -122,6 +123,7 @@ def _predictions(
 ) -> tuple[dict[str, dict[str, float]], str]:
     """CE and KL by kind of the token that predicts; or why there are none."""
     from semascope.dictionary.spliced import spliced
+    from semascope.evidence.reading import encoded
 
     if wiring.writes or len(wiring.reads) > 1:
         return {}, "none: a transcoder or a crosscoder does not stand in for one site's activations"
@@ -133,7 +135,7 @@ def _predictions(
         for first in range(0, len(samples), TOGETHER):
             progress(first, len(samples), "what the model predicts")
             some = samples[first : first + TOGETHER]
-            yield run.same_subject.encode(some, max_tokens=run.options.train.max_tokens)
+            yield from encoded(run.same_subject, some, run.options.train.max_tokens)
 
     reads = partial(read_kinds, site=wiring.site)
     coder = coder.to(run.same_subject.device)

@@ -3,9 +3,11 @@
 A dictionary of the default run learns from the same samples that its evidence is gathered on, so
 the model need not run twice: training keeps the activations of the samples it reads, one file a
 chunk, and ``Remembering`` answers for the subject where every sample of a batch is known. The
-numbers are those that training saw, to the bit. Files are written whole or not at all; training
-that is killed and resumed writes the same ones. Sites of the vision side are kept as the model has
-them, patches of pictures after pictures.
+numbers are those that training saw, to the bit. A sample is known by its id and by a hash of what
+the model was given of it, and a file by what ran, so that a picture that was replaced, a row that
+was inserted or another model is never answered from here. Files are written whole or not at all;
+training that is killed and resumed writes the same ones. Sites of the vision side are kept as
+the model has them, patches of pictures after pictures.
 
 Knows subjects and batches by their protocols; knows no dictionary and no evidence.
 """
@@ -48,12 +50,14 @@ class Memory:
     Args:
         folder: where the files are; made when the first is written.
         most: bytes to keep at most; what does not fit is not kept.
+        stamp: of what runs (the model and the options it reads with); files of another are no
+            answer, and are written anew.
     """
 
-    def __init__(self, folder: Path, most: int = 0) -> None:
-        self.folder, self.most = folder, most
+    def __init__(self, folder: Path, most: int = 0, stamp: str = "") -> None:
+        self.folder, self.most, self.stamp = folder, most, stamp
         self.held = sum(path.stat().st_size for path in self._files())
-        self._at: dict[str, _Kept] | None = None
+        self._at: dict[tuple[str, str], _Kept] | None = None
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob(f"*{SUFFIX}")) if self.folder.is_dir() else []
@@ -65,7 +69,9 @@ class Memory:
         patches, d).
         """
         path = self.folder / f"chunk-{number:06d}{SUFFIX}"
-        if path.is_file():
+        ids = [name for batch, _ in parts for name in batch.sample_ids]
+        marks = [map_.mark for batch, _ in parts for map_ in batch.maps]
+        if path.is_file() and self._same(path, ids, marks):
             return True
         lengths = [int(n) for batch, _ in parts for n in batch.mask.sum(1)]
         pictures = [[pictures_of(m) for m in batch.maps] for batch, _ in parts]
@@ -85,9 +91,10 @@ class Memory:
         size = sum(x.numel() * 4 for x in rows.values())
         if not size or self.held + size > self.most:
             return False
-        ids = [name for batch, _ in parts for name in batch.sample_ids]
         told_of = {
+            "stamp": self.stamp,
             "ids": ids,
+            "marks": marks,
             "lengths": lengths,
             "pictures": [n for each in pictures for n in each],
             "patches": patches,
@@ -102,17 +109,31 @@ class Memory:
         self._at = None
         return True
 
-    def _index(self) -> dict[str, _Kept]:
-        """Where every sample is."""
+    def _same(self, path: Path, ids: Sequence[str], marks: Sequence[str]) -> bool:
+        """Whether a file is of these very samples; one that is not is removed."""
+        about = _about(path)
+        if (about.get("stamp"), about["ids"], about.get("marks")) == (self.stamp, ids, marks):
+            return True
+        self.held -= path.stat().st_size
+        path.unlink()
+        self._at = None
+        return False
+
+    def _index(self) -> dict[tuple[str, str], _Kept]:
+        """Where every sample is, by id and mark; without a mark, none is known."""
         if self._at is None:
             self._at = {}
             for path in self._files():
                 about = _about(path)
+                if about.get("stamp") != self.stamp or "marks" not in about:
+                    continue
                 first = seen = 0
                 lengths = about["lengths"]
                 pictures = about.get("pictures", [0] * len(lengths))
-                for name, n, shown in zip(about["ids"], lengths, pictures, strict=True):
-                    self._at[name] = _Kept(path, first, n, seen, shown)
+                names = zip(about["ids"], about["marks"], strict=True)
+                for name, n, shown in zip(names, lengths, pictures, strict=True):
+                    if all(name):
+                        self._at[name] = _Kept(path, first, n, seen, shown)
                     first, seen = first + n, seen + shown
         return self._at
 
@@ -122,7 +143,8 @@ class Memory:
 
     def find(self, batch: Batch, sites: Sequence[str]) -> dict[str, Tensor] | None:
         """What ran through each site, zeros where padded; None unless every row is known whole."""
-        places = [self._index().get(name) for name in batch.sample_ids]
+        names = zip(batch.sample_ids, (map_.mark for map_ in batch.maps), strict=True)
+        places = [self._index().get(name) for name in names]
         lengths = batch.mask.sum(1).tolist()
         known = [p for p, n in zip(places, lengths, strict=True) if p and p.tokens == n]
         if not known or len(known) < len(lengths):

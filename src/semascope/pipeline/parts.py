@@ -34,17 +34,25 @@ class Parts:
         Raises WorkspaceError for a part that is not what ``write`` wrote.
         """
         for path in sorted(self.folder.glob("part-*.jsonl")):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    record: dict[str, Any] = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise WorkspaceError(
-                        f"{path} cannot be read ({error}). Delete it and run the command again."
-                    ) from error
-                yield record
+            yield from _records(path)
+
+    def one(self, number: int) -> Iterator[dict[str, Any]]:
+        """The records of one part that is there; raises as ``read`` does."""
+        return _records(self._path(number))
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.jsonl"
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record: dict[str, Any] = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise WorkspaceError(
+                f"{path} cannot be read ({error}). Delete it and run the command again."
+            ) from error
+        yield record
 
 
 def blocks(items: list[int], size: int) -> list[list[int]]:

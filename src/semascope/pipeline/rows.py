@@ -69,7 +69,15 @@ class Subset:
     def __init__(self, corpus: Corpus, rows: NDArray[np.int64]) -> None:
         self.corpus, self.rows = corpus, rows
         self.name = f"{corpus.name}[{len(rows)}]"
-        self.skipped: SkipReport = corpus.skipped
+
+    @property
+    def skipped(self) -> SkipReport:
+        """The corpus's own report."""
+        return self.corpus.skipped
+
+    @skipped.setter
+    def skipped(self, report: SkipReport) -> None:
+        self.corpus.skipped = report
 
     def __len__(self) -> int:
         return len(self.rows)

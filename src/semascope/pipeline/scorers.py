@@ -13,13 +13,14 @@ import numpy as np
 from semascope.config import ScoreOptions
 from semascope.errors import ExplainError
 from semascope.pipeline.context import Run
-from semascope.pipeline.explainers import ADDRESS, named, server
+from semascope.pipeline.explainers import ADDRESS, extra_fields, named, server
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from semascope.corpus.sample import Sample
     from semascope.evidence.types import Shown
+    from semascope.explain.lmm_judge import LMMJudge
     from semascope.explain.types import Judge, Scorer
 
 TOGETHER = 16
@@ -68,6 +69,7 @@ def check_scorers(options: ScoreOptions) -> None:
         )
     if options.judge == "lmm" and not (options.base_url and options.model):
         raise ExplainError(f"The judge 'lmm' needs --base-url, {ADDRESS}, and --model.")
+    extra_fields(options.extra_body)
 
 
 def peaks(run: Run, samples: Sequence[Sample]) -> Any:
@@ -118,12 +120,24 @@ def vectors(run: Run) -> Callable[[Sequence[Shown]], NDArray[np.float32]]:
     return of
 
 
-def _judge(run: Run) -> Judge:
+def lmm_judge(run: Run) -> LMMJudge | None:
+    """The LMM that judges, one for all scorers of a run; None where words are judged by rule."""
     options = run.options.score
-    if options.judge == "lmm":
+    if options.judge != "lmm":
+        return None
+    if "_lmm_judge" not in run.__dict__:
         from semascope.explain.lmm_judge import LMMJudge
 
-        return LMMJudge(server(options, run), run.media.open)
+        run.__dict__["_lmm_judge"] = LMMJudge(server(options, run), run.media.open)
+    judge: LMMJudge = run.__dict__["_lmm_judge"]
+    return judge
+
+
+def _judge(run: Run) -> Judge:
+    options = run.options.score
+    asked = lmm_judge(run)
+    if asked is not None:
+        return asked
     from semascope.explain.judge import LexicalJudge
 
     if options.judge == "meaning":

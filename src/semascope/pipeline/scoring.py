@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semascope.pipeline import replies
 from semascope.pipeline.context import Run
 from semascope.pipeline.explaining import best
 from semascope.pipeline.explaining import read as read_explanations
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 BLOCK = 512
 """Features scored together: shuffled baselines swap words within a block."""
+UNREAD = "unread"
+"""Folder of what an LMM that judges could not be read on, block by block."""
 REPORTED = {
     "iou_mean": "iou",
     "iou_random": "iou_random",
@@ -49,10 +52,13 @@ def score_words(run: Run, progress: Progress) -> Mapping[str, Any]:
 
 def score_share(run: Run, rank: int = 0, world_size: int = 1) -> Iterator[int]:
     """Do the blocks that fall to one worker of several, but for those that stand; yield each
-    block's number of features."""
-    from semascope.pipeline.scorers import make_scorers
+    block's number of features.
 
-    words, scorers = _words(run), make_scorers(run)
+    Raises ExplainError where too many answers of the LMM that judges could not be read; the block
+    then has no scores."""
+    from semascope.pipeline.scorers import lmm_judge, make_scorers
+
+    words, scorers, judge = _words(run), make_scorers(run), lmm_judge(run)
     folder(run).mkdir(parents=True, exist_ok=True)
     parts = Parts(folder(run))
     for number, block in enumerate(blocks(sorted(words), BLOCK)):
@@ -61,9 +67,41 @@ def score_share(run: Run, rank: int = 0, world_size: int = 1) -> Iterator[int]:
         if number not in parts:
             records = [run.evidence.feature(index) for index in block]
             said = [words[index] for index in block]
+            asked, before = (judge.asked, judge.unread.copy()) if judge else (0, Counter[str]())
             scores = [score for scorer in scorers for score in scorer.score(records, said)]
+            if judge:
+                unread = judge.unread - before
+                replies.check_judge(judge, judge.asked - asked, unread)
+                lacks = {s.name: getattr(s, "missing", {}) for s in scorers}
+                note = {
+                    "judge": judge.name,
+                    "asked": judge.asked - asked,
+                    "unread": unread,
+                    "missing": {name: _of(some, block) for name, some in lacks.items() if some},
+                }
+                Parts(folder(run) / UNREAD).write(number, [note])
             parts.write(number, map(asdict, scores))
         yield len(block)
+
+
+def _of(missing: Mapping[int, str], block: Sequence[int]) -> dict[int, str]:
+    """The features of a block that have no score because the judge failed, with the reason."""
+    return {feature: missing[feature] for feature in block if feature in missing}
+
+
+def _judged(run: Run) -> dict[str, Any]:
+    """What came of the judge's questions; empty where no LMM judged."""
+    notes = list(Parts(folder(run) / UNREAD).read())
+    if not notes:
+        return {}
+    unread: Counter[str] = Counter()
+    missing: Counter[str] = Counter()
+    for note in notes:
+        unread.update(replies.grouped(note["unread"])[0])
+        missing.update({name: len(some) for name, some in note["missing"].items()})
+    asked = sum(note["asked"] for note in notes)
+    of = {"asked": asked, "unusable": dict(unread), "features_without_score": dict(missing)}
+    return {"judgements": {notes[0]["judge"]: of}}
 
 
 def _words(run: Run) -> dict[int, Explanation]:
@@ -106,4 +144,5 @@ def figures(run: Run) -> dict[str, Any]:
         **{name: means.get(kind) for name, kind in REPORTED.items()},
         "means": means,
         "counts": {kind: len(of) for kind, of in sorted(values.items())},
+        **_judged(run),
     }

@@ -23,6 +23,20 @@ WIDELY = 5
 """With words and samples both: so many times the limit fire, and the nearest of them are shown."""
 
 
+def require_features(workspace: Workspace) -> None:
+    """Raise WorkspaceError unless there are features to look at: a run's, or imported ones."""
+    from semascope.atlas import Atlas
+
+    record = workspace.record()
+    if "index" in record.stages and record.stages["index"].done:
+        return
+    if workspace.atlas.is_file():
+        with Atlas.open(workspace.atlas, readonly=True) as atlas:
+            if any("imported" in row.about for row in atlas.dictionaries()):
+                return
+    workspace.require("index")
+
+
 def by_words(
     workspace: Workspace, text: str, limit: int = 10, where: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
@@ -32,8 +46,8 @@ def by_words(
     """
     from semascope.atlas import Atlas
 
-    workspace.require("index")
-    with Atlas.open(workspace.atlas) as atlas:
+    require_features(workspace)
+    with Atlas.open(workspace.atlas, readonly=True) as atlas:
         found = _nearest(workspace, atlas, text, limit, where)
     return [_record(m.feature, similarity=round(m.similarity, 4)) for m in found]
 
@@ -62,7 +76,7 @@ def by_samples(
     run = _run(workspace)
     if not like:
         raise EvidenceError("Give at least one sample that the features should fire on (--like).")
-    with Atlas.open(workspace.atlas) as atlas:
+    with Atlas.open(workspace.atlas, readonly=True) as atlas:
         found = responding(
             run.subject if subject is None else subject,
             _dictionaries(run, atlas, where or {}),

@@ -32,16 +32,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semascope.corpus.sample import Corpus, Sample
+from semascope.corpus.sample import Corpus, Sample, SkipReport, kind_of
 from semascope.dictionary.activations import ActivationBatch
 from semascope.dictionary.parallel import Ranks
 from semascope.errors import CorpusError, SubjectError
+from semascope.pipeline.account import apart, of_batches, of_samples, told
 from semascope.subject.patches import has_patch, is_pictured, laid_out
 from semascope.subject.types import Batch, Kind, TokenMap
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from semascope.pipeline.account import Account, Tally
     from semascope.pipeline.memory import Memory
 
 log = logging.getLogger(__name__)
@@ -99,6 +101,12 @@ class SiteChunks:
         """The sites whose activations are kept there: not those that only targets are taken of."""
         self.refused = ""
         """Why the subject would not take the last sample that it refused."""
+        self.warned: set[str] = set()
+        """Kinds of refusal that a warning has named; the others of a kind are counted."""
+        self.account: Account | None = None
+        """Where what was read is counted, if anywhere."""
+        self._tallies: dict[int, Tally] = {}
+        self._begun: set[int] = set()
 
     def __len__(self) -> int:
         return math.ceil(len(self.corpus) / self.rows)
@@ -109,6 +117,7 @@ class SiteChunks:
             return None
         batches = self._encoded_ahead(number)
         if not batches:
+            self._counted(number)
             return ActivationBatch(torch.zeros(0, self.width), torch.zeros(0, dtype=torch.int8))
         kinds = [torch.from_numpy(np.stack([self._kinds(m) for m in b.maps])) for b in batches]
         dealt = range(self.ranks.rank, len(batches), self.ranks.size)
@@ -120,8 +129,15 @@ class SiteChunks:
         parts = self.ranks.exchange(mine, [int((kind != 0).sum()) for kind in kinds])
         x = torch.cat(parts).cpu().float()  # (N, Σ d)
         chunk = ActivationBatch(x, torch.cat([kind[kind != 0] for kind in kinds]))
+        self._counted(number)
         self.on_read(len(chunk.x))
         return chunk
+
+    def _counted(self, number: int) -> None:
+        """Count a chunk that the model has read."""
+        tally = self._tallies.pop(number, None)
+        if self.account is not None and tally is not None:
+            self.account.note(f"chunk {number}", tally)
 
     def _encoded_ahead(self, number: int) -> list[Batch]:
         """The batches of one chunk; those of the next are begun."""
@@ -152,26 +168,41 @@ class SiteChunks:
 
     def _batches(self, number: int) -> list[Batch]:
         """Encoded samples of one chunk; run in the one thread that encodes."""
-        stop = min((number + 1) * self.rows, len(self.corpus))
-        samples = [sample for _, sample in self.corpus.read(number * self.rows, stop)]
+        start, stop = number * self.rows, min((number + 1) * self.rows, len(self.corpus))
+        read, report = apart(self.corpus, start, stop)
+        if number not in self._begun:
+            self._begun.add(number)
+            self.corpus.skipped.reasons.update(report.reasons)
+        samples = [sample for _, sample in read]
+        tally = of_samples(stop - start, samples)
         samples.sort(key=_length)
-        return [
+        batches = [
             batch
             for first in range(0, len(samples), TOGETHER)
-            for batch in self._encoded(samples[first : first + TOGETHER])
+            for batch in self._encoded(samples[first : first + TOGETHER], report)
         ]
+        self._tallies[number] = tally | told(report) | of_batches(batches)
+        return batches
 
-    def _encoded(self, samples: list[Sample]) -> Iterator[Batch]:
+    def _encoded(self, samples: list[Sample], report: SkipReport) -> Iterator[Batch]:
         """One batch; where the subject refuses it, one for each sample that it takes."""
         try:
             batch: Batch = self.subject.encode(samples, max_tokens=self.max_tokens)
         except SubjectError as error:
             if len(samples) > 1:
                 for one in samples:
-                    yield from self._encoded([one])
+                    yield from self._encoded([one], report)
                 return
             self.refused = str(error)
-            log.warning("sample %s was skipped: %s", samples[0].id, error)
+            report.refuse(samples[0].id, self.refused)
+            kind = kind_of(self.refused, samples[0].id)
+            if kind not in self.warned:
+                self.warned.add(kind)
+                log.warning(
+                    "sample %s was skipped (others like it are counted, not named): %s",
+                    samples[0].id,
+                    error,
+                )
         else:
             yield batch
 

@@ -28,8 +28,9 @@ def _train(run: Run) -> Stage:
         work=work,
         options=options.binding(),
         check=run.check,
-        outputs=tuple(
-            run.workspace.dictionary(site, name) for site, name, _ in options.dictionaries()
+        outputs=tuple(run.workspace.dictionary(site, name) for site, name, _ in options.trained()),
+        needs=tuple(
+            run.workspace.dictionary(wires.site, name) for wires, name in options.brought()
         ),
     )
 

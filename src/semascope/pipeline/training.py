@@ -16,6 +16,7 @@ import torch
 
 from semascope.dictionary.activations import ActivationBatch, Source
 from semascope.dictionary.sites import SplitSites, Wired, Wires, wired
+from semascope.errors import WorkspaceError
 from semascope.pipeline.context import Run
 from semascope.pipeline.family import Member, config_of, family, rates
 from semascope.pipeline.rows import Subset, held_out_rows, training_rows
@@ -26,7 +27,7 @@ from semascope.subject.types import Kind
 from semascope.wiring import Wiring
 
 if TYPE_CHECKING:
-    from semascope.dictionary import GroupQuality, Plan, Report, Sampled
+    from semascope.dictionary import GroupQuality, Plan, Report, Sampled, SparseCoder
     from semascope.dictionary.train import OnStep
 
 BATCH = 1024
@@ -42,12 +43,17 @@ CHECKPOINT = 32
 def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
     """Train, or go on; measure the result on tokens that training never read."""
     from semascope.dictionary import Prefetch, ShuffleBuffer, train_many
+    from semascope.dictionary.state import steps_on_disk
 
     if first():
         tell(TRAIN, run.options)
     options = run.options.train
     progress(0, 1, "loading the subject")
     members = family(run)
+    adopted = _adopted(run)
+    if not members:
+        progress(0, 1, "measuring on held-out tokens")
+        return beside({}, "", {key: measure(run, *one) for key, one in adopted.items()})
     seen = Subset(run.corpus, training_rows(run.corpus, options.seed))
     chunks = run.chunks(seen)
     progress(0, 1, "counting tokens")
@@ -56,6 +62,11 @@ def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
     told = _Told(progress, members[0].folder, batch, steps)
     chunks.on_read = told.read
     chunks.memory = run.memory if options.remember else None
+    account = run.account("train")
+    chunks.account = account if first() else None
+    if first() and not any(steps_on_disk(member.folder) for member in members):
+        run.memory.forget()
+        account.forget()
     thinned = _thinned(run, chunks)
     shuffled: Source = ShuffleBuffer(
         thinned or chunks,
@@ -83,7 +94,54 @@ def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
     told.say("measuring on " + ("the one row there is" if alone else "held-out tokens"))
     figures = _measured(run, members, reports)
     shares = {} if thinned is None or not run.options.train.keep else {"kept": _kept(thinned)}
-    return {**figures, **shares}
+    brought = {key: measure(run, *one) for key, one in adopted.items()}
+    read = account.total(run.opened)
+    account.forget()
+    return {**beside({**figures, **shares}, members[0].id, brought), "read": read}
+
+
+def measure(
+    run: Run, coder: SparseCoder, wiring: Wiring, samples: int = HELD_OUT
+) -> Mapping[str, Any]:
+    """Figures of a dictionary that was not trained here, on held-out tokens."""
+    held = Subset(run.corpus, held_out_rows(run.corpus, run.options.train.seed, samples))
+    options = run.options.train
+    chunks = SiteChunks(
+        run.reader, held, wiring.sites, rows=options.rows, max_tokens=options.max_tokens
+    )
+    batches = batches_of(chunks, wiring, options.outlier)
+    if len(wiring.reads) > 1:
+        return _crossed(wiring.reads, coder, list(batches))
+    return _as_one(wiring, coder, batches)
+
+
+def beside(
+    figures: Mapping[str, Any], first: str, adopted: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """A stage's figures with those of adopted dictionaries, the first dictionary's at the top."""
+    if not adopted:
+        return figures
+    if not figures and len(adopted) == 1:
+        return next(iter(adopted.values()))
+    top = figures or next(iter(adopted.values()))
+    trained = figures.get("dictionaries", {first: figures} if figures else {})
+    return {**top, "dictionaries": {**trained, **adopted}}
+
+
+def _adopted(run: Run) -> dict[str, tuple[SparseCoder, Wiring]]:
+    """The adopted dictionaries by id; WorkspaceError where one's files are gone."""
+    from semascope.dictionary import load
+
+    found = {}
+    for wiring, name in run.options.train.brought():
+        folder = run.workspace.dictionary(wiring.site, name)
+        if not folder.is_dir():
+            raise WorkspaceError(
+                f"{wiring.site}/{name} was adopted, and its files are gone from {folder}. Bring it "
+                f"in again: semascope adopt FOLDER --workspace {run.workspace.root}"
+            )
+        found[f"{wiring.site}/{name}"] = (load(folder), wiring)
+    return found
 
 
 def _overlaps(run: Run) -> bool:
@@ -174,6 +232,7 @@ def _measured(
         chunks = SiteChunks(
             run.reader, held, wiring.sites, rows=options.rows, max_tokens=options.max_tokens
         )
+        chunks.warned = run.warned
         batches: Iterable[ActivationBatch] = batches_of(chunks, wiring, options.outlier)
         if len(here) > 1 or len(wiring.reads) > 1:  # one pass over the model for all
             batches = list(batches)
@@ -187,15 +246,21 @@ def _quality(
     member: Member, report: Report, batches: Iterable[ActivationBatch]
 ) -> Mapping[str, Any]:
     """What the report shows; of a transcoder against its target, of a crosscoder a site's mean."""
+    wiring = member.wiring
+    trained = {"tokens": report.tokens, "steps": report.steps}
+    if len(wiring.reads) > 1:
+        return {**trained, **_crossed(wiring.reads, report.coder, batches)}
+    return {**trained, **_as_one(wiring, report.coder, batches)}
+
+
+def _as_one(
+    wiring: Wiring, coder: SparseCoder, batches: Iterable[ActivationBatch]
+) -> Mapping[str, Any]:
+    """Figures of a dictionary that gives one site."""
     from semascope.dictionary import quality
 
-    wiring = member.wiring
-    if len(wiring.reads) > 1:
-        return _crossed(wiring.reads, report, batches)
-    found = quality(report.coder, batches)
+    found = quality(coder, batches)
     return {
-        "tokens": report.tokens,
-        "steps": report.steps,
         **({"writes": wiring.writes} if wiring.writes else {}),
         **_figures(found.all),
         "held_out": {
@@ -205,18 +270,16 @@ def _quality(
 
 
 def _crossed(
-    sites: Sequence[str], report: Report, batches: Iterable[ActivationBatch]
+    sites: Sequence[str], coder: SparseCoder, batches: Iterable[ActivationBatch]
 ) -> Mapping[str, Any]:
     """Each site's figures, and their mean: the site of the largest norm must not speak for all."""
     from semascope.dictionary import quality
     from semascope.dictionary.crosscoder import AtSite
 
-    views = [AtSite(report.coder, number) for number in range(len(sites))]
+    views = [AtSite(coder, number) for number in range(len(sites))]
     found = [quality(view, map(view.batch, batches)) for view in views]
     kinds = {kind: [one.groups[kind] for one in found] for kind in found[0].groups}
     return {
-        "tokens": report.tokens,
-        "steps": report.steps,
         **_mean([_figures(one.all) for one in found]),
         "held_out": {
             Kind(kind).name.lower(): _mean([_figures(part) for part in parts])

@@ -32,7 +32,7 @@ def open_explorer(workspace_path: str | Path) -> WorkspaceExplorer:
     from semascope.workspace import Workspace
 
     workspace = Workspace(workspace_path)
-    if not workspace.exists():
+    if not workspace.exists() and not workspace.atlas.is_file():
         raise WorkspaceError(
             f"There is no run in {workspace.root}. "
             f"Run: semascope demo --no-serve --workspace {workspace.root}"

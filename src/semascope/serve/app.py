@@ -23,7 +23,7 @@ from starlette.types import Scope
 
 from semascope import __version__
 from semascope.errors import BadPicture, NotThere, SemascopeError, TooMuch
-from semascope.serve import asking, keeping, looking, noting, openai
+from semascope.serve import asking, keeping, looking, noting, openai, openai_errors
 from semascope.serve.data import Explorer
 from semascope.serve.guard import Guard
 from semascope.serve.sessions import Sessions
@@ -45,7 +45,7 @@ def make_app(
 ) -> FastAPI:
     """The whole application. ``token`` is asked of every request; None answers loopback only."""
     worker = ModelWorker(in_all=most_waiting)
-    sessions = Sessions(data.sessions_file)
+    sessions = Sessions(data.sessions_file, readonly=not data.keeps)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -95,7 +95,14 @@ def status_of(error: SemascopeError) -> int:
 
 def problem(status: int, kind: str, message: str) -> JSONResponse:
     """An error in the user's words: always ``{"error": {"message", "type"}}``."""
-    return JSONResponse({"error": {"message": message, "type": kind}}, status_code=status)
+    message = message.encode("utf-8", "replace").decode()
+    headers = {"retry-after": str(openai_errors.RETRY_SECONDS)} if status == 429 else None
+    body = {"error": {"message": message, "type": kind}}
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def _in_openai(request: Request) -> bool:
+    return request.url.path.startswith(openai_errors.PREFIX)
 
 
 def _complaint(error: Mapping[str, Any]) -> str:
@@ -106,21 +113,29 @@ def _complaint(error: Mapping[str, Any]) -> str:
 
 
 def _errors(app: FastAPI) -> None:
-    async def ours(_: Request, error: Exception) -> Response:
+    async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, SemascopeError)
+        if _in_openai(request):
+            return openai_errors.answer(error)
         return problem(status_of(error), type(error).__name__, str(error))
 
-    async def invalid(_: Request, error: Exception) -> Response:
+    async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
+        if _in_openai(request):
+            return openai_errors.invalid(error.errors())
         said = "; ".join(_complaint(e) for e in error.errors()[:5])
         return problem(422, "Invalid", f"The request is not valid. {said}.")
 
-    async def plain(_: Request, error: Exception) -> Response:
+    async def plain(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if _in_openai(request):
+            return openai_errors.body(error.status_code, str(error.detail))
         return problem(error.status_code, "HTTP", str(error.detail))
 
-    async def broken(_: Request, error: Exception) -> Response:
+    async def broken(request: Request, error: Exception) -> Response:
         log.error("A request failed", exc_info=error)
+        if _in_openai(request):
+            return openai_errors.body(500, "The server failed; its log has the details.")
         return problem(500, "Internal", "The server failed; its log has the details.")
 
     app.add_exception_handler(SemascopeError, ours)

@@ -10,13 +10,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Sequence
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from semascope.corpus.sample import Sample, Turn
-from semascope.errors import NotThere, ServeError
+from semascope.errors import NotThere, ServeError, TooLong
 from semascope.serve.events import Emit, Side
 from semascope.serve.jobs import Aside, More
-from semascope.serve.questions import Ask, ChatAsk, CompareAsk, Example, FollowedAsk, TryAsk
+from semascope.serve.questions import (
+    HERE,
+    Ask,
+    ChatAsk,
+    CompareAsk,
+    Example,
+    FollowedAsk,
+    Message,
+    TryAsk,
+)
 from semascope.serve.telling import Teller, compared
 from semascope.subject.types import Generation
 from semascope.workspace import Workspace
@@ -29,6 +39,8 @@ if TYPE_CHECKING:
     from semascope.monitor.conversation import Asked
     from semascope.pipeline.context import Run
 
+PICTURE = 3_000
+"""Tokens that a picture may take, for a guess."""
 Picture = Callable[[str], "Image.Image"]
 
 
@@ -46,6 +58,8 @@ class Asker:
         """Why nothing can be asked here; empty where it can."""
         record = self.workspace.record()
         if not record.subject:
+            if self.workspace.atlas.is_file():
+                return "This workspace holds imported features alone: it has no model to ask."
             return f"The workspace {self.workspace.root} holds no run yet."
         if "gather" not in record.stages or not record.stages["gather"].done:
             return "Steering needs the features' maxima: run semascope gather first."
@@ -119,9 +133,11 @@ class Asker:
         return Sample(id="asked", turns=tuple(turns), images=images)
 
     def conversation(self, ask: ChatAsk) -> Sample:
-        """Turns with their pictures, as the subject reads them."""
+        """Turns with their pictures, as the subject reads them; a plain text as a document."""
+        if ask.plain:
+            return Sample(id="asked", text=ask.messages[0].text)
         images = [self.picture(p) for message in ask.messages for p in message.pictures]
-        turns = [Turn(m.role, m.text, images=len(m.pictures)) for m in ask.messages]
+        turns = [turn(message) for message in ask.messages]
         return Sample(id="asked", turns=tuple(turns), images=tuple(images))
 
     def example(self, ask: TryAsk | Example) -> Sample:
@@ -143,6 +159,19 @@ class Asker:
             interventions=tuple(ask.interventions),
             holder=self.holder if lever is None else None,
         )
+
+    def check_length(self, subject: Any, sample: Sample) -> None:
+        """TooLong where the model cannot read all of a question. Most are short by far."""
+        context = context_of(subject.model)
+        letters = len(sample.text) + sum(len(turn.text) for turn in sample.turns)
+        if not context or letters + PICTURE * len(sample.images) < context:
+            return
+        tokens = int(subject.encode([sample], max_tokens=None, answer="").mask.sum())
+        if tokens >= context:
+            raise TooLong(
+                f"The prompt has {tokens:,} tokens, and the model reads {context:,} with its "
+                "answer: say less."
+            )
 
     # -- answers ---------------------------------------------------------------------------
 
@@ -183,8 +212,10 @@ class Asker:
         self, ask: ChatAsk, lever: Lever, teller: Teller, side: Side
     ) -> Generator[None, None, Generation]:
         """Let the model of a lever answer, and tell every token as one side's, one a step."""
+        sample = self.conversation(ask)
+        self.check_length(lever.subject, sample)
         answer: Generation = yield from lever.subject.answering(
-            self.conversation(ask),
+            sample,
             edits=lever.edits(ask.interventions),
             max_new_tokens=ask.max_new_tokens,
             temperature=ask.temperature,
@@ -192,6 +223,23 @@ class Asker:
             top=ask.top,
             sink=teller.sink(side),
             answer=ask.prefill,
+            top_p=ask.top_p,
         )
         teller.done(side, answer)
         return answer
+
+
+def turn(message: Message) -> Turn:
+    """A message as a turn, with its pictures where they are marked, else before its text."""
+    pieces = message.text.split(HERE)
+    if not message.pictures or len(pieces) != len(message.pictures) + 1:
+        return Turn(message.role, message.text, images=len(message.pictures))
+    at = tuple(accumulate(len(piece) for piece in pieces[:-1]))
+    return Turn(message.role, "".join(pieces), images=len(message.pictures), at=at)
+
+
+def context_of(model: Any) -> int:
+    """How many tokens a model reads; 0 where its configuration does not say."""
+    config = model.config
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    return int(getattr(text, "max_position_embeddings", 0) or 0)

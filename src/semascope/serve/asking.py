@@ -39,10 +39,10 @@ def stream(ticket: Ticket) -> StreamingResponse:
     )
 
 
-def join(request: Request, job: Job, rank: Rank = Rank.ANSWER) -> Ticket:
-    """Put a job into the line of whoever asks."""
+def join(request: Request, job: Job, rank: Rank = Rank.ANSWER, *, most: int = 0) -> Ticket:
+    """Put a job into the line of whoever asks; TooMuch where ``most`` wait, or as many as usual."""
     worker: ModelWorker = request.app.state.worker
-    return worker.submit(request.state.client, job, rank)
+    return worker.submit(request.state.client, job, rank, most=most)
 
 
 _STREAMED: dict[int | str, dict[str, Any]] = {

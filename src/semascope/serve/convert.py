@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.atlas.records import ExplanationRow, ScoreRow
+from semascope.atlas.records import ExplanationRow, ScoreRow, StoredExemplar
 from semascope.atlas.records import FeatureRow as AtlasRow
 from semascope.evidence.moments import told, worth_showing
 from semascope.evidence.types import Exemplar, Shown
@@ -100,6 +100,7 @@ def feature(
         scores=[score(s) for s in row.scores.values() if number(s.value) is not None],
         exemplars=list(exemplars),
         similarity=number(similarity),
+        past=row.past,
     )
 
 
@@ -108,6 +109,26 @@ def exemplar(found: Exemplar, *, tenth: bool = False, words: int = WINDOW) -> Ex
     return _sample(
         found.shown, found.activations, found.peak, found.interval if tenth else None, words
     )
+
+
+def stored(found: StoredExemplar, *, words: int = WINDOW) -> ExemplarRecord:
+    """An exemplar as an atlas keeps it, which need not come from a run's evidence."""
+    sample = found.sample
+    shown = Shown(
+        row=sample.row,
+        id=sample.id,
+        tokens=sample.tokens,
+        kinds=sample.kinds,
+        rects=sample.rects,
+        image=sample.image,
+        media=sample.media,
+        sizes=sample.sizes,
+        split="score" if sample.split == "score" else "explain",
+        truth=sample.truth,
+        spans=sample.spans,
+        moments=sample.moments,
+    )
+    return _sample(shown, found.activations, found.peak, None, words)
 
 
 def silent(shown: Shown) -> ExemplarRecord:

@@ -49,6 +49,12 @@ class Explorer(Protocol):
         """Where conversations are kept; None keeps them only while the server runs."""
         ...
 
+    @property
+    def keeps(self) -> bool:
+        """Whether notes, lists, grades and conversations are kept; else writing them raises
+        ``ServeError``."""
+        ...
+
     def info(self) -> SubjectInfo:
         """What is under the microscope, and what can be done with it here."""
         ...

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from semascope.errors import AtlasError
+from semascope.errors import AtlasError, ServeError
 from semascope.monitor import register as registers
 from semascope.monitor import tours as guided
 from semascope.serve.convert import feature
@@ -97,8 +97,14 @@ class Guides:
             kept = {name: value.model_dump() for name, value in self._kept().items()}
             kept[f"{concept} {feature_id}"] = found.model_dump()
             temporary = self.file.with_suffix(".part")
-            temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-            temporary.replace(self.file)
+            try:
+                temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+                temporary.replace(self.file)
+            except OSError as error:
+                raise ServeError(
+                    f"The effect was measured and is not kept: {self.file} cannot be written "
+                    f"({error.strerror})."
+                ) from error
 
     def _kept(self) -> dict[str, TestedRecord]:
         if not self.file.is_file():

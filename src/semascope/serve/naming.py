@@ -95,6 +95,7 @@ def namer_at(workspace: Workspace, base_url: str, model: str, most: int = 0) -> 
     from semascope.explain.client import LMM
     from semascope.monitor.naming import Namer
 
+    kept = workspace.root / "explanations" / "replies.db"
     lmm = LMM(
         base_url=base_url,
         model=model,
@@ -102,7 +103,7 @@ def namer_at(workspace: Workspace, base_url: str, model: str, most: int = 0) -> 
         concurrency=4,
         timeout=30.0,
         max_tokens=200,
-        cache=ReplyCache(workspace.root / "explanations" / "replies.db"),
+        cache=ReplyCache(kept if workspace.writable else ":memory:"),
         backoff=Backoff(longest=5.0, attempts=3),
     )
     return Namer(lmm, most=most)

@@ -7,6 +7,7 @@ differs.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from semascope.serve.records import (
     RatingReveal,
     RatingTask,
 )
+from semascope.serve.sessions import READ_ONLY
 from semascope.serve.words import split_id
 
 HeldOut = Callable[[str, int], list[ExemplarRecord]]
@@ -50,19 +52,26 @@ class Notebook:
 
     # -- notes -----------------------------------------------------------------------------
 
-    def notes(self, feature_id: str) -> list[NoteRecord]:
-        """Oldest first."""
-        key, index = self._known(feature_id)
-        return [note_record(note) for note in self.atlas.notes(key, index)]
+    def notes(self, feature_id: str = "") -> list[NoteRecord]:
+        """Notes on a feature, or all; oldest first. A feature that is gone keeps its notes."""
+        if not feature_id:
+            return [note_record(note) for note in self.atlas.all_notes()]
+        key, index = split_id(feature_id)
+        found = self.atlas.notes(key, index)
+        if not found:
+            self._known(feature_id)
+        return [note_record(note) for note in found]
 
     def add_note(self, ask: NoteAsk) -> NoteRecord:
         """Keep one."""
+        self._writable()
         key, index = self._known(ask.feature)
         self.atlas.add_note(key, index, ask.text, author=ask.author)
         return self.notes(ask.feature)[-1]
 
     def remove_note(self, note: int) -> None:
         """Take one away."""
+        self._writable()
         if not remove_note(self.atlas, note):
             raise NotThere("There is no note by that number: it was taken away already.")
 
@@ -81,14 +90,24 @@ class Notebook:
 
     def save_list(self, name: str, ask: ListAsk) -> ListRecord:
         """Make or replace one."""
-        features = [self._known(feature) for feature in ask.features]
-        self.atlas.set_list(name, features, ask.about)
+        features = [split_id(feature) for feature in ask.features]
+        try:
+            self.atlas.set_list(name, features, ask.about)
+        except AtlasError as error:
+            self._writable()
+            raise NotThere(str(error)) from error
         return ListRecord(name=name, size=len(set(features)))
 
     def remove_list(self, name: str) -> None:
         """Take one away; its features stay."""
+        self._writable()
         if not remove_list(self.atlas, name):
             raise NotThere(f"There is no list {name!r}.")
+
+    def _writable(self) -> None:
+        """ServeError where the run can only be read."""
+        if not self.atlas.writable:
+            raise ServeError(READ_ONLY)
 
     def _known(self, feature_id: str) -> tuple[str, int]:
         """A feature that the atlas holds."""
@@ -121,6 +140,7 @@ class Notebook:
 
     def rate(self, ask: RateAsk) -> RatingReveal:
         """Keep a grade, then tell whose words they were."""
+        self._writable()
         ratings = self._open()
         try:
             ratings.rate(ask.task, ask.rater, ask.grade, ask.seconds)
@@ -164,8 +184,9 @@ class Notebook:
                 if not said:
                     raise ServeError("No feature has words to be rated: run semascope explain.")
                 self._dealt = key
-                self._ratings = BlindRatings(self.file)
-                if not self._ratings.progress("")[1]:
+                readonly = not os.access(self.file.parent, os.W_OK)
+                self._ratings = BlindRatings(self.file, readonly=readonly)
+                if not readonly and not self._ratings.progress("")[1]:
                     self._ratings.deal(said)
             return self._ratings
 
@@ -191,4 +212,5 @@ def note_record(note: Note) -> NoteRecord:
         author=note.author,
         text=note.text,
         created=str(note.created),
+        past=note.past,
     )

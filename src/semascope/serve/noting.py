@@ -22,9 +22,9 @@ ListName = Annotated[str, Path(min_length=1, max_length=100)]
 
 
 @router.get("/notes")
-def notes(data: Data, feature: Annotated[FeatureId, Query()]) -> list[NoteRecord]:
-    """What people wrote about a feature, oldest first."""
-    return data.notebook.notes(feature)
+def notes(data: Data, feature: Annotated[FeatureId | None, Query()] = None) -> list[NoteRecord]:
+    """What people wrote about a feature, or about all, oldest first."""
+    return data.notebook.notes(feature or "")
 
 
 @router.post("/notes", status_code=201)

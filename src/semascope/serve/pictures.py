@@ -11,8 +11,10 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import tempfile
 import warnings
+import weakref
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -65,8 +67,12 @@ def _flatten(picture: Image.Image) -> Image.Image:
 class Pictures:
     """A folder of uploaded pictures by hash; the oldest leave when there are ``most``."""
 
-    def __init__(self, folder: Path, most: int = 500) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, most: int = 500, *, kept: bool = True) -> None:
+        """Without ``kept``, they lie in a temporary folder for as long as this lives."""
+        self.readable = folder
+        self.folder = folder if kept else Path(tempfile.mkdtemp(prefix="semascope-"))
+        if not kept:
+            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.most = most
 
     def put(self, data: bytes) -> Upload:
@@ -83,10 +89,11 @@ class Pictures:
 
     def path(self, digest: str) -> Path:
         """The file of a hash; ``NotThere`` where there is none."""
-        target = self.folder / f"{digest}.png"
-        if not _HASH.fullmatch(digest) or not target.is_file():
-            raise NotThere("There is no picture by that hash: upload it again.")
-        return target
+        name = f"{digest}.png"
+        for folder in (self.folder, self.readable) if _HASH.fullmatch(digest) else ():
+            if (folder / name).is_file():
+                return folder / name
+        raise NotThere("There is no picture by that hash: upload it again.")
 
     def _write(self, picture: Image.Image, target: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ passed is answered with a sentence, never with a truncated run. Knows no model.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -19,6 +19,8 @@ FeatureId = Annotated[str, Field(min_length=3, max_length=300)]
 RaterName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"\S")]
 TokenId = Annotated[int, Field(ge=0, le=10_000_000)]
 MOST_FEATURES = 2_000
+HERE = "\ufffc"
+"""Stands in a text where a picture of the message does (U+FFFC, object replacement character)."""
 
 
 def few_enough(value: list[Intervention]) -> list[Intervention]:
@@ -31,7 +33,9 @@ def few_enough(value: list[Intervention]) -> list[Intervention]:
 class Asked(BaseModel):
     """A request: strict about its fields, described by their docstrings."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, frozen=True, allow_inf_nan=False
+    )
 
 
 class ListQuery(Asked):
@@ -92,19 +96,23 @@ class Message(Asked):
     role: Literal["system", "user", "assistant"]
     text: str = Field("", max_length=20_000)
     pictures: list[MediaHash] = Field(default_factory=list, max_length=8)
-    """Hashes of the pictures that it shows before its text."""
+    """Hashes of its pictures: before its text, or where U+FFFC stands in it, once for each."""
 
 
 class ChatAsk(Asked):
     """A conversation to be continued, with features changed or not."""
 
     messages: list[Message] = Field(min_length=1, max_length=100)
+    plain: bool = False
+    """Continue the text of the one message, without pictures and without a chat template."""
     prefill: str = Field("", max_length=4_000)
     """Words that the answer begins with."""
     interventions: list[Intervention] = Field(default_factory=list, max_length=64)
     max_new_tokens: int = Field(128, ge=1, le=1_024)
     temperature: float = Field(0.0, ge=0, le=2, allow_inf_nan=False)
     """0 takes the likeliest token, always."""
+    top_p: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
+    """Draw from the likeliest tokens alone, whose probabilities reach this share together."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     top: int = Field(5, ge=0, le=20)
     """How many alternatives to give for each token."""
@@ -114,6 +122,13 @@ class ChatAsk(Asked):
     def _bounded(cls, value: list[Intervention]) -> list[Intervention]:
         """As in a comparison."""
         return few_enough(value)
+
+    @model_validator(mode="after")
+    def _one_text(self) -> Self:
+        """What is plain is one text."""
+        if self.plain and (len(self.messages) > 1 or self.messages[0].pictures):
+            raise ValueError("plain needs one message, without pictures")
+        return self
 
     @field_validator("messages")
     @classmethod

@@ -128,6 +128,8 @@ class FeatureRow(Record):
     exemplars: list[ExemplarRecord] = Field(default_factory=list)
     similarity: float | None = None
     """Cosine to the words searched for, in a search's answer."""
+    past: str = ""
+    """In a list: why it is not, or not the feature that was put there; else empty."""
 
 
 class FeatureList(Record):
@@ -174,6 +176,8 @@ class NoteRecord(Record):
     text: str
     created: str
     """UTC, ISO 8601."""
+    past: str = ""
+    """Why it is not about a feature that is there now; empty where it is."""
 
 
 class FeaturePage(Record):
@@ -239,6 +243,12 @@ class SubjectInfo(Record):
     """All that can be set beside each other, this one first."""
     namer: str = ""
     """The LMM that names concepts; empty where the words that their features share do."""
+    corpus: str = ""
+    """What the run read."""
+    read: dict[str, list[str]] = Field(default_factory=dict)
+    """By stage: what it read and what it left out and why, in sentences."""
+    read_only: str = ""
+    """Why notes, lists, grades and conversations are not kept here; empty where they are."""
 
 
 class Upload(Record):

@@ -14,12 +14,17 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from semascope.atlas.sqlite import way_to
 from semascope.errors import NotThere, ServeError, TooMuch
 
 MAX_BODY = 2 * 2**20
 MOST = 500
 """Conversations that one browser keeps; the oldest leave."""
 
+READ_ONLY = (
+    "This run is served from a folder that cannot be written: notes, lists, grades and "
+    "conversations are not kept. Copy the workspace to a folder of your own and serve that."
+)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY,
@@ -45,12 +50,18 @@ class Kept(NamedTuple):
 class Sessions:
     """All conversations of one workspace; None keeps them in memory."""
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, file: Path | None, *, readonly: bool = False) -> None:
+        """``readonly``: conversations that are there can be read, and none is kept."""
         self._lock = threading.Lock()
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
+        self.readonly = readonly
         try:
-            self._db = sqlite3.connect(file or ":memory:", check_same_thread=False, timeout=20)
+            if file is not None and readonly and file.is_file():
+                self._db = way_to(file, readonly=True).connect()
+                return
+            if file is not None and not readonly:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            place = ":memory:" if file is None or readonly else str(file)
+            self._db = sqlite3.connect(place, check_same_thread=False, timeout=20)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
@@ -66,6 +77,7 @@ class Sessions:
 
     def save(self, owner: str, title: str, body: str, session: str = "") -> str:
         """Write a conversation; returns its id, a new one where it has none or is another's."""
+        self._writable()
         if len(body.encode()) > MAX_BODY:
             raise TooMuch("The conversation has grown past 2 MB: begin a new one.")
         with self._lock, self._db:
@@ -100,12 +112,17 @@ class Sessions:
 
     def remove(self, owner: str, session: str) -> None:
         """Forget a conversation of one's own."""
+        self._writable()
         with self._lock, self._db:
             gone = self._db.execute(
                 "DELETE FROM sessions WHERE id = ? AND owner = ?", (session, owner)
             ).rowcount
         if not gone:
             raise NotThere("There is no conversation of yours by that name here.")
+
+    def _writable(self) -> None:
+        if self.readonly:
+            raise ServeError(READ_ONLY)
 
     def _owner(self, session: str) -> str | None:
         row = self._db.execute("SELECT owner FROM sessions WHERE id = ?", (session,)).fetchone()

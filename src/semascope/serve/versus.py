@@ -179,7 +179,7 @@ def benches(
     found = [Bench(workspace.record().subject or workspace.root.name, asker, words, behind)]
     for space in beside:
         other = Asker(space, asker.picture)
-        told = Words(space, Atlas.open(space.atlas))
+        told = Words(space, Atlas.open(space.atlas, readonly=True))
         taken = {bench.name for bench in found}
         first = space.record().subject or space.root.name
         names = (first, f"{first} ({space.root.name})", *(f"{first} {n}" for n in range(2, 99)))

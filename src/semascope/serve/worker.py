@@ -93,8 +93,11 @@ class ModelWorker:
         self._aside: deque[Aside] = deque(maxlen=ASIDE)
         self._spared = 0.0
 
-    def submit(self, client: str, job: Job, rank: Rank = Rank.ANSWER) -> Ticket:
-        """Join the client's line. Called from the event loop."""
+    def submit(self, client: str, job: Job, rank: Rank = Rank.ANSWER, *, most: int = 0) -> Ticket:
+        """Join the client's line. Called from the event loop.
+
+        ``most``: how many of the client's may wait; 0 for ``per_client``. Raises TooMuch.
+        """
         ticket = Ticket(client, job, rank)
         with self._wake:
             self._sweep()
@@ -102,7 +105,7 @@ class ModelWorker:
             if len(waiting) >= self.in_all:
                 raise TooMuch("The model is busy and its queue is full: try again in a minute.")
             line = self._lines.setdefault(client, deque())
-            if len(line) >= self.per_client:
+            if len(line) >= (most or self.per_client):
                 raise TooMuch(
                     f"You already have {len(line)} questions waiting: let one of them finish "
                     "or cancel it first."

@@ -17,6 +17,7 @@ from semascope.atlas.records import DictionaryRow, FeatureDetail
 from semascope.atlas.records import FeatureRow as AtlasRow
 from semascope.causal.interventions import Intervention, dump
 from semascope.errors import AtlasError, EvidenceError, NotThere, ServeError
+from semascope.evaluate.read import by_stage, lines
 from semascope.evidence import Evidence
 from semascope.explain.score_kinds import ordered
 from semascope.explain.types import CATEGORIES
@@ -57,6 +58,7 @@ from semascope.serve.records import (
     SubjectInfo,
     Upload,
 )
+from semascope.serve.sessions import READ_ONLY
 from semascope.serve.splitting import Splitting, SplittingRecord
 from semascope.serve.steering import Steering
 from semascope.serve.trials import Trials
@@ -93,13 +95,14 @@ class WorkspaceExplorer:
         self.workspace = workspace
         self.atlas = Atlas.open(workspace.atlas)
         self.media_store = Media(workspace.media)
-        self.uploads = Pictures(workspace.root / "uploads")
+        self.uploads = Pictures(workspace.root / "uploads", kept=workspace.writable)
         self.asker = Asker(workspace, self.picture)
         self.words = Words(workspace, self.atlas)
         self.behind = Behind(self.asker, self.words, naming=naming)
         self.trials = Trials(self.asker, self.words)
         self.families = Splitting(workspace, self.words)
         self._evidence: dict[str, Evidence] = {}
+        self._without: set[str] = set()
         self._small = lru_cache(maxsize=4_096)(self._small_exemplars)
         self.notebook = Notebook(self.atlas, workspace.root / "ratings.db", self._held_out)
         self.guides = Guides(self.words, workspace.root / "register.json", self._small)
@@ -112,11 +115,17 @@ class WorkspaceExplorer:
         """In the workspace, so that a conversation survives the server."""
         return self.workspace.root / "sessions.db"
 
+    @property
+    def keeps(self) -> bool:
+        """Whether the workspace's folder and its atlas can be written."""
+        return self.workspace.writable and self.atlas.writable
+
     def info(self) -> SubjectInfo:
         """The run, its dictionaries, what can be done."""
         record = self.workspace.record()
         rows = self.atlas.dictionaries()
         why = self.asker.why_not()
+        stages = {name: stage.model_dump() for name, stage in record.stages.items()}
         kinds = self._score_kinds()
         return SubjectInfo(
             name=record.subject or (rows[0].model if rows else "no model yet"),
@@ -133,6 +142,9 @@ class WorkspaceExplorer:
             questions=QUESTIONS if self._sees else [],
             models=[model_info(bench) for bench in self.benches],
             namer=self.behind.naming.namer.lmm.model if self.behind.naming else "",
+            corpus=record.corpus,
+            read={name: lines(read) for name, read in by_stage(stages).items()},
+            read_only="" if self.keeps else READ_ONLY,
         )
 
     def features(self, query: ListQuery) -> FeatureList:
@@ -206,10 +218,11 @@ class WorkspaceExplorer:
         return FeatureList(total=len(rows), offset=0, rows=rows)
 
     def feature(self, feature_id: str) -> FeaturePage:
-        """All about one."""
+        """All about one; exemplars from the evidence, or, of what was imported, the atlas."""
         key, index = split_id(feature_id)
         try:
-            detail = self.atlas.feature(key, index, exemplars=False)
+            evidence = self._evidence_with(key, index)
+            detail = self.atlas.feature(key, index, exemplars=evidence is None)
         except AtlasError as error:
             raise NotThere(str(error)) from error
         up, down = self._promoted(detail)
@@ -222,9 +235,9 @@ class WorkspaceExplorer:
             promoted=up,
             lowered=down,
         )
-        evidence = self._evidence_of(key)
         if evidence is None:
-            return page
+            top = [convert.stored(e) for e in detail.of("top")]
+            return page.model_copy(update={"top": top})
         found = evidence.feature(index)
         return page.model_copy(
             update={
@@ -308,9 +321,10 @@ class WorkspaceExplorer:
         return self._small(row.dictionary, row.index) if row.alive else []
 
     def _small_exemplars(self, key: str, index: int) -> list[ExemplarRecord]:
-        evidence = self._evidence_of(key)
+        evidence = self._evidence_with(key, index)
         if evidence is None:
-            return []
+            stored = self.atlas.feature(key, index).of("top")[:4]
+            return [convert.stored(e, words=SMALL_WORDS) for e in stored]
         top = evidence.feature(index).top[:4]
         return [convert.exemplar(e, words=SMALL_WORDS) for e in top]
 
@@ -337,14 +351,21 @@ class WorkspaceExplorer:
             try:
                 self._evidence[key] = Evidence.open(self.workspace.evidence(), key)
             except EvidenceError as error:
-                log.warning("No exemplars of %s can be shown: %s", key, error)
+                if key not in self._without:  # said once, looked for again
+                    log.warning("%s is shown as the atlas has it: %s", key, error)
+                    self._without.add(key)
                 return None
         return self._evidence[key]
 
+    def _evidence_with(self, key: str, index: int) -> Evidence | None:
+        """The dictionary's evidence, where it holds this feature."""
+        evidence = self._evidence_of(key)
+        return evidence if evidence is not None and index < evidence.width else None
+
     def _held_out(self, key: str, index: int) -> list[ExemplarRecord]:
         """The strongest exemplars that no explainer saw, with nothing that names them."""
-        evidence = self._evidence_of(key)
-        if evidence is None:
+        evidence = self._evidence_with(key, index)
+        if evidence is None:  # or the words were dealt before the dictionary was made anew
             return []
         top = evidence.feature(index).split("score").top[:6]
         return [convert.exemplar(e).model_copy(update={"caption": ""}) for e in top]

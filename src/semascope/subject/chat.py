@@ -84,12 +84,23 @@ class Template:
 
     def _message(self, turn: Turn, listed: bool) -> dict[str, Any]:
         if not listed:
-            return {
-                "role": turn.role,
-                "content": self.put(turn.images, turn.videos) + turn.text,
-            }
-        parts = [{"type": "image"}] * turn.images + [{"type": "video"}] * turn.videos
-        return {"role": turn.role, "content": [*parts, {"type": "text", "text": turn.text}]}
+            return {"role": turn.role, "content": self.woven(turn)}
+        first, *rest = turn.pieces
+        parts: list[dict[str, Any]] = [{"type": "text", "text": first}] if rest and first else []
+        for piece in rest:
+            parts.append({"type": "image"})
+            parts += [{"type": "text", "text": piece}] if piece else []
+        parts += [{"type": "video"}] * turn.videos
+        if not turn.at:
+            parts = [{"type": "image"}] * turn.images + [{"type": "video"}] * turn.videos
+            parts.append({"type": "text", "text": turn.text})
+        return {"role": turn.role, "content": parts}
+
+    def woven(self, turn: Turn) -> str:
+        """The words of a turn with the placeholders of what it shows."""
+        if not turn.at:
+            return self.put(turn.images, turn.videos) + turn.text
+        return self.put(0, turn.videos) + (self.placeholder or "").join(turn.pieces)
 
 
 def render(template: Template, sample: Sample, answer: str | None) -> Rendered:
@@ -103,8 +114,7 @@ def render(template: Template, sample: Sample, answer: str | None) -> Rendered:
         text = template.put(len(sample.images), len(sample.videos)) + sample.text + (answer or "")
         return _plain(text, order)
     if not template.exists:
-        said = [template.put(t.images, t.videos) + t.text for t in turns]
-        return _plain("\n".join(said) + ("\n" + answer if answer is not None else ""), order)
+        return _untemplated(template, turns, answer, order)
     try:
         text = template.render(turns, generate=answer is not None)
     except TemplateError as error:
@@ -112,6 +122,7 @@ def render(template: Template, sample: Sample, answer: str | None) -> Rendered:
             f"The subject's chat template refuses sample {sample.id!r}: {error}. "
             "Give the turns in an order that it knows (most want user, assistant, user, …)."
         ) from error
+    _check_order(template, turns, text, sample.id)
     roles = _roles(template, turns, text)
     content = _content(template, turns, text)
     tail = answer or ""
@@ -122,6 +133,26 @@ def render(template: Template, sample: Sample, answer: str | None) -> Rendered:
         templated=True,
         order=order,
     )
+
+
+def _check_order(template: Template, turns: tuple[Turn, ...], text: str, sample: str) -> None:
+    """Raise SubjectError where a template moves pictures that stand between words."""
+    place = 0
+    for turn in turns:
+        pieces = [piece.strip() for piece in turn.pieces]
+        if not turn.at or sum(map(bool, pieces)) < 2:
+            continue  # words before or after all pictures: a template may have its own order
+        for number, piece in enumerate(pieces):
+            wanted = [template.placeholder or ""] * (number > 0) + [piece]
+            for part in wanted:
+                found = text.find(part, place)
+                if found < 0:
+                    raise SubjectError(
+                        f"The subject's chat template shows all pictures of a message before its "
+                        f"words, and in sample {sample!r} they stand between words. Give each "
+                        "picture in a message of its own, or all before the words."
+                    )
+                place = found + len(part)
 
 
 def placed(sample: Sample, template: Template) -> tuple[Turn, ...]:
@@ -162,6 +193,19 @@ def _order(turns: tuple[Turn, ...], images: int, videos: int) -> tuple[int, ...]
 def _plain(text: str, order: tuple[int, ...]) -> Rendered:
     size = len(text)
     return Rendered(text, np.zeros(size, np.int8), np.ones(size, np.bool_), False, order)
+
+
+def _untemplated(
+    template: Template, turns: tuple[Turn, ...], answer: str | None, order: tuple[int, ...]
+) -> Rendered:
+    """Turns without a chat template: a line each, which are those of who says them."""
+    said = [(template.put(t.images, t.videos) + t.text, ROLE[t.role]) for t in turns]
+    said += [(answer, Role.ASSISTANT)] if answer is not None else []
+    ends = [*["\n"] * (len(said) - 1), ""]
+    lines = [(line + end, role) for (line, role), end in zip(said, ends, strict=True)]
+    plain = _plain("".join(line for line, _ in lines), order)
+    roles = [np.full(len(line), role, np.int8) for line, role in lines]
+    return replace(plain, roles=np.concatenate(roles))
 
 
 def _roles(template: Template, turns: tuple[Turn, ...], text: str) -> NDArray[np.int8]:
@@ -219,9 +263,15 @@ def _implicit_system(template: Template, turns: tuple[Turn, ...], text: str) -> 
 def _content(template: Template, turns: tuple[Turn, ...], text: str) -> NDArray[np.bool_]:
     """(letters,) True where a turn's own words stand."""
     content = np.zeros(len(text), np.bool_)
-    for n in range(len(turns)):
+    for n, turn in enumerate(turns):
         start, end = _words(template, turns, n, text)
-        content[start:end] = True
+        for piece in turn.pieces if turn.at else ():
+            place = text.find(piece.strip(), start, end)
+            if place >= 0:
+                content[place : place + len(piece.strip())] = True
+                start = place + len(piece.strip())
+        if not turn.at:
+            content[start:end] = True
     return content
 
 
@@ -232,6 +282,8 @@ def _words(template: Template, turns: tuple[Turn, ...], n: int, text: str) -> tu
     saying something else in their place, and seeing where the text begins and ends to differ.
     """
     words = turns[n].text.strip()
+    if turns[n].at:
+        return _between(template, turns, n, text)
     if words and text.count(words) == 1:
         start = text.index(words)
         return start, start + len(words)
@@ -244,6 +296,21 @@ def _words(template: Template, turns: tuple[Turn, ...], n: int, text: str) -> tu
     after = other[start + 1 :]
     end = text.rfind(after) if after else len(text)
     return (start, end) if end >= start else (start, start)
+
+
+def _between(template: Template, turns: tuple[Turn, ...], n: int, text: str) -> tuple[int, int]:
+    """Where the words and pictures of a turn stand that has pictures between its words."""
+    spoken = replace(turns[n], text=MARK, at=(0,) * turns[n].images)
+    try:
+        other = template.render((*turns[:n], spoken, *turns[n + 1 :]), generate=False)
+    except TemplateError:
+        return 0, 0
+    start = _shared(text, other)
+    placeholder = template.placeholder or ""
+    if placeholder and text.startswith(placeholder, start - len(placeholder)):
+        start -= len(placeholder)
+    end = text.rfind(other.rpartition(MARK)[2])
+    return start, max(start, end)
 
 
 def _shared(a: str, b: str) -> int:

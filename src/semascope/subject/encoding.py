@@ -6,29 +6,36 @@ picture is never in doubt; rows are then padded and stacked here. Knows no weigh
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from semascope.corpus.pictures import rgb
 from semascope.corpus.sample import Sample
 from semascope.errors import GeometryUnknown, SubjectError
+from semascope.subject.alignment import spans
+from semascope.subject.batching import Layout, Place, collate
 from semascope.subject.chat import Rendered, Template, placed, render
-from semascope.subject.eye import Eye, eye, place, rate
+from semascope.subject.eye import Eye, eye, place
 from semascope.subject.geometry import Seen, VideoAdapter, adapter_for, unknown
 from semascope.subject.geometry.base import Claims, Steps
+from semascope.subject.lengths import context_length
+from semascope.subject.reading import Reader, marked
 from semascope.subject.types import Batch, Kind, Role, TokenMap
 
 Side = Literal["left", "right"]
-THINNEST = 200
-"""How many times longer than wide a picture may be; some families allow no more themselves."""
+SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
+UNSUITED = (GeometryUnknown, LookupError, AttributeError, TypeError, ValueError)
+"""What an adapter raises at a processor or config that is not as it knows them."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +44,7 @@ class Row:
 
     map: TokenMap
     inputs: dict[str, Tensor]
-    """What the processor made, the sample alone: leading dimension 1 or number of pictures."""
+    """What the processor made, the sample alone."""
     id: str
 
 
@@ -56,7 +63,19 @@ class Encoder:
     reads_video: bool = False
     """Others are shown some frames as pictures."""
     _texts: dict[int, str] = field(default_factory=dict)
+    shortened: int = 0
+    """Samples that were cut because the model reads no more at once."""
     _control: NDArray[np.int64] | None = None
+    reader: Reader | None = None
+    """What calls the processor; made here."""
+    context: int | None = None
+    """Tokens that the model reads at most; found here."""
+
+    def __post_init__(self) -> None:
+        """Make the reader, and look up how much the model reads at once."""
+        if self.processor is not None:
+            self.reader = Reader(self.processor, self.config, self.template, self.shown_ids)
+        self.context = context_length(self.config)
 
     def encode(
         self,
@@ -66,7 +85,7 @@ class Encoder:
         answer: str | Sequence[str] | None = None,
         side: Side = "right",
     ) -> Batch:
-        """Encode, cut to ``max_tokens``, pad on one ``side``."""
+        """Encode, cut to ``max_tokens`` of words, pad on one ``side``."""
         samples = list(samples)
         if not samples:
             raise SubjectError("Nothing to encode: give at least one sample.")
@@ -86,13 +105,17 @@ class Encoder:
                 f"Sample {sample.id!r} has pictures, and this subject reads text only: "
                 "use a subject that sees, such as sprite-llava, or leave the pictures out."
             )
+        reader = self.reader if sample.pictures else None
+        if reader is not None:
+            reader.prepare()
+            self.template = reader.template
         shown = eye(sample, placed(sample, self.template), self.reads_video)
         rendered = render(self.template, shown.sample, answer)
         shown = replace(shown, order=rendered.order)
         plain = self.tokenizer(
             rendered.text,
             add_special_tokens=not rendered.templated,
-            return_offsets_mapping=self.tokenizer.is_fast,
+            return_offsets_mapping=bool(getattr(self.tokenizer, "is_fast", False)),
         )
         ids = np.asarray(plain["input_ids"], np.int64)
         if not len(ids):
@@ -101,40 +124,66 @@ class Encoder:
             )
         roles, content = self._spoken(rendered, ids, plain.get("offset_mapping"))
         inputs: dict[str, Tensor] = {}
-        if shown.order:
-            inputs = self._process(rendered, shown.sample)
+        if reader is not None:
+            inputs = self._process(reader, rendered, shown.sample)
             expanded = inputs.pop("input_ids")[0].numpy()
+            self._begun_once(ids, expanded, sample.id)
             roles, content = _spread(ids, expanded, roles, content)
             ids = expanded
         inputs.pop("attention_mask", None)
         token_map = self._map(ids, roles, content, shown, inputs)
-        return _cut(Row(token_map, inputs, sample.id), max_tokens)
+        return self._bounded(Row(token_map, inputs, sample.id), max_tokens, answer)
 
-    def _process(self, rendered: Rendered, shown: Sample) -> dict[str, Tensor]:
-        for picture in shown.pictures:
-            _not_too_thin(picture)
-        given: dict[str, Any] = {"return_tensors": "np"}
-        if shown.images:
-            given["images"] = [[rgb(image) for image in shown.images]]
-        if shown.videos:
-            given |= _moving(shown, self.processor.video_processor)
-        try:
-            out = self.processor(
-                text=[rendered.text], add_special_tokens=not rendered.templated, **given
+    def _begun_once(self, plain: NDArray[np.int64], expanded: NDArray[np.int64], name: str) -> None:
+        """Raise SubjectError where the processor puts a second BOS before a text that has one."""
+        bos = self.tokenizer.bos_token_id
+        twice = [bool(len(ids) > 1 and (ids[:2] == bos).all()) for ids in (plain, expanded)]
+        if bos is not None and twice == [False, True]:
+            raise SubjectError(
+                f"Sample {name!r} would begin with two {self.text(bos)!r}: one is the chat "
+                "template's, one the processor's. Take it out of the chat template."
             )
-        except ValueError as error:
+
+    def _bounded(self, row: Row, max_tokens: int | None, answer: str | None) -> Row:
+        """The row, cut to ``max_tokens``, and then to what the model reads at all.
+
+        Raises SubjectError where the latter would cut what is asked, or a picture.
+        """
+        keep = len(row.map) if max_tokens is None else _kept(row.map.kinds, max_tokens)
+        if self.context is not None and keep > self.context:
+            pictured = np.flatnonzero(np.isin(row.map.kinds, SEEN))
+            if (
+                answer is not None
+                or max_tokens is None
+                or pictured[-1:].max(initial=-1) >= self.context
+            ):
+                told = f", {len(pictured)} of them of its pictures" if len(pictured) else ""
+                raise SubjectError(
+                    f"Sample {row.id!r} makes {keep} tokens{told}, and this model reads at most "
+                    f"{self.context} at once: give it fewer words or pictures."
+                )
+            keep = self.context
+            if not self.shortened:
+                log.warning(
+                    "The model reads at most %d tokens at once: longer samples end there.", keep
+                )
+            self.shortened += 1
+        if keep == len(row.map):
+            whole = replace(row.map, mark=_mark(row.map.ids, row.inputs))
+            return Row(whole, row.inputs, row.id)
+        return _cut(row, keep, self.reader.axes(row.inputs) if self.reader else {})
+
+    def _process(self, reader: Reader, rendered: Rendered, shown: Sample) -> dict[str, Tensor]:
+        try:
+            return reader.read(rendered, shown)
+        except SubjectError as error:
             if mark := self._marks(shown):
                 raise SubjectError(
                     f"The words of sample {shown.id!r} hold {mark!r}, which stands for a picture "
                     "with this subject: take it out of the words. A turn shows its pictures before "
                     "its words."
                 ) from error
-            raise SubjectError(
-                f"The subject's processor refuses sample {shown.id!r}, a picture or video of it or "
-                f"its place in the text: {error}"
-            ) from error
-        # Labels, which some processors add, would make the model compute a loss.
-        return {k: torch.as_tensor(v) for k, v in out.items() if k != "labels"}
+            raise
 
     def _marks(self, sample: Sample) -> str:
         """What stands for a picture or a video and is in the sample's own words, if anything is."""
@@ -148,10 +197,23 @@ class Encoder:
         """(T,) role, and whether a turn's own words, of each token before pictures unfold."""
         roles = np.full(len(ids), Role.NONE, np.int8)
         content = np.ones(len(ids), np.bool_)
-        for n, (start, end) in enumerate(offsets or ()):
+        if not rendered.roles.any():
+            return roles, content
+        found = spans(self.tokenizer, rendered.text, ids.tolist(), offsets, self.text)
+        if found is None:
+            raise SubjectError(
+                f"The tokenizer of this model ({type(self.tokenizer).__name__}) does not say which "
+                "letters a token stands for, and its tokens do not decode to the text again, so "
+                "who speaks where cannot be found: give plain texts instead of turns, or a fast "
+                "tokenizer (tokenizer.json beside the weights)."
+            )
+        control = np.isin(ids, self._control_ids())
+        for n, (start, end) in enumerate(found):
             if end > start:
                 roles[n] = rendered.roles[start]
                 content[n] = rendered.content[start:end].any()
+            elif n and not control[n]:  # no letter of its own: it goes with the token before
+                roles[n], content[n] = roles[n - 1], content[n - 1]
         return roles, content
 
     def _map(
@@ -177,8 +239,16 @@ class Encoder:
 
     def _look(self, token_map: TokenMap, shown: Eye, outputs: Mapping[str, Any]) -> TokenMap:
         """The same map with its image tokens placed on their pictures."""
-        at = np.flatnonzero(np.isin(token_map.ids, self.shown_ids))
+        at = np.flatnonzero(
+            np.isin(token_map.ids, self.shown_ids) | marked(outputs, len(token_map)).numpy()
+        )
         kind = str(self.config.model_type)
+        if not len(at):
+            raise SubjectError(
+                f"With this subject ({kind}) no token of the text stands for a picture, so which "
+                "position of the model is which token cannot be told: use a subject whose "
+                "processor puts image tokens into the text."
+            )
         adapter = adapter_for(kind)
         if adapter is None:
             token_map.kinds[at] = Kind.IMAGE
@@ -188,9 +258,10 @@ class Encoder:
         try:
             seen = Seen(self.processor, self.config, shown.images, outputs, text, shown.videos)
             pictures, videos = _claimed(adapter, seen, kind)
-        except GeometryUnknown as error:
+        except UNSUITED as error:
             token_map.kinds[at] = Kind.IMAGE
-            return replace(token_map, geometry=f"{error} {unknown(kind)}")
+            why = str(error) if isinstance(error, GeometryUnknown) else f"It met {error!r}."
+            return replace(token_map, geometry=f"{why} {unknown(kind)}")
         claimed = [len(c.kinds) for c in pictures]
         claimed += [sum(len(c.kinds) for c in v.steps) for v in videos]
         if sum(claimed) != len(at):
@@ -222,10 +293,15 @@ class Encoder:
             self._texts[token] = " " + words if lost else words
         return self._texts[token]
 
+    def _pad(self) -> int:
+        """The id at padding, which the mask hides; never one that stands for a picture."""
+        told = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
+        wanted = [i for i in told if isinstance(i, int) and i not in self.shown_ids]
+        return next(iter(wanted), next(i for i in range(3) if i not in self.shown_ids))
+
     def _stack(self, rows: list[Row], side: Side) -> Batch:
         length = max(len(row.map) for row in rows)
-        pad = self.tokenizer.pad_token_id
-        pad = pad if pad is not None else (self.tokenizer.eos_token_id or 0)
+        pad = self._pad()
         maps = tuple(_pad_map(row.map, length, pad, side) for row in rows)
         ids = torch.from_numpy(np.stack([m.ids for m in maps]))  # (B, T)
         real = np.stack([m.kinds for m in maps]) != Kind.PAD
@@ -233,8 +309,13 @@ class Encoder:
             "input_ids": ids,
             "attention_mask": torch.from_numpy(real.astype(np.int64)),
         }
-        for name in dict.fromkeys(key for row in rows for key in row.inputs):
-            inputs[name] = _collate(name, rows, length, side)
+        names = list(dict.fromkeys(key for row in rows for key in row.inputs))
+        several = len(rows) > 1 and self.reader is not None and bool(names)
+        layouts = self.reader.axes(names) if several and self.reader else {}
+        places = [Place(n, 0 if side == "right" else length - n) for n in map(_length, rows)]
+        for name in names:
+            parts = [row.inputs.get(name) for row in rows]
+            inputs[name] = collate(name, parts, places, length, layouts.get(name, Layout()))
         return Batch(inputs, maps, tuple(row.id for row in rows))
 
 
@@ -244,34 +325,6 @@ def _claimed(adapter: Any, seen: Seen, kind: str) -> tuple[Sequence[Claims], Seq
         raise GeometryUnknown(f"The adapter of {kind!r} has no claim_videos(seen) for frames.")
     pictures = adapter.claim(seen) if seen.sizes else []
     return pictures, adapter.claim_videos(seen) if seen.videos else []
-
-
-def _moving(shown: Sample, reader: Any) -> dict[str, Any]:
-    """The videos as the processor takes them: frames, and when each is shown."""
-    from transformers.video_utils import VideoMetadata
-
-    if shown.images and "pixel_values" in reader.model_input_names:
-        raise SubjectError(
-            f"Sample {shown.id!r} has pictures and videos, and this subject's processor reads "
-            "either, not both at once: part them into two samples."
-        )
-    told = []
-    for video in shown.videos:
-        times, fps = rate(video)
-        frames, places = len(times), [t * fps for t in times]
-        told.append(VideoMetadata(frames, fps, duration=frames / fps, frames_indices=places))
-    pixels = [np.stack([np.asarray(rgb(f)) for f in video.frames]) for video in shown.videos]
-    return {"videos": pixels, "video_metadata": told, "return_tensors": "pt"}
-
-
-def _not_too_thin(image: Image.Image) -> None:
-    """Refuse what a processor that scales the shorter edge would blow up to gigabytes."""
-    width, height = image.size
-    if max(width, height) > THINNEST * min(width, height):
-        raise SubjectError(
-            f"A picture of {width} × {height} pixels is too long and thin for a model to read: "
-            f"crop it to at most {THINNEST} times as long as it is wide, or leave it out."
-        )
 
 
 def _spread(
@@ -293,15 +346,11 @@ def _spread(
     return roles[inherited], content[inherited] & (source >= 0)
 
 
-def _cut(row: Row, max_tokens: int | None) -> Row:
-    """Keep the first ``max_tokens``, and past them all that a picture still needs."""
-    if max_tokens is None or len(row.map) <= max_tokens:
-        return row
-    pictures = np.flatnonzero(np.isin(row.map.kinds, (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)))
-    keep = max(max_tokens, int(pictures[-1]) + 1 if len(pictures) else 0)
+def _cut(row: Row, keep: int, layouts: Mapping[str, Layout]) -> Row:
+    """The row's first ``keep`` tokens."""
     total, m = len(row.map), row.map
     inputs = {
-        k: v[:, :keep] if _by_position(k) and v.shape[1:2] == (total,) else v
+        k: v if (axis := layouts[k].tokens) is None else v.narrow(axis, 0, keep)
         for k, v in row.inputs.items()
     }
     cut = replace(
@@ -313,13 +362,45 @@ def _cut(row: Row, max_tokens: int | None) -> Row:
         image=m.image[:keep],
         rects=m.rects[:keep],
         spans=m.spans if m.spans is None else m.spans[:keep],
+        cut=total - keep,
+        mark=_mark(m.ids[:keep], inputs),
     )
     return Row(cut, inputs, row.id)
 
 
-def _by_position(name: str) -> bool:
-    """Whether a processor's output has one entry a token."""
-    return name.endswith("token_type_ids")
+def _kept(kinds: NDArray[np.int8], max_tokens: int) -> int:
+    """How many of the first tokens are kept: up to the last of the budget, or of a picture.
+
+    The budget is of words alone: tokens that stand for pictures and videos, and what their
+    processor puts between those, are not counted, so that 576 or 2,880 of them do not take the
+    place of every word behind them.
+    """
+    pictured = np.isin(kinds, SEEN)  # (T,)
+    last = int(np.flatnonzero(pictured)[-1]) + 1 if pictured.any() else 0
+    spoken = np.flatnonzero(~(pictured | _between(kinds, pictured)))
+    end = len(kinds) if len(spoken) <= max_tokens else int(spoken[max_tokens])
+    return max(end, last)
+
+
+def _between(kinds: NDArray[np.int8], pictured: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(T,): tokens that are no words and stand between two of a picture's with no word between."""
+    words = np.cumsum(kinds == Kind.TEXT)
+    at = np.flatnonzero(pictured)
+    out = np.zeros(len(kinds), np.bool_)
+    for first, then in pairwise(at):
+        if then > first + 1 and words[first] == words[then]:
+            out[first + 1 : then] = True
+    return out
+
+
+def _mark(ids: NDArray[np.int64], inputs: Mapping[str, Tensor]) -> str:
+    """A hash of one row's tokens and pictures as the model gets them."""
+    seen = hashlib.blake2b(np.ascontiguousarray(ids).tobytes(), digest_size=16)
+    for name in sorted(inputs):
+        x = inputs[name].detach().cpu().contiguous()
+        seen.update(f"{name}:{tuple(x.shape)}:{x.dtype}".encode())
+        seen.update(x.reshape(-1).view(torch.uint8).numpy().data if x.numel() else b"")
+    return seen.hexdigest()
 
 
 def _pad_map(m: TokenMap, length: int, pad: int, side: Side) -> TokenMap:
@@ -340,25 +421,8 @@ def _pad_map(m: TokenMap, length: int, pad: int, side: Side) -> TokenMap:
     )
 
 
-def _collate(name: str, rows: list[Row], length: int, side: Side) -> Tensor:
-    """Stack one of the processor's outputs: by position, or picture after picture."""
-    if _by_position(name):
-        out = torch.zeros(len(rows), length, dtype=torch.int64)
-        for n, row in enumerate(rows):
-            if name in row.inputs:
-                size = row.inputs[name].shape[1]
-                at = slice(0, size) if side == "right" else slice(length - size, length)
-                out[n, at] = row.inputs[name][0]
-        return out
-    parts = [row.inputs[name] for row in rows if name in row.inputs]
-    shape = [max(p.shape[d] for p in parts) for d in range(1, parts[0].ndim)]
-    padded = parts[0].new_zeros((sum(len(p) for p in parts), *shape))
-    start = 0
-    for part in parts:  # smaller pictures, fewer tiles and frames are filled with zeros
-        where = (slice(start, start + len(part)), *(slice(0, s) for s in part.shape[1:]))
-        padded[where] = part
-        start += len(part)
-    return padded
+def _length(row: Row) -> int:
+    return len(row.map)
 
 
 def _mismatch(kind: str, claimed: list[int], at: NDArray[np.int64]) -> str:

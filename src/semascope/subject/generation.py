@@ -1,14 +1,13 @@
 """Answers, token by token, with the distribution that each token came from.
 
-A greedy or sampling loop of our own over the model's forward pass and its KV cache, so that
-edits act at prefill and at every generated token alike and a sink may stop it anywhere. It can be
-taken a token at a time, and the model may do other things between two of them.
-Knows a model's forward and a batch; nothing of what the edits are.
+A greedy or sampling loop of our own over the model's forward pass (``decoding``), so that edits
+act at prefill and at every generated token alike and a sink may stop it anywhere. It can be taken
+a token at a time, and the model may do other things between two of them.
+Knows a batch and how tokens are chosen; nothing of what the edits are.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from semascope.subject.decoding import Decoding, Stream
 from semascope.subject.encoding import Encoder
 from semascope.subject.types import Batch, Generation, TokenChoice, TokenSink
+
+USUAL = Decoding(cached=True, batched=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,9 @@ class Sampling:
     seed: int = 0
     top: int = 5
     """How many alternatives are told for each token."""
+    top_p: float = 1.0
+    """Nucleus sampling (Holtzman et al. 2020): draw from the fewest tokens, likeliest first, whose
+    probabilities reach this share. 1 draws from all."""
 
 
 @dataclass(slots=True)
@@ -48,9 +53,10 @@ def generate(
     *,
     eos: frozenset[int],
     sinks: Sequence[TokenSink | None] = (),
+    decodes: Decoding = USUAL,
 ) -> list[Generation]:
     """Answer every row of a left-padded batch. Hooks, if any, are already on."""
-    steps = generating(model, encoder, batch, sampling, eos=eos, sinks=sinks)
+    steps = generating(model, encoder, batch, sampling, eos=eos, sinks=sinks, decodes=decodes)
     while True:
         try:
             next(steps)
@@ -67,19 +73,21 @@ def generating(
     *,
     eos: frozenset[int],
     sinks: Sequence[TokenSink | None] = (),
+    decodes: Decoding = USUAL,
 ) -> Generator[None, None, list[Generation]]:
     """The same, a token of each row at a time; the answers are what it returns.
 
     Each row draws from its own generator, so an answer does not depend on its neighbours.
+    ``decodes`` says whether the model's cache is used.
     """
     rows = len(batch.maps)
     answers = [_Answer() for _ in range(rows)]
     draws = [torch.Generator().manual_seed(sampling.seed) for _ in range(rows)]
     listeners = [*sinks, *[None] * (rows - len(sinks))]
-    stream = _Stream(model, batch)
+    stream = Stream(model, batch.inputs, cached=decodes.cached, masked=decodes.masked)
     logits = stream.prefill()  # (B, V)
     for step in range(sampling.max_new_tokens):
-        ids = _choose(_sayable(logits, encoder), sampling.temperature, draws)
+        ids = _choose(_sayable(logits, encoder), sampling, draws)
         told = _told(logits, ids, sampling.top, encoder, eos)
         for n, choice in enumerate(told):
             _extend(answers[n], choice, eos, listeners[n])
@@ -89,77 +97,6 @@ def generating(
         logits = stream.decode(ids)
     prompts = batch.mask.sum(1).tolist()
     return [_finish(a, int(p), encoder, eos) for a, p in zip(answers, prompts, strict=True)]
-
-
-class _Stream:
-    """The model's forward pass with its cache, position by position."""
-
-    def __init__(self, model: Any, batch: Batch) -> None:
-        self.model = model
-        self.inputs = dict(batch.inputs)
-        self.mask: Tensor = self.inputs["attention_mask"]
-        self.cache: Any = None
-        self.positioned = "position_ids" in self.inputs
-        self.short = "logits_to_keep" in _accepts(model)
-        self.ropes = _rope_owner(model)
-        self.deltas: Tensor | None = None
-        """Multimodal rotary offsets of this prompt; the model's own are of whatever ran last."""
-
-    def prefill(self) -> Tensor:
-        """(B, V) logits after the prompt."""
-        if self.ropes is not None:
-            self.ropes.rope_deltas = None  # what an earlier picture left behind
-        logits = self._forward(self.inputs)
-        self.deltas = None if self.ropes is None else self.ropes.rope_deltas
-        return logits
-
-    def decode(self, ids: Tensor) -> Tensor:
-        """(B, V) logits after one more token a row."""
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(ids), 1)], dim=1)
-        inputs: dict[str, Any] = {"input_ids": ids[:, None], "attention_mask": self.mask}
-        inputs["past_key_values"] = self.cache
-        if self.ropes is not None:
-            now = _counted(self.model, self.mask)[:, -1:]  # (B, 1)
-            shifted = now if self.deltas is None else now + self.deltas.to(now.device)
-            inputs["position_ids"] = shifted[None].expand(3, -1, -1)
-        elif self.positioned:
-            inputs["position_ids"] = _counted(self.model, self.mask)[:, -1:]
-        return self._forward(inputs)
-
-    def _forward(self, inputs: dict[str, Any]) -> Tensor:
-        if self.short:
-            inputs = {**inputs, "logits_to_keep": 1}
-        with torch.no_grad():
-            out = self.model(**inputs, use_cache=True, return_dict=True)
-        self.cache = out.past_key_values
-        logits: Tensor = out.logits[:, -1].float()
-        return logits
-
-
-def positions(model: Any, batch: Batch) -> dict[str, Tensor]:
-    """The position ids that a left-padded batch needs, where it is padded at all.
-
-    Families with multimodal rotary positions count for themselves, from the mask.
-    """
-    mask: Tensor = batch.inputs["attention_mask"]
-    if bool(mask.all()) or _rope_owner(model) or "position_ids" not in _accepts(model):
-        return {}
-    return {"position_ids": _counted(model, mask)}
-
-
-def _counted(model: Any, mask: Tensor) -> Tensor:
-    """(B, T) place of each token among the real ones; PaliGemma counts from 1."""
-    first = 1 if model.config.model_type == "paligemma" else 0
-    return (mask.cumsum(1) - 1).clamp(min=0) + first
-
-
-def _accepts(model: Any) -> set[str]:
-    return set(inspect.signature(model.forward).parameters)
-
-
-def _rope_owner(model: Any) -> Any:
-    """The module that keeps multimodal rotary offsets between calls (Qwen-VL), or None."""
-    return next((m for m in model.modules() if hasattr(m, "get_rope_index")), None)
 
 
 def _sayable(logits: Tensor, encoder: Encoder) -> Tensor:
@@ -173,13 +110,22 @@ def _sayable(logits: Tensor, encoder: Encoder) -> Tensor:
     )
 
 
-def _choose(logits: Tensor, temperature: float, draws: list[torch.Generator]) -> Tensor:
+def _choose(logits: Tensor, sampling: Sampling, draws: list[torch.Generator]) -> Tensor:
     """(B,) the next token of each row."""
-    if temperature <= 0:
+    if sampling.temperature <= 0:
         return logits.argmax(-1)
-    shares = (logits / temperature).softmax(-1).cpu()
+    shares = (logits / sampling.temperature).softmax(-1).cpu()
+    if sampling.top_p < 1:
+        shares = _nucleus(shares, sampling.top_p)
     picked = [torch.multinomial(p, 1, generator=g) for p, g in zip(shares, draws, strict=True)]
     return torch.cat(picked).to(logits.device)
+
+
+def _nucleus(shares: Tensor, top_p: float) -> Tensor:
+    """(B, V) probabilities without the tail past ``top_p``; the likeliest token always stays."""
+    ordered, places = shares.sort(-1, descending=True)
+    before = ordered.cumsum(-1) - ordered  # (B, V) the share of likelier tokens
+    return torch.zeros_like(shares).scatter(-1, places, ordered * (before < max(top_p, 1e-12)))
 
 
 def _told(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from semascope.errors import SubjectError
+from semascope.subject.cache import first_position
 from semascope.subject.patches import is_pictured, sees
 from semascope.subject.sites import Hook
 from semascope.subject.types import Edit, EditContext, Edits, TokenMap
@@ -30,14 +31,13 @@ def editing(
 ) -> Iterator[None]:
     """Apply each edit at its site while the block runs.
 
-    The position of a tensor's first token is read from the KV cache at every forward pass,
-    so that prefill and decoding both tell edits the truth.
+    The position of a tensor's first token is known at every forward pass (``cache``), so that
+    edits are told the truth at prefill and while decoding.
     """
     start = [0]
 
     def note_start(_: nn.Module, __: Any, kwargs: dict[str, Any]) -> None:
-        cache = kwargs.get("past_key_values")
-        start[0] = int(cache.get_seq_length()) if cache is not None else 0
+        start[0] = first_position(kwargs)
 
     with ExitStack() as stack:
         if edits:
@@ -87,6 +87,8 @@ def capture(
 
     def keeper(name: str) -> Callable[[Tensor], None]:
         def keep(x: Tensor) -> None:
+            if name != deepest and not x.requires_grad:
+                x = x.clone()  # what runs later may change it in place (Falcon)
             kept[name] = _joined(name, kept[name], x) if name in kept else x
             if name == deepest:
                 raise Reached
@@ -131,9 +133,47 @@ def _attach(
     hook: Hook, visit: Callable[[Tensor], Tensor | None], *, first: bool = False
 ) -> Callable[[], None]:
     """Hang ``visit`` on one side of a module; what it returns, unless None, goes on instead."""
-    if hook.side == "out":
-        return hook.module.register_forward_hook(_on_output(visit), prepend=first).remove
-    return hook.module.register_forward_pre_hook(_on_input(visit), with_kwargs=True).remove
+    with ExitStack() as stack:
+        if hook.scale != 1.0:
+            visit = _scaled(visit, hook.scale)
+        if hook.layer is not None:
+            visit, handle = _with_rows(visit, hook.layer)
+            stack.callback(handle.remove)
+        if hook.side == "out":
+            after = hook.module.register_forward_hook(_on_output(visit), prepend=first)
+            stack.callback(after.remove)
+        else:
+            before = hook.module.register_forward_pre_hook(_on_input(visit), with_kwargs=True)
+            stack.callback(before.remove)
+        return stack.pop_all().close
+
+
+def _scaled(
+    visit: Callable[[Tensor], Tensor | None], scale: float
+) -> Callable[[Tensor], Tensor | None]:
+    """Visit what a module returns as it is added, times a constant of the model."""
+
+    def visit_product(x: Tensor) -> Tensor | None:
+        changed = visit(x * scale)
+        return None if changed is None else changed / scale
+
+    return visit_product
+
+
+def _with_rows(
+    visit: Callable[[Tensor], Tensor | None], layer: nn.Module
+) -> tuple[Callable[[Tensor], Tensor | None], Any]:
+    """Visit (B · T, d) as (B, T, d), with B as the layer was given it."""
+    rows = [1]
+
+    def note(x: Tensor) -> None:
+        rows[0] = x.shape[0]
+
+    def visit_rows(x: Tensor) -> Tensor | None:
+        changed = visit(x.view(rows[0], -1, x.shape[-1]))
+        return None if changed is None else changed.reshape(x.shape)
+
+    return visit_rows, layer.register_forward_pre_hook(_on_input(note), with_kwargs=True)
 
 
 def _on_output(visit: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
-"""Videos of unlike length in one batch, for models that take all videos as one tensor.
+"""How much a model reads at once, and videos of unlike length in one batch.
 
+Some models take all videos as one tensor:
 LLaVA-OneVision and LLaVA-NeXT-Video want (videos, frames, 3, H, W) and make tokens of every frame
 of it. Shorter videos are filled with frames of zeros, as Idefics has it for pictures, and what the
 model makes of those is left out before it is placed. Knows these two models; no processors.
@@ -14,6 +15,38 @@ from torch import Tensor
 
 NEWLINES = {"llava_onevision": 1, "llava_next_video": 0}
 """Tokens after a video's frames, by ``config.model_type``."""
+
+
+CONTEXT = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_sequence_length",
+    "max_seq_len",
+    "max_seq_length",
+    "n_ctx",
+    "seq_length",
+)
+"""Fields in which configs say how many positions there are."""
+
+
+def context_length(config: Any) -> int | None:
+    """Tokens that a model reads at most, pictures included, by its config.
+
+    None where it does not say: positions that are relative, or a state that is carried along.
+    """
+    text = config.get_text_config(decoder=True)
+    if getattr(text, "alibi", False) is True or text.model_type in ("bloom", "rwkv"):
+        return None
+    found = (getattr(text, name, None) for name in CONTEXT)
+    return next((int(n) for n in found if isinstance(n, int) and n > 0), None)
+
+
+def first_place(config: Any) -> int:
+    """The position of a prompt's first token: PaliGemma counts from 1, Kosmos-2 from past its
+    padding's id, as fairseq does."""
+    if config.model_type == "kosmos-2":
+        return int(config.get_text_config(decoder=True).pad_token_id) + 1
+    return 1 if config.model_type == "paligemma" else 0
 
 
 def leave_out_padding(model: Any) -> None:

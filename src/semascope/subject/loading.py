@@ -6,7 +6,10 @@ Knows transformers' Auto classes and where files may be; nothing of hooks or sam
 from __future__ import annotations
 
 import logging
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,17 +18,28 @@ from urllib.request import getproxies
 import torch
 
 from semascope.errors import ModelNotFound, SubjectError
+from semascope.subject.checkpoint import config_of, locate, near
+from semascope.subject.completeness import complete, need_quantiser, whole
 from semascope.subject.still import still
 
 EMBEDDED = "sprite-llava"
+CODE = "SEMASCOPE_TRUST_REMOTE_CODE"
+"""Environment variable: 1 runs the Python code that a model brings with it."""
+DEVICES = ("cpu", "cuda", "mps", "xpu")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 QUANTISED = ("int8", "int4")
 
 log = logging.getLogger(__name__)
 
 
-def load(ref: str, *, device: str, dtype: str, offline: bool) -> tuple[Any, Any, str]:
-    """(model, processor or tokenizer, name)."""
+def load(
+    ref: str, *, device: str, dtype: str, offline: bool, trust: bool = False, code: bool = False
+) -> tuple[Any, Any, str]:
+    """(model, processor or tokenizer, name).
+
+    ``trust`` goes on where weights are missing; ``code`` runs the model's own Python code.
+    Whatever transformers raises becomes a sentence (``ModelNotFound``, ``SubjectError``).
+    """
     target = _device(device)
     kind = _dtype(dtype, target)
     if ref == EMBEDDED:
@@ -34,31 +48,33 @@ def load(ref: str, *, device: str, dtype: str, offline: bool) -> tuple[Any, Any,
         small = "cuda" if target == "spread" else target  # it fits any one device
         model, processor = load_embedded(small, torch.float32 if isinstance(kind, str) else kind)
         return model, processor, EMBEDDED
-    where = _locate(ref)
+    where = locate(ref)
     if not offline and not Path(where).is_dir() and not _hub_answers():
         log.warning("The hub cannot be reached: looking for %s among what it gave before.", where)
         offline = True
-    config = _config(where, offline)
-    model = _model(where, config, target, kind, dtype, offline)
-    return model, _processor(where, config, offline), ref
+    code = code or os.environ.get(CODE, "") == "1"
+    options = {"local_files_only": offline, "trust_remote_code": code}
+    with _quiet():
+        config = _config(where, options)
+        whole(config, where)
+        model = _model(where, config, target, kind, dtype, options, trust)
+        return model, _processor(where, config, options), ref
 
 
-def _locate(ref: str) -> str:
-    """A folder's path or a hub name; ``ModelNotFound`` for what can be neither."""
-    path = Path(ref).expanduser()
-    if ref.strip() and path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelNotFound(
-                f"The folder {ref!r} holds no config.json: give the folder that "
-                "save_pretrained wrote."
-            )
-        return str(path)
-    if path.is_absolute() or ref.startswith((".", "~")) or ref.count("/") > 1 or not ref.strip():
-        raise ModelNotFound(
-            f"There is no folder {ref!r}: give an existing folder, a hub name such as "
-            f"org/model, or {EMBEDDED!r}, which needs no download."
-        )
-    return ref
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers shows no bars and no reports: what matters of them is a sentence here."""
+    from transformers import logging as theirs
+
+    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity_error()
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(level)
+        if bars:
+            theirs.enable_progress_bar()
 
 
 def _hub_answers() -> bool:
@@ -80,72 +96,185 @@ def _hub_answers() -> bool:
     return True
 
 
-def _config(where: str, offline: bool) -> Any:
+def _config(where: str, options: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
+    told = config_of(Path(where)) if Path(where).is_dir() else None
     try:
-        return AutoConfig.from_pretrained(where, local_files_only=offline)
-    except (OSError, ValueError) as error:
-        log.debug("no config for %s: %s", where, error)
-        raise ModelNotFound(
-            f"No model {where!r}: it is not a folder here, and the hub did not give it "
-            f"({_first_line(error)}). Check the name; without a network, give a folder that "
-            f"save_pretrained wrote, or use {EMBEDDED!r}, which needs no download."
-        ) from error
+        return AutoConfig.from_pretrained(where, **options)
+    except Exception as error:  # foreign code, a model's own included: anything may be raised
+        log.debug("no config for %s", where, exc_info=True)
+        raise ModelNotFound(_no_config(where, told, error)) from error
+
+
+def _no_config(where: str, told: dict[str, Any] | None, error: Exception) -> str:
+    """Why a model's config was not read."""
+    import transformers
+
+    if "trust_remote_code=True" in str(error) or (told or {}).get("auto_map"):
+        return _own_code(where, error)
+    if told is None:
+        return (
+            f"No model {where!r}: there is no folder of that name here{_meant(where)}, and the hub "
+            f"did not give it ({_first_line(error)}). Check the name; without a network, give a "
+            f"folder that save_pretrained wrote, or use {EMBEDDED!r}, which needs no download."
+        )
+    kind = told.get("model_type")
+    if not kind:
+        return (
+            f"{where}/config.json names no model_type, so it is not the config of a transformers "
+            "model: give the folder that save_pretrained wrote."
+        )
+    if kind not in transformers.CONFIG_MAPPING:
+        return (
+            f"The model in {where!r} is of type {kind!r}, which transformers "
+            f"{transformers.__version__} does not know: update transformers, or use the "
+            "checkpoint that was converted for it (for LLaVA, those of llava-hf)."
+        )
+    return f"The config in {where!r} cannot be read as that of a {kind}: {_first_line(error)}"
+
+
+def _own_code(where: str, error: Exception) -> str:
+    if "trust_remote_code=True" in str(error):
+        return (
+            f"The model {where!r} needs Python code of its own, which is not run unasked. Read "
+            f"that code first; to run it, set {CODE}=1, or call Subject.load with "
+            "trust_remote_code=True."
+        )
+    return f"The model {where!r} has code of its own, and that fails: {_first_line(error)}"
+
+
+def _meant(where: str) -> str:
+    hint = near(where)
+    return f" ({hint.strip().removesuffix(' Otherwise')})" if hint else ""
 
 
 def _model(
-    where: str, config: Any, target: str, kind: torch.dtype | str, dtype: str, offline: bool
+    where: str,
+    config: Any,
+    target: str,
+    kind: torch.dtype | str,
+    dtype: str,
+    options: dict[str, Any],
+    trust: bool,
 ) -> Any:
+    given: dict[str, Any] = {"dtype": kind, **options}
+    if dtype in QUANTISED:
+        given |= {"quantization_config": _quantisation(dtype), "device_map": "auto"}
+    elif target == "spread":
+        _need("accelerate", "to spread a model over devices")
+        given["device_map"] = "auto"
+    need_quantiser(where, config)
+    try:
+        model, loaded = _loaded(where, config, given)
+        model = model if "device_map" in given else model.to(target)
+    except SubjectError:
+        raise
+    except Exception as error:  # foreign code: a checkpoint may fail in any way
+        raise ModelNotFound(_no_model(where, config, target, error)) from error
+    complete(where, loaded, trust=trust)
+    return model
+
+
+def _loaded(where: str, config: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The model and transformers' account of its weights.
+
+    A config that asks for FlashAttention where there is none gets torch's own attention.
+    """
+    given = {**given, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    auto = _auto(config)
+    try:
+        return auto.from_pretrained(where, config=config, **given)  # type: ignore[no-any-return]
+    except ImportError as error:
+        if "flash" not in str(error).lower():
+            raise
+        log.warning("%s asks for FlashAttention, which is not here: sdpa is used instead.", where)
+        given["attn_implementation"] = "sdpa"
+        return auto.from_pretrained(where, config=config, **given)  # type: ignore[no-any-return]
+
+
+def _auto(config: Any) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
     sees = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    auto = AutoModelForImageTextToText if sees else AutoModelForCausalLM
-    options: dict[str, Any] = {"dtype": kind, "local_files_only": offline}
-    if dtype in QUANTISED:
-        options |= {"quantization_config": _quantisation(dtype), "device_map": "auto"}
-    elif target == "spread":
-        _need("accelerate", "to spread a model over devices")
-        options["device_map"] = "auto"
-    try:
-        model = auto.from_pretrained(where, config=config, **options)
-    except (OSError, ValueError) as error:
-        raise ModelNotFound(
-            f"The model {where!r} has a config and cannot be loaded: {_first_line(error)}"
-        ) from error
-    return model if "device_map" in options else model.to(target)
+    sees = sees or "AutoModelForImageTextToText" in (getattr(config, "auto_map", None) or {})
+    return AutoModelForImageTextToText if sees else AutoModelForCausalLM
 
 
-def _processor(where: str, config: Any, offline: bool) -> Any:
+def _no_model(where: str, config: Any, target: str, error: Exception) -> str:
+    """Why a model that has a config was not loaded."""
+    if "trust_remote_code=True" in str(error):
+        return _own_code(where, error)
+    if "Unrecognized configuration class" in str(error):
+        return (
+            f"The model {where!r} ({config.model_type}) is neither a causal language model nor one "
+            "that answers about pictures, so it cannot be a subject."
+        )
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"The model {where!r} does not fit into the memory of {target}: {_first_line(error)}"
+    if isinstance(error, ImportError):
+        return f"The model {where!r} needs a package that is not here: {_first_line(error)}"
+    return f"The model {where!r} has a config and cannot be loaded: {_first_line(error)}"
+
+
+def _processor(where: str, config: Any, options: dict[str, Any]) -> Any:
     """The processor where the model sees, else the tokenizer.
 
     Image processors are asked for on PIL: it needs no torchvision, and is what the geometry
     adapters are proved on.
     """
-    from transformers import AutoProcessor, AutoTokenizer
+    from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-    options = {"local_files_only": offline}
+    sees = _auto(config) is AutoModelForImageTextToText
     try:
-        if getattr(config, "vision_config", None) is None:
+        if not sees and getattr(config, "vision_config", None) is None:
             return AutoTokenizer.from_pretrained(where, **options)
         known = PROCESSOR_MAPPING.get(type(config), None)
         if known is not None and still(known) is not known:
             return still(known).from_pretrained(where, **options)
         return AutoProcessor.from_pretrained(where, backend="pil", **options)
-    except (OSError, ValueError, ImportError) as error:
+    except SubjectError:
+        raise
+    except Exception as error:  # foreign code: a tokenizer's file may fail in any way
+        advice = "put its tokenizer and preprocessor files beside its weights."
+        if isinstance(error, ImportError):
+            advice = "install that package."
+        if "trust_remote_code=True" in str(error):
+            raise SubjectError(_own_code(where, error)) from error
         raise SubjectError(
             f"The model {where!r} has no tokenizer or processor that can be read "
-            f"({_first_line(error)}): put its tokenizer and preprocessor files beside its weights."
+            f"({_first_line(error)}): {advice}"
         ) from error
 
 
 def _device(device: str) -> str:
+    """A device that is there, as torch names it, or "spread"."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    if device == "spread":
+        return device
+    kind, _, number = device.partition(":")
+    if kind not in DEVICES or (number and not number.isdigit()):
+        raise SubjectError(
+            f"There is no device {device!r}: use auto, cpu, cuda, cuda:1, mps, xpu or spread"
+            f"{' (a GPU of NVIDIA or AMD is cuda)' if kind == 'gpu' else ''}."
+        )
+    if kind == "cpu":
+        return kind
+    backend = getattr(torch, kind)
+    if kind == "cuda" and not backend.is_available():
         raise SubjectError("No CUDA device is to be seen: use device='cpu', or 'auto' to choose.")
+    if not backend.is_available():
+        raise SubjectError(
+            f"There is no {kind} device here: use device='cpu', or 'auto' to choose."
+        )
+    if number and int(number) >= backend.device_count():
+        raise SubjectError(
+            f"There is no device {device!r}: {kind} devices here are numbered from 0 to "
+            f"{backend.device_count() - 1}."
+        )
     return device
 
 

@@ -6,17 +6,21 @@ is asked. Knows nothing of dictionaries, features or files of a run.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from semascope.corpus.sample import Sample
-from semascope.subject import generation, sites
+from semascope.subject import consumed, decoding, generation, sites
 from semascope.subject.chat import Template
 from semascope.subject.encoding import Encoder, Side
 from semascope.subject.passes import Passes
 from semascope.subject.still import reads_video
 from semascope.subject.types import Batch, Edits, Generation, TokenSink
+
+log = logging.getLogger(__name__)
 
 
 class Subject(Passes):
@@ -31,6 +35,7 @@ class Subject(Passes):
         self.tokenizer: Any = getattr(processor, "tokenizer", processor)
         self.has_vision = getattr(processor, "image_processor", None) is not None
         self.processor: Any = processor if self.has_vision else None
+        self._checked: set[str] = set()
         self.encoder = Encoder(
             tokenizer=self.tokenizer,
             processor=self.processor,
@@ -43,18 +48,37 @@ class Subject(Passes):
 
     @classmethod
     def load(
-        cls, ref: str | Path, *, device: str = "auto", dtype: str = "auto", offline: bool = False
+        cls,
+        ref: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        offline: bool = False,
+        trust: bool = False,
+        trust_remote_code: bool = False,
     ) -> Subject:
         """Load "sprite-llava", a folder, or a hub name.
 
         ``device``: auto, cpu, cuda, cuda:1, mps, or spread (over all GPUs; needs accelerate).
         ``dtype``: auto (the checkpoint's own on a GPU, float32 on a CPU), float32, bfloat16,
         float16, or int8 and int4 (needs bitsandbytes and a GPU).
-        ``offline`` reads the local hub cache only. Raises ``ModelNotFound`` with what to do.
+        ``offline`` reads the local hub cache only. ``trust`` goes on where some weights were not in
+        the checkpoint. ``trust_remote_code`` runs Python code that the checkpoint brings with it.
+
+        Raises:
+            ModelNotFound: there is no such model, or its files cannot be read.
+            SubjectError: it is not one that can be a subject, or not all of it was loaded.
         """
         from semascope.subject.loading import load
 
-        model, processor, name = load(str(ref), device=device, dtype=dtype, offline=offline)
+        model, processor, name = load(
+            str(ref),
+            device=device,
+            dtype=dtype,
+            offline=offline,
+            trust=trust,
+            code=trust_remote_code,
+        )
         return cls(model, processor, name=name)
 
     def encode(
@@ -69,12 +93,29 @@ class Subject(Passes):
 
         Turns go through the chat template; plain text does not. ``answer`` opens the
         assistant's turn and begins it with these words ("" to leave it empty), one for all or
-        one a sample. A sample longer than ``max_tokens`` is cut at the end, never through a
-        picture: it stays longer where its pictures need that.
+        one a sample. A sample with more than ``max_tokens`` tokens of words is cut at the end,
+        never through a picture; those that stand for pictures are not counted.
+
+        Raises:
+            SubjectError: a sample that is then still longer than the model's context.
         """
         batch = self.encoder.encode(samples, max_tokens=max_tokens, answer=answer, side=side)
-        extra = generation.positions(self.model, batch) if side == "left" else {}
-        return self.place(Batch({**batch.inputs, **extra}, batch.maps, batch.sample_ids))
+        extra = (
+            decoding.positions(self.model, batch.inputs["attention_mask"]) if side == "left" else {}
+        )
+        inputs = {**batch.inputs, **extra}
+        placed = self.place(Batch(inputs, batch.maps, batch.sample_ids))
+        self._check(placed)
+        return placed
+
+    def _check(self, batch: Batch) -> None:
+        """See, the first time, that pictures fit their tokens, and that words are read alone."""
+        if self.has_vision and "words" not in self._checked and consumed.blind(batch):
+            consumed.words_alone(self.model, batch)
+            self._checked.add("words")
+        if "counted" not in self._checked and consumed.readable(batch):
+            consumed.check(self.model, batch)
+            self._checked.add("counted")
 
     def generate(
         self,
@@ -114,6 +155,7 @@ class Subject(Passes):
         top: int = 5,
         sink: TokenSink | None = None,
         answer: str = "",
+        top_p: float = 1.0,
     ) -> Generator[None, None, Generation]:
         """``generate``, a token at a time: between two of them the model may do other things."""
         batch = self.encode([sample], max_tokens=None, answer=answer, side="left")
@@ -121,9 +163,10 @@ class Subject(Passes):
             self.model,
             self.encoder,
             batch,
-            generation.Sampling(max_new_tokens, temperature, seed, top),
+            generation.Sampling(self._room(batch, max_new_tokens), temperature, seed, top, top_p),
             eos=self.eos,
             sinks=[sink],
+            decodes=self.decodes,
         )
         while True:
             with self.editing(edits or {}, batch.maps):
@@ -146,13 +189,74 @@ class Subject(Passes):
         sinks: Sequence[TokenSink | None] = (),
         answer: str | Sequence[str] = "",
     ) -> list[Generation]:
-        """Answers to several samples at once, each as it would be alone."""
+        """Answers to several samples at once, each as it would be alone.
+
+        A model that reads padding (a recurrent one, say) answers them one after another; one whose
+        cache is not proved right (``decodes``) reads the whole text anew for every token.
+        """
         batch = self.encode(samples, max_tokens=None, answer=answer, side="left")
-        sampling = generation.Sampling(max_new_tokens, temperature, seed, top)
+        if len(samples) > 1 and not self.decodes.batched:
+            return self._one_by_one(
+                samples, answer, sinks, edits=edits, max_new_tokens=max_new_tokens,
+                temperature=temperature, seed=seed, top=top,
+            )  # fmt: skip
+        sampling = generation.Sampling(self._room(batch, max_new_tokens), temperature, seed, top)
+        decodes = self.decodes
         with self.editing(edits or {}, batch.maps):
             return generation.generate(
-                self.model, self.encoder, batch, sampling, eos=self.eos, sinks=sinks
+                self.model,
+                self.encoder,
+                batch,
+                sampling,
+                eos=self.eos,
+                sinks=sinks,
+                decodes=decodes,
             )
+
+    def _one_by_one(
+        self,
+        samples: Sequence[Sample],
+        answer: str | Sequence[str],
+        sinks: Sequence[TokenSink | None],
+        **options: Any,
+    ) -> list[Generation]:
+        answers = [answer] * len(samples) if isinstance(answer, str) else answer
+        heard = [*sinks, *[None] * (len(samples) - len(sinks))]
+        rows = zip(samples, answers, heard, strict=True)
+        return [self.generate(s, answer=a, sink=h, **options) for s, a, h in rows]
+
+    @cached_property
+    def decodes(self) -> decoding.Decoding:
+        """How this model decodes rightly, proved by trial when first asked (``decoding.prove``)."""
+        found = decoding.prove(self.model, self.words)
+        if not found.cached:
+            log.warning(
+                "%s does not decode with a cache as it does without: the whole text is read anew "
+                "for every token of an answer.", self.name,
+            )  # fmt: skip
+        return found
+
+    @cached_property
+    def words(self) -> list[int]:
+        """Up to 200 ids of ordinary tokens, from all over the vocabulary: no control tokens, none
+        that stands for a picture."""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        taken = {*added, *self.tokenizer.all_special_ids, *self.encoder.shown_ids}
+        rows = len(self.model.get_input_embeddings().weight)
+        most = min(rows, len(self.tokenizer))
+        free = [i for i in range(0, most, max(1, most // 400)) if i not in taken]
+        return free[:: max(1, len(free) // 200)]
+
+    def _room(self, batch: Batch, wanted: int) -> int:
+        """How many of the tokens wanted the context has room for, at least one."""
+        if self.context is None:
+            return wanted
+        return max(1, min(wanted, self.context - int(batch.mask.sum(1).max()) + 1))
+
+    @property
+    def context(self) -> int | None:
+        """Most tokens that the model reads; None where its config names no limit."""
+        return self.encoder.context
 
     @property
     def eos(self) -> frozenset[int]:

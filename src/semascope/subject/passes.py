@@ -5,9 +5,9 @@ Knows a model, its hooks and batches; nothing of text, samples or answers.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, Self
 
@@ -17,7 +17,10 @@ from torch import Tensor
 from semascope.errors import SiteNotFound, SubjectError
 from semascope.subject import hooks, sites
 from semascope.subject.begun import Begin, begun, unseen
+from semascope.subject.cache import hidden_of, takes_part_of_logits
+from semascope.subject.crossed import keep_to_own_pictures
 from semascope.subject.lengths import leave_out_padding
+from semascope.subject.measured import Measured, allowed, measure
 from semascope.subject.sites import JOIN, parts_of, side_by_side
 from semascope.subject.types import Batch, Edits, Kind, TokenMap
 
@@ -28,10 +31,26 @@ class Passes:
     def __init__(self, model: Any, *, name: str) -> None:
         self.model = model.eval().requires_grad_(False)
         leave_out_padding(model)
+        keep_to_own_pictures(model)
         self.name = name
-        self.hooks = sites.find_sites(model)
+        self._named = sites.find_sites(model)
         self.language = sites.language_model(model)[1]
         self.d_model = sites.text_width(model)
+
+    @cached_property
+    def measured(self) -> Measured:
+        """The sites as one short pass shows them to be, made when first asked."""
+        return measure(self.model, self._named, allowed(self.model))
+
+    @property
+    def hooks(self) -> Mapping[str, sites.Hook]:
+        """Every hook point, in the order in which a forward pass reaches them."""
+        return self.measured.hooks
+
+    @property
+    def unavailable(self) -> Mapping[str, str]:
+        """Hook points that models usually have and this one has not, and why."""
+        return self.measured.unavailable
 
     @property
     def device(self) -> torch.device:
@@ -55,7 +74,17 @@ class Passes:
 
     def resolve(self, patterns: str | Iterable[str]) -> list[str]:
         """Site names for ``"resid_post.*, mlp_out.3"``; ``SiteNotFound`` lists what exists."""
-        return sites.resolve(patterns, self.hooks)
+        asked = [
+            p.strip() for p in (patterns.split(",") if isinstance(patterns, str) else patterns)
+        ]
+        for pattern in asked:
+            gone = [name for name in self.unavailable if fnmatchcase(name, pattern)]
+            if gone and not any(fnmatchcase(name, pattern) for name in self.hooks):
+                raise SiteNotFound(
+                    f"{self.name} has no site {pattern}: {self.unavailable[gone[0]]}. It has: "
+                    f"{sites.summary(self.hooks)}."
+                )
+        return sites.resolve(asked, self.hooks)
 
     def place(self, batch: Batch) -> Batch:
         """The batch on the subject's device, pictures in the subject's dtype."""
@@ -149,7 +178,7 @@ class Passes:
     def _final(self, batch: Batch, edits: Edits) -> tuple[Tensor, Tensor]:
         """What the language model returns, (B, T, d), and the last (B, V) logits, float32."""
         kept: list[Tensor] = []
-        handle = self.language.register_forward_hook(lambda *told: kept.append(told[2][0]))
+        handle = self.language.register_forward_hook(lambda *told: kept.append(hidden_of(told[2])))
         keep = {"logits_to_keep": 1} if self._keeps else {}
         try:
             with self.editing(edits, batch.maps):
@@ -194,12 +223,14 @@ class Passes:
         stem, _, layer = site.partition(".")
         if site not in self.hooks or stem in ("vision", "projector"):
             return False
+        if self.hooks[site].layer is not None:  # rows lie in one axis there
+            return False
         return int(layer) >= sites.picture_layers(self.model.config)
 
     @cached_property
     def _keeps(self) -> bool:
         """Whether the model can be told for which positions logits are wanted."""
-        return "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        return takes_part_of_logits(self.model)
 
     @contextmanager
     def editing(self, edits: Edits, maps: Sequence[TokenMap]) -> Iterator[None]:

@@ -6,14 +6,17 @@ outside it, and the projector is what stands between. Knows nothing of tokens or
 
 ==================  ==================================================================
 ``resid_pre.N``     what decoder layer N reads from the residual stream
-``attn_out.N``      what its attention block returns
+``attn_out.N``      what its attention adds to the residual stream
 ``mlp_in.N``        what its MLP reads: the residual stream, normalised
 ``mlp_neurons.N``   the input of its MLP's down projection: one number a neuron
-``mlp_out.N``       what its MLP returns
+``mlp_out.N``       what its MLP adds to the residual stream
 ``resid_post.N``    the residual stream after layer N
 ``vision.N``        the output of vision layer N, shape (pictures or tiles, patches, width)
 ``projector``       vision features in the language model's space
 ==================  ==================================================================
+
+What is found by name is then measured (``measured``): where a sublayer's output passes a
+normalisation before it is added, the site is that normalisation's output.
 
 Sites joined by +, as in ``resid_post.6+resid_post.12``, are read side by side, as one vector a
 token: what a crosscoder reads.
@@ -46,6 +49,12 @@ class Hook:
     module: nn.Module
     side: Literal["in", "out"]
     width: int
+    scale: float = 1.0
+    """By what the model multiplies it before it is added (Granite); sites hold the product."""
+    normalised: bool = False
+    """Whether a normalisation follows the sum in the residual stream (OPT-350m, the first GPT)."""
+    layer: nn.Module | None = None
+    """The decoder layer, where the module's tensors have no batch axis, (B · T, width)."""
 
 
 def find_sites(model: Any) -> dict[str, Hook]:
@@ -125,7 +134,11 @@ def vision_layers(model: Any, language: str) -> list[nn.Module]:
 
 
 def picture_layers(config: Any) -> int:
-    """How many of the first layers add what the vision tower saw (Qwen3-VL's deepstack)."""
+    """How many of the first layers add what the vision tower saw: Qwen3-VL's deepstack, Mllama's
+    cross-attention."""
+    crossed = getattr(config.get_text_config(decoder=True), "cross_attention_layers", None)
+    if crossed:
+        return int(max(crossed)) + 1
     vision = getattr(config, "vision_config", None)
     return len(getattr(vision, "deepstack_visual_indexes", None) or ())
 

@@ -63,6 +63,10 @@ class TokenMap:
     spans: NDArray[np.int16] | None = None
     """(T,) how many pictures, from ``image`` on, the token looks at: frames of a video that the
     model merges in time. None where each looks at one."""
+    cut: int = 0
+    """Tokens of words that were cut from the end, past ``max_tokens``."""
+    mark: str = ""
+    """A hash of all that the model is given of this row; empty where it was not taken."""
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -21,6 +21,9 @@ export interface Saved {
 
 const MOST_UNDONE = 40;
 
+/** A question of the chat: all that the page sets. */
+type Question = Required<Omit<ChatAsk, "plain" | "top_p">>;
+
 export class Conversation extends Asking {
   id = $state("");
   title = $state("");
@@ -96,7 +99,7 @@ export class Conversation extends Asking {
   }
 
   /** The question that led to exchange `upTo`, as the server takes it. */
-  question(upTo: number, interventions: Intervention[], prefill = this.prefill): Required<ChatAsk> {
+  question(upTo: number, interventions: Intervention[], prefill = this.prefill): Question {
     const messages: Message[] = this.system ? [{ role: "system", text: this.system, pictures: [] }] : [];
     this.exchanges.slice(0, upTo + 1).forEach((exchange, i) => {
       messages.push({ role: "user", text: exchange.text, pictures: [...exchange.pictures] });

@@ -12,7 +12,7 @@ keys, scores JSON lists of ``{"feature": …, "avg_iou" or "avg_score": …}``. 
 
 from __future__ import annotations
 
-import json
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,10 +25,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from semascope.atlas.atlas import Atlas
+from semascope.atlas.imports.bringing import target
+from semascope.atlas.imports.rows import clean, index_of, json_file, number, told
 from semascope.atlas.imports.words import Figure, Imported, Words, key_of
 from semascope.atlas.media import Media
 from semascope.atlas.packing import Layout, pack_activations, pack_layout, pack_patches
 from semascope.atlas.records import ExemplarRecord, FeatureFigures, SampleRecord
+from semascope.corpus.sample import SkipReport
 from semascope.errors import AtlasError
 
 _IMAGE = 3
@@ -53,14 +56,20 @@ def import_multimodal_sae(
     width: int = 0,
     grid: int = 24,
     top: int = 5,
+    overwrite: bool = False,
 ) -> Imported:
     """Bring a cache folder, a folder of explanations, or both, into the atlas.
 
     ``pictures`` are the files of the cached dataset in its order; without them there are figures
-    and no exemplars. ``width`` is the dictionary's, else what the shards' names tell. Raises
-    AtlasError where there is neither, or a file cannot be read.
+    and no exemplars. ``width`` is the dictionary's, else what the shards' names tell. With
+    ``overwrite`` the words become the features' own; else they stand beside words of a run. Rows
+    of explanations that cannot be read are left out and named. Raises AtlasError where there is
+    neither a cache nor an explanation, or a file cannot be read.
     """
-    words = _Words.read(Path(explanations)) if explanations else _Words()
+    skips = SkipReport()
+    words = _Words(skips)
+    if explanations:
+        words.read(Path(explanations))
     shards = _shards(Path(cache)) if cache else []
     if not shards and not words.texts:
         raise AtlasError(
@@ -72,20 +81,26 @@ def import_multimodal_sae(
     width = width or max(*ends, max(words.texts, default=0)) + 1
     key = name or key_of(module)
     about = {"imported": AUTHOR, "module": module}
-    number = atlas.add_dictionary(key, model=model or MODEL, width=width, about=about)
-    reader = _Cache(shards, pictures, grid, top, width)
-    figures, exemplars = reader.read()
-    atlas.write_features(number, figures)
-    origin = f"{AUTHOR}:{key}"
-    if exemplars:
-        rows = sorted({exemplar.row for exemplar in exemplars})
-        atlas.write_samples(origin, (_sample(media, pictures[row], row, grid) for row in rows))
-        atlas.write_exemplars(number, origin, exemplars)
-    atlas.write_explanations(number, words.explanations())
-    atlas.write_scores(number, words.scores)
+    known = any(row.key == key for row in atlas.dictionaries())
+    said = "" if known else MODEL  # the files name no model
+    into = target(atlas, key, model=model, said=said, width=width, about=about, overwrite=overwrite)
+    figures, exemplars = _Cache(shards, pictures, grid, top, width).read()
+    into.figures(figures, range(width) if shards else ())
+    rows = sorted({exemplar.row for exemplar in exemplars})
+    samples = (_sample(media, pictures[row], row, grid) for row in rows)
+    into.exemplars(f"{AUTHOR}:{key}:{_stamp(pictures)}", samples, exemplars)
+    into.words(words.explanations(), words.scores, skips)
     alive = sum(figure.alive for figure in figures)
-    notes = _notes(shards, bool(pictures))
-    return Imported(key, width, alive, len(words.texts), len(exemplars), notes)
+    notes = (*_notes(shards, bool(pictures)), *told(skips))
+    return Imported(
+        key, width, alive, len(words.texts), len(exemplars), notes, into.counts["added"],
+        into.counts["there"], into.counts["kept"], skips.total, into.own,
+    )  # fmt: skip
+
+
+def _stamp(pictures: Sequence[Path]) -> str:
+    """A hash of the pictures' names: rows of other pictures are other samples."""
+    return hashlib.sha256("\n".join(p.name for p in pictures).encode()).hexdigest()[:12]
 
 
 def _shards(folder: Path) -> list[tuple[int, int, Path]]:
@@ -235,49 +250,65 @@ def _sample(media: Media, path: Path, row: int, grid: int) -> SampleRecord:
 class _Words:
     """All JSON files of a folder, or one: explanations, labels, scores."""
 
-    def __init__(self) -> None:
+    def __init__(self, skips: SkipReport) -> None:
+        self.skips = skips
         self.module = ""
         self.texts: dict[int, str] = {}
         self.labels: dict[int, str] = {}
         self.scores: list[Figure] = []
 
-    @classmethod
-    def read(cls, path: Path) -> _Words:
-        """AtlasError where a file is no JSON."""
-        found = cls()
-        paths = sorted(path.glob("*.json")) if path.is_dir() else [path]
-        for one in paths:
-            try:
-                found._take(json.loads(one.read_text("utf-8")))
-            except (OSError, ValueError) as error:
-                raise AtlasError(f"{one} cannot be read as JSON ({error}).") from error
-        return found
+    def read(self, path: Path) -> None:
+        """All of them; AtlasError where a file is no JSON."""
+        for one in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+            self._take(one.name, json_file(one))
 
-    def _take(self, value: Any) -> None:
+    def _take(self, file: str, value: Any) -> None:
         if isinstance(value, dict):
-            self.labels |= {index: str(text) for index, text in self._named(value)}
+            self.labels |= dict(self._named(file, value))
             return
-        for item in value if isinstance(value, list) else ():
+        if not isinstance(value, list):
+            self.skips.add(file, "neither a list nor an object")
+            return
+        for place, item in enumerate(value):
+            row = f"{file}[{place}]"
             if isinstance(item, dict) and "feature" in item:
-                self._score(item)
+                self._score(row, item)
             elif isinstance(item, dict):
-                self.texts |= {index: str(text) for index, text in self._named(item)}
+                self.texts |= dict(self._named(row, item))
+            else:
+                self.skips.add(row, "no JSON object")
 
-    def _named(self, value: dict[str, Any]) -> Iterator[tuple[int, Any]]:
+    def _named(self, row: str, value: dict[str, Any]) -> Iterator[tuple[int, str]]:
         for key, text in value.items():
             match = _FEATURE.fullmatch(key)
-            if match:
-                self.module = match["module"]
-                yield int(match["index"]), text
+            if match is None or not isinstance(text, str) or not text.strip():
+                self.skips.add(row, "no text" if match else "its key names no feature")
+                continue
+            try:
+                index = index_of(match["index"])
+            except ValueError as error:
+                self.skips.add(row, str(error))
+                continue
+            self.module = match["module"]
+            yield index, clean(text)
 
-    def _score(self, item: dict[str, Any]) -> None:
+    def _score(self, row: str, item: dict[str, Any]) -> None:
         match = _FEATURE.fullmatch(str(item["feature"]))
-        for field, kind in _SCORES.items():
-            if match and field in item and float(item[field]) >= 0:  # −1: it could not explain
-                index = int(match["index"])
-                self.scores.append(Figure(index, kind, float(item[field]), author=AUTHOR))
+        if match is None:
+            self.skips.add(row, "its key names no feature")
+            return
+        for name, kind in _SCORES.items():
+            if name not in item:
+                continue
+            try:
+                index, value = index_of(match["index"]), number(item[name], -1.0)
+            except ValueError as error:
+                self.skips.add(row, str(error))
+                continue
+            if value >= 0:  # −1: it could not explain
+                self.scores.append(Figure(index, kind, value, author=AUTHOR))
                 if item.get("label"):
-                    self.labels.setdefault(index, str(item["label"]))
+                    self.labels.setdefault(index, clean(item["label"]))
 
     def explanations(self) -> list[Words]:
         """One for each feature with a text; those that say they cannot are abstentions."""

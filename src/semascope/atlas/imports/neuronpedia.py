@@ -8,10 +8,9 @@ only.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,13 @@ import numpy as np
 from PIL import Image
 
 from semascope.atlas.atlas import Atlas
+from semascope.atlas.imports.bringing import target
+from semascope.atlas.imports.rows import WIDEST, clean, index_of, lines, number, share, told
 from semascope.atlas.imports.words import Figure, Imported, Words, key_of
 from semascope.atlas.media import Media
 from semascope.atlas.packing import Layout, pack_activations, pack_layout, pack_patches
 from semascope.atlas.records import ExemplarRecord, FeatureFigures, SampleRecord
+from semascope.corpus.sample import SkipReport
 from semascope.errors import AtlasError
 
 _TEXT, _IMAGE = 1, 3
@@ -30,72 +32,98 @@ _TEXT, _IMAGE = 1, 3
 
 
 def import_neuronpedia(
-    atlas: Atlas, media: Media, folder: Path | str, *, name: str = "", model: str = ""
+    atlas: Atlas,
+    media: Media,
+    folder: Path | str,
+    *,
+    name: str = "",
+    model: str = "",
+    overwrite: bool = False,
 ) -> Imported:
     """Bring a folder of batches into the atlas; ``name`` and ``model`` overrule what it says.
 
-    Raises AtlasError where the folder holds no features, or a line cannot be read.
+    Rows that cannot be read are left out and named. With ``overwrite`` the words become the
+    features' own; else they stand beside words of a run. Raises AtlasError where the folder holds
+    no features that can be read.
     """
-    folder = Path(folder)
-    features = {int(line["index"]): line for line in _lines(folder, "features")}
+    folder, skips = Path(folder), SkipReport()
+    features = {
+        i: line for i, line in _rows(folder, "features", skips) if _readable(i, line, skips)
+    }
     if not features:
+        why = f" ({told(skips)[0]})" if skips.total else ""
         raise AtlasError(
-            f"No features in {folder}: a Neuronpedia export has features/batch-0.jsonl.gz."
+            f"No features in {folder}: a Neuronpedia export has features/batch-0.jsonl.gz{why}."
         )
+    source = _source(folder, skips)
+    into = _target(atlas, features, source, name, model, overwrite)
+    into.figures((_figures(i, features.get(i)) for i in range(into.width)), features)
+    largest = {i: number(line.get("maxActApprox")) for i, line in features.items()}
+    shown = _Exemplars(folder, media, into.width, skips)
+    samples, exemplars = shown.read(largest)
+    into.exemplars(f"neuronpedia:{into.key}:{shown.stamp}", samples, exemplars)
+    words, scores = _explanations(folder, skips)
+    into.words(words, scores, skips)
+    return Imported(
+        into.key, into.width, len(features), len(words), len(exemplars), tuple(told(skips)),
+        into.counts["added"], into.counts["there"], into.counts["kept"], skips.total, into.own,
+    )  # fmt: skip
+
+
+def _target(
+    atlas: Atlas,
+    features: Mapping[int, Mapping[str, Any]],
+    source: Mapping[str, Any],
+    name: str,
+    model: str,
+    overwrite: bool,
+) -> Any:
+    """The dictionary that the files belong to."""
     first = next(iter(features.values()))
-    source = _source(folder)
-    key = name or source.get("key") or key_of(str(first.get("layer", source.get("id", ""))))
-    number = atlas.add_dictionary(
-        key,
-        model=model or str(first.get("modelId", source.get("modelId", "unknown"))),
-        width=int(source.get("width", max(features) + 1)),
-        about={**source.get("about", {}), "imported": "neuronpedia"},
+    said = str(first.get("modelId") or source.get("modelId") or "")
+    stated = source.get("width")
+    width = stated if isinstance(stated, int) and 0 < stated <= WIDEST else 0
+    known = source.get("about")
+    return target(
+        atlas,
+        name or str(source.get("key") or key_of(str(first.get("layer") or source.get("id") or ""))),
+        model=model,
+        said=said,
+        width=max(width, max(features) + 1),
+        about={**(known if isinstance(known, dict) else {}), "imported": "neuronpedia"},
+        overwrite=overwrite,
     )
-    width = atlas.dictionary(number).width
-    atlas.write_features(number, (_figures(i, features.get(i)) for i in range(width)))
-    largest = {i: _number(line.get("maxActApprox")) for i, line in features.items()}
-    samples, exemplars = _exemplars(folder, media, largest)
-    origin = f"neuronpedia:{key}"
-    atlas.write_samples(origin, samples)
-    atlas.write_exemplars(number, origin, exemplars)
-    lines = list(_lines(folder, "explanations"))
-    atlas.write_explanations(number, [_words(line) for line in lines])
-    atlas.write_scores(number, [figure for line in lines for figure in _scores(line)])
-    return Imported(key, width, len(features), len(lines), len(exemplars))
 
 
-def _source(folder: Path) -> dict[str, Any]:
+def _source(folder: Path, skips: SkipReport) -> dict[str, Any]:
     path = folder / "source.jsonl"
-    try:
-        found = json.loads(path.read_text("utf-8").splitlines()[0]) if path.is_file() else {}
-    except (ValueError, IndexError) as error:
-        raise AtlasError(f"{path} is not JSON lines ({error}).") from error
-    return dict(found) if isinstance(found, dict) else {}
+    return next((line for _, line in lines(path, skips)), {}) if path.is_file() else {}
 
 
-def _lines(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
-    """All lines of one kind, batch by batch in the order of their numbers."""
+def _rows(folder: Path, kind: str, skips: SkipReport) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(feature, row) of one kind, batch by batch in the order of their numbers."""
     paths = [*(folder / kind).glob("batch-*.jsonl.gz"), *(folder / kind).glob("batch-*.jsonl")]
     for path in sorted(paths, key=lambda p: int("0" + "".join(filter(str.isdigit, p.name)))):
-        opened = gzip.open if path.suffix == ".gz" else open
-        try:
-            with opened(path, "rt", encoding="utf-8") as file:
-                for line in file:
-                    if line.strip():
-                        yield json.loads(line)
-        except (OSError, EOFError, ValueError) as error:
-            raise AtlasError(
-                f"{path} cannot be read: cut short, or no JSON lines ({error})."
-            ) from (error)
+        for row, line in lines(path, skips):
+            try:
+                yield index_of(line.get("index")), line
+            except ValueError as error:
+                skips.add(row, str(error))
 
 
-def _number(value: Any) -> float:
-    return float(value) if value not in (None, "") else 0.0
+def _readable(index: int, line: dict[str, Any], skips: SkipReport) -> bool:
+    """Whether a feature's figures are figures."""
+    try:
+        _figures(index, line)
+    except (ValueError, TypeError) as error:
+        skips.add(f"feature {index}", str(error))
+        return False
+    return True
 
 
 def _figures(index: int, line: dict[str, Any] | None) -> FeatureFigures:
     line = line or {}
-    density, largest = _number(line.get("frac_nonzero")), _number(line.get("maxActApprox"))
+    density, largest = share(line.get("frac_nonzero")), number(line.get("maxActApprox"))
     text, image = line.get("frac_nonzero_text"), line.get("frac_nonzero_image")
     near: dict[str, Any] = {}
     for ours, names, values in (
@@ -104,53 +132,80 @@ def _figures(index: int, line: dict[str, Any] | None) -> FeatureFigures:
         ("suppressed", "neg_str", "neg_values"),
     ):
         near[ours] = [
-            list(pair) for pair in zip(line.get(names) or (), line.get(values) or (), strict=False)
+            [index_of(name) if ours == "cosine" else clean(name), number(value)]
+            for name, value in zip(line.get(names) or (), line.get(values) or (), strict=False)
         ]
     return FeatureFigures(
         index=index,
         alive=bool(line) and (density > 0 or largest > 0),
-        modality=str(line.get("modality") or ("text" if line and not image else "none")),
+        modality=_modality(line),
         density=density,
-        density_text=density if text is None else float(text),
-        density_image=_number(image),
+        density_text=density if text is None else share(text),
+        density_image=share(image),
         max=largest,
-        samples=int(_number(line.get("samples"))),
+        samples=int(number(line.get("samples"))),
         stats={},
         near=near,
     )
 
 
-def _exemplars(
-    folder: Path, media: Media, largest: dict[int, float]
-) -> tuple[list[SampleRecord], list[ExemplarRecord]]:
+def _modality(line: Mapping[str, Any]) -> str:
+    said = str(line.get("modality") or "")
+    if said in ("image", "text", "both", "none"):
+        return said
+    return "text" if line and not line.get("frac_nonzero_image") else "none"
+
+
+class _Exemplars:
     """Samples, each once, and the exemplars that show them, strongest first."""
-    samples: dict[str, SampleRecord] = {}
-    by_feature: dict[int, list[tuple[float, int, bytes]]] = {}
-    for line in _lines(folder, "activations"):
-        values = np.array(line.get("values") or (), np.float32)
-        tokens = [str(token) for token in line.get("tokens") or ()]
+
+    def __init__(self, folder: Path, media: Media, width: int, skips: SkipReport) -> None:
+        self.folder, self.media, self.width, self.skips = folder, media, width, skips
+        self.samples: dict[str, SampleRecord] = {}
+        self.by_feature: dict[int, list[tuple[float, int, bytes]]] = {}
+
+    @property
+    def stamp(self) -> str:
+        """A hash of the samples: rows of other files are other samples."""
+        return hashlib.sha256("".join(self.samples).encode()).hexdigest()[:12]
+
+    def read(self, largest: Mapping[int, float]) -> tuple[list[SampleRecord], list[ExemplarRecord]]:
+        """All of them; rows that cannot be read are counted."""
+        for index, line in _rows(self.folder, "activations", self.skips):
+            try:
+                self._take(index, line)
+            except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+                self.skips.add(f"an activation of feature {index}", f"no activations ({error})")
+        exemplars = [
+            ExemplarRecord(
+                feature=index,
+                row=row,
+                role="top",
+                rank=rank,
+                interval=max(0, min(int(10 * peak / (largest.get(index) or peak or 1)), 9)),
+                peak=peak,
+                activations=packed,
+            )
+            for index, rows in sorted(self.by_feature.items())
+            for rank, (peak, row, packed) in enumerate(sorted(rows, key=lambda r: -r[0]))
+        ]
+        return list(self.samples.values()), exemplars
+
+    def _take(self, index: int, line: dict[str, Any]) -> None:
+        values = np.array([number(v) for v in line.get("values") or ()], np.float32)
+        tokens = [clean(token) for token in line.get("tokens") or ()]
         if not len(values) or len(values) != len(tokens):
-            continue
-        sample = _sample(folder, media, line, tokens, len(samples))
+            raise ValueError(f"{len(values)} values for {len(tokens)} tokens")
+        if index >= self.width:
+            raise ValueError(f"the dictionary has {self.width} features")
+        if not np.isfinite(values).all():
+            raise ValueError("a value is too large")
+        sample = _sample(self.folder, self.media, line, tokens, len(self.samples))
         place = hashlib.sha256(sample.layout + json.dumps([tokens, sample.about]).encode())
-        stored = samples.setdefault(place.hexdigest(), sample)
+        stored = self.samples.setdefault(place.hexdigest(), sample)
         fired = np.flatnonzero(values > 0).astype(np.int32)
         row = (float(values.max()), stored.row, pack_activations(fired, values[fired]))
-        by_feature.setdefault(int(line["index"]), []).append(row)
-    exemplars = [
-        ExemplarRecord(
-            feature=index,
-            row=row,
-            role="top",
-            rank=rank,
-            interval=min(int(10 * peak / (largest.get(index) or peak or 1)), 9),
-            peak=peak,
-            activations=packed,
-        )
-        for index, rows in sorted(by_feature.items())
-        for rank, (peak, row, packed) in enumerate(sorted(rows, key=lambda r: -r[0]))
-    ]
-    return list(samples.values()), exemplars
+        self.by_feature.setdefault(index, []).append(row)
 
 
 def _sample(
@@ -159,15 +214,17 @@ def _sample(
     n = len(tokens)
     kinds = np.array(line.get("tokenKinds") or [_TEXT] * n, np.int8)
     image = np.array(line.get("tokenImages") or [-1] * n, np.int16)
+    if kinds.shape != (n,) or image.shape != (n,):
+        raise ValueError(f"kinds or pictures of {len(kinds)} tokens, of {n}")
     rects = np.full((n, 4), np.nan, np.float32)
     digests, sizes = [], []
-    for number, shown in enumerate(line.get("images") or ()):
+    for place, shown in enumerate(line.get("images") or ()):
         digests.append(_picture(folder, media, str(shown["file"])))
         sizes.append([int(shown["width"]), int(shown["height"])])
         for cell in shown.get("heat", ()):
             if "token" in cell:
-                token = int(cell["token"])
-                rects[token], image[token] = cell["rect"], number
+                token = index_of(cell["token"])
+                rects[token], image[token] = cell["rect"], place
                 kinds[token] = kinds[token] if kinds[token] >= _IMAGE else _IMAGE
     about = {
         "id": str(line.get("dataIndex", row)),
@@ -192,29 +249,46 @@ def _picture(folder: Path, media: Media, name: str) -> str:
             picture.load()
             return media.put(picture)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise AtlasError(f"The picture {path} cannot be read ({error}).") from error
+        raise ValueError(f"the picture {path.name} cannot be read") from error
 
 
-def _words(line: dict[str, Any]) -> Words:
+def _explanations(folder: Path, skips: SkipReport) -> tuple[list[Words], list[Figure]]:
+    """All words, and the figures about them."""
+    words, scores = [], []
+    for index, line in _rows(folder, "explanations", skips):
+        try:
+            words.append(_words(index, line))
+        except (ValueError, TypeError) as error:
+            skips.add(f"an explanation of feature {index}", str(error))
+            continue
+        for score in line.get("scores") or ():
+            try:
+                scores.append(_score(index, words[-1].author, score))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                skips.add(f"a score of feature {index}", f"no score ({error})")
+    return words, scores
+
+
+def _words(index: int, line: Mapping[str, Any]) -> Words:
     return Words(
-        feature=int(line["index"]),
-        description=str(line.get("description") or ""),
-        label=str(line.get("label") or ""),
-        category=str(line.get("category") or ""),
-        confidence=_number(line.get("confidence")),
-        author=str(line.get("explanationModelName") or "neuronpedia"),
-        prompt_version=str(line.get("typeName") or ""),
+        feature=index,
+        description=clean(line.get("description")),
+        label=clean(line.get("label")),
+        category=clean(line.get("category")),
+        confidence=share(line.get("confidence")),
+        author=clean(line.get("explanationModelName")) or "neuronpedia",
+        prompt_version=clean(line.get("typeName")),
     )
 
 
-def _scores(line: dict[str, Any]) -> Iterator[Figure]:
-    author = str(line.get("explanationModelName") or "neuronpedia")
-    for score in line.get("scores") or ():
-        baseline = score.get("baseline")
-        yield Figure(
-            feature=int(line["index"]),
-            kind=str(score.get("explanationScoreTypeName") or "score"),
-            value=float(score["value"]),
-            baseline=float("nan") if baseline is None else float(baseline),
-            author=author,
-        )
+def _score(index: int, author: str, score: Mapping[str, Any]) -> Figure:
+    baseline = score.get("baseline")
+    if score["value"] is None:
+        raise ValueError("it has no value")
+    return Figure(
+        feature=index,
+        kind=clean(score.get("explanationScoreTypeName")) or "score",
+        value=number(score["value"]),
+        baseline=float("nan") if baseline is None else number(baseline),
+        author=author,
+    )

@@ -25,7 +25,17 @@ class Imported:
     explanations: int
     exemplars: int
     notes: tuple[str, ...] = ()
-    """What the files did not say, for a person to read."""
+    """What the files did not say, and what was left out, for a person to read."""
+    added: int = 0
+    """Explanations that came in."""
+    there: int = 0
+    """Explanations that the atlas has already, word for word."""
+    kept: int = 0
+    """Explanations that came in beside words of a run, which stay the feature's own."""
+    skipped: int = 0
+    """Rows of the files that could not be read."""
+    own: bool = False
+    """The dictionary is a run's: its figures and exemplars were left as they are."""
 
 
 @dataclass(frozen=True, slots=True)

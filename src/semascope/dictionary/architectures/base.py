@@ -52,5 +52,8 @@ class Activation(nn.Module):
     def after_step(self, coder: SparseCoder) -> None:
         """Upkeep of its own state once the weights moved."""
 
+    def move(self, product: Tensor) -> None:
+        """Its part in giving back an offset: (F,) by what the encoder's product grows."""
+
     def rescale(self, scale: float) -> None:
         """Its part in folding an input scale: every σ here is homogeneous in its thresholds."""

@@ -64,6 +64,10 @@ class Gated(Activation):
     def rescale(self, scale: float) -> None:
         self.b_mag.mul_(scale)
 
+    @torch.no_grad()
+    def move(self, product: Tensor) -> None:
+        self.b_mag.sub_(self.r_mag.exp() * product)
+
     def _magnitude(self, product: Tensor, indices: Tensor) -> Tensor:
         """(N, m) products without bias -> magnitudes."""
         return torch.relu(product * self.r_mag.exp()[indices] + self.b_mag[indices])

@@ -12,12 +12,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import ArchitectureName, CoderConfig
-from semascope.dictionary.files import read_json, read_tensors, write_json, write_tensors
-from semascope.dictionary.formats.common import build, need, plain, unknown, weights
+from semascope.dictionary.files import write_json, write_tensors
+from semascope.dictionary.formats.common import (
+    KEPT,
+    build,
+    fold_decoder_norms,
+    need,
+    plain,
+    positive,
+    scale_missing,
+    sites_of,
+    unit_rows,
+    weights,
+    weights_file,
+)
+from semascope.dictionary.formats.fields import Fields, Hints, decided, flag, k_of, unknown
+from semascope.dictionary.formats.sites import lens
 from semascope.errors import FormatError
 
 WEIGHTS, CONFIG = "sae_weights.safetensors", "config.json"
@@ -43,51 +58,101 @@ _KNOWN = {
 
 
 def recognises(path: Path) -> bool:
-    """Whether the folder holds such a checkpoint."""
+    """A folder with such weights and configuration, or the file of them."""
+    if path.is_file():
+        return path.name == WEIGHTS and not (path.parent / "cfg.json").is_file()
     return (path / WEIGHTS).is_file() and (path / CONFIG).is_file()
 
 
-def read(path: Path, *, allow_pickle: bool = False) -> SparseCoder:
+def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) -> SparseCoder:
     """The coder of a folder."""
-    cfg = read_json(path / CONFIG)
-    tensors, _ = read_tensors(path / WEIGHTS)
-    act = str(cfg.get("act_fn", "relu")).lower()
-    if act not in ("relu", "topk", "jumprelu") or cfg.get("use_glu_encoder"):
-        gated = " with a gated encoder" if cfg.get("use_glu_encoder") else ""
-        raise FormatError(
-            f"{path / CONFIG}: activation {act!r}{gated} cannot be read. Where it depends on the "
-            "batch, convert it to JumpReLU with llamascopium first."
-        )
-    architecture: ArchitectureName = act  # type: ignore[assignment]
-    w_e, b_e, w_d = need(tensors, path / WEIGHTS, "W_E", "b_E", "W_D")
-    ours = {"W_enc": w_e.t().clone(), "b_enc": b_e, "W_dec": w_d.clone()}
-    ours["b_dec"] = tensors["b_D"].float() if "b_D" in tensors else w_d.new_zeros(w_d.shape[1])
+    hints, path = hints or Hints(), path.parent if path.is_file() else path
+    cfg, tensors = Fields.read(path / CONFIG), weights_file(path / WEIGHTS)
+    architecture = _architecture(cfg, hints)
+    w_e, b_e, w_d = need(tensors, path / WEIGHTS, W_E=2, b_E=1, W_D=2)
+    cfg.width("d_model", w_e.shape[0])
+    cfg.width("d_sae", w_e.shape[1])
+    mine = {"W_enc": w_e.t().clone(), "b_enc": b_e, "W_dec": w_d.clone()}
+    mine["b_dec"] = _b_dec(cfg, tensors, w_d.shape[1], path)
     if architecture == "jumprelu":
-        ours["activation.threshold"] = _threshold(tensors, path)
-    if cfg.get("sparsity_include_decoder_norm"):
-        norm = w_d.norm(dim=1)  # (F,)
-        ours["W_enc"] *= norm.unsqueeze(1)
-        ours["b_enc"] = b_e * norm
-        ours["W_dec"] /= norm.unsqueeze(1)
-    into, out = cfg.get("hook_point_in", ""), cfg.get("hook_point_out", "")
-    if cfg.get("norm_activation") == "dataset-wise":
-        _unscale(ours, _factor(tensors, into, path), _factor(tensors, out, path))
-    elif cfg.get("norm_activation") not in (None, "inference", "none"):
-        raise FormatError(
-            f"{path / CONFIG} normalises activations {cfg['norm_activation']}; only dataset-wise "
-            "norms can be folded into the weights."
-        )
+        mine["activation.threshold"] = _threshold(tensors, path)
+    if includes_norm(cfg, w_d):
+        fold_decoder_norms(mine, path / WEIGHTS)
+    into, out = (cfg.text(f"hook_point_{end}") or "" for end in ("in", "out"))
+    factors = _factors(cfg, tensors, into, out, path, hints)
+    transcodes = into != out and bool(out)
     shape = CoderConfig(
         d_in=w_e.shape[0],
         width=w_e.shape[1],
-        k=int(cfg.get("top_k", 1)) if architecture == "topk" else 1,
+        k=k_of(cfg.path, hints, cfg.count("top_k")) if architecture == "topk" else 1,
         architecture=architecture,
-        d_out=w_d.shape[1] if into != out else None,
+        d_out=w_d.shape[1] if transcodes else None,
         subtract_b_dec=False,
         unit_norm=False,
-        extra=unknown(cfg, _KNOWN, cfg.get("semascope")),
+        extra=unknown(cfg.values, _KNOWN, cfg.part("semascope").values.get(KEPT)),
     )
-    return build(shape, ours, path / WEIGHTS, site=str(into))
+    where = out if transcodes and out != f"{into}{UNSAID}" else ""
+    coder = build(shape, mine, path / WEIGHTS, **sites_of(hints, into, where))
+    coder.fold(*factors)
+    return coder
+
+
+def _architecture(cfg: Fields, hints: Hints) -> ArchitectureName:
+    kind = cfg.text("sae_type")
+    if kind not in (None, "sae", "transcoder"):
+        raise FormatError(f"{cfg.path}: a {kind} cannot be read; SAEs and transcoders can.")
+    if cfg.flag("use_glu_encoder"):
+        raise FormatError(f"{cfg.path}: a gated (GLU) encoder cannot be read.")
+    said = (cfg.text("act_fn") or "").lower() or None
+    if said not in (None, "relu", "topk", "jumprelu"):
+        raise FormatError(
+            f"{cfg.path}: activation {said!r} cannot be read. Where it depends on the batch, "
+            "convert it to JumpReLU with llamascopium first."
+        )
+    name = flag("architecture", "relu, topk or jumprelu")
+    found: ArchitectureName = decided("act_fn", cfg.path, name, said, hints.architecture)
+    if found not in ("relu", "topk", "jumprelu"):
+        raise FormatError(f"{cfg.path}: --architecture {found} is none of this format.")
+    return found
+
+
+def _b_dec(cfg: Fields, tensors: Mapping[str, Tensor], size: int, path: Path) -> Tensor:
+    """(D_out,) b_D; zeros only where the configuration says that there is none."""
+    if cfg.flag("use_decoder_bias") is False:
+        return torch.zeros(size)
+    return need(tensors, path / WEIGHTS, b_D=1)[0]
+
+
+def includes_norm(cfg: Fields, w_dec: Tensor) -> bool:
+    """Whether pre-activations are multiplied by decoder norms, where those are not all 1."""
+    if unit_rows(w_dec):
+        return False
+    name = "sparsity_include_decoder_norm"
+    how = "write true or false into it, as the dictionary was trained"
+    return bool(decided(name, cfg.path, how, cfg.flag(name)))
+
+
+def _factors(
+    cfg: Fields, tensors: Mapping[str, Tensor], into: str, out: str, path: Path, hints: Hints
+) -> tuple[float, float]:
+    """Factors of the input and of the output that the weights still expect."""
+    how = cfg.text("norm_activation")
+    known = any(name.startswith(NORM) for name in tensors)
+    if hints.scale is not None and not (how == "dataset-wise" and known):
+        scale = positive(hints.scale, "--scale", cfg.path)
+        return scale, scale
+    if how is None and known:
+        decided("norm_activation", cfg.path, "write it into the file, or " + flag("scale", "S"))
+    if how == "dataset-wise":
+        if not known:
+            raise scale_missing(cfg.path, "norm_activation is dataset-wise")
+        return _factor(tensors, into, path), _factor(tensors, out, path)
+    if how not in (None, "inference", "none"):
+        raise FormatError(
+            f"{cfg.path} normalises activations {how}, which depends on the token or the batch and "
+            "cannot be folded into weights; only dataset-wise norms can."
+        )
+    return 1.0, 1.0
 
 
 def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None) -> None:
@@ -114,8 +179,8 @@ def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None
             "expansion_factor": cfg.width / cfg.d_in,
             "act_fn": cfg.architecture,
             "top_k": cfg.k,
-            "hook_point_in": coder.site,
-            "hook_point_out": f"{coder.site}.out" if cfg.transcodes else coder.site,
+            "hook_point_in": lens(coder.site),
+            "hook_point_out": _out(coder),
             "norm_activation": "inference",
             "sparsity_include_decoder_norm": False,
             "use_decoder_bias": True,
@@ -127,27 +192,34 @@ def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None
     )
 
 
+UNSAID = ".out"
+"""After the site read: the target of a transcoder of which nobody said where it writes."""
+
+
+def _out(coder: SparseCoder) -> str:
+    """Where it writes; must differ from where it reads for a transcoder to be read as one."""
+    if not coder.cfg.transcodes:
+        return lens(coder.site)
+    return lens(coder.site_out) or f"{lens(coder.site)}{UNSAID}"
+
+
 def _threshold(tensors: Mapping[str, Tensor], path: Path) -> Tensor:
     """(F,) thresholds, under whichever module their logarithms are kept."""
     found = [t for name, t in tensors.items() if name.endswith(THRESHOLD)]
     if not found:
         raise FormatError(f"{path / WEIGHTS} lacks {THRESHOLD}; it holds {', '.join(tensors)}.")
     width = tensors["b_E"].shape[0]
+    if found[0].numel() not in (1, width) or found[0].ndim > 1:
+        raise FormatError(
+            f"{path / WEIGHTS}: {THRESHOLD} has shape {tuple(found[0].shape)}, not one a latent."
+        )
     return found[0].float().exp().expand(width).clone()
 
 
 def _factor(tensors: Mapping[str, Tensor], hook: str, path: Path) -> float:
     """√d over the average norm at a hook."""
     norm = tensors.get(NORM + hook)
-    if norm is None:
+    if norm is None or norm.numel() != 1:
         raise FormatError(f"{path / WEIGHTS} lacks the average activation norm of {hook!r}.")
-    return math.sqrt(tensors["W_E"].shape[0]) / float(norm)
-
-
-def _unscale(ours: dict[str, Tensor], into: float, out: float) -> None:
-    """Make weights for scaled activations read and write plain ones."""
-    ours["b_enc"] = ours["b_enc"] / into
-    ours["b_dec"] = ours["b_dec"] / out
-    ours["W_dec"] = ours["W_dec"] * (into / out)
-    if "activation.threshold" in ours:
-        ours["activation.threshold"] = ours["activation.threshold"] / into
+    mean = positive(float(norm), f"the average norm of {hook!r}", path / WEIGHTS)
+    return math.sqrt(tensors["W_E"].shape[0]) / mean

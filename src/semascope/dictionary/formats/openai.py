@@ -14,15 +14,19 @@ from typing import Any
 import torch
 
 from semascope.dictionary.coder import SparseCoder
-from semascope.dictionary.config import CoderConfig
+from semascope.dictionary.config import ArchitectureName, CoderConfig
 from semascope.dictionary.formats.common import (
     build,
+    check_unused,
     need,
+    positive,
     read_pickle,
     refuse_pickle,
+    sites_of,
     weights,
     write_pickle,
 )
+from semascope.dictionary.formats.fields import Fields, Hints, decided, flag, k_of, shown, whole
 from semascope.errors import FormatError
 
 FILE = "openai.pt"
@@ -35,27 +39,65 @@ def recognises(path: Path) -> bool:
     return (path / FILE).is_file()
 
 
-def read(path: Path, *, allow_pickle: bool = False) -> SparseCoder:
+def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) -> SparseCoder:
     """The coder of a file; only where pickles are allowed."""
-    file = path if path.is_file() else path / FILE
+    hints, file = hints or Hints(), path if path.is_file() else path / FILE
     refuse_pickle(file, allow_pickle)
     state = read_pickle(file)
-    names = "encoder.weight", "latent_bias", "decoder.weight", "pre_bias"
-    weight, b_enc, decoder, b_dec = need(state, file, *names)
-    activation = state.get("activation", "ReLU")
-    if activation not in ("ReLU", "TopK"):
-        raise FormatError(f"{file} asks for activation {activation!r}; ReLU and TopK can be read.")
-    topk = activation == "TopK"
+    weight, b_enc, decoder, b_dec = need(
+        state, file, encoder__weight=2, latent_bias=1, decoder__weight=2, pre_bias=1
+    )
+    check_unused(state, _USED, file)
+    topk = _activation(state, file, hints) == "topk"
+    inner = Fields(state, file).part("activation_state_dict") if topk else Fields({}, file)
+    if inner.text("postact_fn") not in (None, "ReLU"):
+        raise FormatError(
+            f"{file}: what follows TopK is {inner.text('postact_fn')!r}; only ReLU can be read."
+        )
+    said = inner.values.get("k")
+    k = k_of(file, hints, None if said is None else whole(said, "k", file)) if topk else 1
     shape = CoderConfig(
         d_in=weight.shape[1],
         width=weight.shape[0],
-        k=int(state["activation_state_dict"]["k"]) if topk else 1,
+        k=k,
         architecture="topk" if topk else "relu",
         unit_norm=False,
         layer_norm=topk,
     )
-    ours = {"W_enc": weight, "b_enc": b_enc, "W_dec": decoder.t(), "b_dec": b_dec}
-    return build(shape, ours, file)
+    mine = {"W_enc": weight, "b_enc": b_enc, "W_dec": decoder.t(), "b_dec": b_dec}
+    coder = build(shape, mine, file, **sites_of(hints, ""))
+    coder.fold(positive(1.0 if hints.scale is None else hints.scale, "the scale", file))
+    return coder
+
+
+_USED = {
+    "encoder.weight",
+    "latent_bias",
+    "decoder.weight",
+    "pre_bias",
+    "activation",
+    "activation_state_dict",
+    "stats_last_nonzero",
+    "latents_activation_frequency",
+    "latents_mean_square",
+}
+
+
+def _activation(state: Mapping[str, Any], file: Path, hints: Hints) -> ArchitectureName:
+    """topk or relu. Without the key the published files are ReLU, and those of the repository's
+    train.py, which keep no mean squares, are TopK of inputs that someone else normalised."""
+    known: dict[str, ArchitectureName] = {"ReLU": "relu", "TopK": "topk"}
+    said = state.get("activation")
+    if said is not None and (not isinstance(said, str) or said not in known):
+        raise FormatError(f"{file} asks for activation {shown(said)}; ReLU and TopK can be read.")
+    own = None if said is None else known[said]
+    if own is None and "latents_mean_square" in state:
+        own = "relu"
+    name = flag("architecture", "relu or topk")
+    found: ArchitectureName = decided("activation", file, name, own, hints.architecture)
+    if found not in known.values():
+        raise FormatError(f"{file}: an openai dictionary is relu or topk, not {found}.")
+    return found
 
 
 def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None) -> None:

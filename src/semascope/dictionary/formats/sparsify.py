@@ -16,8 +16,19 @@ from torch import Tensor
 
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig
-from semascope.dictionary.files import read_json, read_tensors, write_json, write_tensors
-from semascope.dictionary.formats.common import build, weights
+from semascope.dictionary.files import write_json, write_tensors
+from semascope.dictionary.formats.common import (
+    build,
+    check_unused,
+    need,
+    positive,
+    sites_of,
+    unit_rows,
+    weights,
+    weights_file,
+)
+from semascope.dictionary.formats.fields import Fields, Hints, k_of
+from semascope.dictionary.formats.sites import folder_site
 from semascope.errors import FormatError
 
 WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
@@ -35,30 +46,54 @@ _KNOWN = {
     "semascope",
 }
 NAME = "sparsify"
+LAYOUT = 1
+"""Of our section in cfg.json."""
 
 
 def recognises(path: Path) -> bool:
-    """Whether the folder holds such a checkpoint."""
-    return (path / WEIGHTS).is_file() and (path / CONFIG).is_file()
+    """A folder with such weights, or the file of them."""
+    return path.name == WEIGHTS if path.is_file() else (path / WEIGHTS).is_file()
 
 
-def read(path: Path, *, allow_pickle: bool = False) -> SparseCoder:
+def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) -> SparseCoder:
     """The coder of a folder."""
-    cfg = read_json(path / CONFIG)
-    tensors, _ = read_tensors(path / WEIGHTS)
-    if not isinstance(cfg, dict):
-        raise FormatError(f"{path / CONFIG} holds no JSON object.")
-    ours = cfg.get("semascope", {})
-    if not ours and (cfg.get("activation", "topk") != "topk" or cfg.get("signed")):
+    hints, path = hints or Hints(), path.parent if path.is_file() else path
+    cfg, raw = Fields.read(path / CONFIG), weights_file(path / WEIGHTS)
+    need(raw, path / WEIGHTS, encoder__weight=2, encoder__bias=1, W_dec=2, b_dec=1)
+    tensors = _names(raw)
+    if cfg.has("semascope"):
+        return _own(cfg.part("semascope"), tensors, path, hints)
+    if cfg.text("activation") not in (None, "topk") or cfg.flag("signed"):
         raise FormatError(
-            f"{path / CONFIG} asks for activation {cfg.get('activation')!r}"
-            f"{' with signed latents' if cfg.get('signed') else ''}; only TopK can be read."
+            f"{path / CONFIG} asks for activation {cfg.text('activation')!r}"
+            f"{' with signed latents' if cfg.flag('signed') else ''}; only TopK can be read."
         )
-    shape = CoderConfig(**ours["coder"]) if ours else _shape(cfg, tensors, path)
-    names = {"name": ours.get("name", "main"), "site": ours.get("site", "")}
-    coder = build(shape, _names(tensors), path / WEIGHTS, **names)
-    coder.site_out = ours.get("site_out", "")
+    shape = _shape(cfg, tensors, path, hints)
+    site, site_out = folder_site(path.resolve(), transcodes=shape.transcodes)
+    mine = dict(tensors)
+    check_unused(mine, {"W_enc", "b_enc", "W_dec", "b_dec", "W_skip"}, path / WEIGHTS)
+    coder = build(shape, _floats(mine, path), path / WEIGHTS, **sites_of(hints, site, site_out))
+    coder.fold(positive(1.0 if hints.scale is None else hints.scale, "the scale", path))
     return coder
+
+
+def _own(ours: Fields, tensors: Mapping[str, Tensor], path: Path, hints: Hints) -> SparseCoder:
+    """A coder that this project wrote."""
+    layout = ours.count("format") or 1
+    if layout > LAYOUT:
+        raise FormatError(
+            f"{ours.path} was written by a later semascope (layout {layout}). Update semascope."
+        )
+    if not ours.has("coder"):
+        raise FormatError(f"{ours.path} lacks semascope.coder, the shape of the dictionary.")
+    shape = CoderConfig(**ours.part("coder").values)
+    return build(
+        shape,
+        _floats(tensors, path),
+        path / WEIGHTS,
+        name=ours.text("name") or "main",
+        **sites_of(hints, ours.text("site") or "", ours.text("site_out") or ""),
+    )
 
 
 def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None) -> None:
@@ -79,7 +114,7 @@ def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None
             "transcode": cfg.transcodes,
             "d_in": cfg.d_in,
             "semascope": {
-                "format": 1,
+                "format": LAYOUT,
                 "name": coder.name,
                 "site": coder.site,
                 **({"site_out": coder.site_out} if coder.site_out else {}),
@@ -98,18 +133,33 @@ def _names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {_IN.get(name, name): t for name, t in tensors.items()}
 
 
-def _shape(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> CoderConfig:
-    weight, decoder = tensors.get("encoder.weight"), tensors.get("W_dec")
-    if weight is None or decoder is None:
-        raise FormatError(f"{path / WEIGHTS} lacks encoder.weight or W_dec.")
-    transcode = bool(cfg.get("transcode"))
+def _floats(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """All of them in float32, whatever kind of fraction they are stored as."""
+    return {
+        name: need(tensors, path / WEIGHTS, **{name.replace(".", "__"): t.ndim})[0]
+        for name, t in tensors.items()
+    }
+
+
+def _shape(cfg: Fields, tensors: Mapping[str, Tensor], path: Path, hints: Hints) -> CoderConfig:
+    weight, decoder = need(tensors, path / WEIGHTS, W_enc=2, W_dec=2)
+    cfg.width("num_latents", weight.shape[0])
+    cfg.width("d_in", weight.shape[1])
+    transcode, skip = bool(cfg.flag("transcode")), cfg.flag("skip_connection")
+    if skip is not None and skip != ("W_skip" in tensors):
+        raise FormatError(
+            f"{cfg.path} says skip_connection {skip}, but {WEIGHTS} holds "
+            f"{'a' if 'W_skip' in tensors else 'no'} W_skip."
+        )
+    normalised = cfg.flag("normalize_decoder")
+    unit = unit_rows(decoder) if normalised is None else normalised
     return CoderConfig(
         d_in=weight.shape[1],
         width=weight.shape[0],
-        k=int(cfg.get("k", 32)),
+        k=k_of(cfg.path, hints, cfg.count("k")),
         d_out=decoder.shape[1] if transcode else None,
         skip="W_skip" in tensors,
         subtract_b_dec=not transcode,
-        unit_norm=bool(cfg.get("normalize_decoder", True)) and not transcode,
-        extra={key: value for key, value in cfg.items() if key not in _KNOWN},
+        unit_norm=unit and not transcode,
+        extra={key: value for key, value in cfg.values.items() if key not in _KNOWN},
     )

@@ -10,8 +10,8 @@ from semascope.subject.geometry.anyres import LlavaNext, LlavaNextVideo, LlavaOn
 from semascope.subject.geometry.base import Adapter, Claims, Seen, Steps, VideoAdapter
 from semascope.subject.geometry.llava import Llava
 from semascope.subject.geometry.proof import Proof, prove, prove_videos
-from semascope.subject.geometry.tiles import Idefics3, InternVL
-from semascope.subject.geometry.whole import Gemma3, PaliGemma, QwenVL
+from semascope.subject.geometry.tiles import AyaVision, Idefics3, InternVL, Ovis2
+from semascope.subject.geometry.whole import Gemma3, PaliGemma, Pixtral, QwenVL
 
 _ADAPTERS: list[Adapter] = [
     Llava(),
@@ -22,7 +22,10 @@ _ADAPTERS: list[Adapter] = [
     Idefics3(),
     Gemma3(),
     InternVL(),
+    AyaVision(),
+    Ovis2(),
     PaliGemma(),
+    Pixtral(),
 ]
 
 UNKNOWN = (

@@ -16,29 +16,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.subject.geometry.base import (
+    Axis,
     Claims,
     Seen,
     Size,
     Steps,
+    cells,
     claims,
     clip,
-    grid,
     join,
     nowhere,
+    onto,
     option,
-    square,
+    patch_axis,
+    patches,
+    tower_patch,
 )
 from semascope.subject.geometry.llava import extra_tokens, view_box
 from semascope.subject.types import Kind
 
 
 class Sheet(NamedTuple):
-    """The patches that are left of all tiles."""
+    """The patches that are left of all tiles, in pixels of the picture; may go beyond its edges."""
 
-    rows: int
-    columns: int
-    box: tuple[float, float, float, float]
-    """The part of the picture that they cover, in its own pixels; may go beyond its edges."""
+    rows: Axis
+    columns: Axis
 
 
 class LlavaNext:
@@ -48,13 +50,13 @@ class LlavaNext:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """Base view, then the sheet of tiles, row by row."""
-        extra, patch = extra_tokens(seen.processor), int(seen.processor.patch_size)
+        extra, patch = extra_tokens(seen.processor), tower_patch(seen)
         edge = int(seen.outputs["pixel_values"].shape[-1])
         pinpoints = option(seen.processor, "image_grid_pinpoints")
         found = []
         for size in seen.sizes:
-            base = claims(Kind.IMAGE, grid(edge // patch, edge // patch, (0, 0, *size)))
-            part = sheet(size, pinpoints, edge, edge // patch)
+            base = claims(Kind.IMAGE, patches((edge, edge), patch, (0, 0, *size)))
+            part = sheet(size, pinpoints, edge, patch)
             found.append(join([nowhere(extra), base, sheet_claims(part, size)]))
         return found
 
@@ -66,11 +68,11 @@ class LlavaNextVideo(LlavaNext):
 
     def claim_videos(self, seen: Seen) -> Sequence[Steps]:
         """The cropped view of every frame, 2 × 2 patches averaged; no newlines."""
-        patch, edge = int(seen.processor.patch_size), seen.outputs["pixel_values_videos"].shape[-1]
-        side, found = int(edge) // patch // 2, []
+        patch, edge = tower_patch(seen), int(seen.outputs["pixel_values_videos"].shape[-1])
+        found = []
         for frames, size in seen.videos:
-            box = view_box(seen.processor.video_processor, size, (int(edge), int(edge)))
-            part = clip(grid(side, side, box), size)
+            box = view_box(seen.processor.video_processor, size, (edge, edge))
+            part = clip(patches((edge, edge), patch, box, pool=2), size)
             found.append(Steps([claims(Kind.IMAGE, part)] * frames))
         return found
 
@@ -82,51 +84,55 @@ class LlavaOnevision:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """One picture: base view and sheet. Several: one view each, and a newline."""
-        side = square(int(seen.processor.num_image_tokens))
-        edge = int(seen.outputs["pixel_values"].shape[-1])
+        patch, edge = tower_patch(seen), int(seen.outputs["pixel_values"].shape[-1])
         if len(seen.sizes) > 1:
-            return [_padded_view(size, side) for size in seen.sizes]
+            return [_padded_view(size, edge, patch) for size in seen.sizes]
         size = seen.sizes[0]
         pinpoints = option(seen.processor, "image_grid_pinpoints")
         most = int(seen.processor.vision_aspect_ratio.removeprefix("anyres_max_"))
-        part = shrunk(sheet(size, pinpoints, edge, side), most * side**2)
-        base = claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))
+        part = shrunk(sheet(size, pinpoints, edge, patch), most * (edge // patch) ** 2)
+        base = claims(Kind.IMAGE, patches((edge, edge), patch, (0, 0, *size)))
         return [join([base, sheet_claims(part, size)])]
 
     def claim_videos(self, seen: Seen) -> Sequence[Steps]:
         """Each frame squashed to a square and halved; one newline after the last."""
-        side, found = math.ceil(square(int(seen.processor.num_image_tokens)) / 2), []
-        for frames, size in seen.videos:
-            views = [claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))] * frames
+        edge = int(seen.outputs["pixel_values_videos"].shape[-1])
+        axis, found = patch_axis(edge, tower_patch(seen)), []
+        axis = resampled(axis, math.ceil(len(axis) / 2))
+        for frames, (width, height) in seen.videos:
+            rects = cells(onto(axis, edge, 0, height), onto(axis, edge, 0, width))
+            views = [claims(Kind.IMAGE, rects)] * frames
             found.append(Steps([*views[:-1], join([views[-1], nowhere(1)])]))
         return found
 
 
-def sheet(size: Size, pinpoints: Sequence[Sequence[int]], edge: int, side: int) -> Sheet:
+def sheet(size: Size, pinpoints: Sequence[Sequence[int]], edge: int, patch: int) -> Sheet:
     """The sheet of a picture's tiles, padding cut away as the model cuts it.
 
-    ``edge`` is a tile's in pixels and ``side`` its in patches.
+    ``edge`` is a tile's in pixels, ``patch`` a patch's. Pixels at the end of every tile are in no
+    patch where patches do not divide it.
     """
     from transformers.image_processing_utils import select_best_resolution
 
     width, height = size
     full_h, full_w = select_best_resolution((height, width), pinpoints)
-    rows, columns = full_h // edge * side, full_w // edge * side
+    y, x = (tiled(patch_axis(edge, patch), edge, full // edge) for full in (full_h, full_w))
     new_w, new_h = _fitted(size, (full_w, full_h))
     pad_x, pad_y = (full_w - new_w) // 2, (full_h - new_h) // 2
     top = left = 0
-    if width / height > columns / rows:
-        top = (rows - int(round(height * (columns / width), 7))) // 2
+    if width / height > len(x) / len(y):
+        top = (len(y) - int(round(height * (len(x) / width), 7))) // 2
     else:
-        left = (columns - int(round(width * (rows / height), 7))) // 2
-    step, x_scale, y_scale = edge / side, width / new_w, height / new_h
-    box = (
-        (left * step - pad_x) * x_scale,
-        (top * step - pad_y) * y_scale,
-        ((columns - left) * step - pad_x) * x_scale,
-        ((rows - top) * step - pad_y) * y_scale,
+        left = (len(x) - int(round(width * (len(y) / height), 7))) // 2
+    return Sheet(
+        (y[top : len(y) - top] - pad_y) * (height / new_h),
+        (x[left : len(x) - left] - pad_x) * (width / new_w),
     )
-    return Sheet(rows - 2 * top, columns - 2 * left, box)
+
+
+def tiled(axis: Axis, edge: int, tiles: int) -> Axis:
+    """The patches of one tile's edge, in each of several tiles side by side."""
+    return np.concatenate([axis + n * edge for n in range(tiles)])
 
 
 def _fitted(size: Size, full: Size) -> Size:
@@ -137,25 +143,37 @@ def _fitted(size: Size, full: Size) -> Size:
     return min(math.ceil(size[0] * y), full[0]), full[1]
 
 
+def resampled(axis: Axis, count: int) -> Axis:
+    """Cells scaled to ``count`` of them, each made of as large a share of the edge."""
+    ends = np.arange(count + 1) * (len(axis) / count)
+    first = np.floor(ends[:-1] + 1e-9).astype(int)
+    last = np.ceil(ends[1:] - 1e-9).astype(int) - 1
+    length = axis[:, 1] - axis[:, 0]
+    starts = axis[first, 0] + (ends[:-1] - first) * length[first]
+    return np.stack([starts, axis[last, 0] + (ends[1:] - last) * length[last]], 1)
+
+
 def shrunk(part: Sheet, most: int) -> Sheet:
     """The sheet as it is after it was scaled down to about ``most`` patches (OneVision)."""
-    ratio = math.sqrt(part.rows * part.columns / most)
+    rows, columns = len(part.rows), len(part.columns)
+    ratio = math.sqrt(rows * columns / most)
     if ratio <= 1.1:
         return part
-    return Sheet(int(part.rows // ratio), int(part.columns // ratio), part.box)
+    scaled = resampled(part.rows, int(rows // ratio))
+    return Sheet(scaled, resampled(part.columns, int(columns // ratio)))
 
 
 def sheet_claims(part: Sheet, size: Size) -> Claims:
     """Every row of the sheet, each with its newline."""
-    rects = clip(grid(part.rows, part.columns, part.box), size)
-    lined: NDArray[np.float32] = np.full((part.rows, part.columns + 1, 4), np.nan, np.float32)
-    lined[:, :-1] = rects.reshape(part.rows, part.columns, 4)
+    rows, columns = len(part.rows), len(part.columns)
+    lined: NDArray[np.float32] = np.full((rows, columns + 1, 4), np.nan, np.float32)
+    lined[:, :-1] = clip(cells(part.rows, part.columns), size).reshape(rows, columns, 4)
     return claims(Kind.TILE, lined.reshape(-1, 4))
 
 
-def _padded_view(size: Size, side: int) -> Claims:
+def _padded_view(size: Size, edge: int, patch: int) -> Claims:
     """One view of a picture set in the middle of a square, and the newline after it."""
-    edge = max(size)
-    left, top = -((edge - size[0]) // 2), -((edge - size[1]) // 2)
-    rects = clip(grid(side, side, (left, top, left + edge, top + edge)), size)
+    side = max(size)
+    left, top = -((side - size[0]) // 2), -((side - size[1]) // 2)
+    rects = clip(patches((edge, edge), patch, (left, top, left + side, top + side)), size)
     return join([claims(Kind.IMAGE, rects), nowhere(1)])

@@ -10,7 +10,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from semascope.errors import GeometryUnknown
-from semascope.subject.geometry.base import Claims, Seen, Size, claims, clip, grid, join, nowhere
+from semascope.subject.geometry.base import (
+    Claims,
+    Seen,
+    Size,
+    claims,
+    clip,
+    join,
+    nowhere,
+    patches,
+    tower_patch,
+)
+from semascope.subject.geometry.whole import Pixtral
 from semascope.subject.types import Kind
 
 
@@ -21,12 +32,14 @@ class Llava:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """A grid over what the crop leaves of each picture."""
-        extra, patch = extra_tokens(seen.processor), int(seen.processor.patch_size)
+        if getattr(seen.config.vision_config, "model_type", "") == "pixtral":
+            return Pixtral().claim(seen)
+        extra, patch = extra_tokens(seen.processor), tower_patch(seen)
         found = []
         for n, size in enumerate(seen.sizes):
             height, width = (int(x) for x in seen.outputs["pixel_values"][n].shape[-2:])
             box = view_box(seen.processor.image_processor, size, (width, height))
-            rects = clip(grid(height // patch, width // patch, box), size)
+            rects = clip(patches((width, height), patch, box), size)
             found.append(join([nowhere(extra), claims(Kind.IMAGE, rects)]))
         return found
 
@@ -36,7 +49,10 @@ def extra_tokens(processor: Any) -> int:
     extra = getattr(processor, "num_additional_image_tokens", None)
     if extra is None:
         raise GeometryUnknown(f"{type(processor).__name__} is not the processor LLaVA is known by.")
-    return int(extra) - int(processor.vision_feature_select_strategy == "default")
+    kept = int(extra) - int(processor.vision_feature_select_strategy == "default")
+    if kept < 0:
+        raise GeometryUnknown("The class token is left out, and the processor counts none.")
+    return kept
 
 
 def view_box(image_processor: Any, size: Size, seen: Size) -> tuple[float, float, float, float]:
@@ -63,6 +79,8 @@ def _resized(image_processor: Any, width: float, height: float) -> tuple[int, in
     size = image_processor.size
     shortest = size.get("shortest_edge")
     if not shortest:
+        if not (size.get("width") and size.get("height")):
+            raise GeometryUnknown(f"Pictures are resized to {dict(size)}, which is not known here.")
         return int(size["width"]), int(size["height"])
     if width <= height:
         return int(shortest), int(shortest * height / width)

@@ -1,4 +1,4 @@
-"""Families that cut the picture into square tiles and add the whole: Idefics3, SmolVLM, InternVL.
+"""Families that cut the picture into square tiles and add the whole: Idefics3, InternVL, Aya, Ovis.
 
 Each tile's patches are folded together by pixel shuffle into a square grid of tokens. The
 picture is stretched to a whole number of tiles, never padded, so tiles divide it evenly.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from semascope.errors import GeometryUnknown
 from semascope.subject.geometry.base import (
@@ -17,13 +18,15 @@ from semascope.subject.geometry.base import (
     Size,
     Steps,
     claims,
+    folded,
     grid,
     join,
     option,
-    square,
 )
 from semascope.subject.types import Kind
 
+OVIS = re.compile("<IMG_GRID>(.*?)<IMG_END>", re.DOTALL)
+"""What stands for the tiles of one picture; nothing where a single one is the whole."""
 MARKER = re.compile(r"<row_(\d+)_col_(\d+)>|(<global-img>)")
 
 
@@ -34,18 +37,50 @@ class Idefics3:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """Tiles row by row, then the whole."""
-        side = square(int(seen.processor.image_seq_len))
         shapes = _marked(seen.text)
         if len(shapes) != len(seen.sizes):
             raise GeometryUnknown("The tile markers in the text do not match the pictures.")
         return [
-            _tiled(size, rows, columns, side)
+            _tiled(seen, size, rows, columns, _of_idefics(seen))
             for size, (rows, columns) in zip(seen.sizes, shapes, strict=True)
         ]
 
     def claim_videos(self, seen: Seen) -> Sequence[Steps]:
         """Each frame whole."""
-        return _whole(seen, square(int(seen.processor.image_seq_len)))
+        return _whole(seen, _of_idefics(seen))
+
+
+class AyaVision:
+    """Aya Vision: InternVL's tiles, then the whole; pixel shuffle."""
+
+    model_types: tuple[str, ...] = ("aya_vision",)
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """Tiles row by row, then the whole; a single tile is the whole."""
+        pool = int(seen.config.downsample_factor)
+        view = View(pool, (seen.processor.img_size // seen.processor.patch_size) ** 2)
+        return [_tiled(seen, size, *_shape(seen, size), view) for size in seen.sizes]
+
+
+class Ovis2:
+    """Ovis2: the whole, then its tiles; a single tile is the whole."""
+
+    model_types: tuple[str, ...] = ("ovis2",)
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """The whole, then tiles row by row."""
+        pool = int(seen.config.vision_config.hidden_stride)
+        view, found = View(pool, int(seen.processor.image_seq_length)), []
+        told = OVIS.findall(seen.text)
+        if len(told) != len(seen.sizes):
+            raise GeometryUnknown("The tile markers in the text do not match the pictures.")
+        for size, tiles in zip(seen.sizes, told, strict=True):
+            rows = tiles.count("<IMG_ROW>") + 1
+            columns = tiles.count("<IMG_COL>") // rows + 1
+            boxes = grid(rows, columns, (0, 0, *size)).tolist() if tiles else []
+            views = [claims(Kind.TILE, folded(seen, box, *view)) for box in boxes]
+            found.append(join([claims(Kind.IMAGE, folded(seen, (0, 0, *size), *view)), *views]))
+        return found
 
 
 class InternVL:
@@ -55,23 +90,34 @@ class InternVL:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """Tiles row by row, then the whole; a single tile is the whole."""
-        side = square(int(seen.processor.image_seq_length))
-        found = []
-        for size in seen.sizes:
-            columns, rows = _canvas(seen, size)
-            split = columns * rows > 1
-            found.append(_tiled(size, rows if split else 0, columns if split else 0, side))
-        return found
+        view = _of_internvl(seen)
+        return [_tiled(seen, size, *_shape(seen, size), view) for size in seen.sizes]
 
     def claim_videos(self, seen: Seen) -> Sequence[Steps]:
         """Each frame whole."""
-        return _whole(seen, square(int(seen.processor.image_seq_length)))
+        return _whole(seen, _of_internvl(seen))
 
 
-def _whole(seen: Seen, side: int) -> list[Steps]:
-    """``side`` squared tokens of every frame."""
+class View(NamedTuple):
+    """What one view becomes."""
+
+    pool: int
+    """Patches along a token's edge."""
+    tokens: int
+
+
+def _of_idefics(seen: Seen) -> View:
+    return View(int(seen.config.scale_factor), int(seen.processor.image_seq_len))
+
+
+def _of_internvl(seen: Seen) -> View:
+    return View(round(1 / seen.config.downsample_ratio), int(seen.processor.image_seq_length))
+
+
+def _whole(seen: Seen, view: View) -> list[Steps]:
+    """Every frame in one view."""
     return [
-        Steps([claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))] * frames)
+        Steps([claims(Kind.IMAGE, folded(seen, (0, 0, *size), *view))] * frames)
         for frames, size in seen.videos
     ]
 
@@ -88,6 +134,12 @@ def _marked(text: str) -> list[tuple[int, int]]:
     return shapes
 
 
+def _shape(seen: Seen, size: Size) -> tuple[int, int]:
+    """(rows, columns) of tiles; (0, 0) where one is the whole."""
+    columns, rows = _canvas(seen, size)
+    return (rows, columns) if columns * rows > 1 else (0, 0)
+
+
 def _canvas(seen: Seen, size: Size) -> tuple[int, int]:
     """(columns, rows) of InternVL's tiles, by the processor's own choice of canvas."""
     most = int(option(seen.processor, "max_patches", 1))
@@ -100,8 +152,8 @@ def _canvas(seen: Seen, size: Size) -> tuple[int, int]:
     return int(columns), int(rows)
 
 
-def _tiled(size: Size, rows: int, columns: int, side: int) -> Claims:
-    """``side`` squared tokens of every tile, row by row, and as many of the whole."""
+def _tiled(seen: Seen, size: Size, rows: int, columns: int, view: View) -> Claims:
+    """The tokens of every tile, row by row, and as many of the whole."""
     tiles = grid(rows, columns, (0, 0, *size)).tolist() if rows * columns else []
-    views = [claims(Kind.TILE, grid(side, side, tile)) for tile in tiles]
-    return join([*views, claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))])
+    views = [claims(Kind.TILE, folded(seen, tile, *view)) for tile in tiles]
+    return join([*views, claims(Kind.IMAGE, folded(seen, (0, 0, *size), *view))])

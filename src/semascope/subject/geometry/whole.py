@@ -1,7 +1,8 @@
-"""Families that see the whole picture stretched to a grid: Qwen-VL and PaliGemma; Gemma 3.
+"""Families that see the whole picture stretched to a grid: Qwen-VL, GLM-4V, Pixtral, PaliGemma,
+Gemma 3.
 
-Qwen-VL keeps the resolution and merges patches; PaliGemma and Gemma 3 resize to a square.
-Gemma 3 may pan and scan: crops of a long picture follow the whole.
+Qwen-VL, GLM-4V and Pixtral keep the resolution and may merge patches; PaliGemma and Gemma 3 resize
+to a square. Gemma 3 may pan and scan: crops of a long picture follow the whole.
 """
 
 from __future__ import annotations
@@ -17,18 +18,30 @@ from semascope.subject.geometry.base import (
     Size,
     Steps,
     claims,
+    folded,
     grid,
     join,
     option,
+    patches,
     square,
+    tower_patch,
 )
 from semascope.subject.types import Kind
 
 
 class QwenVL:
-    """Qwen2-VL, Qwen2.5-VL and Qwen3-VL: ``image_grid_thw`` says how many patches."""
+    """Qwen2-VL to Qwen3.5, and GLM-4V: ``image_grid_thw`` says how many patches."""
 
-    model_types: tuple[str, ...] = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+    model_types: tuple[str, ...] = (
+        "qwen2_vl",
+        "qwen2_5_vl",
+        "qwen3_vl",
+        "qwen3_vl_moe",
+        "qwen3_5",
+        "qwen3_5_moe",
+        "glm4v",
+        "glm4v_moe",
+    )
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """A grid of merged patches over each picture."""
@@ -50,6 +63,24 @@ class QwenVL:
         return found
 
 
+class Pixtral:
+    """Mistral 3, and Pixtral's tower in LLaVA: pictures at their own aspect, neighbours merged.
+
+    Tokens that end a row have ids of their own and are none of the picture's.
+    """
+
+    model_types: tuple[str, ...] = ("mistral3",)
+
+    def claim(self, seen: Seen) -> Sequence[Claims]:
+        """Merged patches over each picture; those left over at an edge are in no token."""
+        patch, merge = tower_patch(seen), int(getattr(seen.config, "spatial_merge_size", 1))
+        shapes = seen.outputs["image_sizes"].tolist()
+        return [
+            claims(Kind.IMAGE, patches((width, height), patch, (0, 0, *size), pool=merge))
+            for size, (height, width) in zip(seen.sizes, shapes, strict=True)
+        ]
+
+
 class PaliGemma:
     """PaliGemma 1 and 2."""
 
@@ -57,8 +88,8 @@ class PaliGemma:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """A square grid over each picture."""
-        side = square(int(seen.processor.image_seq_length))
-        return [claims(Kind.IMAGE, grid(side, side, (0, 0, *size))) for size in seen.sizes]
+        tokens = int(seen.processor.image_seq_length)
+        return [claims(Kind.IMAGE, folded(seen, (0, 0, *size), 1, tokens)) for size in seen.sizes]
 
 
 class Gemma3:
@@ -68,12 +99,14 @@ class Gemma3:
 
     def claim(self, seen: Seen) -> Sequence[Claims]:
         """A square grid over each picture, then one over each of its crops."""
-        side = square(int(seen.processor.image_seq_length))
+        tokens = int(seen.processor.image_seq_length)
+        edge = int(seen.outputs["pixel_values"].shape[-1])
+        pool = edge // tower_patch(seen) // square(tokens)  # patches left over are not averaged
         found = []
         for size in seen.sizes:
-            views = [claims(Kind.IMAGE, grid(side, side, (0, 0, *size)))]
+            views = [claims(Kind.IMAGE, folded(seen, (0, 0, *size), pool, tokens))]
             for box in _crops(seen.processor, size):
-                views.append(claims(Kind.TILE, grid(side, side, box)))
+                views.append(claims(Kind.TILE, folded(seen, box, pool, tokens)))
             found.append(join(views))
         return found
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from semascope.subject.testing.tokenizer import make_tokenizer
 
-Maker = Callable[[], tuple[Any, Any]]
+Maker = Callable[..., tuple[Any, Any]]
 
 
 def text_options(tokenizer: Any) -> dict[str, Any]:
@@ -126,10 +126,31 @@ def llava() -> tuple[Any, Any]:
     return LlavaForConditionalGeneration(config), processor
 
 
-PINPOINTS = [[32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]
+def vipllava() -> tuple[Any, Any]:
+    """ViP-LLaVA's shape: as LLaVA 1.5, with features of several layers of the tower."""
+    from transformers import (
+        CLIPVisionConfig,
+        LlamaConfig,
+        VipLlavaConfig,
+        VipLlavaForConditionalGeneration,
+    )
+
+    _, processor = llava()
+    tokenizer = processor.tokenizer
+    config = VipLlavaConfig(
+        vision_config=CLIPVisionConfig(**vision_options(64, 16)),
+        text_config=LlamaConfig(**text_options(tokenizer)),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=16,
+        vision_feature_layers=[-2, -1],
+    )
+    return VipLlavaForConditionalGeneration(config), processor
 
 
-def llava_next() -> tuple[Any, Any]:
+TILES = [[1, 2], [2, 1], [2, 2], [3, 1], [1, 3]]
+
+
+def llava_next(edge: int = 32) -> tuple[Any, Any]:
     """LLaVA 1.6's shape: a base view and anyres tiles, padding cut away, newlines."""
     from transformers import (
         LlavaNextConfig,
@@ -138,8 +159,8 @@ def llava_next() -> tuple[Any, Any]:
     )
 
     tokenizer = make_tokenizer(named={"image_token": "<image>"})
-    config = LlavaNextConfig(**_next_options(tokenizer))
-    processor = LlavaNextProcessor(_next_images(), tokenizer, **_next_reading(tokenizer))
+    config = LlavaNextConfig(**_next_options(tokenizer, edge))
+    processor = LlavaNextProcessor(_next_images(edge), tokenizer, **_next_reading(tokenizer))
     return LlavaNextForConditionalGeneration(config), processor
 
 
@@ -156,7 +177,7 @@ def llava_next_video() -> tuple[Any, Any]:
     named = {"image_token": "<image>", "video_token": "<video>"}
     tokenizer = make_tokenizer(["<video>"], named=named)
     config = LlavaNextVideoConfig(
-        **_next_options(tokenizer),
+        **_next_options(tokenizer, 32),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         spatial_pool_mode="average",
         spatial_pool_stride=2,
@@ -165,34 +186,34 @@ def llava_next_video() -> tuple[Any, Any]:
     frames = video_processor(LlavaNextVideoProcessor, size={"shortest_edge": 32}, crop_size=crop)
     processor = still(LlavaNextVideoProcessor)(
         video_processor=frames,
-        image_processor=_next_images(),
+        image_processor=_next_images(32),
         tokenizer=tokenizer,
         **_next_reading(tokenizer),
     )
     return LlavaNextVideoForConditionalGeneration(config), processor
 
 
-def _next_options(tokenizer: Any) -> dict[str, Any]:
+def _next_options(tokenizer: Any, edge: int) -> dict[str, Any]:
     from transformers import CLIPVisionConfig, LlamaConfig
 
     return {
-        "vision_config": CLIPVisionConfig(**vision_options(32, 8)),
+        "vision_config": CLIPVisionConfig(**vision_options(edge, 8)),
         "text_config": LlamaConfig(**text_options(tokenizer)),
         "image_token_index": tokenizer.convert_tokens_to_ids("<image>"),
-        "image_grid_pinpoints": PINPOINTS,
+        "image_grid_pinpoints": [[h * edge, w * edge] for h, w in TILES],
         "image_seq_length": 16,
     }
 
 
-def _next_images() -> Any:
+def _next_images(edge: int) -> Any:
     from transformers.models.llava_next.image_processing_pil_llava_next import (
         LlavaNextImageProcessorPil,
     )
 
     return LlavaNextImageProcessorPil(
-        size={"shortest_edge": 32},
-        crop_size={"height": 32, "width": 32},
-        image_grid_pinpoints=PINPOINTS,
+        size={"shortest_edge": edge},
+        crop_size={"height": edge, "width": edge},
+        image_grid_pinpoints=[[h * edge, w * edge] for h, w in TILES],
     )
 
 
@@ -205,7 +226,7 @@ def _next_reading(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def llava_onevision() -> tuple[Any, Any]:
+def llava_onevision(edge: int = 32) -> tuple[Any, Any]:
     """LLaVA-OneVision's shape: SigLIP tower, anyres tiles, shrunk where there are too many."""
     from transformers import (
         LlavaOnevisionConfig,
@@ -223,9 +244,9 @@ def llava_onevision() -> tuple[Any, Any]:
     tokenizer = make_tokenizer(
         ["<video>"], bos=None, named={"image_token": "<image>", "video_token": "<video>"}
     )
-    pinpoints = [[32 * h, 32 * w] for h in range(1, 5) for w in range(1, 5)]
+    pinpoints = [[edge * h, edge * w] for h in range(1, 5) for w in range(1, 5)]
     config = LlavaOnevisionConfig(
-        vision_config=SiglipVisionConfig(**vision_options(32, 8), vision_use_head=False),
+        vision_config=SiglipVisionConfig(**vision_options(edge, 8), vision_use_head=False),
         text_config=Qwen2Config(**text_options(tokenizer)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
@@ -234,10 +255,10 @@ def llava_onevision() -> tuple[Any, Any]:
     )
     processor = still(LlavaOnevisionProcessor)(
         LlavaOnevisionImageProcessorPil(
-            size={"height": 32, "width": 32}, image_grid_pinpoints=pinpoints
+            size={"height": edge, "width": edge}, image_grid_pinpoints=pinpoints
         ),
         tokenizer,
-        video_processor(LlavaOnevisionProcessor, size={"height": 32, "width": 32}),
+        video_processor(LlavaOnevisionProcessor, size={"height": edge, "width": edge}),
         num_image_tokens=16,
         vision_feature_select_strategy="full",
         vision_aspect_ratio="anyres_max_4",
@@ -246,7 +267,7 @@ def llava_onevision() -> tuple[Any, Any]:
     return LlavaOnevisionForConditionalGeneration(config), processor
 
 
-def gemma3() -> tuple[Any, Any]:
+def gemma3(edge: int = 64) -> tuple[Any, Any]:
     """Gemma 3's shape: SigLIP tower, 8 × 8 patches averaged to 4 × 4 tokens."""
     from transformers import (
         Gemma3Config,
@@ -265,7 +286,7 @@ def gemma3() -> tuple[Any, Any]:
     tokenizer = make_tokenizer(named=named, image="<start_of_image>")
     options = text_options(tokenizer) | {"head_dim": 8, "sliding_window": 64}
     config = Gemma3Config(
-        vision_config=SiglipVisionConfig(**vision_options(64, 8), vision_use_head=False),
+        vision_config=SiglipVisionConfig(**vision_options(edge, 8), vision_use_head=False),
         text_config=Gemma3TextConfig(**options),
         mm_tokens_per_image=16,
         boi_token_index=tokenizer.boi_token_id,
@@ -274,7 +295,7 @@ def gemma3() -> tuple[Any, Any]:
         initializer_range=0.2,
     )
     image_processor = Gemma3ImageProcessorPil(
-        size={"height": 64, "width": 64},
+        size={"height": edge, "width": edge},
         do_pan_and_scan=False,
         pan_and_scan_min_crop_size=16,
         pan_and_scan_max_num_crops=4,

@@ -18,7 +18,9 @@ def _qwen_tokenizer() -> Any:
     return make_tokenizer(QWEN, bos=None, named=named, chat_template=template)
 
 
-def _qwen(model: Any, config: Any, processor: Any, vision: dict[str, Any], text: Any) -> Any:
+def qwen_like(
+    model: Any, config: Any, processor: Any, vision: dict[str, Any], text: Any
+) -> tuple[Any, Any]:
     """A Qwen-VL of any generation; ``text`` makes its language config from options."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -66,7 +68,7 @@ def qwen2_vl() -> tuple[Any, Any]:
         "patch_size": 8,
         "initializer_range": 0.2,
     }
-    return _qwen(  # type: ignore[no-any-return]
+    return qwen_like(
         Qwen2VLForConditionalGeneration, Qwen2VLConfig, Qwen2VLProcessor, vision, _multimodal_rope
     )
 
@@ -90,7 +92,7 @@ def qwen2_5_vl() -> tuple[Any, Any]:
         "fullatt_block_indexes": [1],
         "initializer_range": 0.2,
     }
-    return _qwen(  # type: ignore[no-any-return]
+    return qwen_like(
         Qwen2_5_VLForConditionalGeneration,
         Qwen2_5_VLConfig,
         Qwen2_5_VLProcessor,
@@ -119,9 +121,7 @@ def qwen3_vl() -> tuple[Any, Any]:
         rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_interleaved": True}
         return options | {"head_dim": 8, "rope_parameters": rope | {"mrope_section": [2, 1, 1]}}
 
-    return _qwen(  # type: ignore[no-any-return]
-        Qwen3VLForConditionalGeneration, Qwen3VLConfig, Qwen3VLProcessor, vision, text
-    )
+    return qwen_like(Qwen3VLForConditionalGeneration, Qwen3VLConfig, Qwen3VLProcessor, vision, text)
 
 
 def idefics3() -> tuple[Any, Any]:
@@ -185,6 +185,73 @@ def _idefics_tokenizer() -> Any:
     tiles = [f"<row_{r}_col_{c}>" for r in range(1, 7) for c in range(1, 7)]
     special = ["<fake_token_around_image>", "<global-img>", "<end_of_utterance>", *tiles]
     return make_tokenizer(special, named={"image_token": "<image>"})
+
+
+def aya_vision() -> tuple[Any, Any]:
+    """Aya Vision's shape: InternVL's tiles with markers of their own, pixel shuffle."""
+    from transformers import (
+        AyaVisionConfig,
+        AyaVisionForConditionalGeneration,
+        AyaVisionProcessor,
+        Cohere2Config,
+        SiglipVisionConfig,
+    )
+    from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+
+    marks = ["<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_LINE_BREAK|>", "TILE_GLOBAL"]
+    tiles = [f"TILE_{n}" for n in range(1, 13)]
+    tokenizer = make_tokenizer(
+        [*marks, *tiles], named={"image_token": "<|IMG_PATCH|>"}, image="<image>"
+    )
+    config = AyaVisionConfig(
+        vision_config=SiglipVisionConfig(**vision_options(32, 8), vision_use_head=False),
+        text_config=Cohere2Config(**text_options(tokenizer), head_dim=8, sliding_window=64),
+        image_token_index=tokenizer.convert_tokens_to_ids("<|IMG_PATCH|>"),
+        downsample_factor=2,
+        adapter_layer_norm_eps=1e-6,
+    )
+    processor = AyaVisionProcessor(
+        GotOcr2ImageProcessorPil(
+            size={"height": 32, "width": 32}, crop_to_patches=True, max_patches=6
+        ),
+        tokenizer,
+        patch_size=8,
+        img_size=32,
+        downsample_factor=2,
+        chat_template=tokenizer.chat_template,
+    )
+    return AyaVisionForConditionalGeneration(config), processor
+
+
+def ovis2() -> tuple[Any, Any]:
+    """Ovis2's shape: the whole, then tiles, each token a mixture of visual words."""
+    from transformers import (
+        Ovis2Config,
+        Ovis2ForConditionalGeneration,
+        Ovis2Processor,
+        Qwen2Config,
+    )
+    from transformers.models.ovis2.image_processing_pil_ovis2 import Ovis2ImageProcessorPil
+
+    marks = ["<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>"]
+    tokenizer = make_tokenizer([*marks, "<IMG_ATOM>"], bos=None)
+    config = Ovis2Config(
+        vision_config=vision_options(32, 8) | {"vocab_size": 64, "hidden_stride": 2},
+        text_config=Qwen2Config(**text_options(tokenizer)),
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_ATOM>"),
+        visual_indicator_token_ids=tokenizer.convert_tokens_to_ids(marks),
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+    )
+    processor = Ovis2Processor(
+        Ovis2ImageProcessorPil(
+            size={"height": 32, "width": 32}, crop_to_patches=True, max_patches=6
+        ),
+        tokenizer,
+        image_seq_length=4,
+        chat_template=tokenizer.chat_template,
+    )
+    return Ovis2ForConditionalGeneration(config), processor
 
 
 def internvl() -> tuple[Any, Any]:

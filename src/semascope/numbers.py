@@ -1,0 +1,39 @@
+"""Numbers that a user may give, each type with the values that make sense for it.
+
+A value outside of them is refused where it is given, by the flag or the field that it was given
+to. Infinity and NaN are refused everywhere. Knows nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+MOST = 10**12
+"""More of anything than a run could ever read."""
+
+Count = Annotated[int, Field(ge=1, le=MOST)]
+"""How many: one at the least."""
+CountOrNone = Annotated[int, Field(ge=0, le=MOST)]
+"""How many, where none makes sense too."""
+Index = Annotated[int, Field(ge=0, le=10_000_000)]
+"""The number of a layer or a feature."""
+Position = Annotated[int, Field(ge=-10_000_000, le=10_000_000)]
+"""A token of a prompt; negative from its end."""
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What every generator of random numbers beneath takes."""
+Port = Annotated[int, Field(ge=0, le=65_535)]
+"""A port of this machine; 0 takes a free one."""
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+"""A part of a whole."""
+Score = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+"""A score or a correlation."""
+NotNegative = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+"""A rate, a price, a distance."""
+Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+"""A scale, a time limit."""
+Strength = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
+"""A dose or a coordinate, in whatever unit."""
+Temperature = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+"""Of sampling; 0 takes the likeliest token."""
