@@ -288,6 +288,8 @@ def _factors(
     """
     columns = torch.stack([part[1:].flatten() for part in parts], 1).double()  # (N, parts)
     target = added[1:].flatten().double()
+    if not bool(torch.isfinite(columns).all() and torch.isfinite(target).all()):
+        return None  # weights of NaN: the check says so
     most = noise[0] * float(target.norm()) + noise[1] * float(stream[1:].norm())
     if float((columns.sum(1) - target).norm()) <= most:
         return [1.0] * len(parts)
