@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_atlas import KEY, Figure, Words, figures
 
@@ -162,6 +162,7 @@ def test_bad_rows_are_counted_and_named(
         max_leaves=12,
     )
 )  # fmt: skip
+@example(row={"scores": 1.0})
 def test_hostile_rows_end_in_a_count_or_a_sentence(
     tmp_path_factory: pytest.TempPathFactory, row: Any
 ) -> None:

@@ -261,7 +261,11 @@ def _explanations(folder: Path, skips: SkipReport) -> tuple[list[Words], list[Fi
         except (ValueError, TypeError) as error:
             skips.add(f"an explanation of feature {index}", str(error))
             continue
-        for score in line.get("scores") or ():
+        given = line.get("scores") or []
+        if not isinstance(given, list):
+            skips.add(f"scores of feature {index}", "they are no list")
+            continue
+        for score in given:
             try:
                 scores.append(_score(index, words[-1].author, score))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
