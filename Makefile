@@ -9,7 +9,7 @@ SHELL := /bin/bash
 # torch's build depends on the machine, so it is not in the lock: this version, on its own.
 # Another build: make setup TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
 TORCH ?= torch==2.13.0
-TORCH_OLDEST ?= torch==2.9.1
+TORCH_OLDEST ?= torch==2.13.0
 TORCH_NEWEST ?= torch
 VENV := .venv
 PY := $(VENV)/bin/python

@@ -106,6 +106,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_that_python_drops_is_heard_at_the_next_report(tmp_path: Path) -> None:
     """One raised in a finaliser is printed and lost; the work would go on to its end."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     steps: list[int] = []
 
     class Finalised:

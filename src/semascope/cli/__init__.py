@@ -14,11 +14,15 @@ import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from semascope.cli.base import Verb, workspace_of
 from semascope.cli.failure import guarded
 from semascope.cli.tour import GROUPS, VERBS, Entry, tour
 from semascope.errors import SemascopeError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 __all__ = ["main"]
 
@@ -67,6 +71,7 @@ def perform(entry: Entry, rest: Sequence[str]) -> int:
 
 def _do(entry: Entry, rest: Sequence[str]) -> int:
     import tyro
+    from pydantic import ValidationError
 
     module, _, name = entry.path.partition(":")
     kind: type[Verb] = getattr(importlib.import_module(f"semascope.cli.{module}"), name)
@@ -84,8 +89,18 @@ def _do(entry: Entry, rest: Sequence[str]) -> int:
         if asked and not stop.code:
             print(f"Example, as it stands:\n  {entry.example}")
         return int(stop.code or 0) if isinstance(stop.code, int | None) else 2
+    except ValidationError as error:  # tyro before 1.0.17 lets it through
+        return _refused(entry, error)
     assert verb is not None  # its default is None where the verb's own defaults apply
     return verb.run()
+
+
+def _refused(entry: Entry, error: ValidationError) -> int:
+    """Say which flags have values that make no sense."""
+    for one in error.errors():
+        flag = "-".join(str(part) for part in one["loc"]).replace("_", "-")
+        print(f"semascope {entry.name}: --{flag}: {one['msg']}.", file=sys.stderr)
+    return SemascopeError.exit_code
 
 
 def _unknown(args: Sequence[str]) -> int:
