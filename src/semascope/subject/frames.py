@@ -29,6 +29,8 @@ from transformers.image_utils import (
 )
 from transformers.processing_utils import VideosKwargs
 
+from semascope.errors import SubjectError
+
 Frames = NDArray[np.uint8]
 """(F, H, W, 3)"""
 STANDARD = {"image_mean": IMAGENET_STANDARD_MEAN, "image_std": IMAGENET_STANDARD_STD}
@@ -295,8 +297,11 @@ def _scaled(x: Tensor, size: tuple[int, int], resample: int) -> Tensor:
     options: dict[str, Any] = {"size": size[::-1], "antialias": True, "align_corners": False}
     try:
         return interpolate(x, mode=MODES[resample], **options)
-    except (NotImplementedError, ValueError):  # Lanczos is young in torch
-        return interpolate(x, mode="bicubic", **options)
+    except (NotImplementedError, ValueError) as error:
+        raise SubjectError(
+            f"This torch ({torch.__version__}) cannot scale frames by {MODES[resample]}, as the "
+            "model's processor asks: update torch to 2.13."
+        ) from error
 
 
 def _middle(x: Tensor, width: int, height: int) -> Tensor:
