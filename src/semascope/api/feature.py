@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semascope.errors import SemascopeError
 from semascope.subject.types import Kind
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ class Feature:
     def __repr__(self) -> str:
         try:
             label = self.label
-        except Exception:  # noqa: BLE001  # a repr never fails
+        except SemascopeError:  # not indexed: a repr says what it can
             label = ""
         return f"Feature({self.id}{f': {label}' if label else ''})"
 
