@@ -306,3 +306,35 @@ def test_content_of_any_shape_is_read_and_thinking_is_not(message: Any, text: st
     assert (
         completion.completion(json.dumps({"choices": [{"message": message}]}).encode()).text == text
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{FINAL}\nOn reflection, I'm sorry, but I can't help with that.",
+        json.dumps({"label": "images", "description": "It seems the images were not provided."}),
+        json.dumps({"label": "x", "description": "Lo siento, no puedo ayudar con eso"}),
+        json.dumps({"label": "x", "description": "Desculpe, não posso ajudar"}),
+        json.dumps({"label": "红旗", "description": "A red flag in the picture."}),
+        json.dumps({"label": "rote Fahne", "description": "A red flag in the picture."}),
+    ],
+)
+def test_what_is_taken_back_or_foreign_is_no_words(text: str) -> None:
+    """Without: a rejected draft, a refusal or a foreign label becomes a feature's name."""
+    with pytest.raises(answers.UnreadableError):
+        answers.read(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{FINAL}\nI'm sorry if this is not precise.",
+        json.dumps([FINAL]),
+        json.dumps({"label": "red flag", "description": "A red flag on a pole."}),
+        json.dumps({"label": '"de la"', "description": "The words de la in Spanish text."}),
+    ],
+)
+def test_answers_beside_politeness_lists_and_quoted_tokens_stay(text: str) -> None:
+    """Without: a reader of refusals swallows answers."""
+    said = answers.read(text)
+    assert said is not None and said.label in ("red flag", "de la")

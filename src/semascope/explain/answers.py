@@ -27,7 +27,8 @@ _CANNOT = (
 )
 _ADVERB = r"(?:[a-z]+ly,? |still |also |simply )*"
 _REFUSES = re.compile(
-    r"^\W*(?:(?:unfortunately|sorry|apologies|however|but|as an ai[^,]*),?\s*(?:but )?)*"
+    r"^\W*(?:(?:unfortunately|sorry|apologies|however|but|as an ai[^,]*"
+    r"|it (?:seems|appears|looks)(?: like| that| as if)?),?\s*(?:but )?)*"
     rf"(?:(?:i|we)(?:'m| am|'re| are)? {_ADVERB}"
     rf"(?:sorry|unable|not able|not comfortable|afraid|not allowed|{_CANNOT})"
     r"|as an ai\b|sorry, |my apologies|i apologi[sz]e|unable to \w+|cannot (?:assist|help|comply|"
@@ -45,6 +46,12 @@ _SPEAKS_OF_REFUSING = re.compile(
     r"unable to (?:assist|help)|i must decline)",
     re.IGNORECASE,
 )
+_TAKES_BACK = re.compile(
+    rf"\b(?:i|we)(?:'m| am|'re| are)? {_ADVERB}(?:{_CANNOT}|unable to|not able to) {_ADVERB}"
+    r"(?:help|assist|identify|comply|provide|answer|continue|describe|name|do (?:this|that))\b",
+    re.IGNORECASE,
+)
+"""A refusal in prose behind an answer, which was then a draft."""
 _BLANK = r"[\s.?!_/…\"'()\-–—]*"
 _NOTHING = re.compile(
     rf"{_BLANK}(?:null|none|nil|nan|n\W?a|not (?:applicable|available|specified|known|sure|clear)"
@@ -99,6 +106,8 @@ def _last(said: str, fields: Sequence[str]) -> dict[str, Any]:
     found = list(reply_text.objects(said))
     if reply_text.unfinished(said, found[-1][0][1] if found else 0, fields):
         raise UnreadableError(f"The answer was cut off, no JSON: {said.strip()[-80:]!r}")
+    if found and _TAKES_BACK.search(_straight(said[found[-1][0][1] :])):
+        raise UnreadableError(f"The model refused: {said[found[-1][0][1] :].strip()[:120]}")
     for _, one in reversed(found):
         answer = reply_text.with_fields(one, fields)
         if answer is not None and not reply_text.placeholder(answer, fields):
@@ -106,6 +115,8 @@ def _last(said: str, fields: Sequence[str]) -> dict[str, Any]:
     inner = reply_text.whole(said.strip())
     if isinstance(inner, str) and inner != said:
         return parse(inner, fields)
+    if isinstance(inner, list) and (listed := reply_text.with_fields(inner, fields)) is not None:
+        return listed
     if _SPEAKS_OF_REFUSING.search(_straight(said)):
         raise UnreadableError("The model refused.")
     if found:
@@ -230,6 +241,8 @@ def read(text: str) -> Said | None:
     if _abstains(answer) or not (label or description):
         return None
     check_english(f"{description} {label}")
+    if not str(answer.get("label")).strip().startswith(('"', "'", "“", "‘", "«")):
+        check_english(label)  # English beside it must not hide it; a quoted token may be foreign
     return Said(
         description or label,
         label or description[:LONGEST_LABEL],

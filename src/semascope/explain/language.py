@@ -35,7 +35,8 @@ _OTHER = {
     visages homme femme hommes femmes enfant enfants ciel eau mer lettre lettres mot
     mots chiffre chiffres texte légumes animaux nourriture personne personnes
     nourritures chaise bateau bateaux montagne montagnes""",
-    "Spanish": """el los las del una unos unas y o con para por que es son en sobre rojo roja
+    "Spanish": """siento lamento puedo ayudar ayudarte eso esto
+    el los las del una unos unas y o con para por que es son en sobre rojo roja
     rojos rojas azules amarillo amarilla amarillos amarillas negro negra negros
     negras blanco blanca blancos blancas bandera banderas perro perros gato gatos
     pájaro pájaros árbol árboles flores flor coche coches cielo agua cara caras
@@ -47,7 +48,8 @@ _OTHER = {
     alberi fiore fiori macchina macchine cielo acqua faccia volto volti uomo donna
     uomini donne bambini persone animali lettere parola parole numeri testo immagine
     immagini cibo""",
-    "Portuguese": """os uma umas uns da das em com para por que são na nas nos pela pelo vermelho
+    "Portuguese": """desculpe posso ajudar isso isto
+    os uma umas uns da das em com para por que são na nas nos pela pelo vermelho
     vermelha vermelhos vermelhas azuis amarelo amarela amarelos amarelas preto preta
     pretos branco branca brancos brancas bandeira bandeiras cachorro cachorros gatos
     gato pássaro árvore árvores carro carros céu água rosto rostos homem mulher
