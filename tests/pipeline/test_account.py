@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from semascope import pipeline
 from semascope.cli import main
+from semascope.config import ExplainOptions, GatherOptions, RunOptions, TrainOptions
 from semascope.corpus import SkipReport, open_corpus
 from semascope.corpus.sample import Sample, Turn
+from semascope.evaluate.read import lines
+from semascope.evidence import Evidence
+from semascope.explain.types import Score
+from semascope.pipeline import scoring
 from semascope.pipeline.account import Account, Counted, Counting
 from semascope.pipeline.memory import Memory
 from semascope.subject import Subject
@@ -176,3 +183,47 @@ def test_a_train_that_fails_leaves_no_workspace(
     assert main(["train", "--workspace", str(folder), *flags]) == 2
     assert "gives nothing to read" in capsys.readouterr().err
     assert not folder.exists()
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """All stages on a tiny model."""
+    space = Workspace(tmp_path_factory.mktemp("account") / "run")
+    train = TrainOptions(
+        subject="tiny:llava", site="resid_post.1", corpus="scenes?n=40", tokens=600, latents=32,
+        k=4, rows=8, max_tokens=128,
+    )  # fmt: skip
+    explain = ExplainOptions(explainers=("vocabulary",), least_gain=0.05)
+    gather = GatherOptions(samples=24, top=6, batch=8)
+    pipeline.run(space, RunOptions(train=train, gather=gather, explain=explain))
+    return space
+
+
+@pytest.mark.parametrize(("stage", "split"), [("explain", "explain"), ("score", "score")])
+def test_later_stages_end_with_what_they_read(whole_run: Workspace, stage: str, split: str) -> None:
+    """Without: a feature without words or without a score is missing, and nothing says why."""
+    space = whole_run
+    stages = space.record().stages
+    evidence = Evidence.open(space.evidence(), "resid_post.1/main")
+    read = stages[stage].figures["read"]
+    shown = [evidence.shown.get(n) for n in range(len(evidence.shown))]
+    own = [one for one in shown if one.split == split]
+    assert read["samples"] == len(own) and read["rows"] == len(shown)
+    assert read["pictures"] == sum(len(one.media) for one in own)
+    assert sum(read["tokens"].values()) == sum(len(one.tokens) for one in own)
+    for name in ("explain", "score", "index"):
+        features = stages[name].figures["read"]["features"]
+        left = stages[name].figures["read"].get("features_left", {})
+        assert features["done"] + sum(left.values()) == features["of"] == evidence.width
+        assert any(features["verb"] in line for line in lines(stages[name].figures["read"]))
+
+
+def test_one_feature_has_a_mean_and_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without: a single value is shown as if others would fall on it: .500, .500 to .500."""
+    one = Score(3, "detection", 0.5, 0.5, 0.4, 0.6)
+    monkeypatch.setattr(scoring, "read", lambda run: iter([one]))
+    (row,) = scoring.summary(None)  # type: ignore[arg-type]
+    assert (row["mean"], row["low"], row["high"]) == (0.5, None, None)
+    monkeypatch.setattr(scoring, "read", lambda run: iter([one, replace(one, value=0.9)]))
+    (row,) = scoring.summary(None)  # type: ignore[arg-type]
+    assert row["low"] < row["mean"] < row["high"]

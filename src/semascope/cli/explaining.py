@@ -250,7 +250,7 @@ def show_scores(kinds: list[dict[str, Any]]) -> None:
         rows.add_row(
             kind["kind"],
             f"{kind['mean']:.3f}",
-            f"{kind['low']:.3f} to {kind['high']:.3f}",
+            "–" if kind["low"] is None else f"{kind['low']:.3f} to {kind['high']:.3f}",
             f"{kind['baseline']:.3f}",
             f"{kind['features']}",
         )

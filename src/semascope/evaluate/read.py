@@ -38,6 +38,8 @@ def lines(read: Mapping[str, Any]) -> list[str]:
     for name, what in (("skipped", "rows skipped"), ("refused", "samples refused by the subject")):
         if read.get(name):
             out.append(f"{sum(read[name].values()):,} {what}: {_names(read[name])}")
+    if read.get("features"):
+        out.append(_of_features(read["features"], read.get("features_left", {})))
     if read.get("left"):
         out.append(f"left out: {_names(read['left'])}")
     return out
@@ -50,10 +52,16 @@ def _read(read: Mapping[str, Any]) -> str:
     videos = (
         f", {read['videos']:,} videos ({read['frames']:,} frames)" if read.get("videos") else ""
     )
+    what = f"samples of the evidence ({read['split'] or 'all'})" if "split" in read else "rows"
     return (
-        f"read {read.get('samples', 0):,} of {read.get('rows', 0):,} rows: "
+        f"read {read.get('samples', 0):,} of {read.get('rows', 0):,} {what}: "
         f"{read.get('pictures', 0):,} pictures{videos}; tokens: {tokens or 'none'}"
     )
+
+
+def _of_features(features: Mapping[str, Any], left: Mapping[str, int]) -> str:
+    rest = f"; the others: {_names(left)}" if left else ""
+    return f"{features['done']:,} of {features['of']:,} features {features['verb']}{rest}"
 
 
 def _names(counts: Mapping[str, int]) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 
 from semascope.pipeline import replies
 from semascope.pipeline.context import Run
+from semascope.pipeline.feature_account import of_explaining
 from semascope.pipeline.parts import Parts, blocks
 from semascope.pipeline.stage import Progress
 
@@ -179,7 +180,8 @@ def in_need(run: Run, name: str, alive: Sequence[int]) -> list[int]:
 
 def _figures(run: Run, alive: Sequence[int]) -> dict[str, Any]:
     found = read(run)
-    own = [one for one in best(found).values() if not one.abstained]
+    chosen = best(found)
+    own = [one for one in chosen.values() if not one.abstained]
     return {
         "features_explained": len(own),
         "share_explained": len(own) / len(alive) if alive else 0.0,
@@ -190,6 +192,7 @@ def _figures(run: Run, alive: Sequence[int]) -> dict[str, Any]:
         "low_level": sum(one.low_level for one in read_refined(run)),
         "duplicates": sum(one.group != one.feature for one in read_refined(run)),
         **replies.figures(replies.tally(one for ones in found.values() for one in ones)),
+        "read": of_explaining(run.evidence, alive, chosen),
     }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from semascope.pipeline.context import Run
 from semascope.pipeline.explaining import best, read_refined
 from semascope.pipeline.explaining import read as read_explanations
+from semascope.pipeline.feature_account import of_indexing
 from semascope.pipeline.scoring import read as read_scores
 from semascope.pipeline.stage import Progress
 
@@ -51,6 +52,7 @@ def index_run(run: Run, progress: Progress) -> Mapping[str, Any]:
         "embedder": vectors.embedder,
         "map": drawn.method,
         "regions": len(drawn.regions),
+        "read": of_indexing(run.evidence, len(vectors)),
     }
 
 

@@ -14,6 +14,7 @@ from semascope.pipeline import replies
 from semascope.pipeline.context import Run
 from semascope.pipeline.explaining import best
 from semascope.pipeline.explaining import read as read_explanations
+from semascope.pipeline.feature_account import of_scoring
 from semascope.pipeline.parts import Parts, blocks
 from semascope.pipeline.stage import Progress
 
@@ -119,7 +120,10 @@ def read(run: Run) -> Iterator[Score]:
 
 
 def summary(run: Run) -> list[dict[str, Any]]:
-    """By kind: mean over features with its 95 % interval, mean baseline, how many features."""
+    """By kind: mean over features with its 95 % interval, mean baseline, how many features.
+
+    ``low`` and ``high`` are None where one feature alone has the score.
+    """
     from semascope.explain.stats import mean_interval
 
     values: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -129,7 +133,8 @@ def summary(run: Run) -> list[dict[str, Any]]:
     for kind, pairs in sorted(values.items()):
         mean, low, high = mean_interval(np.array([v for v, _ in pairs], np.float64))
         base = float(np.mean([b for _, b in pairs]))
-        out.append({"kind": kind, "mean": mean, "low": low, "high": high, "baseline": base,
+        ends = (low, high) if len(pairs) > 1 else (None, None)  # one value has no spread
+        out.append({"kind": kind, "mean": mean, "low": ends[0], "high": ends[1], "baseline": base,
                     "features": len(pairs)})  # fmt: skip
     return out
 
@@ -145,4 +150,5 @@ def figures(run: Run) -> dict[str, Any]:
         "means": means,
         "counts": {kind: len(of) for kind, of in sorted(values.items())},
         **_judged(run),
+        "read": of_scoring(run.evidence, _words(run), read(run)),
     }
