@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -284,7 +285,7 @@ def test_two_writers_take_turns(tmp_path: Path) -> None:
 def test_a_later_version_and_a_stranger_are_refused(tmp_path: Path) -> None:
     """Never written to, never guessed at."""
     Atlas.open(tmp_path / "new.db").close()
-    with sqlite3.connect(tmp_path / "new.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "new.db")) as connection, connection:
         connection.execute("UPDATE meta SET value = '99'")
     connection.close()
     with pytest.raises(AtlasTooNew, match="schema 99"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_an_older_atlas_is_brought_up_to_date(tmp_path: Path) -> None:
     with Atlas.open(path) as old:
         old.add_dictionary(KEY, model="tiny", width=20)
         old.write_features(KEY, figures(20))
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         for name in ("x", "y", "region"):
             connection.execute(f"ALTER TABLE features DROP COLUMN {name}")
         connection.execute("UPDATE meta SET value = '1'")

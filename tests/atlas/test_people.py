@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,7 +140,7 @@ def test_words_of_others_outlive_the_words_of_the_run(atlas: Atlas) -> None:
 def test_an_atlas_of_schema_2_keeps_its_notes(tmp_path: Path) -> None:
     """Notes and lists named rows of features there, which a redone stage replaced."""
     path = tmp_path / "old.db"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(OLD.replace("resid_post.1/main", KEY))
     connection.close()
     for _ in range(2):

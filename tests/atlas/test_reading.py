@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_an_older_atlas_that_cannot_be_written_is_read(
 ) -> None:
     """A migration writes; of a file that cannot be written, a copy is migrated."""
     path = tmp_path / "old.db"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(OLD)
     connection.close()
     before = path.read_bytes()

@@ -7,6 +7,7 @@ model, no tensor, no page.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -52,6 +53,7 @@ class Atlas:
 
     def __init__(self, url_or_path: str | Path, *, readonly: bool = False) -> None:
         self.engine = opened(url_or_path, readonly=readonly)
+        weakref.finalize(self, self.engine.dispose)  # whoever forgets to close it
 
     @classmethod
     def open(cls, url_or_path: str | Path, *, readonly: bool = False) -> Atlas:

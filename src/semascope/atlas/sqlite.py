@@ -67,6 +67,12 @@ class Way:
         return None
 
 
+def released(owner: object, connection: sqlite3.Connection) -> sqlite3.Connection:
+    """The connection, closed with its owner at the latest: Python 3.13 warns of what is not."""
+    weakref.finalize(owner, connection.close)
+    return connection
+
+
 def way_to(path: Path, *, readonly: bool = False) -> Way:
     """The best way to open a file here, made where it is not there yet unless ``readonly``.
 

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from semascope.atlas.sqlite import released
+
 
 def content_key(request: Mapping[str, Any]) -> str:
     """SHA-256 of a request: model, messages with their pictures, temperature, schema."""
@@ -27,7 +29,7 @@ class ReplyCache:
     def __init__(self, path: Path | str) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(str(path), timeout=30, check_same_thread=False)
+        self._db = released(self, sqlite3.connect(str(path), timeout=30, check_same_thread=False))
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT)")
         self._db.commit()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semascope.atlas.sqlite import way_to
+from semascope.atlas.sqlite import released, way_to
 from semascope.errors import ExplainError
 from semascope.explain.agreement import krippendorff_alpha, spearman, table
 from semascope.explain.stats import mean_interval, strangers
@@ -79,11 +79,13 @@ class BlindRatings:
         self._lock = threading.Lock()
         try:
             if readonly and Path(path).is_file():
-                self._db = way_to(Path(path), readonly=True).connect()
+                self._db = released(self, way_to(Path(path), readonly=True).connect())
                 return
             path = ":memory:" if readonly else path
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(str(path), timeout=30, check_same_thread=False)
+            self._db = released(
+                self, sqlite3.connect(str(path), timeout=30, check_same_thread=False)
+            )
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.executescript(_TABLES)
         except (OSError, sqlite3.Error) as error:

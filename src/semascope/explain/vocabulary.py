@@ -105,7 +105,7 @@ class VocabularyNamer:
         if reading.mode == "control" and reading.fired:
             reason = "It fires on control tokens of the chat template."
         else:
-            reason = f"Only {len(reading.fired)} samples to explain it from."
+            reason = f"Too few samples to explain it from: {len(reading.fired)}."
         return abstain(reading.record, self.name, reason, VERSION)
 
     def _name(self, readings: list[_Reading], mode: Mode) -> list[Explanation]:
@@ -175,7 +175,7 @@ class VocabularyNamer:
         docs = [self.library.doc(f.exemplar.shown) for f in reading.fired]
         label = " or ".join(written(self.library.key(term), docs) for term in chosen)
         if gain < self.options.least_gain:
-            reason = f"The best word, {label}, tells too little (gain {gain:.2f})."
+            reason = f"The best word tells too little: {label} (gain {gain:.2f})."
             return abstain(reading.record, self.name, reason, VERSION)
         above = particulars(chosen, reading.fired, common, self.library) if mode != "text" else []
         if above:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from semascope.atlas.sqlite import way_to
+from semascope.atlas.sqlite import released, way_to
 from semascope.errors import NotThere, ServeError, TooMuch
 
 MAX_BODY = 2 * 2**20
@@ -56,12 +56,12 @@ class Sessions:
         self.readonly = readonly
         try:
             if file is not None and readonly and file.is_file():
-                self._db = way_to(file, readonly=True).connect()
+                self._db = released(self, way_to(file, readonly=True).connect())
                 return
             if file is not None and not readonly:
                 file.parent.mkdir(parents=True, exist_ok=True)
             place = ":memory:" if file is None or readonly else str(file)
-            self._db = sqlite3.connect(place, check_same_thread=False, timeout=20)
+            self._db = released(self, sqlite3.connect(place, check_same_thread=False, timeout=20))
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
