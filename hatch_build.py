@@ -147,7 +147,7 @@ def test() -> None:
 
 
 def _schema() -> bytes:
-    command = [sys.executable, "-m", "semascope.serve.schema"]
+    command = [sys.executable, "-m", "semascope.serve.schema.openapi"]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         raise NotBuiltError("The schema could not be made:\n" + done.stderr.decode()[-2000:])

@@ -55,9 +55,9 @@ def from_file(path: Path) -> Tensor:
 
 def chunks_of(options: argparse.Namespace) -> Any:
     """The activations that training would read of a model, by number."""
-    from semascope.corpus.opening import open_corpus
-    from semascope.pipeline.context import load_subject
-    from semascope.pipeline.source import SiteChunks
+    from semascope.corpus.open import open_corpus
+    from semascope.pipeline.activations import SiteChunks
+    from semascope.pipeline.run import load_subject
 
     subject = load_subject(options.model)
     corpus = open_corpus(options.corpus, seed=0)
@@ -66,7 +66,7 @@ def chunks_of(options: argparse.Namespace) -> Any:
 
 def from_model(options: argparse.Namespace) -> Tensor:
     """(tokens, d) as the model reads the corpus, its stretches evenly spread."""
-    from semascope.dictionary.sampling import outliers
+    from semascope.dictionary.training.token_sampling import outliers
     from semascope.subject.types import Kind
 
     chunks = chunks_of(options)

@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from semascope.causal.holding import Holder
-from semascope.causal.runs import run_for
+from semascope.causal.attribution.pass_cache import Holder
+from semascope.causal.attribution.watched_run import run_for
 from semascope.monitor.conversation import said
-from semascope.serve.behind import Behind
-from semascope.serve.events import Clustered, Token
-from semascope.serve.jobs import Rank, taken
-from semascope.serve.questions import ChatAsk, FollowedAsk, WhyAsk
-from semascope.serve.worker import ModelWorker, Ticket
+from semascope.serve.explorer.why import Behind
+from semascope.serve.queue.jobs import Rank, taken
+from semascope.serve.queue.worker import ModelWorker, Ticket
+from semascope.serve.schema.events import Clustered, Token
+from semascope.serve.schema.requests import ChatAsk, FollowedAsk, WhyAsk
 
 USERS = 8
 CLICKS = 4

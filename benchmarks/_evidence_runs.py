@@ -24,12 +24,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from semascope.corpus.opening import open_corpus
+from semascope.corpus.open import open_corpus
 from semascope.corpus.sample import Corpus, Sample, SkipReport
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.evidence import Evidence, Gatherer, Options, gather
-from semascope.evidence.reading import Places, batches, chunks
-from semascope.pipeline.context import load_subject
+from semascope.evidence.gather.reader import Places, batches, chunks
+from semascope.pipeline.run import load_subject
 
 CALL = "import json, benchmarks._evidence_runs as b; print(json.dumps(b.{way}(**{args!r})))"
 SPLITS = 5

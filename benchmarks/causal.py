@@ -22,15 +22,15 @@ from typing import Any
 
 import torch
 
-from semascope.causal.attribution import attribute
-from semascope.causal.edits import edits_for
-from semascope.causal.interventions import Intervention
-from semascope.causal.metrics import LogProb, prepare
-from semascope.causal.naming import blank_sample
-from semascope.causal.record import Attribution
-from semascope.causal.runs import watched_run
+from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.metrics import LogProb, prepare
+from semascope.causal.attribution.result import Attribution
+from semascope.causal.attribution.watched_run import watched_run
+from semascope.causal.steering.edits import edits_for
+from semascope.causal.steering.interventions import Intervention
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.errors import SemascopeError
+from semascope.evaluate.steering import blank_sample
 from semascope.subject.types import Batch
 
 

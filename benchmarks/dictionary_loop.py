@@ -22,7 +22,7 @@ import torch
 
 from benchmarks._activations import add_arguments, chunks_of
 from semascope.dictionary import ActivationBatch, ShuffleBuffer, TrainConfig, train
-from semascope.dictionary.trainee import Trainee
+from semascope.dictionary.training.trainer import Trainee
 
 BAR = 1.10
 
@@ -87,7 +87,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             train(source, config, folder, site=site)
         return 1
 
-    from semascope.pipeline.source import read_kinds
+    from semascope.pipeline.activations import read_kinds
 
     kinds = [read_kinds(map_) for batch in encoded for map_ in batch.maps]
     best = {name: (float("inf"), float("inf")) for name in ("forward", "step", "loop")}

@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.corpus.scenes import SceneCorpus
-from semascope.evidence.truth import object_patches, truth_record
+from semascope.evaluate.explanations import BARS, figures
+from semascope.evidence.gather.scene_truth import object_patches, truth_record
 from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
-from semascope.explain.background import Background
-from semascope.explain.bars import BARS, figures
-from semascope.explain.detection import DetectionScorer
 from semascope.explain.driver import explain_all, score_all
-from semascope.explain.iou import IoUScorer
+from semascope.explain.explainers.term_frequency import Background
+from semascope.explain.explainers.vocabulary import VocabularyNamer
+from semascope.explain.scorers.detection import DetectionScorer
+from semascope.explain.scorers.iou import IoUScorer
 from semascope.explain.types import Explanation, Score
-from semascope.explain.vocabulary import VocabularyNamer
 from semascope.subject.types import Kind
 
 SCENES, GRID, SIZE, TOP, LEAST = 900, 8, 128, 24, 12

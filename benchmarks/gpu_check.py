@@ -37,8 +37,8 @@ from semascope.dictionary import (
     quality,
     train,
 )
-from semascope.dictionary.selection import tile_rows
-from semascope.dictionary.trainee import Trainee
+from semascope.dictionary.kernels.topk import tile_rows
+from semascope.dictionary.training.trainer import Trainee
 from semascope.subject.testing import tiny
 
 BARS = {"roofline_share": 0.55, "ratio_to_sparsify": 2.0}

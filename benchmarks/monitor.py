@@ -31,14 +31,14 @@ from recipes.figures import shown
 from benchmarks._clicks import QUESTION, clicks, picture
 from benchmarks.causal import _seconds, _subject
 from semascope.atlas import Atlas, FeatureFigures, HashingEmbedder, VectorIndex, embedder
-from semascope.causal.interventions import Intervention
-from semascope.causal.measure import Lever
+from semascope.causal.steering.interventions import Intervention
+from semascope.causal.steering.measure import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
-from semascope.monitor.ordinary import ordinary, prompts
-from semascope.serve.asker import Asker
-from semascope.serve.behind import Behind
-from semascope.serve.words import Words
+from semascope.monitor.base_rates import ordinary, prompts
+from semascope.serve.explorer.feature_index import Words
+from semascope.serve.explorer.model import Asker
+from semascope.serve.explorer.why import Behind
 from semascope.workspace import Workspace
 
 WORDS = (

@@ -30,10 +30,10 @@ import numpy as np
 from semascope.client import Monitor
 from semascope.corpus.scenes import SceneCorpus
 from semascope.errors import SemascopeError
-from semascope.serve.events import Answered
-from semascope.serve.keeping import SessionBody
-from semascope.serve.listening import listen
-from semascope.serve.questions import ChatAsk, Message
+from semascope.serve.routes.sessions import SessionBody
+from semascope.serve.schema.events import Answered
+from semascope.serve.schema.requests import ChatAsk, Message
+from semascope.serve.socket import listen
 
 QUESTIONS = ("What is in the picture?", "How many things are there?", "Describe the picture.")
 PATIENCE = 180.0

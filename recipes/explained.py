@@ -22,10 +22,10 @@ import numpy as np
 
 from semascope.atlas import Atlas
 from semascope.evidence import Evidence, Exemplar
-from semascope.explain.fired import mode_of
-from semascope.explain.heat import data_url, firing_picture, overlay
+from semascope.explain.crops import data_url, firing_picture, overlay
+from semascope.explain.text.exemplar_terms import mode_of
 from semascope.pipeline import recorded
-from semascope.pipeline.context import Run
+from semascope.pipeline.run import Run
 from semascope.workspace import Workspace
 
 SHOWN = 4

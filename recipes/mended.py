@@ -21,15 +21,15 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from recipes.explained import STYLE, drawn, photograph
-from semascope.causal.bars import presence_wish
-from semascope.causal.cases import Case, halves, meets
-from semascope.causal.hallucination import Blame, blame
-from semascope.causal.interventions import Intervention
-from semascope.causal.ledger import Ledger
-from semascope.causal.naming import as_controls
-from semascope.causal.trials import Memo
-from semascope.cli.levers import Opened
-from semascope.explain.heat import data_url
+from semascope.causal.search.cases import Case, halves, meets
+from semascope.causal.search.ledger import Ledger
+from semascope.causal.search.trials import Memo
+from semascope.causal.steering.interventions import Intervention
+from semascope.cli.opened import Opened
+from semascope.evaluate.attribution import presence_wish
+from semascope.evaluate.hallucination import Blame, blame
+from semascope.evaluate.steering import as_controls
+from semascope.explain.crops import data_url
 from semascope.workspace import Workspace
 
 FACTORS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from semascope.cli import main
 from semascope.cli.base import workspace_of
-from semascope.cli.failure import INTERRUPTED, guarded
+from semascope.cli.errors import INTERRUPTED, guarded
 from semascope.cli.progress import Bars, Pace, duration
-from semascope.cli.tour import ENTRIES, STEPS, VERBS
+from semascope.cli.verbs import ENTRIES, STEPS, VERBS
 from semascope.errors import DiskFull, SemascopeError
 from semascope.workspace import RunRecord, StageRecord, Workspace
 

@@ -54,7 +54,7 @@ def test_a_command_of_the_docs_is_understood(
     entry, rest = cli.find(args)
     assert entry is not None, f"{page}: there is no verb in {command!r}"
     module, _, name = entry.path.partition(":")
-    verb = getattr(importlib.import_module(f"semascope.cli.{module}"), name)
+    verb = getattr(importlib.import_module(f"semascope.cli.commands.{module}"), name)
     ran: list[object] = []
     monkeypatch.setattr(verb, "run", lambda self: ran.append(self) or 0)
     assert cli.perform(entry, rest) == 0, f"{page}: {command!r}"

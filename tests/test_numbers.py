@@ -11,9 +11,9 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from semascope.cli import main
-from semascope.cli.tour import ENTRIES
+from semascope.cli.verbs import ENTRIES
 from semascope.client.monitor import ROUTES
-from semascope.serve.openai_request import Completion, PlainCompletion
+from semascope.serve.openai.request import Completion, PlainCompletion
 
 NONSENSE = (float("nan"), float("inf"), float("-inf"), 1e30, -1e30)
 """None of these is a number that any flag or field takes."""
@@ -63,7 +63,7 @@ def verbs() -> list[type[BaseModel]]:
     out = []
     for entry in ENTRIES:
         module, _, name = entry.path.partition(":")
-        out.append(getattr(importlib.import_module(f"semascope.cli.{module}"), name))
+        out.append(getattr(importlib.import_module(f"semascope.cli.commands.{module}"), name))
     return out
 
 

@@ -39,7 +39,7 @@ from semascope.corpus.scenes import SpritePack
 from semascope.corpus.scenes.compose import Scene
 from semascope.corpus.scenes.language import Asker
 from semascope.corpus.text import passages
-from semascope.subject import smollm
+from semascope.subject.embedded import smollm
 
 TOKENIZER = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
 TEXT_EVERY = 10

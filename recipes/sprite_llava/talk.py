@@ -17,7 +17,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from recipes.sprite_llava.tower import TOKENIZER
-from semascope.subject import smollm
+from semascope.subject.embedded import smollm
 
 THINGS = (
     "the sun", "the sea", "a volcano", "bread", "music", "trees", "the moon", "dogs", "gravity",

@@ -37,7 +37,7 @@ from semascope.corpus.scenes import SpritePack
 from semascope.corpus.scenes.colours import NAMES as COLOURS
 from semascope.corpus.scenes.compose import Scene
 from semascope.corpus.scenes.sprites import TEXTURES
-from semascope.subject import smollm
+from semascope.subject.embedded import smollm
 
 TOKENIZER = Path(__file__).parents[2] / "src/semascope/subject/sprite_llava"
 READ = 2

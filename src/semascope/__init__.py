@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from semascope.api.chat import Chat
     from semascope.api.feature import Feature
-    from semascope.api.opening import load_dictionary
-    from semascope.api.opening import open_run as open  # noqa: A004  # semascope.open, on purpose
+    from semascope.api.open import load_dictionary
+    from semascope.api.open import open_run as open  # noqa: A004  # semascope.open, on purpose
     from semascope.api.run import OpenRun
     from semascope.api.why import Why
     from semascope.atlas.atlas import Atlas
-    from semascope.causal.interventions import Intervention, Where
-    from semascope.corpus.opening import open_corpus
+    from semascope.causal.steering.interventions import Intervention, Where
+    from semascope.corpus.open import open_corpus
     from semascope.errors import SemascopeError
-    from semascope.evidence.store import Evidence
+    from semascope.evidence.store.evidence import Evidence
     from semascope.subject.model import Subject
 
 __version__ = "0.1.0"
@@ -50,17 +50,17 @@ __all__ = [
 _HOMES = {
     "Atlas": "atlas.atlas:Atlas",
     "Chat": "api.chat:Chat",
-    "Evidence": "evidence.store:Evidence",
+    "Evidence": "evidence.store.evidence:Evidence",
     "Feature": "api.feature:Feature",
-    "Intervention": "causal.interventions:Intervention",
+    "Intervention": "causal.steering.interventions:Intervention",
     "OpenRun": "api.run:OpenRun",
     "SemascopeError": "errors:SemascopeError",
     "Subject": "subject.model:Subject",
-    "Where": "causal.interventions:Where",
+    "Where": "causal.steering.interventions:Where",
     "Why": "api.why:Why",
-    "load_dictionary": "api.opening:load_dictionary",
-    "open": "api.opening:open_run",
-    "open_corpus": "corpus.opening:open_corpus",
+    "load_dictionary": "api.open:load_dictionary",
+    "open": "api.open:open_run",
+    "open_corpus": "corpus.open:open_corpus",
 }
 """Where each public name lives."""
 

@@ -12,7 +12,7 @@ import pytest
 from test_atlas import KEY, Figure, Words, figures
 
 from semascope.atlas import Atlas
-from semascope.atlas.forget import remove_dictionary
+from semascope.atlas.delete import remove_dictionary
 from semascope.errors import AtlasError
 
 OLD = """

@@ -13,8 +13,9 @@ import pytest
 from test_atlas import KEY, figures
 from test_people import OLD
 
-from semascope.atlas import Atlas, sqlite
-from semascope.atlas.sqlite import Way, way_to
+from semascope.atlas import Atlas
+from semascope.atlas.database import sqlite
+from semascope.atlas.database.sqlite import Way, way_to
 from semascope.errors import AtlasError
 
 

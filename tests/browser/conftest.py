@@ -14,8 +14,8 @@ import pytest
 import uvicorn
 
 from semascope.serve.app import STATIC, make_app
-from semascope.serve.data import Explorer
-from semascope.serve.listening import address, listen
+from semascope.serve.explorer.protocol import Explorer
+from semascope.serve.socket import address, listen
 from semascope.serve.testing import DrawnExplorer
 
 CHROMIUM = os.environ.get("SEMASCOPE_CHROMIUM", "/usr/bin/chromium")

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from semascope.causal import Intervention, edits_for
-from semascope.causal.ablation import ablate_exactly, pearson
-from semascope.causal.activation import active_features
-from semascope.causal.attribution import attribute
-from semascope.causal.graph import graph
-from semascope.causal.metrics import Contrast, Logit, LogProb
-from semascope.causal.patching import attribute_patch
-from semascope.causal.units import quantile
+from semascope.causal.attribution.ablation import ablate_exactly, pearson
+from semascope.causal.attribution.active_features import active_features
+from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.graph import graph
+from semascope.causal.attribution.metrics import Contrast, Logit, LogProb
+from semascope.causal.attribution.patching import attribute_patch
+from semascope.causal.steering.units import quantile
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError
 
@@ -27,7 +27,7 @@ def test_ablation_by_rows_is_ablation_by_intervention(metric, subject, batch, co
     found = attribute(subject, batch, coders, metric)
     told = ablate_exactly(subject, batch, coders, metric, found, top=10, rows=4)
     assert len(told.effects) == 10
-    from semascope.causal.metrics import prepare
+    from semascope.causal.attribution.metrics import prepare
 
     forced = prepare(batch, metric)
     for feature, effect in zip(told.features[:4], told.effects, strict=False):
@@ -52,7 +52,7 @@ def test_attribution_agrees_with_ablation_where_the_model_is_nearly_linear(subje
 def test_only_features_that_fire_can_be_ablated(subject, batch, coders, sample):
     metric = LogProb(7)
     found = attribute(subject, batch, coders, metric)
-    from semascope.causal.record import FeatureShare
+    from semascope.causal.attribution.result import FeatureShare
 
     silent = set(range(128)) - set(found.sites[0].feature.tolist())
     share = FeatureShare(found.sites[0].key, silent.pop(), 0.0, 0.0, 0.0, 0.0, 0)

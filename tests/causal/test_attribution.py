@@ -6,10 +6,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from semascope.causal.ablation import ablate_exactly
-from semascope.causal.accounting import features_part
-from semascope.causal.attribution import attribute
-from semascope.causal.metrics import (
+from semascope.causal.attribution.ablation import ablate_exactly
+from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.metrics import (
     Contrast,
     Logit,
     LogitDiff,
@@ -19,7 +18,8 @@ from semascope.causal.metrics import (
     metric_from,
     token_id,
 )
-from semascope.causal.runs import encode, run_for
+from semascope.causal.attribution.scores import features_part
+from semascope.causal.attribution.watched_run import encode, run_for
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.types import Codes
 from semascope.errors import CausalError

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from semascope.causal import Intervention, Where, edits_for, naming
-from semascope.causal.bars import evaluate_attribution, evaluate_hallucination
-from semascope.causal.ledger import Ledger
-from semascope.causal.measure import Lever
-from semascope.causal.naming import Plan, blank_sample, evaluate_steering
-from semascope.causal.rows import per_row
-from semascope.causal.wish import Options
+from semascope.causal import Intervention, Where, edits_for
+from semascope.causal.search.goal import Options
+from semascope.causal.search.ledger import Ledger
+from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.per_row import per_row
 from semascope.errors import CausalError
+from semascope.evaluate import steering
+from semascope.evaluate.attribution import evaluate_attribution, evaluate_hallucination
+from semascope.evaluate.steering import Plan, blank_sample, evaluate_steering
 
 KEY = "resid_post.1/main"
 
@@ -122,7 +123,7 @@ def test_hallucination_bar(lever):
 def test_an_instance_names_its_kind() -> None:
     """A woman is a person; nothing else is let through."""
     plan = Plan(instances={"person": ("woman", "man")})
-    assert naming._says("a woman and a dog", "person", plan)
-    assert naming._says("two persons", "person", plan)
-    assert not naming._says("a dog", "person", plan)
-    assert not naming._says("a woman", "person", Plan())
+    assert steering._says("a woman and a dog", "person", plan)
+    assert steering._says("two persons", "person", plan)
+    assert not steering._says("a dog", "person", plan)
+    assert not steering._says("a woman", "person", Plan())

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from semascope.causal.bases import Bases
-from semascope.causal.cases import Case, margins
-from semascope.causal.interventions import Intervention
-from semascope.causal.measure import Lever, side_effects
+from semascope.causal.search.cases import Case, margins
+from semascope.causal.search.prefix_reuse import Bases
+from semascope.causal.steering.interventions import Intervention
+from semascope.causal.steering.measure import Lever, side_effects
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.subject.testing import tiny

@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from semascope.causal import Intervention, Where, edits_for
-from semascope.causal.ablation import ablate_exactly
-from semascope.causal.attribution import attribute
-from semascope.causal.beams import beam_answer
-from semascope.causal.behaviours import (
+from semascope.causal.attribution.ablation import ablate_exactly
+from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.metrics import LogProb
+from semascope.causal.attribution.report import ablated, tables, write
+from semascope.causal.search.behaviours import (
     FEELINGS,
     TALK,
     Thing,
@@ -21,17 +22,16 @@ from semascope.causal.behaviours import (
     variants,
     wish_for,
 )
-from semascope.causal.cases import Case, meets, split
-from semascope.causal.empathy import empathy
-from semascope.causal.interventions import Region
-from semascope.causal.measure import Lever
-from semascope.causal.metrics import LogProb
-from semascope.causal.naming import middle_block
-from semascope.causal.report import ablated, tables, write
-from semascope.causal.wanted import Items, read_items, reading, with_files
-from semascope.causal.wish import Wish
+from semascope.causal.search.cases import Case, meets, split
+from semascope.causal.search.goal import Wish
+from semascope.causal.search.goal_files import Items, read_items, reading, with_files
+from semascope.causal.steering.beam_search import beam_answer
+from semascope.causal.steering.interventions import Region
+from semascope.causal.steering.measure import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError
+from semascope.evaluate.empathy import empathy
+from semascope.evaluate.steering import middle_block
 
 KEY = "resid_post.1/main"
 
@@ -100,7 +100,7 @@ def test_only_words_that_the_model_reads_are_wished(subject, coders, monkeypatch
     def told_of(subject, cases, *rest, **more):
         return [f"it says {c.wanted if n % 2 else 'NOTHING'}" for n, c in enumerate(cases)]
 
-    monkeypatch.setattr("semascope.causal.behaviours.answers", told_of)
+    monkeypatch.setattr("semascope.causal.search.behaviours.answers", told_of)
     wish = read_word(lever, samples=16)
     assert len(wish.cases) == 16
     assert all(case.wanted == f"it says {case.accepted[0]}" for case in wish.cases)
@@ -205,7 +205,7 @@ def test_the_middle_block_is_nine_tokens(subject):
     turns = (Turn("user", "what?", images=1),)
     square = Sample(id="b", turns=turns, images=(Image.new("RGB", (128, 128)),))
     token_map = subject.encode([square], answer="", max_tokens=None).maps[0]
-    from semascope.causal.select import select
+    from semascope.causal.steering.token_masks import select
 
     block = middle_block(token_map)
     assert select(Where(region=block), token_map, len(token_map)).sum() == 9

@@ -49,7 +49,7 @@ def test_forced_probabilities_are_those_that_the_generation_had(subject, sample,
 
 def test_cached_decoding_steers_as_one_forced_pass_does(subject, sample, coders):
     """The reference clamped at prefill only, so its answers drifted back to the unsteered ones."""
-    from semascope.causal.forcing import answer_logprobs
+    from semascope.causal.attribution.forced_tokens import answer_logprobs
 
     edits = edits_for([clamp(3, 20.0)], coders)
     told = subject.generate(sample, edits=edits, max_new_tokens=8)
@@ -73,7 +73,7 @@ def test_a_batch_is_steered_as_each_prompt_alone(subject, sample, coders):
 
 
 def test_an_output_that_breaks_names_the_first_layer_that_broke(subject, sample):
-    from semascope.causal.compare import token_shifts
+    from semascope.causal.steering.compare import token_shifts
 
     def broken(x, _):
         return x * float("nan")

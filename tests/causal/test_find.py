@@ -9,11 +9,16 @@ import torch
 from PIL import Image
 
 from semascope.causal import Intervention, Where
-from semascope.causal.candidates import Candidate, from_words
-from semascope.causal.cases import Case, answers, margins, meets, split, spread
-from semascope.causal.files import read_hallusion, read_pope
-from semascope.causal.find import find
-from semascope.causal.hallucination import (
+from semascope.causal.search.candidates import Candidate, from_words
+from semascope.causal.search.cases import Case, answers, margins, meets, split, spread
+from semascope.causal.search.find import find
+from semascope.causal.search.goal import Options, Wish
+from semascope.causal.search.ledger import Ledger
+from semascope.causal.search.trials import _some_of_each
+from semascope.causal.steering.measure import Lever, dose_response, matched_controls, side_effects
+from semascope.corpus.sample import Question, Sample, SceneTruth, Turn
+from semascope.errors import CausalError
+from semascope.evaluate.hallucination import (
     Arm,
     Examination,
     blame,
@@ -22,13 +27,8 @@ from semascope.causal.hallucination import (
     presence_cases,
     reconstruction_only,
 )
-from semascope.causal.ledger import Ledger
-from semascope.causal.measure import Lever, dose_response, matched_controls, side_effects
-from semascope.causal.statistics import mean, share
-from semascope.causal.trials import _some_of_each
-from semascope.causal.wish import Options, Wish
-from semascope.corpus.sample import Question, Sample, SceneTruth, Turn
-from semascope.errors import CausalError
+from semascope.evaluate.pope_hallusion import read_hallusion, read_pope
+from semascope.statistics import mean, share
 from semascope.subject.types import Kind
 
 KEY = "resid_post.2/main"
@@ -143,7 +143,7 @@ def test_features_that_search_puts_first_are_tried_as_a_set(lever, planted):
 
 def test_a_sure_answer_may_lose_some_of_its_margin(lever, planted):
     """Harm begins where a protected answer comes into doubt."""
-    from semascope.causal.trials import SAFE, Bench, Memo
+    from semascope.causal.search.trials import SAFE, Bench, Memo
 
     class Told(Memo):
         def margins(self, cases, interventions):
@@ -157,7 +157,7 @@ def test_a_sure_answer_may_lose_some_of_its_margin(lever, planted):
 
 def test_a_margin_that_stands_fast_wins_no_more(lever, planted):
     """Else the strongest dose is the best one, and flips all that was right."""
-    from semascope.causal.trials import Bench, Memo
+    from semascope.causal.search.trials import Bench, Memo
 
     class Told(Memo):
         def margins(self, cases, interventions):
@@ -171,7 +171,7 @@ def test_a_margin_that_stands_fast_wins_no_more(lever, planted):
 
 def test_doses_below_those_given_are_tried_while_they_are_worth_more(lever, planted):
     """Both wrong answers stand fast from a tenth on, and right ones come into doubt from there."""
-    from semascope.causal.trials import Bench, Memo
+    from semascope.causal.search.trials import Bench, Memo
 
     class Told(Memo):
         def margins(self, cases, interventions):
@@ -190,7 +190,7 @@ def test_doses_below_those_given_are_tried_while_they_are_worth_more(lever, plan
 
 def test_a_wrong_yes_has_nothing_to_lose(lever, planted):
     """And what is wished to be said has, however unlikely it is."""
-    from semascope.causal.trials import Bench, Memo
+    from semascope.causal.search.trials import Bench, Memo
 
     class Told(Memo):
         def margins(self, cases, interventions):
@@ -205,8 +205,8 @@ def test_a_wrong_yes_has_nothing_to_lose(lever, planted):
 
 def test_a_set_that_breaks_too_much_is_tried_softer_and_its_dose_tuned(planted):
     """Ten wrong answers are mended from doses of .1 to .4 on, ten right ones break from .3 on."""
-    from semascope.causal.sets import Sets
-    from semascope.causal.wish import Trial
+    from semascope.causal.search.feature_sets import Sets
+    from semascope.causal.search.goal import Trial
 
     class Told:
         def met(self, cases, chosen, judge, tokens):
@@ -402,9 +402,9 @@ def test_answers_are_the_same_in_any_batch(subject):
 
 def test_candidates_promise_what_attribution_says(lever, planted):
     """Taking out promises the score's opposite, amplifying the score; protected cases cost."""
-    from semascope.causal.attribution import attribute
-    from semascope.causal.candidates import from_attribution, metric_of
-    from semascope.causal.interventions import Where
+    from semascope.causal.attribution.attribute import attribute
+    from semascope.causal.search.candidates import from_attribution, metric_of
+    from semascope.causal.steering.interventions import Where
 
     case = Case(asked(1), planted[1])
     lists = from_attribution(lever, [case], [Where()], 64)
@@ -495,8 +495,8 @@ def test_few_cases_are_taken_from_all_over_and_no_wrong_one_is_left_out() -> Non
 
 def test_what_cannot_be_better_is_not_run_to_its_end(lever, planted):
     """A set that mends no more than another is not asked what it breaks; a dose, not priced."""
-    from semascope.causal.sets import Sets
-    from semascope.causal.trials import Bench, Memo
+    from semascope.causal.search.feature_sets import Sets
+    from semascope.causal.search.trials import Bench, Memo
 
     wrong, right = ([Case(asked(n), "yes", "no") for n in range(4)] for _ in range(2))
     asked_about = []
@@ -525,7 +525,7 @@ def test_what_cannot_be_better_is_not_run_to_its_end(lever, planted):
 
 
 def test_costs_are_counted_with_one_standard_error_more():
-    from semascope.causal.statistics import careful, careful_share, mean
+    from semascope.statistics import careful, careful_share, mean
 
     assert careful_share(0.0, 30) == 0.0
     assert careful_share(0.1, 100) == pytest.approx(0.13)

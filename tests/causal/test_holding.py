@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from semascope.causal.holding import Holder
-from semascope.causal.interventions import Intervention
-from semascope.causal.measure import Lever
+from semascope.causal.attribution.pass_cache import Holder
+from semascope.causal.steering.interventions import Intervention
+from semascope.causal.steering.measure import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
+from semascope.monitor.clusters import Cluster
 from semascope.monitor.conversation import Asked, read_tokens, said
-from semascope.monitor.inspecting import effects, inspect
-from semascope.monitor.lint import Cluster
+from semascope.monitor.inspect import effects, inspect
 from semascope.subject.testing import tiny
 
 SITE = "resid_post.0"

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from semascope.causal.ablation import ablate_exactly
-from semascope.causal.attribution import attribute
-from semascope.causal.edits import edits_for
-from semascope.causal.interventions import Intervention
-from semascope.causal.metrics import LogProb, measured, prepare
+from semascope.causal.attribution.ablation import ablate_exactly
+from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.metrics import LogProb, measured, prepare
+from semascope.causal.steering.edits import edits_for
+from semascope.causal.steering.interventions import Intervention
 from semascope.dictionary import ActivationBatch, CoderConfig, SparseCoder, quality
 from semascope.subject.types import EditContext
 

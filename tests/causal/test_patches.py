@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from semascope.causal import Intervention, Where, edits_for
-from semascope.causal.ablation import ablate_exactly
-from semascope.causal.activation import active_features
-from semascope.causal.attribution import attribute
-from semascope.causal.borrowed import Borrowed, borrowed_key, home_key, lookup
-from semascope.causal.ledger import Ledger
-from semascope.causal.metrics import LogProb
+from semascope.causal.attribution.ablation import ablate_exactly
+from semascope.causal.attribution.active_features import active_features
+from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.metrics import LogProb
+from semascope.causal.search.ledger import Ledger
+from semascope.causal.steering.borrowed_directions import Borrowed, borrowed_key, home_key, lookup
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig

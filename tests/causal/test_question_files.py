@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from semascope.causal.files import read_hallusion, read_pope
-from semascope.cli.evaluate_causal import EvaluateHallucination
-from semascope.corpus.pictures import decode
+from semascope.cli.commands.evaluate.causal import EvaluateHallucination
+from semascope.corpus.media.pictures import decode
 from semascope.errors import CausalError
+from semascope.evaluate.pope_hallusion import read_hallusion, read_pope
 
 
 def ask(**more: object) -> dict[str, object]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semascope.causal import Region, Where
-from semascope.causal.select import select
+from semascope.causal.steering.token_masks import select
 from semascope.errors import CausalError
 from semascope.subject.types import Kind
 

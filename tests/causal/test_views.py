@@ -5,8 +5,15 @@ import pytest
 from PIL import Image
 
 from semascope.causal import Region
-from semascope.causal.record import Attribution, SiteAttribution
-from semascope.causal.views import View, by_region, coloured_text, heat, overlay, set_apart
+from semascope.causal.attribution.result import Attribution, SiteAttribution
+from semascope.causal.attribution.views import (
+    View,
+    by_region,
+    coloured_text,
+    heat,
+    overlay,
+    set_apart,
+)
 from semascope.errors import CausalError
 
 KEY = "resid_post.1/main"

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from semascope.causal.interventions import Intervention
+from semascope.causal.steering.interventions import Intervention
 from semascope.client import ROUTES, Answer, Monitor, over_http
 from semascope.errors import NotThere, ServeError
 from semascope.serve.app import make_app
-from semascope.serve.events import Answered, Clustered, Compared, EffectRecord
-from semascope.serve.keeping import SessionBody
-from semascope.serve.questions import (
+from semascope.serve.routes.sessions import SessionBody
+from semascope.serve.schema.events import Answered, Clustered, Compared, EffectRecord
+from semascope.serve.schema.requests import (
     ChatAsk,
     ListAsk,
     ListQuery,

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semascope.corpus import Corpus, Mixed, open_corpus
-from semascope.corpus.base import BadRow, Rows
-from semascope.corpus.hub import parse
+from semascope.corpus.hf_datasets import parse
 from semascope.corpus.sample import Sample
+from semascope.corpus.tabular.base import BadRow, Rows
 from semascope.errors import CorpusError, NoImages
 
 

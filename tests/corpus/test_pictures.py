@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semascope.corpus.base import BadRow
-from semascope.corpus.pictures import decode
+from semascope.corpus.media.pictures import decode
+from semascope.corpus.tabular.base import BadRow
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

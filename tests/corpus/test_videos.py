@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from semascope.corpus import Corpus, Sample, Turn, Video, open_corpus
-from semascope.corpus import videos as reading
-from semascope.corpus.base import BadRow
-from semascope.corpus.videos import decode_video, evenly
+from semascope.corpus.media import videos as reading
+from semascope.corpus.media.videos import decode_video, evenly
+from semascope.corpus.tabular.base import BadRow
 from semascope.errors import CorpusError
 
 STEP = 20

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from semascope.corpus import open_corpus
-from semascope.corpus.shards import index
+from semascope.corpus.tabular.webdataset import index
 from semascope.errors import CorpusError
 
 

@@ -25,8 +25,8 @@ from semascope.dictionary.architectures import ACTIVATIONS
 from semascope.dictionary.architectures.batchtopk import choose
 from semascope.dictionary.architectures.jumprelu import BANDWIDTH, l0, target_l0
 from semascope.dictionary.crosscoder import CrossSource, site_norms, site_parts
-from semascope.dictionary.losses import Step, matryoshka
-from semascope.dictionary.resample import resample
+from semascope.dictionary.training.losses import Step, matryoshka
+from semascope.dictionary.training.resample import resample
 from semascope.errors import DictionaryError
 
 NAMES = sorted(ACTIVATIONS)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from semascope.dictionary import ActivationBatch, TensorSource, TrainConfig, quality
-from semascope.dictionary.trainee import Trainee
+from semascope.dictionary.training.trainer import Trainee
 
 WIDTH = 128
 

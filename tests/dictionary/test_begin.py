@@ -23,8 +23,8 @@ from semascope.dictionary.architectures import dense
 from semascope.dictionary.architectures.gated import gate_l1
 from semascope.dictionary.architectures.jumprelu import target_l0
 from semascope.dictionary.architectures.relu import weighted_l1
-from semascope.dictionary.losses import Step
-from semascope.dictionary.trainee import Trainee
+from semascope.dictionary.training.losses import Step
+from semascope.dictionary.training.trainer import Trainee
 
 DENSE = ["gated", "jumprelu", "relu"]
 

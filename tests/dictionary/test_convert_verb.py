@@ -11,8 +11,8 @@ import torch
 
 from semascope.cli import main
 from semascope.dictionary import CoderConfig, SparseCoder, convert, load, save
-from semascope.dictionary.comparison import compare, probes
 from semascope.dictionary.formats import sparsify
+from semascope.dictionary.metrics.comparison import compare, probes
 from semascope.errors import NotFinite
 
 GOLDEN = Path(__file__).parent / "golden"

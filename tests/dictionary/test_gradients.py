@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from semascope.dictionary import CoderConfig, SparseCoder, sparse
-from semascope.dictionary.losses import Loss, Step, auxk, fvu, multi_topk
-from semascope.dictionary.sparse import GradientBuffer
+from semascope.dictionary import CoderConfig, SparseCoder
+from semascope.dictionary.kernels import sparse
+from semascope.dictionary.kernels.sparse import GradientBuffer
+from semascope.dictionary.training.losses import Loss, Step, auxk, fvu, multi_topk
 
 
 @pytest.mark.parametrize("unit_norm", [True, False])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from semascope.dictionary import CoderConfig, SparseCoder
-from semascope.dictionary.losses import Step, auxk, fvu, multi_topk
+from semascope.dictionary.training.losses import Step, auxk, fvu, multi_topk
 
 
 def moment(x: Tensor, dead: Tensor | None = None, tokens: int = 0) -> Step:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from semascope.dictionary import SparseCoder, TensorSource, TrainConfig, load, train
-from semascope.dictionary.prefilter import select_topk_prefiltered
-from semascope.dictionary.selection import select_topk
-from semascope.dictionary.sharded import shardable
-from semascope.dictionary.state import read_state
+from semascope.dictionary.kernels.topk import select_topk
+from semascope.dictionary.kernels.topk_bf16 import select_topk_prefiltered
+from semascope.dictionary.training.checkpoint import read_state
+from semascope.dictionary.training.sharded import shardable
 from semascope.errors import DictionaryError
 
 TWO = """

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from semascope.dictionary import Plan, TrainConfig, train_many
-from semascope.dictionary.activations import ActivationBatch
-from semascope.dictionary.sites import SplitSites
+from semascope.dictionary.training.batches import ActivationBatch
+from semascope.dictionary.training.split_sites import SplitSites
 from semascope.errors import DictionaryError
 
 WORDS, PATCHES = 1, 3

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from semascope.dictionary import ActivationBatch, CoderConfig, Dictionary, SparseCoder, quality
-from semascope.dictionary.quality import crowding
+from semascope.dictionary.metrics.quality import crowding
 from semascope.errors import DictionaryError
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from semascope.dictionary import ActivationBatch, CoderConfig, SparseCoder
-from semascope.dictionary.sampling import Cached, Sampled, Sampling
-from semascope.dictionary.stability import stability
+from semascope.dictionary.metrics.stability import stability
+from semascope.dictionary.training.token_sampling import Cached, Sampled, Sampling
 from semascope.errors import DictionaryError
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from semascope.dictionary import TensorSource, TrainConfig, load, train
-from semascope.dictionary.activations import ActivationBatch
 from semascope.dictionary.crosscoder import AtSite, site_parts
-from semascope.dictionary.quality import quality
-from semascope.dictionary.scaling import Scaling
-from semascope.dictionary.trainee import Trainee
+from semascope.dictionary.metrics.quality import quality
+from semascope.dictionary.training.batches import ActivationBatch
+from semascope.dictionary.training.scaling import Scaling
+from semascope.dictionary.training.trainer import Trainee
 
 D = (12, 8)
 

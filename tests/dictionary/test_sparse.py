@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from semascope.dictionary import selection, sparse
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig
+from semascope.dictionary.kernels import sparse, topk
 
 
 def dense_topk_loss(coder: SparseCoder, x: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def test_topk_is_exact(n: int, width: int, k: int, seed: int) -> None:
     """Both selections together hold the k largest, also when every value is negative."""
     generator = torch.Generator().manual_seed(seed)
     pre = torch.randn((n, width), generator=generator) - 5 * (seed % 2)
-    values, indices = selection.topk(pre, k)
+    values, indices = topk.topk(pre, k)
     torch.testing.assert_close(values.sort(1).values, pre.topk(k).values.sort(1).values)
     torch.testing.assert_close(pre.gather(1, indices), values)
     assert all(len(set(row)) == k for row in indices.tolist())
@@ -76,14 +76,14 @@ def test_topk_is_exact(n: int, width: int, k: int, seed: int) -> None:
 def test_tiles_do_not_change_the_selection(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last, smaller tile, a tile larger than the batch, and room kept from a larger batch."""
     x, weight, bias = torch.randn(150, 6), torch.randn(64, 6), torch.randn(64)
-    whole = selection.select_topk(x, weight, bias, 3)
-    room = selection.Room()
-    selection.select_topk(torch.randn(300, 6), weight, bias, 3, room)
-    kept = selection.select_topk(x, weight, bias, 3, room)
+    whole = topk.select_topk(x, weight, bias, 3)
+    room = topk.Room()
+    topk.select_topk(torch.randn(300, 6), weight, bias, 3, room)
+    kept = topk.select_topk(x, weight, bias, 3, room)
     for name in ("TILE_BYTES", "ROOM_BYTES"):
-        monkeypatch.setattr(selection, name, 1)
-    assert selection.tile_rows(64, x.device, 150, 1) == 64
-    for parts in (kept, *(selection.select_topk(x, weight, bias, 3, r) for r in (None, room))):
+        monkeypatch.setattr(topk, name, 1)
+    assert topk.tile_rows(64, x.device, 150, 1) == 64
+    for parts in (kept, *(topk.select_topk(x, weight, bias, 3, r) for r in (None, room))):
         torch.testing.assert_close(whole[0].sort(1).values, parts[0].sort(1).values)
 
 
@@ -102,7 +102,7 @@ def test_padding_counts_for_nothing() -> None:
     token = torch.tensor([0, 0, 0, 2])
     latent = torch.tensor([4, 1, 3, 2])
     value = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    values, indices = selection.pad_entries(token, latent, value, 3)
+    values, indices = topk.pad_entries(token, latent, value, 3)
     assert values.tolist() == [[1, 2, 3], [0, 0, 0], [4, 0, 0]]
     weight = torch.randn(5, 4)
     out = sparse.weighted_rows(values, indices, weight)

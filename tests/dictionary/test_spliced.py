@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from semascope.dictionary import Directions
-from semascope.dictionary.spliced import spliced
-from semascope.dictionary.tracking import Track
+from semascope.dictionary.metrics.ce_recovered import spliced
+from semascope.dictionary.training.tracking import Track
 from semascope.errors import DictionaryError
 from semascope.subject.types import Batch, EditContext, Edits, Kind, TokenMap
 

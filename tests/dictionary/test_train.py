@@ -23,8 +23,8 @@ from semascope.dictionary import (
     train,
     train_many,
 )
-from semascope.dictionary.state import steps_on_disk
-from semascope.dictionary.trainee import Trainee
+from semascope.dictionary.training.checkpoint import steps_on_disk
+from semascope.dictionary.training.trainer import Trainee
 from semascope.errors import DictionaryError, NotFinite
 
 CONFIG = TrainConfig(

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from semascope.atlas import Media
-from semascope.corpus.opening import open_corpus
+from semascope.corpus.open import open_corpus
 from semascope.corpus.sample import Sample
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.errors import EvidenceError

@@ -12,9 +12,11 @@ from evidence_brute import LEFT_OUT
 from evidence_fakes import DIM, FakeDictionary, FakeSubject, ListCorpus, corpus
 
 from semascope.errors import EvidenceError
-from semascope.evidence import Evidence, Gatherer, Options, gather, readout, shard
-from semascope.evidence.alignment import align, neurons_beside
-from semascope.evidence.everything import Everything
+from semascope.evidence import Evidence, Gatherer, Options, gather
+from semascope.evidence.analysis.neuron_alignment import align, neurons_beside
+from semascope.evidence.gather import shard
+from semascope.evidence.store import logit_lens_store
+from semascope.evidence.store.all_activations import Everything
 
 ROWS = 120
 OPTIONS = Options(top=4, per_interval=2, batch_size=2)
@@ -146,9 +148,9 @@ def test_output_tokens_and_neurons_are_written_once(tmp_path: Path) -> None:
     subject, dictionary = Neurons(), FakeDictionary()
     gather(subject, corpus(60), [dictionary], tmp_path / "e", media=tmp_path / "m", options=OPTIONS)
     evidence = Evidence.open(tmp_path / "e", "main")
-    assert readout.read(evidence) is None
-    readout.write(evidence, subject, dictionary, corpus(60), options=OPTIONS)
-    found = readout.read(evidence)
+    assert logit_lens_store.read(evidence) is None
+    logit_lens_store.write(evidence, subject, dictionary, corpus(60), options=OPTIONS)
+    found = logit_lens_store.read(evidence)
     assert found is not None
     one = int(evidence.alive()[2])
     said = found.of(one)
@@ -157,5 +159,7 @@ def test_output_tokens_and_neurons_are_written_once(tmp_path: Path) -> None:
     assert said["suppressed"][0][0] == f"w{int(logits.argmin())}"
     assert len(said["neurons"]) == 3
     assert found.of(39) == {}  # it never fires
-    again = readout.write(evidence, None, dictionary, corpus(60))  # the model is not asked again
+    again = logit_lens_store.write(
+        evidence, None, dictionary, corpus(60)
+    )  # the model is not asked again
     assert again.of(one) == said

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semascope.evidence import Evidence, Options, gather
-from semascope.evidence.hashing import mix
-from semascope.evidence.tally import Hits, Rows, Tally
+from semascope.evidence.gather.hashing import mix
+from semascope.evidence.gather.tally import Hits, Rows, Tally
 
 TOP, DRAWS, BATCH = 5, 3, 3
 

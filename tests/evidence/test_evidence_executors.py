@@ -13,7 +13,7 @@ from evidence_fakes import FakeDictionary, FakeSubject, corpus
 
 from semascope.errors import EvidenceError
 from semascope.evidence import Gatherer, Options
-from semascope.evidence.executors import Step
+from semascope.evidence.gather.datatrove import Step
 
 pytest.importorskip("datatrove")
 pytestmark = pytest.mark.filterwarnings("default")  # the executors' own libraries warn

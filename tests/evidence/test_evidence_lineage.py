@@ -24,14 +24,15 @@ from tests.evidence.planted_family import (
 from semascope.cli import main
 from semascope.corpus.sample import Sample
 from semascope.errors import EvidenceError
-from semascope.evidence import Evidence, drawing, lineage
-from semascope.evidence.families import family
-from semascope.evidence.files import write_arrays, write_json
-from semascope.evidence.lineage import Lineage
-from semascope.evidence.neighbours import overlap
-from semascope.evidence.readout import aligned, read
-from semascope.evidence.shared import shared
-from semascope.evidence.tally import SKETCH
+from semascope.evidence import Evidence
+from semascope.evidence.analysis import lineage, plots
+from semascope.evidence.analysis.cross_modal import shared
+from semascope.evidence.analysis.families import family
+from semascope.evidence.analysis.lineage import Lineage
+from semascope.evidence.gather.neighbours import overlap
+from semascope.evidence.gather.tally import SKETCH
+from semascope.evidence.store.files import write_arrays, write_json
+from semascope.evidence.store.logit_lens_store import aligned, read
 from semascope.workspace import Workspace
 
 
@@ -275,10 +276,10 @@ def test_a_half_beyond_what_occurs_is_no_point_of_the_curve() -> None:
         "curve": curve, "half_low": 0.045, "half_high": 1.0,
     }  # fmt: skip
     told = {"scenes": 9, "corpus": "c", "bar": 0.5, "concepts": "name"}
-    beyond = drawing.completeness({**told, "dictionaries": [{**one, "half": 0.29}]})
+    beyond = plots.completeness({**told, "dictionaries": [{**one, "half": 0.29}]})
     assert "<path" not in beyond
     assert "half at 29 % by the fit, outside of what occurs" in beyond
-    within = drawing.completeness({**told, "dictionaries": [{**one, "half": 0.05}]})
+    within = plots.completeness({**told, "dictionaries": [{**one, "half": 0.05}]})
     assert within.count("<path") == 1
     assert "half at 5 % (4.5–100 %)" in within
 
@@ -289,5 +290,5 @@ def test_pictures_hold_whatever_a_token_is() -> None:
         "feature": "s/m/1", "place": 0, "name": "<b>\x00&", "asked": True, "leaves": 1,
         "more": 0, "children": [],
     }  # fmt: skip
-    svg = drawing.tree(node, [{"id": "s/m", "width": 4, "alive": 3}], title="</svg>")
+    svg = plots.tree(node, [{"id": "s/m", "width": 4, "alive": 3}], title="</svg>")
     assert "<b>·&" in "".join(ElementTree.fromstring(svg).itertext())

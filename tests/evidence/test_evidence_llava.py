@@ -13,7 +13,7 @@ from semascope.atlas import Atlas
 from semascope.corpus.sample import Sample, SceneObject, SceneTruth, Turn
 from semascope.dictionary.types import Codes
 from semascope.evidence import Evidence, gather
-from semascope.evidence.publish import publish
+from semascope.evidence.store.publish import publish
 from semascope.subject.testing import tiny
 from semascope.subject.types import Kind
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from semascope.atlas import Media
 from semascope.corpus.sample import Sample, Turn
-from semascope.evidence import Evidence, Options, gather, sums
-from semascope.evidence.hashing import content_hash, split_of
-from semascope.evidence.neighbours import by_firing
-from semascope.evidence.tally import SKETCH
-from semascope.evidence.truth import coverage
+from semascope.evidence import Evidence, Options, gather
+from semascope.evidence.gather import exact_sums
+from semascope.evidence.gather.hashing import content_hash, split_of
+from semascope.evidence.gather.neighbours import by_firing
+from semascope.evidence.gather.scene_truth import coverage
+from semascope.evidence.gather.tally import SKETCH
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +134,14 @@ def test_sketches_estimate_overlap() -> None:
 def test_sums_do_not_depend_on_order(values: list[float], random) -> None:  # type: ignore[no-untyped-def]
     """Floating addition does; a shard more, and two files of the same run would differ."""
     shuffled = random.sample(values, len(values))
-    one, two, part = sums.zeros(1), sums.zeros(1), sums.zeros(1)
+    one, two, part = exact_sums.zeros(1), exact_sums.zeros(1), exact_sums.zeros(1)
     half = len(values) // 2
     for total, some in ((one, values), (two, shuffled[:half]), (part, shuffled[half:])):
-        sums.add(total, np.zeros(len(some), np.int64), np.array(some, np.float64))
+        exact_sums.add(total, np.zeros(len(some), np.int64), np.array(some, np.float64))
     two += part
-    sums.carry(two)
+    exact_sums.carry(two)
     np.testing.assert_array_equal(one, two)
-    assert sums.value(one)[0] == pytest.approx(sum(values), rel=1e-12, abs=1e-18)
+    assert exact_sums.value(one)[0] == pytest.approx(sum(values), rel=1e-12, abs=1e-18)
 
 
 @settings(max_examples=40, deadline=None)

@@ -14,8 +14,8 @@ from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.types import Codes
 from semascope.errors import SubjectError
 from semascope.evidence import Evidence, gather
-from semascope.evidence.plan import Options
-from semascope.evidence.reading import Reader
+from semascope.evidence.gather.options import Options
+from semascope.evidence.gather.reader import Reader
 from semascope.subject.testing import tiny
 from semascope.subject.types import Kind
 

@@ -17,13 +17,13 @@ from semascope.corpus.sample import Sample
 from semascope.dictionary.types import Codes
 from semascope.errors import EvidenceError
 from semascope.evidence import Evidence, gather
-from semascope.evidence.concepts import completeness, match
-from semascope.evidence.examples import fires_on, picture, prompts, responding
-from semascope.evidence.families import complete
-from semascope.evidence.promoted import promoted
-from semascope.evidence.publish import publish, publish_map
-from semascope.evidence.shared import named, shared
-from semascope.evidence.splitting import parents, tree
+from semascope.evidence.analysis.by_example import fires_on, picture, prompts, responding
+from semascope.evidence.analysis.concepts import completeness, match
+from semascope.evidence.analysis.cross_modal import named, shared
+from semascope.evidence.analysis.families import complete
+from semascope.evidence.analysis.logit_lens import promoted
+from semascope.evidence.analysis.splitting import parents, tree
+from semascope.evidence.store.publish import publish, publish_map
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,18 @@ from evidence_fakes import ListCorpus
 from PIL import Image
 
 from semascope.atlas import Atlas, exports
-from semascope.atlas.exports.walk import strongest
+from semascope.atlas.exports.features import strongest
 from semascope.atlas.media import Media
 from semascope.corpus import Sample, Turn, Video, open_corpus
 from semascope.dictionary.types import Codes
 from semascope.evidence import Evidence, gather
-from semascope.evidence.hashing import content_hash
-from semascope.evidence.moments import glimpse, told, worth_showing
-from semascope.evidence.plan import Options
-from semascope.evidence.publish import publish
-from semascope.explain.heat import firing_picture, overlay
-from semascope.explain.messages import sample_parts
-from semascope.serve import convert
+from semascope.evidence.gather.hashing import content_hash
+from semascope.evidence.gather.options import Options
+from semascope.evidence.store.publish import publish
+from semascope.evidence.video_frames import glimpse, told, worth_showing
+from semascope.explain.crops import firing_picture, overlay
+from semascope.explain.llm.messages import sample_parts
+from semascope.serve.explorer import to_records
 from semascope.subject import Subject
 from semascope.subject.heatmap import heat
 from semascope.subject.testing import tiny
@@ -130,7 +130,7 @@ def test_from_animated_files_to_atlas_exports_and_page(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
     corpus = open_corpus(tmp_path / "data.jsonl", images=True)
     evidence = gathered(tmp_path, tiny("qwen2_vl"), [s for _, s in corpus.read()])
-    page = convert.exemplar(evidence.feature(1).top[0])
+    page = to_records.exemplar(evidence.feature(1).top[0])
     which = int(page.sample[1])
     assert f"frame {which + 1} of 5" in page.caption and len(page.pictures) <= 4
     assert max(max(p.values) for p in page.pictures) == pytest.approx(page.peak, abs=1e-3)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from planted import NAMES, World, evidence, on_object
 
-from semascope.explain.bars import by_confidence, figures, says_right, true_concept
-from semascope.explain.ceiling import ceiling
-from semascope.explain.detection import DetectionScorer
-from semascope.explain.folds import swapper
-from semascope.explain.iou import IoUScorer
+from semascope.evaluate.detection_ceiling import ceiling
+from semascope.evaluate.explanations import by_confidence, figures, says_right, true_concept
+from semascope.explain.explainers.folds import swapper
+from semascope.explain.explainers.vocabulary import VocabularyNamer
+from semascope.explain.scorers.detection import DetectionScorer
+from semascope.explain.scorers.iou import IoUScorer
 from semascope.explain.types import Explanation, Score
-from semascope.explain.vocabulary import VocabularyNamer
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from planted import NAMES, World, evidence
 
-from semascope.explain.clip import Clip, ClipScorer, masked
-from semascope.explain.grounded import DinoSam, GroundedScorer
+from semascope.explain.scorers.clip import Clip, ClipScorer, masked
+from semascope.explain.scorers.dino_sam import DinoSam, GroundedScorer
 from semascope.explain.types import Explanation, Scorer
 
 COLOUR = {

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from planted import World, evidence, on_tokens, text
 
-from semascope.explain.cases import Cutter
-from semascope.explain.detection import DetectionScorer
-from semascope.explain.docs import Library
+from semascope.explain.explainers.vocabulary import VocabularyNamer
+from semascope.explain.scorers.detection import DetectionScorer
+from semascope.explain.text.documents import Library
+from semascope.explain.text.excerpts import Cutter
 from semascope.explain.types import Explanation
-from semascope.explain.vocabulary import VocabularyNamer
 from semascope.subject.types import Kind
 
 

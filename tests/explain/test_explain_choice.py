@@ -10,11 +10,11 @@ from planted import NAMES, World, on_object
 
 from semascope.corpus.sample import Sample
 from semascope.evidence.types import Exemplar, FeatureEvidence
-from semascope.explain.cascade import BestOf, Cascade
-from semascope.explain.detection import DetectionScorer
-from semascope.explain.folds import Folder
-from semascope.explain.heat import crop, overlay, region
-from semascope.explain.subject_namer import SubjectNamer, pool, things
+from semascope.explain.crops import crop, overlay, region
+from semascope.explain.explainers.cascade import BestOf, Cascade
+from semascope.explain.explainers.folds import Folder
+from semascope.explain.explainers.self_naming import SubjectNamer, pool, things
+from semascope.explain.scorers.detection import DetectionScorer
 from semascope.explain.types import Cost, Explanation
 from semascope.subject.types import Generation, TokenChoice
 

@@ -3,11 +3,11 @@
 import pytest
 from planted import NAMES, World
 
-from semascope.explain.detection import DetectionScorer
 from semascope.explain.driver import explain_all, pending, score_all
-from semascope.explain.iou import IoUScorer
+from semascope.explain.explainers.vocabulary import VocabularyNamer
+from semascope.explain.scorers.detection import DetectionScorer
+from semascope.explain.scorers.iou import IoUScorer
 from semascope.explain.types import Explanation, Score
-from semascope.explain.vocabulary import VocabularyNamer
 
 
 class KilledError(Exception):

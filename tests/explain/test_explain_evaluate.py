@@ -7,15 +7,15 @@ import pytest
 from planted import NAMES, World
 from scipy import sparse
 
-from semascope.evidence.truth import truth_record
-from semascope.explain.bars import BARS
-from semascope.explain.coverage import best_feature, cover, share_covered
-from semascope.explain.drawn import Drawing, maker
-from semascope.explain.grounding import names_object
-from semascope.explain.judge import claim
-from semascope.explain.sensitivity import SensitivityScorer
+from semascope.evaluate.concept_coverage import best_feature, cover, share_covered
+from semascope.evaluate.explanations import BARS
+from semascope.evaluate.explanations_run import _holds, _says, compared, drawn_concepts
+from semascope.evidence.gather.scene_truth import truth_record
+from semascope.explain.scorers.generated_scenes import Drawing, maker
+from semascope.explain.scorers.lexical_judge import claim
+from semascope.explain.scorers.match_truth import names_object
+from semascope.explain.scorers.sensitivity import SensitivityScorer
 from semascope.explain.types import Cost, Explanation
-from semascope.pipeline.evaluating import _holds, _says, compared, drawn_concepts
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import pytest
 from planted import World, evidence, on_tokens, picture, text
 
 from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
-from semascope.explain import kinds, words
-from semascope.explain.background import Background
-from semascope.explain.detection import DetectionScorer
-from semascope.explain.grounding import named_things
-from semascope.explain.judge import claim
-from semascope.explain.vocabulary import VocabularyNamer
+from semascope.explain.explainers.term_frequency import Background
+from semascope.explain.explainers.vocabulary import VocabularyNamer
+from semascope.explain.scorers.detection import DetectionScorer
+from semascope.explain.scorers.lexical_judge import claim
+from semascope.explain.scorers.match_truth import named_things
+from semascope.explain.text import hypernyms, terms
 
 THINGS = (
     "penguin", "eagle", "duck", "owl", "parrot", "banana", "lemon", "mango", "violin", "piano",
@@ -81,7 +81,7 @@ def test_a_kind_is_named_where_no_single_thing_is(
 
 def test_a_colour_is_named_from_things_that_have_it(zoo: Zoo) -> None:
     """Its things share nothing else that a caption could say."""
-    orange = [name for name in THINGS if "orange" in kinds.of(kinds.stems_of(name))]
+    orange = [name for name in THINGS if "orange" in hypernyms.of(hypernyms.stems_of(name))]
     assert len(orange) >= 3
     record = zoo.fires_on(among(*orange))
     named = VocabularyNamer(zoo.background).explain([record])[0]
@@ -98,17 +98,17 @@ def test_a_count_is_named(zoo: Zoo) -> None:
 
 
 def test_the_table_of_kinds_is_of_names_not_of_samples() -> None:
-    assert {"bird", "animal"} <= kinds.of("owl")
-    assert "flag" in kinds.of("flag of bolivia")
-    assert "blue" not in kinds.of("owl"), "the pack's one bird is blue, owls are not"
-    assert kinds.of("no such thing") == frozenset()
-    said = kinds.implied("the word apple and a hot dog".split())
+    assert {"bird", "animal"} <= hypernyms.of("owl")
+    assert "flag" in hypernyms.of("flag of bolivia")
+    assert "blue" not in hypernyms.of("owl"), "the pack's one bird is blue, owls are not"
+    assert hypernyms.of("no such thing") == frozenset()
+    said = hypernyms.implied("the word apple and a hot dog".split())
     assert "fruit" not in said, "a written word is no fruit"
     assert "mammal" not in said, "a hot dog is no dog"
     assert "food" in said
     assert "two thing" in said
-    assert kinds.implied("three children run through a park".split()).isdisjoint(
-        f"{n} thing" for n in kinds.NUMBERS
+    assert hypernyms.implied("three children run through a park".split()).isdisjoint(
+        f"{n} thing" for n in hypernyms.NUMBERS
     ), "a sentence is no list"
 
 
@@ -152,17 +152,17 @@ def test_forms_of_words_are_named(fires: tuple[str, ...], label: str) -> None:
 def test_a_place_in_a_sentence_is_a_shape() -> None:
     whole = "".join(SENTENCES).strip()
     at = whole.index("Nobody")
-    assert "#first word of a sentence" in words.shapes_at(whole, at, at + 6)
-    assert "#negation" not in words.shapes_at(whole, whole.index("old"), whole.index("old") + 3)
+    assert "#first word of a sentence" in terms.shapes_at(whole, at, at + 6)
+    assert "#negation" not in terms.shapes_at(whole, whole.index("old"), whole.index("old") + 3)
     end = whole.index("captain")
-    assert "#last word of a sentence" in words.shapes_at(whole, end, end + 7)
-    assert "#first word of a sentence" not in words.shapes_at(whole, 0, 4), "an excerpt may begin"
+    assert "#last word of a sentence" in terms.shapes_at(whole, end, end + 7)
+    assert "#first word of a sentence" not in terms.shapes_at(whole, 0, 4), "an excerpt may begin"
     code = "x = foo(bar)"
-    assert "#code" in words.shapes_at(code, 4, 7)
+    assert "#code" in terms.shapes_at(code, 4, 7)
 
 
 def test_every_shape_is_read_back_from_its_name() -> None:
-    for name in words.SHAPE_NAMES:
+    for name in terms.SHAPE_NAMES:
         said = claim(name, "")
         assert said.shapes == (f"#{name}",), name
         assert not said.phrases
@@ -177,12 +177,12 @@ def test_an_unknown_world_is_named_as_before() -> None:
 
 def test_a_watch_is_a_clock_and_no_time() -> None:
     """A group of the pack that is a theme would pass for a name: clocks were called "time"."""
-    assert "clock" in kinds.of("watch") and "time" not in kinds.of("watch")
-    assert "clock" in kinds.of("alarm clock")
-    assert "clock" not in kinds.of("clock")
+    assert "clock" in hypernyms.of("watch") and "time" not in hypernyms.of("watch")
+    assert "clock" in hypernyms.of("alarm clock")
+    assert "clock" not in hypernyms.of("clock")
 
 
 def test_a_number_of_things_is_no_object() -> None:
     """Steering was judged by whether an empty picture shows "six things"; "nothing" came free."""
-    assert all(map(kinds.tells_number, ("six things", "one thing", "nothing", "Nothing")))
-    assert not any(map(kinds.tells_number, ("ring", "one ring", "things")))
+    assert all(map(hypernyms.tells_number, ("six things", "one thing", "nothing", "Nothing")))
+    assert not any(map(hypernyms.tells_number, ("ring", "one ring", "things")))

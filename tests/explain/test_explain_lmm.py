@@ -11,16 +11,16 @@ from PIL import Image
 from planted import World, evidence, on_tokens, text
 
 from semascope.errors import ExplainError, ServerUnreachable
-from semascope.explain import answers, prompts
-from semascope.explain.async_map import Backoff, TransientError, async_map
-from semascope.explain.cache import ReplyCache
-from semascope.explain.client import LMM, Price
-from semascope.explain.fake import FakeLMM, Trouble
-from semascope.explain.lmm_explainer import LMMExplainer
-from semascope.explain.messages import marked
-from semascope.explain.plan import Rates, plan
+from semascope.explain.cost_plan import Rates, plan
+from semascope.explain.explainers.lmm import LMMExplainer
+from semascope.explain.explainers.vocabulary import VocabularyNamer
+from semascope.explain.llm import parse_answer, prompts
+from semascope.explain.llm.async_map import Backoff, TransientError, async_map
+from semascope.explain.llm.client import LMM, Price
+from semascope.explain.llm.fake_server import FakeLMM, Trouble
+from semascope.explain.llm.messages import marked
+from semascope.explain.llm.reply_cache import ReplyCache
 from semascope.explain.types import Explainer
-from semascope.explain.vocabulary import VocabularyNamer
 
 
 @pytest.fixture(scope="module")
@@ -231,17 +231,17 @@ def test_attempts_are_bounded() -> None:
     ("said", "confidence"), [(85, 0.85), (0.4, 0.4), ("high", 0.5), (float("nan"), 0.5), (-1, 0.0)]
 )
 def test_a_strange_confidence_is_made_sense_of(said: object, confidence: float) -> None:
-    assert answers.confidence_of({"confidence": said}) == confidence
+    assert parse_answer.confidence_of({"confidence": said}) == confidence
 
 
 def test_json_is_found_in_chatter_and_labels_are_made_safe() -> None:
-    assert answers.parse('Sure! ```json\n{"label": "a"}\n```') == {"label": "a"}
-    assert answers.parse('{not json} then {"label": "b"}') == {"label": "b"}
-    assert answers.label_of({"label": "<b>mango</b>\n now"}) == "mango now"
-    assert answers.label_of({"label": "a < b ```x```"}) == "a b x"
-    assert len(answers.label_of({"label": "very " * 50})) <= answers.LONGEST_LABEL
-    assert answers.category_of({"category": "Color"}) == "colour"
-    assert answers.category_of({"category": "vibes"}) == "other"
+    assert parse_answer.parse('Sure! ```json\n{"label": "a"}\n```') == {"label": "a"}
+    assert parse_answer.parse('{not json} then {"label": "b"}') == {"label": "b"}
+    assert parse_answer.label_of({"label": "<b>mango</b>\n now"}) == "mango now"
+    assert parse_answer.label_of({"label": "a < b ```x```"}) == "a b x"
+    assert len(parse_answer.label_of({"label": "very " * 50})) <= parse_answer.LONGEST_LABEL
+    assert parse_answer.category_of({"category": "Color"}) == "colour"
+    assert parse_answer.category_of({"category": "vibes"}) == "other"
 
 
 def test_text_is_marked_and_cannot_break_out() -> None:

@@ -13,16 +13,16 @@ from planted import World
 
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import ExplainError, ServerUnreachable
-from semascope.explain import prompts
-from semascope.explain.cascade import BestOf, Cascade
-from semascope.explain.client import LMM, Price
-from semascope.explain.fake import FakeLMM
-from semascope.explain.lmm_explainer import LMMExplainer
-from semascope.explain.local import LocalExplainer, as_sample
-from semascope.explain.messages import question
-from semascope.explain.plan import Rates, plan
+from semascope.explain.cost_plan import Rates, plan
+from semascope.explain.explainers.cascade import BestOf, Cascade
+from semascope.explain.explainers.lmm import LMMExplainer
+from semascope.explain.explainers.local_lmm import LocalExplainer, as_sample
+from semascope.explain.explainers.vocabulary import VocabularyNamer
+from semascope.explain.llm import prompts
+from semascope.explain.llm.client import LMM, Price
+from semascope.explain.llm.fake_server import FakeLMM
+from semascope.explain.llm.messages import question
 from semascope.explain.types import Explainer, Explanation
-from semascope.explain.vocabulary import VocabularyNamer
 from semascope.subject.testing import tiny
 from semascope.subject.types import Generation, TokenChoice
 
@@ -114,9 +114,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``semascope.serve``'s endpoint with a tiny random LLaVA behind it."""
     uvicorn = pytest.importorskip("uvicorn")
     from semascope.serve.app import make_app
-    from semascope.serve.events import Answered, Emit, Token
-    from semascope.serve.listening import address, listen
-    from semascope.serve.questions import ChatAsk
+    from semascope.serve.schema.events import Answered, Emit, Token
+    from semascope.serve.schema.requests import ChatAsk
+    from semascope.serve.socket import address, listen
     from semascope.serve.testing import DrawnExplorer
 
     folder = tmp_path_factory.mktemp("media")
@@ -245,8 +245,8 @@ def test_best_of_keeps_whoever_detects_best(world: World) -> None:
 
 def test_paths_are_not_needed(tmp_path: Path) -> None:
     """A folder that is no model is a sentence, whoever asks for it."""
-    from semascope.explain.clip import Clip
-    from semascope.explain.grounded import DinoSam
+    from semascope.explain.scorers.clip import Clip
+    from semascope.explain.scorers.dino_sam import DinoSam
 
     with pytest.raises(ExplainError, match="--clip"):
         Clip.load(str(tmp_path))

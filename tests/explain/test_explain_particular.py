@@ -7,12 +7,12 @@ import pytest
 from planted import evidence, on_object, picture
 
 from semascope.evidence.types import FeatureEvidence, Shown
-from semascope.explain import words
-from semascope.explain.grounding import named_things
-from semascope.explain.judge import LexicalJudge, claim
+from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.refine import short
+from semascope.explain.scorers.lexical_judge import LexicalJudge, claim
+from semascope.explain.scorers.match_truth import named_things
+from semascope.explain.text import terms
 from semascope.explain.types import Cost, Explanation
-from semascope.explain.vocabulary import VocabularyNamer
 
 LANDS = (
     "cuba peru chad mali oman iran laos fiji togo guam niger nepal kenya ghana haiti india japan "
@@ -58,13 +58,13 @@ def label_of(record: FeatureEvidence, scenes: list[Shown]) -> str:
 
 def test_what_it_fires_on_most_is_told(scenes: list[Shown]) -> None:
     record = feature(scenes, {"flag of cuba": 5.0, "flag of peru": 4.0})
-    general, most = words.parted(label_of(record, scenes))
+    general, most = terms.parted(label_of(record, scenes))
     assert general == "flag"
     assert set(most.split(" or ")) == {"flag of cuba", "flag of peru"}
 
 
 def test_nothing_is_told_of_what_fires_alike(scenes: list[Shown]) -> None:
-    assert words.parted(label_of(feature(scenes, {}), scenes)) == ("flag", "")
+    assert terms.parted(label_of(feature(scenes, {}), scenes)) == ("flag", "")
 
 
 def test_the_judge_rates_the_general_half_as_good(scenes: list[Shown]) -> None:
@@ -97,6 +97,6 @@ def test_in_a_picture_the_particular_is_meant_where_it_is(scenes: list[Shown]) -
 
 
 def test_a_label_is_read_back_without_what_is_above_all() -> None:
-    assert words.alternatives(LABEL) == [("flag",)]
+    assert terms.alternatives(LABEL) == [("flag",)]
     assert short(LABEL) == "flag"
-    assert words.parted("red or blue") == ("red or blue", "")
+    assert terms.parted("red or blue") == ("red or blue", "")

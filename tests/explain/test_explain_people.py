@@ -10,9 +10,9 @@ from sklearn.metrics import cohen_kappa_score
 
 from semascope.corpus.sample import Sample
 from semascope.errors import ExplainError
-from semascope.explain import agreement
-from semascope.explain.causal_namer import CausalNamer
-from semascope.explain.rating import BlindRatings
+from semascope.explain.explainers.steering import CausalNamer
+from semascope.explain.human import agreement
+from semascope.explain.human.blind_rating import BlindRatings
 from semascope.explain.refine import duplicates, interests, refine, short
 from semascope.explain.types import Explanation
 from semascope.subject.types import Generation, TokenChoice

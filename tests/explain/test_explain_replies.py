@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semascope import wellformed
-from semascope.explain import answers, completion
-from semascope.explain.language import is_english
+from semascope.explain.llm import completion, parse_answer
+from semascope.explain.text.language import is_english
 
 FINAL = (
     '{"description": "A red flag on a pole.", "label": "red flag", "category": "object", '
@@ -56,7 +56,7 @@ MANY = settings(
 )
 def test_the_answer_is_found_and_no_draft(text: str) -> None:
     """The first JSON of a text was taken: five features of six got the rejected draft."""
-    said = answers.read(text)
+    said = parse_answer.read(text)
     assert said is not None
     assert said.label == "red flag"
 
@@ -80,12 +80,14 @@ def test_the_answer_is_found_and_no_draft(text: str) -> None:
 )
 def test_what_ends_before_its_answer_is_unreadable(text: str) -> None:
     """A draft in a cut reply is the one that was to be rejected."""
-    assert not answers.usable(text) or answers.read(text) is None
+    assert not parse_answer.usable(text) or parse_answer.read(text) is None
 
 
 def test_a_tag_that_the_words_are_about_stays() -> None:
     """A feature may fire on the very tags."""
-    said = answers.read('{"description": "The tag </think> in a text.", "label": "closing tag"}')
+    said = parse_answer.read(
+        '{"description": "The tag </think> in a text.", "label": "closing tag"}'
+    )
     assert said is not None
     assert said.label == "closing tag"
 
@@ -112,31 +114,33 @@ def test_a_tag_that_the_words_are_about_stays() -> None:
 )
 def test_refusals_and_other_languages_are_no_words(answer: dict[str, Any]) -> None:
     """They became labels, and were searched, scored and shown."""
-    with pytest.raises(answers.UnreadableError, match=r"refused|not in English|no JSON|cut off"):
-        if answers.read(json.dumps(answer, ensure_ascii=False)) is None:
-            raise answers.UnreadableError("refused")
+    with pytest.raises(
+        parse_answer.UnreadableError, match=r"refused|not in English|no JSON|cut off"
+    ):
+        if parse_answer.read(json.dumps(answer, ensure_ascii=False)) is None:
+            raise parse_answer.UnreadableError("refused")
 
 
 @pytest.mark.parametrize("label", ["null", "N/A", "none", "Unknown", "unclear.", "?", "No label"])
 def test_a_label_that_names_nothing_is_an_abstention_with_its_reason(label: str) -> None:
     """ "Unknown" is not what a feature means."""
     text = json.dumps({"label": label, "description": "The examples share nothing."})
-    assert answers.read(text) is None
-    assert answers.abstention(text) == "The examples share nothing."
+    assert parse_answer.read(text) is None
+    assert parse_answer.abstention(text) == "The examples share nothing."
 
 
 @pytest.mark.parametrize("value", ["true", "True", "yes", 1, True, "The samples differ."])
 def test_an_abstention_may_be_text(value: object) -> None:
     """ "true" in quotes was words."""
     text = json.dumps({"abstain": value, "label": "", "description": "Nothing in common."})
-    assert answers.read(text) is None
-    assert answers.abstention(text)
+    assert parse_answer.read(text) is None
+    assert parse_answer.abstention(text)
 
 
 def test_a_missing_half_is_not_the_word_none() -> None:
     """null became "None"."""
-    one = answers.read('{"label": null, "description": "A red flag."}')
-    other = answers.read('{"label": "red flag", "description": null, "abstain": "false"}')
+    one = parse_answer.read('{"label": null, "description": "A red flag."}')
+    other = parse_answer.read('{"label": "red flag", "description": null, "abstain": "false"}')
     assert one is not None and one.label == "A red flag."
     assert other is not None and other.description == "red flag"
 
@@ -164,7 +168,7 @@ def test_english_stays_english(text: str) -> None:
 def test_a_refusal_that_a_feature_is_about_is_words() -> None:
     """A feature may fire on refusals."""
     text = json.dumps({"label": "refusals", "description": "Refusals such as 'I cannot help'."})
-    said = answers.read(text)
+    said = parse_answer.read(text)
     assert said is not None and said.label == "refusals"
 
 
@@ -175,7 +179,7 @@ def test_a_refusal_that_a_feature_is_about_is_words() -> None:
 )  # fmt: skip
 def test_confidence_is_read_as_it_is_written(value: object, confidence: float) -> None:
     """1.5 was 0.015, and "0.9" nothing."""
-    assert answers.confidence_of({"confidence": value}) == pytest.approx(confidence)
+    assert parse_answer.confidence_of({"confidence": value}) == pytest.approx(confidence)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +190,7 @@ def test_confidence_is_read_as_it_is_written(value: object, confidence: float) -
 )  # fmt: skip
 def test_a_judgement_is_read_as_it_is_written(text: str, fit: float) -> None:
     """A number in quotes made every judgement "undecided"."""
-    assert answers.fit_of(text) == pytest.approx(fit)
+    assert parse_answer.fit_of(text) == pytest.approx(fit)
 
 
 @pytest.mark.parametrize(
@@ -195,13 +199,13 @@ def test_a_judgement_is_read_as_it_is_written(text: str, fit: float) -> None:
 )  # fmt: skip
 def test_what_is_no_judgement_is_none(text: str) -> None:
     """A number off the scale says nothing of the sample."""
-    with pytest.raises(answers.UnreadableError):
-        answers.fit_of(text)
+    with pytest.raises(parse_answer.UnreadableError):
+        parse_answer.fit_of(text)
 
 
 def test_half_a_surrogate_pair_can_be_written() -> None:
     """It ended an import and a run in a traceback."""
-    said = answers.read(
+    said = parse_answer.read(
         '{"description": "A red \\ud83d flag.", "label": "red \\ud83d flag \\ud83d\\ude00"}'
     )
     assert said is not None and said.label == "red \ufffd flag 😀"
@@ -237,18 +241,18 @@ TREES = st.recursive(
 def harmless(text: str) -> None:
     """Whatever a reply says: words that can be written and shown, or a reason."""
     try:
-        said = answers.read(text)
+        said = parse_answer.read(text)
         if said is None:
-            answers.abstention(text).encode()
+            parse_answer.abstention(text).encode()
         else:
             for one in (said.label, said.description):
                 assert one.encode() and not set(one) & set("<>`{}\x00\n")
             assert said.label.lower() not in ("none", "null", "n/a", "unknown")
             assert 0 <= said.confidence <= 1
-    except answers.UnreadableError as error:
+    except parse_answer.UnreadableError as error:
         assert str(error).encode("utf-8", "strict")
-    with contextlib.suppress(answers.UnreadableError):
-        assert 0 <= answers.fit_of(text) <= 1
+    with contextlib.suppress(parse_answer.UnreadableError):
+        assert 0 <= parse_answer.fit_of(text) <= 1
 
 
 @MANY
@@ -321,8 +325,8 @@ def test_content_of_any_shape_is_read_and_thinking_is_not(message: Any, text: st
 )
 def test_what_is_taken_back_or_foreign_is_no_words(text: str) -> None:
     """Without: a rejected draft, a refusal or a foreign label becomes a feature's name."""
-    with pytest.raises(answers.UnreadableError):
-        answers.read(text)
+    with pytest.raises(parse_answer.UnreadableError):
+        parse_answer.read(text)
 
 
 @pytest.mark.parametrize(
@@ -336,5 +340,5 @@ def test_what_is_taken_back_or_foreign_is_no_words(text: str) -> None:
 )
 def test_answers_beside_politeness_lists_and_quoted_tokens_stay(text: str) -> None:
     """Without: a reader of refusals swallows answers."""
-    said = answers.read(text)
+    said = parse_answer.read(text)
     assert said is not None and said.label in ("red flag", "de la")

@@ -21,13 +21,15 @@ from semascope.config import (
     TrainOptions,
 )
 from semascope.errors import ExplainError
-from semascope.evaluate.report import figures
 from semascope.evidence.types import FeatureEvidence
-from semascope.explain.fake import FakeLMM, completion
+from semascope.explain.llm.fake_server import FakeLMM, completion
 from semascope.explain.types import Cost, Explanation
-from semascope.pipeline import explainers, explaining, run, training
-from semascope.pipeline.context import Run
-from semascope.pipeline.shards import ExplainShard, ScoreShard, begin, chain, steps
+from semascope.pipeline import explainers, run
+from semascope.pipeline.datatrove import ExplainShard, ScoreShard, begin, chain, steps
+from semascope.pipeline.report import figures
+from semascope.pipeline.run import Run
+from semascope.pipeline.stages import explain as explaining
+from semascope.pipeline.stages import train
 from semascope.workspace import Workspace
 
 OPTIONS = RunOptions(
@@ -63,8 +65,8 @@ class Namer:
 @pytest.fixture(scope="module")
 def patch() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as mine:
-        mine.setattr(training, "BATCH", 96)
-        mine.setattr(training, "BLOCK", 480)
+        mine.setattr(train, "BATCH", 96)
+        mine.setattr(train, "BLOCK", 480)
         mine.setattr(search, "embedder", HashingEmbedder)
         mine.setattr(explaining, "FREE_BLOCK", 4)
         mine.setitem(explainers._EXPLAINERS, "vocabulary", lambda run: Namer())

@@ -13,21 +13,21 @@ from planted import NAMES, World
 
 from semascope.corpus.sample import Sample
 from semascope.evidence.types import Shown
-from semascope.explain.clip import ClipScorer
-from semascope.explain.detection import DetectionScorer
-from semascope.explain.fuzzing import FuzzingScorer
-from semascope.explain.grounded import GroundedScorer
-from semascope.explain.iou import IoUScorer
-from semascope.explain.monosemanticity import MonosemanticityScorer
-from semascope.explain.regions import TruthRegions
-from semascope.explain.score_kinds import SCORE_KINDS, describe, ordered
-from semascope.explain.sensitivity import SensitivityScorer
-from semascope.explain.simulation import SimulationScorer, WordSimulator
-from semascope.explain.specificity import SpecificityScorer
+from semascope.explain.scorers.clip import ClipScorer
+from semascope.explain.scorers.detection import DetectionScorer
+from semascope.explain.scorers.dino_sam import GroundedScorer
+from semascope.explain.scorers.fuzzing import FuzzingScorer
+from semascope.explain.scorers.iou import IoUScorer
+from semascope.explain.scorers.kinds import SCORE_KINDS, describe, ordered
+from semascope.explain.scorers.monosemanticity import MonosemanticityScorer
+from semascope.explain.scorers.regions import TruthRegions
+from semascope.explain.scorers.sensitivity import SensitivityScorer
+from semascope.explain.scorers.simulation import SimulationScorer, WordSimulator
+from semascope.explain.scorers.specificity import SpecificityScorer
 from semascope.explain.types import Explanation, Score, Scorer
 from semascope.pipeline.scorers import _SCORERS
-from semascope.pipeline.scoring import REPORTED
-from semascope.serve.convert import score_names
+from semascope.pipeline.stages.score import REPORTED
+from semascope.serve.explorer.to_records import score_names
 from semascope.serve.testing import DrawnExplorer
 
 

@@ -11,9 +11,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from semascope.config import ScoreOptions
 from semascope.errors import ExplainError
 from semascope.explain import stats
-from semascope.explain.detection import DetectionScorer
-from semascope.explain.iou import IoUScorer
-from semascope.explain.judge import LexicalJudge
+from semascope.explain.scorers.detection import DetectionScorer
+from semascope.explain.scorers.iou import IoUScorer
+from semascope.explain.scorers.lexical_judge import LexicalJudge
 from semascope.explain.types import Explanation, Score, Scorer
 from semascope.pipeline.scorers import check_scorers
 

@@ -18,14 +18,14 @@ from PIL import Image
 from planted import World
 
 from semascope.errors import ExplainError, SemascopeError, ServerUnreachable
-from semascope.explain.async_map import Backoff, async_map, seconds_asked
-from semascope.explain.cache import ReplyCache, content_key
-from semascope.explain.client import LMM, Reply
-from semascope.explain.detection import DetectionScorer
-from semascope.explain.fake import FakeLMM, completion
-from semascope.explain.lmm_explainer import LMMExplainer
-from semascope.explain.lmm_judge import LMMJudge
-from semascope.explain.specificity import SpecificityScorer
+from semascope.explain.explainers.lmm import LMMExplainer
+from semascope.explain.llm.async_map import Backoff, async_map, seconds_asked
+from semascope.explain.llm.client import LMM, Reply
+from semascope.explain.llm.fake_server import FakeLMM, completion
+from semascope.explain.llm.reply_cache import ReplyCache, content_key
+from semascope.explain.scorers.detection import DetectionScorer
+from semascope.explain.scorers.lmm_judge import LMMJudge
+from semascope.explain.scorers.specificity import SpecificityScorer
 from semascope.explain.types import Explanation
 
 GOOD = '{"description": "A red flag.", "label": "red flag"}'
@@ -243,7 +243,7 @@ def test_old_bad_replies_are_not_replayed(world: World, tmp_path: Path) -> None:
     with FakeLMM() as server:
         explainer = LMMExplainer(lmm(server, cache=cache), grey)
         messages = explainer.messages(record)
-        from semascope.explain.messages import SCHEMA
+        from semascope.explain.llm.messages import SCHEMA
 
         for text in (GOOD[:20], "", "I'm sorry, but I cannot help.", "<think>hm"):
             request = explainer.lmm._request(messages, SCHEMA, 0)

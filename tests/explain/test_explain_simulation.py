@@ -6,8 +6,8 @@ from planted import World
 from scipy import sparse
 
 from semascope.evidence.types import Shown
-from semascope.explain.monosemanticity import MonosemanticityScorer, monosemanticity, unit
-from semascope.explain.simulation import SimulationScorer, WordSimulator
+from semascope.explain.scorers.monosemanticity import MonosemanticityScorer, monosemanticity, unit
+from semascope.explain.scorers.simulation import SimulationScorer, WordSimulator
 from semascope.explain.types import Explanation
 
 

@@ -8,10 +8,10 @@ import pytest
 from planted import NAMES, NOUNS, VERBS, World, evidence, on_object, on_tokens, picture, text
 
 from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
-from semascope.explain.background import Background
-from semascope.explain.cover import VocabularyOptions
+from semascope.explain.explainers.term_cover import VocabularyOptions
+from semascope.explain.explainers.term_frequency import Background
+from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.types import Explainer
-from semascope.explain.vocabulary import VocabularyNamer
 
 
 @pytest.fixture(scope="module")

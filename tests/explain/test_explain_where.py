@@ -10,13 +10,13 @@ from planted import NAMES, World, evidence, on_object
 
 from semascope.corpus.sample import Sample
 from semascope.evidence.types import Exemplar
-from semascope.explain.client import LMM
-from semascope.explain.fake import FakeLMM
-from semascope.explain.fuzzing import FuzzingScorer
-from semascope.explain.lmm_judge import LMMJudge
-from semascope.explain.regions import AskedRegions, TruthRegions, pair
-from semascope.explain.sensitivity import SensitivityScorer
-from semascope.explain.specificity import SpecificityScorer, grades
+from semascope.explain.llm.client import LMM
+from semascope.explain.llm.fake_server import FakeLMM
+from semascope.explain.scorers.fuzzing import FuzzingScorer
+from semascope.explain.scorers.lmm_judge import LMMJudge
+from semascope.explain.scorers.regions import AskedRegions, TruthRegions, pair
+from semascope.explain.scorers.sensitivity import SensitivityScorer
+from semascope.explain.scorers.specificity import SpecificityScorer, grades
 from semascope.explain.types import Explanation, Score
 from semascope.subject.types import Generation
 

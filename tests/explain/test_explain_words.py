@@ -2,8 +2,8 @@
 
 import pytest
 
-from semascope.explain import kinds, lexicon, words
-from semascope.explain.judge import claim
+from semascope.explain.scorers.lexical_judge import claim
+from semascope.explain.text import categories, hypernyms, terms
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,12 @@ from semascope.explain.judge import claim
     ],
 )
 def test_plurals_meet_and_nothing_else_does(word: str, key: str) -> None:
-    assert words.stem(word) == key
+    assert terms.stem(word) == key
 
 
 def test_a_phrase_is_a_term_only_where_its_words_touch() -> None:
     text = "french fries and a red, circle"
-    keys = {key for key, _, _ in words.grams(text, words.spans(text), 3)}
+    keys = {key for key, _, _ in terms.grams(text, terms.spans(text), 3)}
     assert "french fry" in keys
     assert "fry and" not in keys
     assert "red circle" not in keys, "a comma stands between them"
@@ -35,7 +35,7 @@ def test_a_phrase_is_a_term_only_where_its_words_touch() -> None:
 
 def test_numbers_keep_their_marks() -> None:
     text = "On 2024-05-01, 9.11 came before 9.9 (v1.2.3), says 3:16, in 1984 for 1,000."
-    assert [text[a:b] for a, b in words.spans(text) if text[a].isdigit()] == [
+    assert [text[a:b] for a, b in terms.spans(text) if text[a].isdigit()] == [
         "2024-05-01", "9.11", "9.9", "1.2.3", "3:16", "1984", "1,000"
     ]  # fmt: skip
 
@@ -53,13 +53,13 @@ def test_numbers_keep_their_marks() -> None:
     ],
 )
 def test_shapes_tell_dates_from_verses_and_versions(word: str, first: str) -> None:
-    assert words.shapes(word)[0] == first
+    assert terms.shapes(word)[0] == first
 
 
 def test_a_label_is_read_back_as_its_alternatives() -> None:
-    assert words.alternatives("red circles or a mango") == [("red", "circle"), ("mango",)]
-    assert words.alternatives("a green background") == [("green", "background")]
-    assert words.quoted('word piece "ing"') == ["ing"]
+    assert terms.alternatives("red circles or a mango") == [("red", "circle"), ("mango",)]
+    assert terms.alternatives("a green background") == [("green", "background")]
+    assert terms.quoted('word piece "ing"') == ["ing"]
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_a_label_is_read_back_as_its_alternatives() -> None:
     ],
 )
 def test_the_last_word_decides_the_category(label: str, seen: bool, expected: str) -> None:
-    assert lexicon.category(label, seen=seen) == expected
+    assert categories.category(label, seen=seen) == expected
 
 
 def test_the_judge_looks_for_every_kind_that_the_namer_can_name() -> None:
     """Said as a label and read back: a kind that is also half of a mark's name was lost."""
-    counts = {f"{number} thing" for number in kinds.NUMBERS[1:]}
-    for key in kinds.kinds() | counts:
+    counts = {f"{number} thing" for number in hypernyms.NUMBERS[1:]}
+    for key in hypernyms.kinds() | counts:
         wanted = {" ".join(phrase) for phrase in claim(key, f"Pictures of {key}.").phrases}
         assert key in wanted, key
 

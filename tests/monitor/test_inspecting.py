@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from semascope.causal.attribution import attribute
-from semascope.causal.interventions import Intervention, Where
-from semascope.causal.measure import Lever
-from semascope.causal.metrics import Span, prepare
+from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.metrics import Span, prepare
+from semascope.causal.steering.interventions import Intervention, Where
+from semascope.causal.steering.measure import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError, NotThere
-from semascope.monitor import register as registers
-from semascope.monitor.beside import controls
+from semascope.monitor import safety_register as registers
+from semascope.monitor.base_rates import ordinary, prompts
+from semascope.monitor.clusters import Cluster
+from semascope.monitor.controls import controls
 from semascope.monitor.conversation import Asked, read_tokens, said
-from semascope.monitor.inspecting import effects, inspect
-from semascope.monitor.lint import Cluster
-from semascope.monitor.live import alike, tried, versus
-from semascope.monitor.ordinary import ordinary, prompts
+from semascope.monitor.inspect import effects, inspect
+from semascope.monitor.try_out import alike, tried, versus
 
 KEY, OTHER = "resid_post.1/main", "resid_post.1/other"
 WIDTH = 64

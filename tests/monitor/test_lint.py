@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from semascope.atlas import HashingEmbedder
-from semascope.causal.attribution import attribute
-from semascope.causal.measure import Lever
-from semascope.causal.metrics import Prob, prepare
-from semascope.causal.record import FeatureShare
+from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.metrics import Prob, prepare
+from semascope.causal.attribution.result import FeatureShare
+from semascope.causal.steering.measure import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError
 from semascope.monitor import Ordinary, cluster, lint
-from semascope.monitor.lint import coherence, shared_words
+from semascope.monitor.clusters import coherence, shared_words
 
 KEY = "resid_post.1/main"
 

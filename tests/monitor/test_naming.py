@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from semascope.errors import ServerUnreachable
-from semascope.explain.async_map import Backoff
-from semascope.explain.cache import ReplyCache
-from semascope.explain.client import LMM
-from semascope.explain.fake import FakeLMM, Trouble
-from semascope.monitor.naming import Named, Namer, question, read
+from semascope.explain.llm.async_map import Backoff
+from semascope.explain.llm.client import LMM
+from semascope.explain.llm.fake_server import FakeLMM, Trouble
+from semascope.explain.llm.reply_cache import ReplyCache
+from semascope.monitor.name_clusters import Named, Namer, question, read
 
 GROUPS = (("Genesis, chapter and verse.", "Numbers of psalms."), ("Days of a week.", "Dates."))
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from semascope.causal.measure import Lever
+from semascope.causal.steering.measure import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.monitor import Ordinary
 from semascope.monitor.conversation import Asked
-from semascope.monitor.live import tried, versus
+from semascope.monitor.try_out import tried, versus
 from semascope.subject.testing import tiny
 from semascope.subject.types import Kind
 

@@ -17,9 +17,9 @@ from semascope.corpus.sample import Sample, Turn
 from semascope.evaluate.read import lines
 from semascope.evidence import Evidence
 from semascope.explain.types import Score
-from semascope.pipeline import scoring
-from semascope.pipeline.account import Account, Counted, Counting
-from semascope.pipeline.memory import Memory
+from semascope.pipeline.accounts.samples import Account, Counted, Counting
+from semascope.pipeline.activation_cache import Memory
+from semascope.pipeline.stages import score
 from semascope.subject import Subject
 from semascope.subject.testing import tiny
 from semascope.workspace import Workspace
@@ -221,9 +221,9 @@ def test_later_stages_end_with_what_they_read(whole_run: Workspace, stage: str, 
 def test_one_feature_has_a_mean_and_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without: a single value is shown as if others would fall on it: .500, .500 to .500."""
     one = Score(3, "detection", 0.5, 0.5, 0.4, 0.6)
-    monkeypatch.setattr(scoring, "read", lambda run: iter([one]))
-    (row,) = scoring.summary(None)  # type: ignore[arg-type]
+    monkeypatch.setattr(score, "read", lambda run: iter([one]))
+    (row,) = score.summary(None)  # type: ignore[arg-type]
     assert (row["mean"], row["low"], row["high"]) == (0.5, None, None)
-    monkeypatch.setattr(scoring, "read", lambda run: iter([one, replace(one, value=0.9)]))
-    (row,) = scoring.summary(None)  # type: ignore[arg-type]
+    monkeypatch.setattr(score, "read", lambda run: iter([one, replace(one, value=0.9)]))
+    (row,) = score.summary(None)  # type: ignore[arg-type]
     assert row["low"] < row["mean"] < row["high"]

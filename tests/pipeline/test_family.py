@@ -196,7 +196,7 @@ def test_settings_reach_the_training(tmp_path: Path) -> None:
 
 def test_reading_ahead_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU the model reads on while dictionaries learn: the same tokens, the same bits."""
-    from semascope.pipeline import training
+    from semascope.pipeline.stages import train as training
 
     flags = [*TINY, "--site", "resid_post.0", "--latents", "64"]
     assert train(tmp_path / "in-turn", *flags) == 0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from semascope import pipeline
-from semascope.cli.levers import Opened
+from semascope.cli.opened import Opened
 from semascope.workspace import Workspace
 
 KEY = "resid_post.1/main"

@@ -9,7 +9,7 @@ import torch
 
 from semascope.corpus.sample import Sample
 from semascope.corpus.scenes import SceneCorpus
-from semascope.pipeline.memory import Memory, Remembering
+from semascope.pipeline.activation_cache import Memory, Remembering
 from semascope.subject import Subject
 from semascope.subject.testing import tiny
 from semascope.subject.types import Batch

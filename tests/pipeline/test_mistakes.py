@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from semascope.cli import main
-from semascope.cli.failure import INTERRUPTED
+from semascope.cli.errors import INTERRUPTED
 from semascope.cli.progress import Bars
 from semascope.pipeline import recorded
-from semascope.pipeline.stage import Progress
+from semascope.pipeline.stages.base import Progress
 from semascope.workspace import Workspace
 
 SMALL = ["--tokens", "512", "--latents", "32", "--k", "4", "--rows", "8"]

@@ -20,11 +20,11 @@ from semascope.config import (
     TrainOptions,
 )
 from semascope.errors import WorkspaceError
-from semascope.explain.rating import BlindRatings
+from semascope.explain.human.blind_rating import BlindRatings
 from semascope.explain.types import Explanation
 from semascope.pipeline import run, search
-from semascope.serve.sessions import Sessions
-from semascope.serve.workspace import WorkspaceExplorer
+from semascope.serve.explorer.workspace import WorkspaceExplorer
+from semascope.serve.session_store import Sessions
 from semascope.workspace import Workspace
 
 KEY = "resid_post.1/main"

@@ -9,9 +9,9 @@ import torch
 
 from semascope.config import RunOptions, TrainOptions
 from semascope.corpus.scenes import SceneCorpus
-from semascope.pipeline import precision
-from semascope.pipeline.context import Run
-from semascope.pipeline.precision import InHalf, halves
+from semascope.pipeline import autocast
+from semascope.pipeline.autocast import InHalf, halves
+from semascope.pipeline.run import Run
 from semascope.subject import Subject
 from semascope.subject.testing import tiny
 from semascope.workspace import Workspace
@@ -43,7 +43,7 @@ def test_only_the_products_are_rounded(subject: Subject) -> None:
 def test_by_itself_only_where_it_is_faster_and_nothing_was_asked_for(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, fast: bool
 ) -> None:
-    monkeypatch.setattr(precision, "has_fast_bf16", lambda device: fast)
+    monkeypatch.setattr(autocast, "has_fast_bf16", lambda device: fast)
     assert halves(subject, TrainOptions()) == fast
     assert not halves(subject, TrainOptions(dtype="float32"))
     assert halves(subject, TrainOptions(autocast="on"))

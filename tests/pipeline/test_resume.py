@@ -25,7 +25,7 @@ from semascope.config import (
     TrainOptions,
 )
 from semascope.pipeline import run
-from semascope.pipeline.stage import Progress, Silent
+from semascope.pipeline.stages.base import Progress, Silent
 from semascope.workspace import RunRecord, Workspace
 
 WORDS = [
@@ -49,13 +49,13 @@ KILLS = {"train": 30, "gather": 2, "explain": 5, "score": 1, "index": 4}
 PRELOADED = [
     "semascope.atlas",
     "semascope.corpus.scenes",
-    "semascope.evidence.publish",
-    "semascope.explain.cascade",
-    "semascope.explain.iou",
-    "semascope.explain.subject_namer",
-    "semascope.explain.vocabulary",
-    "semascope.pipeline.index",
-    "semascope.pipeline.training",
+    "semascope.evidence.store.publish",
+    "semascope.explain.explainers.cascade",
+    "semascope.explain.scorers.iou",
+    "semascope.explain.explainers.self_naming",
+    "semascope.explain.explainers.vocabulary",
+    "semascope.pipeline.stages.index",
+    "semascope.pipeline.stages.train",
     "semascope.subject.testing",
 ]
 
@@ -99,11 +99,11 @@ def attempt(folder: str, corpus: str, stage: str, reports: int) -> None:
     import torch
 
     from semascope.atlas import HashingEmbedder, search
-    from semascope.pipeline import explaining, training
+    from semascope.pipeline.stages import explain, train
 
     torch.set_num_threads(1)
-    training.BATCH, training.BLOCK, training.CHECKPOINT = 96, 480, 8  # 50 steps, in small blocks
-    explaining.FREE_BLOCK = 16
+    train.BATCH, train.BLOCK, train.CHECKPOINT = 96, 480, 8  # 50 steps, in small blocks
+    explain.FREE_BLOCK = 16
     search.embedder = HashingEmbedder  # type: ignore[assignment]  # quick to load
     run(Workspace(folder), options(corpus), reporter=Killer(stage, reports))
 
@@ -179,6 +179,6 @@ def test_killed_in_every_stage_it_ends_with_the_same_numbers(
     def nothing(*_: object, **__: object) -> None:
         raise AssertionError("a run that stands must open in seconds: no model is loaded for it")
 
-    monkeypatch.setattr("semascope.pipeline.context.load_subject", nothing)
+    monkeypatch.setattr("semascope.pipeline.run.load_subject", nothing)
     run(Workspace(killed), options(corpus))
     assert Workspace(killed).run_file.read_bytes() == before

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from semascope.corpus.sample import Sample, SkipReport
 from semascope.errors import CorpusError
-from semascope.pipeline.rows import Subset, evidence_rows, held_out_rows, training_rows
+from semascope.pipeline.splits import Subset, evidence_rows, held_out_rows, training_rows
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no failure."""

@@ -14,7 +14,7 @@ from PIL import Image
 from semascope.atlas import Atlas, FeatureFigures, HashingEmbedder, search, write_vectors
 from semascope.cli import main
 from semascope.dictionary import CoderConfig, SparseCoder, save
-from semascope.pipeline import searching
+from semascope.pipeline import feature_search
 from semascope.subject.testing import tiny
 from semascope.workspace import RunRecord, StageRecord, Workspace
 
@@ -91,8 +91,11 @@ def test_pictures_and_prompts(space: Workspace, capsys: pytest.CaptureFixture[st
     assert all(f["like"] == 1 for f in seen)
     both = ["--like", str(folder / "a.txt"), "--unlike", str(folder / "b.txt")]
     found = ask(space, capsys, *both, "--limit", "3")
-    like, unlike = searching.prompts(folder / "a.txt"), searching.prompts(folder / "b.txt")
-    same = searching.by_samples(space, like, unlike, limit=3, subject=subject)
+    like, unlike = (
+        feature_search.prompts(folder / "a.txt"),
+        feature_search.prompts(folder / "b.txt"),
+    )
+    same = feature_search.by_samples(space, like, unlike, limit=3, subject=subject)
     assert found == same
     assert [f["contrast"] for f in found] == sorted((f["contrast"] for f in found), reverse=True)
     worded = ask(space, capsys, "flag", "--image", str(folder / "red.png"))

@@ -8,8 +8,8 @@ import torch
 
 from semascope.corpus.scenes import SceneCorpus
 from semascope.errors import CorpusError
-from semascope.pipeline.rows import Subset
-from semascope.pipeline.source import SiteChunks, read_kinds
+from semascope.pipeline.activations import SiteChunks, read_kinds
+from semascope.pipeline.splits import Subset
 from semascope.subject import Subject
 from semascope.subject.testing import tiny
 from semascope.subject.types import Kind, TokenMap

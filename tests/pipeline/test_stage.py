@@ -11,8 +11,8 @@ import pytest
 from semascope.config import GatherOptions, RunOptions, TrainOptions
 from semascope.errors import DiskFull, SemascopeError, WorkspaceError
 from semascope.pipeline import recorded
-from semascope.pipeline.parts import Parts, blocks
-from semascope.pipeline.stage import Progress, Silent, Stage, ignore, run_stage
+from semascope.pipeline.stages.base import Progress, Silent, Stage, ignore, run_stage
+from semascope.pipeline.stages.parts import Parts, blocks
 from semascope.workspace import RunRecord, StageRecord, Workspace, disk_guard, write_text
 
 

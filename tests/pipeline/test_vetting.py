@@ -12,8 +12,8 @@ from semascope import pipeline
 from semascope.cli import main
 from semascope.config import RunOptions, TrainOptions
 from semascope.errors import SubjectError
-from semascope.pipeline import vetting
-from semascope.pipeline.context import Run
+from semascope.pipeline import model_check
+from semascope.pipeline.run import Run
 from semascope.subject.testing import tiny
 from semascope.workspace import Workspace
 
@@ -54,7 +54,7 @@ def test_trust_goes_on_and_is_remembered(
     assert record.model_check["trusted"] is True
     states = {one["name"]: one["state"] for one in record.model_check["checks"]}
     assert states["weights"] == "failed"
-    monkeypatch.setattr(vetting, "_CHECKED", {})
+    monkeypatch.setattr(model_check, "_CHECKED", {})
     recorded = pipeline.recorded(space)
     assert not recorded.train.trust  # it is no option that decides what is made
     assert Run(space, recorded).subject.d_model == 32
@@ -65,7 +65,7 @@ def test_a_sound_model_is_checked_once(tmp_path: Path, monkeypatch: pytest.Monke
     space = Workspace(tmp_path / "w")
     record = pipeline.run(space, options("tiny:llama"), until="train")
     assert {one["state"] for one in record.model_check["checks"]} <= {"ok", "not applicable"}
-    monkeypatch.setattr(vetting, "_CHECKED", {})
+    monkeypatch.setattr(model_check, "_CHECKED", {})
     monkeypatch.setattr("semascope.subject.check.check", lambda subject: pytest.fail("again"))
     assert Run(space, pipeline.recorded(space)).subject.name
 
@@ -76,7 +76,7 @@ def test_another_version_of_what_runs_the_model_is_checked_again(
     """Without: an update that breaks a model is noticed by nobody."""
     space = Workspace(tmp_path / "w")
     pipeline.run(space, options("tiny:llama"), until="train")
-    monkeypatch.setattr(vetting, "versions", lambda: {"transformers": "9.0"})
+    monkeypatch.setattr(model_check, "versions", lambda: {"transformers": "9.0"})
     asked: list[object] = []
     monkeypatch.setattr(
         "semascope.subject.check.check", lambda subject: asked.append(subject) or []

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from semascope.cli import main
-from semascope.corpus.opening import open_corpus
+from semascope.corpus.open import open_corpus
 from semascope.dictionary import load
 from semascope.evidence import Evidence
-from semascope.pipeline import training
-from semascope.pipeline.source import SiteChunks
+from semascope.pipeline.activations import SiteChunks
+from semascope.pipeline.stages import train
 from semascope.subject.testing import tiny
 from semascope.subject.types import Kind
 from semascope.workspace import Workspace
@@ -26,8 +26,8 @@ PATCHES = 16
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a step in a few hundred tokens."""
-    monkeypatch.setattr(training, "BATCH", 64)
-    monkeypatch.setattr(training, "BLOCK", 256)
+    monkeypatch.setattr(train, "BATCH", 64)
+    monkeypatch.setattr(train, "BLOCK", 256)
 
 
 def test_sites_of_both_sides_in_one_pass(

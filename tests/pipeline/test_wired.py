@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from semascope.causal.units import output_site
+from semascope.causal.steering.units import output_site
 from semascope.cli import main
 from semascope.config import RunOptions, TrainOptions
-from semascope.corpus.opening import open_corpus
+from semascope.corpus.open import open_corpus
 from semascope.dictionary import SparseCoder, load
 from semascope.dictionary.crosscoder import AtSite, site_norms
 from semascope.errors import DictionaryError
 from semascope.evidence import Evidence
-from semascope.pipeline import run, training
-from semascope.pipeline.stage import Progress, Silent
+from semascope.pipeline import run
+from semascope.pipeline.stages import train
+from semascope.pipeline.stages.base import Progress, Silent
 from semascope.subject.testing import tiny
 from semascope.subject.types import Kind
 from semascope.workspace import Workspace
@@ -30,9 +31,9 @@ SITES = ("resid_post.0", "resid_post.2")
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a step in a thousand tokens."""
-    monkeypatch.setattr(training, "BATCH", 64)
-    monkeypatch.setattr(training, "BLOCK", 320)
-    monkeypatch.setattr(training, "CHECKPOINT", 4)
+    monkeypatch.setattr(train, "BATCH", 64)
+    monkeypatch.setattr(train, "BLOCK", 320)
+    monkeypatch.setattr(train, "CHECKPOINT", 4)
 
 
 def semascope(verb: str, folder: Path, *flags: str) -> int:

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 from tests.evidence.planted_family import NARROW, WIDE, coders, planted_rows, widest, workspace
 
-from semascope.evidence.families import family
-from semascope.evidence.publish import publish
+from semascope.evidence.analysis.families import family
+from semascope.evidence.store.publish import publish
 from semascope.serve import open_explorer
-from semascope.serve.workspace import WorkspaceExplorer
+from semascope.serve.explorer.workspace import WorkspaceExplorer
 from semascope.workspace import Workspace
 
 

@@ -13,8 +13,8 @@ from semascope.atlas.packing import Layout, pack_activations, pack_layout, pack_
 from semascope.atlas.records import ExemplarRecord, SampleRecord
 from semascope.explain.types import Score
 from semascope.monitor.tours import tour
-from semascope.serve.guides import Guides
-from semascope.serve.words import Words
+from semascope.serve.explorer.feature_index import Words
+from semascope.serve.explorer.guides import Guides
 from semascope.workspace import Workspace
 
 KEY = "resid_post.1/main"

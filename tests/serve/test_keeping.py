@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from semascope.serve.mapping import across, in_order, level, sizes
+from semascope.serve.explorer.feature_map import across, in_order, level, sizes
 
 FEATURE = "resid_post.12/drawn/0"
 

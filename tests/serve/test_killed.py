@@ -13,9 +13,9 @@ import pytest
 
 from semascope.client import Monitor
 from semascope.errors import ServeError
-from semascope.serve.events import Answered, Token
-from semascope.serve.keeping import SessionBody
-from semascope.serve.questions import ChatAsk, Message
+from semascope.serve.routes.sessions import SessionBody
+from semascope.serve.schema.events import Answered, Token
+from semascope.serve.schema.requests import ChatAsk, Message
 
 CODE = """
 import sys, uvicorn

@@ -15,9 +15,9 @@ import uvicorn
 from PIL import Image
 
 from semascope.serve.app import make_app
-from semascope.serve.events import Answered, Token
-from semascope.serve.listening import address, listen
-from semascope.serve.openai import Completion, _chunks, cut, settled
+from semascope.serve.openai.routes import Completion, _chunks, cut, settled
+from semascope.serve.schema.events import Answered, Token
+from semascope.serve.socket import address, listen
 from semascope.serve.testing import DrawnExplorer
 
 openai = pytest.importorskip("openai")

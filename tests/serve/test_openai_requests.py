@@ -23,11 +23,11 @@ from starlette.testclient import TestClient
 
 from semascope.errors import TooLong
 from semascope.serve.app import make_app
-from semascope.serve.asker import turn
-from semascope.serve.events import Emit, Token
-from semascope.serve.jobs import More
-from semascope.serve.openai_answer import aligned
-from semascope.serve.questions import ChatAsk, Message
+from semascope.serve.explorer.model import turn
+from semascope.serve.openai.answer import aligned
+from semascope.serve.queue.jobs import More
+from semascope.serve.schema.events import Emit, Token
+from semascope.serve.schema.requests import ChatAsk, Message
 from semascope.serve.testing import DrawnExplorer
 
 

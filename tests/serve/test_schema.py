@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from semascope.serve.events import Event
-from semascope.serve.schema import schema
+from semascope.serve.schema.events import Event
+from semascope.serve.schema.openapi import schema
 
 WEB = Path(__file__).parents[2] / "web"
 

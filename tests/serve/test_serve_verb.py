@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from semascope.cli.serve import Serve
+from semascope.cli.commands.serve import Serve
 from semascope.errors import ExplainError
-from semascope.explain.fake import FakeLMM
+from semascope.explain.llm.fake_server import FakeLMM
 
 
 def test_an_lmm_is_named_by_address_and_model(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from semascope.errors import NotThere, TooMuch
-from semascope.serve.sessions import MOST, Sessions
+from semascope.serve.session_store import MOST, Sessions
 
 BODY = {"title": "flags", "body": {"messages": [{"role": "user", "text": "Bolivia?"}]}}
 
@@ -63,7 +63,7 @@ def test_what_was_kept_survives_a_kill(tmp_path: Path) -> None:
     file = tmp_path / "sessions.db"
     code = (
         "import sys, os, signal; from pathlib import Path\n"
-        "from semascope.serve.sessions import Sessions\n"
+        "from semascope.serve.session_store import Sessions\n"
         "s = Sessions(Path(sys.argv[1])); print(s.save('a', 't', '{}'), flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

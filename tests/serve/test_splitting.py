@@ -21,11 +21,11 @@ from tests.evidence.planted_family import (
 from tests.serve.planted_widths import explored, three_widths
 
 from semascope.errors import EvidenceError, FormatError, NotThere
-from semascope.pipeline import splitting as opening
+from semascope.pipeline import lineage as opening
 from semascope.serve import open_explorer
 from semascope.serve.app import make_app
-from semascope.serve.questions import SplittingQuery
-from semascope.serve.workspace import WorkspaceExplorer
+from semascope.serve.explorer.workspace import WorkspaceExplorer
+from semascope.serve.schema.requests import SplittingQuery
 from semascope.workspace import Workspace
 
 USUAL = SplittingQuery()

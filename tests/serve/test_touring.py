@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from semascope.causal.interventions import Where
-from semascope.causal.metrics import first_telling
+from semascope.causal.attribution.metrics import first_telling
+from semascope.causal.steering.interventions import Where
 from semascope.errors import NotThere, ServeError
 from semascope.monitor.tours import Expect, Tour, tour, tours
-from semascope.serve.events import Token
-from semascope.serve.questions import ChatAsk, Message
-from semascope.serve.records import PictureRecord
+from semascope.serve.schema.events import Token
+from semascope.serve.schema.requests import ChatAsk, Message
+from semascope.serve.schema.responses import PictureRecord
 from semascope.serve.testing import DrawnExplorer
-from semascope.serve.touring import Line, Player
-from semascope.serve.written import heat, write
+from semascope.serve.tour.files import heat, write
+from semascope.serve.tour.player import Line, Player
 
 
 @pytest.mark.parametrize("name", [one.name for one in tours()])

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from semascope.atlas import Atlas, FeatureFigures
-from semascope.serve.words import Words
+from semascope.serve.explorer.feature_index import Words
 from semascope.workspace import Workspace
 
 KEY = "resid_post.1/main"

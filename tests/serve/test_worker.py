@@ -11,10 +11,10 @@ from concurrent.futures import Future
 import pytest
 
 from semascope.errors import CausalError, TooMuch
-from semascope.serve import worker as queue
-from semascope.serve.events import Emit, Event, Failed, Finished, Queued, Started
-from semascope.serve.jobs import Aside, Job, More, Rank, Then, alone, taken
-from semascope.serve.worker import ModelWorker, Ticket
+from semascope.serve.queue import worker as queue
+from semascope.serve.queue.jobs import Aside, Job, More, Rank, Then, alone, taken
+from semascope.serve.queue.worker import ModelWorker, Ticket
+from semascope.serve.schema.events import Emit, Event, Failed, Finished, Queued, Started
 
 
 async def hear(ticket: Ticket) -> list[Event]:

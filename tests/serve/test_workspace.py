@@ -14,14 +14,14 @@ from starlette.testclient import TestClient
 from tests.serve.planted_run import KEY, LABELS, planted_run
 
 from semascope.errors import NotThere, WorkspaceError
-from semascope.explain.fake import FakeLMM
+from semascope.explain.llm.fake_server import FakeLMM
 from semascope.serve import open_explorer
 from semascope.serve.app import make_app
-from semascope.serve.naming import Naming, namer_at
-from semascope.serve.questions import ConceptQuery, FollowedAsk, ListQuery, SearchQuery
-from semascope.serve.touring import Player
-from semascope.serve.workspace import WorkspaceExplorer, split_id
-from semascope.serve.written import write
+from semascope.serve.explorer.lmm_names import Naming, namer_at
+from semascope.serve.explorer.workspace import WorkspaceExplorer, split_id
+from semascope.serve.schema.requests import ConceptQuery, FollowedAsk, ListQuery, SearchQuery
+from semascope.serve.tour.files import write
+from semascope.serve.tour.player import Player
 from semascope.workspace import Workspace
 
 

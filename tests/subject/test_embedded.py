@@ -14,8 +14,9 @@ from PIL import Image
 from semascope.corpus.sample import Sample, Turn, Video
 from semascope.corpus.scenes import SceneCorpus
 from semascope.evaluate.subject import answer_batch, ask, names
-from semascope.subject import Subject, smollm
-from semascope.subject.embedded import DATA, card
+from semascope.subject import Subject
+from semascope.subject.embedded import smollm
+from semascope.subject.embedded.load import DATA, card
 from semascope.subject.types import Kind
 
 needs = [

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from semascope.corpus.sample import Sample
 from semascope.errors import ModelNotFound, SubjectError
 from semascope.subject import Subject
-from semascope.subject.cache import cache_of, first_position
 from semascope.subject.check import check, failures
+from semascope.subject.generation.cache import cache_of, first_position
 from semascope.subject.testing import MAKERS, make_tokenizer, tiny
 
 SAMPLE = Sample("a", text="how many birds do you see there")

@@ -14,7 +14,7 @@ from recipes.sprite_llava.tower import READ, features, pixels, vision_config
 from torch import nn
 from transformers import CLIPVisionModel, LlamaConfig, LlavaForConditionalGeneration
 
-from semascope.subject.embedded import DATA, llava_config
+from semascope.subject.embedded.load import DATA, llava_config
 
 
 def _llava() -> LlavaForConditionalGeneration:

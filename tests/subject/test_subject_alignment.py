@@ -20,7 +20,7 @@ from transformers import (
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import SubjectError
 from semascope.subject import Kind, Role, Subject
-from semascope.subject.alignment import spans
+from semascope.subject.inputs.alignment import spans
 from semascope.subject.testing.tokenizer import CHATML, WORDS, make_tokenizer
 
 MARKS = ["<|im_start|>", "<|im_end|>"]

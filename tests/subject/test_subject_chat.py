@@ -5,7 +5,7 @@ from PIL import Image
 
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import SubjectError
-from semascope.subject.chat import Rendered, Template, render
+from semascope.subject.inputs.chat_template import Rendered, Template, render
 from semascope.subject.testing import make_tokenizer
 from semascope.subject.testing.tokenizer import CHATML
 from semascope.subject.types import Role

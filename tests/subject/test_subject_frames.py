@@ -12,13 +12,13 @@ from samples_of_subjects import picture
 from semascope.corpus.sample import Sample, Turn, Video
 from semascope.errors import SubjectError
 from semascope.subject import Kind, Subject, geometry
-from semascope.subject.eye import STILLS
-from semascope.subject.frames import READERS
 from semascope.subject.geometry import prove_videos
 from semascope.subject.geometry.base import Steps
 from semascope.subject.heatmap import heat
+from semascope.subject.inputs.pictures_shown import STILLS
 from semascope.subject.testing import tiny
 from semascope.subject.types import looking_at
+from semascope.subject.video.frames import READERS
 
 FAMILIES = (
     "llava_next_video", "llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl",

@@ -12,13 +12,12 @@ from samples_of_subjects import asked, picture
 from transformers import LlavaProcessor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from semascope.cli.levers import asked_of
+from semascope.cli.opened import asked_of
 from semascope.corpus.sample import Sample
 from semascope.errors import SubjectError
-from semascope.subject import Kind, Subject, geometry, passes
-from semascope.subject.batching import Layout, Place, collate, measure
-from semascope.subject.lengths import context_length
-from semascope.subject.reading import complete
+from semascope.subject import Kind, Subject, forward, geometry
+from semascope.subject.inputs.batching import Layout, Place, collate, measure
+from semascope.subject.inputs.processor import complete
 from semascope.subject.testing import (
     ALL,
     NEED_TORCHVISION,
@@ -28,6 +27,7 @@ from semascope.subject.testing import (
     make_tokenizer,
     tiny,
 )
+from semascope.subject.video.padding import context_length
 
 SIGHTED = (*VISION, *UNPLACED)
 SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
@@ -226,7 +226,7 @@ def test_every_maker_is_of_one_list() -> None:
 def test_the_survey_sees_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """A survey that calls everything right would be worth nothing."""
     assert survey.row("mllama", tiny("mllama"))["two_pictures"] == "as alone"
-    monkeypatch.setattr(passes, "keep_to_own_pictures", lambda model: None)
+    monkeypatch.setattr(forward, "keep_to_own_pictures", lambda model: None)
     bad = survey.row("mllama", tiny("mllama"))
     assert bad["two_pictures"].startswith("WRONG")
     assert bad["words_alone"].startswith(("WRONG", "TRACEBACK"))

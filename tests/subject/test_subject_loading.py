@@ -9,7 +9,7 @@ from samples_of_subjects import asked, picture
 
 from semascope.errors import ModelNotFound, SubjectError
 from semascope.subject import Subject
-from semascope.subject.loading import _hub_answers
+from semascope.subject.loading.load import _hub_answers
 from semascope.subject.testing import tiny
 
 

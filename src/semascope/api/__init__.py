@@ -7,7 +7,7 @@ dictionaries, its evidence and its atlas, each loaded when first needed.
 
 from semascope.api.chat import Chat
 from semascope.api.feature import ExemplarView, Feature
-from semascope.api.opening import load_dictionary, open_run
+from semascope.api.open import load_dictionary, open_run
 from semascope.api.run import OpenRun
 from semascope.api.steering import Steering, SteeringComparison
 from semascope.api.why import Why

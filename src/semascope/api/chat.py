@@ -75,7 +75,7 @@ class Chat:
     @cached_property
     def asked(self) -> Asked:
         """The conversation as ``semascope.monitor`` takes it."""
-        from semascope.causal.holding import Holder
+        from semascope.causal.attribution.pass_cache import Holder
         from semascope.monitor.conversation import Asked
 
         ids = tuple(token.id for token in self.answer.tokens if not token.ends)

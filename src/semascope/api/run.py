@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from semascope.causal import Intervention, Lever
     from semascope.dictionary.types import Dictionary
     from semascope.evidence import Evidence
-    from semascope.pipeline.context import Run
+    from semascope.pipeline.run import Run
     from semascope.subject import Subject
     from semascope.workspace import Workspace
 
@@ -64,7 +64,7 @@ class OpenRun:
     def pipeline(self) -> Run:
         """The stages' view of the run. WorkspaceError without a workspace."""
         from semascope.pipeline import recorded
-        from semascope.pipeline.context import Run
+        from semascope.pipeline.run import Run
 
         space = self._space("Stages are run")
         options = recorded(space)
@@ -110,7 +110,7 @@ class OpenRun:
         """``site/name`` of every dictionary, the run's first."""
         if self.workspace is None:
             return tuple(self.lever.dictionaries)
-        from semascope.evidence.store import dictionaries
+        from semascope.evidence.store.evidence import dictionaries
 
         self.workspace.require("gather")
         first = self.pipeline.dictionary_id
@@ -267,7 +267,7 @@ class OpenRun:
     @property
     def figures(self) -> dict[str, Any]:
         """What ``semascope report`` measured: FVU, L0, explained, IoU, AUROC, beside baselines."""
-        from semascope.evaluate.report import figures
+        from semascope.pipeline.report import figures
 
         record = self._space("Figures are kept").record()
         stages: Mapping[str, Any] = {n: s.model_dump() for n, s in record.stages.items()}
@@ -295,7 +295,7 @@ def _lever_of(run: Run) -> Lever:
     from semascope.causal import Lever
     from semascope.dictionary import load
     from semascope.evidence import Evidence
-    from semascope.evidence.store import dictionaries
+    from semascope.evidence.store.evidence import dictionaries
 
     key, space = run.dictionary_id, run.workspace
     held: dict[str, Any] = {key: run.dictionary}

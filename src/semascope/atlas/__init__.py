@@ -5,7 +5,7 @@ Knows no model and no tensor.
 
 from semascope.atlas.atlas import Atlas
 from semascope.atlas.embed import Embedder, HashingEmbedder, embedder
-from semascope.atlas.layout import Drawn, Region, draw
+from semascope.atlas.feature_map import Drawn, Region, draw
 from semascope.atlas.media import Media
 from semascope.atlas.records import (
     DictionaryRow,

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Table, bindparam, update
 
-from semascope.atlas import models as m
 from semascope.atlas import query
-from semascope.atlas.database import reading, upsert, writable, writing
-from semascope.atlas.keeping import add_note, set_list
-from semascope.atlas.layout import Drawn
-from semascope.atlas.migrations import opened
+from semascope.atlas.database import tables as m
+from semascope.atlas.database.connect import reading, upsert, writable, writing
+from semascope.atlas.database.migrations import opened
+from semascope.atlas.feature_map import Drawn
+from semascope.atlas.notes import add_note, set_list
 from semascope.atlas.records import (
     DictionaryRow,
     ExemplarRecord,

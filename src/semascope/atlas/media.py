@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from semascope.corpus.pictures import rgb
+from semascope.corpus.media.pictures import rgb
 from semascope.errors import AtlasError
 
 _HASH = re.compile(r"[0-9a-f]{64}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, Executable, Select, and_, func, or_, select
 
-from semascope.atlas import models as m
+from semascope.atlas.database import tables as m
 from semascope.atlas.packing import unpack_activations, unpack_layout, unpack_patches
 from semascope.atlas.records import (
     DictionaryRow,

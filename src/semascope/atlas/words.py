@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from sqlalchemy import Column, Connection, Table, bindparam, select, update
 
-from semascope.atlas import models as m
+from semascope.atlas.database import tables as m
 from semascope.atlas.records import ExplanationLike, ScoreLike
 
 RUN = "run"

@@ -5,18 +5,26 @@ needs more than these names takes it from the module that has it: ``metrics``, `
 ``patching``, ``graph``, ``hallucination``, ``files``, ``bars``, ``studies``, ``views``.
 """
 
-from semascope.causal.ablation import Ablations, ablate_exactly
-from semascope.causal.activation import Active, active_features
-from semascope.causal.attribution import attribute
-from semascope.causal.cases import Case
-from semascope.causal.compare import Comparison, Shift, compare
-from semascope.causal.edits import edits_for
-from semascope.causal.find import find
-from semascope.causal.interventions import Intervention, Region, Where, dump, load, parse, save
-from semascope.causal.measure import Lever
-from semascope.causal.metrics import metric_from
-from semascope.causal.record import Attribution, FeatureShare
-from semascope.causal.wish import Finding, Options, Wish
+from semascope.causal.attribution.ablation import Ablations, ablate_exactly
+from semascope.causal.attribution.active_features import Active, active_features
+from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.metrics import metric_from
+from semascope.causal.attribution.result import Attribution, FeatureShare
+from semascope.causal.search.cases import Case
+from semascope.causal.search.find import find
+from semascope.causal.search.goal import Finding, Options, Wish
+from semascope.causal.steering.compare import Comparison, Shift, compare
+from semascope.causal.steering.edits import edits_for
+from semascope.causal.steering.interventions import (
+    Intervention,
+    Region,
+    Where,
+    dump,
+    load,
+    parse,
+    save,
+)
+from semascope.causal.steering.measure import Lever
 
 __all__ = [
     "Ablations",

@@ -17,8 +17,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from semascope.cli.base import Verb, workspace_of
-from semascope.cli.failure import guarded
-from semascope.cli.tour import GROUPS, VERBS, Entry, tour
+from semascope.cli.errors import guarded
+from semascope.cli.verbs import GROUPS, VERBS, Entry, tour
 from semascope.errors import SemascopeError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _do(entry: Entry, rest: Sequence[str]) -> int:
     from pydantic import ValidationError
 
     module, _, name = entry.path.partition(":")
-    kind: type[Verb] = getattr(importlib.import_module(f"semascope.cli.{module}"), name)
+    kind: type[Verb] = getattr(importlib.import_module(f"semascope.cli.commands.{module}"), name)
     default = kind.recorded(workspace_of(rest))
     asked = any(word in ("-h", "--help") for word in rest)
     try:

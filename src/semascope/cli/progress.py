@@ -13,9 +13,9 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from semascope.cli.stopping import check
+from semascope.cli.interrupt import check
 from semascope.config import STAGES
-from semascope.pipeline.stage import Progress as Told
+from semascope.pipeline.stages.base import Progress as Told
 from semascope.workspace import StageRecord
 
 EVERY = 10.0

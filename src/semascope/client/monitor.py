@@ -20,12 +20,12 @@ from pydantic import BaseModel, Field, TypeAdapter
 import semascope.errors as errors
 from semascope.client.transport import Answer, Transport, over_http
 from semascope.errors import SemascopeError, ServeError
-from semascope.serve import events as told
-from semascope.serve import questions as ask
-from semascope.serve import records as seen
-from semascope.serve.keeping import SessionBody, SessionLine, SessionRecord
-from semascope.serve.splitting import SplittingRecord
-from semascope.serve.tours import NearRecord, TourLine, TourRecord
+from semascope.serve.explorer.splitting import SplittingRecord
+from semascope.serve.routes.sessions import SessionBody, SessionLine, SessionRecord
+from semascope.serve.schema import events as told
+from semascope.serve.schema import requests as ask
+from semascope.serve.schema import responses as seen
+from semascope.serve.schema.tours import NearRecord, TourLine, TourRecord
 
 Model = TypeVar("Model", bound=BaseModel)
 _EVENT: TypeAdapter[told.Event] = TypeAdapter(Annotated[told.Event, Field(discriminator="kind")])

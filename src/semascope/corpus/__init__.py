@@ -1,8 +1,7 @@
 """What a subject reads: samples with pictures, text or both, and sometimes the truth about them."""
 
-from semascope.corpus.base import First
 from semascope.corpus.mixed import Mixed
-from semascope.corpus.opening import open_corpus, require_images
+from semascope.corpus.open import open_corpus, require_images
 from semascope.corpus.sample import (
     Corpus,
     Moment,
@@ -14,6 +13,7 @@ from semascope.corpus.sample import (
     Turn,
     Video,
 )
+from semascope.corpus.tabular.base import First
 from semascope.corpus.text import TextCorpus, plain_english
 
 __all__ = [

@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.corpus.base import digest, span
 from semascope.corpus.sample import Corpus, Sample, SkipReport
+from semascope.corpus.tabular.base import digest, span
 from semascope.errors import CorpusError
 
 

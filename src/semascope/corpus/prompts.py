@@ -24,7 +24,7 @@ def pictures_of(picture: str | Path | Image.Image | None) -> tuple[Image.Image, 
     Raises:
         CorpusError: there is no such file or scene, or it is no picture.
     """
-    from semascope.corpus.pictures import rgb
+    from semascope.corpus.media.pictures import rgb
 
     if picture is None or picture == "none" or picture == "":
         return ()
@@ -46,8 +46,8 @@ def _scene(number: str) -> tuple[Image.Image, ...]:
 
 
 def _read(path: Path) -> Image.Image:
-    from semascope.corpus.base import BadRow, exists
-    from semascope.corpus.pictures import decode
+    from semascope.corpus.media.pictures import decode
+    from semascope.corpus.tabular.base import BadRow, exists
 
     if not exists(path):
         raise CorpusError(f"There is no picture {path}. Or ask of: scene:7, blank.")

@@ -14,17 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semascope.corpus.arrow import ArrowRows, saved_dataset
-from semascope.corpus.base import BadRow, exists
-from semascope.corpus.encodings import encoding_of, is_packed
-from semascope.corpus.folders import ImageFolder, Survey, survey
-from semascope.corpus.hub import HubRows
-from semascope.corpus.jsons import SUFFIXES, is_annotated, is_single
+from semascope.corpus.hf_datasets import HubRows
+from semascope.corpus.image_folder import ImageFolder, Survey, survey
+from semascope.corpus.media.text_encoding import encoding_of, is_packed
 from semascope.corpus.mixed import Mixed
-from semascope.corpus.records import Layout, Pictures
 from semascope.corpus.sample import Corpus
-from semascope.corpus.shards import WebDataset
-from semascope.corpus.tables import InMemory, JsonLines, Records, ending_of, parse_json
+from semascope.corpus.tabular.arrow import ArrowRows, saved_dataset
+from semascope.corpus.tabular.base import BadRow, exists
+from semascope.corpus.tabular.json_files import SUFFIXES, is_annotated, is_single
+from semascope.corpus.tabular.text_tables import InMemory, JsonLines, Records, ending_of, parse_json
+from semascope.corpus.tabular.to_sample import Layout, Pictures
+from semascope.corpus.tabular.webdataset import WebDataset
 from semascope.errors import CorpusError
 
 TABLES: Mapping[str, type[Records]] = {
@@ -155,7 +155,7 @@ def _tables(found: Survey, images: str | None, layout: dict[str, Any]) -> list[C
 
 
 def _table_of_captions(path: Path) -> bool:
-    from semascope.corpus.delimited import names_pictures
+    from semascope.corpus.tabular.delimited import names_pictures
 
     try:
         with path.open("rb") as file:

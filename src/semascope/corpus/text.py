@@ -14,8 +14,8 @@ from functools import lru_cache
 from importlib.resources import as_file, files
 from typing import Literal
 
-from semascope.corpus.base import Rows, digest
 from semascope.corpus.sample import Role, Sample, Turn
+from semascope.corpus.tabular.base import Rows, digest
 from semascope.errors import CorpusError
 
 Split = Literal["train", "heldout"]

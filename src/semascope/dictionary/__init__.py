@@ -3,7 +3,13 @@
 Knows tensors only: no tokenizer, no image, no model.
 """
 
-from semascope.dictionary.activations import (
+from semascope.dictionary.coder import SparseCoder
+from semascope.dictionary.config import CoderConfig, TrainConfig
+from semascope.dictionary.formats import convert, detect, load, save
+from semascope.dictionary.metrics.quality import GroupQuality, Quality, quality
+from semascope.dictionary.metrics.stability import Stability, stability
+from semascope.dictionary.neurons import Directions, SignedNeurons
+from semascope.dictionary.training.batches import (
     ActivationBatch,
     Prefetch,
     Resumable,
@@ -11,14 +17,8 @@ from semascope.dictionary.activations import (
     Source,
     TensorSource,
 )
-from semascope.dictionary.coder import SparseCoder
-from semascope.dictionary.config import CoderConfig, TrainConfig
-from semascope.dictionary.formats import convert, detect, load, save
-from semascope.dictionary.neurons import Directions, SignedNeurons
-from semascope.dictionary.quality import GroupQuality, Quality, quality
-from semascope.dictionary.sampling import Cached, Sampled, Sampling
-from semascope.dictionary.stability import Stability, stability
-from semascope.dictionary.train import ManySource, Plan, Report, train, train_many
+from semascope.dictionary.training.loop import ManySource, Plan, Report, train, train_many
+from semascope.dictionary.training.token_sampling import Cached, Sampled, Sampling
 from semascope.dictionary.types import Codes, Dictionary
 
 __all__ = [

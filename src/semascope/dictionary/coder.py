@@ -13,15 +13,9 @@ from torch import Tensor, nn
 
 from semascope.dictionary.architectures import ACTIVATIONS
 from semascope.dictionary.config import CoderConfig
-from semascope.dictionary.passes import Pass
-from semascope.dictionary.selection import select_topk
-from semascope.dictionary.sparse import (
-    Grouping,
-    attach,
-    block_rows,
-    decode,
-    some_rows,
-)
+from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.kernels.sparse import Grouping, attach, block_rows, decode, some_rows
+from semascope.dictionary.kernels.topk import select_topk
 from semascope.dictionary.types import Codes
 from semascope.errors import DictionaryError
 

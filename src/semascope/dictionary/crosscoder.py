@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from semascope.dictionary.activations import ActivationBatch, Resumable
 from semascope.dictionary.coder import SparseCoder
-from semascope.dictionary.train import ManySource
+from semascope.dictionary.training.batches import ActivationBatch, Resumable
+from semascope.dictionary.training.loop import ManySource
 from semascope.dictionary.types import Codes
 from semascope.errors import DictionaryError
 

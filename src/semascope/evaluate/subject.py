@@ -30,7 +30,7 @@ from transformers import LlavaForConditionalGeneration
 from semascope.corpus.sample import Question, Sample, Turn
 from semascope.corpus.scenes import SceneCorpus, SpritePack
 from semascope.errors import SubjectError
-from semascope.subject.cache import cache_name, cache_of
+from semascope.subject.generation.cache import cache_name, cache_of
 from semascope.subject.model import Subject
 from semascope.subject.types import Batch, Kind
 
@@ -276,7 +276,7 @@ def perplexity_ratio(subject: Subject, *, seed: int = 1, passages: int = 80) -> 
     if subject.name != "sprite-llava":
         return None
     from semascope.corpus.text import plain_english
-    from semascope.subject.smollm import language_model
+    from semascope.subject.embedded.smollm import language_model
 
     texts = plain_english(passages)
     ids = [subject.tokenizer(t, return_tensors="pt").input_ids[:, :256] for t in texts]

@@ -12,9 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semascope.evidence.gathering import Gatherer, gather
-    from semascope.evidence.plan import Options
-    from semascope.evidence.store import Evidence, Neighbour, dictionaries
+    from semascope.evidence.gather.gatherer import Gatherer, gather
+    from semascope.evidence.gather.options import Options
+    from semascope.evidence.store.evidence import Evidence, Neighbour, dictionaries
     from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
 
 __all__ = [
@@ -30,15 +30,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Evidence": "store",
+    "Evidence": "store.evidence",
     "Exemplar": "types",
     "FeatureEvidence": "types",
-    "Gatherer": "gathering",
-    "Neighbour": "store",
-    "Options": "plan",
+    "Gatherer": "gather.gatherer",
+    "Neighbour": "store.evidence",
+    "Options": "gather.options",
     "Shown": "types",
-    "dictionaries": "store",
-    "gather": "gathering",
+    "dictionaries": "store.evidence",
+    "gather": "gather.gatherer",
 }
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from semascope.evidence.types import FeatureEvidence
-from semascope.explain import words
+from semascope.explain.text import terms
 from semascope.explain.types import CATEGORIES, Category, Explanation
 
 _WORDS = 5
@@ -73,7 +73,7 @@ def refine(
 def short(label: str) -> str:
     """At most five words, first alternatives first, no article at the front; what it names above
     all is left to the description."""
-    spoken = words.parted(label)[0].strip(" .").split()
+    spoken = terms.parted(label)[0].strip(" .").split()
     if spoken and spoken[0].lower() in ("a", "an", "the"):
         spoken = spoken[1:]
     if len(spoken) <= _WORDS:
@@ -89,13 +89,13 @@ def short(label: str) -> str:
 
 def traits(label: str, category: str, density: float) -> NDArray[np.float64]:
     """(12 + categories,) what the interest of a label hangs on."""
-    phrases = words.alternatives(label)
+    phrases = terms.alternatives(label)
     stems = [stem for phrase in phrases for stem in phrase]
-    shaped = " ".join(label.lower().split()) in words.SHAPE_NAMES
+    shaped = " ".join(label.lower().split()) in terms.SHAPE_NAMES
     numbers = [
         float(not label),
         float("word piece" in label),
-        float(bool(words.quoted(label)) and "word piece" not in label),
+        float(bool(terms.quoted(label)) and "word piece" not in label),
         float(shaped),
         float(not stems),
         min(len(phrases), 4) / 4,
@@ -187,7 +187,7 @@ def _by_label(explanations: Sequence[Explanation]) -> Mapping[object, list[int]]
 
 def meaning(label: str) -> object:
     """The same for labels that name the same: order, plurals and articles do not matter."""
-    return frozenset(words.alternatives(label)) or label
+    return frozenset(terms.alternatives(label)) or label
 
 
 def _jaccard(a: set[int], b: set[int]) -> float:

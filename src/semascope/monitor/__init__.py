@@ -5,9 +5,9 @@ takes it from the module that has it: ``conversation``, ``inspecting``, ``ordina
 ``live``, ``register``, ``tours``.
 """
 
+from semascope.monitor.clusters import Cluster, Ordinary, cluster, lint
 from semascope.monitor.conversation import Asked, read_tokens
-from semascope.monitor.inspecting import Effect, Inspection, concepts, effects, inspect
-from semascope.monitor.lint import Cluster, Ordinary, cluster, lint
+from semascope.monitor.inspect import Effect, Inspection, concepts, effects, inspect
 
 __all__ = [
     "Asked",

@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semascope.causal.forcing import Forced, extend
-from semascope.causal.holding import Held, Holder, key_of
-from semascope.causal.interventions import Intervention, Where, dump
-from semascope.causal.measure import Lever
-from semascope.causal.runs import sites_of
-from semascope.causal.select import select
+from semascope.causal.attribution.forced_tokens import Forced, extend
+from semascope.causal.attribution.pass_cache import Held, Holder, key_of
+from semascope.causal.attribution.watched_run import sites_of
+from semascope.causal.steering.interventions import Intervention, Where, dump
+from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.token_masks import select
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
 from semascope.subject.types import Batch, Edits, Kind, Role, TokenMap

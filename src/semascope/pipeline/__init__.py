@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from semascope.config import STAGES, Options, RunOptions, StageName
 from semascope.errors import SemascopeError
-from semascope.pipeline.stage import Reporter, Silent, run_stage
+from semascope.pipeline.stages.base import Reporter, Silent, run_stage
 from semascope.workspace import RunRecord, Workspace
 
 __all__ = ["recorded", "run", "search"]
@@ -33,10 +33,10 @@ def run(
 
     Raises a ``SemascopeError`` for what the user can mend; what was done before is kept.
     """
-    from semascope.pipeline.context import Run
     from semascope.pipeline.explainers import check_names
+    from semascope.pipeline.run import Run
     from semascope.pipeline.stages import stage
-    from semascope.pipeline.together import Together
+    from semascope.pipeline.torchrun import Together
 
     check_names(options)
     reporter = reporter or Silent()
@@ -88,6 +88,6 @@ def search(
 
     ``searching`` has the other ways: by a picture, and by what fires here and not there.
     """
-    from semascope.pipeline.searching import by_words
+    from semascope.pipeline.feature_search import by_words
 
     return by_words(workspace, query, limit, where)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from semascope.config import RunOptions
 from semascope.errors import EvidenceError, ExplainError
-from semascope.pipeline.context import Run
+from semascope.pipeline.run import Run
 
 if TYPE_CHECKING:
     from semascope.corpus.sample import Sample
-    from semascope.explain.client import LMM
+    from semascope.explain.explainers.vocabulary import VocabularyNamer
+    from semascope.explain.llm.client import LMM
     from semascope.explain.types import Explainer, Promoted
-    from semascope.explain.vocabulary import VocabularyNamer
     from semascope.subject.types import Generation
 
 Made = TypeVar("Made")
@@ -107,8 +107,8 @@ def server(options: Any, run: Run | None = None) -> LMM:
 
     Of several addresses, parted by commas, each worker takes one in turn.
     """
-    from semascope.explain.cache import ReplyCache
-    from semascope.explain.client import LMM, Price
+    from semascope.explain.llm.client import LMM, Price
+    from semascope.explain.llm.reply_cache import ReplyCache
 
     addresses = [one.strip() for one in options.base_url.split(",") if one.strip()]
     rank = int(run.__dict__.get("_rank", 0)) if run else 0
@@ -151,7 +151,7 @@ def head(run: Run) -> Any:
 def _promoted(run: Run, first: int) -> list[list[str]]:
     import numpy as np
 
-    from semascope.evidence.promoted import promoted as read
+    from semascope.evidence.analysis.logit_lens import promoted as read
 
     ids = np.arange(first, min(first + PROMOTED, run.dictionary.width))
     try:
@@ -163,8 +163,8 @@ def _promoted(run: Run, first: int) -> list[list[str]]:
 
 def steered(run: Run) -> Callable[[Sample, int, float], Generation]:
     """The subject's answer with a feature held up on the picture's tokens."""
-    from semascope.causal.edits import edits_for
-    from semascope.causal.interventions import Intervention, Where
+    from semascope.causal.steering.edits import edits_for
+    from semascope.causal.steering.interventions import Intervention, Where
 
     def answer(sample: Sample, feature: int, strength: float) -> Generation:
         wishes = []
@@ -185,35 +185,35 @@ def _vocabulary(run: Run) -> Explainer:
 
 def vocabulary(run: Run, promoted: Promoted | None = None) -> VocabularyNamer:
     """The namer that costs nothing, as this run's options want it."""
-    from semascope.explain.cover import VocabularyOptions
-    from semascope.explain.vocabulary import VocabularyNamer
+    from semascope.explain.explainers.term_cover import VocabularyOptions
+    from semascope.explain.explainers.vocabulary import VocabularyNamer
 
     wanted = VocabularyOptions(least_gain=run.options.explain.least_gain)
     return VocabularyNamer(run.background, promoted=promoted, options=wanted)
 
 
 def _asked(run: Run) -> Explainer:
-    from semascope.explain.subject_namer import SubjectNamer
+    from semascope.explain.explainers.self_naming import SubjectNamer
 
     return SubjectNamer(run.subject, run.media.open)
 
 
 def _steering(run: Run) -> Explainer:
-    from semascope.explain.causal_namer import CausalNamer
+    from semascope.explain.explainers.steering import CausalNamer
 
     return CausalNamer(steered(run), run.subject.name)
 
 
 def _lmm(run: Run) -> Explainer:
-    from semascope.explain.lmm_explainer import LMMExplainer
+    from semascope.explain.explainers.lmm import LMMExplainer
 
     lmm = server(run.options.explain, run)
     return LMMExplainer(lmm, run.media.open, promoted=promoted(run))
 
 
 def _local(run: Run) -> Explainer:
-    from semascope.explain.local import LocalExplainer
-    from semascope.pipeline.context import load_subject
+    from semascope.explain.explainers.local_lmm import LocalExplainer
+    from semascope.pipeline.run import load_subject
 
     ref = run.options.explain.model
     models: dict[str, Any] = run.__dict__.setdefault("_models", {})
@@ -231,7 +231,7 @@ def _after(dear: Callable[[Run], Explainer]) -> Callable[[Run], Explainer]:
 
 
 def _chain(run: Run, steps: Sequence[Explainer], most: float) -> Explainer:
-    from semascope.explain.cascade import Cascade
+    from semascope.explain.explainers.cascade import Cascade
 
     return Cascade(steps, bar=run.options.explain.bar, most=most)
 
@@ -251,7 +251,7 @@ def _cascade(run: Run) -> Explainer:
 
 
 def _best(run: Run) -> Explainer:
-    from semascope.explain.cascade import BestOf
+    from semascope.explain.explainers.cascade import BestOf
 
     return BestOf(_all(run))
 

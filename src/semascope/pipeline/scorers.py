@@ -12,15 +12,15 @@ import numpy as np
 
 from semascope.config import ScoreOptions
 from semascope.errors import ExplainError
-from semascope.pipeline.context import Run
 from semascope.pipeline.explainers import ADDRESS, extra_fields, named, server
+from semascope.pipeline.run import Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from semascope.corpus.sample import Sample
     from semascope.evidence.types import Shown
-    from semascope.explain.lmm_judge import LMMJudge
+    from semascope.explain.scorers.lmm_judge import LMMJudge
     from semascope.explain.types import Judge, Scorer
 
 TOGETHER = 16
@@ -81,7 +81,7 @@ def peaks(run: Run, samples: Sequence[Sample]) -> Any:
     import torch
     from scipy import sparse
 
-    from semascope.pipeline.source import read_kinds
+    from semascope.pipeline.activations import read_kinds
     from semascope.subject.patches import laid_out
 
     rows: list[Any] = []
@@ -104,7 +104,7 @@ def peaks(run: Run, samples: Sequence[Sample]) -> Any:
 def vectors(run: Run) -> Callable[[Sequence[Shown]], NDArray[np.float32]]:
     """Sentence vectors of samples' captions or texts: an encoder that is not the subject."""
     from semascope.atlas import embedder
-    from semascope.explain.docs import Library
+    from semascope.explain.text.documents import Library
 
     embed, library = embedder(), Library()
     known: dict[str, NDArray[np.float32]] = {}
@@ -126,7 +126,7 @@ def lmm_judge(run: Run) -> LMMJudge | None:
     if options.judge != "lmm":
         return None
     if "_lmm_judge" not in run.__dict__:
-        from semascope.explain.lmm_judge import LMMJudge
+        from semascope.explain.scorers.lmm_judge import LMMJudge
 
         run.__dict__["_lmm_judge"] = LMMJudge(server(options, run), run.media.open)
     judge: LMMJudge = run.__dict__["_lmm_judge"]
@@ -138,7 +138,7 @@ def _judge(run: Run) -> Judge:
     asked = lmm_judge(run)
     if asked is not None:
         return asked
-    from semascope.explain.judge import LexicalJudge
+    from semascope.explain.scorers.lexical_judge import LexicalJudge
 
     if options.judge == "meaning":
         from semascope.atlas import embedder
@@ -148,46 +148,46 @@ def _judge(run: Run) -> Judge:
 
 
 def _iou(run: Run) -> Scorer:
-    from semascope.explain.iou import IoUScorer
+    from semascope.explain.scorers.iou import IoUScorer
 
     return IoUScorer(seed=run.options.score.seed)
 
 
 def _detection(run: Run) -> Scorer:
-    from semascope.explain.detection import DetectionScorer
+    from semascope.explain.scorers.detection import DetectionScorer
 
     return DetectionScorer(_judge(run), seed=run.options.score.seed)
 
 
 def _fuzzing(run: Run) -> Scorer:
-    from semascope.explain.fuzzing import FuzzingScorer
-    from semascope.explain.regions import EitherRegions, TruthRegions, WordRegions
+    from semascope.explain.scorers.fuzzing import FuzzingScorer
+    from semascope.explain.scorers.regions import EitherRegions, TruthRegions, WordRegions
 
     judge = EitherRegions(WordRegions(), TruthRegions())
     return FuzzingScorer(judge, seed=run.options.score.seed)
 
 
 def _simulation(run: Run) -> Scorer:
-    from semascope.explain.simulation import SimulationScorer, WordSimulator
+    from semascope.explain.scorers.simulation import SimulationScorer, WordSimulator
 
     return SimulationScorer(WordSimulator(truth=True), seed=run.options.score.seed)
 
 
 def _specificity(run: Run) -> Scorer:
-    from semascope.explain.specificity import SpecificityScorer
+    from semascope.explain.scorers.specificity import SpecificityScorer
 
     return SpecificityScorer(_judge(run), seed=run.options.score.seed)
 
 
 def _monosemanticity(run: Run) -> Scorer:
-    from semascope.explain.monosemanticity import MonosemanticityScorer
+    from semascope.explain.scorers.monosemanticity import MonosemanticityScorer
 
     return MonosemanticityScorer(vectors(run), seed=run.options.score.seed)
 
 
 def _sensitivity(run: Run) -> Scorer:
-    from semascope.explain.drawn import Drawing
-    from semascope.explain.sensitivity import SensitivityScorer
+    from semascope.explain.scorers.generated_scenes import Drawing
+    from semascope.explain.scorers.sensitivity import SensitivityScorer
 
     def heat(samples: Sequence[Sample], features: Sequence[int]) -> NDArray[np.float32]:
         return np.asarray(peaks(run, samples)[:, list(features)].toarray())
@@ -197,14 +197,14 @@ def _sensitivity(run: Run) -> Scorer:
 
 
 def _clip(run: Run) -> Scorer:
-    from semascope.explain.clip import Clip, ClipScorer
+    from semascope.explain.scorers.clip import Clip, ClipScorer
 
     options = run.options.score
     return ClipScorer(Clip.load(options.clip), run.media.open, seed=options.seed)
 
 
 def _grounded(run: Run) -> Scorer:
-    from semascope.explain.grounded import DinoSam, GroundedScorer
+    from semascope.explain.scorers.dino_sam import DinoSam, GroundedScorer
 
     options = run.options.score
     outliner = DinoSam.load(options.detector, options.segmenter)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from semascope.serve.data import Explorer
-    from semascope.serve.workspace import WorkspaceExplorer
+    from semascope.serve.explorer.protocol import Explorer
+    from semascope.serve.explorer.workspace import WorkspaceExplorer
 
 __all__ = ["make_app", "open_explorer", "run"]
 
@@ -28,7 +28,7 @@ def make_app(data: Explorer, *, token: str | None = None) -> FastAPI:
 def open_explorer(workspace_path: str | Path) -> WorkspaceExplorer:
     """The Explorer over a workspace; a WorkspaceError where there is none."""
     from semascope.errors import WorkspaceError
-    from semascope.serve.workspace import WorkspaceExplorer
+    from semascope.serve.explorer.workspace import WorkspaceExplorer
     from semascope.workspace import Workspace
 
     workspace = Workspace(workspace_path)
@@ -54,7 +54,7 @@ def run(
     """
     from semascope.errors import ServeError
     from semascope.serve.guard import is_loopback
-    from semascope.serve.listening import listen, serve
+    from semascope.serve.socket import listen, serve
 
     if not is_loopback(host) and not token:
         raise ServeError(f"Serving at {host} would show the run to everyone there: give a token.")

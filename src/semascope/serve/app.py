@@ -23,15 +23,17 @@ from starlette.types import Scope
 
 from semascope import __version__
 from semascope.errors import BadPicture, NotThere, SemascopeError, TooMuch
-from semascope.serve import asking, keeping, looking, noting, openai, openai_errors
-from semascope.serve.data import Explorer
+from semascope.serve.explorer.protocol import Explorer
 from semascope.serve.guard import Guard
-from semascope.serve.sessions import Sessions
-from semascope.serve.worker import ModelWorker
+from semascope.serve.openai import errors, routes
+from semascope.serve.queue.worker import ModelWorker
+from semascope.serve.routes import ask, browse, notes
+from semascope.serve.routes import sessions as keeping
+from semascope.serve.session_store import Sessions
 
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
-ROUTERS = (looking.router, asking.router, openai.router, keeping.router, noting.router)
+ROUTERS = (browse.router, ask.router, routes.router, keeping.router, notes.router)
 """Every route of the HTTP interface."""
 HOW_TO_BUILD = (
     "The page is not built here. From a checkout: 'python hatch_build.py' builds it (it uses npm "
@@ -96,13 +98,13 @@ def status_of(error: SemascopeError) -> int:
 def problem(status: int, kind: str, message: str) -> JSONResponse:
     """An error in the user's words: always ``{"error": {"message", "type"}}``."""
     message = message.encode("utf-8", "replace").decode()
-    headers = {"retry-after": str(openai_errors.RETRY_SECONDS)} if status == 429 else None
+    headers = {"retry-after": str(errors.RETRY_SECONDS)} if status == 429 else None
     body = {"error": {"message": message, "type": kind}}
     return JSONResponse(body, status_code=status, headers=headers)
 
 
 def _in_openai(request: Request) -> bool:
-    return request.url.path.startswith(openai_errors.PREFIX)
+    return request.url.path.startswith(errors.PREFIX)
 
 
 def _complaint(error: Mapping[str, Any]) -> str:
@@ -116,26 +118,26 @@ def _errors(app: FastAPI) -> None:
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, SemascopeError)
         if _in_openai(request):
-            return openai_errors.answer(error)
+            return errors.answer(error)
         return problem(status_of(error), type(error).__name__, str(error))
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         if _in_openai(request):
-            return openai_errors.invalid(error.errors())
+            return errors.invalid(error.errors())
         said = "; ".join(_complaint(e) for e in error.errors()[:5])
         return problem(422, "Invalid", f"The request is not valid. {said}.")
 
     async def plain(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if _in_openai(request):
-            return openai_errors.body(error.status_code, str(error.detail))
+            return errors.body(error.status_code, str(error.detail))
         return problem(error.status_code, "HTTP", str(error.detail))
 
     async def broken(request: Request, error: Exception) -> Response:
         log.error("A request failed", exc_info=error)
         if _in_openai(request):
-            return openai_errors.body(500, "The server failed; its log has the details.")
+            return errors.body(500, "The server failed; its log has the details.")
         return problem(500, "Internal", "The server failed; its log has the details.")
 
     app.add_exception_handler(SemascopeError, ours)

@@ -19,7 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from semascope.serve.pictures import MAX_BYTES
+from semascope.serve.explorer.uploads import MAX_BYTES
 
 TOKEN_COOKIE = "semascope_token"
 CLIENT_COOKIE = "semascope_client"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from semascope.errors import SubjectError
-from semascope.subject.cache import first_position
+from semascope.subject.generation.cache import first_position
 from semascope.subject.patches import is_pictured, sees
 from semascope.subject.sites import Hook
 from semascope.subject.types import Edit, EditContext, Edits, TokenMap

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from semascope.corpus.sample import Sample
-from semascope.subject import consumed, decoding, generation, sites
-from semascope.subject.chat import Template
-from semascope.subject.encoding import Encoder, Side
-from semascope.subject.passes import Passes
-from semascope.subject.still import reads_video
+from semascope.subject import sites
+from semascope.subject.forward import Passes
+from semascope.subject.generation import decoding
+from semascope.subject.generation import generate as generation
+from semascope.subject.inputs import image_token_count
+from semascope.subject.inputs.chat_template import Template
+from semascope.subject.inputs.encoding import Encoder, Side
 from semascope.subject.types import Batch, Edits, Generation, TokenSink
+from semascope.subject.video.processors import reads_video
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +72,7 @@ class Subject(Passes):
             ModelNotFound: there is no such model, or its files cannot be read.
             SubjectError: it is not one that can be a subject, or not all of it was loaded.
         """
-        from semascope.subject.loading import load
+        from semascope.subject.loading.load import load
 
         model, processor, name = load(
             str(ref),
@@ -110,11 +113,11 @@ class Subject(Passes):
 
     def _check(self, batch: Batch) -> None:
         """See, the first time, that pictures fit their tokens, and that words are read alone."""
-        if self.has_vision and "words" not in self._checked and consumed.blind(batch):
-            consumed.words_alone(self.model, batch)
+        if self.has_vision and "words" not in self._checked and image_token_count.blind(batch):
+            image_token_count.words_alone(self.model, batch)
             self._checked.add("words")
-        if "counted" not in self._checked and consumed.readable(batch):
-            consumed.check(self.model, batch)
+        if "counted" not in self._checked and image_token_count.readable(batch):
+            image_token_count.check(self.model, batch)
             self._checked.add("counted")
 
     def generate(

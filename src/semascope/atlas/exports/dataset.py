@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from semascope.atlas.atlas import Atlas
-from semascope.atlas.exports.walk import details, heat, strongest, whole
+from semascope.atlas.exports.features import details, heat, strongest, whole
 from semascope.atlas.media import Media
 from semascope.atlas.records import FeatureDetail, StoredExemplar
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from semascope.atlas.atlas import Atlas
-from semascope.atlas.exports.walk import details, fired, heat, whole
+from semascope.atlas.exports.features import details, fired, heat, whole
 from semascope.atlas.media import Media
 from semascope.atlas.records import DictionaryRow, FeatureDetail, StoredExemplar
 

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 
 from semascope.atlas.atlas import Atlas
-from semascope.atlas.exports.walk import details, heat, strongest, whole
+from semascope.atlas.exports.features import details, heat, strongest, whole
 from semascope.atlas.media import Media
 from semascope.atlas.records import FeatureDetail, StoredExemplar
 

@@ -25,9 +25,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from semascope.atlas.atlas import Atlas
-from semascope.atlas.imports.bringing import target
 from semascope.atlas.imports.rows import clean, index_of, json_file, number, told
 from semascope.atlas.imports.words import Figure, Imported, Words, key_of
+from semascope.atlas.imports.write import target
 from semascope.atlas.media import Media
 from semascope.atlas.packing import Layout, pack_activations, pack_layout, pack_patches
 from semascope.atlas.records import ExemplarRecord, FeatureFigures, SampleRecord

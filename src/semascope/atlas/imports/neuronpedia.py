@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image
 
 from semascope.atlas.atlas import Atlas
-from semascope.atlas.imports.bringing import target
 from semascope.atlas.imports.rows import WIDEST, clean, index_of, lines, number, share, told
 from semascope.atlas.imports.words import Figure, Imported, Words, key_of
+from semascope.atlas.imports.write import target
 from semascope.atlas.media import Media
 from semascope.atlas.packing import Layout, pack_activations, pack_layout, pack_patches
 from semascope.atlas.records import ExemplarRecord, FeatureFigures, SampleRecord

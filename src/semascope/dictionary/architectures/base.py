@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from semascope.dictionary.config import CoderConfig, TrainConfig
-from semascope.dictionary.losses import Loss
-from semascope.dictionary.passes import Pass
+from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.training.losses import Loss
 from semascope.dictionary.types import Codes
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from torch import Tensor
 from semascope.dictionary.architectures.base import Activation
 from semascope.dictionary.architectures.topk import sparse_pass
 from semascope.dictionary.config import CoderConfig, TrainConfig
-from semascope.dictionary.losses import Loss, common_losses
-from semascope.dictionary.passes import Pass
-from semascope.dictionary.selection import pad_entries, select_above, select_topk
+from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.kernels.topk import pad_entries, select_above, select_topk
+from semascope.dictionary.training.losses import Loss, common_losses
 from semascope.dictionary.types import Codes
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from semascope.dictionary.passes import Pass
+from semascope.dictionary.forward_pass import Pass
 
 if TYPE_CHECKING:
     from semascope.dictionary.coder import SparseCoder

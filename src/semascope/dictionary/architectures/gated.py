@@ -21,9 +21,9 @@ from semascope.dictionary.architectures.dense import (
 )
 from semascope.dictionary.architectures.relu import usual
 from semascope.dictionary.config import CoderConfig, TrainConfig
-from semascope.dictionary.losses import Loss, Step, common_losses
-from semascope.dictionary.passes import Pass
-from semascope.dictionary.selection import select_above
+from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.kernels.topk import select_above
+from semascope.dictionary.training.losses import Loss, Step, common_losses
 from semascope.dictionary.types import Codes
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from semascope.dictionary.architectures.base import Activation
 from semascope.dictionary.architectures.dense import dense_pass, levels, pre_activations
 from semascope.dictionary.config import CoderConfig, TrainConfig
-from semascope.dictionary.losses import Loss, Step, common_losses
-from semascope.dictionary.passes import Pass
-from semascope.dictionary.selection import select_above
+from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.kernels.topk import select_above
+from semascope.dictionary.training.losses import Loss, Step, common_losses
 from semascope.dictionary.types import Codes
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from semascope.dictionary.architectures.dense import (
     pre_activations,
 )
 from semascope.dictionary.config import TrainConfig
-from semascope.dictionary.losses import Loss, Step, common_losses
-from semascope.dictionary.passes import Pass
-from semascope.dictionary.selection import select_above
+from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.kernels.topk import select_above
+from semascope.dictionary.training.losses import Loss, Step, common_losses
 from semascope.dictionary.types import Codes
 
 if TYPE_CHECKING:

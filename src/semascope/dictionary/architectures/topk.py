@@ -10,11 +10,11 @@ from torch import Tensor
 
 from semascope.dictionary.architectures.base import Activation
 from semascope.dictionary.config import CoderConfig, TrainConfig
-from semascope.dictionary.losses import Loss, common_losses
-from semascope.dictionary.passes import Pass
-from semascope.dictionary.prefilter import has_fast_bf16, select_topk_prefiltered
-from semascope.dictionary.selection import Room, select_topk
-from semascope.dictionary.sparse import Grouping, attach
+from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.kernels.sparse import Grouping, attach
+from semascope.dictionary.kernels.topk import Room, select_topk
+from semascope.dictionary.kernels.topk_bf16 import has_fast_bf16, select_topk_prefiltered
+from semascope.dictionary.training.losses import Loss, common_losses
 from semascope.dictionary.types import Codes
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ import math
 import random
 import time
 
-from semascope.causal.metrics import telling
+from semascope.causal.attribution.metrics import telling
 from semascope.errors import NotThere
-from semascope.serve.events import (
+from semascope.serve.explorer.guides import Guides
+from semascope.serve.schema.events import (
     AlikeFound,
     AlikeRow,
     Alternative,
@@ -36,8 +37,7 @@ from semascope.serve.events import (
     VersusFound,
     VersusSide,
 )
-from semascope.serve.guides import Guides
-from semascope.serve.questions import (
+from semascope.serve.schema.requests import (
     ChatAsk,
     CompareAsk,
     ExamplesAsk,
@@ -48,7 +48,7 @@ from semascope.serve.questions import (
     VersusAsk,
     WhyAsk,
 )
-from semascope.serve.records import ExemplarRecord, FeatureRow, TestedRecord
+from semascope.serve.schema.responses import ExemplarRecord, FeatureRow, TestedRecord
 
 MODELS = ("drawn-subject", "drawn-other")
 TOLD = "There is a red circle and a blue square on a white ground."
@@ -247,7 +247,7 @@ class Answers:
     def measure(self, ask: MeasureAsk, emit: Emit) -> None:
         """A made-up effect, kept as a measured one would be."""
         self._index(ask.feature)
-        from semascope.monitor.register import register
+        from semascope.monitor.safety_register import register
 
         probes = len(register().concept(ask.concept).probes)
         found = TestedRecord(

@@ -8,8 +8,8 @@ import random
 
 from PIL import Image, ImageDraw
 
-from semascope.serve.pictures import Pictures
-from semascope.serve.records import PictureRecord
+from semascope.serve.explorer.uploads import Pictures
+from semascope.serve.schema.responses import PictureRecord
 
 SIDE, CELL = 128, 16
 DICTIONARY = "resid_post.12/drawn"

@@ -10,15 +10,17 @@ import random
 from functools import cached_property
 from pathlib import Path
 
-from semascope.causal.interventions import Intervention, dump
+from semascope.causal.steering.interventions import Intervention, dump
 from semascope.errors import NotThere
-from semascope.serve.convert import score_names
-from semascope.serve.guides import Guides
-from semascope.serve.mapping import map_of
-from semascope.serve.notebook import Notebook
-from semascope.serve.pictures import Pictures
-from semascope.serve.questions import ConceptQuery, ListQuery, SearchQuery, SplittingQuery
-from semascope.serve.records import (
+from semascope.serve.explorer.feature_index import split_id
+from semascope.serve.explorer.feature_map import map_of
+from semascope.serve.explorer.guides import Guides
+from semascope.serve.explorer.notebook import Notebook
+from semascope.serve.explorer.splitting import SplittingRecord
+from semascope.serve.explorer.to_records import score_names
+from semascope.serve.explorer.uploads import Pictures
+from semascope.serve.schema.requests import ConceptQuery, ListQuery, SearchQuery, SplittingQuery
+from semascope.serve.schema.responses import (
     Bin,
     ConceptRecord,
     DictionaryInfo,
@@ -37,11 +39,9 @@ from semascope.serve.records import (
     TokenRecord,
     Upload,
 )
-from semascope.serve.splitting import SplittingRecord
 from semascope.serve.testing.answers import MODELS, Answers
 from semascope.serve.testing.drawing import COLOURS, SHAPES, Sheets, lit
 from semascope.serve.testing.kept import Kept
-from semascope.serve.words import split_id
 
 KINDS = ["iou", "detection"]
 """Kinds of score that the drawn features have: names that real scorers write."""

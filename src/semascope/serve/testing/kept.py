@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from semascope.atlas import Atlas, Drawn, FeatureFigures, HashingEmbedder, Region, write_vectors
-from semascope.serve.records import FeatureRow
-from semascope.serve.words import Words
+from semascope.serve.explorer.feature_index import Words
+from semascope.serve.schema.responses import FeatureRow
 from semascope.workspace import Workspace
 
 

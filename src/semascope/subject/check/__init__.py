@@ -5,7 +5,7 @@
 workspaces, dictionaries or the command line.
 """
 
+from semascope.subject.check.checks import CHECKS, check, failures
 from semascope.subject.check.outcome import FAILED, NOT_APPLICABLE, OK, Outcome
-from semascope.subject.check.run import CHECKS, check, failures
 
 __all__ = ["CHECKS", "FAILED", "NOT_APPLICABLE", "OK", "Outcome", "check", "failures"]

@@ -16,8 +16,8 @@ from torch import Tensor
 from semascope.corpus.sample import Sample
 from semascope.errors import SubjectError
 from semascope.subject import hooks
-from semascope.subject.decoding import Stream, grown, tolerance
-from semascope.subject.encoding import Side
+from semascope.subject.generation.decoding import Stream, grown, tolerance
+from semascope.subject.inputs.encoding import Side
 from semascope.subject.model import Subject
 from semascope.subject.patches import is_pictured
 from semascope.subject.types import Batch, EditContext

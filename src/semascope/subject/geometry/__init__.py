@@ -9,8 +9,8 @@ from __future__ import annotations
 from semascope.subject.geometry.anyres import LlavaNext, LlavaNextVideo, LlavaOnevision
 from semascope.subject.geometry.base import Adapter, Claims, Seen, Steps, VideoAdapter
 from semascope.subject.geometry.llava import Llava
-from semascope.subject.geometry.proof import Proof, prove, prove_videos
 from semascope.subject.geometry.tiles import AyaVision, Idefics3, InternVL, Ovis2
+from semascope.subject.geometry.verify import Proof, prove, prove_videos
 from semascope.subject.geometry.whole import Gemma3, PaliGemma, Pixtral, QwenVL
 
 _ADAPTERS: list[Adapter] = [

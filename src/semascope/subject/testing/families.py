@@ -172,7 +172,7 @@ def llava_next_video() -> tuple[Any, Any]:
         LlavaNextVideoProcessor,
     )
 
-    from semascope.subject.still import still, video_processor
+    from semascope.subject.video.processors import still, video_processor
 
     named = {"image_token": "<image>", "video_token": "<video>"}
     tokenizer = make_tokenizer(["<video>"], named=named)
@@ -239,7 +239,7 @@ def llava_onevision(edge: int = 32) -> tuple[Any, Any]:
         LlavaOnevisionImageProcessorPil,
     )
 
-    from semascope.subject.still import still, video_processor
+    from semascope.subject.video.processors import still, video_processor
 
     tokenizer = make_tokenizer(
         ["<video>"], bos=None, named={"image_token": "<image>", "video_token": "<video>"}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from semascope.subject.still import still, video_processor
 from semascope.subject.testing.families import text_options
 from semascope.subject.testing.tiling import qwen_like
 from semascope.subject.testing.tokenizer import CHATML, make_tokenizer
+from semascope.subject.video.processors import still, video_processor
 
 
 def mistral3() -> tuple[Any, Any]:

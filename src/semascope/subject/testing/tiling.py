@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from semascope.subject.still import still, video_processor
 from semascope.subject.testing.families import text_options, vision_options
 from semascope.subject.testing.tokenizer import CHATML, make_tokenizer
+from semascope.subject.video.processors import still, video_processor
 
 QWEN = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 

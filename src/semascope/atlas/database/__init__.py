@@ -1,0 +1,1 @@
+"""The atlas's tables, in SQLite or PostgreSQL, and their migrations."""

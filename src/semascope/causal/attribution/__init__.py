@@ -1,0 +1,1 @@
+"""Attribution: which features caused an output, checked by ablation."""

@@ -1,0 +1,146 @@
+"""Exact ablation of the features that attribution put first, and how well the two agree.
+
+Each feature is taken out alone, at every token where it fired, its error kept:
+``x' = x − z_f W_dec[f]``; the model runs again, and the effect is what the metric loses.
+Many features are ablated as rows of one batch. Attribution is a first-order estimate of this;
+Pearson's r over the top features says how good (Templeton et al. 2024, "Attributions").
+
+Knows attributions and metrics; it does not choose what is worth ablating.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semascope.causal.attribution.forced_tokens import Forced, Remove, parting, repeat
+from semascope.causal.attribution.metrics import Metric, measured, prepare
+from semascope.causal.attribution.result import Attribution, FeatureShare, SiteAttribution
+from semascope.causal.steering.units import by_id, output_site
+from semascope.dictionary.types import Dictionary
+from semascope.errors import CausalError
+from semascope.subject.types import Batch, Edits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ablations:
+    """Attributed and exact effects of the same features."""
+
+    features: tuple[FeatureShare, ...]
+    effects: NDArray[np.float32]
+    """(n,) the metric less its value without the feature."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """(n,) what attribution said."""
+        return np.asarray([f.score for f in self.features], dtype=np.float32)
+
+    @property
+    def r(self) -> float:
+        """Pearson's r of scores and effects; NaN where either is constant."""
+        return pearson(self.scores, self.effects)
+
+
+def pearson(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Pearson's r, NaN for fewer than three pairs or a constant side."""
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(a.astype(np.float64), b.astype(np.float64))[0, 1])
+
+
+def ablate_exactly(
+    subject: Any,
+    batch: Batch,
+    dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary],
+    metric: Metric,
+    attribution: Attribution,
+    *,
+    top: int = 50,
+    features: Sequence[FeatureShare] | None = None,
+    rows: int = 16,
+    edits: Edits | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Ablations:
+    """Ablate features one at a time, ``rows`` of them to a forward pass.
+
+    Args:
+        subject: a ``Subject``.
+        batch: the one prompt that was attributed.
+        dictionaries: those of the attribution.
+        metric: the metric of the attribution.
+        attribution: which features, where they fire and how strongly.
+        top: how many of the strongest by |score|.
+        features: others to ablate instead of the top.
+        rows: features a forward pass.
+        edits: the interventions under which it was attributed.
+        progress: called with (done, total, note).
+
+    Raises:
+        CausalError: several prompts, or a feature that fires nowhere in this one.
+    """
+    if len(batch.maps) != 1:
+        raise CausalError("Ablate one prompt at a time: take `attribution.of(i)` and its sample.")
+    known = by_id(dictionaries)
+    chosen = tuple(attribution.features()[:top] if features is None else features)
+    base = float(attribution.values[0])
+    one = prepare(batch, metric)
+    effects: list[float] = []
+    for start in range(0, len(chosen), rows):
+        part = chosen[start : start + rows]
+        removal = _removals(part, attribution, known, one, edits or {})
+        parts = parting(subject, one, removal)
+        forced = one if parts else prepare(repeat(batch, len(part)), metric)
+        with torch.no_grad():
+            fork = (parts, len(part)) if parts else None
+            values = measured(subject, forced, metric, removal, fork)  # (len(part),)
+        effects += (base - values.float()).tolist()
+        if progress is not None:
+            progress(len(effects), len(chosen), "ablating")
+    return Ablations(chosen, np.asarray(effects, dtype=np.float32))
+
+
+def _removals(
+    part: Sequence[FeatureShare],
+    attribution: Attribution,
+    known: Mapping[str, Dictionary],
+    one: Forced,
+    edits: Edits,
+) -> Edits:
+    """Edits that take feature i out of row i (and of the metric's other copies of it)."""
+    copies = attribution.copies
+    gone: dict[str, Tensor] = {}
+    rows, length = one.batch.inputs["input_ids"].shape
+    shape = (len(part) * rows, length)
+    for number, feature in enumerate(part):
+        site = attribution.site(feature.key)
+        row, position, activation = fires(site, feature.index)
+        if site.gain is not None:
+            activation = activation * torch.from_numpy(site.gain[site.feature == feature.index])
+        if len(row) == 0:
+            raise CausalError(
+                f"Feature {feature.key}/{feature.index} never fires in this prompt, so there is "
+                "nothing to ablate."
+            )
+        dictionary = known[feature.key]
+        direction = dictionary.directions(torch.tensor([feature.index]))[0].float().cpu()  # (d,)
+        where = output_site(dictionary)
+        if where not in gone:
+            gone[where] = torch.zeros((*shape, len(direction)))  # (R, T, d)
+        gone[where][number * copies + row, position] += activation[:, None] * direction
+    return {**edits, **{site: Remove(away, edits.get(site)) for site, away in gone.items()}}
+
+
+def fires(site: SiteAttribution, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where one feature fires: (E,) rows, (E,) positions, (E,) activations."""
+    chosen = site.feature == index
+    return (
+        torch.from_numpy(site.row[chosen].astype(np.int64)),
+        torch.from_numpy(site.position[chosen].astype(np.int64)),
+        torch.from_numpy(site.activation[chosen]),
+    )

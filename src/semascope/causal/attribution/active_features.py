@@ -1,0 +1,109 @@
+"""Activation mode: which features are unusually strong here, by each feature's own measure.
+
+An activation says little by itself, as features differ in scale; its place in the feature's
+own distribution says more. No gradient, one forward pass to the deepest site.
+
+Knows statistics as ``units`` does; it does not know what mattered to the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semascope.causal.steering.units import Statistics, by_id, statistic
+from semascope.dictionary.types import Dictionary
+from semascope.subject.patches import at_tokens
+from semascope.subject.types import Batch, Edits
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """One feature that fires in the prompt."""
+
+    key: str
+    index: int
+    activation: float
+    """Its largest, over the tokens asked for."""
+    ratio: float
+    """``activation`` as a share of the feature's own maximum elsewhere."""
+    row: int
+    position: int
+    """Where it is largest."""
+    tokens: int
+    """At how many of the tokens it fires."""
+
+
+def active_features(
+    subject: Any,
+    batch: Batch,
+    dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary],
+    statistics: Statistics,
+    *,
+    at: NDArray[np.bool_] | None = None,
+    above: float = 0.0,
+    edits: Edits | None = None,
+    seen: Mapping[str, Tensor] | None = None,
+) -> list[Active]:
+    """Features that fire at the chosen tokens, highest share of their own maximum first.
+
+    Args:
+        subject: a ``Subject``.
+        batch: prompts.
+        dictionaries: whose features are asked about.
+        statistics: with ``max`` of every dictionary.
+        at: (T,) positions of the prompts; all real ones if left out.
+        above: least share of the own maximum.
+        edits: interventions under which the model runs.
+        seen: (B, T, width) what passes each site, where that is known already.
+    """
+    known = by_id(dictionaries)
+    with torch.no_grad():
+        outputs = seen or subject.run(batch, [d.site for d in known.values()], edits=edits)
+    found: list[Active] = []
+    for key, dictionary in known.items():
+        x, mask = at_tokens(dictionary.site, outputs[dictionary.site], batch)
+        real = mask.cpu() if at is None else mask.cpu() & torch.from_numpy(at)
+        rows, positions = real.nonzero(as_tuple=True)
+        if not len(rows):
+            continue
+        codes = dictionary.encode(x[real].float())
+        token, slot = (codes.values != 0).nonzero(as_tuple=True)
+        feature = codes.indices[token, slot].cpu().numpy()
+        values = codes.values[token, slot].float().cpu().numpy()
+        token = token.cpu()
+        maxima = statistic(statistics, key, "max")
+        found += _peaks(key, feature, values, rows[token].numpy(), positions[token].numpy(), maxima)
+    return sorted((f for f in found if f.ratio >= above), key=lambda f: -f.ratio)
+
+
+def _peaks(
+    key: str,
+    feature: NDArray[np.int64],
+    values: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    maxima: NDArray[np.floating],
+) -> list[Active]:
+    """For each feature of (E,) entries, the strongest of them."""
+    order = np.lexsort((-values, feature))
+    ids, first, counts = np.unique(feature[order], return_index=True, return_counts=True)
+    best = order[first]
+    return [
+        Active(
+            key=key,
+            index=int(i),
+            activation=float(values[b]),
+            ratio=float(values[b] / maxima[i]) if maxima[i] > 0 else float("inf"),
+            row=int(rows[b]),
+            position=int(positions[b]),
+            tokens=int(count),
+        )
+        for i, b, count in zip(ids, best, counts, strict=True)
+    ]

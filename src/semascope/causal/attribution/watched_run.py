@@ -1,0 +1,176 @@
+"""A forward pass with watches at some sites, and one backward pass to them.
+
+Knows hooks, metrics and tensors by token; nothing of what a score means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from semascope.causal.attribution.forced_tokens import Forced, parting
+from semascope.causal.attribution.metrics import Metric, measured, prepare
+from semascope.causal.steering.units import output_site
+from semascope.dictionary.types import Codes, Dictionary
+from semascope.errors import CausalError
+from semascope.subject.patches import Patches, is_pictured
+from semascope.subject.prefix import Begin
+from semascope.subject.sinks import sinks
+from semascope.subject.types import Batch, Edit, EditContext, Edits
+
+
+def run_for(
+    subject: Any, batch: Batch, known: Sequence[Dictionary], metric: Metric, edits: Edits
+) -> Run:
+    """Phases 1 and 2 at every site that the dictionaries read or write."""
+    sites, targets = sites_of(known)
+    return watched_run(subject, prepare(batch, metric), sites, targets, metric, edits)
+
+
+def sites_of(known: Iterable[Dictionary]) -> tuple[list[str], list[str]]:
+    """All sites that dictionaries read or write, and those that they write."""
+    own = list(known)
+    targets = {output_site(d) for d in own}
+    return sorted({d.site for d in own} | targets), sorted(targets)
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A forward pass with what passed the watched sites."""
+
+    forced: Forced
+    values: Tensor
+    """(P,) the metric."""
+    seen: dict[str, Tensor]
+    """(R, T, d) what stood at each site."""
+    gradients: dict[str, Tensor]
+    """(R, T, d) ∂ Σ values / ∂ x."""
+    there: dict[str, Tensor] = field(default_factory=dict)
+    """(R, T) bool, where not every real token counts: at sites of the vision side image tokens
+    alone stand there, and attention sinks are left out everywhere (``sinks``)."""
+
+    @property
+    def real(self) -> Tensor:
+        """(R, T) bool: not padding."""
+        return self.forced.batch.mask
+
+    def real_at(self, site: str) -> Tensor:
+        """(R, T) bool: tokens that stand at a site."""
+        return self.there.get(site, self.real)
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """An edit that changes nothing, keeps x in the graph, and remembers it."""
+
+    before: Edit | None = None
+    """Another edit at this site, which runs first."""
+    seen: Tensor | None = field(default=None, init=False)
+
+    def __call__(self, x: Tensor, context: EditContext) -> Tensor:
+        if self.before is not None:
+            x = self.before(x, context)
+        if torch.is_grad_enabled() and not x.requires_grad:
+            # Nothing before the first site needs a gradient, so the graph begins here.
+            x = x.detach().requires_grad_(True)
+        self.seen = x
+        return x
+
+
+def watched_run(
+    subject: Any,
+    forced: Forced,
+    sites: Sequence[str],
+    targets: Sequence[str],
+    metric: Metric,
+    edits: Edits,
+    one: Forced | None = None,
+    begin: Begin | None = None,
+) -> Run:
+    """Run with watches at ``sites``, measure, and go back once to all ``targets``.
+
+    ``one`` is the prompt of which ``forced`` holds copies that only the edits tell apart. With
+    ``begin`` the pass begins half-way (``Subject.logits``).
+    """
+    watches = {site: Watch(edits.get(site)) for site in sites}
+    changes: Edits = {**edits, **watches}
+    parts = "" if one is None else parting(subject, one, changes)
+    fork = (parts, len(forced.ends)) if parts else None
+    with torch.enable_grad():
+        own = one if one is not None and parts else forced
+        values = measured(subject, own, metric, changes, fork, begin)  # (P,)
+        seen = {site: _passed(site, watch.seen) for site, watch in watches.items()}
+        if not values.requires_grad:
+            raise CausalError(
+                f"The metric {metric.name} does not depend on {', '.join(targets)}: the model "
+                "takes what it reads of a picture from before there."
+            )
+        grads = torch.autograd.grad(values.sum(), [seen[t] for t in targets], allow_unused=True)
+    return told(forced, values, seen, dict(zip(targets, grads, strict=True)), metric)
+
+
+def told(
+    forced: Forced,
+    values: Tensor,
+    seen: Mapping[str, Tensor],
+    grads: Mapping[str, Tensor | None],
+    metric: Metric,
+) -> Run:
+    """What passed and what came back, by token, sinks left out."""
+    run = Run(forced=forced, values=values.detach().float().cpu(), seen={}, gradients={})
+    for site, x in seen.items():
+        run.seen[site], there = _per_token(site, x.detach(), forced)
+        if there is not None:
+            run.there[site] = there
+    _leave_out_sinks(run)
+    for site, grad in grads.items():
+        if grad is None:
+            raise CausalError(f"The metric {metric.name} does not depend on {site}.")
+        run.gradients[site] = _per_token(site, grad, forced)[0].float()
+    return run
+
+
+def _leave_out_sinks(run: Run) -> None:
+    """A sink at one site is left out at all of them, since a transcoder reads and writes."""
+    for pictured in (True, False):
+        sites = [site for site in run.seen if is_pictured(site) == pictured]
+        far = [sinks(run.seen[site], run.real_at(site)) for site in sites]
+        if not any(bool(f.any()) for f in far):
+            continue
+        every = torch.stack([f.to(far[0].device) for f in far]).any(0)
+        for site in sites:
+            real = run.real_at(site)
+            run.there[site] = real & ~every.to(real.device)
+
+
+def _passed(site: str, x: Tensor | None) -> Tensor:
+    """What a watch saw, if its site ran at all."""
+    if x is None:
+        raise CausalError(
+            f"Nothing passed {site} on these prompts: a site of the vision side needs a picture."
+        )
+    return x
+
+
+def _per_token(site: str, x: Tensor, forced: Forced) -> tuple[Tensor, Tensor | None]:
+    """(R, T, d) by token, and (R, T) bool which tokens stand there if not all real ones do."""
+    shape = tuple(forced.batch.inputs["input_ids"].shape)
+    if is_pictured(site):
+        layout = Patches.of(site, x, forced.batch.maps)
+        return layout.spread(x, shape[1]), layout.mask(shape[1])
+    if tuple(x.shape[:2]) != shape:
+        raise CausalError(
+            f"{site} does not hold one vector for each of the {shape} tokens, so what happens "
+            "there cannot be told apart by token; use another site of the language model."
+        )
+    return x, None
+
+
+def encode(dictionary: Dictionary, run: Run) -> Codes:
+    """Codes of the tokens that stand at its site, in the order of their mask: (N, k)."""
+    x = run.seen[dictionary.site][run.real_at(dictionary.site)]  # (N, d_in)
+    return dictionary.encode(x.float())

@@ -1,0 +1,1 @@
+"""Search: a goal in, a tested set of features out."""

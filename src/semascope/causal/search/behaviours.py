@@ -1,0 +1,270 @@
+"""Wishes ready to be looked for: name an object unprompted, read the word, speak with feeling.
+
+Each is cases with the answer wanted of them, examples with and without, and what must stay as it
+is; ``find`` does the rest. ``variants`` makes a wish of one wrong answer.
+
+Knows scenes and words of our own; which features a search finds, the caller says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from PIL import Image, ImageEnhance, ImageOps
+
+from semascope.causal.search.cases import Case, answers, meets, split
+from semascope.causal.search.find import find
+from semascope.causal.search.goal import Options, Wish
+from semascope.causal.search.ledger import Ledger
+from semascope.causal.search.prompts import ASKS, FEELINGS, GROUNDS, MOVED, TALK, UNMOVED
+from semascope.causal.steering.measure import Lever, side_effects
+from semascope.corpus.sample import Sample, Turn
+from semascope.corpus.scenes import SceneCorpus
+from semascope.errors import CausalError
+
+Progress = Callable[[int, int, str], None]
+Feature = tuple[str, int]
+Search = Callable[[str], Sequence[Feature]]
+"""Words to features, nearest first."""
+BEHAVIOURS = ("object", "word", "feeling")
+_QUIET = 32
+"""Prompts on which nothing should move: half of them price sets, half judge them."""
+_FEWEST = 8
+"""Words that a model must read to be asked about those alone."""
+_CONTRAST = 8
+"""Pictures on which two questions are set against each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """An object to be named unprompted."""
+
+    name: str = "dog"
+    features: tuple[Feature, ...] = ()
+    """Its own, best first; what a search for its name finds, if there are none."""
+    kinds: tuple[str, ...] = ()
+    """Names of things of its kind, any of which names it too."""
+
+
+def wish_for(
+    lever: Lever, name: str, search: Search, *, thing: Thing | None = None, seed: int = 0
+) -> Wish:
+    """One of ``BEHAVIOURS`` as a wish, with what a search for its words finds.
+
+    Raises CausalError for another name, or for pictures that the subject cannot read.
+    """
+    if name not in BEHAVIOURS:
+        raise CausalError(f"There is no behaviour {name!r}: {', '.join(BEHAVIOURS)}.")
+    if name == "word" and not lever.subject.has_vision:
+        raise CausalError(f"{lever.subject.name} reads no pictures, so it has no words to read.")
+    if name == "object":
+        thing = thing or Thing()
+        own = thing.features or tuple(search(thing.name))
+        return name_object(lever, replace(thing, features=own))
+    if name == "word":
+        return read_word(lever, search("a written word, letters, text in the picture"), seed=seed)
+    return with_feeling(lever, search("emotion, a feeling, a smiling or crying face"))
+
+
+def name_object(lever: Lever, thing: Thing) -> Wish:
+    """Speak of a thing where nothing asks for it: empty pictures, or else small talk."""
+    wanted = f"{'an' if thing.name[:1].lower() in 'aeiou' else 'a'} {thing.name}"
+    asked = [(words_alone(text), "talk") for text in TALK]
+    quiet = [words_alone(f"What is this: {text}") for text in UNMOVED]
+    if lever.subject.has_vision:
+        asked = [(_empty(ground, ask), "empty") for ground in GROUNDS for ask in ASKS]
+        quiet = [words_alone(text) for text in TALK[:_QUIET]]
+    accepted = (thing.name, *thing.kinds)
+    return Wish(
+        cases=[Case(sample, wanted, kind=kind, accepted=accepted) for sample, kind in asked],
+        unrelated=own_answers(lever, quiet),
+        features=thing.features,
+        text=f"name {wanted} unprompted",
+    )
+
+
+def read_word(
+    lever: Lever, features: Sequence[Feature] = (), *, seed: int = 0, samples: int = 104
+) -> Wish:
+    """Asked what is in a picture of things and a word, say the word and none of the things.
+
+    As the model itself answers when it is asked for the word. Only pictures whose word it then
+    reads are asked about, since a behaviour is wished and not an ability; all, where it reads
+    fewer than eight. The contrast is between the two questions, on pictures of the search half.
+    """
+    found = list(_written(seed, 3 * samples))
+    told = answers(lever.subject, [asked for _, asked in found])
+    read = [meets(text, asked) for text, (_, asked) in zip(told, found, strict=True)]
+    every = sum(read) < _FEWEST
+    cases: list[Case] = []
+    protect: list[Case] = []
+    for text, fine, (case, asked) in zip(told, read, found, strict=True):
+        if (fine or every) and len(cases) < samples:
+            cases.append(replace(case, wanted=text.strip()) if fine else case)
+            protect.append(asked)
+    search = {case.sample.id for case in split(cases)[0]}
+    pairs = [pair for pair in zip(cases, protect, strict=True) if pair[0].sample.id in search]
+    return Wish(
+        cases=cases,
+        protect=protect,
+        examples=[asked.sample for _, asked in pairs[:_CONTRAST]],
+        counterexamples=[case.sample for case, _ in pairs[:_CONTRAST]],
+        features=features,
+        text="read the word and ignore the picture",
+    )
+
+
+def _written(seed: int, samples: int) -> Iterator[tuple[Case, Case]]:
+    """Pictures of things and one word: asked what is there, and asked for the word."""
+    corpus = SceneCorpus(2**30, seed=seed + 11_000_027, split="heldout")
+    number = 0
+    for _, sample in corpus.read(0, 60 * samples):
+        things = sample.truth.objects if sample.truth else ()
+        words = [str(thing.word) for thing in things if thing.word]
+        others = tuple(dict.fromkeys(thing.name for thing in things if not thing.word))
+        if len(words) != 1 or not others:
+            continue
+        word, ask = words[0], ASKS[number % len(ASKS)]
+        whole = Case(
+            _asked(sample, ask), f"the word {word}", others[0], "word", (word,), refused=others[1:]
+        )
+        yield whole, Case(_asked(sample, "What word is written?"), word, kind="word")
+        number += 1
+        if number == samples:
+            return
+
+
+def with_feeling(lever: Lever, features: Sequence[Feature] = ()) -> Wish:
+    """Speak of feelings in answer to questions that ask for none.
+
+    Small talk is to change; what must stay is what the model says of pictures, or of plain
+    sentences where it reads none.
+    """
+    facts = [words_alone(f"What is this: {text}") for text in UNMOVED]
+    if lever.subject.has_vision:
+        facts = _facts(_QUIET)
+    cases = [
+        Case(words_alone(text), "I feel happy", kind="talk", accepted=FEELINGS) for text in TALK
+    ]
+    plain = [Sample(id=f"plain-{i}", text=text) for i, text in enumerate(UNMOVED)]
+    return Wish(
+        cases=cases,
+        unrelated=own_answers(lever, facts),
+        examples=[Sample(id=f"moved-{i}", text=text) for i, text in enumerate(MOVED)],
+        counterexamples=plain,
+        features=features,
+        text="speak with feeling",
+    )
+
+
+def _facts(count: int) -> list[Sample]:
+    """Scenes, each with one question that has a plain answer."""
+    corpus = SceneCorpus(2**30, seed=12_000_017, split="heldout")
+    found = []
+    for number, sample in corpus.read(0, count):
+        questions = sample.truth.questions if sample.truth else ()
+        if questions:
+            found.append(_asked(sample, questions[number % len(questions)].text))
+    return found
+
+
+def evaluate_behaviours(
+    lever: Lever,
+    search: Search,
+    *,
+    names: Iterable[str] = BEHAVIOURS,
+    thing: Thing | None = None,
+    seed: int = 0,
+    options: Options | None = None,
+    ledger: Ledger | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """A finding for each behaviour, and how many were found that work on held-out prompts.
+
+    An object is to be named where nothing asks for it; what its set costs (``on_other_pictures``)
+    where plain questions are asked about pictures of other things is told beside, and is no limit.
+    """
+    told: dict[str, Any] = {}
+    for name in names:
+        if name == "word" and not lever.subject.has_vision:
+            continue
+        wish = wish_for(lever, name, search, thing=thing, seed=seed)
+        found = find(lever, wish, options or Options(seed=seed), ledger=ledger, progress=progress)
+        told[name] = {"wish": wish.text, **found.as_json()}
+        if name == "object" and lever.subject.has_vision and found.best:
+            facts = own_answers(lever, _facts(_QUIET // 2))
+            told[name]["on_other_pictures"] = side_effects(lever, found.best, facts).as_json()
+    return {"behaviours": told, "found": sum(row["found"] for row in told.values())}
+
+
+def variants(sample: Sample, right: str, wrong: str) -> list[Case]:
+    """One wrong answer as sixteen cases: its picture mirrored, lit, cropped; its question reworded.
+
+    Half of them are held out as any cases are, by sample; they are still of one picture.
+    """
+    if not sample.turns:
+        raise CausalError("A wrong answer to mend needs the question that it answers.")
+    asked = sample.turns[-1].text
+    wordings = (asked, f"Please answer: {asked}", f"Look closely. {asked}", f"{asked} Be brief.")
+    pictures = [tuple(change(p) for p in sample.images) for change in _CHANGES]
+    return [
+        Case(
+            Sample(
+                id=f"{sample.id}/{number}-{at}",
+                turns=(*sample.turns[:-1], Turn("user", words, images=sample.turns[-1].images)),
+                images=images,
+                source=sample.source,
+            ),
+            right,
+            wrong,
+            "variant",
+        )
+        for number, images in enumerate(pictures)
+        for at, words in enumerate(wordings)
+    ]
+
+
+def _cropped(picture: Image.Image) -> Image.Image:
+    """Four parts in a hundred off every side, at the size that it had."""
+    x, y = max(1, picture.width // 25), max(1, picture.height // 25)
+    return picture.crop((x, y, picture.width - x, picture.height - y)).resize(picture.size)
+
+
+_CHANGES: tuple[Callable[[Image.Image], Image.Image], ...] = (
+    lambda p: p,
+    ImageOps.mirror,
+    lambda p: ImageEnhance.Brightness(p).enhance(1.15),
+    _cropped,
+)
+
+
+def own_answers(
+    lever: Lever, samples: Sequence[Sample], tokens: int = 8
+) -> list[tuple[Sample, tuple[int, ...]]]:
+    """Prompts with what the plain model answers, on which nothing should move."""
+    told = lever.subject.generate_batch(samples, max_new_tokens=tokens, top=1)
+    pairs = [
+        (sample, tuple(token.id for token in answer.tokens))
+        for sample, answer in zip(samples, told, strict=True)
+    ]
+    return [(sample, ids) for sample, ids in pairs if ids]
+
+
+def words_alone(text: str) -> Sample:
+    """A question without a picture."""
+    return Sample(id=f"talk/{text}", turns=(Turn("user", text),))
+
+
+def _empty(ground: tuple[int, int, int], text: str) -> Sample:
+    """An empty picture of one colour."""
+    name = "-".join(map(str, ground))
+    picture = Image.new("RGB", (128, 128), ground)
+    return Sample(id=f"empty/{name}", turns=(Turn("user", text, images=1),), images=(picture,))
+
+
+def _asked(sample: Sample, text: str) -> Sample:
+    """A scene's picture with another question."""
+    turn = Turn("user", text, images=len(sample.images))
+    return Sample(id=sample.id, turns=(turn,), images=sample.images, source=sample.source)

@@ -1,0 +1,296 @@
+"""Features that might do what is wished, from attribution, contrast and search; none tried yet.
+
+* *Attribution*: on the cases themselves, the gradient of log p(wanted) − log p(unwanted) at the
+  chosen tokens, along every feature's direction, the silent ones too. Σ_t g · W_dec[f] · u is,
+  to first order, what adding one unit u of f would do; − z · (W_dec · g) what ablating it would.
+* *Contrast*: features that fire more on examples with the wish than on those without, by
+  the difference of their mean activations over their own maximum (as SAVE, 2512.07730, does
+  with right and wrong answers); and, word by word, on the words that only the former hold.
+* *Search*: whatever a search by words puts first; the caller's function.
+
+Knows gradients and statistics; whether a candidate works is ``find``'s to try.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semascope.causal.attribution.metrics import Contrast, Metric, Span, token_ids
+from semascope.causal.attribution.scores import directional
+from semascope.causal.attribution.watched_run import encode, run_for
+from semascope.causal.search.cases import Case
+from semascope.causal.steering.interventions import Where
+from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.token_masks import select
+from semascope.causal.steering.units import output_site, statistic
+from semascope.corpus.sample import Sample
+from semascope.dictionary.types import Codes, Dictionary
+from semascope.errors import CausalError
+from semascope.subject.patches import at_tokens
+from semascope.subject.types import Kind
+
+Source = Literal["attribution", "contrast", "search"]
+_WORDS = 4
+"""Words that set inputs apart, at most, whose features are tried as sets."""
+
+
+Push = Literal["up", "down", "amplify"]
+_PUSHES: tuple[Push, ...] = ("up", "down", "amplify")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A feature, which way to push it, and why it was thought of."""
+
+    key: str
+    index: int
+    push: Push
+    """up: add; down: ablate; amplify: scale it where it fires."""
+    source: Source
+    promise: float
+    """Larger is better; comparable within one source only."""
+    where: Where | None = None
+    """The tokens at which it promises that; None where that is to be tried."""
+
+    @property
+    def id(self) -> tuple[str, int]:
+        """The pair that an ``Intervention`` takes."""
+        return (self.key, self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Slopes:
+    """To first order, what pushing each feature of a dictionary does to a case's metric."""
+
+    gain: NDArray[np.float64]
+    """(width,) of one unit more."""
+    loss: NDArray[np.float64]
+    """(width,) of ablation; of amplifying, the opposite."""
+
+
+def from_attribution(
+    lever: Lever,
+    cases: Sequence[Case],
+    wheres: Sequence[Where],
+    count: int,
+    protect: Sequence[Case] = (),
+) -> list[list[Candidate]]:
+    """The features of highest promise over the cases: a list for each kind of token and push.
+
+    Where there are cases to protect, a second set of lists is of those features whose promise
+    outweighs what they cost the protected ones.
+    """
+    every = [_slopes(lever, case, wheres) for case in cases]
+    cost = [_slopes(lever, case, wheres) for case in protect]
+    found: list[list[Candidate]] = []
+    for number, where in enumerate(wheres):
+        for push in _PUSHES:
+            plain: list[Candidate] = []
+            fair: list[Candidate] = []
+            for key in lever.dictionaries:
+                hope = _mean([_pushed(s[key][number], push) for s in every])
+                plain += [
+                    Candidate(key, i, push, "attribution", v, where) for i, v in _best(hope, count)
+                ]
+                if cost:
+                    harm = _mean([_pushed(s[key][number], push) for s in cost])
+                    net = hope + np.minimum(harm, 0.0)
+                    fair += [
+                        Candidate(key, i, push, "attribution", v, where)
+                        for i, v in _best(net, count)
+                    ]
+            found += [sorted(own, key=lambda c: -c.promise)[:count] for own in (plain, fair) if own]
+    return found
+
+
+def _pushed(slopes: Slopes, push: Push) -> NDArray[np.float64]:
+    """(width,) the promise of one push."""
+    return {"up": slopes.gain, "down": slopes.loss, "amplify": -slopes.loss}[push]
+
+
+def _mean(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.asarray(np.mean(rows, axis=0), dtype=np.float64)
+
+
+def _slopes(lever: Lever, case: Case, wheres: Sequence[Where]) -> dict[str, list[Slopes]]:
+    """For each dictionary, the slopes at each kind of token; one backward for all of them."""
+    batch = lever.subject.encode([case.sample], answer="", max_tokens=None)
+    known = list(lever.dictionaries.values())
+    run = run_for(lever.subject, batch, known, metric_of(lever, case), {})
+    length = run.real.shape[1]
+    found: dict[str, list[Slopes]] = {}
+    for key, dictionary in lever.dictionaries.items():
+        real = run.real_at(dictionary.site)
+        g = run.gradients[output_site(dictionary)]  # (R, T, d)
+        unit = _units(lever, key, dictionary)
+        codes = encode(dictionary, run)
+        found[key] = []
+        for where in wheres:
+            rows = [select(where, m, length)[:length] for m in run.forced.batch.maps]
+            chosen = torch.from_numpy(np.stack(rows)).to(real.device) & real  # (R, T)
+            inside = chosen[real]  # (N,)
+            part = Codes(codes.values[inside], codes.indices[inside])
+            found[key].append(
+                Slopes(
+                    gain=slopes_of_all(dictionary, g[chosen].sum(0)) * unit,
+                    loss=_losses(dictionary, part, g[real][inside]),
+                )
+            )
+    return found
+
+
+def _losses(dictionary: Dictionary, codes: Codes, g: torch.Tensor) -> NDArray[np.float64]:
+    """(width,) −Σ z (W_dec · g) over tokens: what ablating each feature would do."""
+    along = directional(dictionary, codes.indices, g)  # (N, k)
+    loss = np.zeros(dictionary.width)
+    np.add.at(
+        loss,
+        codes.indices.flatten().cpu().numpy(),
+        -(codes.values.float() * along).flatten().cpu().double().numpy(),
+    )
+    return loss
+
+
+def metric_of(lever: Lever, case: Case) -> Metric:
+    """What a case wants, as a metric."""
+    if not case.wanted:
+        raise CausalError(f"Case {case.id} wants no words, so nothing can be attributed to them.")
+    wanted = token_ids(lever.subject, case.wanted)
+    if not case.unwanted:
+        return Span(wanted)
+    return Contrast(wanted, token_ids(lever.subject, case.unwanted))
+
+
+def slopes_of_all(dictionary: Dictionary, g: torch.Tensor) -> NDArray[np.float64]:
+    """(width,) W_dec · g for one summed gradient (d,), a slice of the width at a time."""
+    parts = [
+        dictionary.directions(torch.arange(i, min(i + 8192, dictionary.width), device=g.device))
+        .float()
+        .matmul(g)
+        for i in range(0, dictionary.width, 8192)
+    ]
+    return torch.cat(parts).cpu().double().numpy()
+
+
+def _units(lever: Lever, key: str, dictionary: Dictionary) -> NDArray[np.float64]:
+    """(width,) each feature's own maximum, 0 where it never fired; 1 without statistics."""
+    if lever.statistics is None:
+        return np.ones(dictionary.width)
+    return np.asarray(statistic(lever.statistics, key, "max"), dtype=np.float64)
+
+
+def _best(promise: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
+    """The features of highest positive promise."""
+    order = np.argsort(-promise, kind="stable")[:count]
+    return [(int(i), float(promise[i])) for i in order if promise[i] > 0]
+
+
+def from_contrast(
+    lever: Lever, with_wish: Sequence[Sample], without: Sequence[Sample], count: int
+) -> list[Candidate]:
+    """Features that fire more on some samples than on others, and the other way round."""
+    found: list[Candidate] = []
+    for key, dictionary in lever.dictionaries.items():
+        units = np.maximum(_units(lever, key, dictionary), 1e-9)
+        there, absent = (mean_activations(lever, dictionary, s) for s in (with_wish, without))
+        difference = (there - absent) / units
+        found += [Candidate(key, i, "up", "contrast", v) for i, v in _best(difference, count)]
+        found += [Candidate(key, i, "down", "contrast", v) for i, v in _best(-difference, count)]
+    return sorted(found, key=lambda c: -c.promise)[:count]
+
+
+def mean_activations(
+    lever: Lever, dictionary: Dictionary, samples: Sequence[Sample]
+) -> NDArray[np.float64]:
+    """(width,) mean over samples of each feature's largest activation in the sample."""
+    total = np.zeros(dictionary.width)
+    for sample in samples:
+        batch = lever.subject.encode([sample], answer="", max_tokens=None)
+        with torch.no_grad():
+            ran = lever.subject.run(batch, [dictionary.site])[dictionary.site]
+        x, real = at_tokens(dictionary.site, ran, batch)
+        if not bool(real.any()):
+            continue
+        codes = dictionary.encode(x[real].float())
+        peaks = np.zeros(dictionary.width)
+        values = codes.values.float().flatten().cpu().double().numpy()
+        np.maximum.at(peaks, codes.indices.flatten().cpu().numpy(), values)
+        total += peaks
+    return total / max(1, len(samples))
+
+
+def from_words(
+    lever: Lever, with_wish: Sequence[Sample], without: Sequence[Sample], count: int
+) -> list[list[Candidate]]:
+    """For each word that most inputs with the wish hold and none without does: what fires on it.
+
+    "What word is written?" beside "What do you see?" gives a list for " word" and one for
+    " written", for each dictionary. A contrast of whole inputs would mix the words; together they
+    say what neither says.
+    """
+    there = [_by_word(lever, sample) for sample in with_wish]
+    absent = {word for sample in without for word in _by_word(lever, sample)}
+    held = Counter(word for own in there for word in own)
+    often = [w for w, n in held.most_common() if n > len(there) // 2 and w not in absent]
+    found = []
+    for word in often[:_WORDS]:
+        rows = [own[word] for own in there if word in own]
+        for key, dictionary in lever.dictionaries.items():
+            units = np.maximum(_units(lever, key, dictionary), 1e-9)
+            hope = _mean([row[key] for row in rows]) / units
+            found.append([Candidate(key, i, "up", "contrast", v) for i, v in _best(hope, count)])
+    return found
+
+
+def _by_word(lever: Lever, sample: Sample) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """By text token: for each dictionary, (width,) the largest activation at that token."""
+    batch = lever.subject.encode([sample], answer="", max_tokens=None)
+    sites = sorted({dictionary.site for dictionary in lever.dictionaries.values()})
+    with torch.no_grad():
+        ran = lever.subject.run(batch, sites)
+    token_map = batch.maps[0]
+    found: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for key, dictionary in lever.dictionaries.items():
+        x, real = at_tokens(dictionary.site, ran[dictionary.site], batch)  # (1, T, d), (1, T)
+        for at in np.flatnonzero(token_map.kinds == Kind.TEXT).tolist():
+            if not bool(real[0, at]):
+                continue
+            codes = dictionary.encode(x[0, at][None].float())
+            row = found.setdefault(token_map.tokens[at], {}).setdefault(
+                key, np.zeros(dictionary.width)
+            )
+            np.maximum.at(
+                row,
+                codes.indices.flatten().cpu().numpy(),
+                codes.values.float().flatten().cpu().double().numpy(),
+            )
+    return {word: own for word, own in found.items() if len(own) == len(lever.dictionaries)}
+
+
+def from_search(lever: Lever, features: Iterable[tuple[str, int]], count: int) -> list[Candidate]:
+    """What a search by words found, best first; those that never fired have no dose."""
+    units = {key: _units(lever, key, d) for key, d in lever.dictionaries.items()}
+    alive = [(key, i) for key, i in features if key in units and units[key][i] > 0]
+    chosen = alive[:count]
+    return [
+        Candidate(key, index, "up", "search", 1.0 / (rank + 1))
+        for rank, (key, index) in enumerate(chosen)
+    ]
+
+
+def merge(lists: Sequence[Sequence[Candidate]], count: int) -> list[Candidate]:
+    """Candidates of all lists in turn, each feature, push and kind of token once."""
+    seen: dict[tuple[str, int, str, Where | None], Candidate] = {}
+    for rank in range(max(map(len, lists), default=0)):
+        for own in lists:
+            if rank < len(own):
+                one = own[rank]
+                seen.setdefault((one.key, one.index, one.push, one.where), one)
+    return list(seen.values())[:count]

@@ -1,0 +1,194 @@
+"""Prompts with an answer that is wanted, and whether a model gives it.
+
+A case is met by what the model *writes*, judged by its words, or leans towards the answer by a
+margin of log-probabilities, which moves long before the words do. Knows subjects and samples;
+nothing of features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from semascope.causal.attribution.forced_tokens import Begins, answer_logprobs
+from semascope.causal.attribution.metrics import token_ids
+from semascope.corpus.sample import Sample
+from semascope.errors import CausalError
+from semascope.subject.types import Edits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """A prompt and what should come of it."""
+
+    sample: Sample
+    """The prompt, up to the user's last turn."""
+    wanted: str
+    """Words that the answer should hold, as the model would write them; for yes and no, how
+    it should begin. '' wants nothing in particular."""
+    unwanted: str = ""
+    """Words that it should not hold."""
+    kind: str = ""
+    """What sort of question it is, for tables."""
+    accepted: tuple[str, ...] = ()
+    """Other words that would do as well as ``wanted``; margins look at ``wanted`` alone."""
+    refused: tuple[str, ...] = ()
+    """Other words that it should not hold; margins look at ``unwanted`` alone."""
+
+    @property
+    def id(self) -> str:
+        """The sample's, with the question's hash: one picture can be asked about twice."""
+        asked = self.sample.text + "|".join(turn.text for turn in self.sample.turns)
+        digest = hashlib.sha256(f"{asked}|{self.wanted}|{self.unwanted}".encode())
+        return f"{self.sample.id}:{digest.hexdigest()[:8]}"
+
+
+Judge = Callable[[str, Case], bool]
+Progress = Callable[[int, int, str], None]
+
+
+def meets(text: str, case: Case) -> bool:
+    """Whether an answer holds what is wanted as whole words, and nothing that is not.
+
+    A wanted yes or no must be the answer's first word.
+    """
+    said = _words(text)
+    wanted, unwanted = _words(case.wanted), _words(case.unwanted)
+    if wanted in (["yes"], ["no"]):
+        return said[:1] == wanted
+    met = any(_holds(said, words) for words in (wanted, *map(_words, case.accepted)))
+    worse = [words for words in (unwanted, *map(_words, case.refused)) if words]
+    return met and not any(_holds(said, words) for words in worse)
+
+
+def _words(text: str) -> list[str]:
+    """Lower-case words without punctuation."""
+    return re.findall(r"\w+", text.lower())
+
+
+def _holds(words: list[str], part: list[str]) -> bool:
+    """Whether ``part`` stands in ``words`` in one piece; a plural s on its end is allowed."""
+    for start in range(len(words) - len(part) + 1):
+        there = words[start : start + len(part)]
+        if there == part or (part and there == [*part[:-1], part[-1] + "s"]):
+            return True
+    return not part
+
+
+def answers(
+    subject: Any,
+    cases: Sequence[Case],
+    edits: Edits | None = None,
+    *,
+    max_new_tokens: int = 16,
+    rows: int = 8,
+    progress: Progress | None = None,
+) -> list[str]:
+    """The greedy answer to each case, ``rows`` prompts at a time."""
+    written: list[str] = []
+    for start in range(0, len(cases), rows):
+        part = [case.sample for case in cases[start : start + rows]]
+        done = subject.generate_batch(part, edits=edits, max_new_tokens=max_new_tokens, top=1)
+        written += [generation.text for generation in done]
+        if progress is not None:
+            progress(len(written), len(cases), "what the model says plainly")
+    return written
+
+
+def margins(
+    subject: Any,
+    cases: Sequence[Case],
+    edits: Edits | None = None,
+    *,
+    rows: int = 8,
+    begins: Begins | None = None,
+) -> list[float]:
+    """log p(wanted) − log p(unwanted) of each case, nats a token; p(wanted) alone if no unwanted.
+
+    Each side is the mean over its tokens, so that a longer name is not a worse one. ``begins`` says
+    where a pass may begin (``Bases.begin``).
+    """
+    found: list[float] = []
+    for start in range(0, len(cases), rows):
+        part = cases[start : start + rows]
+        batch = subject.encode([case.sample for case in part], answer="", max_tokens=None)
+        ids = [[_ids(subject, text) for text in (c.wanted, c.unwanted)] for c in part]
+        if all(len(side) == 1 for pair in ids for side in pair):
+            found += _one_token(subject, batch, ids, edits, begins)  # both sides off one pass
+            continue
+        sides = [_leaning(subject, batch, [pair[0] for pair in ids], edits, begins)]
+        if any(case.unwanted for case in part):
+            sides.append(_leaning(subject, batch, [pair[1] for pair in ids], edits, begins))
+        found += [sides[0][i] - (sides[1][i] if len(sides) > 1 else 0.0) for i in range(len(part))]
+    return found
+
+
+def _ids(subject: Any, text: str) -> tuple[int, ...]:
+    return token_ids(subject, text) if text else ()
+
+
+def _one_token(
+    subject: Any,
+    batch: Any,
+    ids: Sequence[Sequence[Sequence[int]]],
+    edits: Edits | None,
+    begins: Begins | None,
+) -> list[float]:
+    """log p(wanted) − log p(unwanted) where each is one token."""
+    wanted = [pair[0] for pair in ids]
+    first = answer_logprobs(subject, batch, wanted, edits or {}, begins)  # (1, V) each
+    return [float(row[0, w[0]] - row[0, u[0]]) for row, (w, u) in zip(first, ids, strict=True)]
+
+
+def _leaning(
+    subject: Any,
+    batch: Any,
+    ids: Sequence[Sequence[int]],
+    edits: Edits | None,
+    begins: Begins | None,
+) -> list[float]:
+    """Mean log-probability a token of each text as the answer's beginning; 0 for no text."""
+    forced = answer_logprobs(subject, batch, ids, edits or {}, begins)
+    return [
+        float(rows.gather(1, torch.as_tensor(own, device=rows.device)[:, None]).mean())
+        if own
+        else 0.0
+        for rows, own in zip(forced, ids, strict=True)
+    ]
+
+
+def split(cases: Sequence[Case], held_out: float = 0.5) -> tuple[list[Case], list[Case]]:
+    """(search, held out), by a hash of each sample's id: one picture never falls in both.
+
+    Raises CausalError where one side would be empty.
+    """
+    search, held = halves(cases, held_out)
+    if not search or not held:
+        raise CausalError(
+            f"{len(cases)} examples cannot be split into some to search with and some to judge "
+            "by: give at least eight, on different pictures or prompts."
+        )
+    return search, held
+
+
+def spread(cases: Sequence[Case], most: int) -> list[Case]:
+    """At most so many of the cases, from all over them."""
+    if len(cases) <= most:
+        return list(cases)
+    return [cases[i * len(cases) // most] for i in range(most)]
+
+
+def halves(cases: Sequence[Case], held_out: float = 0.5) -> tuple[list[Case], list[Case]]:
+    """As ``split``, and either side may be empty."""
+    search: list[Case] = []
+    held: list[Case] = []
+    for case in cases:
+        digest = hashlib.sha256(case.sample.id.encode()).digest()
+        place = int.from_bytes(digest[:8], "big") / 2**64
+        (held if place < held_out else search).append(case)
+    return search, held

@@ -1,0 +1,171 @@
+"""Sets of interventions, grown, pruned and dosed by what the model then writes.
+
+On the search half of a wish: how many wrong answers a set mends, how many right ones it breaks,
+and what it costs on unrelated prompts. What is just within a limit on the half that chose it is as
+likely as not over it on the other, so costs are counted with one standard error more.
+
+Knows a ``Memo`` and cases; which half they are of, and what is good enough, is ``find``'s to say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from semascope.causal.search.cases import Case, Judge, Progress, spread
+from semascope.causal.search.goal import Options, Trial
+from semascope.causal.search.trials import Memo, Prompts
+from semascope.causal.steering.interventions import Intervention
+from semascope.statistics import careful, careful_share
+
+_TUNES = ((0.25, 0.5, 0.75, 1.5, 2.0), (0.8, 0.9, 1.12, 1.25))
+"""What the dose of a whole set is tried times, and what the best of these then is."""
+_HARDER = (2.0, 4.0)
+_SOFTER = (0.5, 0.25)
+_BROKEN = 5.0
+"""What a broken answer over the limit costs, in mended ones; as much a nat of KL over its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """Sets, tried on wrong answers and right ones."""
+
+    memo: Memo
+    wrong: Sequence[Case]
+    right: Sequence[Case]
+    judge: Judge
+    options: Options
+    unrelated: Prompts = ()
+
+    @classmethod
+    def on(
+        cls,
+        memo: Memo,
+        search: Sequence[Case],
+        protected: Sequence[Case],
+        judge: Judge,
+        options: Options,
+        unrelated: Prompts,
+    ) -> Sets:
+        """With at most ``options.judged`` of the cases on either side."""
+        fine, failing = memo.apart(search, judge, options.tokens)
+        asked = spread([*fine, *protected], options.judged)
+        right = memo.apart(asked, judge, options.tokens)[0]
+        return cls(memo, failing[: options.judged], right, judge, options, unrelated)
+
+    def score(self, chosen: Sequence[Intervention], beyond: float = -math.inf) -> float:
+        """Share of wrong answers mended, less what is broken; over a limit that counts most.
+
+        Of a set that cannot be better than ``beyond``, no more is run than tells that; its score
+        is then any number that is not above ``beyond``.
+        """
+        mended = self._share(self.wrong, chosen)
+        if mended <= beyond:
+            return mended
+        broken = 1 - self._share(self.right, chosen, empty=1.0)
+        over = max(0.0, careful_share(broken, len(self.right)) - self.options.max_broken)
+        worth = mended - broken - _BROKEN * over
+        if worth <= max(0.0, beyond) or not self.unrelated:  # it need not be priced
+            return worth
+        kl = careful(self.memo.effects(chosen, self.unrelated).kl)
+        return worth - _BROKEN * max(0.0, kl - self.options.max_kl)
+
+    def _share(
+        self, cases: Sequence[Case], chosen: Sequence[Intervention], empty: float = 0.0
+    ) -> float:
+        """Of the cases, how many the model meets under a set."""
+        met = self.memo.met(cases, chosen, self.judge, self.options.tokens)
+        return sum(met) / len(met) if met else empty
+
+    def grow(self, trials: Sequence[Trial], progress: Progress | None = None) -> list[Intervention]:
+        """Add the best of the trials while the set does better; begin anew from the next best,
+        and from the best at other tokens: the best by margin may not be the best by words."""
+        best: tuple[float, list[Intervention]] = (0.0, [])
+        short = list(trials[: self.options.shortlist])
+        away = [t for t in trials if t.intervention.where != trials[0].intervention.where]
+        starts = [short, short[1:], away[: self.options.shortlist]]
+        starts = [own for own in starts if own]
+        for number, own in enumerate(starts):
+            found = self._grown(own)
+            best = max(best, found, key=lambda one: one[0])
+            if progress is not None:
+                progress(number + 1, len(starts), f"a set of {len(found[1])}")
+        return best[1]
+
+    def _grown(self, trials: Sequence[Trial]) -> tuple[float, list[Intervention]]:
+        chosen: list[Intervention] = []
+        score = 0.0
+        for trial in trials:
+            if len(chosen) == self.options.largest or score >= 1.0:
+                break
+            taken = {feature for one in chosen for feature in one.features}
+            if taken.intersection(trial.intervention.features):
+                continue
+            for factor in (1.0,) if chosen else (1.0, *_SOFTER):  # margins ask for more than words
+                tried = [*chosen, _times(trial.intervention, factor)]
+                now = self.score(tried, score)
+                if now > score:
+                    chosen, score = tried, now
+                    break
+        return score, chosen
+
+    def press(self, trials: Sequence[Trial]) -> list[Intervention]:
+        """Where no single one changes an answer: the first few together, harder."""
+        apart: dict[tuple[str, int], Intervention] = {}
+        for trial in trials:
+            if not apart.keys() & set(trial.intervention.features):
+                apart |= dict.fromkeys(trial.intervention.features, trial.intervention)
+        several = list({id(one): one for one in apart.values()}.values())[: self.options.largest]
+        return self._best(
+            ([], 0.0),
+            (
+                [_times(one, factor) for one in several[:size]]
+                for size in range(1, len(several) + 1)
+                for factor in (1.0, *_HARDER)
+            ),
+        )[0]
+
+    def tune(
+        self, chosen: list[Intervention], progress: Progress | None = None
+    ) -> list[Intervention]:
+        """The whole set at the dose that does best; of equals, the dose that it has."""
+        best = (chosen, self.score(chosen) if chosen else 0.0)
+        for number, factors in enumerate(_TUNES if chosen else ()):
+            now = best[0]
+            best = self._best(best, ([_times(one, factor) for one in now] for factor in factors))
+            if progress is not None:
+                progress(number + 1, len(_TUNES), "the dose of the set")
+        return best[0]
+
+    def _best(
+        self, best: tuple[list[Intervention], float], tried: Iterable[list[Intervention]]
+    ) -> tuple[list[Intervention], float]:
+        """The best of a set, with its score, and others; of equals, the first."""
+        for one in tried:
+            score = self.score(one, best[1])
+            if score > best[1]:
+                best = (one, score)
+        return best
+
+    def prune(self, chosen: list[Intervention]) -> list[Intervention]:
+        """Leave out every feature without which the set does as well."""
+        if not chosen:
+            return chosen
+        score = self.score(chosen)
+        least = math.nextafter(score, -math.inf)
+        for at, feature in [(n, f) for n, one in enumerate(chosen) for f in one.features]:
+            rest = list(chosen)
+            left = tuple(f for f in rest[at].features if f != feature)
+            rest[at] = rest[at].model_copy(update={"features": left})
+            fewer = [one for one in rest if one.features]
+            if fewer and self.score(fewer, least) >= score:
+                chosen = rest
+        return [one for one in chosen if one.features]
+
+
+def _times(one: Intervention, factor: float) -> Intervention:
+    """The dose times a factor; of a scale, the part beyond 1; an ablation stays whole."""
+    if one.how == "scale":
+        return one.at(1 + factor * (one.strength - 1))
+    return one if one.how in ("ablate", "project") else one.at(factor * one.strength)

@@ -1,0 +1,243 @@
+"""Finding features that do what is wished: a wish in, a tested intervention out, or none.
+
+In phases, so that nothing is judged by what chose it:
+
+1. *Split* the wish's cases, those it protects and its unrelated prompts into a search half and a
+   held-out half, by sample.
+2. *Gather* candidates on the search half: attribution at several kinds of tokens (features to push
+   up, to take out, to amplify where they fire; with and without regard to what that does to
+   protected answers), contrast (of examples; of protected prompts and failing ones, as SAVE does,
+   2512.07730), search by words.
+3. *Try* them on the search half: how far the margin of the wanted answer moves, up to where the
+   answer stands fast, and what this costs in KL on unrelated prompts and in the margins of
+   protected answers. Tokens and doses are chosen by that. Rank by gain less ``price`` × cost. The
+   first few that contrast or search put forward are tried as sets too: of a concept that many
+   features share, no single one may do.
+4. *Grow* a set from the best, by what the model then writes: more answers mended, few broken, and
+   unrelated prompts left alone, by one standard error more than was seen. Then *prune* every
+   feature without which the set does as well, and *tune* the whole set's dose, on more right
+   answers: of a hundred, two that break are too few to tell the dose that breaks a fiftieth.
+5. *Judge* on the held-out half: fixed and broken with intervals, side effects, and the same
+   interventions on random features matched in density and norm.
+
+The set is returned if it beats what it must; otherwise the finding says why not, with the best set
+that was tried. Knows what it stands on; a wish's words are the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from semascope.causal.search import candidates as propose
+from semascope.causal.search.candidates import Candidate
+from semascope.causal.search.cases import Case, Judge, Progress, halves, meets, split, spread
+from semascope.causal.search.feature_sets import Sets
+from semascope.causal.search.goal import Finding, Options, Trial, Verdict, Wish
+from semascope.causal.search.ledger import Ledger
+from semascope.causal.search.trials import Bench, Memo, Prompts
+from semascope.causal.steering.interventions import Intervention, Where
+from semascope.causal.steering.measure import Lever
+from semascope.evaluate.steering import as_controls
+from semascope.statistics import share
+
+
+def find(
+    lever: Lever,
+    wish: Wish,
+    options: Options | None = None,
+    *,
+    judge: Judge = meets,
+    ledger: Ledger | None = None,
+    memo: Memo | None = None,
+    progress: Progress | None = None,
+) -> Finding:
+    """The smallest set of features that does what is wished, or a finding that says none does.
+
+    Args:
+        lever: subject, dictionaries, and statistics with ``max`` and ``density``.
+        wish: cases, at least eight over different samples.
+        options: doses, limits, how many candidates.
+        judge: whether an answer meets a case.
+        ledger: where parts stand that need not be run again.
+        memo: what is known of the same model already, instead of a ledger.
+        progress: called with (done, total, note).
+
+    Raises:
+        CausalError: too few cases, or statistics that the doses need and nobody measured.
+    """
+    options = options or Options()
+    memo = memo or Memo(lever, ledger or Ledger())
+    search, held = split(wish.cases)
+    protected, kept = halves(wish.protect)
+    failing = memo.apart(search, judge, options.tokens, progress)[1]
+    if not failing:
+        return Finding((), "The model does this already: no case of the search half fails.", None)
+    priced, wish = _priced(wish)
+    wheres = options.wheres or usual_wheres(failing)
+    proposed, together = gather(lever, wish, failing, protected, wheres, options)
+    few = slice(options.trial_cases)
+    asked = [case for case in protected if case.wanted]
+    bench = Bench(memo, options, wheres, failing[few], asked[few], priced[few])
+    trials = [trial for trial in bench.run(proposed, together, progress) if trial.worth > 0]
+    if not trials:
+        return Finding((), _none("no candidate moves the answer more than it costs"), None)
+    trying = Sets.on(memo, search, protected, judge, options, priced)
+    grown = trying.grow(trials, progress) or trying.press(trials)
+    more = replace(options, judged=options.tuned)
+    wide = Sets.on(memo, search, protected, judge, more, priced)
+    chosen = wide.tune(trying.prune(grown), progress)
+    if not chosen:
+        reason = _none("no set mends more cases of the search half than it breaks")
+        best = (trials[0].intervention,)
+        return Finding((), reason, None, trials=tuple(trials), best=best)
+    for own in (held, kept):  # with a bar; the verdicts ask for the same
+        memo.plainly(own, options.tokens, progress)
+
+    def judged(own: Sequence[Intervention]) -> Verdict:
+        return _verdict(memo, own, held, kept, wish, judge, options)
+
+    controls = [judged(own) for own in _controls(lever, chosen, options)]
+    return _finding(chosen, judged(chosen), controls, trials, options)
+
+
+def _finding(
+    chosen: Sequence[Intervention],
+    verdict: Verdict,
+    controls: Sequence[Verdict],
+    trials: Sequence[Trial],
+    options: Options,
+) -> Finding:
+    """What the held-out half says of the chosen set: it is returned, or why it will not do."""
+    reason = _shortfall(verdict, controls, options)
+    return Finding(
+        () if reason else tuple(chosen),
+        reason or _success(verdict),
+        verdict,
+        tuple(controls),
+        tuple(trials),
+        tuple(chosen),
+    )
+
+
+def _priced(wish: Wish) -> tuple[Prompts, Wish]:
+    """The unrelated prompts that sets are priced on, and the wish with the others, to judge by."""
+    half = len(wish.unrelated) // 2
+    priced, held = wish.unrelated[:half], wish.unrelated[half:]
+    return priced or held, replace(wish, unrelated=held)
+
+
+def usual_wheres(cases: Sequence[Case]) -> tuple[Where, ...]:
+    """All tokens, those of pictures where there are some, the words of the question, the prompt's
+    last token, the answer's."""
+    seen = any(case.sample.images for case in cases)
+    pictures = (Where(kinds=("image", "tile")),) if seen else ()
+    question = Where(roles=("user",), kinds=("text",), generated=False)
+    return (Where(), *pictures, question, Where(positions=(-1,)), Where(generated=True))
+
+
+def gather(
+    lever: Lever,
+    wish: Wish,
+    failing: Sequence[Case],
+    protected: Sequence[Case],
+    wheres: Sequence[Where],
+    options: Options,
+) -> tuple[list[Candidate], list[list[Candidate]]]:
+    """Phase 2: candidates one by one, and lists whose first few are tried as sets."""
+    asked = [case for case in protected if case.wanted][: options.trial_cases]
+    lists = propose.from_attribution(
+        lever, failing[: options.trial_cases], wheres, options.candidates, asked
+    )
+    meant: list[list[Candidate]] = []
+    if asked:  # what fires where answers are right, and what where they are wrong
+        right = [case.sample for case in asked]
+        wrong = [case.sample for case in failing[: options.trial_cases]]
+        meant.append(propose.from_contrast(lever, right, wrong, options.candidates))
+    if wish.examples and wish.counterexamples:
+        sides = (wish.examples, wish.counterexamples)
+        meant.append(propose.from_contrast(lever, *sides, options.candidates))
+        meant += propose.from_words(lever, *sides, options.candidates)
+    if wish.features:
+        meant.append(propose.from_search(lever, wish.features, options.candidates))
+    together = [[one for one in own if one.push == "up"] for own in meant]
+    return propose.merge([*meant, *lists], options.candidates), together
+
+
+def judged(
+    lever: Lever,
+    interventions: Sequence[Intervention],
+    held: Sequence[Case],
+    wish: Wish,
+    judge: Judge = meets,
+    tokens: int = 16,
+) -> Verdict:
+    """Phase 5: what interventions mend and break among held-out cases, and their side effects."""
+    memo = Memo(lever, Ledger())
+    return _verdict(memo, interventions, held, (), wish, judge, Options(tokens=tokens))
+
+
+def _verdict(
+    memo: Memo,
+    interventions: Sequence[Intervention],
+    held: Sequence[Case],
+    kept: Sequence[Case],
+    wish: Wish,
+    judge: Judge,
+    options: Options,
+) -> Verdict:
+    fine, failing = memo.apart(held, judge, options.tokens)
+    also = memo.apart(kept, judge, options.tokens)[0]
+    right = spread([*fine, *also], options.kept)
+    mended = memo.met(failing, interventions, judge, options.tokens)
+    stayed = memo.met(right, interventions, judge, options.tokens)
+    return Verdict(
+        fixed=share(sum(mended), len(mended)),
+        broken=share(len(stayed) - sum(stayed), len(stayed)),
+        effects=memo.effects(interventions, wish.unrelated) if wish.unrelated else None,
+    )
+
+
+def _controls(
+    lever: Lever, chosen: Sequence[Intervention], options: Options
+) -> list[list[Intervention]]:
+    """The same interventions on random features like those chosen."""
+    if lever.statistics is None:
+        return []
+    seeds = range(options.seed, options.seed + options.controls)
+    return [as_controls(lever, chosen, seed) for seed in seeds]
+
+
+def _shortfall(verdict: Verdict, controls: Sequence[Verdict], options: Options) -> str:
+    """Why the set is not good enough, '' where it is."""
+    if verdict.fixed.n == 0:
+        return _none("no held-out case fails, so nothing can be shown to mend it")
+    best = max((control.fixed.value for control in controls), default=0.0)
+    if verdict.fixed.value < options.min_fixed:
+        return _none(
+            f"the best set mends {verdict.fixed.value:.0%} of the held-out failures, "
+            f"less than {options.min_fixed:.0%}"
+        )
+    if verdict.fixed.low <= best:
+        return _none(
+            f"random features mend {best:.0%}, and the best set no more than that for certain"
+        )
+    if verdict.broken.n and verdict.broken.value > options.max_broken:
+        return _none(f"the best set breaks {verdict.broken.value:.1%} of the right answers")
+    if verdict.effects is not None and verdict.effects.kl.value > options.max_kl:
+        return _none(
+            f"the best set costs {verdict.effects.kl.value:.2f} nats a token on unrelated prompts"
+        )
+    return ""
+
+
+def _success(verdict: Verdict) -> str:
+    broken = f"{verdict.broken.value:.1%}" if verdict.broken.n else "none to break"
+    return (
+        f"Mends {verdict.fixed.value:.0%} of {verdict.fixed.n} held-out failures; "
+        f"right answers broken: {broken}."
+    )
+
+
+def _none(why: str) -> str:
+    return f"No feature set does this: {why}."

@@ -1,0 +1,134 @@
+"""A wish from files and words: what is wanted, what is not, what must stay.
+
+A file holds one item a line. An object ``{"question": …, "answer": …, "picture": …}`` is a case
+(the picture is a file, ``scene:7``, ``blank`` or left out); any other line is an example text that
+shows the wish, or that does not. The same question about the same picture in both files is one case
+with an answer wanted and one not. ``reading`` says which of the ready wishes a sentence means.
+
+Knows files and words; opening pictures is the caller's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from semascope.causal.search.cases import Case
+from semascope.causal.search.goal import Wish
+from semascope.corpus.sample import Sample
+from semascope.errors import CausalError
+
+Open = Callable[[str, str], Sample]
+"""(picture, question) to a sample."""
+_PRESENCE = re.compile(r"not there|hallucinat|invent|made.up things|see what is|\bpresence", re.I)
+_FEELING = re.compile(r"feel|emotion|empath|sympath|\bsad|\bhappy|\bmoved\b", re.I)
+_WORD = re.compile(r"\bread|\bword|\btext\b|\bwritten|\bletters", re.I)
+_FILLER = frozenset(
+    "say says saying name naming mention mentions talk talks speak about of a an the some make it "
+    "model please always unprompted more see sees answer answers with to and in on".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """What one file holds."""
+
+    answers: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(picture, question) to the answer."""
+    texts: tuple[Sample, ...] = ()
+
+
+def read_items(path: Path) -> Items:
+    """One file of answers and examples.
+
+    Raises CausalError for a file that cannot be read, a broken object, or an empty file.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CausalError(f"The examples at {path} cannot be read: {error}.") from error
+    answers: dict[tuple[str, str], str] = {}
+    texts = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        if not line.lstrip().startswith("{"):
+            texts.append(Sample(id=f"{path.name}:{number}", text=line.strip()))
+            continue
+        row = _row(path, number, line)
+        answers[str(row.get("picture") or "none"), row["question"]] = row["answer"]
+    if not answers and not texts:
+        raise CausalError(f"The examples at {path} are empty: write one a line.")
+    return Items(answers, tuple(texts))
+
+
+def _row(path: Path, number: int, line: str) -> dict[str, Any]:
+    """One object with a question and an answer."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise CausalError(f"{path}, line {number}, is not JSON: {error}.") from error
+    if not all(isinstance(row.get(name), str) for name in ("question", "answer")):
+        raise CausalError(
+            f'{path}, line {number}, needs a "question" and an "answer", both in quotes.'
+        )
+    return dict(row)
+
+
+def with_files(wish: Wish, open_sample: Open, *, want: Items, not_want: Items, keep: Items) -> Wish:
+    """The wish with what files say; their cases, where they hold some, in place of its own.
+
+    Raises CausalError where a question is only known by the answer that is not wanted.
+    """
+    cases: list[Case] = []
+    for place in dict.fromkeys([*want.answers, *not_want.answers]):
+        if place not in want.answers:
+            raise CausalError(
+                f"For the question {place[1]!r} only the unwanted answer is given: say in --want "
+                "what is wanted."
+            )
+        sample = open_sample(*place)
+        one = Case(sample, want.answers[place], not_want.answers.get(place, ""), "asked")
+        cases.append(_distinct(one, len(cases)))
+    protect = [
+        _distinct(Case(open_sample(*place), answer, kind="keep"), number)
+        for number, (place, answer) in enumerate(keep.answers.items())
+    ]
+    return replace(
+        wish,
+        cases=cases or wish.cases,
+        protect=[*protect, *(wish.protect if not cases else ())],
+        examples=want.texts or wish.examples,
+        counterexamples=not_want.texts or wish.counterexamples,
+    )
+
+
+def _distinct(case: Case, number: int) -> Case:
+    """Prompts of words alone are split one by one; those of a picture stay together."""
+    if case.sample.images:
+        return case
+    return replace(case, sample=replace(case.sample, id=f"{case.sample.id}/{number}"))
+
+
+def reading(text: str) -> tuple[str, str]:
+    """Which ready wish a sentence means: (presence, feeling, word or object, the concept).
+
+    Raises CausalError where it names nothing.
+    """
+    if _PRESENCE.search(text):
+        return "presence", ""
+    if _FEELING.search(text):
+        return "feeling", ""
+    if _WORD.search(text):
+        return "word", ""
+    words = [w for w in re.findall(r"[\w'-]+", text.lower()) if w not in _FILLER]
+    if not words:
+        raise CausalError(
+            f"The wish {text!r} names nothing to look for. Say what the model should speak of "
+            "('a dog'), or give examples: --want FILE --not-want FILE."
+        )
+    return "object", " ".join(words[:3])

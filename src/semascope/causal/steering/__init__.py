@@ -1,0 +1,1 @@
+"""Steering: interventions on features, and what they do."""

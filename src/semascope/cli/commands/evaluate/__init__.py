@@ -1,0 +1,1 @@
+"""The verbs ``semascope evaluate …``."""

@@ -1,0 +1,72 @@
+"""The verb tour: a guided tour on a run, as text and pictures, without a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from semascope.cli.base import InWorkspace
+
+if TYPE_CHECKING:
+    from semascope.serve.tour.player import Line
+
+
+class Guided(InWorkspace):
+    """Follow a guided tour: it asks, looks behind the answer, changes it, and measures.
+
+    Without a name, the tours are listed. Nothing in a tour is a result: every question that it
+    puts is answered by measuring on this run, and the control beside it is measured too.
+    """
+
+    name: tyro.conf.Positional[str] = ""
+    """Which tour."""
+    out: Path | None = None
+    """Folder for tour.md, tour.json and the pictures; by default tours/NAME in the workspace."""
+    as_json: Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff] = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Play it, write it, and print it."""
+        if not self.name:
+            return _list()
+        from semascope.monitor.tours import tour
+
+        tour(self.name)  # a name that is none is told before anything is loaded
+        self.space.require("index")
+        from semascope.serve.explorer.workspace import WorkspaceExplorer
+        from semascope.serve.tour.files import write
+        from semascope.serve.tour.player import Player
+        from semascope.workspace import disk_guard
+
+        data = WorkspaceExplorer(self.space)
+        found = data.guides.tour(self.name)
+        lines: list[Line] = []
+
+        def tell(line: Line) -> None:
+            lines.append(line)
+            if not self.as_json:
+                print(f"{line.kind:>8}  {line.text}", flush=True)
+
+        if not self.as_json:
+            print(f"{found.title}\n")
+        Player(data, tell).play(found)
+        folder = self.out or self.space.results("tours", self.name)
+        with disk_guard(folder):
+            file = write(folder, found, lines, data.media)
+        if self.as_json:
+            print((file.parent / "tour.json").read_text("utf-8"))
+        else:
+            print(f"\nWritten, with its pictures, to {file}")
+        return 0
+
+
+def _list() -> int:
+    from semascope.monitor.tours import tours
+
+    for one in tours():
+        print(f"  {one.name:<10}{one.title}")
+        print(f"  {'':<10}{one.about}")
+    print("\nPlay one: semascope tour nine --workspace workspace/demo")
+    return 0

@@ -1,0 +1,1 @@
+"""The kernels of the hot loop: top-k and sparse products."""

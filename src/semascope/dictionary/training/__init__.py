@@ -1,0 +1,1 @@
+"""Training dictionaries: batches, losses, the loop, checkpoints, several processes."""

@@ -1,0 +1,167 @@
+"""How good a dictionary is: the whole quality report, on samples that no training read.
+
+For every kind of token and for all: what is reconstructed, how many latents are active, how
+often; what the model's predictions lose with the reconstruction in the place of the activations;
+how close directions lie, how many latents had fallen silent by the end of training, and how much
+of it comes back in a dictionary that was trained beside it. The workspace's dictionaries are read;
+nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semascope.errors import DictionaryError
+from semascope.pipeline.activations import SiteChunks, read_kinds
+from semascope.pipeline.autocast import reader
+from semascope.pipeline.run import Run
+from semascope.pipeline.splits import Subset, held_out_rows
+from semascope.pipeline.stages.base import Progress, ignore
+from semascope.pipeline.stages.train import batches_of
+from semascope.subject.types import Kind
+
+if TYPE_CHECKING:
+    from semascope.dictionary import ActivationBatch, SparseCoder
+    from semascope.dictionary.metrics.ce_recovered import Spliced
+    from semascope.wiring import Wiring
+
+WINDOWS = (100_000, 1_000_000, 10_000_000)
+"""Tokens of silence after which the usual reports call a latent dead."""
+TOGETHER = 8
+"""Samples of one pass when predictions are compared: their logits are in memory at once."""
+ALL = "all"
+
+
+def measure(
+    run: Run,
+    *,
+    dictionary: str = "",
+    samples: int = 240,
+    predicted: int = 48,
+    beside: Path | None = None,
+    progress: Progress = ignore,
+) -> dict[str, Any]:
+    """The report of one dictionary, as JSON.
+
+    Args:
+        run: the workspace; its held-out rows are read.
+        dictionary: ``site/name`` or name; none: the one that the run's later stages read.
+        samples: held-out samples whose activations are reconstructed.
+        predicted: of these, so many whose next tokens the model predicts, three times over.
+        beside: checkpoint of another dictionary of the same site, trained from another seed.
+
+    Raises:
+        DictionaryError: there is no such dictionary, or the two cannot be compared.
+    """
+    from semascope.dictionary import load, quality
+
+    wiring, folder = _chosen(run, dictionary)
+    coder = load(folder)
+    train = run.options.train
+    run.same_corpus()
+    held = Subset(run.corpus, held_out_rows(run.corpus, train.seed, samples))
+    subject = reader(run.same_subject, train)
+    chunks = SiteChunks(subject, held, wiring.sites, rows=train.rows, max_tokens=train.max_tokens)
+    read = _told(batches_of(chunks, wiring, train.outlier), len(chunks), progress)
+    found = quality(coder, read)
+    lost, why = _predictions(run, coder, wiring, held, predicted, progress)
+    groups = {ALL: found.all, **{_name(kind): one for kind, one in found.groups.items()}}
+    return {
+        "dictionary": f"{wiring.site}/{coder.name}",
+        "architecture": train.arch,
+        "width": coder.width,
+        "k": coder.cfg.k,
+        "samples": len(held),
+        "kinds": {name: asdict(one) | lost.get(name, {}) for name, one in groups.items()},
+        "predictions": why or f"over {min(predicted, len(held))} samples",
+        "crowding": dict(found.crowding),
+        "silent": silent(folder),
+        "stability": None if beside is None else _stability(coder, beside),
+    }
+
+
+def silent(folder: Path) -> dict[str, Any]:
+    """Share of latents that had been silent for so many tokens when training ended.
+
+    Windows longer than the training are left out; ``tokens`` is how long it was.
+    """
+    from semascope.dictionary.training.checkpoint import read_state
+
+    state = read_state(folder)
+    if state is None:
+        return {}
+    tensors, meta = state
+    quiet, tokens = tensors["silent"], int(meta["tokens"])
+    windows = sorted({w for w in (*WINDOWS, int(meta["dead_after"])) if w <= tokens})
+    shares = {str(window): float((quiet >= window).double().mean()) for window in windows}
+    return {"tokens": tokens, "shares": shares}
+
+
+def _chosen(run: Run, wanted: str) -> tuple[Wiring, Path]:
+    """What one of the run's dictionaries reads, and where it lies."""
+    gather = run.options.gather
+    gather = gather.model_copy(update={"dictionary": wanted or gather.dictionary})
+    site, name = run.options.model_copy(update={"gather": gather}).chosen()
+    wiring = run.options.train.wiring_of(site, name)
+    return wiring, run.workspace.dictionary(site, name)
+
+
+def _told(
+    batches: Iterable[ActivationBatch], total: int, progress: Progress
+) -> Iterator[ActivationBatch]:
+    for number, batch in enumerate(batches):
+        progress(number, total, "what is reconstructed")
+        yield batch
+
+
+def _predictions(
+    run: Run, coder: SparseCoder, wiring: Wiring, held: Subset, most: int, progress: Progress
+) -> tuple[dict[str, dict[str, float]], str]:
+    """CE and KL by kind of the token that predicts; or why there are none."""
+    from semascope.dictionary.metrics.ce_recovered import spliced
+    from semascope.evidence.gather.reader import encoded
+
+    if wiring.writes or len(wiring.reads) > 1:
+        return {}, "none: a transcoder or a crosscoder does not stand in for one site's activations"
+    if not most:
+        return {}, "none were asked for"
+
+    def batches() -> Iterator[Any]:
+        samples = [sample for _, sample in held.read(0, most)]
+        for first in range(0, len(samples), TOGETHER):
+            progress(first, len(samples), "what the model predicts")
+            some = samples[first : first + TOGETHER]
+            yield from encoded(run.same_subject, some, run.options.train.max_tokens)
+
+    reads = partial(read_kinds, site=wiring.site)
+    coder = coder.to(run.same_subject.device)
+    found = spliced(run.same_subject, batches(), coder, site=wiring.site, reads=reads)
+    if found[0].ce_zero == found[0].ce_clean and not found[0].kl:
+        return {}, f"none: what the model says does not depend on {wiring.site}"
+    return {_name(kind): _lost(one) for kind, one in found.items()}, ""
+
+
+def _lost(one: Spliced) -> dict[str, float]:
+    return asdict(one) | {"ce_recovered": one.recovered}
+
+
+def _name(kind: int) -> str:
+    return Kind(kind).name.lower() if kind else ALL
+
+
+def _stability(coder: SparseCoder, beside: Path) -> dict[str, Any]:
+    from semascope.dictionary import load
+    from semascope.dictionary.metrics.stability import stability
+
+    other = load(beside)
+    if other.site and coder.site and other.site != coder.site:
+        raise DictionaryError(
+            f"{beside} is a dictionary of {other.site}, and this one is of {coder.site}. Name "
+            "one that was trained at the same site from another --seed."
+        )
+    found: Mapping[str, Any] = asdict(stability(coder, other))
+    return {"beside": str(beside), **found}

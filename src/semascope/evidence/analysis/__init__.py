@@ -1,0 +1,1 @@
+"""What evidence says of features: families, splitting, cross-modality, completeness."""

@@ -1,0 +1,1 @@
+"""Gathering evidence: one pass over a corpus, for all features."""

@@ -1,0 +1,217 @@
+"""From rows of a corpus to hits: which feature fired on which token, how strongly.
+
+Batches are a function of row numbers alone, never of the shard or of where a run was resumed:
+rounding in the model depends on what shares a batch, and the result must not. A dictionary of the
+vision side has the tokens that a patch stands for, one of the language model has all. Knows subject
+and dictionary by their protocols; keeps nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semascope.corpus.sample import Corpus, Sample, kind_of
+from semascope.dictionary.types import Dictionary
+from semascope.errors import NotFinite, SubjectError
+from semascope.evidence.gather.hashing import ContentHash, content_hash
+from semascope.evidence.gather.options import Options
+from semascope.evidence.gather.tally import KINDS, Hits, Rows
+from semascope.subject.patches import is_pictured, laid_out
+from semascope.subject.sinks import sinks
+from semascope.subject.types import Batch, Kind
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Read:
+    """One batch after the model: who was in it, and what fired, by dictionary."""
+
+    samples: list[tuple[int, Sample]]
+    names: list[ContentHash]
+    batch: Batch
+    rows: Rows
+    hits: dict[str, Hits]
+    tokens: dict[str, NDArray[np.int64]]
+    """(KINDS,) tokens looked at, by kind, for each dictionary: not all sites have all tokens."""
+
+
+def chunks(corpus: Corpus, start: int, stop: int, size: int) -> Iterator[list[tuple[int, Sample]]]:
+    """Good rows of [start, stop), ``size`` row numbers at a time."""
+    for first in range(start, stop, size):
+        yield list(corpus.read(first, min(first + size, stop)))
+
+
+def batches(chunk: Sequence[tuple[int, Sample]], size: int) -> Iterator[list[tuple[int, Sample]]]:
+    """Samples of like length together: pictures count most, then words."""
+    order = sorted(chunk, key=lambda rs: (len(rs[1].pictures), _length(rs[1]), rs[0]))
+    for first in range(0, len(order), size):
+        yield order[first : first + size]
+
+
+def _length(sample: Sample) -> int:
+    return len(sample.text) + sum(len(t.text) for t in sample.turns)
+
+
+def encoded(subject: Any, samples: Sequence[Sample], max_tokens: int) -> Iterator[Batch]:
+    """One batch; where the subject refuses it, one for each sample that it takes.
+
+    For passes beside a gathering, which has counted and named those that are refused.
+    """
+    try:
+        batch: Batch = subject.encode(samples, max_tokens=max_tokens)
+    except SubjectError:
+        if len(samples) > 1:
+            for one in samples:
+                yield from encoded(subject, [one], max_tokens)
+        return
+    yield batch
+
+
+class Reader:
+    """Runs batches through the subject and its dictionaries."""
+
+    def __init__(self, subject: Any, dictionaries: Mapping[str, Dictionary], options: Options):
+        self.subject, self.dictionaries, self.options = subject, dictionaries, options
+        self.warned: set[str] = set()
+        self.sites = list(dict.fromkeys(d.site for d in dictionaries.values()))
+
+    def __call__(self, samples: list[tuple[int, Sample]]) -> list[Read]:
+        """One Read; where the subject refuses the batch, one for each sample that it takes."""
+        try:
+            batch = self.subject.encode([s for _, s in samples], max_tokens=self.options.max_tokens)
+        except SubjectError as error:
+            if len(samples) > 1:
+                return [read for one in samples for read in self([one])]
+            row, sample = samples[0]
+            kind = kind_of(str(error), sample.id)
+            if kind not in self.warned:
+                self.warned.add(kind)
+                log.warning(
+                    "row %d (%s) was skipped (others like it are counted, not named): %s",
+                    row,
+                    sample.id,
+                    error,
+                )
+            return []
+        return [self._read(samples, batch)]
+
+    @torch.inference_mode()
+    def _read(self, samples: list[tuple[int, Sample]], batch: Batch) -> Read:
+        found = self.subject.run(batch, self.sites)
+        laid = {site: laid_out(site, found[site], batch) for site in self.sites}
+        names = [content_hash(s) for _, s in samples]
+        places = self._places(batch, laid)
+        taken: dict[str, Tensor] = {}
+        hits, tokens = {}, {}
+        for key, dictionary in self.dictionaries.items():
+            x, place = laid[dictionary.site][0], places[dictionary.site]  # (B, T, d)
+            if dictionary.site not in taken:
+                taken[dictionary.site] = x[torch.from_numpy(place.mask).to(x.device)].float()
+            hits[key] = _hits(dictionary, taken[dictionary.site], place, samples)
+            tokens[key] = np.bincount(place.kind, minlength=KINDS).astype(np.int64)
+        return Read(
+            samples=samples,
+            names=names,
+            batch=batch,
+            rows=Rows(
+                row=np.array([r for r, _ in samples], np.int64),
+                content=np.array([n.content for n in names], np.uint64),
+                picture=np.array([n.picture for n in names], np.uint64),
+            ),
+            hits=hits,
+            tokens=tokens,
+        )
+
+    def _places(
+        self, batch: Batch, laid: Mapping[str, tuple[Tensor, Tensor | None]]
+    ) -> dict[str, Places]:
+        """The tokens looked at, by site: one set of them for the language model's sites, and one
+        for those of the vision side, which have fewer."""
+        out: dict[str, Places] = {}
+        for pictured in (False, True):
+            here = {site: laid[site] for site in self.sites if is_pictured(site) == pictured}
+            if not here:
+                continue
+            there = next(iter(here.values()))[1]
+            place = Places.of(batch, self.options, None if there is None else there.cpu().numpy())
+            place = place.without(self._sinks([x for x, _ in here.values()], place.mask))
+            out |= dict.fromkeys(here, place)
+        return out
+
+    def _sinks(self, found: Sequence[Tensor], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(B, T): tokens that are sinks at any of these sites, (B, T, d) each."""
+        far = np.zeros_like(mask)
+        for x in found if self.options.outlier else ():
+            if tuple(x.shape[:2]) == mask.shape:
+                real = torch.from_numpy(mask).to(x.device)
+                far |= sinks(x, real, self.options.outlier).cpu().numpy()
+        return far
+
+
+@dataclass(slots=True, eq=False)
+class Places:
+    """The tokens of a batch that are looked at, in row-major order."""
+
+    mask: NDArray[np.bool_]
+    """(B, T)"""
+    sample: NDArray[np.int64]
+    position: NDArray[np.int32]
+    """Counted without padding."""
+    kind: NDArray[np.int8]
+
+    @classmethod
+    def of(cls, batch: Batch, options: Options, there: NDArray[np.bool_] | None = None) -> Places:
+        """Those of a batch; ``there`` (B, T) are the tokens that a site has, where not all.
+
+        A site without the first tokens' sinks has no first token to leave out.
+        """
+        kinds = np.stack([m.kinds for m in batch.maps])  # (B, T)
+        real = kinds != Kind.PAD
+        position = np.cumsum(real, axis=1) - 1
+        mask = real & ~np.isin(kinds, options.exclude)
+        if there is not None:
+            mask &= there
+        elif options.skip_first:
+            mask &= position > 0
+        sample = np.nonzero(mask)[0]
+        return cls(mask, sample, position[mask].astype(np.int32), kinds[mask])
+
+    def without(self, far: NDArray[np.bool_]) -> Places:
+        """The same but for some tokens, (B, T)."""
+        if not far.any():
+            return self
+        keep = ~far[self.mask]
+        mask = self.mask & ~far
+        return Places(mask, self.sample[keep], self.position[keep], self.kind[keep])
+
+
+def _hits(
+    dictionary: Dictionary, x: Tensor, place: Places, samples: Sequence[tuple[int, Sample]]
+) -> Hits:
+    codes = dictionary.encode(x)  # (N, k) values and indices
+    values = codes.values.float().cpu().numpy()
+    indices = codes.indices.cpu().numpy()
+    if not np.isfinite(values).all():
+        broken = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+        row, sample = samples[int(place.sample[broken])]
+        raise NotFinite(
+            f"{dictionary.site}/{dictionary.name} gives NaN or infinity on row {row} "
+            f"({sample.id}); load the subject in float32 or bfloat16, or check the dictionary."
+        )
+    token, slot = np.nonzero(values > 0)
+    return Hits(
+        feature=indices[token, slot].astype(np.int64),
+        value=values[token, slot],
+        sample=place.sample[token],
+        position=place.position[token],
+        kind=place.kind[token],
+    )

@@ -1,0 +1,1 @@
+"""Evidence on disk: exemplars, counter-examples, histograms, samples."""

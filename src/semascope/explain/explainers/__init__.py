@@ -1,0 +1,1 @@
+"""Explainers: from a feature's exemplars to words."""

@@ -1,0 +1,222 @@
+"""The vocabulary namer: features put into words without any language model.
+
+Words of captions and words of texts are contrasted between the samples on which a feature
+fires and those on which it is silent (``contrast``); the term that detects best names the
+feature, further terms are added while they cover more of it ("mango or apple"), and what of these
+it fires on most is told ("flag, above all flag of Cuba": ``particular``). Reads the ``explain``
+split, captions and text tokens; never truth objects, never the score split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semascope.evidence.types import FeatureEvidence, Shown
+from semascope.explain.explainers.embedding_agreement import Meaning
+from semascope.explain.explainers.subtypes import particulars
+from semascope.explain.explainers.term_contrast import Contrast, contrast, grouping, incidence
+from semascope.explain.explainers.term_cover import (
+    Agree,
+    VocabularyOptions,
+    candidates,
+    cover,
+    sentence,
+    written,
+)
+from semascope.explain.explainers.term_frequency import Background, shares
+from semascope.explain.text import categories, terms
+from semascope.explain.text.documents import Library
+from semascope.explain.text.excerpts import Cutter
+from semascope.explain.text.exemplar_terms import Fired, Mode, read, terms_of
+from semascope.explain.types import Cost, Embedder, Explanation, Promoted, abstain
+
+VERSION = "vocabulary/4"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """One record, read."""
+
+    record: FeatureEvidence
+    mode: Mode
+    fired: list[Fired]
+    silent: list[Shown]
+
+
+class VocabularyNamer:
+    """Names features by contrast of words; thousands a second, no model asked.
+
+    ``background``: samples whose words say how common a term is (a ``Background`` may be shared
+    and is then read once); without them, those of the batch at hand. ``promoted``: tokens that
+    a feature makes likelier, and ``embed``: sentence vectors, with which a label is to agree, as
+    further evidence. What it named before changes nothing.
+    """
+
+    name = "vocabulary"
+
+    def __init__(
+        self,
+        background: Background | Iterable[Shown] | None = None,
+        *,
+        promoted: Promoted | None = None,
+        embed: Embedder | None = None,
+        options: VocabularyOptions | None = None,
+    ) -> None:
+        if background is not None and not isinstance(background, Background):
+            background = Background(background)
+        self._background = background
+        self.library = background.library if background is not None else Library()
+        self._cutter = background.cutter if background is not None else Cutter()
+        self.promoted = promoted
+        self._meaning = Meaning(embed) if embed is not None else None
+        self.options = options or VocabularyOptions()
+
+    def explain(self, records: Sequence[FeatureEvidence]) -> list[Explanation]:
+        """One explanation a record, in order."""
+        start = perf_counter()
+        readings = [self._read(record) for record in records]
+        found: dict[int, Explanation] = {}
+        for mode in ("picture", "text", "both"):
+            rows = [i for i, r in enumerate(readings) if r.mode == mode and self._enough(r)]
+            named = self._name([readings[i] for i in rows], mode) if rows else []
+            found.update(zip(rows, named, strict=True))
+        each = Cost(seconds=(perf_counter() - start) / max(len(records), 1))
+        return [(found.get(i) or self._silent(r)).spending(each) for i, r in enumerate(readings)]
+
+    def _enough(self, reading: _Reading) -> bool:
+        return len(reading.fired) >= self.options.least_exemplars
+
+    def _read(self, record: FeatureEvidence) -> _Reading:
+        mine = record.split("explain")
+        cases = self._cutter.cases(mine)
+        largest = cases.firing[0].peak if cases.firing else 1.0
+        fired = [read(e, self.library, largest) for e in cases.firing]
+        kept = [f for f in fired if f.mode == cases.mode or cases.mode == "both"]
+        return _Reading(mine, cases.mode, kept, cases.silent)
+
+    def _silent(self, reading: _Reading) -> Explanation:
+        if reading.mode == "control" and reading.fired:
+            reason = "It fires on control tokens of the chat template."
+        else:
+            reason = f"Too few samples to explain it from: {len(reading.fired)}."
+        return abstain(reading.record, self.name, reason, VERSION)
+
+    def _name(self, readings: list[_Reading], mode: Mode) -> list[Explanation]:
+        """All features of one mode at once: three sparse products, then a choice for each."""
+        common = self._common(readings, mode)
+        table = self._contrast(readings, mode, common)
+        starts = np.searchsorted(table.feature, np.arange(len(readings) + 1))
+        return [
+            self._choose(reading, mode, table, slice(starts[i], starts[i + 1]), common)
+            for i, reading in enumerate(readings)
+        ]
+
+    def _common(self, readings: list[_Reading], mode: Mode) -> NDArray[np.float64]:
+        """(terms,) share of background samples with each term; numbers every term on the way."""
+        for reading in readings:
+            self.library.docs(reading.silent)
+        if self._background is not None:
+            # Asked twice, since the first time may number terms.
+            self._background.shares(mode, 0)
+            return self._background.shares(mode, len(self.library))
+        pool = {
+            (s.row, s.id): s
+            for r in readings
+            for s in (*r.silent, *(f.exemplar.shown for f in r.fired))
+        }
+        return shares(pool.values(), mode, self.library, self._cutter)
+
+    def _contrast(
+        self, readings: list[_Reading], mode: Mode, common: NDArray[np.float64]
+    ) -> Contrast:
+        n, width = len(readings), len(common)
+        fired = [f for r in readings for f in r.fired]
+        owner = np.repeat(np.arange(n), [len(r.fired) for r in readings])
+        weights = np.array([f.weight for f in fired])
+        gather = grouping(owner, n)
+        at = incidence([f.terms for f in fired], width, weights)
+        near = incidence([f.context for f in fired], width, weights * self.options.context_weight)
+        total = gather @ weights
+        silent = [terms_of(self.library.doc(s), mode) for r in readings for s in r.silent]
+        counts = np.array([len(r.silent) for r in readings])
+        quiet = grouping(np.repeat(np.arange(n), counts), n) @ incidence(silent, width)
+        table = contrast(
+            (gather @ (at + near)).tocsr(),
+            total,
+            total**2 / np.maximum(gather @ weights**2, 1e-12),
+            quiet.tocsr(),
+            counts.astype(np.float64),
+            common,
+        )
+        return table.take(np.lexsort((-table.gain, table.feature)))
+
+    def _choose(
+        self,
+        reading: _Reading,
+        mode: Mode,
+        table: Contrast,
+        rows: slice,
+        common: NDArray[np.float64],
+    ) -> Explanation:
+        told = self._told(reading.record.index)
+        agree = self._agree(reading, mode)
+        names = candidates(table, rows, self.library, self.options, told, agree)
+        if not names:
+            return abstain(reading.record, self.name, "No word sets its samples apart.", VERSION)
+        silent = [terms_of(self.library.doc(s), mode) for s in reading.silent]
+        chosen, gain = cover(names, reading.fired, silent, self.library, self.options)
+        docs = [self.library.doc(f.exemplar.shown) for f in reading.fired]
+        label = " or ".join(written(self.library.key(term), docs) for term in chosen)
+        if gain < self.options.least_gain:
+            reason = f"The best word tells too little: {label} (gain {gain:.2f})."
+            return abstain(reading.record, self.name, reason, VERSION)
+        above = particulars(chosen, reading.fired, common, self.library) if mode != "text" else []
+        if above:
+            told_above = " or ".join(written(self.library.key(term), docs) for term in above)
+            label = f"{label}{terms.ABOVE_ALL}{told_above}"
+        return Explanation(
+            feature=reading.record.index,
+            description=sentence(label, mode, told),
+            label=label,
+            category=categories.category(label, seen=mode != "text"),
+            confidence=float(np.clip(gain, 0.0, 1.0)),
+            author=self.name,
+            prompt_version=VERSION,
+            inputs=_hash(reading),
+        )
+
+    def _agree(self, reading: _Reading, mode: Mode) -> Agree | None:
+        """Whether labels agree with this feature's samples in meaning, where vectors were given."""
+        if self._meaning is None:
+            return None
+        firing = [self._body(f.exemplar.shown, mode) for f in reading.fired]
+        silent = [self._body(shown, mode) for shown in reading.silent]
+        weights = [f.weight for f in reading.fired]
+        direction = self._meaning.direction(firing, weights, silent)
+        return None if direction is None else partial(self._meaning.agreement, direction=direction)
+
+    def _body(self, shown: Shown, mode: Mode) -> str:
+        doc = self.library.doc(shown)
+        return doc.text[:400] if mode == "text" else doc.caption or doc.text[:400]
+
+    def _told(self, feature: int) -> list[str]:
+        tokens = self.promoted(feature) if self.promoted else ()
+        return [t.strip() for t in tokens if t.strip().isalpha() and len(t.strip()) > 2]
+
+
+def _hash(reading: _Reading) -> str:
+    """Of the samples read and of how the feature fired on them."""
+    digest = hashlib.sha256(VERSION.encode())
+    for fired in reading.fired:
+        digest.update(fired.exemplar.shown.id.encode())
+        digest.update(fired.exemplar.activations.tobytes())
+    for shown in reading.silent:
+        digest.update(shown.id.encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Ratings by people, and how far raters agree."""

@@ -1,0 +1,211 @@
+"""Blind rating by people: explanations dealt without their authors, some with words swapped.
+
+A rater sees a feature's held-out exemplars and some words, and grades the fit from 0 to 3.
+Who wrote the words is hidden, and one task in a few carries the words of another feature: a
+rater who likes everything shows by liking those. One SQLite file; many raters at once.
+Knows explanations and grades; knows no page and no terminal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from semascope.atlas.database.sqlite import released, way_to
+from semascope.errors import ExplainError
+from semascope.explain.human.agreement import krippendorff_alpha, spearman, table
+from semascope.explain.stats import mean_interval, strangers
+from semascope.explain.types import Explanation
+
+GRADES = {0: "does not fit", 1: "fits loosely", 2: "fits well", 3: "fits exactly"}
+_TABLES = """
+CREATE TABLE IF NOT EXISTS tasks (
+    id TEXT PRIMARY KEY, feature INTEGER, description TEXT, label TEXT,
+    author TEXT, swapped INTEGER);
+CREATE TABLE IF NOT EXISTS ratings (
+    task TEXT, rater TEXT, grade INTEGER, seconds REAL, at REAL, PRIMARY KEY (task, rater));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a rater is shown. It names no author and does not say whether words were swapped."""
+
+    id: str
+    feature: int
+    description: str
+    label: str
+
+
+FEWEST = 8
+"""Features that a rank correlation is told of: of three it is one half by luck alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What the ratings say."""
+
+    raters: int
+    ratings: int
+    alpha: float
+    """Krippendorff's, among people; NaN while no task was rated twice."""
+    mean: tuple[float, float, float]
+    """Grade of true words, with its interval."""
+    swapped: float
+    """Grade of swapped words; a careful rater gives about 0. NaN where none was rated."""
+    by_author: Mapping[str, float]
+    judges: Mapping[str, float]
+    """Spearman's rho between the people's mean grade and each judge's score; NaN of fewer than
+    ``FEWEST`` features."""
+    compared: Mapping[str, int]
+    """How many features each of those is of."""
+
+
+class BlindRatings:
+    """The store of tasks and grades."""
+
+    def __init__(self, path: Path | str, *, readonly: bool = False) -> None:
+        """Open the file, made where it is not there yet; ExplainError where neither can be.
+
+        ``readonly``: for grades that are there, in a folder that cannot be written.
+        """
+        self._lock = threading.Lock()
+        try:
+            if readonly and Path(path).is_file():
+                self._db = released(self, way_to(Path(path), readonly=True).connect())
+                return
+            path = ":memory:" if readonly else path
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            self._db = released(
+                self, sqlite3.connect(str(path), timeout=30, check_same_thread=False)
+            )
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.executescript(_TABLES)
+        except (OSError, sqlite3.Error) as error:
+            raise ExplainError(
+                f"The grades at {path} cannot be opened to be written ({error}). Copy the "
+                "workspace to a folder of your own."
+            ) from error
+
+    def deal(
+        self, explanations: Sequence[Explanation], *, swapped: float = 0.2, seed: int = 0
+    ) -> int:
+        """Add a task for each explanation that has words, and for a share of them one with
+        another's words. Dealing the same twice adds nothing. Returns how many tasks there are.
+        """
+        said = [e for e in explanations if not e.abstained]
+        lent = strangers([e.label for e in said], seed) if said else np.zeros(0, np.int64)
+        chosen = np.random.default_rng(seed).random(len(said)) < swapped
+        rows = [_row(e.feature, e, False, seed) for e in said]
+        for explanation, j, take in zip(said, lent.tolist(), chosen, strict=True):
+            if take and j >= 0:
+                rows.append(_row(explanation.feature, said[j], True, seed))
+        with self._lock:
+            self._db.executemany("INSERT OR IGNORE INTO tasks VALUES (?,?,?,?,?,?)", rows)
+            self._db.commit()
+            return int(self._db.execute("SELECT COUNT(*) FROM tasks").fetchone()[0])
+
+    def next(self, rater: str) -> Task | None:
+        """A task that this rater has not rated: the least rated first, so that people overlap
+        evenly; among those in an order that gives nothing away. None when all are done.
+        """
+        query = """
+            SELECT t.id, t.feature, t.description, t.label FROM tasks t
+            WHERE NOT EXISTS (SELECT 1 FROM ratings r WHERE r.task = t.id AND r.rater = ?)
+            ORDER BY (SELECT COUNT(*) FROM ratings r WHERE r.task = t.id), t.id LIMIT 1"""
+        with self._lock:
+            row = self._db.execute(query, (rater,)).fetchone()
+        return Task(*row) if row else None
+
+    def rate(self, task: str, rater: str, grade: int, seconds: float = 0.0) -> None:
+        """Keep a grade; a second one by the same rater replaces the first."""
+        if grade not in GRADES:
+            listed = ", ".join(f"{g} ({what})" for g, what in GRADES.items())
+            raise ExplainError(f"A grade is one of {listed}; not {grade}.")
+        if not rater.strip():
+            raise ExplainError("Give a rater's name, so that agreement can be measured.")
+        with self._lock:
+            known = self._db.execute("SELECT 1 FROM tasks WHERE id = ?", (task,)).fetchone()
+            if known is None:
+                raise ExplainError(f"There is no rating task {task!r}: deal tasks first.")
+            row = (task, rater, grade, seconds, time.time())
+            self._db.execute("INSERT OR REPLACE INTO ratings VALUES (?,?,?,?,?)", row)
+            self._db.commit()
+
+    def reveal(self, task: str, rater: str) -> tuple[int, str, bool]:
+        """(feature, author, whether the words were another feature's) of a task that this rater
+        has rated; an ExplainError before that."""
+        query = """
+            SELECT t.feature, t.author, t.swapped FROM tasks t
+            JOIN ratings r ON r.task = t.id WHERE t.id = ? AND r.rater = ?"""
+        with self._lock:
+            row = self._db.execute(query, (task, rater)).fetchone()
+        if row is None:
+            raise ExplainError("Rate the words first: whose they are is told afterwards.")
+        return int(row[0]), str(row[1]), bool(row[2])
+
+    def progress(self, rater: str) -> tuple[int, int]:
+        """(rated by this rater, all tasks)."""
+        with self._lock:
+            mine = self._db.execute("SELECT COUNT(*) FROM ratings WHERE rater = ?", (rater,))
+            total = self._db.execute("SELECT COUNT(*) FROM tasks")
+            return int(mine.fetchone()[0]), int(total.fetchone()[0])
+
+    def agreement(
+        self, judges: Mapping[str, Mapping[int, float]] | None = None, seed: int = 0
+    ) -> Agreement:
+        """People among themselves, and with judges: name -> feature -> score of its true words."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT t.id, t.feature, t.author, t.swapped, r.rater, r.grade "
+                "FROM ratings r JOIN tasks t ON t.id = r.task ORDER BY t.id, r.rater"
+            ).fetchall()
+        if not rows:
+            raise ExplainError("Nothing was rated yet: run `semascope rate`.")
+        by_rater: dict[str, dict[str, float]] = {}
+        authors: dict[str, list[float]] = {}
+        features: dict[int, list[float]] = {}
+        swapped: list[float] = []
+        for task, feature, author, was_swapped, rater, grade in rows:
+            by_rater.setdefault(rater, {})[task] = grade
+            if was_swapped:
+                swapped.append(grade)
+            else:
+                authors.setdefault(author, []).append(grade)
+                features.setdefault(feature, []).append(grade)
+        true = np.array([g for grades in authors.values() for g in grades], float)
+        return Agreement(
+            raters=len(by_rater),
+            ratings=len(rows),
+            alpha=krippendorff_alpha(table(by_rater)[0]),
+            mean=tuple(mean_interval(true, seed)) if len(true) else (float("nan"),) * 3,  # type: ignore[arg-type]
+            swapped=float(np.mean(swapped)) if swapped else float("nan"),
+            by_author={a: float(np.mean(g)) for a, g in sorted(authors.items())},
+            judges={n: _with_judge(features, s) for n, s in (judges or {}).items()},
+            compared={n: len(features.keys() & s) for n, s in (judges or {}).items()},
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def _with_judge(features: Mapping[int, Sequence[float]], scores: Mapping[int, float]) -> float:
+    both = sorted(set(features) & set(scores))
+    if len(both) < FEWEST:
+        return float("nan")
+    return spearman([float(np.mean(features[f])) for f in both], [scores[f] for f in both])
+
+
+def _row(feature: int, said: Explanation, swapped: bool, seed: int) -> tuple[object, ...]:
+    text = f"{seed}/{feature}/{said.author}/{said.label}/{said.description}/{swapped}"
+    # The id is a hash, and tasks are dealt in its order: nothing in it tells a swap.
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return name, feature, said.description, said.label, said.author, int(swapped)

@@ -1,0 +1,1 @@
+"""Clients of LMM servers: requests, replies, prompts, a fake server for tests."""

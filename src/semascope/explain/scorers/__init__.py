@@ -1,0 +1,1 @@
+"""Scorers: how true an explanation is, on samples that no explainer saw."""

@@ -1,0 +1,195 @@
+"""Regions of samples, firing and silent, and judges of what lies in them.
+
+A silent region is as large and as compact as the firing one, on the same sample: size and shape
+must not tell the two apart. Knows exemplars, rectangles and words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semascope.corpus.sample import Sample, Turn
+from semascope.evidence.types import Exemplar, Shown
+from semascope.explain.crops import crop
+from semascope.explain.explainers.self_naming import Asked, things
+from semascope.explain.llm import prompts
+from semascope.explain.scorers.lexical_judge import Claim, claim
+from semascope.explain.scorers.match_truth import coverage, named_things
+from semascope.explain.text import hypernyms, terms
+from semascope.explain.text.documents import IMAGE_KINDS, Library, word_of
+from semascope.explain.types import Explanation, Pictures
+from semascope.subject.types import Kind
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """Some tokens of a sample, all text or all of one picture."""
+
+    shown: Shown
+    tokens: NDArray[np.int64]
+
+
+class RegionJudge(Protocol):
+    """Says how well words fit what lies in a region."""
+
+    @property
+    def name(self) -> str:
+        """Who judges."""
+        ...
+
+    def fit(self, explanation: Explanation, regions: Sequence[Region]) -> NDArray[np.float64]:
+        """(n,) fit of each region; NaN where this judge cannot tell."""
+        ...
+
+
+def pair(
+    exemplar: Exemplar, rng: np.random.Generator, share: float = 0.3
+) -> tuple[Region, Region] | None:
+    """The firing region and a silent one of its size; None where no room is left for one."""
+    heat, shown = exemplar.activations, exemplar.shown
+    peak = int(heat.argmax())
+    pictured = int(shown.kinds[peak]) in IMAGE_KINDS
+    if pictured:
+        same = np.isin(shown.kinds, IMAGE_KINDS) & (shown.image == shown.image[peak])
+        same &= np.isfinite(shown.rects).all(1)
+    else:
+        same = shown.kinds == Kind.TEXT
+    firing = np.flatnonzero(same & (heat >= share * exemplar.peak))
+    silent = np.flatnonzero(same & (heat <= 0))
+    if not len(firing) or len(silent) < len(firing):
+        return None
+    centre = silent[int(rng.integers(len(silent)))]
+    where = _places(shown, pictured)
+    distance = ((where[silent] - where[centre]) ** 2).sum(1)
+    nearest = silent[np.argsort(distance, kind="stable")[: len(firing)]]
+    return Region(shown, firing), Region(shown, np.sort(nearest))
+
+
+def _places(shown: Shown, pictured: bool) -> NDArray[np.float64]:
+    """(T, 2) where each token is: centre of its rectangle, or its place in the text."""
+    if pictured:
+        r = np.nan_to_num(shown.rects.astype(np.float64), nan=-1e6)
+        return np.stack([r[:, 0] + r[:, 2], r[:, 1] + r[:, 3]], 1) / 2
+    order = np.arange(len(shown.tokens), dtype=np.float64)
+    return np.stack([order, np.zeros_like(order)], 1)
+
+
+def pictured(region: Region) -> bool:
+    """Whether the region lies in a picture."""
+    return int(region.shown.kinds[region.tokens[0]]) in IMAGE_KINDS
+
+
+class WordRegions:
+    """Regions of text: the share of tokens that are part of a word that the words name."""
+
+    name = "words"
+
+    def __init__(self, library: Library | None = None) -> None:
+        self.library = library or Library()
+
+    def fit(self, explanation: Explanation, regions: Sequence[Region]) -> NDArray[np.float64]:
+        """(n,) fit in [0, 1]; NaN for regions of pictures."""
+        said = claim(explanation.label, explanation.description)
+        return np.array([np.nan if pictured(r) else self._share(said, r) for r in regions])
+
+    def _share(self, said: Claim, region: Region) -> float:
+        doc = self.library.doc(region.shown)
+        wanted = {stem for phrase in said.phrases for stem in phrase} | set(said.literal)
+        hits = 0
+        for token in region.tokens.tolist():
+            number = word_of(doc, token)
+            piece = region.shown.tokens[token]
+            if number < 0:
+                hits += bool(terms.marks(piece) & set(said.shapes))
+                continue
+            a, b = doc.spans[number]
+            known = {doc.stems[number], piece.strip().lower(), *hypernyms.of(doc.stems[number])}
+            named = known & wanted
+            hits += bool(named or set(terms.shapes_at(doc.text, a, b)) & set(said.shapes))
+        return hits / len(region.tokens)
+
+
+class TruthRegions:
+    """Regions of drawn scenes: the share that the named object covers. A perfect observer."""
+
+    name = "truth"
+
+    def fit(self, explanation: Explanation, regions: Sequence[Region]) -> NDArray[np.float64]:
+        """(n,) fit in [0, 1]; NaN for regions of text and of pictures without truth."""
+        said = claim(explanation.label, explanation.description)
+        return np.array([self._share(said, r) for r in regions])
+
+    def _share(self, said: Claim, region: Region) -> float:
+        if not pictured(region) or "objects" not in region.shown.truth:
+            return float("nan")
+        named = named_things(said, region.shown)
+        return float(coverage(named, region.tokens).mean()) if named else 0.0
+
+
+class AskedRegions:
+    """Regions of pictures: a model is asked what the crop shows, its answer matched to the words.
+
+    The model may be the subject; it is asked about the crop alone and sees no explanation.
+    """
+
+    def __init__(self, asked: Asked, pictures: Pictures, *, size: int = 128) -> None:
+        self.asked = asked
+        self.pictures = pictures
+        self.size = size
+        self.prompt = prompts.load("crop")
+        self._answers: dict[tuple[int, str, bytes], str] = {}
+
+    @property
+    def name(self) -> str:
+        """The model that is asked."""
+        return f"asked:{self.asked.name}"
+
+    def fit(self, explanation: Explanation, regions: Sequence[Region]) -> NDArray[np.float64]:
+        """(n,) 1 where the answer names what the words name; NaN for regions of text."""
+        said = claim(explanation.label, explanation.description)
+        return np.array([self._same(said, r) if pictured(r) else np.nan for r in regions])
+
+    def _same(self, said: Claim, region: Region) -> float:
+        answer = " or ".join(things(self._answer(region)))
+        seen = [frozenset(p) for p in terms.alternatives(answer)]
+        asked = [frozenset(p) for p in said.phrases]
+        return float(any(a <= s or s <= a for a in asked for s in seen))
+
+    def _answer(self, region: Region) -> str:
+        key = (region.shown.row, region.shown.id, region.tokens.tobytes())
+        if key not in self._answers:
+            rects = region.shown.rects[region.tokens].astype(float)
+            box = (*rects[:, :2].min(0).tolist(), *rects[:, 2:].max(0).tolist())
+            picture = int(region.shown.image[region.tokens[0]])
+            image = crop(self.pictures(region.shown.media[picture]), box, self.size)
+            turn = Turn("user", self.prompt.text, images=1)
+            sample = Sample(id=f"crop/{region.shown.id}", turns=(turn,), images=(image,))
+            self._answers[key] = self.asked.generate(sample, max_new_tokens=12).text
+        return self._answers[key]
+
+
+class EitherRegions:
+    """Asks several judges in turn: each region is told by the first that can tell it."""
+
+    def __init__(self, *judges: RegionJudge) -> None:
+        self.judges = judges
+
+    @property
+    def name(self) -> str:
+        """All of them."""
+        return " or ".join(judge.name for judge in self.judges)
+
+    def fit(self, explanation: Explanation, regions: Sequence[Region]) -> NDArray[np.float64]:
+        """(n,) fit of each region; NaN where none can tell."""
+        out = np.full(len(regions), np.nan)
+        for judge in self.judges:
+            left = np.flatnonzero(np.isnan(out))
+            if not len(left):
+                break
+            out[left] = judge.fit(explanation, [regions[i] for i in left.tolist()])
+        return out

@@ -1,0 +1,1 @@
+"""Text as terms: excerpts, categories, hypernyms, languages."""

@@ -1,0 +1,107 @@
+"""How features fire on ordinary prompts, measured once for a run and kept.
+
+The prompts are data (``ordinary.toml``): everyday requests, and everyday questions beside the
+run's own pictures where the subject sees. Knows samples and a file; what is done with the bits
+is ``lint.Ordinary``'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import tomllib
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semascope.causal.steering.measure import Lever
+from semascope.corpus.sample import Sample, Turn
+from semascope.monitor.clusters import Feature, Ordinary
+
+LOG = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], bool]
+"""``progress(done, all)``; True stops."""
+
+
+def prompts(pictures: Sequence[Image.Image] = ()) -> list[Sample]:
+    """Everyday prompts: with these pictures, one question each, or in words alone."""
+    told = tomllib.loads((files("semascope.monitor") / "ordinary.toml").read_text("utf-8"))
+    if not pictures:
+        return [
+            Sample(id=f"said/{n}", turns=(Turn("user", t),)) for n, t in enumerate(told["said"])
+        ]
+    asked = told["shown"]
+    return [
+        Sample(
+            id=f"shown/{n}",
+            turns=(Turn("user", asked[n % len(asked)], images=1),),
+            images=(picture,),
+        )
+        for n, picture in enumerate(pictures)
+    ]
+
+
+def ordinary(
+    lever: Lever,
+    samples: Sequence[Sample],
+    folder: Path,
+    stamp: str = "",
+    progress: Progress | None = None,
+) -> Ordinary | None:
+    """What these prompts do to these dictionaries: from ``folder``, or measured and kept there.
+
+    ``stamp`` changes when the dictionaries' weights do. None where ``progress`` said stop.
+    """
+    about = [stamp, str(lever.subject.name), *sorted(lever.dictionaries)]
+    about += [s.id + "|".join(t.text for t in s.turns) for s in samples]
+    digest = hashlib.sha256("\n".join(about).encode()).hexdigest()
+    path = folder / f"{digest[:24]}.npz"
+    if path.is_file():
+        return _load(path)
+    bits: dict[Feature, NDArray[np.bool_]] = {}
+    for number, sample in enumerate(samples):
+        if progress is not None and progress(number, len(samples)):
+            return None
+        for feature in Ordinary.measure(lever, [sample]).fired:
+            row = bits.setdefault(feature, np.zeros(len(samples), dtype=np.bool_))
+            row[number] = True
+    found = Ordinary(len(samples), bits)
+    try:
+        _save(path, found)
+    except OSError as error:  # a run that can only be read: it is measured once a server
+        LOG.warning("What ordinary prompts do is not kept: %s", error)
+    return found
+
+
+def _save(path: Path, found: Ordinary) -> None:
+    """Written whole: a temporary file, then its name."""
+    order = sorted(found.fired)
+    packed = [np.packbits(found.fired[f]) for f in order]
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        prompts=np.int64(found.prompts),
+        keys=np.array([key for key, _ in order], dtype=np.str_),
+        index=np.array([index for _, index in order], dtype=np.int64),
+        bits=np.array(packed, dtype=np.uint8).reshape(len(order), -1),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    temporary.write_bytes(buffer.getvalue())
+    temporary.replace(path)
+
+
+def _load(path: Path) -> Ordinary:
+    with np.load(path, allow_pickle=False) as kept:
+        count = int(kept["prompts"])
+        bits = np.unpackbits(kept["bits"], axis=1, count=count).astype(np.bool_)
+        names = zip(kept["keys"].tolist(), kept["index"].tolist(), strict=True)
+        return Ordinary(
+            count, {(key, int(i)): row for (key, i), row in zip(names, bits, strict=True)}
+        )

@@ -1,0 +1,274 @@
+"""Lint: what in a prompt is unexpected, and whether it matters, as clusters of features.
+
+The features that matter at a token are clustered by what their descriptions say (average linkage
+on the cosine distance of sentence vectors, as in Transluce's Monitor, Choi et al. 2024), and each
+cluster is given a label and three figures:
+
+* *coherence*, 1–7: 1 + 6 × the mean cosine of its descriptions with the cluster's own mean, which
+  needs no judge; a caller's judge can be asked instead.
+* *surprise*, bits: −log₂ of how often the whole cluster fires on ordinary prompts (the share of
+  them on which all of its features do, add-one smoothed). Monitor grouped whatever is coherent
+  and never asked how unusual it is.
+* *effect*: the change of the target's probability when the whole cluster is ablated, exactly.
+
+Findings are sorted by surprise × |effect|. Knows descriptions, attributions and interventions;
+where descriptions come from, and what is an ordinary prompt, the caller says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+
+from semascope.causal.attribution.metrics import Metric, measured, prepare
+from semascope.causal.attribution.result import Attribution, FeatureShare
+from semascope.causal.steering.interventions import Intervention, dump
+from semascope.causal.steering.measure import Lever
+from semascope.corpus.sample import Sample
+from semascope.errors import CausalError
+from semascope.subject.patches import laid_out
+from semascope.subject.types import Batch
+
+Feature = tuple[str, int]
+
+_PLAIN = """a an and are as at by for from in is it its of on or that the their this to with when
+where which feature fires activates text texts picture pictures image images word words above all"""
+"""Words that name nothing, left out of labels."""
+
+
+class Embedder(Protocol):
+    """Sentences to unit vectors; ``atlas.embedder()`` is one."""
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, dim)."""
+        ...
+
+
+Labeller = Callable[[Sequence[str]], str]
+"""Descriptions of a cluster to two to five words."""
+Judge = Callable[[Sequence[str]], float]
+"""Descriptions of a cluster to its coherence, 1–7."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Features that say the same thing."""
+
+    features: tuple[FeatureShare, ...]
+    """Strongest |score| first."""
+    descriptions: tuple[str, ...]
+    label: str
+    coherence: float
+    """1–7."""
+    score: float
+    """Σ of their scores, signed."""
+    surprise: float = math.nan
+    """Bits."""
+    effect: float = math.nan
+    """Change of the target's probability when all of them are ablated."""
+
+    @property
+    def ids(self) -> tuple[Feature, ...]:
+        """As an ``Intervention`` takes them."""
+        return tuple(f.id for f in self.features)
+
+    def suppress(self) -> Intervention:
+        """The intervention that takes the cluster out."""
+        return Intervention(features=self.ids, how="ablate", name=f"without '{self.label}'")
+
+    def as_json(self) -> dict[str, Any]:
+        """For a page."""
+        numbers = {n: getattr(self, n) for n in ("coherence", "score", "surprise", "effect")}
+        return {
+            "label": self.label,
+            **{n: None if math.isnan(v) else v for n, v in numbers.items()},
+            "features": [
+                {"feature": list(f.id), "score": f.score, "description": d}
+                for f, d in zip(self.features, self.descriptions, strict=True)
+            ],
+            "suppress": dump([self.suppress()])[0],
+        }
+
+
+def cluster(
+    shares: Sequence[FeatureShare],
+    descriptions: Mapping[Feature, str],
+    embed: Embedder,
+    *,
+    similarity: float = 0.4,
+    smallest: int = 3,
+    labeller: Labeller | None = None,
+    judge: Judge | None = None,
+) -> list[Cluster]:
+    """Group features by their descriptions; those without one are left out.
+
+    Args:
+        shares: features that matter, e.g. ``attribution.features()[:200]``.
+        descriptions: words of each, by (dictionary, index).
+        embed: sentence vectors.
+        similarity: mean cosine within a cluster, at the least.
+        smallest: features that a cluster has, at the least.
+        labeller: names a cluster; the words it shares most, if left out.
+        judge: coherence 1–7; from the vectors, if left out.
+
+    Returns:
+        Clusters, largest Σ|score| first.
+    """
+    if not -1.0 <= similarity <= 1.0 or smallest < 1:
+        raise CausalError("A cosine threshold lies in [−1, 1], and a cluster has a feature.")
+    known = [s for s in shares if descriptions.get(s.id)]
+    if len(known) < max(2, smallest):
+        return []
+    texts = [descriptions[s.id] for s in known]
+    vectors = np.asarray(embed(texts), dtype=np.float64)  # (n, dim)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    tree = linkage(vectors, method="average", metric="cosine")
+    groups = fcluster(tree, 1.0 - similarity, criterion="distance")
+    found = []
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        if len(rows) >= smallest:
+            own = [texts[i] for i in rows]
+            label = labeller(own) if labeller else shared_words(own)
+            seven = judge(own) if judge else coherence(vectors[rows])
+            found.append(_cluster([known[i] for i in rows], own, label, seven))
+    return sorted(found, key=lambda c: -sum(abs(f.score) for f in c.features))
+
+
+def _cluster(
+    shares: Sequence[FeatureShare], texts: Sequence[str], label: str, seven: float
+) -> Cluster:
+    """A cluster with its features in the order of their strength."""
+    order = sorted(range(len(shares)), key=lambda i: -abs(shares[i].score))
+    return Cluster(
+        features=tuple(shares[i] for i in order),
+        descriptions=tuple(texts[i] for i in order),
+        label=label,
+        coherence=seven,
+        score=float(sum(s.score for s in shares)),
+    )
+
+
+def coherence(vectors: NDArray[np.float64]) -> float:
+    """1–7 for (n, dim) unit vectors: 1 + 6 × their mean cosine with their own mean."""
+    middle = vectors.mean(0)
+    length = float(np.linalg.norm(middle))
+    if length == 0.0:
+        return 1.0
+    return 1.0 + 6.0 * max(0.0, float((vectors @ middle).mean() / length))
+
+
+def shared_words(texts: Sequence[str], count: int = 3) -> str:
+    """The words that most of the descriptions share, as a label that needs no model."""
+    seen: Counter[str] = Counter()
+    plain = frozenset(_PLAIN.split())
+    for text in texts:
+        words = dict.fromkeys(w.strip(".,;:!?\"'()").lower() for w in text.split())
+        seen.update(w for w in words if w and w not in plain)
+    best = sorted(seen.items(), key=lambda item: (-item[1], item[0]))[:count]
+    often = [word for word, n in best if n > 1] or [word for word, _ in best[:1]]
+    return ", ".join(often) or texts[0][:40]
+
+
+class Ordinary:
+    """How features fire on ordinary prompts: one bit a prompt and feature that ever fires."""
+
+    def __init__(self, prompts: int, fired: Mapping[Feature, NDArray[np.bool_]]) -> None:
+        """``fired`` gives (prompts,) for each feature; one that is missing never fires."""
+        self.prompts = prompts
+        self.fired = fired
+
+    @classmethod
+    def measure(cls, lever: Lever, prompts: Sequence[Sample]) -> Ordinary:
+        """Run the prompts, to the deepest dictionary."""
+        found: dict[Feature, NDArray[np.bool_]] = {}
+        for number, sample in enumerate(prompts):
+            batch = lever.subject.encode([sample], answer="", max_tokens=None)
+            sites = sorted({d.site for d in lever.dictionaries.values()})
+            with torch.no_grad():
+                outputs = lever.subject.run(batch, sites)
+            for key, dictionary in lever.dictionaries.items():
+                x, there = laid_out(dictionary.site, outputs[dictionary.site], batch)
+                codes = dictionary.encode(x[batch.mask if there is None else there].float())
+                for index in torch.unique(codes.indices[codes.values != 0]).tolist():
+                    row = found.setdefault((key, index), np.zeros(len(prompts), dtype=np.bool_))
+                    row[number] = True
+        return cls(len(prompts), found)
+
+    def surprise(self, features: Sequence[Feature]) -> float:
+        """Bits: −log₂ share of ordinary prompts on which all of these features fire.
+
+        At most log₂(prompts + 1), which is all that so many prompts can tell.
+        """
+        none = np.zeros(self.prompts, dtype=np.bool_)
+        together = np.sum([self.fired.get(f, none) for f in features], axis=0)  # (prompts,)
+        all_ = int((together >= len(features)).sum())
+        return float(-math.log2((all_ + 1) / (self.prompts + 1)))
+
+
+def lint(
+    lever: Lever,
+    batch: Batch,
+    metric: Metric,
+    attribution: Attribution,
+    descriptions: Mapping[Feature, str],
+    embed: Embedder,
+    *,
+    ordinary: Ordinary | None = None,
+    top: int = 200,
+    similarity: float = 0.4,
+    smallest: int = 3,
+    labeller: Labeller | None = None,
+    judge: Judge | None = None,
+) -> list[Cluster]:
+    """Clusters of the features behind one metric of one prompt, by surprise and effect.
+
+    Args:
+        lever: subject and dictionaries.
+        batch: the prompt that was attributed.
+        metric: the metric of the attribution; with ``Prob``, effects are changes of probability.
+        attribution: what mattered.
+        descriptions: words of the features.
+        embed: sentence vectors.
+        ordinary: how features fire elsewhere; without it, clusters are sorted by effect alone.
+        top: features of highest |score| to group.
+        similarity: see ``cluster``.
+        smallest: see ``cluster``.
+        labeller: see ``cluster``.
+        judge: see ``cluster``.
+    """
+    groups = cluster(
+        attribution.features()[:top],
+        descriptions,
+        embed,
+        similarity=similarity,
+        smallest=smallest,
+        labeller=labeller,
+        judge=judge,
+    )
+    base = float(attribution.values[0])
+    found = [
+        replace(
+            group,
+            effect=effect(lever, batch, metric, group, base),
+            surprise=ordinary.surprise(group.ids) if ordinary else math.nan,
+        )
+        for group in groups
+    ]
+    return sorted(found, key=lambda c: -abs(c.effect) * (1.0 if ordinary is None else c.surprise))
+
+
+def effect(lever: Lever, batch: Batch, metric: Metric, group: Cluster, base: float) -> float:
+    """The metric with the whole cluster ablated, less ``base``."""
+    forced = prepare(batch, metric)
+    with torch.no_grad():
+        value = measured(lever.subject, forced, metric, lever.edits([group.suppress()]))
+    return float(value[0]) - base

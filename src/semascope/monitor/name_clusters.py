@@ -1,0 +1,153 @@
+"""Clusters named by an LMM: two to five words, and how alike their features are, from 1 to 7.
+
+Transluce's Monitor (Choi et al. 2024) asks a model for both; here ``lint`` has words and a figure
+of its own, and these stand over them where a server is at hand. What the server says is text from
+outside: it is parsed, stripped of marks, bounded, and never more than words on a page. Knows
+descriptions and the LMM client; no model under the microscope, no page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from semascope.explain.llm import parse_answer, prompts
+from semascope.explain.llm.async_map import async_map
+
+if TYPE_CHECKING:
+    import openai
+
+    from semascope.explain.llm.client import LMM
+
+MOST_LINES = 24
+"""Descriptions of a cluster that are shown to the LMM, those of the strongest features."""
+LONGEST_LINE = 240
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"label": {"type": "string"}, "coherence": {"type": "number"}},
+    "required": ["label", "coherence"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What an LMM called one cluster."""
+
+    cluster: int
+    """Its place in the list."""
+    label: str = ""
+    """Empty where it has no name from the LMM."""
+    coherence: float | None = None
+    """1 to 7, where it said so."""
+    note: str = ""
+    """Why there is no name."""
+
+
+@dataclass(slots=True)
+class Namer:
+    """Names clusters; one of these serves many threads.
+
+    Args:
+        lmm: the server, with its cache: a cluster of the same words is paid for once.
+        most: questions to the server in the life of this object, replies of the cache not
+            counted; 0 sets no bound.
+    """
+
+    lmm: LMM
+    most: int = 0
+    _spent: int = field(default=0, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def author(self) -> str:
+        """Who says so."""
+        return f"lmm:{self.lmm.model}"
+
+    @property
+    def spent(self) -> int:
+        """Questions that the server has answered."""
+        return self._spent
+
+    def name(self, groups: Sequence[Sequence[str]], told: Callable[[Named], bool]) -> None:
+        """Name groups of descriptions, telling each name as it comes; stops where ``told`` says so.
+
+        Raises ServerUnreachable and ExplainError as the client does; what was told stands. Blocks:
+        call it in a thread that may wait, and in none that runs an event loop.
+        """
+        asyncio.run(self._all(groups, told))
+
+    async def _all(self, groups: Sequence[Sequence[str]], told: Callable[[Named], bool]) -> None:
+        async with self.lmm.connect() as client:
+            found = async_map(
+                enumerate(groups), lambda one: self._one(client, *one), limit=self.lmm.concurrency
+            )
+            async for name in found:
+                if told(name):
+                    await found.aclose()  # type: ignore[attr-defined]  # cancels what is under way
+                    return
+
+    async def _one(
+        self, client: openai.AsyncOpenAI, number: int, descriptions: Sequence[str]
+    ) -> Named:
+        if not self._may():
+            note = f"The budget of {self.most} questions to {self.lmm.model} is spent."
+            return Named(number, note=note)
+        try:
+            reply = await self.lmm.ask(client, question(descriptions), SCHEMA, usable=_usable)
+        except BaseException:
+            self._back()
+            raise
+        if reply.cached:
+            self._back()
+        if reply.failure:
+            return Named(number, note=parse_answer.plain(reply.failure))
+        return read(number, reply.text)
+
+    def _may(self) -> bool:
+        """Take one question from the budget, where there is one left."""
+        with self._lock:
+            if self.most and self._spent >= self.most:
+                return False
+            self._spent += 1
+            return True
+
+    def _back(self) -> None:
+        """Give back a question that cost nothing."""
+        with self._lock:
+            self._spent -= 1
+
+
+def question(descriptions: Sequence[str]) -> list[dict[str, Any]]:
+    """The chat messages that ask for the name of some descriptions, which are set off as data."""
+    lines = "\n".join(
+        f"- {parse_answer.plain(d)[:LONGEST_LINE]}" for d in descriptions[:MOST_LINES]
+    )
+    return [{"role": "user", "content": prompts.load("cluster").fill(lines=lines)}]
+
+
+def read(number: int, text: str) -> Named:
+    """The name in an answer; a note where it holds none that can be used."""
+    try:
+        found = parse_answer.parse(text, ("label",))
+        label = parse_answer.name_of(found)
+    except parse_answer.UnreadableError as error:
+        return Named(number, note=parse_answer.plain(error))
+    if not any(c.isalnum() for c in label):
+        return Named(number, note="The model gave no name.")
+    return Named(number, label, _coherence(found.get("coherence")))
+
+
+def _coherence(value: Any) -> float | None:
+    """1 to 7, also as "6.5" or "6/7"; None for what is no such number."""
+    told = parse_answer.number(value)
+    if told is None or told[1] not in (0.0, 7.0):
+        return None
+    return min(max(told[0], 1.0), 7.0)
+
+
+def _usable(text: str) -> bool:
+    return bool(read(0, text).label)

@@ -1,0 +1,120 @@
+"""The register of features that bear on safety: what to look for, and what a find does.
+
+Concepts are data (``register.toml``): words to search by, and probes, questions with a telling
+answer and a plain one. The effect of a feature is the change of log p(telling) − log p(plain),
+nats a token, when it is held at a strength, over the probes, with an interval, and beside the
+same for a random feature matched in density and norm. Knows prompts and interventions; searching
+is the caller's.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from semascope.causal.search.cases import Case, margins
+from semascope.causal.steering.interventions import Intervention
+from semascope.causal.steering.measure import Lever
+from semascope.corpus.sample import Sample, Turn
+from semascope.errors import NotThere
+from semascope.monitor.clusters import Feature
+from semascope.monitor.controls import controls
+from semascope.statistics import Figure, mean
+
+
+class Probe(BaseModel):
+    """A question with the answer that would tell, and one that would not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str = Field(min_length=1)
+    telling: str = Field(min_length=1)
+    plain: str = Field(min_length=1)
+
+
+class Concept(BaseModel):
+    """One entry of the register."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z-]*$")
+    title: str
+    about: str
+    caution: str
+    seeds: tuple[str, ...] = Field(min_length=1)
+    """Sentences to search features by."""
+    probes: tuple[Probe, ...] = Field(min_length=3)
+
+
+class Register(BaseModel):
+    """All of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    caution: str
+    concepts: tuple[Concept, ...]
+
+    def concept(self, name: str) -> Concept:
+        """One by name; NotThere where there is none."""
+        for one in self.concepts:
+            if one.name == name:
+                return one
+        names = ", ".join(one.name for one in self.concepts)
+        raise NotThere(f"There is no concept {name!r} in the register; there are {names}.")
+
+
+@lru_cache(maxsize=1)
+def register() -> Register:
+    """The register that ships."""
+    text = (files("semascope.monitor") / "register.toml").read_text("utf-8")
+    return Register.model_validate(tomllib.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What one feature did to the probes of one concept."""
+
+    effect: Figure
+    """Change of log p(telling) − log p(plain), nats a token."""
+    control: float | None
+    """Mean change by a matched random feature; None where nothing matches."""
+    strength: float
+    """In multiples of the feature's own maximum."""
+
+
+def tested(
+    lever: Lever,
+    feature: Feature,
+    concept: Concept,
+    *,
+    strength: float = 4.0,
+    seed: int = 0,
+    progress: Callable[[int, int], bool] | None = None,
+) -> Tested | None:
+    """Hold the feature at ``strength`` × its maximum and measure; None where told to stop."""
+    wish = Intervention(features=(feature,), how="clamp", strength=strength)
+    others, _ = controls(lever, [wish], seed)
+    cases = [_case(concept, n, probe) for n, probe in enumerate(concept.probes)]
+    rows: list[list[float]] = []
+    for number, case in enumerate(cases):
+        if progress is not None and progress(number, len(cases)):
+            return None
+        rows.append(_margins(lever, case, [[], [wish], others]))
+    effect = mean([row[1] - row[0] for row in rows])
+    control = sum(row[2] - row[0] for row in rows) / len(rows) if others else None
+    return Tested(effect, control, strength)
+
+
+def _case(concept: Concept, number: int, probe: Probe) -> Case:
+    sample = Sample(id=f"{concept.name}/{number}", turns=(Turn("user", probe.prompt),))
+    return Case(sample, wanted=probe.telling, unwanted=probe.plain)
+
+
+def _margins(lever: Lever, case: Case, runs: Sequence[Sequence[Intervention]]) -> list[float]:
+    """The margin of one case under each set of interventions."""
+    return [margins(lever.subject, [case], lever.edits(wishes))[0] for wishes in runs]

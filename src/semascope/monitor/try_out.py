@@ -1,0 +1,216 @@
+"""Features on samples of one's own: one feature live, by example, two dictionaries at once.
+
+Knows conversations and dictionaries; nothing of words, pages or databases.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semascope.causal.attribution.active_features import active_features
+from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.result import FeatureShare, SiteAttribution
+from semascope.causal.steering.edits import chosen_codes
+from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.units import output_site
+from semascope.corpus.sample import Sample
+from semascope.dictionary.types import Dictionary
+from semascope.errors import CausalError, EvidenceError
+from semascope.evidence.analysis.logit_lens import promoted
+from semascope.monitor.clusters import Feature
+from semascope.monitor.conversation import Asked, Said, said
+from semascope.subject.patches import laid_out
+from semascope.subject.types import Kind, TokenMap
+
+_TOGETHER = 0.3
+"""Least overlap of firing at which two features are told as a pair."""
+_PAIRED = 12
+"""Features of each dictionary that pairs are looked for among."""
+
+
+def tried(lever: Lever, sample: Sample, feature: Feature) -> tuple[NDArray[np.float32], TokenMap]:
+    """(T,) activations of one feature on a sample, and the sample's map."""
+    key, index = feature
+    if key not in lever.dictionaries:
+        raise CausalError(f"{key} is not loaded; there are {', '.join(lever.dictionaries)}.")
+    dictionary = lever.dictionaries[key]
+    batch = lever.subject.encode([sample], max_tokens=None)
+    with torch.no_grad():
+        ran = lever.subject.run(batch, [dictionary.site])[dictionary.site]
+        x, there = laid_out(dictionary.site, ran, batch)  # (1, T, d)
+        lookup = torch.full((dictionary.width,), -1, dtype=torch.int64)
+        lookup[index] = 0
+        values = chosen_codes(dictionary, x[0].float(), lookup, 1)[:, 0]  # (T,)
+        if there is not None:
+            values = values * there[0].to(values)
+    return values.cpu().numpy().astype(np.float32), batch.maps[0]
+
+
+def promoted_tokens(
+    lever: Lever, feature: Feature, k: int = 10
+) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+    """(token, logits) that one unit of a feature raises most, and lowers most, by the logit lens.
+
+    Both empty where the dictionary is not loaded or does not write into the residual stream.
+    """
+    key, index = feature
+    if key not in lever.dictionaries:
+        return [], []
+    subject = lever.subject
+    try:
+        found = promoted(
+            lever.dictionaries[key], subject.unembedding(), np.array([index], np.int64), k
+        )
+    except EvidenceError:
+        return [], []
+    up = zip(found.up[0].tolist(), found.up_value[0].tolist(), strict=True)
+    down = zip(found.down[0].tolist(), found.down_value[0].tolist(), strict=True)
+    text = subject.encoder.text
+    return [(text(i), v) for i, v in up], [(text(i), v) for i, v in down]
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """How much more of a feature some examples have than others."""
+
+    feature: Feature
+    wanted: float
+    """Mean over the wanted examples of the peak as a share of the feature's own maximum."""
+    unwanted: float
+
+    @property
+    def score(self) -> float:
+        """Their difference."""
+        return self.wanted - self.unwanted
+
+
+def alike(
+    lever: Lever, wanted: Sequence[Sample], unwanted: Sequence[Sample] = (), limit: int = 20
+) -> list[Alike]:
+    """Features that the wanted examples have and the unwanted have not, best first."""
+    sides: list[dict[Feature, float]] = []
+    for examples in (wanted, unwanted):
+        sums: dict[Feature, float] = {}
+        for sample in examples:
+            for feature, ratio in _peaks(lever, sample).items():
+                sums[feature] = sums.get(feature, 0.0) + ratio / len(examples)
+        sides.append(sums)
+    found = [Alike(f, mean, sides[1].get(f, 0.0)) for f, mean in sides[0].items()]
+    return sorted((a for a in found if a.score > 0), key=lambda a: -a.score)[:limit]
+
+
+def _peaks(lever: Lever, sample: Sample) -> dict[Feature, float]:
+    """Largest share of its own maximum of every feature that fires, template tokens left out."""
+    batch = lever.subject.encode([sample], max_tokens=None)
+    mask = batch.maps[0].kinds != Kind.SPECIAL
+    mask[0] = False
+    found = active_features(
+        lever.subject, batch, lever.dictionaries, lever.statistics or {}, at=mask
+    )
+    return {(f.key, f.index): min(f.ratio, 1.0) for f in found if math.isfinite(f.ratio)}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one dictionary makes of a prompt."""
+
+    key: str
+    l0: float
+    """Mean features a token."""
+    fvu: float | None
+    """Unexplained variance of this prompt; None for one that reads and writes at other sites."""
+    unexplained: float
+    shares: tuple[FeatureShare, ...]
+    """Strongest first."""
+    target: Said
+    """The token asked about."""
+    value: float
+    """Its log-probability, nats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """Two dictionaries on one prompt."""
+
+    sides: tuple[Side, ...]
+    pairs: tuple[tuple[Feature, Feature, float], ...]
+    """Features of the two that fire at the same tokens: intersection over union."""
+
+    @property
+    def value(self) -> float:
+        """Log-probability of the token, nats."""
+        return self.sides[0].value
+
+
+def alone(asked: Asked, limit: int = 12, position: int | None = None) -> Side:
+    """What the one dictionary of the lever makes of one token; see ``conversation.said``."""
+    (side,), _ = _sides(asked, limit, position)
+    return side
+
+
+def versus(asked: Asked, limit: int = 12, position: int | None = None) -> Versus:
+    """Attribute one token to every dictionary of the lever, and set two side by side.
+
+    ``position`` is of the token asked about; see ``conversation.said``. Pairs are looked for among
+    the first dozen features of each, or the first ``limit`` where that is fewer.
+    """
+    if len(asked.lever.dictionaries) != 2:
+        raise CausalError("Two dictionaries are compared: name two different ones.")
+    sides, sites = _sides(asked, limit, position)
+    one, other = (
+        {s.id: set(site.position[site.feature == s.index].tolist()) for s in side.shares[:_PAIRED]}
+        for side, site in zip(sides, sites, strict=True)
+    )
+    pairs = [(a, b, len(p & q) / len(p | q)) for a, p in one.items() for b, q in other.items()]
+    kept = sorted((p for p in pairs if p[2] >= _TOGETHER), key=lambda p: -p[2])
+    return Versus(tuple(sides), tuple(kept[: 2 * min(limit, _PAIRED)]))
+
+
+def _sides(
+    asked: Asked, limit: int, position: int | None
+) -> tuple[list[Side], list[SiteAttribution]]:
+    """One token through each dictionary of the lever, in the lever's order."""
+    lever, target = asked.lever, said(asked, position)
+    found = attribute(lever.subject, asked.batch, lever.dictionaries, target, edits=asked.edits)
+    by_key = {site.key: site for site in found.sites}
+    shares = found.features()
+    sides = [
+        _side(
+            asked,
+            dictionary,
+            by_key[key],
+            tuple([s for s in shares if s.key == key][:limit]),
+            (target, float(found.values[0])),
+        )
+        for key, dictionary in lever.dictionaries.items()
+    ]
+    return sides, [by_key[key] for key in lever.dictionaries]
+
+
+def _side(
+    asked: Asked,
+    dictionary: Dictionary,
+    site: SiteAttribution,
+    shares: tuple[FeatureShare, ...],
+    about: tuple[Said, float],
+) -> Side:
+    batch = asked.whole.batch
+    with torch.no_grad():
+        ran = asked.lever.subject.run(batch, [dictionary.site], edits=asked.edits)[dictionary.site]
+        x, there = laid_out(dictionary.site, ran, batch)
+        rows = x[batch.mask if there is None else there].float()  # (N, d)
+        if there is None:
+            rows = rows[1:]  # the first token's norm is no measure
+        codes = dictionary.encode(rows)
+        fvu = None
+        if output_site(dictionary) == dictionary.site and len(rows) > 1:
+            error = (rows - dictionary.decode(codes, rows).float()).pow(2).sum()
+            fvu = float(error / (rows - rows.mean(0)).pow(2).sum().clamp_min(1e-12))
+    l0 = float((codes.values != 0).sum(1).float().mean()) if len(rows) else 0.0
+    return Side(site.key, l0, fvu, site.error_share(), shares, *about)

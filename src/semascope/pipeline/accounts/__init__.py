@@ -1,0 +1,1 @@
+"""What each stage read and what it left out, counted."""

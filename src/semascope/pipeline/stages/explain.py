@@ -1,0 +1,203 @@
+"""The third stage: words for every alive feature.
+
+The vocabulary namer names all; it costs nothing. The explainers that ask a model are slow, so
+they are asked about those features that are most in need: first those that have no words, then
+those whose words are least sure. Such a feature keeps the words that do better on a part of the
+explain split that neither saw (``explain.cascade``); nothing is ever chosen by the score split.
+At the end all words are refined: interest, low level and duplicates (``explain.refine``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semascope.pipeline.accounts import replies
+from semascope.pipeline.accounts.features import of_explaining
+from semascope.pipeline.run import Run
+from semascope.pipeline.stages.base import Progress
+from semascope.pipeline.stages.parts import Parts, blocks
+
+if TYPE_CHECKING:
+    from semascope.explain.refine import Refined
+    from semascope.explain.types import Cost, Explanation
+
+FREE = "vocabulary"
+REFINED = "refined"
+"""Folder of what is made of all words together."""
+SEEING = "subject"
+"""The explainer that is asked about features of pictures alone."""
+FREE_BLOCK = 512
+"""Features that a namer without a model is given at once."""
+ASKED_BLOCK = 4
+"""Features that an explainer with a model is given at once: what a kill may lose."""
+ASKED_COST = 500
+"""One feature put to a model takes about so many times as long as one put to none: for the
+time left, which is told over both."""
+
+
+def folder(run: Run) -> Path:
+    """Where the parts of this run's explanations lie."""
+    site, name = run.options.chosen()
+    return run.workspace.root / "explanations" / site / name
+
+
+def explain_features(run: Run, progress: Progress) -> Mapping[str, Any]:
+    """Explain, or go on; count what has words."""
+    progress(0, 1, "opening the evidence")
+    folder(run).mkdir(parents=True, exist_ok=True)
+    alive = [int(i) for i in run.evidence.alive()]
+    order = run.options.explain.explainers
+    ask = to_ask(run, len(alive))
+    total = sum(len(alive) if name == FREE else ask * ASKED_COST for name in order)
+    done = 0
+    for name in order:
+        cost = 1 if name == FREE else ASKED_COST
+        for size, note in explain_share(run, name, alive):
+            done += cost * size
+            progress(done, total, note)
+        replies.check(replies.tally(_explanations(Parts(folder(run) / name))))
+    Parts(folder(run) / REFINED).write(0, map(asdict, refined(run)))
+    return _figures(run, alive)
+
+
+def explain_share(
+    run: Run,
+    name: str,
+    alive: Sequence[int],
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[tuple[int, str]]:
+    """Do the blocks of one explainer that fall to one worker of several, but for those that
+    stand; one in which a model's answer was of no use is asked anew. All of the explainers before
+    it must be done. Yields (0, what begins) before a block is done and (its number of features, the
+    explainer) after.
+
+    Raises ExplainError where a model's first answers were all of no use."""
+    size = FREE_BLOCK if name == FREE else ASKED_BLOCK
+    parts = Parts(folder(run) / name)
+    features = list(alive) if name == FREE else in_need(run, name, alive)
+    if name != FREE:
+        features = features[: to_ask(run, len(alive))]
+    answers: dict[str, replies.Asked] = {}
+    for number, block in enumerate(blocks(features, size)):
+        if number % world_size != rank:
+            continue
+        if number not in parts or replies.failed(parts.one(number)):
+            yield 0, f"{name}: {len(block)} features"
+            made = _explain(run, name, block)
+            parts.write(number, map(asdict, made))
+            replies.check(replies.tally(made, answers), early=True)
+        yield len(block), name
+
+
+def to_ask(run: Run, alive: int) -> int:
+    """How many features a model is asked about."""
+    ask = run.options.explain.ask
+    return alive if ask < 0 else min(ask, alive)
+
+
+def refined(run: Run) -> list[Refined]:
+    """Interest, low level and group of duplicates of every feature's own words, by number."""
+    from semascope.evidence.types import FeatureEvidence
+    from semascope.explain.refine import meaning, refine
+
+    own = [one for _, one in sorted(best(read(run)).items())]
+    density = run.evidence.stats("density")
+    shared = Counter(meaning(one.label) for one in own if not one.abstained)
+    records = []
+    for one in own:
+        # Exemplars tell duplicates alone, and only where words are shared.
+        top = run.evidence.feature(one.feature).top if shared[meaning(one.label)] > 1 else ()
+        stats = {"density": float(density[one.feature])}
+        records.append(FeatureEvidence(one.feature, top, (), (), stats))
+    return refine(records, own)
+
+
+def read_refined(run: Run) -> list[Refined]:
+    """What ``refined`` wrote; nothing before the stage is done."""
+    from semascope.explain.refine import Refined
+
+    parts = Parts(folder(run) / REFINED)
+    return [Refined(**record) for record in parts.read()] if 0 in parts else []
+
+
+def _explain(run: Run, name: str, block: Sequence[int]) -> list[Explanation]:
+    """One block's words; a fresh namer each, so that what it read before cannot matter."""
+    from semascope.pipeline.explainers import make
+
+    return make(name, run).explain([run.evidence.feature(index) for index in block])
+
+
+def read(run: Run) -> dict[str, list[Explanation]]:
+    """All explanations so far, by explainer, in the order of asking."""
+    return {
+        name: list(_explanations(Parts(folder(run) / name)))
+        for name in run.options.explain.explainers
+        if (folder(run) / name).is_dir()
+    }
+
+
+def _explanations(parts: Parts) -> Iterable[Explanation]:
+    from semascope.explain.types import Cost, Explanation
+
+    for record in parts.read():
+        yield Explanation(**{**record, "cost": Cost(**record["cost"])})
+
+
+def best(found: Mapping[str, Sequence[Explanation]]) -> dict[int, Explanation]:
+    """Each feature's own words: the last ones, which won over those before them; an abstention
+    only where nobody has words."""
+    chosen: dict[int, Explanation] = {}
+    for explanations in found.values():
+        for one in explanations:
+            if one.feature not in chosen or not one.abstained:
+                chosen[one.feature] = one
+    return chosen
+
+
+def in_need(run: Run, name: str, alive: Sequence[int]) -> list[int]:
+    """Features to ask a model about, those without words first, then the least sure.
+
+    Only words of the explainers before ``name`` count, so that a resumed run asks the same.
+    """
+    order = run.options.explain.explainers
+    before = {
+        other: ones for other, ones in read(run).items() if order.index(other) < order.index(name)
+    }
+    sure = {f: -1.0 if e.abstained else e.confidence for f, e in best(before).items()}
+    if name == SEEING:
+        stats = run.evidence.stats
+        seen = np.maximum(stats("density_image"), stats("density_tile")) >= stats("density_text")
+        alive = [feature for feature in alive if seen[feature]]
+    return sorted(alive, key=lambda feature: (sure.get(feature, -1.0), feature))
+
+
+def _figures(run: Run, alive: Sequence[int]) -> dict[str, Any]:
+    found = read(run)
+    chosen = best(found)
+    own = [one for one in chosen.values() if not one.abstained]
+    return {
+        "features_explained": len(own),
+        "share_explained": len(own) / len(alive) if alive else 0.0,
+        "by_author": dict(Counter(one.author for one in own)),
+        "calls": sum(one.cost.calls for ones in found.values() for one in ones),
+        "cost": asdict(_spent(found)),
+        "interesting": sum(one.interest >= 0.5 for one in read_refined(run)),
+        "low_level": sum(one.low_level for one in read_refined(run)),
+        "duplicates": sum(one.group != one.feature for one in read_refined(run)),
+        **replies.figures(replies.tally(one for ones in found.values() for one in ones)),
+        "read": of_explaining(run.evidence, alive, chosen),
+    }
+
+
+def _spent(found: Mapping[str, Sequence[Explanation]]) -> Cost:
+    """All that was paid for words: calls, tokens, seconds, money."""
+    from semascope.explain.types import Cost
+
+    return sum((one.cost for ones in found.values() for one in ones), Cost())

@@ -1,0 +1,85 @@
+"""Several processes in one run: ``torchrun --nproc-per-node 4 -m semascope train …``.
+
+The first process does the run: it holds the workspace's lock, decides what is left to do and writes
+everything. The others wait for its word, train beside it, and are dismissed once the dictionaries
+stand. Without torchrun there is one process, and nothing here does anything.
+
+It knows that there is training; not how it is shared out, which is ``dictionary.parallel``'s.
+"""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semascope.pipeline.run import Run
+
+TRAIN, DONE = "train", "done"
+
+
+def processes() -> int:
+    """How many processes torchrun started; 1 without it."""
+    told = all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"))
+    return int(os.environ["WORLD_SIZE"]) if told else 1
+
+
+def first() -> bool:
+    """Whether this process speaks and writes for all."""
+    return processes() == 1 or os.environ["RANK"] == "0"
+
+
+class Together:
+    """The processes of one run; a context manager that lets them go at the end."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.active = processes() > 1
+        self.first = first()
+
+    def __enter__(self) -> Together:
+        if self.active:
+            from semascope.dictionary.training.distributed import Ranks
+
+            Ranks.join(self.run.options.train.device)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if self.active and kind is None:
+            self._leave()
+
+    def dismiss(self) -> None:
+        """The first process: training stands, the others may go."""
+        if self.active:
+            tell(DONE)
+            self._leave()
+
+    def help(self) -> None:
+        """Any other process: train beside the first whenever it says so, until dismissed."""
+        from semascope.pipeline.stages.base import ignore
+        from semascope.pipeline.stages.train import train_dictionary
+
+        while (told := tell(None))[0] == TRAIN:
+            self.run.options = told[1]
+            train_dictionary(self.run, ignore)
+
+    def _leave(self) -> None:
+        import torch.distributed as dist
+
+        self.active = False
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def tell(word: str | None, options: Any = None) -> tuple[str, Any]:
+    """The first process's word, to all; the others call it with None and are given it."""
+    from semascope.dictionary.training.distributed import Ranks
+
+    told: tuple[str, Any] = Ranks().told((word, options))
+    return told

@@ -1,0 +1,1 @@
+"""What the page can ask of one workspace: features, chat, attribution, steering, notes."""

@@ -1,0 +1,194 @@
+"""The register and the tours, joined with what a workspace holds: features found, pictures found.
+
+Knows words, a file of measured effects, and a way to show exemplars; runs no model.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from semascope.errors import AtlasError, ServeError
+from semascope.monitor import safety_register as registers
+from semascope.monitor import tours as guided
+from semascope.serve.explorer.feature_index import Words
+from semascope.serve.explorer.to_records import feature
+from semascope.serve.schema.responses import (
+    ConceptFound,
+    ExemplarRecord,
+    RegisterRecord,
+    RegisterRow,
+    TestedRecord,
+)
+from semascope.serve.schema.tours import NearRecord, TourLine, TourRecord
+
+Shown = Callable[[str, int], list[ExemplarRecord]]
+"""(dictionary, index) to its strongest exemplars."""
+EACH = 8
+"""Features told for a concept."""
+LEAST = 0.25
+"""Cosine below which a feature is not told for a concept."""
+SAME = 0.5
+"""Cosine from which a feature is held to be of what a tour is about."""
+NEAR = 0.5
+"""Cosine from which a concept is taken to mean the words of a tour."""
+LOOKED = 20
+"""Features among which a tour's picture is looked for."""
+
+
+class Guides:
+    """What the register and the tours find in one workspace."""
+
+    def __init__(self, words: Words, file: Path, shown: Shown) -> None:
+        self.words = words
+        self.file = file
+        self.shown = shown
+        self._lock = threading.Lock()
+
+    # -- register --------------------------------------------------------------------------
+
+    def register(self) -> RegisterRecord:
+        """Every concept with the features that are nearest to its seeds."""
+        told = registers.register()
+        kept = self._kept()
+        return RegisterRecord(
+            caution=told.caution, concepts=[self._found(one, kept) for one in told.concepts]
+        )
+
+    def _found(self, one: registers.Concept, kept: dict[str, TestedRecord]) -> ConceptFound:
+        best: dict[str, tuple[float, str, Any]] = {}
+        note = ""
+        try:
+            for seed in one.seeds:
+                for match in self.words.nearest(seed, EACH):
+                    near = float(match.similarity)
+                    if near >= max(LEAST, best.get(match.feature.id, (0.0,))[0]):
+                        best[match.feature.id] = (near, seed, match.feature)
+        except AtlasError as error:
+            note = str(error)
+        rows = sorted(best.values(), key=lambda found: -found[0])[:EACH]
+        if not rows and not note:
+            note = "No feature here speaks of this: the nearest words are far from every seed."
+        return ConceptFound(
+            name=one.name,
+            title=one.title,
+            about=one.about,
+            caution=one.caution,
+            seeds=list(one.seeds),
+            features=[
+                RegisterRow(
+                    row=feature(row, self.shown(row.dictionary, row.index), near),
+                    seed=seed,
+                    tested=kept.get(f"{one.name} {row.id}"),
+                )
+                for near, seed, row in rows
+            ],
+            note=note,
+        )
+
+    def keep(self, concept: str, feature_id: str, found: TestedRecord) -> None:
+        """Keep a measured effect; the file is written whole."""
+        with self._lock:
+            kept = {name: value.model_dump() for name, value in self._kept().items()}
+            kept[f"{concept} {feature_id}"] = found.model_dump()
+            temporary = self.file.with_suffix(".part")
+            try:
+                temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+                temporary.replace(self.file)
+            except OSError as error:
+                raise ServeError(
+                    f"The effect was measured and is not kept: {self.file} cannot be written "
+                    f"({error.strerror})."
+                ) from error
+
+    def _kept(self) -> dict[str, TestedRecord]:
+        if not self.file.is_file():
+            return {}
+        try:
+            read = json.loads(self.file.read_text("utf-8"))
+            return {name: TestedRecord(**value) for name, value in read.items()}
+        except (ValueError, TypeError, AttributeError, ValidationError):
+            return {}  # another version's: effects are measured anew
+
+    # -- tours -----------------------------------------------------------------------------
+
+    def tours(self) -> list[TourLine]:
+        """What there is."""
+        return [
+            TourLine(
+                name=one.name,
+                title=one.title,
+                about=one.about,
+                needs_picture=one.needs_picture,
+                steps=len(one.steps),
+            )
+            for one in guided.tours()
+        ]
+
+    def tour(self, name: str) -> TourRecord:
+        """One, with pictures found for its questions."""
+        one = guided.tour(name)
+        thing, note = self._thing(one.thing)
+        steps = [self._step(step, thing) for step in one.steps]
+        return TourRecord(
+            name=one.name,
+            title=one.title,
+            about=one.about,
+            needs_picture=one.needs_picture,
+            steps=[{"do": "say", "text": note}, *steps] if note else steps,
+        )
+
+    def _thing(self, wanted: str) -> tuple[str, str]:
+        """What a tour is about here, and what to say where that is not what it was made for."""
+        if not wanted:
+            return "", ""
+        try:
+            near = self.words.nearest(wanted, 1)
+            if near and near[0].similarity >= SAME:
+                return wanted, ""
+            told = self.words.best_told()
+        except AtlasError:
+            return wanted, ""  # nothing was explained here; every step will say so
+        if told is None:
+            return wanted, ""
+        nearest = f"the nearest words are '{near[0].feature.label}'" if near else "none has words"
+        return told.label, (
+            f"No feature of this run speaks of {wanted}: {nearest}. The tour goes on with "
+            f"'{told.label}', which this run's features tell best."
+        )
+
+    def near(self, text: str, others: Sequence[str]) -> NearRecord:
+        """Cosines of ``text`` with other texts, beside the one from which a tour says yes."""
+        rows = self.words.embedder()([text, *others])  # (1 + n, dim) unit rows
+        return NearRecord(cosines=[float(row @ rows[0]) for row in rows[1:]], near=NEAR)
+
+    def _step(self, step: Any, thing: str) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            key: value.replace("{thing}", thing) if isinstance(value, str) else value
+            for key, value in step.model_dump(mode="json").items()
+        }
+        if told["do"] == "ask":
+            picture, note = self._picture(told["shows"])
+            told |= {"picture": picture, "note": note}
+        return told
+
+    def _picture(self, shows: str) -> tuple[str | None, str]:
+        """A picture in which the feature fires whose words are nearest to ``shows``."""
+        if not shows:
+            return None, ""
+        try:
+            found = self.words.nearest(shows, LOOKED)
+        except AtlasError as error:
+            return None, str(error)
+        for match in found:
+            for exemplar in self.shown(match.feature.dictionary, match.feature.index):
+                if exemplar.pictures:
+                    label = match.feature.label or match.feature.description
+                    note = f"Looked for {shows}; the nearest feature with a picture is '{label}'."
+                    return exemplar.pictures[0].media, note
+        return None, f"This run holds no picture for {shows}: the question is asked without one."

@@ -1,0 +1,216 @@
+"""What people keep about features: notes, lists, and blind ratings of their words.
+
+One object over an atlas and a file of ratings; every method is short and blocking. Knows records
+and databases; no model, no HTTP. Exemplars are handed in as a function, since where they come from
+differs.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from semascope.atlas import Atlas
+from semascope.atlas.delete import remove_list, remove_note
+from semascope.atlas.records import FeatureRow as AtlasRow
+from semascope.atlas.records import Note
+from semascope.errors import AtlasError, ExplainError, NotThere, ServeError
+from semascope.explain.human.blind_rating import GRADES, BlindRatings
+from semascope.explain.types import Explanation
+from semascope.serve.explorer.feature_index import split_id
+from semascope.serve.explorer.to_records import number
+from semascope.serve.schema.requests import ListAsk, NoteAsk, RateAsk
+from semascope.serve.schema.responses import (
+    AgreementRecord,
+    ExemplarRecord,
+    GradeRecord,
+    ListRecord,
+    NoteRecord,
+    RatingReveal,
+    RatingTask,
+)
+from semascope.serve.session_store import READ_ONLY
+
+HeldOut = Callable[[str, int], list[ExemplarRecord]]
+"""(dictionary, index) to exemplars that no explainer saw."""
+MOST_DEALT = 2_000
+_GRADES = [GradeRecord(grade=grade, meaning=said) for grade, said in GRADES.items()]
+
+
+class Notebook:
+    """Notes, lists and ratings of one atlas."""
+
+    def __init__(self, atlas: Atlas, ratings: Path, held_out: HeldOut) -> None:
+        self.atlas = atlas
+        self.file = ratings
+        self.held_out = held_out
+        self._ratings: BlindRatings | None = None
+        self._dealt: str = ""
+        self._lock = threading.Lock()
+
+    # -- notes -----------------------------------------------------------------------------
+
+    def notes(self, feature_id: str = "") -> list[NoteRecord]:
+        """Notes on a feature, or all; oldest first. A feature that is gone keeps its notes."""
+        if not feature_id:
+            return [note_record(note) for note in self.atlas.all_notes()]
+        key, index = split_id(feature_id)
+        found = self.atlas.notes(key, index)
+        if not found:
+            self._known(feature_id)
+        return [note_record(note) for note in found]
+
+    def add_note(self, ask: NoteAsk) -> NoteRecord:
+        """Keep one."""
+        self._writable()
+        key, index = self._known(ask.feature)
+        self.atlas.add_note(key, index, ask.text, author=ask.author)
+        return self.notes(ask.feature)[-1]
+
+    def remove_note(self, note: int) -> None:
+        """Take one away."""
+        self._writable()
+        if not remove_note(self.atlas, note):
+            raise NotThere("There is no note by that number: it was taken away already.")
+
+    # -- lists -----------------------------------------------------------------------------
+
+    def lists(self) -> list[ListRecord]:
+        """Names and sizes."""
+        return [ListRecord(name=name, size=size) for name, size in self.atlas.lists().items()]
+
+    def listed(self, name: str) -> tuple[AtlasRow, ...]:
+        """The features of a list, in its order."""
+        try:
+            return self.atlas.list_features(name)
+        except AtlasError as error:
+            raise NotThere(str(error)) from error
+
+    def save_list(self, name: str, ask: ListAsk) -> ListRecord:
+        """Make or replace one."""
+        features = [split_id(feature) for feature in ask.features]
+        try:
+            self.atlas.set_list(name, features, ask.about)
+        except AtlasError as error:
+            self._writable()
+            raise NotThere(str(error)) from error
+        return ListRecord(name=name, size=len(set(features)))
+
+    def remove_list(self, name: str) -> None:
+        """Take one away; its features stay."""
+        self._writable()
+        if not remove_list(self.atlas, name):
+            raise NotThere(f"There is no list {name!r}.")
+
+    def _writable(self) -> None:
+        """ServeError where the run can only be read."""
+        if not self.atlas.writable:
+            raise ServeError(READ_ONLY)
+
+    def _known(self, feature_id: str) -> tuple[str, int]:
+        """A feature that the atlas holds."""
+        key, index = split_id(feature_id)
+        try:
+            found = self.atlas.features(key, where={"ids": [index]}, limit=1)
+        except AtlasError as error:
+            raise NotThere(str(error)) from error
+        if not found.rows:
+            raise NotThere(f"There is no feature {feature_id!r} here.")
+        return key, index
+
+    # -- ratings ---------------------------------------------------------------------------
+
+    def next_rating(self, rater: str) -> RatingTask:
+        """The next words to be graded, with exemplars; nothing that gives away whose they are."""
+        ratings = self._open()
+        task = ratings.next(rater)
+        done, total = ratings.progress(rater)
+        if task is None:
+            return RatingTask(grades=_GRADES, done=done, total=total)
+        return RatingTask(
+            task=task.id,
+            description=task.description,
+            exemplars=self.held_out(self._dealt, task.feature),
+            grades=_GRADES,
+            done=done,
+            total=total,
+        )
+
+    def rate(self, ask: RateAsk) -> RatingReveal:
+        """Keep a grade, then tell whose words they were."""
+        self._writable()
+        ratings = self._open()
+        try:
+            ratings.rate(ask.task, ask.rater, ask.grade, ask.seconds)
+        except ExplainError as error:
+            raise NotThere(str(error)) from error
+        index, author, swapped = ratings.reveal(ask.task, ask.rater)
+        done, total = ratings.progress(ask.rater)
+        rows = self.atlas.features(self._dealt, where={"ids": [index]}, limit=1).rows
+        return RatingReveal(
+            feature=f"{self._dealt}/{index}",
+            label=rows[0].label if rows else "",
+            description=rows[0].description if rows else "",
+            author=author,
+            swapped=swapped,
+            done=done,
+            total=total,
+        )
+
+    def agreement(self) -> AgreementRecord:
+        """What the ratings say so far."""
+        try:
+            found = self._open().agreement()
+        except ExplainError as error:
+            raise ServeError("Nothing was rated yet: rate some words first.") from error
+        mean, low, high = found.mean
+        return AgreementRecord(
+            raters=found.raters,
+            ratings=found.ratings,
+            alpha=number(found.alpha),
+            mean=number(mean),
+            low=number(low),
+            high=number(high),
+            swapped=number(found.swapped),
+        )
+
+    def _open(self) -> BlindRatings:
+        """The ratings, dealt from the first dictionary that has words."""
+        with self._lock:
+            if self._ratings is None:
+                key, said = self._words()
+                if not said:
+                    raise ServeError("No feature has words to be rated: run semascope explain.")
+                self._dealt = key
+                readonly = not os.access(self.file.parent, os.W_OK)
+                self._ratings = BlindRatings(self.file, readonly=readonly)
+                if not readonly and not self._ratings.progress("")[1]:
+                    self._ratings.deal(said)
+            return self._ratings
+
+    def _words(self) -> tuple[str, list[Explanation]]:
+        for dictionary in self.atlas.dictionaries():
+            rows = self.atlas.features(
+                dictionary.key, where={"explained": True}, limit=MOST_DEALT
+            ).rows
+            if rows:
+                return dictionary.key, [_explanation(row) for row in rows]
+        return "", []
+
+
+def _explanation(row: AtlasRow) -> Explanation:
+    return Explanation(row.index, row.description, row.label, author=row.author)
+
+
+def note_record(note: Note) -> NoteRecord:
+    """A note as it travels."""
+    return NoteRecord(
+        id=note.id,
+        feature=note.feature,
+        author=note.author,
+        text=note.text,
+        created=str(note.created),
+        past=note.past,
+    )

@@ -1,0 +1,116 @@
+"""Features tried out: on one's own text or picture, by example, on probes.
+
+Called by the model thread. Joins ``monitor.live`` and ``monitor.register`` with words; holds no
+tensor.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+from semascope.errors import NotThere
+from semascope.serve.explorer import to_records
+from semascope.serve.explorer.feature_index import Feature, Words, split_id
+from semascope.serve.explorer.model import Asker
+from semascope.serve.schema.events import AlikeFound, AlikeRow, Emit, Progress, TestedFound, Tried
+from semascope.serve.schema.requests import ExamplesAsk, MeasureAsk, TryAsk
+from semascope.serve.schema.responses import ExemplarRecord, TestedRecord
+
+if TYPE_CHECKING:
+    from semascope.monitor.safety_register import Tested
+
+
+class Trials:
+    """Tries features out."""
+
+    def __init__(self, asker: Asker, words: Words) -> None:
+        self.asker = asker
+        self.words = words
+
+    def attempt(self, ask: TryAsk, emit: Emit) -> None:
+        """One feature on a text or a picture of one's own."""
+        from semascope.causal.steering.units import statistic
+        from semascope.monitor.try_out import tried
+
+        lever, feature = self.asker.lever, self._feature(ask.feature)
+        values, seen = tried(lever, self.asker.example(ask), feature)
+        media = () if ask.picture is None else (ask.picture,)
+        shown = to_records.own(seen, media)
+        exemplar: ExemplarRecord = to_records.live(shown, values)
+        largest = float(statistic(lever.statistics, feature[0], "max")[feature[1]])
+        emit(
+            Tried(
+                feature=ask.feature,
+                peak=exemplar.peak,
+                share=exemplar.peak / largest if largest > 0 else None,
+                exemplar=exemplar,
+            )
+        )
+
+    def examples(self, ask: ExamplesAsk, emit: Emit) -> None:
+        """Features by example."""
+        from semascope.monitor.try_out import alike
+
+        found = alike(
+            self.asker.lever,
+            [self.asker.example(e) for e in ask.wanted],
+            [self.asker.example(e) for e in ask.unwanted],
+            ask.limit,
+        )
+        rows = self.words.rows(a.feature for a in found)
+        emit(
+            AlikeFound(
+                rows=[
+                    AlikeRow(
+                        row=to_records.feature(rows[a.feature]),
+                        score=a.score,
+                        wanted=a.wanted,
+                        unwanted=a.unwanted,
+                    )
+                    for a in found
+                    if a.feature in rows
+                ]
+            )
+        )
+
+    def measure(self, ask: MeasureAsk, emit: Emit) -> TestedRecord | None:
+        """What a feature does to a concept's probes; None where nobody listens any more."""
+        from semascope.monitor.safety_register import register, tested
+
+        concept = register().concept(ask.concept)
+
+        def progress(done: int, total: int) -> bool:
+            return emit(Progress(done=done, total=total, note=f"probes of {concept.title.lower()}"))
+
+        feature = self._feature(ask.feature)
+        found = tested(self.asker.lever, feature, concept, strength=ask.strength, progress=progress)
+        if found is None:
+            return None
+        record = tested_record(found)
+        emit(TestedFound(concept=ask.concept, feature=ask.feature, tested=record))
+        return record
+
+    def _feature(self, feature_id: str) -> Feature:
+        """A feature of the loaded dictionary; NotThere for any other."""
+        key, index = split_id(feature_id)
+        known = self.asker.lever.dictionaries
+        if key not in known or index >= known[key].width:
+            raise NotThere(
+                f"{feature_id} is no feature of {', '.join(known)}, which is what this run reads."
+            )
+        return key, index
+
+
+def tested_record(found: Tested) -> TestedRecord:
+    """A measured effect, signed with the time."""
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    return TestedRecord(
+        effect=found.effect.value,
+        low=found.effect.low,
+        high=found.effect.high,
+        control=to_records.number(found.control),
+        strength=found.strength,
+        probes=found.effect.n,
+        when=now.isoformat(),
+    )

@@ -1,0 +1,404 @@
+"""The Explorer over a workspace: atlas for words and figures, evidence for exemplars.
+
+Joins what the rooms below hold and turns it into records; runs nothing. What runs the model
+is handed to ``asker`` and those who stand on it, which load it when first asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from semascope.atlas import Atlas, Media
+from semascope.atlas.records import DictionaryRow, FeatureDetail
+from semascope.atlas.records import FeatureRow as AtlasRow
+from semascope.causal.steering.interventions import Intervention, dump
+from semascope.errors import AtlasError, EvidenceError, NotThere, ServeError
+from semascope.evaluate.read import by_stage, lines
+from semascope.evidence import Evidence
+from semascope.explain.scorers.kinds import ordered
+from semascope.explain.types import CATEGORIES
+from semascope.serve.explorer import to_records
+from semascope.serve.explorer.compare import Beside, benches, model_info
+from semascope.serve.explorer.feature_index import Words, split_id
+from semascope.serve.explorer.feature_map import map_of
+from semascope.serve.explorer.guides import Guides
+from semascope.serve.explorer.lmm_names import Naming
+from semascope.serve.explorer.model import Asker
+from semascope.serve.explorer.notebook import Notebook, note_record
+from semascope.serve.explorer.splitting import Splitting, SplittingRecord
+from semascope.serve.explorer.steer import Steering
+from semascope.serve.explorer.try_out import Trials
+from semascope.serve.explorer.uploads import Pictures
+from semascope.serve.explorer.why import Behind
+from semascope.serve.queue.jobs import More, taken
+from semascope.serve.schema.events import Emit
+from semascope.serve.schema.requests import (
+    ChatAsk,
+    CompareAsk,
+    ConceptQuery,
+    ExamplesAsk,
+    ListQuery,
+    MeasureAsk,
+    ReadAsk,
+    SearchQuery,
+    SplittingQuery,
+    SteerAsk,
+    TryAsk,
+    VersusAsk,
+    WhyAsk,
+)
+from semascope.serve.schema.responses import (
+    ConceptRecord,
+    DictionaryInfo,
+    ExemplarRecord,
+    FeatureList,
+    FeaturePage,
+    MapRecord,
+    Neighbour,
+    PromotedToken,
+    SubjectInfo,
+    Upload,
+)
+from semascope.serve.session_store import READ_ONLY
+from semascope.workspace import Workspace
+
+__all__ = ["WorkspaceExplorer", "split_id"]
+
+log = logging.getLogger(__name__)
+SMALL_WORDS = 24
+STRENGTHEN = 0.75
+"""Of the quantile, as a strengthened concept begins."""
+QUANTILE = 0.999
+QUESTIONS = [
+    "What is in the picture?",
+    "Describe the picture.",
+    "What colour is it?",
+    "How many things are there?",
+]
+
+
+class WorkspaceExplorer:
+    """What the page sees of one workspace."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        naming: Naming | None = None,
+        beside: Sequence[Workspace] = (),
+    ) -> None:
+        """``naming``: who names concepts, where a server that does is at hand. ``beside``: other
+        workspaces, whose models can be compared with this one's."""
+        self.workspace = workspace
+        self.atlas = Atlas.open(workspace.atlas)
+        self.media_store = Media(workspace.media)
+        self.uploads = Pictures(workspace.root / "uploads", kept=workspace.writable)
+        self.asker = Asker(workspace, self.picture)
+        self.words = Words(workspace, self.atlas)
+        self.behind = Behind(self.asker, self.words, naming=naming)
+        self.trials = Trials(self.asker, self.words)
+        self.families = Splitting(workspace, self.words)
+        self._evidence: dict[str, Evidence] = {}
+        self._without: set[str] = set()
+        self._small = lru_cache(maxsize=4_096)(self._small_exemplars)
+        self.notebook = Notebook(self.atlas, workspace.root / "ratings.db", self._held_out)
+        self.guides = Guides(self.words, workspace.root / "register.json", self._small)
+        self.benches = benches(workspace, self.asker, self.words, self.behind, beside)
+
+    # -- looking ---------------------------------------------------------------------------
+
+    @property
+    def sessions_file(self) -> Path | None:
+        """In the workspace, so that a conversation survives the server."""
+        return self.workspace.root / "sessions.db"
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the workspace's folder and its atlas can be written."""
+        return self.workspace.writable and self.atlas.writable
+
+    def info(self) -> SubjectInfo:
+        """The run, its dictionaries, what can be done."""
+        record = self.workspace.record()
+        rows = self.atlas.dictionaries()
+        why = self.asker.why_not()
+        stages = {name: stage.model_dump() for name, stage in record.stages.items()}
+        kinds = self._score_kinds()
+        return SubjectInfo(
+            name=record.subject or (rows[0].model if rows else "no model yet"),
+            workspace=str(self.workspace.root),
+            has_vision=self._sees,
+            can_generate=not why,
+            why_not=why,
+            dictionaries=[self._dictionary_info(row) for row in rows],
+            categories=list(CATEGORIES),
+            score_kinds=kinds,
+            score_names=to_records.score_names(kinds),
+            can_search=any(self.words.has_vectors(row.key) for row in rows),
+            features=sum(row.width for row in rows),
+            questions=QUESTIONS if self._sees else [],
+            models=[model_info(bench) for bench in self.benches],
+            namer=self.behind.naming.namer.lmm.model if self.behind.naming else "",
+            corpus=record.corpus,
+            read={name: lines(read) for name, read in by_stage(stages).items()},
+            read_only="" if self.keeps else READ_ONLY,
+        )
+
+    def features(self, query: ListQuery) -> FeatureList:
+        """One window, sorted and filtered by the database."""
+        kinds = self._score_kinds()
+        kind = query.score or (kinds[0] if kinds else "")
+        if query.score and query.score not in kinds:
+            raise ServeError(f"No score {query.score!r}; there are: {', '.join(kinds) or 'none'}.")
+        sort = query.sort if query.sort != "score" else kind or "index"
+        where: dict[str, Any] = {
+            "category": query.category,
+            "modality": query.modality,
+            "alive": query.alive,
+            "explained": query.explained,
+            "text": query.words,
+        }
+        if query.min_score is not None and kind:
+            where |= {"min_score": query.min_score, "score": kind}
+        page = self.atlas.features(
+            query.dictionary or None,
+            sort=f"-{sort}" if query.order == "desc" else sort,
+            where=where,
+            offset=query.offset,
+            limit=query.limit,
+        )
+        rows = [to_records.feature(row, self._of(row)) for row in page.rows]
+        return FeatureList(total=page.total, offset=query.offset, rows=rows)
+
+    def search(self, query: SearchQuery) -> FeatureList:
+        """By meaning, over one dictionary or all that have vectors."""
+        found = self.words.nearest(query.q, query.limit, query.dictionary)
+        rows = [
+            to_records.feature(match.feature, self._of(match.feature), match.similarity)
+            for match in found
+        ]
+        return FeatureList(total=len(rows), offset=0, rows=rows)
+
+    def concept(self, query: ConceptQuery) -> ConceptRecord:
+        """The k features nearest in meaning, and the interventions on them."""
+        found = [
+            match
+            for match in self.words.nearest(query.q, query.k, query.dictionary)
+            if match.feature.alive
+        ]
+        if not found:
+            return ConceptRecord(query=query.q, note="No living feature has words to be searched.")
+        features = tuple((m.feature.dictionary, m.feature.index) for m in found)
+        widths = {d.key: d.width for d in self.atlas.dictionaries()}
+        less = Intervention(features=features, how="ablate", name=f"without '{query.q}'")
+        more = Intervention(
+            features=features, how="clamp", strength=STRENGTHEN, unit="quantile",
+            quantile=QUANTILE, name=f"more '{query.q}'",
+        )  # fmt: skip
+        short = f"{len(found)} living features have words; {query.k} were asked for."
+        return ConceptRecord(
+            query=query.q,
+            rows=[to_records.feature(m.feature, (), m.similarity) for m in found],
+            share=len(found) / max(1, sum(widths[key] for key in {key for key, _ in features})),
+            suppress=dump([less])[0],
+            strengthen=dump([more])[0],
+            note=short if len(found) < query.k else "",
+        )
+
+    def map(self, dictionary: str) -> MapRecord:
+        """Every feature as a point."""
+        return map_of(self.atlas, dictionary)
+
+    def listed(self, name: str) -> FeatureList:
+        """The features of a list, in its order."""
+        rows = [to_records.feature(row, self._of(row)) for row in self.notebook.listed(name)]
+        return FeatureList(total=len(rows), offset=0, rows=rows)
+
+    def feature(self, feature_id: str) -> FeaturePage:
+        """All about one; exemplars from the evidence, or, of what was imported, the atlas."""
+        key, index = split_id(feature_id)
+        try:
+            evidence = self._evidence_with(key, index)
+            detail = self.atlas.feature(key, index, exemplars=evidence is None)
+        except AtlasError as error:
+            raise NotThere(str(error)) from error
+        up, down = self._promoted(detail)
+        page = FeaturePage(
+            feature=to_records.feature(detail.row, self._of(detail.row)),
+            explanations=[to_records.explanation(e) for e in detail.explanations],
+            stats=to_records.figures(detail.stats),
+            notes=[note_record(note) for note in detail.notes],
+            lists=list(detail.lists),
+            promoted=up,
+            lowered=down,
+        )
+        if evidence is None:
+            top = [to_records.stored(e) for e in detail.of("top")]
+            return page.model_copy(update={"top": top})
+        found = evidence.feature(index)
+        return page.model_copy(
+            update={
+                "top": [to_records.exemplar(e) for e in found.top],
+                "intervals": [to_records.exemplar(e, tenth=True) for e in found.intervals],
+                "silent": [to_records.silent(s) for s in found.silent],
+                "histogram": to_records.histogram(*evidence.histogram(index)),
+                "stats": to_records.figures(found.stats),
+                "neighbours": self._neighbours(evidence, key, index),
+            }
+        )
+
+    def splitting(self, feature_id: str, query: SplittingQuery) -> SplittingRecord:
+        """Its place in a family of widths."""
+        return self.families.of(feature_id, query)
+
+    def media(self, digest: str) -> Path:
+        """A picture of the corpus, or one that was uploaded."""
+        if digest in self.media_store:
+            return self.media_store.path(digest)
+        return self.uploads.path(digest)
+
+    def warm(self) -> None:
+        """Load what turns words into vectors, so that the first search does not wait for it."""
+        self.words.warm()
+
+    def store(self, data: bytes) -> Upload:
+        """Keep an upload beside the workspace's own pictures."""
+        return self.uploads.put(data)
+
+    def picture(self, digest: str) -> Any:
+        """A stored picture, decoded."""
+        from PIL import Image
+
+        with Image.open(self.media(digest)) as image:
+            return image.convert("RGB")
+
+    # -- asking ----------------------------------------------------------------------------
+
+    def compare(self, ask: CompareAsk, emit: Emit) -> None:
+        """Unchanged and steered."""
+        self.asker.compare(ask, emit)
+
+    def chat(self, ask: ChatAsk, emit: Emit) -> More:
+        """A conversation, continued."""
+        return taken(self.asker.chat(ask, emit))
+
+    def read(self, ask: ReadAsk, emit: Emit) -> None:
+        """The prompt as the model reads it."""
+        self.behind.read(ask, emit)
+
+    def why(self, ask: WhyAsk, emit: Emit) -> More:
+        """Reasons for a token, as features and as concepts."""
+        return self.behind.why(ask, emit)
+
+    def steer(self, ask: SteerAsk, emit: Emit) -> More:
+        """Unchanged, steered, and a control."""
+        return taken(Steering(self.asker, ask, emit).run())
+
+    def attempt(self, ask: TryAsk, emit: Emit) -> None:
+        """One feature on one's own text or picture."""
+        self.trials.attempt(ask, emit)
+
+    def examples(self, ask: ExamplesAsk, emit: Emit) -> None:
+        """Features by example."""
+        self.trials.examples(ask, emit)
+
+    def versus(self, ask: VersusAsk, emit: Emit) -> More:
+        """Two dictionaries on one prompt, or two models."""
+        return taken(Beside(self.benches, ask, emit).run())
+
+    def measure(self, ask: MeasureAsk, emit: Emit) -> None:
+        """What a feature does to a concept of the register; the figure is kept."""
+        found = self.trials.measure(ask, emit)
+        if found is not None:
+            self.guides.keep(ask.concept, ask.feature, found)
+
+    # -- joining ---------------------------------------------------------------------------
+
+    def _of(self, row: AtlasRow) -> list[ExemplarRecord]:
+        return self._small(row.dictionary, row.index) if row.alive else []
+
+    def _small_exemplars(self, key: str, index: int) -> list[ExemplarRecord]:
+        evidence = self._evidence_with(key, index)
+        if evidence is None:
+            stored = self.atlas.feature(key, index).of("top")[:4]
+            return [to_records.stored(e, words=SMALL_WORDS) for e in stored]
+        top = evidence.feature(index).top[:4]
+        return [to_records.exemplar(e, words=SMALL_WORDS) for e in top]
+
+    def _neighbours(self, evidence: Evidence, key: str, index: int) -> list[Neighbour]:
+        near = [
+            (n, how)
+            for by, how in (("cosine", "direction"), ("cofire", "firing"))
+            for n in evidence.near(index, by)[:6]
+            if n.strength > 0
+        ]
+        wanted = list({n.index for n, _ in near})
+        rows = self.atlas.features(key, where={"ids": wanted}, limit=len(wanted)).rows
+        labels = {row.index: row.label or "" for row in rows}
+        return [
+            Neighbour(
+                id=f"{key}/{n.index}", label=labels.get(n.index, ""), value=n.strength, how=how
+            )
+            for n, how in near
+        ]
+
+    def _evidence_of(self, key: str) -> Evidence | None:
+        """The dictionary's evidence, opened once; None where the atlas came without it."""
+        if key not in self._evidence:
+            try:
+                self._evidence[key] = Evidence.open(self.workspace.evidence(), key)
+            except EvidenceError as error:
+                if key not in self._without:  # said once, looked for again
+                    log.warning("%s is shown as the atlas has it: %s", key, error)
+                    self._without.add(key)
+                return None
+        return self._evidence[key]
+
+    def _evidence_with(self, key: str, index: int) -> Evidence | None:
+        """The dictionary's evidence, where it holds this feature."""
+        evidence = self._evidence_of(key)
+        return evidence if evidence is not None and index < evidence.width else None
+
+    def _held_out(self, key: str, index: int) -> list[ExemplarRecord]:
+        """The strongest exemplars that no explainer saw, with nothing that names them."""
+        evidence = self._evidence_with(key, index)
+        if evidence is None:  # or the words were dealt before the dictionary was made anew
+            return []
+        top = evidence.feature(index).split("score").top[:6]
+        return [to_records.exemplar(e).model_copy(update={"caption": ""}) for e in top]
+
+    def _promoted(self, detail: FeatureDetail) -> list[list[PromotedToken]]:
+        """Output tokens by the logit lens: as the atlas has them, or read off a loaded model."""
+        up, down = detail.near.get("promoted"), detail.near.get("suppressed")
+        if not up and not down and self.asker.loaded:
+            from semascope.monitor.try_out import promoted_tokens
+
+            up, down = promoted_tokens(self.asker.lever, (detail.row.dictionary, detail.row.index))
+        return [
+            [PromotedToken(text=str(t), value=float(v)) for t, v in side or ()]
+            for side in (up, down)
+        ]
+
+    def _score_kinds(self) -> list[str]:
+        return ordered(self.atlas.score_kinds())
+
+    @cached_property
+    def _sees(self) -> bool:
+        """Whether the corpus held pictures: known without loading the model."""
+        return self.workspace.media.is_dir() and any(self.workspace.media.iterdir())
+
+    def _dictionary_info(self, row: DictionaryRow) -> DictionaryInfo:
+        def count(**where: bool) -> int:
+            return self.atlas.features(row.id, where=where, limit=0).total
+
+        return DictionaryInfo(
+            id=row.key,
+            site=row.key.split("/", 1)[0],
+            width=row.width,
+            alive=count(alive=True),
+            explained=count(explained=True),
+            metrics=to_records.metrics(row.about),
+        )

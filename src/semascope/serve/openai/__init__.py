@@ -1,0 +1,1 @@
+"""The OpenAI-compatible endpoint, ``/v1``."""

@@ -1,0 +1,196 @@
+"""What ``/v1`` is asked: the fields that are kept, and refusals, by name, of all others.
+
+A field that would change the answer elsewhere and is not done here is refused; one that is null,
+or says what is done anyway, is accepted. Knows requests; no model and no queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+
+from semascope.causal.steering.interventions import Intervention
+from semascope.numbers import MOST
+from semascope.serve.openai.errors import Refused
+
+MOST_TOKENS = 1_024
+"""Tokens of an answer; who asks for more gets as many."""
+MOST_STOPS = 16
+_NOTHING: tuple[Any, ...] = (None, [], {}, "")
+_ANYTHING = frozenset(
+    {"user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"}
+)
+"""Fields about the asker: they change no answer anywhere."""
+_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "best_of": (1,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "repetition_penalty": (1,),
+    "top_k": (-1, 0),
+    "min_p": (0,),
+    "echo": (False,),
+    "store": (False,),
+    "service_tier": ("auto", "default"),
+    "modalities": (["text"],),
+    "response_format": ({"type": "text"},),
+    "tool_choice": ("none", "auto"),
+    "function_call": ("none", "auto"),
+    "parallel_tool_calls": (True, False),
+    "use_beam_search": (False,),
+}
+"""Values of fields that are not done, which say what is done anyway."""
+_MESSAGE_NEUTRAL = frozenset({"refusal", "annotations", "audio", "tool_calls", "function_call"})
+"""Fields of an assistant's message that clients send back empty."""
+Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False, strict=True)]
+TopP = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True)]
+
+
+class Part(BaseModel):
+    """A piece of a message."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: Literal["text", "image_url"]
+    text: str = ""
+    image_url: dict[str, Any] | str | None = None
+
+
+class Said(BaseModel):
+    """A message as the ``openai`` package writes it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[Part] | None = None
+
+    def check(self, place: int) -> None:
+        """Raise Refused for what a message says that is not read here."""
+        for name, value in (self.model_extra or {}).items():
+            if value not in _NOTHING:
+                raise Refused(
+                    f"'{name}' of a message is not read here: leave it out.",
+                    f"messages[{place}].{name}",
+                    "unsupported_parameter",
+                )
+
+
+class StreamOptions(BaseModel):
+    """What a stream tells beside the answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    include_usage: StrictBool | None = None
+    """Whether a last chunk counts the tokens."""
+    include_obfuscation: Literal[False] | None = None
+    """Chunks are not padded to hide how long their words are."""
+
+
+class Generated(BaseModel):
+    """What is common to every request for an answer."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    model: str | None = None
+    """The name that ``/v1/models`` tells; none for that."""
+    max_tokens: StrictInt | None = Field(None, ge=1, le=MOST)
+    """More than 1,024 are held to these."""
+    temperature: Temperature | None = None
+    """0 takes the likeliest token; 1 where it is left out, as elsewhere."""
+    top_p: TopP | None = None
+    """Nucleus sampling: the share of probability that is drawn from."""
+    seed: StrictInt | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    stop: str | list[str] | None = None
+    """At most 16 strings that end the answer."""
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+    interventions: list[Intervention] | None = Field(None, max_length=64)
+    """Features to change while it answers (``extra_body={"interventions": [...]}``)."""
+
+    @model_validator(mode="after")
+    def _stops_are_few(self) -> Generated:
+        """All of them are kept, or none."""
+        if isinstance(self.stop, list) and len(self.stop) > MOST_STOPS:
+            raise ValueError(f"stop: at most {MOST_STOPS} strings can end an answer")
+        return self
+
+    @property
+    def stops(self) -> list[str]:
+        """Strings that end the answer."""
+        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return [text for text in given if text]
+
+    @property
+    def counts(self) -> bool:
+        """Whether a stream ends with the number of tokens."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether each token is told with its log-probability."""
+        return False
+
+    def check(self) -> None:
+        """Raise Refused for a field that is not done here, by its name."""
+        if self.stream_options is not None and not self.stream:
+            raise Refused("stream_options needs stream: true.", "stream_options")
+        for name, value in (self.model_extra or {}).items():
+            if value in _NOTHING or name in _ANYTHING or value in _NEUTRAL.get(name, ()):
+                continue
+            if name == "tool_choice" or name not in _NEUTRAL:
+                why = "is not done here, and would be ignored"
+            else:
+                usual = " or ".join(repr(v) for v in _NEUTRAL[name])
+                why = f"can only be {usual} here"
+            raise Refused(f"'{name}' {why}: leave it out.", name, "unsupported_parameter")
+
+
+class Completion(Generated):
+    """The body of ``/v1/chat/completions``; what is not done is refused by name."""
+
+    messages: list[Said] = Field(min_length=1, max_length=100)
+    max_completion_tokens: StrictInt | None = Field(None, ge=1, le=MOST)
+    logprobs: StrictBool | None = None
+    top_logprobs: StrictInt | None = Field(None, ge=0, le=20)
+    prefill: str | None = Field(None, max_length=4_000)
+    """Words that the answer begins with (``extra_body={"prefill": "..."}``)."""
+
+    @property
+    def limit(self) -> int:
+        """Tokens that the answer may have."""
+        return min(self.max_completion_tokens or self.max_tokens or 128, MOST_TOKENS)
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """As it says."""
+        return bool(self.logprobs)
+
+    def check(self) -> None:
+        """Raise Refused for what is not done."""
+        super().check()
+        if self.top_logprobs and not self.logprobs:
+            raise Refused("top_logprobs needs logprobs: true.", "top_logprobs")
+        for place, message in enumerate(self.messages):
+            message.check(place)
+
+
+class PlainCompletion(Generated):
+    """The body of ``/v1/completions``: a text that is continued, without a chat template."""
+
+    prompt: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=1)]
+    )
+    """One text."""
+
+    @property
+    def limit(self) -> int:
+        """Tokens that the answer may have; 16 where nothing is said, as elsewhere."""
+        return min(self.max_tokens or 16, MOST_TOKENS)
+
+    @property
+    def text(self) -> str:
+        """The text to be continued."""
+        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]

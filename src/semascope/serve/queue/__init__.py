@@ -1,0 +1,1 @@
+"""One thread owns the model; a fair queue stands before it."""

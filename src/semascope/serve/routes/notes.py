@@ -1,0 +1,81 @@
+"""Routes that keep what people say of features: notes, lists, blind ratings. They run nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from semascope.serve.routes.browse import Data
+from semascope.serve.schema.requests import FeatureId, ListAsk, NoteAsk, RateAsk, RaterName
+from semascope.serve.schema.responses import (
+    AgreementRecord,
+    FeatureList,
+    ListRecord,
+    NoteRecord,
+    RatingReveal,
+    RatingTask,
+)
+
+router = APIRouter(prefix="/api", tags=["keep"])
+ListName = Annotated[str, Path(min_length=1, max_length=100)]
+
+
+@router.get("/notes")
+def notes(data: Data, feature: Annotated[FeatureId | None, Query()] = None) -> list[NoteRecord]:
+    """What people wrote about a feature, or about all, oldest first."""
+    return data.notebook.notes(feature or "")
+
+
+@router.post("/notes", status_code=201)
+def add_note(data: Data, ask: NoteAsk) -> NoteRecord:
+    """Keep a note."""
+    return data.notebook.add_note(ask)
+
+
+@router.delete("/notes/{note}", status_code=204)
+def remove_note(data: Data, note: Annotated[int, Path(ge=0, le=2**62)]) -> None:
+    """Take a note away."""
+    data.notebook.remove_note(note)
+
+
+@router.get("/lists")
+def lists(data: Data) -> list[ListRecord]:
+    """Named lists and their sizes."""
+    return data.notebook.lists()
+
+
+@router.get("/lists/{name}")
+def listed(data: Data, name: ListName) -> FeatureList:
+    """The features of a list, in its order."""
+    return data.listed(name)
+
+
+@router.put("/lists/{name}")
+def save_list(data: Data, name: ListName, ask: ListAsk) -> ListRecord:
+    """Make a list, or replace it."""
+    return data.notebook.save_list(name, ask)
+
+
+@router.delete("/lists/{name}", status_code=204)
+def remove_list(data: Data, name: ListName) -> None:
+    """Take a list away; its features stay."""
+    data.notebook.remove_list(name)
+
+
+@router.get("/rating")
+def next_rating(data: Data, rater: Annotated[RaterName, Query()]) -> RatingTask:
+    """The next words to be graded, blind."""
+    return data.notebook.next_rating(rater)
+
+
+@router.post("/rating")
+def rate(data: Data, ask: RateAsk) -> RatingReveal:
+    """Keep a grade; then whose words they were is told."""
+    return data.notebook.rate(ask)
+
+
+@router.get("/rating/agreement")
+def agreement(data: Data) -> AgreementRecord:
+    """How far raters agree."""
+    return data.notebook.agreement()

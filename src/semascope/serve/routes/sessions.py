@@ -1,0 +1,98 @@
+"""Routes that keep conversations. They hold what the page puts there, and run nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request
+from pydantic import Field
+
+from semascope.serve.schema.requests import Asked
+from semascope.serve.schema.responses import Record
+from semascope.serve.session_store import Sessions
+
+router = APIRouter(prefix="/api/sessions", tags=["keep"])
+SessionId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
+
+
+class SessionBody(Asked):
+    """A conversation to be kept."""
+
+    title: str = Field("", max_length=200)
+    body: dict[str, Any]
+    """What the page needs to show it again."""
+
+
+class SessionLine(Record):
+    """A conversation in a list."""
+
+    id: str
+    title: str
+    updated: float
+    """Seconds since 1970."""
+
+
+class SessionRecord(SessionLine):
+    """A conversation."""
+
+    body: dict[str, Any]
+    own: bool
+    """Whether this browser made it and may change it."""
+
+
+def kept(request: Request) -> Sessions:
+    """Where conversations are."""
+    sessions: Sessions = request.app.state.sessions
+    return sessions
+
+
+Keep = Annotated[Sessions, Depends(kept)]
+
+
+@router.get("")
+def listed(request: Request, sessions: Keep) -> list[SessionLine]:
+    """This browser's conversations, newest first."""
+    return [
+        SessionLine(id=i, title=title, updated=updated)
+        for i, title, updated in sessions.of(request.state.client)
+    ]
+
+
+@router.post("", status_code=201)
+def made(request: Request, sessions: Keep, asked: SessionBody) -> SessionLine:
+    """Keep a new conversation."""
+    return _saved(request, sessions, asked, "")
+
+
+@router.put("/{session}")
+def changed(
+    request: Request, sessions: Keep, session: SessionId, asked: SessionBody
+) -> SessionLine:
+    """Change a conversation; another browser's is copied instead, under a new id."""
+    return _saved(request, sessions, asked, session)
+
+
+@router.get("/{session}")
+def read(request: Request, sessions: Keep, session: SessionId) -> SessionRecord:
+    """One conversation, by anyone who was given its id."""
+    found = sessions.read(session)
+    return SessionRecord(
+        id=found.id,
+        title=found.title,
+        updated=found.updated,
+        body=json.loads(found.body),
+        own=found.owner == request.state.client,
+    )
+
+
+@router.delete("/{session}", status_code=204)
+def removed(request: Request, sessions: Keep, session: SessionId) -> None:
+    """Forget a conversation of one's own."""
+    sessions.remove(request.state.client, session)
+
+
+def _saved(request: Request, sessions: Sessions, asked: SessionBody, session: str) -> SessionLine:
+    body = json.dumps(asked.body)
+    number = sessions.save(request.state.client, asked.title, body, session)
+    return SessionLine(id=number, title=asked.title, updated=sessions.read(number).updated)

@@ -1,0 +1,1 @@
+"""Everything that travels over HTTP: requests, responses, events; and their OpenAPI schema."""

@@ -1,0 +1,1 @@
+"""Guided tours: the player, and a played tour as files."""

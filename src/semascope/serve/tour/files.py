@@ -1,0 +1,68 @@
+"""A played tour as a folder: ``tour.md``, ``tour.json`` and the pictures that it speaks of.
+
+Knows lines and files of pictures; plays nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semascope.causal.attribution.views import overlay
+from semascope.serve.schema.responses import PictureRecord
+from semascope.serve.schema.tours import TourRecord
+from semascope.serve.tour.player import Line
+
+_MARKS = {"ask": "> **Asked:** ", "answer": "> **Answered:** ", "concept": "* ", "note": "_Note:_ ",
+          "expect": "**Measured.** "}  # fmt: skip
+
+
+def write(
+    folder: Path, tour: TourRecord, lines: Sequence[Line], picture: Callable[[str], Path]
+) -> Path:
+    """Write a tour that was played; returns the Markdown file.
+
+    Args:
+        folder: made where it is not there.
+        tour: what was played.
+        lines: what was told.
+        picture: file of a picture by its hash.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [f"# {tour.title}", ""]
+    for number, line in enumerate(lines):
+        parts += [f"{_MARKS.get(line.kind, '')}{line.text}", ""]
+        if line.picture:
+            name = f"{number:02d}.png"
+            drawn(line, picture(line.picture)).save(folder / name)
+            parts += [f"![{'where it fires' if line.heat else 'the picture'}]({name})", ""]
+    file = folder / "tour.md"
+    file.write_text("\n".join(parts), encoding="utf-8")
+    told = [{"kind": line.kind, "text": line.text, "figures": line.figures} for line in lines]
+    record = {"tour": tour.name, "title": tour.title, "lines": told}
+    (folder / "tour.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return file
+
+
+def drawn(line: Line, file: Path) -> Image.Image:
+    """The picture of a line, with its heat where it has one."""
+    with Image.open(file) as image:
+        picture = image.convert("RGB")
+    return picture if line.heat is None else overlay(picture, heat(line.heat, picture.size))
+
+
+def heat(found: PictureRecord, size: tuple[int, int]) -> NDArray[np.float32]:
+    """(H, W) one value a pixel, each cell painted on its own rectangle."""
+    width, height = size
+    canvas = np.zeros((height, width), dtype=np.float32)
+    across, down = width / found.width, height / found.height
+    for (left, top, right, bottom), value in zip(found.rects, found.values, strict=True):
+        x0, x1 = round(left * across), round(right * across)
+        y0, y1 = round(top * down), round(bottom * down)
+        canvas[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] += value
+    return canvas

@@ -1,0 +1,1 @@
+"""sprite-llava, the model that ships with semascope."""

@@ -1,0 +1,1 @@
+"""Answers, token by token, with a cache where it is proved right."""

@@ -1,0 +1,1 @@
+"""Samples to model inputs, with a map of every position."""

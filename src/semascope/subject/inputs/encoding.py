@@ -1,0 +1,433 @@
+"""Samples to model inputs with a map of every position: who speaks, what it is, where it looks.
+
+Each sample goes through the subject's own processor by itself, so that what came of which
+picture is never in doubt; rows are then padded and stacked here. Knows no weights and no hooks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semascope.corpus.sample import Sample
+from semascope.errors import GeometryUnknown, SubjectError
+from semascope.subject.geometry import Seen, VideoAdapter, adapter_for, unknown
+from semascope.subject.geometry.base import Claims, Steps
+from semascope.subject.inputs.alignment import spans
+from semascope.subject.inputs.batching import Layout, Place, collate
+from semascope.subject.inputs.chat_template import Rendered, Template, placed, render
+from semascope.subject.inputs.pictures_shown import Eye, eye, place
+from semascope.subject.inputs.processor import Reader, marked
+from semascope.subject.types import Batch, Kind, Role, TokenMap
+from semascope.subject.video.padding import context_length
+
+Side = Literal["left", "right"]
+SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
+UNSUITED = (GeometryUnknown, LookupError, AttributeError, TypeError, ValueError)
+"""What an adapter raises at a processor or config that is not as it knows them."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One encoded sample."""
+
+    map: TokenMap
+    inputs: dict[str, Tensor]
+    """What the processor made, the sample alone."""
+    id: str
+
+
+@dataclass(slots=True)
+class Encoder:
+    """A tokenizer, the processor around it where the subject sees, and the model's config."""
+
+    tokenizer: Any
+    processor: Any
+    """None for subjects without sight."""
+    config: Any
+    template: Template
+    image_token_id: int | None
+    video_token_id: int | None = None
+    """Where frames have a token of their own."""
+    reads_video: bool = False
+    """Others are shown some frames as pictures."""
+    _texts: dict[int, str] = field(default_factory=dict)
+    shortened: int = 0
+    """Samples that were cut because the model reads no more at once."""
+    _control: NDArray[np.int64] | None = None
+    reader: Reader | None = None
+    """What calls the processor; made here."""
+    context: int | None = None
+    """Tokens that the model reads at most; found here."""
+
+    def __post_init__(self) -> None:
+        """Make the reader, and look up how much the model reads at once."""
+        if self.processor is not None:
+            self.reader = Reader(self.processor, self.config, self.template, self.shown_ids)
+        self.context = context_length(self.config)
+
+    def encode(
+        self,
+        samples: Iterable[Sample],
+        *,
+        max_tokens: int | None = 512,
+        answer: str | Sequence[str] | None = None,
+        side: Side = "right",
+    ) -> Batch:
+        """Encode, cut to ``max_tokens`` of words, pad on one ``side``."""
+        samples = list(samples)
+        if not samples:
+            raise SubjectError("Nothing to encode: give at least one sample.")
+        answers = [answer] * len(samples) if answer is None or isinstance(answer, str) else answer
+        rows = [self._row(s, a, max_tokens) for s, a in zip(samples, answers, strict=True)]
+        return self._stack(rows, side)
+
+    @property
+    def shown_ids(self) -> tuple[int, ...]:
+        """Ids of the tokens that stand for pictures and videos."""
+        ids = (self.image_token_id, self.video_token_id)
+        return tuple(i for i in ids if i is not None)
+
+    def _row(self, sample: Sample, answer: str | None, max_tokens: int | None) -> Row:
+        if sample.pictures and self.processor is None:
+            raise SubjectError(
+                f"Sample {sample.id!r} has pictures, and this subject reads text only: "
+                "use a subject that sees, such as sprite-llava, or leave the pictures out."
+            )
+        reader = self.reader if sample.pictures else None
+        if reader is not None:
+            reader.prepare()
+            self.template = reader.template
+        shown = eye(sample, placed(sample, self.template), self.reads_video)
+        rendered = render(self.template, shown.sample, answer)
+        shown = replace(shown, order=rendered.order)
+        plain = self.tokenizer(
+            rendered.text,
+            add_special_tokens=not rendered.templated,
+            return_offsets_mapping=bool(getattr(self.tokenizer, "is_fast", False)),
+        )
+        ids = np.asarray(plain["input_ids"], np.int64)
+        if not len(ids):
+            raise SubjectError(
+                f"Sample {sample.id!r} holds nothing to read: give it words, or a picture."
+            )
+        roles, content = self._spoken(rendered, ids, plain.get("offset_mapping"))
+        inputs: dict[str, Tensor] = {}
+        if reader is not None:
+            inputs = self._process(reader, rendered, shown.sample)
+            expanded = inputs.pop("input_ids")[0].numpy()
+            self._begun_once(ids, expanded, sample.id)
+            roles, content = _spread(ids, expanded, roles, content)
+            ids = expanded
+        inputs.pop("attention_mask", None)
+        token_map = self._map(ids, roles, content, shown, inputs)
+        return self._bounded(Row(token_map, inputs, sample.id), max_tokens, answer)
+
+    def _begun_once(self, plain: NDArray[np.int64], expanded: NDArray[np.int64], name: str) -> None:
+        """Raise SubjectError where the processor puts a second BOS before a text that has one."""
+        bos = self.tokenizer.bos_token_id
+        twice = [bool(len(ids) > 1 and (ids[:2] == bos).all()) for ids in (plain, expanded)]
+        if bos is not None and twice == [False, True]:
+            raise SubjectError(
+                f"Sample {name!r} would begin with two {self.text(bos)!r}: one is the chat "
+                "template's, one the processor's. Take it out of the chat template."
+            )
+
+    def _bounded(self, row: Row, max_tokens: int | None, answer: str | None) -> Row:
+        """The row, cut to ``max_tokens``, and then to what the model reads at all.
+
+        Raises SubjectError where the latter would cut what is asked, or a picture.
+        """
+        keep = len(row.map) if max_tokens is None else _kept(row.map.kinds, max_tokens)
+        if self.context is not None and keep > self.context:
+            pictured = np.flatnonzero(np.isin(row.map.kinds, SEEN))
+            if (
+                answer is not None
+                or max_tokens is None
+                or pictured[-1:].max(initial=-1) >= self.context
+            ):
+                told = f", {len(pictured)} of them of its pictures" if len(pictured) else ""
+                raise SubjectError(
+                    f"Sample {row.id!r} makes {keep} tokens{told}, and this model reads at most "
+                    f"{self.context} at once: give it fewer words or pictures."
+                )
+            keep = self.context
+            if not self.shortened:
+                log.warning(
+                    "The model reads at most %d tokens at once: longer samples end there.", keep
+                )
+            self.shortened += 1
+        if keep == len(row.map):
+            whole = replace(row.map, mark=_mark(row.map.ids, row.inputs))
+            return Row(whole, row.inputs, row.id)
+        return _cut(row, keep, self.reader.axes(row.inputs) if self.reader else {})
+
+    def _process(self, reader: Reader, rendered: Rendered, shown: Sample) -> dict[str, Tensor]:
+        try:
+            return reader.read(rendered, shown)
+        except SubjectError as error:
+            if mark := self._marks(shown):
+                raise SubjectError(
+                    f"The words of sample {shown.id!r} hold {mark!r}, which stands for a picture "
+                    "with this subject: take it out of the words. A turn shows its pictures before "
+                    "its words."
+                ) from error
+            raise
+
+    def _marks(self, sample: Sample) -> str:
+        """What stands for a picture or a video and is in the sample's own words, if anything is."""
+        words = "\n".join((sample.text, *(turn.text for turn in sample.turns)))
+        marks = [self.template.placeholder, self.template.moving, *map(self.text, self.shown_ids)]
+        return next((mark for mark in marks if mark and mark in words), "")
+
+    def _spoken(
+        self, rendered: Rendered, ids: NDArray[np.int64], offsets: Any
+    ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+        """(T,) role, and whether a turn's own words, of each token before pictures unfold."""
+        roles = np.full(len(ids), Role.NONE, np.int8)
+        content = np.ones(len(ids), np.bool_)
+        if not rendered.roles.any():
+            return roles, content
+        found = spans(self.tokenizer, rendered.text, ids.tolist(), offsets, self.text)
+        if found is None:
+            raise SubjectError(
+                f"The tokenizer of this model ({type(self.tokenizer).__name__}) does not say which "
+                "letters a token stands for, and its tokens do not decode to the text again, so "
+                "who speaks where cannot be found: give plain texts instead of turns, or a fast "
+                "tokenizer (tokenizer.json beside the weights)."
+            )
+        control = np.isin(ids, self._control_ids())
+        for n, (start, end) in enumerate(found):
+            if end > start:
+                roles[n] = rendered.roles[start]
+                content[n] = rendered.content[start:end].any()
+            elif n and not control[n]:  # no letter of its own: it goes with the token before
+                roles[n], content[n] = roles[n - 1], content[n - 1]
+        return roles, content
+
+    def _map(
+        self,
+        ids: NDArray[np.int64],
+        roles: NDArray[np.int8],
+        content: NDArray[np.bool_],
+        shown: Eye,
+        outputs: Mapping[str, Any],
+    ) -> TokenMap:
+        control = np.isin(ids, self._control_ids())
+        kinds = np.where(content & ~control, Kind.TEXT, Kind.SPECIAL).astype(np.int8)
+        token_map = TokenMap(
+            ids=ids,
+            tokens=tuple(self.text(int(i)) for i in ids),
+            kinds=kinds,
+            roles=roles,
+            image=np.full(len(ids), -1, np.int16),
+            rects=np.full((len(ids), 4), np.nan, np.float32),
+            sizes=shown.sizes,
+        )
+        return self._look(token_map, shown, outputs) if shown.order else token_map
+
+    def _look(self, token_map: TokenMap, shown: Eye, outputs: Mapping[str, Any]) -> TokenMap:
+        """The same map with its image tokens placed on their pictures."""
+        at = np.flatnonzero(
+            np.isin(token_map.ids, self.shown_ids) | marked(outputs, len(token_map)).numpy()
+        )
+        kind = str(self.config.model_type)
+        if not len(at):
+            raise SubjectError(
+                f"With this subject ({kind}) no token of the text stands for a picture, so which "
+                "position of the model is which token cannot be told: use a subject whose "
+                "processor puts image tokens into the text."
+            )
+        adapter = adapter_for(kind)
+        if adapter is None:
+            token_map.kinds[at] = Kind.IMAGE
+            token_map.image[at] = 0 if len(token_map.sizes) == 1 else -1
+            return replace(token_map, geometry=unknown(kind))
+        text = "".join(token_map.tokens)
+        try:
+            seen = Seen(self.processor, self.config, shown.images, outputs, text, shown.videos)
+            pictures, videos = _claimed(adapter, seen, kind)
+        except UNSUITED as error:
+            token_map.kinds[at] = Kind.IMAGE
+            why = str(error) if isinstance(error, GeometryUnknown) else f"It met {error!r}."
+            return replace(token_map, geometry=f"{why} {unknown(kind)}")
+        claimed = [len(c.kinds) for c in pictures]
+        claimed += [sum(len(c.kinds) for c in v.steps) for v in videos]
+        if sum(claimed) != len(at):
+            token_map.kinds[at] = Kind.IMAGE
+            return replace(token_map, geometry=_mismatch(kind, claimed, at))
+        found = place(shown, pictures, videos)
+        token_map.kinds[at] = found.kinds
+        token_map.rects[at] = found.rects
+        token_map.image[at] = found.image
+        if (found.spans == 1).all():
+            return token_map
+        spans = np.ones(len(token_map), np.int16)
+        spans[at] = found.spans
+        return replace(token_map, spans=spans)
+
+    def _control_ids(self) -> NDArray[np.int64]:
+        """Ids of tokens that are nobody's words."""
+        if self._control is None:
+            added = [i for i, t in self.tokenizer.added_tokens_decoder.items() if t.special]
+            self._control = np.unique([*added, *self.tokenizer.all_special_ids]).astype(np.int64)
+        return self._control
+
+    def text(self, token: int) -> str:
+        """One token as text, with the space that SentencePiece would drop."""
+        if token not in self._texts:
+            piece = self.tokenizer.convert_ids_to_tokens(token)
+            words = self.tokenizer.decode([token])
+            lost = isinstance(piece, str) and piece.startswith("▁") and not words.startswith(" ")
+            self._texts[token] = " " + words if lost else words
+        return self._texts[token]
+
+    def _pad(self) -> int:
+        """The id at padding, which the mask hides; never one that stands for a picture."""
+        told = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
+        wanted = [i for i in told if isinstance(i, int) and i not in self.shown_ids]
+        return next(iter(wanted), next(i for i in range(3) if i not in self.shown_ids))
+
+    def _stack(self, rows: list[Row], side: Side) -> Batch:
+        length = max(len(row.map) for row in rows)
+        pad = self._pad()
+        maps = tuple(_pad_map(row.map, length, pad, side) for row in rows)
+        ids = torch.from_numpy(np.stack([m.ids for m in maps]))  # (B, T)
+        real = np.stack([m.kinds for m in maps]) != Kind.PAD
+        inputs: dict[str, Tensor] = {
+            "input_ids": ids,
+            "attention_mask": torch.from_numpy(real.astype(np.int64)),
+        }
+        names = list(dict.fromkeys(key for row in rows for key in row.inputs))
+        several = len(rows) > 1 and self.reader is not None and bool(names)
+        layouts = self.reader.axes(names) if several and self.reader else {}
+        places = [Place(n, 0 if side == "right" else length - n) for n in map(_length, rows)]
+        for name in names:
+            parts = [row.inputs.get(name) for row in rows]
+            inputs[name] = collate(name, parts, places, length, layouts.get(name, Layout()))
+        return Batch(inputs, maps, tuple(row.id for row in rows))
+
+
+def _claimed(adapter: Any, seen: Seen, kind: str) -> tuple[Sequence[Claims], Sequence[Steps]]:
+    """What the adapter says of images and of videos; GeometryUnknown where it knows no videos."""
+    if seen.videos and not isinstance(adapter, VideoAdapter):
+        raise GeometryUnknown(f"The adapter of {kind!r} has no claim_videos(seen) for frames.")
+    pictures = adapter.claim(seen) if seen.sizes else []
+    return pictures, adapter.claim_videos(seen) if seen.videos else []
+
+
+def _spread(
+    short: NDArray[np.int64],
+    long: NDArray[np.int64],
+    roles: NDArray[np.int8],
+    content: NDArray[np.bool_],
+) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Carry roles from the text as written to the text with its pictures unfolded.
+
+    What the processor put in (image tokens, tile markers) takes the role of what it stands
+    after, and is never a turn's own words.
+    """
+    matcher = SequenceMatcher(None, short.tolist(), long.tolist(), autojunk=False)
+    source = np.full(len(long), -1, np.int64)
+    for block in matcher.get_matching_blocks():
+        source[block.b : block.b + block.size] = np.arange(block.a, block.a + block.size)
+    inherited = np.maximum(np.maximum.accumulate(source), 0)
+    return roles[inherited], content[inherited] & (source >= 0)
+
+
+def _cut(row: Row, keep: int, layouts: Mapping[str, Layout]) -> Row:
+    """The row's first ``keep`` tokens."""
+    total, m = len(row.map), row.map
+    inputs = {
+        k: v if (axis := layouts[k].tokens) is None else v.narrow(axis, 0, keep)
+        for k, v in row.inputs.items()
+    }
+    cut = replace(
+        m,
+        ids=m.ids[:keep],
+        tokens=m.tokens[:keep],
+        kinds=m.kinds[:keep],
+        roles=m.roles[:keep],
+        image=m.image[:keep],
+        rects=m.rects[:keep],
+        spans=m.spans if m.spans is None else m.spans[:keep],
+        cut=total - keep,
+        mark=_mark(m.ids[:keep], inputs),
+    )
+    return Row(cut, inputs, row.id)
+
+
+def _kept(kinds: NDArray[np.int8], max_tokens: int) -> int:
+    """How many of the first tokens are kept: up to the last of the budget, or of a picture.
+
+    The budget is of words alone: tokens that stand for pictures and videos, and what their
+    processor puts between those, are not counted, so that 576 or 2,880 of them do not take the
+    place of every word behind them.
+    """
+    pictured = np.isin(kinds, SEEN)  # (T,)
+    last = int(np.flatnonzero(pictured)[-1]) + 1 if pictured.any() else 0
+    spoken = np.flatnonzero(~(pictured | _between(kinds, pictured)))
+    end = len(kinds) if len(spoken) <= max_tokens else int(spoken[max_tokens])
+    return max(end, last)
+
+
+def _between(kinds: NDArray[np.int8], pictured: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(T,): tokens that are no words and stand between two of a picture's with no word between."""
+    words = np.cumsum(kinds == Kind.TEXT)
+    at = np.flatnonzero(pictured)
+    out = np.zeros(len(kinds), np.bool_)
+    for first, then in pairwise(at):
+        if then > first + 1 and words[first] == words[then]:
+            out[first + 1 : then] = True
+    return out
+
+
+def _mark(ids: NDArray[np.int64], inputs: Mapping[str, Tensor]) -> str:
+    """A hash of one row's tokens and pictures as the model gets them."""
+    seen = hashlib.blake2b(np.ascontiguousarray(ids).tobytes(), digest_size=16)
+    for name in sorted(inputs):
+        x = inputs[name].detach().cpu().contiguous()
+        seen.update(f"{name}:{tuple(x.shape)}:{x.dtype}".encode())
+        seen.update(x.reshape(-1).view(torch.uint8).numpy().data if x.numel() else b"")
+    return seen.hexdigest()
+
+
+def _pad_map(m: TokenMap, length: int, pad: int, side: Side) -> TokenMap:
+    n = length - len(m)
+    if n == 0:
+        return m
+    width = (0, n) if side == "right" else (n, 0)
+    blank = ("",) * n
+    return replace(
+        m,
+        ids=np.pad(m.ids, width, constant_values=pad),
+        tokens=m.tokens + blank if side == "right" else blank + m.tokens,
+        kinds=np.pad(m.kinds, width, constant_values=Kind.PAD),
+        roles=np.pad(m.roles, width, constant_values=Role.NONE),
+        image=np.pad(m.image, width, constant_values=-1),
+        rects=np.pad(m.rects, (width, (0, 0)), constant_values=np.nan),
+        spans=m.spans if m.spans is None else np.pad(m.spans, width, constant_values=1),
+    )
+
+
+def _length(row: Row) -> int:
+    return len(row.map)
+
+
+def _mismatch(kind: str, claimed: list[int], at: NDArray[np.int64]) -> str:
+    return (
+        f"The adapter of {kind!r} claims {claimed} tokens for the pictures and the text holds "
+        f"{len(at)}: this processor is set up in a way that the adapter does not know, so heat "
+        "maps are not drawn; everything else works."
+    )

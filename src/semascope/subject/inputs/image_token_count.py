@@ -1,0 +1,90 @@
+"""Whether a model makes as many vectors of its pictures as the text has places for them.
+
+Processor and model count image tokens each by settings of their own, which may disagree: a class
+token more, another patch size, another tower. The model's own vision side is run once on the first
+batch with pictures. Knows models and batches; nothing of processors.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semascope.errors import SubjectError
+from semascope.subject.inputs.processor import FOREIGN, sentence
+from semascope.subject.types import Batch, Kind
+
+SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
+CROSSED = ("cross_attention_mask", "image_attention_mask")
+"""Inputs of models that read pictures by cross-attention, one token standing for a whole one."""
+
+
+def readable(batch: Batch) -> bool:
+    """Whether the batch has pictures whose vectors take the place of tokens."""
+    inputs = batch.inputs
+    seen = "pixel_values" in inputs and "pixel_values_videos" not in inputs
+    return seen and not any(name in inputs for name in CROSSED)
+
+
+def blind(batch: Batch) -> list[int]:
+    """Rows without pictures."""
+    shown = [bool(np.isin(m.kinds, SEEN).any()) for m in batch.maps]
+    return [n for n, seen in enumerate(shown) if not seen]
+
+
+def words_alone(model: Any, batch: Batch) -> None:
+    """Raise SubjectError where a model that sees cannot read a text without a picture."""
+    row = blind(batch)[0]
+    ids = batch.inputs["input_ids"][row][batch.mask[row]][None, :4]
+    try:
+        with torch.no_grad():
+            model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
+    except FOREIGN as error:
+        raise SubjectError(
+            f"This model cannot read a text without a picture ({sentence(error)}): give every "
+            "sample a picture."
+        ) from error
+
+
+def check(model: Any, batch: Batch) -> None:
+    """Compare the two counts on one batch.
+
+    Raises SubjectError where they differ, and where the vision side refuses the pictures. Models
+    that do not say what they make of pictures are not judged.
+    """
+    wanted = sum(int(np.isin(m.kinds, SEEN).sum()) for m in batch.maps)
+    read = getattr(getattr(model, "model", model), "get_image_features", None)
+    if read is None or not wanted:
+        return
+    taken = inspect.signature(read).parameters
+    given = {k: v for k, v in batch.inputs.items() if k in taken and k not in ("input_ids",)}
+    try:
+        with torch.no_grad():
+            made = read(**given, **({"return_dict": True} if "return_dict" in taken else {}))
+    except FOREIGN as error:
+        raise SubjectError(
+            f"The model's vision side refuses what its processor made of the pictures: "
+            f"{sentence(error)}. Check that the preprocessor's files are those of this model."
+        ) from error
+    count = _vectors(getattr(made, "pooler_output", made))
+    if count is not None and count != wanted:
+        raise SubjectError(
+            f"The model makes {count} vectors of these pictures, and its processor puts {wanted} "
+            "tokens into the text for them: their settings disagree (patch_size, "
+            "num_additional_image_tokens and vision_feature_select_strategy, or image_seq_length, "
+            "in processor_config.json; the size of pictures in preprocessor_config.json)."
+        )
+
+
+def _vectors(made: Any) -> int | None:
+    """How many vectors a tensor or a list of tensors holds; None for anything else."""
+    if isinstance(made, Tensor):
+        return made.shape[:-1].numel() if made.is_floating_point() else made.numel()
+    if isinstance(made, list | tuple):
+        counts = [_vectors(part) for part in made]
+        return None if any(n is None for n in counts) else sum(n for n in counts if n is not None)
+    return None

@@ -1,0 +1,289 @@
+"""The one place where a family's own processor is called: text and pictures in, tensors out.
+
+Processors differ in what they leave unset, in what stands for a picture in the text, and in whether
+they put that there themselves. Settings that are missing are taken from the model's config where
+that leaves no doubt, the rest is measured on a small probe when the first picture is read. Whatever
+a processor raises becomes a sentence. Knows processors; nothing of token maps or models.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from semascope.corpus.media.pictures import rgb
+from semascope.corpus.sample import Sample
+from semascope.errors import SubjectError
+from semascope.subject.inputs.batching import PICTURES, Layout, Outputs, measure
+from semascope.subject.inputs.chat_template import Rendered, Template, render
+from semascope.subject.inputs.pictures_shown import rate
+
+log = logging.getLogger(__name__)
+
+FOREIGN = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError,
+    AssertionError, ImportError, OSError,
+)  # fmt: skip
+"""What processors raise about samples, settings and packages; all of it becomes a sentence."""
+THINNEST = 200
+"""How many times longer than wide a picture may be; some families allow no more themselves."""
+CLASS_TOKENS = {
+    "clip_vision_model": 1,
+    "dinov2": 1,
+    "siglip_vision_model": 0,
+    "siglip2_vision_model": 0,
+}
+"""Tokens that a vision tower puts before its patches, by ``vision_config.model_type``."""
+PLACES = ("image_token", "boi_token", "start_image_token", "fake_image_token")
+"""Attributes in which processors keep what stands for a picture in the text."""
+
+
+@dataclass(slots=True)
+class Reader:
+    """A processor, and what was found out about it."""
+
+    processor: Any
+    config: Any
+    """The model's."""
+    template: Template
+    tokens: tuple[int, ...] = ()
+    """Ids of the tokens that stand for pictures and videos."""
+    single: bool = False
+    """Whether the processor itself puts pictures into the text, and no more than one."""
+    nested: bool = True
+    """Whether pictures are handed over in a list a prompt."""
+    _ready: bool = False
+    _layouts: dict[str, Layout] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        """Fill in missing settings and find what stands for a picture; done once."""
+        if self._ready:
+            return
+        complete(self.processor, self.config)
+        self._ready = True
+        with _quietly():
+            found = self._placeholder()
+            if found is None:  # GOT-OCR takes pictures in one list, not a list a prompt
+                self.nested = False
+                found = self._placeholder()
+                self.nested = found is None
+        if found is not None:
+            self.template = replace(self.template, placeholder=found)
+
+    def read(self, rendered: Rendered, shown: Sample) -> Outputs:
+        """What the processor makes of one sample: ``input_ids`` (1, T) and what else there is.
+
+        Raises SubjectError for what it refuses, and for what is no tensor.
+        """
+        for picture in shown.pictures:
+            _not_too_thin(picture)
+        if self.single and len(shown.images) > 1:
+            raise SubjectError(
+                f"Sample {shown.id!r} has {len(shown.images)} pictures, and this subject's "
+                "processor puts one before the text: give it one."
+            )
+        given: dict[str, Any] = {"return_tensors": "np"}
+        if shown.images:
+            images = [rgb(image) for image in shown.images]
+            given["images"] = [images] if self.nested else images
+        if shown.videos:
+            given |= moving(shown, self.processor.video_processor)
+        try:
+            out = self.processor(
+                text=[rendered.text], add_special_tokens=not rendered.templated, **given
+            )
+        except FOREIGN as error:
+            raise SubjectError(
+                f"The subject's processor refuses sample {shown.id!r}, a picture or video of it or "
+                f"its place in the text: {sentence(error)}"
+            ) from error
+        # Labels, which some processors add, would make the model compute a loss.
+        return {name: _tensor(name, value) for name, value in out.items() if name != "labels"}
+
+    def axes(self, names: Iterable[str]) -> dict[str, Layout]:
+        """What the axes of these outputs are, measured when first asked."""
+        wanted = list(names)
+        unknown = [n for n in wanted if n not in self._layouts and n not in PICTURES]
+        if unknown and not self._layouts:
+            self._layouts = measure(self._probe)
+            unknown = [n for n in unknown if n not in self._layouts]
+        if unknown:
+            raise SubjectError(
+                f"The processor's output {unknown[0]!r} does not come with every picture, so what "
+                "its axes are cannot be measured: encode one sample at a time."
+            )
+        return {name: self._layouts.get(name, Layout()) for name in wanted}
+
+    def _probe(self, words: int, pictures: int) -> Outputs:
+        """What the processor makes of so many words and small pictures, words before and after."""
+        images = tuple(Image.new("RGB", (40, 30), (90, 120, 30)) for _ in range(pictures))
+        text = " ".join(["word"] * words)
+        bare = replace(self.template, owner=None)
+        before = (
+            render(bare, Sample("probe", text=text), None).text if self.template.placeholder else ""
+        )
+        rendered = render(bare, Sample("probe", text=text, images=images), None)
+        return self.read(
+            replace(rendered, text=before + rendered.text), Sample("probe", images=images)
+        )
+
+    def _placeholder(self) -> str | None:
+        """What stands for a picture in the text; "" where the processor puts it there itself.
+
+        None where it takes no picture, whatever stands there.
+        """
+        first = self.template.placeholder
+        named = [getattr(self.processor, name, None) for name in PLACES]
+        candidates = [first, *(str(n) for n in named if n), "<image>"]
+        alone = self._tried("")
+        for candidate in dict.fromkeys(c for c in candidates if c):
+            found = self._tried(candidate)
+            if found is None:
+                continue
+            beside = alone is not None and found.length != alone.length
+            if alone is not None and beside and (alone.pictured or not found.pictured):
+                # The candidate is read as a word like any other, beside what is put there anyway.
+                log.info("%s puts pictures into the text itself.", type(self.processor).__name__)
+                two = self._tried("", pictures=2)
+                self.single = two is None or two.pictured != 2 * alone.pictured
+                return ""
+            return candidate
+        return None if alone is None else ""
+
+    def _tried(self, placeholder: str, pictures: int = 1) -> Tried | None:
+        """What comes of so many pictures and a word; None where the processor refuses them so."""
+        bare = Template(None, placeholder or None, None)
+        images = (Image.new("RGB", (40, 30), (90, 120, 30)),) * pictures
+        rendered = render(bare, Sample("probe", text="word", images=images), None)
+        try:
+            out = self.read(rendered, Sample("probe", images=images))
+        except SubjectError as error:
+            log.debug("not %r: %s", placeholder, error)
+            return None
+        ids = out["input_ids"][0]
+        at = torch.isin(ids, torch.tensor(self.tokens or (-1,))) | marked(out, len(ids))
+        return Tried(len(ids), int(at.sum()))
+
+
+class Tried(NamedTuple):
+    """What came of a probe."""
+
+    length: int
+    pictured: int
+    """Tokens that stand for pictures."""
+
+
+def marked(outputs: Mapping[str, Tensor], length: int) -> Tensor:
+    """(T,) image tokens by what the processor says of each token, where it does."""
+    found = torch.zeros(length, dtype=torch.bool)
+    if "image_embeds_position_mask" in outputs:  # Kosmos-2
+        found |= outputs["image_embeds_position_mask"][0] > 0
+    if "image_patches_indices" in outputs:  # Fuyu
+        found |= outputs["image_patches_indices"][0] >= 0
+    return found
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep transformers from warning of probes that are meant to be odd."""
+    foreign = logging.getLogger("transformers")
+    level = foreign.level
+    foreign.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        foreign.setLevel(level)
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except FOREIGN as error:
+        raise SubjectError(
+            f"The processor's output {name!r} is no array of numbers ({type(value).__name__}), so "
+            "this subject's pictures cannot be read here."
+        ) from error
+
+
+def sentence(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    said = " ".join(str(error).split())
+    return said if isinstance(error, ValueError) and said else f"{type(error).__name__}: {said}"
+
+
+def complete(processor: Any, config: Any) -> None:
+    """Set what a processor leaves open and the model's config tells beyond doubt.
+
+    Checkpoints saved by older versions of transformers lack it. Raises SubjectError that names
+    what to write into processor_config.json where the config does not tell.
+    """
+    vision = getattr(config, "vision_config", None)
+    old = False
+    if getattr(processor, "patch_size", 0) is None:
+        patch = getattr(vision, "patch_size", None)
+        if isinstance(patch, (list, tuple)) and len(set(patch)) == 1:
+            patch = patch[0]
+        _set(processor, "patch_size", patch, "the edge of the vision tower's patches, in pixels")
+        old = True
+    if getattr(processor, "vision_feature_select_strategy", "") is None:
+        told = getattr(config, "vision_feature_select_strategy", None)
+        what = '"default" where the class token is left out, else "full"'
+        _set(processor, "vision_feature_select_strategy", told, what)
+    if old and hasattr(processor, "num_additional_image_tokens"):
+        more = CLASS_TOKENS.get(str(getattr(vision, "model_type", "")))
+        what = "1 where the vision tower has a class token, else 0"
+        _set(processor, "num_additional_image_tokens", more, what)
+    if getattr(processor, "num_image_tokens", 0) is None:
+        edge, patch = (getattr(vision, name, None) for name in ("image_size", "patch_size"))
+        count = (edge // patch) ** 2 if isinstance(edge, int) and isinstance(patch, int) else None
+        _set(processor, "num_image_tokens", count, "tokens of one view of a picture")
+    if getattr(processor, "num_query_tokens", 0) is None:
+        told = getattr(config, "num_query_tokens", None)
+        _set(processor, "num_query_tokens", told, "tokens that a picture becomes")
+
+
+def _set(processor: Any, name: str, value: Any, meaning: str) -> None:
+    if value is None:
+        raise SubjectError(
+            f"The processor of this model ({type(processor).__name__}) has no {name}, as those "
+            "saved by older versions of transformers, and the model's config does not tell it. "
+            f'Write "{name}": … into its processor_config.json: {meaning}.'
+        )
+    log.info("%s has no %s: %r by the model's config.", type(processor).__name__, name, value)
+    setattr(processor, name, value)
+
+
+def moving(shown: Sample, reader: Any) -> dict[str, Any]:
+    """The videos as the processor takes them: frames, and when each is shown."""
+    import numpy as np
+    from transformers.video_utils import VideoMetadata
+
+    if shown.images and "pixel_values" in reader.model_input_names:
+        raise SubjectError(
+            f"Sample {shown.id!r} has pictures and videos, and this subject's processor reads "
+            "either, not both at once: part them into two samples."
+        )
+    told = []
+    for video in shown.videos:
+        times, fps = rate(video)
+        frames, places = len(times), [t * fps for t in times]
+        told.append(VideoMetadata(frames, fps, duration=frames / fps, frames_indices=places))
+    pixels = [np.stack([np.asarray(rgb(f)) for f in video.frames]) for video in shown.videos]
+    return {"videos": pixels, "video_metadata": told, "return_tensors": "pt"}
+
+
+def _not_too_thin(image: Image.Image) -> None:
+    """Refuse what a processor that scales the shorter edge would blow up to gigabytes."""
+    width, height = image.size
+    if max(width, height) > THINNEST * min(width, height):
+        raise SubjectError(
+            f"A picture of {width} × {height} pixels is too long and thin for a model to read: "
+            f"crop it to at most {THINNEST} times as long as it is wide, or leave it out."
+        )

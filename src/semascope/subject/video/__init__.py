@@ -1,0 +1,1 @@
+"""Videos as the processors of each family take them."""
