@@ -26,11 +26,11 @@ from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import LogProb, prepare
 from semascope.causal.attribution.result import Attribution
 from semascope.causal.attribution.watched_run import watched_run
+from semascope.causal.steering.controls import blank_sample
 from semascope.causal.steering.edits import edits_for
 from semascope.causal.steering.interventions import Intervention
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.errors import SemascopeError
-from semascope.evaluate.steering import blank_sample
 from semascope.subject.types import Batch
 
 

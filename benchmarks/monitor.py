@@ -32,7 +32,7 @@ from benchmarks._clicks import QUESTION, clicks, picture
 from benchmarks.causal import _seconds, _subject
 from semascope.atlas import Atlas, FeatureFigures, HashingEmbedder, VectorIndex, embedder
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.monitor.base_rates import ordinary, prompts

@@ -23,12 +23,12 @@ from pydantic import TypeAdapter
 from recipes.explained import STYLE, drawn, photograph
 from semascope.causal.search.cases import Case, halves, meets
 from semascope.causal.search.ledger import Ledger
+from semascope.causal.search.presence import presence_wish
 from semascope.causal.search.trials import Memo
+from semascope.causal.steering.controls import as_controls
 from semascope.causal.steering.interventions import Intervention
 from semascope.cli.opened import Opened
-from semascope.evaluate.attribution import presence_wish
 from semascope.evaluate.hallucination import Blame, blame
-from semascope.evaluate.steering import as_controls
 from semascope.explain.crops import data_url
 from semascope.workspace import Workspace
 

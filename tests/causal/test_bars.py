@@ -9,12 +9,14 @@ import torch
 from semascope.causal import Intervention, Where, edits_for
 from semascope.causal.search.goal import Options
 from semascope.causal.search.ledger import Ledger
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.controls import blank_sample
+from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.per_row import per_row
 from semascope.errors import CausalError
 from semascope.evaluate import steering
-from semascope.evaluate.attribution import evaluate_attribution, evaluate_hallucination
-from semascope.evaluate.steering import Plan, blank_sample, evaluate_steering
+from semascope.evaluate.attribution import evaluate_attribution
+from semascope.evaluate.hallucination_bench import evaluate_hallucination
+from semascope.evaluate.steering import Plan, evaluate_steering
 
 KEY = "resid_post.1/main"
 

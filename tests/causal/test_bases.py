@@ -10,7 +10,8 @@ from PIL import Image
 from semascope.causal.search.cases import Case, margins
 from semascope.causal.search.prefix_reuse import Bases
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.measure import Lever, side_effects
+from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.measure import side_effects
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.subject.testing import tiny

@@ -26,12 +26,12 @@ from semascope.causal.search.cases import Case, meets, split
 from semascope.causal.search.goal import Wish
 from semascope.causal.search.goal_files import Items, read_items, reading, with_files
 from semascope.causal.steering.beam_search import beam_answer
+from semascope.causal.steering.controls import middle_block
 from semascope.causal.steering.interventions import Region
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError
 from semascope.evaluate.empathy import empathy
-from semascope.evaluate.steering import middle_block
 
 KEY = "resid_post.1/main"
 

@@ -14,8 +14,11 @@ from semascope.causal.search.cases import Case, answers, margins, meets, split, 
 from semascope.causal.search.find import find
 from semascope.causal.search.goal import Options, Wish
 from semascope.causal.search.ledger import Ledger
+from semascope.causal.search.presence import presence_cases
 from semascope.causal.search.trials import _some_of_each
-from semascope.causal.steering.measure import Lever, dose_response, matched_controls, side_effects
+from semascope.causal.steering.controls import matched_controls
+from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.measure import dose_response, side_effects
 from semascope.corpus.sample import Question, Sample, SceneTruth, Turn
 from semascope.errors import CausalError
 from semascope.evaluate.hallucination import (
@@ -24,7 +27,6 @@ from semascope.evaluate.hallucination import (
     blame,
     examine,
     mended,
-    presence_cases,
     reconstruction_only,
 )
 from semascope.evaluate.pope_hallusion import read_hallusion, read_pope

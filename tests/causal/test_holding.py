@@ -12,7 +12,7 @@ from PIL import Image
 
 from semascope.causal.attribution.pass_cache import Holder
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.monitor.clusters import Cluster

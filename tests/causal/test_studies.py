@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from semascope.causal import Intervention
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.studies import clamped, few_shot_vector, probe_persona, with_vector
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError

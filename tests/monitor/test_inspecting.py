@@ -12,7 +12,7 @@ import torch
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import Span, prepare
 from semascope.causal.steering.interventions import Intervention, Where
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError, NotThere
 from semascope.monitor import safety_register as registers

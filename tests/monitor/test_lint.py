@@ -9,7 +9,7 @@ from semascope.atlas import HashingEmbedder
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import Prob, prepare
 from semascope.causal.attribution.result import FeatureShare
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError
 from semascope.monitor import Ordinary, cluster, lint

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.monitor import Ordinary

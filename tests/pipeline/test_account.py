@@ -14,10 +14,10 @@ from semascope.cli import main
 from semascope.config import ExplainOptions, GatherOptions, RunOptions, TrainOptions
 from semascope.corpus import SkipReport, open_corpus
 from semascope.corpus.sample import Sample, Turn
-from semascope.evaluate.read import lines
 from semascope.evidence import Evidence
 from semascope.explain.types import Score
 from semascope.pipeline.accounts.samples import Account, Counted, Counting
+from semascope.pipeline.accounts.text import lines
 from semascope.pipeline.activation_cache import Memory
 from semascope.pipeline.stages import score
 from semascope.subject import Subject

@@ -24,7 +24,7 @@ from semascope.causal.steering.interventions import (
     parse,
     save,
 )
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 
 __all__ = [
     "Ablations",

@@ -129,7 +129,7 @@ class Bars:
         else:
             self.say(f"[{stage}] stands ({duration(record.seconds)} when it was made)")
         if fresh:
-            from semascope.evaluate.read import lines
+            from semascope.pipeline.accounts.text import lines
 
             for line in lines(record.figures.get("read", {})):
                 self.say(f"[{stage}] {line}")

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -25,31 +23,15 @@ from semascope.causal.attribution.ablation import ablate_exactly, pearson
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import LogitDiff, LogProb, Metric, prepare
 from semascope.causal.attribution.watched_run import watched_run
-from semascope.causal.search.cases import Case, halves, spread
-from semascope.causal.search.find import find
-from semascope.causal.search.goal import Finding, Options, Wish
 from semascope.causal.search.ledger import Ledger
-from semascope.causal.search.trials import Memo
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.units import output_site
 from semascope.corpus.sample import Sample, Turn
 from semascope.corpus.scenes import SceneCorpus
-from semascope.evaluate.hallucination import (
-    Blame,
-    Examination,
-    blame,
-    examine,
-    mended,
-    presence_cases,
-    reconstruction_only,
-)
-from semascope.evaluate.steering import as_controls
 from semascope.statistics import mean
 from semascope.subject.types import Batch
 
 Progress = Callable[[int, int, str], None]
-SMALL_DOSES = (0.06, 0.12, 0.25, 1.0)
-"""Doses that turn a yes into a no; more of them turns every yes."""
 
 
 def evaluate_attribution(
@@ -159,110 +141,3 @@ def cost_ratio(lever: Lever, batch: Batch, metric: Metric, repeats: int = 3) -> 
         plain.append(middle - begun)
         ours.append(time.perf_counter() - middle)
     return float(np.median(ours) / np.median(plain))
-
-
-def evaluate_hallucination(
-    lever: Lever,
-    *,
-    seed: int = 0,
-    samples: int = 200,
-    options: Options | None = None,
-    split: str = "heldout",
-    cases: Sequence[Case] | None = None,
-    explained: int = 3,
-    on_blame: Callable[[Blame], Any] | None = None,
-    ledger: Ledger | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Questions about what is there and what is not, and what a found set mends of the inventions.
-
-    Half of the pictures, by their id, choose the features; figures are of the other half: of all
-    its wrong answers, and of ``options.kept`` of its right ones. Other questions of these pictures
-    (what is there, the flags on a map, the written word), twice as many, are protected: answers
-    that were right must stay so.
-
-    Args:
-        lever: with statistics.
-        seed: of the scenes.
-        samples: scenes to draw.
-        options: how hard to look.
-        split: of the scenes.
-        cases: instead of scenes, cases of the user's own (POPE, HallusionBench).
-        explained: how many wrong answers of the held-out half are explained.
-        on_blame: told each explanation; what it returns is kept in the report as ``picture``.
-        ledger: where parts stand that need not be measured anew.
-        progress: called with (done, total, note).
-    """
-    options = options or Options(tokens=4, seed=seed)
-    wish = presence_wish(samples, seed=seed, split=split, cases=cases)
-    wish = replace(wish, protect=spread(wish.protect, 2 * options.kept))
-    cases = [*wish.cases, *wish.protect]
-    _, held = halves(cases)  # by picture, as ``find`` splits
-    memo = Memo(lever, ledger or Ledger())
-    told = find(lever, wish, options, memo=memo, progress=progress)
-    asked = partial(examine, lever, max_new_tokens=options.tokens, ledger=ledger, progress=progress)
-    before = asked(held, {}, plain=memo.plainly(held, options.tokens, progress))
-    arms = _arms(lever, told, seed)
-    fewer = before.fewer(options.kept)
-    after = asked(fewer, arms, plain=memo.plainly(fewer, options.tokens))
-    return {
-        "base": before.by_kind(),
-        "arms": after.table(),
-        "mended": {name: mended(after, name).as_json() for name in arms},
-        "broken": after.broken_by(),
-        "accuracy": after.accuracies(before),
-        "wrong": _explained(lever, after, explained, on_blame),
-        "finding": told.as_json(),
-        "samples": len({case.sample.id for case in cases}),
-        "split": split,
-        "seed": seed,
-    }
-
-
-def presence_wish(
-    samples: int, *, seed: int = 0, split: str = "heldout", cases: Sequence[Case] | None = None
-) -> Wish:
-    """No to what is not there; every other question of the same pictures is protected."""
-    if cases is None:
-        corpus = SceneCorpus(2**30, seed=seed + 9_000_011, split=split)
-        cases = presence_cases(s for _, s in corpus.read(0, samples))
-    return Wish(
-        cases=[case for case in cases if case.wanted.lower() == "no"],
-        protect=[case for case in cases if case.wanted.lower() != "no"],
-        text="do not see what is not there",
-    )
-
-
-def _arms(lever: Lever, told: Finding, seed: int) -> dict[str, Any]:
-    """Edits of every arm: nothing, the reconstruction alone, what was found, random features.
-
-    Where nothing good enough was found, the best set that was tried stands as ``best tried``.
-    """
-    arms: dict[str, Any] = {
-        "no-op": {},
-        "reconstruction": reconstruction_only(lever.dictionaries.values()),
-    }
-    own = told.interventions or told.best
-    if own:
-        arms["found" if told.found else "best tried"] = lever.edits(own)
-        arms["random"] = lever.edits(as_controls(lever, own, seed))
-    return arms
-
-
-def _explained(
-    lever: Lever,
-    after: Examination,
-    count: int,
-    on_blame: Callable[[Blame], Any] | None,
-) -> list[dict[str, Any]]:
-    """The first wrong answers, each with the features of image and text that are to blame."""
-    pairs = zip(after.cases, after.base.answers, after.base.right, strict=True)
-    wrong = ((case, text) for case, text, right in pairs if not right and case.wanted)
-    rows = []
-    for case, text in islice(wrong, count):
-        found = blame(lever, case, text)
-        row = found.as_json()
-        if on_blame is not None:
-            row["picture"] = on_blame(found)
-        rows.append(row)
-    return rows

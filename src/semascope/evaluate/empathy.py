@@ -19,10 +19,10 @@ from semascope.causal.search.find import usual_wheres
 from semascope.causal.search.ledger import Ledger
 from semascope.causal.search.prompts import UNMOVED
 from semascope.causal.search.trials import Memo
+from semascope.causal.steering.controls import as_controls
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.errors import CausalError
-from semascope.evaluate.steering import as_controls
 from semascope.statistics import Figure, share
 
 Feature = tuple[str, int]

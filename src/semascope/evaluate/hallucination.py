@@ -32,43 +32,14 @@ from semascope.causal.attribution.views import heat, overlay
 from semascope.causal.attribution.watched_run import Watch
 from semascope.causal.search.cases import Case, answers, meets, spread
 from semascope.causal.search.ledger import Ledger, stamp
-from semascope.causal.steering.measure import Lever
+from semascope.causal.search.presence import _OPPOSITE
+from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.units import output_site
-from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
 from semascope.statistics import Figure, share
 from semascope.subject.sinks import sinks
 from semascope.subject.types import Edit, EditContext, Edits, Kind
-
-KINDS = ("presence", "map", "word")
-_OPPOSITE = {"yes": "no", "no": "yes"}
-
-
-def presence_cases(
-    samples: Iterable[Sample], kinds: Sequence[str] = KINDS, limit: int | None = None
-) -> list[Case]:
-    """A case for each question of the given kinds; yes and no set against each other."""
-    cases: list[Case] = []
-    for sample in samples:
-        for question in sample.truth.questions if sample.truth else ():
-            if question.kind not in kinds:
-                continue
-            asked = Sample(
-                id=sample.id,
-                turns=(Turn("user", question.text, images=len(sample.images)),),
-                images=sample.images,
-                source=sample.source,
-            )
-            answer = question.answer
-            opposite = _OPPOSITE.get(answer.lower(), "")
-            unwanted = opposite.capitalize() if answer[:1].isupper() else opposite
-            cases.append(Case(asked, answer, unwanted, question.kind))
-            if len(cases) == limit:
-                return cases
-    if not cases:
-        raise CausalError(f"None of these samples asks about {', '.join(kinds)}.")
-    return cases
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,25 +20,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from semascope.causal.search.cases import Case, meets
 from semascope.causal.search.ledger import Ledger
 from semascope.causal.steering.borrowed_directions import borrowed_key
-from semascope.causal.steering.interventions import How, Intervention, Region, Where
-from semascope.causal.steering.measure import Lever, as_control, matched_controls
+from semascope.causal.steering.controls import (
+    Feature,
+    Object,
+    blank_sample,
+    members,
+    random_features,
+    usual_wheres,
+)
+from semascope.causal.steering.interventions import How, Intervention, Where
+from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.per_row import per_row
-from semascope.corpus.sample import Sample, Turn
+from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
 from semascope.statistics import share
-from semascope.subject.types import Kind, TokenMap
 
 Progress = Callable[[int, int, str], None]
-Feature = tuple[str, int]
-Object = tuple[Feature | tuple[Feature, ...], str]
-"""A feature, or several of one concept with the best first, and the concept."""
-QUESTION = "What is in the picture?"
 _DRAWS = 3
 """Random features drawn for each concept, so that a rare answer can be told from none."""
 
@@ -236,81 +238,6 @@ class _Bench:
         return Intervention(
             features=tuple(features), where=setting.where, how=self.plan.how, strength=setting.dose
         )
-
-
-def usual_wheres(subject: Any, sample: Sample) -> tuple[Where, ...]:
-    """All image tokens, a block of 3 × 3 of them, the last prompt token, the answer, everything."""
-    token_map = subject.encode([sample], answer="", max_tokens=None).maps[0]
-    block = middle_block(token_map)
-    return (
-        Where(kinds=("image",)),
-        *([Where(region=block)] if block is not None else []),
-        Where(positions=(-1,)),
-        Where(generated=True),
-        Where(),
-    )
-
-
-def middle_block(token_map: TokenMap, side: int = 3) -> Region | None:
-    """The region of ``side`` × ``side`` image tokens around the picture's middle.
-
-    None where nobody knows where image tokens look.
-    """
-    if token_map.geometry != "known" or not token_map.sizes:
-        return None
-    own = (token_map.kinds == Kind.IMAGE) & (token_map.image == 0)
-    rects = token_map.rects[own]
-    rects = rects[np.isfinite(rects).all(1)]
-    if not len(rects):
-        return None
-    width, height = token_map.sizes[0]
-    centres = np.stack([rects[:, 0] + rects[:, 2], rects[:, 1] + rects[:, 3]], 1) / 2
-    middle = rects[np.abs(centres - [width / 2, height / 2]).sum(1).argmin()]
-    x, y = (middle[0] + middle[2]) / 2, (middle[1] + middle[3]) / 2
-    w, h = (middle[2] - middle[0]) * side / 2, (middle[3] - middle[1]) * side / 2
-    return Region(
-        left=max(0.0, float(x - w)),
-        top=max(0.0, float(y - h)),
-        right=min(float(width), float(x + w)),
-        bottom=min(float(height), float(y + h)),
-    )
-
-
-def blank_sample(blank: Image.Image | None = None, question: str = QUESTION) -> Sample:
-    """A picture of nothing, and what to ask of it."""
-    picture = blank or Image.new("RGB", (128, 128), (214, 214, 214))
-    return Sample(id="blank", turns=(Turn("user", question, images=1),), images=(picture,))
-
-
-def members(features: Feature | tuple[Feature, ...]) -> tuple[Feature, ...]:
-    """A set of features from one or from several."""
-    if isinstance(features[0], str):
-        return (features,)  # a pair (dictionary, index)
-    return features
-
-
-def random_features(lever: Lever, features: Sequence[Feature], seed: int) -> tuple[Feature, ...]:
-    """As many random features, each like one of these in density and norm."""
-    if lever.statistics is None:
-        raise CausalError("Random controls need statistics of the dictionary: gather evidence.")
-    drawn: list[Feature] = []
-    for key, index in features:
-        avoid = [i for k, i in (*features, *drawn) if k == key]
-        control = matched_controls(
-            lever.dictionary(key), key, index, lever.statistics, count=1, seed=seed, avoid=avoid
-        )
-        drawn.append((key, control[0]))
-    return tuple(drawn)
-
-
-def as_controls(
-    lever: Lever, interventions: Sequence[Intervention], seed: int
-) -> list[Intervention]:
-    """The same interventions on random features, each like its own in density and norm."""
-    own = [feature for one in interventions for feature in one.features]
-    distinct = list(dict.fromkeys(own))
-    drawn = dict(zip(distinct, random_features(lever, distinct, seed), strict=True))
-    return [as_control(one, [drawn[f] for f in one.features]) for one in interventions]
 
 
 def _says(text: str, concept: str, plan: Plan) -> bool:

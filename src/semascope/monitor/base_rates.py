@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.monitor.clusters import Feature, Ordinary
 

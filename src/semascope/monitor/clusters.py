@@ -31,7 +31,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from semascope.causal.attribution.metrics import Metric, measured, prepare
 from semascope.causal.attribution.result import Attribution, FeatureShare
 from semascope.causal.steering.interventions import Intervention, dump
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
 from semascope.subject.patches import laid_out

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from semascope.causal.steering.controls import as_control, direction_norms, matched_controls
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.measure import Lever, as_control, direction_norms, matched_controls
+from semascope.causal.steering.lever import Lever
 from semascope.errors import CausalError
 from semascope.monitor.clusters import Feature
 

@@ -23,7 +23,7 @@ from semascope.causal.attribution.forced_tokens import Forced, extend
 from semascope.causal.attribution.pass_cache import Held, Holder, key_of
 from semascope.causal.attribution.watched_run import sites_of
 from semascope.causal.steering.interventions import Intervention, Where, dump
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.token_masks import select
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from semascope.causal.search.cases import Case, margins
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import NotThere
 from semascope.monitor.clusters import Feature

@@ -17,7 +17,7 @@ from semascope.causal.attribution.active_features import active_features
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.result import FeatureShare, SiteAttribution
 from semascope.causal.steering.edits import chosen_codes
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.units import output_site
 from semascope.corpus.sample import Sample
 from semascope.dictionary.types import Dictionary

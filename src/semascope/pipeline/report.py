@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from semascope.evaluate.read import by_stage, lines
+from semascope.pipeline.accounts.text import by_stage, lines
 
 FIGURES = {
     "fvu": "train",

@@ -8,18 +8,15 @@ Knows scenes and words of our own; which features a search finds, the caller say
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from PIL import Image, ImageEnhance, ImageOps
 
 from semascope.causal.search.cases import Case, answers, meets, split
-from semascope.causal.search.find import find
-from semascope.causal.search.goal import Options, Wish
-from semascope.causal.search.ledger import Ledger
+from semascope.causal.search.goal import Wish
 from semascope.causal.search.prompts import ASKS, FEELINGS, GROUNDS, MOVED, TALK, UNMOVED
-from semascope.causal.steering.measure import Lever, side_effects
+from semascope.causal.steering.lever import Lever
 from semascope.corpus.sample import Sample, Turn
 from semascope.corpus.scenes import SceneCorpus
 from semascope.errors import CausalError
@@ -168,35 +165,6 @@ def _facts(count: int) -> list[Sample]:
         if questions:
             found.append(_asked(sample, questions[number % len(questions)].text))
     return found
-
-
-def evaluate_behaviours(
-    lever: Lever,
-    search: Search,
-    *,
-    names: Iterable[str] = BEHAVIOURS,
-    thing: Thing | None = None,
-    seed: int = 0,
-    options: Options | None = None,
-    ledger: Ledger | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """A finding for each behaviour, and how many were found that work on held-out prompts.
-
-    An object is to be named where nothing asks for it; what its set costs (``on_other_pictures``)
-    where plain questions are asked about pictures of other things is told beside, and is no limit.
-    """
-    told: dict[str, Any] = {}
-    for name in names:
-        if name == "word" and not lever.subject.has_vision:
-            continue
-        wish = wish_for(lever, name, search, thing=thing, seed=seed)
-        found = find(lever, wish, options or Options(seed=seed), ledger=ledger, progress=progress)
-        told[name] = {"wish": wish.text, **found.as_json()}
-        if name == "object" and lever.subject.has_vision and found.best:
-            facts = own_answers(lever, _facts(_QUIET // 2))
-            told[name]["on_other_pictures"] = side_effects(lever, found.best, facts).as_json()
-    return {"behaviours": told, "found": sum(row["found"] for row in told.values())}
 
 
 def variants(sample: Sample, right: str, wrong: str) -> list[Case]:

@@ -27,7 +27,7 @@ from semascope.causal.attribution.scores import directional
 from semascope.causal.attribution.watched_run import encode, run_for
 from semascope.causal.search.cases import Case
 from semascope.causal.steering.interventions import Where
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.token_masks import select
 from semascope.causal.steering.units import output_site, statistic
 from semascope.corpus.sample import Sample

@@ -36,9 +36,9 @@ from semascope.causal.search.feature_sets import Sets
 from semascope.causal.search.goal import Finding, Options, Trial, Verdict, Wish
 from semascope.causal.search.ledger import Ledger
 from semascope.causal.search.trials import Bench, Memo, Prompts
+from semascope.causal.steering.controls import as_controls
 from semascope.causal.steering.interventions import Intervention, Where
-from semascope.causal.steering.measure import Lever
-from semascope.evaluate.steering import as_controls
+from semascope.causal.steering.lever import Lever
 from semascope.statistics import share
 
 

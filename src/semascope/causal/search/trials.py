@@ -24,7 +24,8 @@ from semascope.causal.search.goal import Options, Trial
 from semascope.causal.search.ledger import Ledger, stamp
 from semascope.causal.search.prefix_reuse import Bases
 from semascope.causal.steering.interventions import How, Intervention, Where, dump
-from semascope.causal.steering.measure import Lever, SideEffects, side_effects
+from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.measure import SideEffects, side_effects
 from semascope.corpus.sample import Sample
 from semascope.statistics import Figure, careful
 

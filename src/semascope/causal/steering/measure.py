@@ -12,21 +12,16 @@ Knows subjects and interventions; what counts as an effect is the caller's funct
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from semascope.causal.attribution.forced_tokens import Begins, answer_logprobs, divergence
-from semascope.causal.steering.borrowed_directions import lookup
-from semascope.causal.steering.edits import edits_for
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.units import Statistics, by_id, statistic
+from semascope.causal.steering.lever import Lever
 from semascope.corpus.sample import Sample
-from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
 from semascope.statistics import Figure, mean
 from semascope.subject.types import Edits
@@ -45,38 +40,6 @@ class Dose:
     effect: Figure
     values: tuple[float, ...]
     """One a sample."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lever:
-    """Everything that turns interventions into edits."""
-
-    subject: Any
-    dictionaries: Mapping[str, Dictionary]
-    statistics: Statistics | None = None
-
-    @classmethod
-    def of(
-        cls,
-        subject: Any,
-        dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary],
-        statistics: Statistics | None = None,
-    ) -> Lever:
-        """With dictionaries in any form."""
-        return cls(subject, by_id(dictionaries), statistics)
-
-    def dictionary(self, key: str) -> Dictionary:
-        """The dictionary of that name, or the directions that one lends to another site."""
-        found = lookup(key, self.dictionaries)
-        if found is None:
-            raise CausalError(
-                f"There is no dictionary {key!r}; there are {', '.join(sorted(self.dictionaries))}."
-            )
-        return found
-
-    def edits(self, interventions: Iterable[Intervention]) -> Edits:
-        """Edits for the subject."""
-        return edits_for(interventions, self.dictionaries, self.statistics)
 
 
 def dose_response(
@@ -161,49 +124,3 @@ def side_effects(
         perplexity_base=math.exp(-before_sum / tokens),
         perplexity_steered=math.exp(min(700.0, -after_sum / tokens)),
     )
-
-
-def matched_controls(
-    dictionary: Dictionary,
-    key: str,
-    index: int,
-    statistics: Statistics,
-    *,
-    count: int = 5,
-    seed: int = 0,
-    avoid: Sequence[int] = (),
-    norms: NDArray[np.float64] | None = None,
-) -> list[int]:
-    """Random features of like density and direction norm.
-
-    Drawn among the nearest 5 % (at least 20) by |log density ratio| + |log norm ratio|.
-    ``norms`` is ``direction_norms(dictionary)``, for whoever asks about many features.
-    """
-    density = np.asarray(statistic(statistics, key, "density"), dtype=np.float64)
-    norms = direction_norms(dictionary) if norms is None else norms
-    alive = np.flatnonzero((density > 0) & (norms > 0))
-    alive = alive[~np.isin(alive, [index, *avoid])]
-    if len(alive) < count:
-        raise CausalError(f"{key} has {len(alive)} other living features; {count} were asked for.")
-    if density[index] <= 0:
-        raise CausalError(f"Feature {key}/{index} never fired, so nothing matches its density.")
-    distance = np.abs(np.log(density[alive] / density[index]))
-    distance += np.abs(np.log(norms[alive] / norms[index]))
-    pool = alive[np.argsort(distance, kind="stable")[: max(20, count, len(alive) // 20)]]
-    drawn = np.random.default_rng([seed, index]).choice(pool, count, replace=False)
-    return [int(i) for i in drawn]
-
-
-def direction_norms(dictionary: Dictionary) -> NDArray[np.float64]:
-    """(width,) norm of every direction, a slice at a time."""
-    parts = [
-        dictionary.directions(torch.arange(i, min(i + 4096, dictionary.width))).float().norm(dim=1)
-        for i in range(0, dictionary.width, 4096)
-    ]
-    return torch.cat(parts).cpu().numpy().astype(np.float64)
-
-
-def as_control(intervention: Intervention, features: Sequence[tuple[str, int]]) -> Intervention:
-    """The same intervention on other features."""
-    name = f"control of {intervention.label}"
-    return intervention.model_copy(update={"features": tuple(features), "name": name})

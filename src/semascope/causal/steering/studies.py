@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from semascope.causal.search.cases import Case, answers
 from semascope.causal.steering.compare import Comparison, compare
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.measure import Lever
+from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.units import dictionary_id
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.neurons import Directions

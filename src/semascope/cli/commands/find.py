@@ -127,13 +127,13 @@ class Find(Causal):
         return with_files(wish, sample_of, want=want, not_want=not_want, keep=keep), kind
 
     def _presence(self) -> Wish:
-        from semascope.evaluate.attribution import presence_wish
+        from semascope.causal.search.presence import presence_wish
 
         return presence_wish(self.samples, seed=self.seed)
 
     def _options(self, kind: str) -> Options:
         from semascope.causal import Options
-        from semascope.evaluate.attribution import SMALL_DOSES
+        from semascope.causal.search.presence import SMALL_DOSES
 
         presence = kind == "presence"
         return Options(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from semascope.causal.attribution.pass_cache import Holder
-    from semascope.causal.steering.measure import Lever
+    from semascope.causal.steering.lever import Lever
     from semascope.monitor.conversation import Asked
     from semascope.pipeline.run import Run
 
@@ -93,14 +93,14 @@ class Asker:
     @property
     def lever(self) -> Lever:
         """The subject with its dictionary and the dictionary's statistics."""
-        from semascope.causal.steering.measure import Lever
+        from semascope.causal.steering.lever import Lever
 
         run = self.run
         return Lever.of(run.same_subject, [run.dictionary], {run.dictionary_id: run.evidence})
 
     def lever_on(self, keys: Sequence[str]) -> Lever:
         """The same over other dictionaries of the workspace; NotThere where one is not here."""
-        from semascope.causal.steering.measure import Lever
+        from semascope.causal.steering.lever import Lever
 
         run = self.run
         found = {key: self._dictionary(run, key) for key in keys}

@@ -18,7 +18,7 @@ from semascope.serve.schema.events import Emit, Side
 from semascope.serve.schema.requests import SteerAsk
 
 if TYPE_CHECKING:
-    from semascope.causal.steering.measure import Lever
+    from semascope.causal.steering.lever import Lever
     from semascope.corpus.sample import Sample
     from semascope.subject.types import Generation
 

@@ -17,10 +17,10 @@ from semascope.atlas.records import DictionaryRow, FeatureDetail
 from semascope.atlas.records import FeatureRow as AtlasRow
 from semascope.causal.steering.interventions import Intervention, dump
 from semascope.errors import AtlasError, EvidenceError, NotThere, ServeError
-from semascope.evaluate.read import by_stage, lines
 from semascope.evidence import Evidence
 from semascope.explain.scorers.kinds import ordered
 from semascope.explain.types import CATEGORIES
+from semascope.pipeline.accounts.text import by_stage, lines
 from semascope.serve.explorer import to_records
 from semascope.serve.explorer.compare import Beside, benches, model_info
 from semascope.serve.explorer.feature_index import Words, split_id

@@ -162,7 +162,8 @@ class EvaluateSteering(Evaluate):
 
     def measure(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
         """Named on a blank picture; behaviours found."""
-        from semascope.causal.search.behaviours import Thing, evaluate_behaviours
+        from semascope.causal.search.behaviours import Thing
+        from semascope.evaluate.behaviours import evaluate_behaviours
         from semascope.evaluate.steering import Plan, evaluate_steering
 
         objects = opened.objects(self.samples)
@@ -241,7 +242,8 @@ class EvaluateHallucination(Evaluate):
     def measure(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
         """What is invented, mended, broken."""
         from semascope.causal import Options
-        from semascope.evaluate.attribution import SMALL_DOSES, evaluate_hallucination
+        from semascope.causal.search.presence import SMALL_DOSES
+        from semascope.evaluate.hallucination_bench import evaluate_hallucination
 
         questions = self._questions()
         figures = evaluate_hallucination(

@@ -1,0 +1,152 @@
+"""Controls of steering: random features of like density and norm, a blank picture, the usual places.
+
+What random features do under the same intervention is what steering as such does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from semascope.causal.steering.interventions import Intervention, Region, Where
+from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.units import Statistics, statistic
+from semascope.corpus.sample import Sample, Turn
+from semascope.dictionary.types import Dictionary
+from semascope.errors import CausalError
+from semascope.subject.types import Kind, TokenMap
+
+Feature = tuple[str, int]
+
+
+Object = tuple[Feature | tuple[Feature, ...], str]
+"""A feature, or several of one concept with the best first, and the concept."""
+
+
+QUESTION = "What is in the picture?"
+
+
+def usual_wheres(subject: Any, sample: Sample) -> tuple[Where, ...]:
+    """All image tokens, a block of 3 × 3 of them, the last prompt token, the answer, everything."""
+    token_map = subject.encode([sample], answer="", max_tokens=None).maps[0]
+    block = middle_block(token_map)
+    return (
+        Where(kinds=("image",)),
+        *([Where(region=block)] if block is not None else []),
+        Where(positions=(-1,)),
+        Where(generated=True),
+        Where(),
+    )
+
+
+def middle_block(token_map: TokenMap, side: int = 3) -> Region | None:
+    """The region of ``side`` × ``side`` image tokens around the picture's middle.
+
+    None where nobody knows where image tokens look.
+    """
+    if token_map.geometry != "known" or not token_map.sizes:
+        return None
+    own = (token_map.kinds == Kind.IMAGE) & (token_map.image == 0)
+    rects = token_map.rects[own]
+    rects = rects[np.isfinite(rects).all(1)]
+    if not len(rects):
+        return None
+    width, height = token_map.sizes[0]
+    centres = np.stack([rects[:, 0] + rects[:, 2], rects[:, 1] + rects[:, 3]], 1) / 2
+    middle = rects[np.abs(centres - [width / 2, height / 2]).sum(1).argmin()]
+    x, y = (middle[0] + middle[2]) / 2, (middle[1] + middle[3]) / 2
+    w, h = (middle[2] - middle[0]) * side / 2, (middle[3] - middle[1]) * side / 2
+    return Region(
+        left=max(0.0, float(x - w)),
+        top=max(0.0, float(y - h)),
+        right=min(float(width), float(x + w)),
+        bottom=min(float(height), float(y + h)),
+    )
+
+
+def blank_sample(blank: Image.Image | None = None, question: str = QUESTION) -> Sample:
+    """A picture of nothing, and what to ask of it."""
+    picture = blank or Image.new("RGB", (128, 128), (214, 214, 214))
+    return Sample(id="blank", turns=(Turn("user", question, images=1),), images=(picture,))
+
+
+def members(features: Feature | tuple[Feature, ...]) -> tuple[Feature, ...]:
+    """A set of features from one or from several."""
+    if isinstance(features[0], str):
+        return (features,)  # a pair (dictionary, index)
+    return features
+
+
+def random_features(lever: Lever, features: Sequence[Feature], seed: int) -> tuple[Feature, ...]:
+    """As many random features, each like one of these in density and norm."""
+    if lever.statistics is None:
+        raise CausalError("Random controls need statistics of the dictionary: gather evidence.")
+    drawn: list[Feature] = []
+    for key, index in features:
+        avoid = [i for k, i in (*features, *drawn) if k == key]
+        control = matched_controls(
+            lever.dictionary(key), key, index, lever.statistics, count=1, seed=seed, avoid=avoid
+        )
+        drawn.append((key, control[0]))
+    return tuple(drawn)
+
+
+def as_controls(
+    lever: Lever, interventions: Sequence[Intervention], seed: int
+) -> list[Intervention]:
+    """The same interventions on random features, each like its own in density and norm."""
+    own = [feature for one in interventions for feature in one.features]
+    distinct = list(dict.fromkeys(own))
+    drawn = dict(zip(distinct, random_features(lever, distinct, seed), strict=True))
+    return [as_control(one, [drawn[f] for f in one.features]) for one in interventions]
+
+
+def matched_controls(
+    dictionary: Dictionary,
+    key: str,
+    index: int,
+    statistics: Statistics,
+    *,
+    count: int = 5,
+    seed: int = 0,
+    avoid: Sequence[int] = (),
+    norms: NDArray[np.float64] | None = None,
+) -> list[int]:
+    """Random features of like density and direction norm.
+
+    Drawn among the nearest 5 % (at least 20) by |log density ratio| + |log norm ratio|.
+    ``norms`` is ``direction_norms(dictionary)``, for whoever asks about many features.
+    """
+    density = np.asarray(statistic(statistics, key, "density"), dtype=np.float64)
+    norms = direction_norms(dictionary) if norms is None else norms
+    alive = np.flatnonzero((density > 0) & (norms > 0))
+    alive = alive[~np.isin(alive, [index, *avoid])]
+    if len(alive) < count:
+        raise CausalError(f"{key} has {len(alive)} other living features; {count} were asked for.")
+    if density[index] <= 0:
+        raise CausalError(f"Feature {key}/{index} never fired, so nothing matches its density.")
+    distance = np.abs(np.log(density[alive] / density[index]))
+    distance += np.abs(np.log(norms[alive] / norms[index]))
+    pool = alive[np.argsort(distance, kind="stable")[: max(20, count, len(alive) // 20)]]
+    drawn = np.random.default_rng([seed, index]).choice(pool, count, replace=False)
+    return [int(i) for i in drawn]
+
+
+def direction_norms(dictionary: Dictionary) -> NDArray[np.float64]:
+    """(width,) norm of every direction, a slice at a time."""
+    parts = [
+        dictionary.directions(torch.arange(i, min(i + 4096, dictionary.width))).float().norm(dim=1)
+        for i in range(0, dictionary.width, 4096)
+    ]
+    return torch.cat(parts).cpu().numpy().astype(np.float64)
+
+
+def as_control(intervention: Intervention, features: Sequence[tuple[str, int]]) -> Intervention:
+    """The same intervention on other features."""
+    name = f"control of {intervention.label}"
+    return intervention.model_copy(update={"features": tuple(features), "name": name})

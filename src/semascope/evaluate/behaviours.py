@@ -1,0 +1,51 @@
+"""The benchmark of behaviours: is a set of features found for each, and what does it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from semascope.causal.search.behaviours import (
+    _QUIET,
+    BEHAVIOURS,
+    Progress,
+    Search,
+    Thing,
+    _facts,
+    own_answers,
+    wish_for,
+)
+from semascope.causal.search.find import find
+from semascope.causal.search.goal import Options
+from semascope.causal.search.ledger import Ledger
+from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.measure import side_effects
+
+
+def evaluate_behaviours(
+    lever: Lever,
+    search: Search,
+    *,
+    names: Iterable[str] = BEHAVIOURS,
+    thing: Thing | None = None,
+    seed: int = 0,
+    options: Options | None = None,
+    ledger: Ledger | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """A finding for each behaviour, and how many were found that work on held-out prompts.
+
+    An object is to be named where nothing asks for it; what its set costs (``on_other_pictures``)
+    where plain questions are asked about pictures of other things is told beside, and is no limit.
+    """
+    told: dict[str, Any] = {}
+    for name in names:
+        if name == "word" and not lever.subject.has_vision:
+            continue
+        wish = wish_for(lever, name, search, thing=thing, seed=seed)
+        found = find(lever, wish, options or Options(seed=seed), ledger=ledger, progress=progress)
+        told[name] = {"wish": wish.text, **found.as_json()}
+        if name == "object" and lever.subject.has_vision and found.best:
+            facts = own_answers(lever, _facts(_QUIET // 2))
+            told[name]["on_other_pictures"] = side_effects(lever, found.best, facts).as_json()
+    return {"behaviours": told, "found": sum(row["found"] for row in told.values())}
