@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from semascope.causal.attribution.pass_cache import Holder
+from semascope.causal.attribution.pass_cache import PassCache
 from semascope.causal.attribution.watched_run import run_for
 from semascope.monitor.conversation import said
-from semascope.serve.explorer.why import Behind
+from semascope.serve.explorer.why import TokenExplainer
 from semascope.serve.queue.jobs import Rank, taken
 from semascope.serve.queue.worker import ModelWorker, Ticket
 from semascope.serve.schema.events import Clustered, Token
@@ -73,7 +73,7 @@ def click(ask: ChatAsk, answer: Sequence[int], effects: int = 0) -> WhyAsk:
     return WhyAsk(**said, answer=list(answer), clusters=True, effects=effects, limit=24)
 
 
-def alone(behind: Behind, ask: ChatAsk, answer: Sequence[int], repeats: int) -> float:
+def alone(behind: TokenExplainer, ask: ChatAsk, answer: Sequence[int], repeats: int) -> float:
     """Median seconds of one forward and one backward pass of a conversation."""
     followed = FollowedAsk(**click(ask, answer).model_dump(include=set(FollowedAsk.model_fields)))
     asked = behind.asker.asked(followed)
@@ -86,12 +86,12 @@ def alone(behind: Behind, ask: ChatAsk, answer: Sequence[int], repeats: int) -> 
     return statistics.median(seconds[1:])
 
 
-def keep(behind: Behind, holder: Holder | None) -> None:
+def keep(behind: TokenExplainer, holder: PassCache | None) -> None:
     """Have clicks begin with what this holds; with none, each runs by itself."""
     vars(behind.asker)["holder"] = holder
 
 
-def clicks(behind: Behind, repeats: int, seconds: float) -> dict[str, Any]:
+def clicks(behind: TokenExplainer, repeats: int, seconds: float) -> dict[str, Any]:
     """Seconds from click to clusters, for one person and for eight, in every situation."""
     ask, answer = asking(QUESTION).model_copy(update={"prefill": "The bigger number is"}), (5, 9)
     keep(behind, None)
@@ -118,9 +118,9 @@ def clicks(behind: Behind, repeats: int, seconds: float) -> dict[str, Any]:
     return record | about | {"tables": {"clicks": (title, [*rows, row])}}
 
 
-def _kept(behind: Behind, repeats: int) -> list[dict[str, Any]]:
+def _kept(behind: TokenExplainer, repeats: int) -> list[dict[str, Any]]:
     """One person and eight at one instant, each at a conversation of their own that is held."""
-    holder = Holder()
+    holder = PassCache()
     own = [asking(text, f"{n:016x}" if n % 2 else "") for n, text in enumerate(OTHERS)]
     asks = [click(ask, range(40, 60)) for ask in own]
     for ask in asks:
@@ -156,7 +156,7 @@ def _percentiles(values: Sequence[float]) -> tuple[float, float]:
     return float(np.percentile(values, 50)), float(np.percentile(values, 95))
 
 
-async def _rounds(behind: Behind, asks: Sequence[WhyAsk], rounds: int) -> list[float]:
+async def _rounds(behind: TokenExplainer, asks: Sequence[WhyAsk], rounds: int) -> list[float]:
     """Seconds of every click, all of a round at one instant."""
     worker, taken = ModelWorker(), []
     for _ in range(rounds):
@@ -167,7 +167,7 @@ async def _rounds(behind: Behind, asks: Sequence[WhyAsk], rounds: int) -> list[f
     return taken
 
 
-def _click(worker: ModelWorker, behind: Behind, client: str, ask: WhyAsk) -> Ticket:
+def _click(worker: ModelWorker, behind: TokenExplainer, client: str, ask: WhyAsk) -> Ticket:
     return worker.submit(client, lambda emit: behind.why(ask, emit), Rank.CLICK)
 
 
@@ -186,7 +186,7 @@ class _Person:
     """Somebody at the page: asks, reads, clicks."""
 
     worker: ModelWorker
-    behind: Behind
+    behind: TokenExplainer
     number: int
     until: float
     taken: list[tuple[ChatAsk, tuple[int, ...], float]] = field(default_factory=list)
@@ -237,9 +237,9 @@ class _Person:
         return time.perf_counter() - begun, asyncio.create_task(rest())
 
 
-def _page(behind: Behind, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
+def _page(behind: TokenExplainer, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
     """Eight people reading: a row of the table, and the same for the record."""
-    keep(behind, Holder())
+    keep(behind, PassCache())
 
     async def play() -> list[_Person]:
         worker, until = ModelWorker(), time.perf_counter() + seconds

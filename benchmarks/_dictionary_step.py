@@ -61,10 +61,10 @@ def without_hooks() -> None:
 def semascope(w: Weights, x: Tensor, k: int) -> tuple[Tensor, Step]:
     """This project's whole training step, checks and bookkeeping included."""
     from semascope.dictionary import ActivationBatch, TrainConfig
-    from semascope.dictionary.training.trainer import Trainee
+    from semascope.dictionary.training.trainer import Trainer
 
     config = TrainConfig(width=len(w["W_enc"]), k=k, steps=10**6, lr=LR, normalize_input=False)
-    trainee = Trainee(config, config.coder(x.shape[1]), batch_tokens=len(x))
+    trainee = Trainer(config, config.coder(x.shape[1]), batch_tokens=len(x))
     trainee.coder.load_state_dict(w)
     batch = ActivationBatch(x, torch.ones(len(x), dtype=torch.int8))
     return trainee.coder(x).x_hat.detach(), lambda: trainee.learn(batch)

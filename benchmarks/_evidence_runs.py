@@ -27,8 +27,8 @@ from safetensors.torch import save_file
 from semascope.corpus.open import open_corpus
 from semascope.corpus.sample import Corpus, Sample, SkipReport
 from semascope.dictionary import CoderConfig, SparseCoder
-from semascope.evidence import Evidence, Gatherer, Options, gather
-from semascope.evidence.gather.reader import Places, batches, chunks
+from semascope.evidence import Evidence, EvidenceOptions, Gatherer, gather
+from semascope.evidence.gather.reader import ReadTokens, batches, chunks
 from semascope.pipeline.run import load_subject
 
 CALL = "import json, benchmarks._evidence_runs as b; print(json.dumps(b.{way}(**{args!r})))"
@@ -165,7 +165,7 @@ def _everything(
     for chunk in chunks(corpus, 0, rows, options.chunk):
         for samples in batches(chunk, options.batch_size):
             batch = model.encode([s for _, s in samples], max_tokens=options.max_tokens)
-            place = Places.of(batch, options)
+            place = ReadTokens.of(batch, options)
             x = model.run(batch, [coder.site])[coder.site]
             codes = coder.encode(x[torch.from_numpy(place.mask).to(x.device)].float())
             values, indices = (t.cpu().numpy() for t in (codes.values.float(), codes.indices))
@@ -187,8 +187,8 @@ def _parts(subject: str, rows: int, multiple: int) -> tuple[Any, Corpus, SparseC
     return model, corpus, coder
 
 
-def _options() -> Options:
-    return Options(batch_size=8)
+def _options() -> EvidenceOptions:
+    return EvidenceOptions(batch_size=8)
 
 
 def _batches(model: Any, corpus: Corpus, rows: int) -> Iterator[Any]:
@@ -201,7 +201,7 @@ def _batches(model: Any, corpus: Corpus, rows: int) -> Iterator[Any]:
 def _forward(model: Any, corpus: Corpus, coder: SparseCoder, rows: int) -> None:
     for batch in _batches(model, corpus, rows):
         x = model.run(batch, [coder.site])[coder.site]
-        x[torch.from_numpy(Places.of(batch, _options()).mask).to(x.device)]
+        x[torch.from_numpy(ReadTokens.of(batch, _options()).mask).to(x.device)]
 
 
 def _read_back(folder: Path, key: str, most: int = 200) -> dict[str, float]:

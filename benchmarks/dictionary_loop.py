@@ -22,7 +22,7 @@ import torch
 
 from benchmarks._activations import add_arguments, chunks_of
 from semascope.dictionary import ActivationBatch, ShuffleBuffer, TrainConfig, train
-from semascope.dictionary.training.trainer import Trainee
+from semascope.dictionary.training.trainer import Trainer
 
 BAR = 1.10
 
@@ -62,7 +62,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     )
     encoded = [batch for number in range(4) for batch in chunks._batches(number)]
     ready = ActivationBatch(torch.randn(options.batch, d), torch.ones(options.batch))
-    trainee = Trainee.begin(config.model_copy(update={"steps": 10**6}), ready, site=site)
+    trainee = Trainer.begin(config.model_copy(update={"steps": 10**6}), ready, site=site)
     trainee.learn(ready)  # the optimiser's state comes into being
     with torch.inference_mode():
         chunks.subject.run(encoded[0], [site])  # a first pass pays for what later ones find

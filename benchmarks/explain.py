@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from semascope.corpus.scenes import SceneCorpus
 from semascope.evaluate.explanations import BARS, figures
 from semascope.evidence.gather.scene_truth import object_patches, truth_record
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 from semascope.explain.driver import explain_all, score_all
-from semascope.explain.explainers.term_frequency import Background
+from semascope.explain.explainers.term_frequency import TermFrequency
 from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.scorers.detection import DetectionScorer
 from semascope.explain.scorers.iou import IoUScorer
@@ -38,7 +38,7 @@ def main() -> dict[str, Any]:
     records, kinds = planted(shown)
     made: list[Explanation] = []
     start = time.process_time()
-    explain_all(records, [VocabularyNamer(Background(shown[::2]))], made.extend)
+    explain_all(records, [VocabularyNamer(TermFrequency(shown[::2]))], made.extend)
     seconds = time.process_time() - start
     words = {e.feature: e for e in made}
     scores: list[Score] = []
@@ -53,7 +53,7 @@ def main() -> dict[str, Any]:
     return {**out, "features": len(records), "seconds_1000": 1000 * seconds / len(records)}
 
 
-def scenes() -> list[Shown]:
+def scenes() -> list[EvidenceSample]:
     """Drawn scenes as a model with an 8 × 8 grid would see them; every other one is held out."""
     y, x = np.divmod(np.arange(GRID * GRID), GRID)
     cell = SIZE // GRID
@@ -66,7 +66,7 @@ def scenes() -> list[Shown]:
         for thing, share in zip(truth["objects"], patches, strict=True):
             thing["patches"] = share
         found.append(
-            Shown(
+            EvidenceSample(
                 row=row,
                 id=sample.id,
                 tokens=("<image>",) * len(rects),
@@ -82,7 +82,7 @@ def scenes() -> list[Shown]:
     return found
 
 
-def planted(shown: list[Shown]) -> tuple[list[FeatureEvidence], list[str]]:
+def planted(shown: list[EvidenceSample]) -> tuple[list[FeatureEvidence], list[str]]:
     """Two features of every concept that stands in enough scenes, and the kind of each."""
     rng = np.random.default_rng(0)
     rows: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -103,7 +103,9 @@ def planted(shown: list[Shown]) -> tuple[list[FeatureEvidence], list[str]]:
     return records, kinds
 
 
-def heat(shown: Shown, field: str, value: str, miss: float, rng: np.random.Generator) -> Exemplar:
+def heat(
+    shown: EvidenceSample, field: str, value: str, miss: float, rng: np.random.Generator
+) -> Exemplar:
     """The feature on one scene: the patches of its things, some missed."""
     total: NDArray[np.float32] = np.zeros(len(shown.tokens), np.float32)
     for thing in shown.truth["objects"]:
@@ -112,7 +114,7 @@ def heat(shown: Shown, field: str, value: str, miss: float, rng: np.random.Gener
     return Exemplar(shown, total * (rng.random(len(total)) > miss))
 
 
-def sparks(shown: Shown, rng: np.random.Generator) -> Exemplar:
+def sparks(shown: EvidenceSample, rng: np.random.Generator) -> Exemplar:
     """The feature on a scene that has nothing to do with it: three weak patches."""
     total = np.zeros(len(shown.tokens), np.float32)
     total[rng.integers(0, len(total), 3)] = 0.4

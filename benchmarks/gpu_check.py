@@ -38,7 +38,7 @@ from semascope.dictionary import (
     train,
 )
 from semascope.dictionary.kernels.topk import tile_rows
-from semascope.dictionary.training.trainer import Trainee
+from semascope.dictionary.training.trainer import Trainer
 from semascope.subject.testing import tiny
 
 BARS = {"roofline_share": 0.55, "ratio_to_sparsify": 2.0}
@@ -75,7 +75,7 @@ def own(x: Tensor, width: int, k: int, rounds: int) -> tuple[float, float]:
     """Seconds of this project's step; peak bytes."""
     config = TrainConfig(width=width, k=k, steps=10**6, bf16=True, normalize_input=False)
     shape = config.coder(x.shape[1])
-    trainee = Trainee(config, shape, batch_tokens=len(x), device="cuda")
+    trainee = Trainer(config, shape, batch_tokens=len(x), device="cuda")
     batch = ActivationBatch(x, torch.ones(len(x), dtype=torch.int8, device=x.device))
     torch.cuda.reset_peak_memory_stats()
     took = seconds(lambda: trainee.learn(batch), rounds)

@@ -32,13 +32,13 @@ from benchmarks._clicks import QUESTION, clicks, picture
 from benchmarks.causal import _seconds, _subject
 from semascope.atlas import Atlas, FeatureFigures, HashingEmbedder, VectorIndex, embedder
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.monitor.base_rates import ordinary, prompts
-from semascope.serve.explorer.feature_index import Words
-from semascope.serve.explorer.model import Asker
-from semascope.serve.explorer.why import Behind
+from semascope.serve.explorer.feature_index import FeatureIndex
+from semascope.serve.explorer.model import ModelSession
+from semascope.serve.explorer.why import TokenExplainer
 from semascope.workspace import Workspace
 
 WORDS = (
@@ -60,7 +60,7 @@ def main(
     site = sites[len(sites) // 2]
     coder = SparseCoder(CoderConfig(d_in=model.d_model, width=width, k=32), site=site)
     figures = {"max": np.ones(width), "density": np.full(width, 0.01)}
-    lever = Lever.of(model, [coder], {f"{site}/main": figures})
+    lever = SteerableModel.of(model, [coder], {f"{site}/main": figures})
     found: dict[str, Any] = {"subject": model.name, "site": site, "width": width}
     with tempfile.TemporaryDirectory() as folder:
         with written(Path(folder), lever, f"{site}/main") as behind:
@@ -69,21 +69,21 @@ def main(
     return found | steering(lever, f"{site}/main", tokens, max(3, repeats // 4))
 
 
-class Ready(Asker):
+class Ready(ModelSession):
     """An asker whose model is there already; its pictures are drawn."""
 
-    def __init__(self, space: Workspace, lever: Lever) -> None:
+    def __init__(self, space: Workspace, lever: SteerableModel) -> None:
         super().__init__(space, picture)
         self._lever = lever
 
     @property
-    def lever(self) -> Lever:
+    def lever(self) -> SteerableModel:
         """As it was given."""
         return self._lever
 
 
 @contextmanager
-def written(folder: Path, lever: Lever, key: str) -> Iterator[Behind]:
+def written(folder: Path, lever: SteerableModel, key: str) -> Iterator[TokenExplainer]:
     """A workspace whose features have drawn words, and what looks behind answers in it."""
     space, draw = Workspace(folder), np.random.default_rng(0)
     width = lever.dictionaries[key].width
@@ -96,7 +96,9 @@ def written(folder: Path, lever: Lever, key: str) -> Iterator[Behind]:
     VectorIndex.write(space.vectors / key, np.arange(width), embed(said_of), embedder=embed.name)
     known = ordinary(lever, prompts()[:4], folder / "ordinary")
     assert known is not None  # nobody stopped it
-    yield Behind(Ready(space, lever), Words(space, atlas), {False: known, True: known})
+    yield TokenExplainer(
+        Ready(space, lever), FeatureIndex(space, atlas), {False: known, True: known}
+    )
     atlas.close()
 
 
@@ -137,7 +139,7 @@ def searches(folder: Path, descriptions: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def steering(lever: Lever, key: str, tokens: int, repeats: int) -> dict[str, Any]:
+def steering(lever: SteerableModel, key: str, tokens: int, repeats: int) -> dict[str, Any]:
     """Seconds a token, steered and not."""
     sample = Sample(id="asked", turns=(Turn("user", QUESTION),))
     wish = Intervention(features=tuple((key, n) for n in range(20)), strength=1.0, unit="absolute")

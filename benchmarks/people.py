@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from semascope.client import Monitor
+from semascope.client import Client
 from semascope.corpus.scenes import SceneCorpus
 from semascope.errors import SemascopeError
 from semascope.serve.routes.sessions import SessionBody
@@ -61,7 +61,7 @@ class Server:
         )
         while time.perf_counter() - begun < PATIENCE:
             with suppress(SemascopeError):
-                Monitor(self.address).info()
+                Client(self.address).info()
                 return time.perf_counter() - begun
             time.sleep(0.2)
         raise SystemExit(f"{' '.join(self.command)} did not answer in {PATIENCE:.0f} s.")
@@ -78,7 +78,7 @@ class Person:
     """Someone with pictures of their own, and what they were told."""
 
     number: int
-    monitor: Monitor
+    monitor: Client
     asks: list[ChatAsk] = field(default_factory=list)
     alone: list[str] = field(default_factory=list)
     """What each question was answered when nobody else was there."""
@@ -149,7 +149,7 @@ def main(
     server = Server(Path(workspace))
     try:
         first = server.start()
-        crowd = [Person(n, Monitor(server.address)) for n in range(people)]
+        crowd = [Person(n, Client(server.address)) for n in range(people)]
         for person in crowd:
             person.prepare()
         again: list[float] = []

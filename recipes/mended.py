@@ -24,7 +24,7 @@ from recipes.explained import STYLE, drawn, photograph
 from semascope.causal.search.cases import Case, halves, meets
 from semascope.causal.search.ledger import Ledger
 from semascope.causal.search.presence import presence_wish
-from semascope.causal.search.trials import Memo
+from semascope.causal.search.trials import CachedRuns
 from semascope.causal.steering.controls import as_controls
 from semascope.causal.steering.interventions import Intervention
 from semascope.cli.opened import Opened
@@ -63,7 +63,7 @@ def measured(opened: Opened, report: dict[str, Any]) -> Mended:
     """The surest of the inventions that are mended. Raises SystemExit where there is none."""
     own = report["finding"]["interventions"] or report["finding"]["best_tried"]
     chosen = TypeAdapter(list[Intervention]).validate_python(own)
-    memo = Memo(opened.lever, Ledger())
+    memo = CachedRuns(opened.lever, Ledger())
     wish = presence_wish(report["samples"], seed=report["seed"], split=report["split"])
     held = {case.id: case for case in halves(wish.cases)[1]}
     wrong = [held[row["id"]] for row in report["wrong"] if row["id"] in held]
@@ -79,7 +79,7 @@ def measured(opened: Opened, report: dict[str, Any]) -> Mended:
     return Mended(case, before, after, blame(opened.lever, case, before), curves[0], curves[1:])
 
 
-def curve(memo: Memo, case: Case, chosen: Sequence[Intervention]) -> list[float]:
+def curve(memo: CachedRuns, case: Case, chosen: Sequence[Intervention]) -> list[float]:
     """The margin at each factor of the dose."""
     return [
         memo.margins([case], [one.at(factor * one.strength) for one in chosen] if factor else [])[0]

@@ -15,7 +15,7 @@ from rich.console import Console
 from semascope.cli import main
 from semascope.cli.base import workspace_of
 from semascope.cli.errors import INTERRUPTED, guarded
-from semascope.cli.progress import Bars, Pace, duration
+from semascope.cli.progress import Pace, ProgressBars, duration
 from semascope.cli.verbs import ENTRIES, STEPS, VERBS
 from semascope.errors import DiskFull, SemascopeError
 from semascope.workspace import RunRecord, StageRecord, Workspace
@@ -114,7 +114,7 @@ def test_an_interrupt_that_python_drops_is_heard_at_the_next_report(tmp_path: Pa
             signal.raise_signal(signal.SIGINT)
 
     def work() -> int:
-        with Bars(Console(file=io.StringIO())) as bars:
+        with ProgressBars(Console(file=io.StringIO())) as bars:
             told = bars.begin("gather", "")
             for number in range(5):
                 if number == 2:
@@ -212,7 +212,7 @@ def test_lines_without_a_terminal_repeat_nothing(monkeypatch: pytest.MonkeyPatch
     """The last batch may be followed by minutes of writing, which are not 100 % again and again."""
     out, now = io.StringIO(), iter(range(0, 10_000, 20))
     monkeypatch.setattr("semascope.cli.progress.time.monotonic", lambda: float(next(now)))
-    told = Bars(Console(file=out, width=200)).begin("gather", "")
+    told = ProgressBars(Console(file=out, width=200)).begin("gather", "")
     for done in (1, 2, 2, 2, 2):
         told(done, 2, "")
     told(2, 2, "writing")

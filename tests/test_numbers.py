@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from semascope.cli import main
 from semascope.cli.verbs import ENTRIES
 from semascope.client.monitor import ROUTES
-from semascope.serve.openai.request import Completion, PlainCompletion
+from semascope.serve.openai.request import ChatRequest, TextRequest
 
 NONSENSE = (float("nan"), float("inf"), float("-inf"), 1e30, -1e30)
 """None of these is a number that any flag or field takes."""
@@ -69,7 +69,7 @@ def verbs() -> list[type[BaseModel]]:
 
 def routes() -> list[type[BaseModel]]:
     sent = [route.sends for route in ROUTES.values() if route.sends is not None]
-    return [*sent, Completion, PlainCompletion]
+    return [*sent, ChatRequest, TextRequest]
 
 
 FIELDS = numeric([*verbs(), *routes()])

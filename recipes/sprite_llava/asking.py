@@ -11,7 +11,7 @@ import numpy as np
 
 from semascope.corpus.sample import Question
 from semascope.corpus.scenes.compose import Scene
-from semascope.corpus.scenes.language import Asker
+from semascope.corpus.scenes.language import QuestionWriter
 
 EASY = ("count", "presence", "colour")
 """Kinds that are learned first: half of their questions are left out."""
@@ -19,13 +19,15 @@ DRILL = {"describe": 0.3, "count": 0.3, "presence": 0.25, "colour": 0.4}
 """Chances of a question in a drill; all other kinds are always asked."""
 
 
-def ask(asker: Asker, scene: Scene, rng: np.random.Generator, rounds: int = 2) -> list[Question]:
+def ask(
+    asker: QuestionWriter, scene: Scene, rng: np.random.Generator, rounds: int = 2
+) -> list[Question]:
     """Several rounds of questions about a scene, no question twice."""
     first, *rest = _all(asker, scene, rng, rounds)
     return [first, *(q for q in rest if q.kind not in EASY or rng.random() < 0.5)]
 
 
-def drill(asker: Asker, scene: Scene, rng: np.random.Generator) -> list[Question]:
+def drill(asker: QuestionWriter, scene: Scene, rng: np.random.Generator) -> list[Question]:
     """Where things are, what colour, what is written, what is felt: all that the scene can answer.
 
     These answers are a few tokens each, and only their first says whether the right thing was
@@ -36,7 +38,9 @@ def drill(asker: Asker, scene: Scene, rng: np.random.Generator) -> list[Question
     return chosen or asked[:1]
 
 
-def _all(asker: Asker, scene: Scene, rng: np.random.Generator, rounds: int) -> list[Question]:
+def _all(
+    asker: QuestionWriter, scene: Scene, rng: np.random.Generator, rounds: int
+) -> list[Question]:
     """The description first, then the rest in the order drawn."""
     found: dict[str, Question] = {}
     described = False

@@ -37,7 +37,7 @@ from recipes.sprite_llava.words import WordSpace
 from semascope.corpus.sample import Question
 from semascope.corpus.scenes import SpritePack
 from semascope.corpus.scenes.compose import Scene
-from semascope.corpus.scenes.language import Asker
+from semascope.corpus.scenes.language import QuestionWriter
 from semascope.corpus.text import passages
 from semascope.subject.embedded import smollm
 
@@ -171,13 +171,13 @@ class Run:
         torch.save(kept, path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
 
-    def items(self, scenes: list[Scene], asker: Asker, writer: Writer) -> list[Item]:
+    def items(self, scenes: list[Scene], asker: QuestionWriter, writer: Writer) -> list[Item]:
         """Every scene with its questions, shortest first, so that a batch has little padding."""
         make = self._of_oracle if isinstance(self.eyes, Oracle) else self._of_tower
         out = [make(scene, asker, writer) for scene in scenes]
         return sorted(out, key=lambda item: len(item.sheet.ids))
 
-    def _of_oracle(self, scene: Scene, asker: Asker, writer: Writer) -> Item:
+    def _of_oracle(self, scene: Scene, asker: QuestionWriter, writer: Writer) -> Item:
         """Its prefix is short, so few questions: more pictures teach more names."""
         said, kept = self.oracle.see(scene)
         first, *rest = ask(asker, scene, self.rng)
@@ -186,7 +186,7 @@ class Run:
         talk = bool(self.rng.random() < 0.1)
         return Item(writer.sheet(64, questions, talk, kept), scene, said=said)
 
-    def _of_tower(self, scene: Scene, asker: Asker, writer: Writer) -> Item:
+    def _of_tower(self, scene: Scene, asker: QuestionWriter, writer: Writer) -> Item:
         """A sample of all questions, or a drill; three pictures in four without most background.
         A share of the drills is through the oracle's eyes: where to look is learned soonest there.
         """
@@ -263,7 +263,7 @@ class Run:
         seed = 3 if a.eyes == "oracle" else 4
         pack_ = SpritePack.load()
         corpus = for_reader(pack_, 7) if a.usual else for_reader(pack_, seed, CROWDED)
-        asker, writer = Asker(pack_), Writer(self.tokenize)
+        asker, writer = QuestionWriter(pack_), Writer(self.tokenize)
         mean: dict[str, float] = {}
         waiting: list[list[Item]] = []
         started, saved, step = time.time() - self.state["seconds"], time.time(), 0

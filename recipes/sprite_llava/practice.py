@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from semascope.corpus.scenes import SpritePack
-from semascope.corpus.scenes.compose import COUNTS, KINDS, Composer, Scene, Thing
+from semascope.corpus.scenes.compose import COUNTS, KINDS, Composer, Scene, SceneItem
 
 CROWDED = (0.03, 0.11, 0.12, 0.14, 0.2, 0.2, 0.2)
 """More things a scene than readers will meet: each scene costs the same and teaches more names."""
@@ -24,7 +24,7 @@ class Pages(Composer):
 
     panel_share = 0.0
 
-    def _fits(self, thing: Thing, things: list[Thing], wanted: int) -> bool:
+    def _fits(self, thing: SceneItem, things: list[SceneItem], wanted: int) -> bool:
         return all(t.name != thing.name for t in things)
 
 
@@ -33,7 +33,7 @@ class Crowd(Composer):
 
     panel_share = 0.0
 
-    def _sprite(self, rng: np.random.Generator, category: str | None = None) -> Thing:
+    def _sprite(self, rng: np.random.Generator, category: str | None = None) -> SceneItem:
         return super()._sprite(rng, "face" if rng.random() < 0.8 else category)
 
 
@@ -42,13 +42,13 @@ class OneWord(Composer):
 
     panel_share = 0.0
 
-    def _thing(self, rng: np.random.Generator) -> Thing:
+    def _thing(self, rng: np.random.Generator) -> SceneItem:
         thing = super()._thing(rng)
         while thing.word is None and rng.random() < 0.4:
             thing = super()._thing(rng)
         return thing
 
-    def _fits(self, thing: Thing, things: list[Thing], wanted: int) -> bool:
+    def _fits(self, thing: SceneItem, things: list[SceneItem], wanted: int) -> bool:
         return (bool(things) or thing.word is not None) and super()._fits(thing, things, wanted)
 
 
@@ -61,13 +61,13 @@ class OneFeeling(Composer):
         super().__init__(pack)
         self.felt = [s for s in pack.sprites if s.emotion]
 
-    def _thing(self, rng: np.random.Generator) -> Thing:
+    def _thing(self, rng: np.random.Generator) -> SceneItem:
         if rng.random() < 0.6:
             return super()._thing(rng)
         s = self.felt[rng.integers(len(self.felt))]
-        return Thing(s.name, s.category, s.article, s, s.colour, emotion=s.emotion)
+        return SceneItem(s.name, s.category, s.article, s, s.colour, emotion=s.emotion)
 
-    def _fits(self, thing: Thing, things: list[Thing], wanted: int) -> bool:
+    def _fits(self, thing: SceneItem, things: list[SceneItem], wanted: int) -> bool:
         first = not things
         return first == (thing.emotion is not None) and super()._fits(thing, things, wanted)
 

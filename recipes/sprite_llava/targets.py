@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from semascope.corpus.scenes import surfaces
 from semascope.corpus.scenes.colours import NAMES as COLOURS
 from semascope.corpus.scenes.colours import PALETTE
-from semascope.corpus.scenes.compose import Scene, Thing
+from semascope.corpus.scenes.compose import Scene, SceneItem
 from semascope.corpus.scenes.language import SIDES, extreme
 from semascope.corpus.scenes.sprites import SHAPES, TEXTURES, SpritePack, shape_mask
 
@@ -85,7 +85,7 @@ def _painted(shape: str, paint: str, side: int) -> NDArray[np.float32]:
     return np.concatenate([solid * alpha, 255 * alpha], -1).reshape(-1)
 
 
-def picture_of(thing: Thing, pack: SpritePack) -> int:
+def picture_of(thing: SceneItem, pack: SpritePack) -> int:
     """Row of a thing in ``thumbnails``."""
     if thing.sprite is not None:
         return thing.sprite.index

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from semascope.atlas import Atlas, ExemplarRecord, FeatureFigures, SampleRecord
-from semascope.atlas.packing import Layout, pack_activations, pack_layout, pack_patches
+from semascope.atlas import Atlas, FeatureFigures, NewExemplar, SampleRecord
+from semascope.atlas.packing import TokenLayout, pack_activations, pack_layout, pack_patches
 from semascope.errors import AtlasError, AtlasTooNew
 
 KEY = "resid_post.3/main"
@@ -170,7 +170,7 @@ def test_exemplars_come_back_as_they_were(atlas: Atlas) -> None:
     """Activations on their tokens, rectangles, truth; in rank order."""
     length, things = 5, np.array([[0, 1, 0.5, 0, 0]], np.float16)
     rects = np.arange(20, dtype=np.float32).reshape(5, 4)
-    layout = Layout(
+    layout = TokenLayout(
         np.array([2, 3, 3, 1, 1], np.int8), np.array([-1, 0, 0, -1, -1], np.int16), rects
     )
     about = {
@@ -185,7 +185,7 @@ def test_exemplars_come_back_as_they_were(atlas: Atlas) -> None:
     atlas.write_samples("corpus", [sample])
     blob = pack_activations(np.array([1, 4], np.int32), np.array([2.5, 0.5], np.float32))
     records = [
-        ExemplarRecord(3, 7, role, rank, 9, 2.5, blob if role == "top" else b"")
+        NewExemplar(3, 7, role, rank, 9, 2.5, blob if role == "top" else b"")
         for role in ("silent", "top")
         for rank in (1, 0)
     ]

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from test_atlas import KEY, Figure, Words, figures
 
-from semascope.atlas import Atlas, ExemplarRecord, Media, SampleRecord
+from semascope.atlas import Atlas, Media, NewExemplar, SampleRecord
 from semascope.atlas.exports import export_dataset, export_neuronpedia, export_site
-from semascope.atlas.packing import Layout, pack_activations, pack_layout, pack_patches
+from semascope.atlas.packing import TokenLayout, pack_activations, pack_layout, pack_patches
 
 
 @pytest.fixture
@@ -25,8 +25,10 @@ def full(tmp_path: Path) -> Iterator[tuple[Atlas, Media]]:
     digest = media.put(Image.new("RGB", (8, 4), (10, 20, 30)))
     nan = [np.nan] * 4
     rects = np.array([nan, [0, 0, 4, 4], [4, 0, 8, 4], nan], np.float32)
-    layout = Layout(np.array([2, 3, 3, 1], np.int8), np.array([-1, 0, 0, -1], np.int16), rects)
-    nothing = Layout(np.ones(2, np.int8), np.full(2, -1, np.int16), np.full((2, 4), np.nan, "f4"))
+    layout = TokenLayout(np.array([2, 3, 3, 1], np.int8), np.array([-1, 0, 0, -1], np.int16), rects)
+    nothing = TokenLayout(
+        np.ones(2, np.int8), np.full(2, -1, np.int16), np.full((2, 4), np.nan, "f4")
+    )
     about = {"id": "s1", "media": [digest], "sizes": [[8, 4]], "truth": {}}
     plain = {"id": "s2", "media": [], "sizes": [], "truth": {}}
     patches = pack_patches(np.zeros((0, 4), np.float16))
@@ -41,9 +43,9 @@ def full(tmp_path: Path) -> Iterator[tuple[Atlas, Media]]:
         atlas.write_features(KEY, figures(20))
         atlas.write_samples("c", samples)
         records = [
-            ExemplarRecord(3, 1, "top", 0, 9, 17.0, fired),
-            ExemplarRecord(3, 2, "top", 1, 1, 3.0, word),
-            ExemplarRecord(3, 2, "silent", 0, 0, 0.0, b""),
+            NewExemplar(3, 1, "top", 0, 9, 17.0, fired),
+            NewExemplar(3, 2, "top", 1, 1, 3.0, word),
+            NewExemplar(3, 2, "silent", 0, 0, 0.0, b""),
         ]
         atlas.write_exemplars(KEY, "c", records)
         words = [Words(3, "<script>alert(1)</script>", "a & b"), Words(4, "other")]

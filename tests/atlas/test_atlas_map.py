@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from test_atlas import KEY, Figure, Words, figures
 
-from semascope.atlas import Atlas, Drawn, draw
+from semascope.atlas import Atlas, MapLayout, draw
 
 METHODS = ("tsne", "umap") if importlib.util.find_spec("umap") else ("tsne",)
 NAMES = ("cat", "flag", "red")
@@ -40,7 +40,7 @@ def planted(n: int = 150, d: int = 24) -> tuple[NDArray[np.int64], NDArray[np.fl
     return near, np.take_along_axis(cosine, near, 1).astype(np.float32)
 
 
-def drawn(method: str, seed: int = 0) -> Drawn:
+def drawn(method: str, seed: int = 0) -> MapLayout:
     near, cosine = planted()
     labels = [NAMES[i % 3] if i % 2 else "" for i in range(len(near))]
     return draw(near, cosine, labels, seed=seed, method=method)
@@ -91,7 +91,7 @@ def test_the_map_comes_back_in_columns(atlas: Atlas) -> None:
     atlas.write_explanations(KEY, [Words(3, label="cat")])
     one = drawn("tsne")
     index = np.arange(20)
-    some = Drawn(one.places[:20], one.region[:20], one.regions, one.method)
+    some = MapLayout(one.places[:20], one.region[:20], one.regions, one.method)
     atlas.write_map(KEY, index, some)
     atlas.write_features(KEY, figures(20))  # figures anew leave the map alone
     back = atlas.map(KEY)
@@ -100,7 +100,7 @@ def test_the_map_comes_back_in_columns(atlas: Atlas) -> None:
     assert back.region.tolist() == some.region.tolist()
     assert [r["label"] for r in back.regions] == [r.label for r in some.regions]
     assert (back.label[3], back.label[4], back.method) == ("cat", "", "tsne")
-    fewer = Drawn(one.places[:2], one.region[:2], one.regions, one.method)
+    fewer = MapLayout(one.places[:2], one.region[:2], one.regions, one.method)
     atlas.write_map(KEY, np.array([4, 7]), fewer)
     assert atlas.map(KEY).index.tolist() == [4, 7]
 
@@ -118,7 +118,9 @@ def test_an_older_atlas_is_brought_up_to_date(tmp_path: Path) -> None:
     connection.close()
     with Atlas.open(path) as new:
         assert new.features(KEY).total == 20
-        new.write_map(KEY, np.arange(2), Drawn(np.zeros((2, 2), "f4"), np.zeros(2, "i4"), (), "x"))
+        new.write_map(
+            KEY, np.arange(2), MapLayout(np.zeros((2, 2), "f4"), np.zeros(2, "i4"), (), "x")
+        )
         assert new.map(KEY).index.tolist() == [0, 1]
 
 

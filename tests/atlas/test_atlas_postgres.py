@@ -40,7 +40,7 @@ from test_atlas_map import (  # noqa: F401
     test_the_map_comes_back_in_columns,
 )
 
-from semascope.atlas import Atlas, Drawn
+from semascope.atlas import Atlas, MapLayout
 
 DEBIAN = Path("/usr/lib/postgresql")
 
@@ -174,5 +174,5 @@ def test_an_older_atlas_on_the_server(url: str) -> None:
             connection.execute(text("UPDATE meta SET value = '1'"))
     with Atlas.open(url) as new:
         places: Any = np.zeros((2, 2), np.float32)
-        new.write_map(KEY, np.arange(2), Drawn(places, np.zeros(2, np.int32), (), "x"))
+        new.write_map(KEY, np.arange(2), MapLayout(places, np.zeros(2, np.int32), (), "x"))
         assert new.map(KEY).index.tolist() == [0, 1]

@@ -15,7 +15,7 @@ from test_people import OLD
 
 from semascope.atlas import Atlas
 from semascope.atlas.database import sqlite
-from semascope.atlas.database.sqlite import Way, way_to
+from semascope.atlas.database.sqlite import SqliteAccess, way_to
 from semascope.errors import AtlasError
 
 
@@ -33,9 +33,9 @@ def path(tmp_path: Path) -> Path:
 def forbidden(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """A place where neither the file nor anything beside it can be written, even by root."""
     tried: list[str] = []
-    plain = Way.fails
+    plain = SqliteAccess.fails
 
-    def fails(self: Way) -> sqlite3.Error | None:
+    def fails(self: SqliteAccess) -> sqlite3.Error | None:
         tried.append(self.query)
         if "immutable" in self.query or "semascope-atlas-" in str(self.path):
             return plain(self)
@@ -43,7 +43,7 @@ def forbidden(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         error.sqlite_errorcode = sqlite3.SQLITE_READONLY
         return error
 
-    monkeypatch.setattr(Way, "fails", fails)
+    monkeypatch.setattr(SqliteAccess, "fails", fails)
     yield tried
 
 

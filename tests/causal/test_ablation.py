@@ -9,7 +9,7 @@ from semascope.causal.attribution.ablation import ablate_exactly, pearson
 from semascope.causal.attribution.active_features import active_features
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.graph import graph
-from semascope.causal.attribution.metrics import Contrast, Logit, LogProb
+from semascope.causal.attribution.metrics import ContinuationContrast, Logit, LogProb
 from semascope.causal.attribution.patching import attribute_patch
 from semascope.causal.steering.units import quantile
 from semascope.corpus.sample import Sample, Turn
@@ -21,7 +21,7 @@ def batch(subject, sample):
     return subject.encode([sample], answer="")
 
 
-@pytest.mark.parametrize("metric", [LogProb(7), Contrast((7, 9), (8,))])
+@pytest.mark.parametrize("metric", [LogProb(7), ContinuationContrast((7, 9), (8,))])
 def test_ablation_by_rows_is_ablation_by_intervention(metric, subject, batch, coders):
     """Sixteen features in one batch must be what an 'ablate' of each gives alone."""
     found = attribute(subject, batch, coders, metric)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from semascope.causal.attribution.ablation import ablate_exactly
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import (
-    Contrast,
+    ContinuationContrast,
+    ContinuationLogProb,
     Logit,
     LogitDiff,
     LogProb,
     Prob,
-    Span,
     metric_from,
     token_id,
 )
@@ -25,7 +25,14 @@ from semascope.dictionary.types import Codes
 from semascope.errors import CausalError
 from semascope.subject.types import EditContext
 
-METRICS = [Logit(7), LogProb(7), Prob(7), LogitDiff(7, 9), Span((7, 9, 11)), Contrast((7,), (9, 8))]
+METRICS = [
+    Logit(7),
+    LogProb(7),
+    Prob(7),
+    LogitDiff(7, 9),
+    ContinuationLogProb((7, 9, 11)),
+    ContinuationContrast((7,), (9, 8)),
+]
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +98,10 @@ def test_a_batch_of_prompts_is_attributed_as_each_alone(subject, sample, coders)
 
 def test_a_contrast_is_the_difference_of_two_spans(subject, batch, coders):
     wanted, unwanted = (7, 9), (11, 12, 13)
-    both = attribute(subject, batch, coders[:1], Contrast(wanted, unwanted))
-    spans = [attribute(subject, batch, coders[:1], Span(s)) for s in (wanted, unwanted)]
+    both = attribute(subject, batch, coders[:1], ContinuationContrast(wanted, unwanted))
+    spans = [
+        attribute(subject, batch, coders[:1], ContinuationLogProb(s)) for s in (wanted, unwanted)
+    ]
     assert both.values[0] == pytest.approx(spans[0].values[0] - spans[1].values[0], abs=1e-4)
     prompt = len(both.maps[0])
     sums = [a.sites[0].feature_sums()[:, :prompt].sum(0) for a in (both, *spans)]

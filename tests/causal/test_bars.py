@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from semascope.causal import Intervention, Where, edits_for
-from semascope.causal.search.goal import Options
+from semascope.causal.search.goal import SearchOptions
 from semascope.causal.search.ledger import Ledger
 from semascope.causal.steering.controls import blank_sample
-from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.per_row import per_row
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.errors import CausalError
 from semascope.evaluate import steering
 from semascope.evaluate.attribution import evaluate_attribution
 from semascope.evaluate.hallucination_bench import evaluate_hallucination
-from semascope.evaluate.steering import Plan, evaluate_steering
+from semascope.evaluate.steering import SteeringPlan, evaluate_steering
 
 KEY = "resid_post.1/main"
 
@@ -24,7 +24,7 @@ KEY = "resid_post.1/main"
 @pytest.fixture(scope="module")
 def lever(subject, coders):
     stats = {KEY: {"max": np.full(128, 3.0), "density": np.full(128, 0.1)}}
-    return Lever.of(subject, coders[1:], stats)
+    return SteerableModel.of(subject, coders[1:], stats)
 
 
 def test_rows_of_a_batch_are_steered_each_by_its_own(subject, coders):
@@ -49,7 +49,7 @@ def test_attribution_bar(lever, tmp_path):
     assert told["cost_ratio"] > 0
     again = Ledger(tmp_path / "parts.jsonl")
     assert len(again.parts) == 2
-    nothing = Lever.of(None, [])  # would fail if it were asked anything
+    nothing = SteerableModel.of(None, [])  # would fail if it were asked anything
     assert evaluate_attribution(nothing, samples=2, top=6, steps=2, ledger=again) == told
     assert json.dumps(told)
 
@@ -63,7 +63,7 @@ def planted(subject):
     key = "resid_post.2/main"
     coder = SparseCoder(CoderConfig(d_in=subject.d_model, width=128, k=6), site="resid_post.2")
     stats = {key: {"max": np.full(128, 100.0), "density": np.full(128, 0.1)}}
-    lever = Lever.of(subject, [coder], stats)
+    lever = SteerableModel.of(subject, [coder], stats)
     found = []
     for i in range(40):
         one = Intervention(features=((key, i),), how="add", where=Where(positions=(-1,)))
@@ -77,7 +77,7 @@ def planted(subject):
 def test_steering_bar_finds_place_and_dose_of_planted_features(planted):
     """Features of which it is known what they make the model say are named; random ones are not."""
     lever, objects = planted
-    plan = Plan(
+    plan = SteeringPlan(
         wheres=(Where(text="What"), Where(positions=(-1,))),
         doses=(0.0001, 1.0), sizes=(1,), tokens=1, first=2, finalists=2,
     )  # fmt: skip
@@ -93,7 +93,7 @@ def test_steering_bar_finds_place_and_dose_of_planted_features(planted):
 def test_steering_bar_tries_sets_and_borrowed_directions(lever):
     objects = [((KEY, i), "zebra") for i in range(3)]
     objects.append((((KEY, 3), (KEY, 4)), "zebra"))
-    plan = Plan(doses=(1.0,), sizes=(1, 2), sites=("", "resid_post.0"), tokens=1)
+    plan = SteeringPlan(doses=(1.0,), sizes=(1, 2), sites=("", "resid_post.0"), tokens=1)
     told = evaluate_steering(lever, objects, plan=plan)
     assert {row["site"] for row in told["tried"]} == {"own", "resid_post.0"}
     assert {row["features"] for row in told["tried"]} == {1}  # the search half has single ones
@@ -104,7 +104,7 @@ def test_steering_bar_tries_sets_and_borrowed_directions(lever):
 
 
 def test_hallucination_bar(lever):
-    options = Options(
+    options = SearchOptions(
         candidates=2, doses=(1.0,), scales=(2.0,), trial_cases=2, tokens=2, controls=1, shortlist=2,
         judged=4,
     )  # fmt: skip
@@ -124,8 +124,8 @@ def test_hallucination_bar(lever):
 
 def test_an_instance_names_its_kind() -> None:
     """A woman is a person; nothing else is let through."""
-    plan = Plan(instances={"person": ("woman", "man")})
+    plan = SteeringPlan(instances={"person": ("woman", "man")})
     assert steering._says("a woman and a dog", "person", plan)
     assert steering._says("two persons", "person", plan)
     assert not steering._says("a dog", "person", plan)
-    assert not steering._says("a woman", "person", Plan())
+    assert not steering._says("a woman", "person", SteeringPlan())

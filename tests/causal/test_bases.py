@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from semascope.causal.search.cases import Case, margins
-from semascope.causal.search.prefix_reuse import Bases
+from semascope.causal.search.prefix_reuse import PrefixCache
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.measure import side_effects
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.subject.testing import tiny
@@ -20,15 +20,15 @@ SITE = "resid_post.0"
 KEY = f"{SITE}/main"
 
 
-def lever_of(family: str, site: str = SITE) -> Lever:
+def lever_of(family: str, site: str = SITE) -> SteerableModel:
     subject = tiny(family)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         coder = SparseCoder(CoderConfig(d_in=subject.d_model, width=48, k=6), site=site)
-    return Lever.of(subject, [coder], {f"{site}/main": {"max": np.full(48, 2.0)}})
+    return SteerableModel.of(subject, [coder], {f"{site}/main": {"max": np.full(48, 2.0)}})
 
 
-def cases_of(lever: Lever) -> list[Case]:
+def cases_of(lever: SteerableModel) -> list[Case]:
     """Of unlike lengths, with answers of one token and of several."""
     seen = lever.subject.has_vision
     images = (Image.new("RGB", (40, 30), (90, 20, 200)),) if seen else ()
@@ -50,7 +50,7 @@ def add(*features: int, key: str = KEY) -> Intervention:
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "llava", "qwen2_vl", "gemma2", "paligemma"])
 def test_margins_are_those_of_whole_passes(family: str) -> None:
-    lever, bases = lever_of(family), Bases()
+    lever, bases = lever_of(family), PrefixCache()
     cases = cases_of(lever)
     for features in ((1,), (2, 3), (1,)):
         edits = lever.edits([add(*features)])
@@ -62,7 +62,7 @@ def test_margins_are_those_of_whole_passes(family: str) -> None:
 
 
 def test_what_comes_before_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    lever, bases = lever_of("llava"), Bases()
+    lever, bases = lever_of("llava"), PrefixCache()
     cases, ran = cases_of(lever), []
     run = type(lever.subject).run
     monkeypatch.setattr(
@@ -75,7 +75,7 @@ def test_what_comes_before_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_begins_before_what_is_changed() -> None:
     """An edit of what the tower sees, or none at all, is a whole pass."""
-    lever, bases = lever_of("llava", "projector"), Bases()
+    lever, bases = lever_of("llava", "projector"), PrefixCache()
     batch = lever.subject.encode([cases_of(lever)[0].sample], answer="")
     edits = lever.edits([add(1, key="projector/main")])
     assert bases.begin(lever.subject, batch, edits) is None
@@ -84,7 +84,7 @@ def test_nothing_begins_before_what_is_changed() -> None:
 
 
 def test_side_effects_are_those_of_whole_passes() -> None:
-    lever, bases = lever_of("llava"), Bases()
+    lever, bases = lever_of("llava"), PrefixCache()
     prompts = [(case.sample, (7, 9, 11)[: n + 1]) for n, case in enumerate(cases_of(lever))]
     whole = side_effects(lever, [add(1, 2)], prompts)
     short = side_effects(lever, [add(1, 2)], prompts, None, bases.begin)
@@ -95,7 +95,7 @@ def test_side_effects_are_those_of_whole_passes() -> None:
 
 def test_only_so_many_bytes_are_kept() -> None:
     lever = lever_of("llama")
-    cases, bases = cases_of(lever), Bases(most=1)
+    cases, bases = cases_of(lever), PrefixCache(most=1)
     edits = lever.edits([add(1)])
     assert margins(lever.subject, cases, edits, begins=bases.begin) == pytest.approx(
         margins(lever.subject, cases, edits), abs=1e-4

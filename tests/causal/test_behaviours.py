@@ -15,7 +15,7 @@ from semascope.causal.attribution.report import ablated, tables, write
 from semascope.causal.search.behaviours import (
     FEELINGS,
     TALK,
-    Thing,
+    NamedObject,
     name_object,
     own_answers,
     read_word,
@@ -23,12 +23,12 @@ from semascope.causal.search.behaviours import (
     wish_for,
 )
 from semascope.causal.search.cases import Case, meets, split
-from semascope.causal.search.goal import Wish
-from semascope.causal.search.goal_files import Items, read_items, reading, with_files
+from semascope.causal.search.goal import Goal
+from semascope.causal.search.goal_files import GoalItems, read_items, reading, with_files
 from semascope.causal.steering.beam_search import beam_answer
 from semascope.causal.steering.controls import middle_block
 from semascope.causal.steering.interventions import Region
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError
 from semascope.evaluate.empathy import empathy
@@ -39,7 +39,7 @@ KEY = "resid_post.1/main"
 @pytest.fixture(scope="module")
 def lever(subject, coders):
     stats = {KEY: {"max": np.full(128, 3.0), "density": np.full(128, 0.05)}}
-    return Lever.of(subject, coders[1:], stats)
+    return SteerableModel.of(subject, coders[1:], stats)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_wish_that_names_nothing_says_what_to_write():
 def test_ready_wishes_can_be_split_and_judged(lever):
     """Every one has cases on both sides, and a right answer meets its own case."""
     for name in ("object", "word", "feeling"):
-        wish = wish_for(lever, name, lambda words: [(KEY, 1)], thing=Thing("dog"))
+        wish = wish_for(lever, name, lambda words: [(KEY, 1)], thing=NamedObject("dog"))
         search, held = split(wish.cases)
         assert min(len(search), len(held)) >= 5
         assert all(meets(case.wanted, case) for case in wish.cases)
@@ -95,7 +95,7 @@ def test_the_two_questions_are_contrasted_on_pictures_that_judge_nothing(lever):
 
 def test_only_words_that_the_model_reads_are_wished(subject, coders, monkeypatch):
     """A behaviour is looked for where the ability is there; its own words are what is wanted."""
-    lever = Lever.of(subject, coders[1:], None)
+    lever = SteerableModel.of(subject, coders[1:], None)
 
     def told_of(subject, cases, *rest, **more):
         return [f"it says {c.wanted if n % 2 else 'NOTHING'}" for n, c in enumerate(cases)]
@@ -114,10 +114,10 @@ def test_feelings_are_heard_in_any_of_their_words():
 
 
 def test_an_object_unprompted_is_asked_of_empty_pictures(lever):
-    wish = name_object(lever, Thing("dog", kinds=("poodle",)))
+    wish = name_object(lever, NamedObject("dog", kinds=("poodle",)))
     assert {case.kind for case in wish.cases} == {"empty"}
     assert wish.cases[0].wanted == "a dog"
-    assert name_object(lever, Thing("apple")).cases[0].wanted == "an apple"
+    assert name_object(lever, NamedObject("apple")).cases[0].wanted == "an apple"
     assert meets("two red poodles", wish.cases[0])
     assert all(ids for _, ids in wish.unrelated)
     assert len({case.id for case in wish.cases}) == len(wish.cases)
@@ -139,19 +139,19 @@ def test_wishes_come_from_files(tmp_path):
     want.write_text(json.dumps(row) + "\nA text that shows it.\n\n", encoding="utf-8")
     other.write_text(json.dumps({**row, "answer": "yes"}) + "\nA plain text.\n", encoding="utf-8")
     made = with_files(
-        Wish(cases=()),
+        Goal(cases=()),
         lambda picture, question: Sample(id=picture, turns=(Turn("user", question),)),
         want=read_items(want),
         not_want=read_items(other),
-        keep=Items({("none", "2 + 2?"): "4"}),
+        keep=GoalItems({("none", "2 + 2?"): "4"}),
     )
     assert [(c.wanted, c.unwanted) for c in made.cases] == [("no", "yes")]
     assert [c.wanted for c in made.protect] == ["4"]
     assert [s.text for s in made.examples] == ["A text that shows it."]
     with pytest.raises(CausalError, match="only the unwanted answer"):
         with_files(
-            Wish(cases=()), lambda p, q: Sample(id=p), want=Items(), not_want=read_items(other),
-            keep=Items(),
+            Goal(cases=()), lambda p, q: Sample(id=p), want=GoalItems(), not_want=read_items(other),
+            keep=GoalItems(),
         )  # fmt: skip
     want.write_text('{"question": 3}\n', encoding="utf-8")
     with pytest.raises(CausalError, match='needs a "question"'):

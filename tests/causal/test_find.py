@@ -9,16 +9,16 @@ import torch
 from PIL import Image
 
 from semascope.causal import Intervention, Where
-from semascope.causal.search.candidates import Candidate, from_words
+from semascope.causal.search.candidates import CandidateFeature, from_words
 from semascope.causal.search.cases import Case, answers, margins, meets, split, spread
 from semascope.causal.search.find import find
-from semascope.causal.search.goal import Options, Wish
+from semascope.causal.search.goal import Goal, SearchOptions
 from semascope.causal.search.ledger import Ledger
 from semascope.causal.search.presence import presence_cases
 from semascope.causal.search.trials import _some_of_each
 from semascope.causal.steering.controls import matched_controls
-from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.measure import dose_response, side_effects
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Question, Sample, SceneTruth, Turn
 from semascope.errors import CausalError
 from semascope.evaluate.hallucination import (
@@ -44,7 +44,7 @@ def lever(subject):
     coder = SparseCoder(CoderConfig(d_in=subject.d_model, width=64, k=6), site="resid_post.2")
     ones = np.ones(64, dtype=np.float32)
     statistics = {KEY: {"max": 20 * ones, "density": 0.1 * ones}}
-    return Lever.of(subject, [coder], statistics)
+    return SteerableModel.of(subject, [coder], statistics)
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +108,12 @@ def says(text, case):
 
 def test_a_planted_feature_is_found_and_judged_on_cases_that_did_not_choose_it(lever, planted):
     feature, word = planted
-    wish = Wish(
+    wish = Goal(
         cases=[Case(asked(n), word) for n in range(10)],
         protect=[Case(asked(n, "say"), "") for n in range(4)],
         unrelated=[(asked(77, "say"), (7, 9, 11))],
     )
-    options = Options(
+    options = SearchOptions(
         candidates=8, doses=(2.0, 6.0), price=0.0, max_kl=1e9, controls=2, tokens=3, trial_cases=4
     )
     told = find(lever, wish, options, judge=says)
@@ -131,11 +131,11 @@ def test_features_that_search_puts_first_are_tried_as_a_set(lever, planted):
     """Eight together, though no attribution was asked to propose them."""
     feature, word = planted
     others = [f for f in range(64) if f != feature][:7]
-    wish = Wish(
+    wish = Goal(
         cases=[Case(asked(n), word) for n in range(8)],
         features=[(KEY, feature), *((KEY, other) for other in others)],
     )
-    options = Options(
+    options = SearchOptions(
         candidates=8, doses=(2.0, 6.0), controls=0, tokens=3, trial_cases=4, groups=(8,)
     )
     told = find(lever, wish, options, judge=says)
@@ -145,37 +145,37 @@ def test_features_that_search_puts_first_are_tried_as_a_set(lever, planted):
 
 def test_a_sure_answer_may_lose_some_of_its_margin(lever, planted):
     """Harm begins where a protected answer comes into doubt."""
-    from semascope.causal.search.trials import SAFE, Bench, Memo
+    from semascope.causal.search.trials import SAFE, CachedRuns, CandidateTrials
 
-    class Told(Memo):
+    class Told(CachedRuns):
         def margins(self, cases, interventions):
             return [0.5, 6.0, 6.0] if interventions else [2.0, 9.0, 0.0]
 
     cases = [Case(asked(n), "yes", "no") for n in range(3)]
-    bench = Bench(Told(lever, Ledger()), Options(), (), [], cases, ())
+    bench = CandidateTrials(Told(lever, Ledger()), SearchOptions(), (), [], cases, ())
     one = Intervention(features=((KEY, planted[0]),))
     assert bench._harm(one) == pytest.approx((SAFE - 0.5) / 3)
 
 
 def test_a_margin_that_stands_fast_wins_no_more(lever, planted):
     """Else the strongest dose is the best one, and flips all that was right."""
-    from semascope.causal.search.trials import Bench, Memo
+    from semascope.causal.search.trials import CachedRuns, CandidateTrials
 
-    class Told(Memo):
+    class Told(CachedRuns):
         def margins(self, cases, interventions):
             return [4.0, 0.8, 9.0] if interventions else [-2.0, 0.5, 3.0]
 
     cases = [Case(asked(n), "yes", "no") for n in range(3)]
-    bench = Bench(Told(lever, Ledger()), Options(), (), cases, [], ())
+    bench = CandidateTrials(Told(lever, Ledger()), SearchOptions(), (), cases, [], ())
     one = Intervention(features=((KEY, planted[0]),))
     assert bench._gain(cases, one) == pytest.approx((3.0 + 0.3 + 0.0) / 3)
 
 
 def test_doses_below_those_given_are_tried_while_they_are_worth_more(lever, planted):
     """Both wrong answers stand fast from a tenth on, and right ones come into doubt from there."""
-    from semascope.causal.search.trials import Bench, Memo
+    from semascope.causal.search.trials import CachedRuns, CandidateTrials
 
-    class Told(Memo):
+    class Told(CachedRuns):
         def margins(self, cases, interventions):
             dose = interventions[0].strength if interventions else 0.0
             sign, base = (1, -1.0) if cases is failing else (-1, 3.0)
@@ -183,32 +183,32 @@ def test_doses_below_those_given_are_tried_while_they_are_worth_more(lever, plan
 
     failing = [Case(asked(n), "no", "yes") for n in range(2)]
     right = [Case(asked(n), "yes", "no") for n in range(2, 5)]
-    options = Options(doses=(1.0, 2.0))
-    bench = Bench(Told(lever, Ledger()), options, (Where(),), failing, right, ())
-    trial = bench._dosed([Candidate(KEY, planted[0], "up", "search", 1.0, Where())])
+    options = SearchOptions(doses=(1.0, 2.0))
+    bench = CandidateTrials(Told(lever, Ledger()), options, (Where(),), failing, right, ())
+    trial = bench._dosed([CandidateFeature(KEY, planted[0], "up", "search", 1.0, Where())])
     assert trial.intervention.strength == 0.125
     assert (trial.gain, trial.harm) == pytest.approx((2.0, 0.5))
 
 
 def test_a_wrong_yes_has_nothing_to_lose(lever, planted):
     """And what is wished to be said has, however unlikely it is."""
-    from semascope.causal.search.trials import Bench, Memo
+    from semascope.causal.search.trials import CachedRuns, CandidateTrials
 
-    class Told(Memo):
+    class Told(CachedRuns):
         def margins(self, cases, interventions):
             return [-4.0] * 2 if interventions else [-1.0] * 2
 
     one = Intervention(features=((KEY, planted[0]),))
     for unwanted, harm in (("no", 0.0), ("", 3.0)):
         cases = [Case(asked(n), "yes", unwanted) for n in range(2)]
-        bench = Bench(Told(lever, Ledger()), Options(), (), [], cases, ())
+        bench = CandidateTrials(Told(lever, Ledger()), SearchOptions(), (), [], cases, ())
         assert bench._harm(one) == pytest.approx(harm)
 
 
 def test_a_set_that_breaks_too_much_is_tried_softer_and_its_dose_tuned(planted):
     """Ten wrong answers are mended from doses of .1 to .4 on, ten right ones break from .3 on."""
-    from semascope.causal.search.feature_sets import Sets
-    from semascope.causal.search.goal import Trial
+    from semascope.causal.search.feature_sets import FeatureSetSearch
+    from semascope.causal.search.goal import CandidateTrial
 
     class Told:
         def met(self, cases, chosen, judge, tokens):
@@ -218,10 +218,10 @@ def test_a_set_that_breaks_too_much_is_tried_softer_and_its_dose_tuned(planted):
             return [dose < 0.3 + 0.01 * n for n in range(10)]
 
     wrong, right = ([Case(asked(n), "yes", "no") for n in range(10)] for _ in range(2))
-    trying = Sets(Told(), wrong, right, meets, Options())
+    trying = FeatureSetSearch(Told(), wrong, right, meets, SearchOptions())
     strong = Intervention(features=((KEY, planted[0]),), strength=1.0)
-    one = Candidate(KEY, planted[0], "up", "search", 1.0)
-    grown = trying.grow([Trial(one, strong, 1.0, 0.0, 0.0, 1.0)], None)
+    one = CandidateFeature(KEY, planted[0], "up", "search", 1.0)
+    grown = trying.grow([CandidateTrial(one, strong, 1.0, 0.0, 0.0, 1.0)], None)
     assert [own.strength for own in grown] == [0.25]
     tuned = trying.tune(grown)
     assert [own.strength for own in tuned] == [0.25 * 1.12]
@@ -229,15 +229,15 @@ def test_a_set_that_breaks_too_much_is_tried_softer_and_its_dose_tuned(planted):
 
 
 def test_when_nothing_does_it_the_finding_says_so(lever, planted):
-    wish = Wish(cases=[Case(asked(n), planted[1]) for n in range(8)])
+    wish = Goal(cases=[Case(asked(n), planted[1]) for n in range(8)])
     told = find(
         lever,
         wish,
-        Options(candidates=3, doses=(1e-4,), scales=(1.0001,), controls=0, tokens=3),
+        SearchOptions(candidates=3, doses=(1e-4,), scales=(1.0001,), controls=0, tokens=3),
     )
     assert not told.found
     assert "No feature set does this" in told.reason
-    already = Wish(cases=[Case(asked(n), "") for n in range(8)])
+    already = Goal(cases=[Case(asked(n), "") for n in range(8)])
     assert "does this already" in find(lever, already).reason
 
 
@@ -457,7 +457,8 @@ def test_sets_of_every_kind_of_token_are_kept() -> None:
     """Those that move the margin most, all at the last token, do not crowd out the question's."""
     last, question = Where(positions=(-1,)), Where(roles=("user",))
     own = [
-        [Candidate(KEY, i, "up", "contrast", 1.0, question if i == 5 else last)] for i in range(7)
+        [CandidateFeature(KEY, i, "up", "contrast", 1.0, question if i == 5 else last)]
+        for i in range(7)
     ]
     assert [one[0].index for one in _some_of_each(own, 2)] == [0, 1, 5]
     assert [one[0].index for one in _some_of_each(own, 6)] == [0, 1, 2, 3, 4, 5]
@@ -470,11 +471,11 @@ def test_a_set_that_breaks_what_is_right_is_refused(lever, planted):
     def fair(text, case):
         return case.wanted in text and not (case.unwanted and case.unwanted in text)
 
-    wish = Wish(
+    wish = Goal(
         cases=[Case(asked(n), word) for n in range(10)],
         protect=[Case(asked(n, "keep"), "", word) for n in range(10)],
     )
-    options = Options(
+    options = SearchOptions(
         candidates=8, doses=(6.0,), price=0.0, controls=1, tokens=3, trial_cases=4, shortlist=2
     )
     told = find(lever, wish, options, judge=fair)
@@ -497,13 +498,13 @@ def test_few_cases_are_taken_from_all_over_and_no_wrong_one_is_left_out() -> Non
 
 def test_what_cannot_be_better_is_not_run_to_its_end(lever, planted):
     """A set that mends no more than another is not asked what it breaks; a dose, not priced."""
-    from semascope.causal.search.feature_sets import Sets
-    from semascope.causal.search.trials import Bench, Memo
+    from semascope.causal.search.feature_sets import FeatureSetSearch
+    from semascope.causal.search.trials import CachedRuns, CandidateTrials
 
     wrong, right = ([Case(asked(n), "yes", "no") for n in range(4)] for _ in range(2))
     asked_about = []
 
-    class Told(Memo):
+    class Told(CachedRuns):
         def met(self, cases, chosen, judge, tokens):
             asked_about.append(cases)
             return [cases is right or n < 2 for n in range(4)]
@@ -514,13 +515,13 @@ def test_what_cannot_be_better_is_not_run_to_its_end(lever, planted):
 
     memo = Told(lever, Ledger())
     one = Intervention(features=((KEY, planted[0]),))
-    trying = Sets(memo, wrong, right, meets, Options())
+    trying = FeatureSetSearch(memo, wrong, right, meets, SearchOptions())
     assert trying.score([one], 0.5) <= 0.5
     assert asked_about == [wrong]
     assert trying.score([one], 0.4) == pytest.approx(0.5)
     asked_about.clear()
-    bench = Bench(memo, Options(), (), wrong, right, ())
-    candidate = Candidate(KEY, planted[0], "up", "search", 1.0)
+    bench = CandidateTrials(memo, SearchOptions(), (), wrong, right, ())
+    candidate = CandidateFeature(KEY, planted[0], "up", "search", 1.0)
     assert bench._trial([candidate], 1.0, 0.5).worth == -math.inf
     assert right not in asked_about
     assert bench._trial([candidate], 1.0, 0.4).worth == pytest.approx(0.5)

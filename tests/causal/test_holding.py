@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from semascope.causal.attribution.pass_cache import Holder
+from semascope.causal.attribution.pass_cache import PassCache
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.monitor.clusters import Cluster
-from semascope.monitor.conversation import Asked, read_tokens, said
+from semascope.monitor.conversation import Conversation, read_tokens, said
 from semascope.monitor.inspect import effects, inspect
 from semascope.subject.testing import tiny
 
@@ -30,35 +30,37 @@ NOT_HELD = ("paligemma",)
 """The prompt looks ahead."""
 
 
-def lever_of(family: str) -> Lever:
+def lever_of(family: str) -> SteerableModel:
     subject = tiny(family)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         coder = SparseCoder(CoderConfig(d_in=subject.d_model, width=48, k=6), site=SITE)
-    return Lever.of(subject, [coder], {KEY: {"max": np.full(48, 2.0)}})
+    return SteerableModel.of(subject, [coder], {KEY: {"max": np.full(48, 2.0)}})
 
 
 @pytest.fixture(scope="module")
-def llava() -> Lever:
+def llava() -> SteerableModel:
     return lever_of("llava")
 
 
 def asked(
-    lever: Lever,
-    holder: Holder | None,
+    lever: SteerableModel,
+    holder: PassCache | None,
     *wishes: Intervention,
     answer: tuple[int, ...] = ANSWER,
     shade: int | None = 90,
-) -> Asked:
+) -> Conversation:
     """A conversation, with a picture of one shade where the subject sees."""
     picture = shade is not None and lever.subject.has_vision
     images = (Image.new("RGB", (40, 30), (shade or 0, 20, 200)),) if picture else ()
     turn = Turn("user", "what number is on it", images=len(images))
     sample = Sample(id="x", turns=(turn,), images=images)
-    return Asked(lever, sample, answer=answer, interventions=wishes, holder=holder)
+    return Conversation(lever, sample, answer=answer, interventions=wishes, holder=holder)
 
 
-def alike(plain: Asked, kept: Asked, position: int | None, mode: str = "attribution") -> None:
+def alike(
+    plain: Conversation, kept: Conversation, position: int | None, mode: str = "attribution"
+) -> None:
     """The two inspections say the same."""
     one, two = (inspect(a, position=position, mode=mode) for a in (plain, kept))
     assert two.said == one.said
@@ -72,7 +74,7 @@ def alike(plain: Asked, kept: Asked, position: int | None, mode: str = "attribut
 @pytest.mark.parametrize("family", [*HELD, *BEGUN, *NOT_HELD])
 def test_every_token_is_explained_as_without(family: str) -> None:
     """Of the answer and of the prompt; one pass, begun by whoever asks first, serves all."""
-    lever, holder = lever_of(family), Holder()
+    lever, holder = lever_of(family), PassCache()
     plain, kept = asked(lever, None), asked(lever, holder)
     first = len(plain.map)
     for position in (None, first, first + 2, first - 1):
@@ -87,7 +89,7 @@ def test_every_token_is_explained_as_without(family: str) -> None:
         assert_effects_alike(plain, kept)
 
 
-def assert_effects_alike(plain: Asked, kept: Asked) -> None:
+def assert_effects_alike(plain: Conversation, kept: Conversation) -> None:
     """Ablations that begin half-way do what whole ones do."""
     found = inspect(plain)
     groups = [Cluster(found.shares[n : n + 2], ("", ""), "two", 7.0, 0.0) for n in (0, 2, 4)]
@@ -96,8 +98,8 @@ def assert_effects_alike(plain: Asked, kept: Asked) -> None:
         assert two.after == pytest.approx(one.after, rel=1e-4)
 
 
-def test_a_pass_serves_its_beginnings_and_no_other(llava: Lever) -> None:
-    holder = Holder()
+def test_a_pass_serves_its_beginnings_and_no_other(llava: SteerableModel) -> None:
+    holder = PassCache()
     whole = asked(llava, holder).held()
     assert whole is not None and 0 < whole.size == holder.size
     for n in range(len(ANSWER)):
@@ -114,8 +116,8 @@ def test_a_pass_serves_its_beginnings_and_no_other(llava: Lever) -> None:
         assert other.held(make=False) is None
 
 
-def test_the_steered_run_is_held_as_itself(llava: Lever) -> None:
-    holder = Holder()
+def test_the_steered_run_is_held_as_itself(llava: SteerableModel) -> None:
+    holder = PassCache()
     for strength in (3.0, 6.0):
         up = Intervention(features=((KEY, 1), (KEY, 5)), how="clamp", strength=strength)
         for position in (None, len(asked(llava, None).map) + 1):
@@ -127,7 +129,7 @@ def test_the_steered_run_is_held_as_itself(llava: Lever) -> None:
         assert two.logprob == (one.logprob and pytest.approx(one.logprob, abs=1e-5))
 
 
-def test_edits_that_would_pass_by_other_sinks_are_not_held(llava: Lever) -> None:
+def test_edits_that_would_pass_by_other_sinks_are_not_held(llava: SteerableModel) -> None:
     """One token is a sink beside the prompt's median and none beside the whole's."""
     here = asked(llava, None)
     prompt = len(here.map)
@@ -139,26 +141,26 @@ def test_edits_that_would_pass_by_other_sinks_are_not_held(llava: Lever) -> None
             return torch.nn.functional.normalize(x, dim=-1) * norms[:, None]
 
         edits = {"resid_post.0": long, "resid_pre.1": lambda x, _: x}
-        made = Holder().make("x", llava.subject, here.whole, [SITE], edits)
+        made = PassCache().make("x", llava.subject, here.whole, [SITE], edits)
         assert made is not None and (made.final is not None) == held
 
 
-def test_memory_is_bounded_and_given_back(llava: Lever) -> None:
-    assert asked(llava, Holder()).held() is not None
+def test_memory_is_bounded_and_given_back(llava: SteerableModel) -> None:
+    assert asked(llava, PassCache()).held() is not None
     before = tensors()
-    holder = Holder()
+    holder = PassCache()
     first = asked(llava, holder).held()
     assert first is not None
     gone, size = weakref.ref(first.final), first.size
     del first
-    small = Holder(size // 2)  # not the graph, then, but where passes begin
+    small = PassCache(size // 2)  # not the graph, then, but where passes begin
     half = asked(llava, small).held()
     assert half is not None and half.final is None and 0 < small.size < size // 2
     alike(asked(llava, None), asked(llava, small), None)
     assert_effects_alike(asked(llava, None), asked(llava, small))
-    none = Holder(0)
+    none = PassCache(0)
     assert asked(llava, none).held() is None and none.size == 0
-    two = Holder(2 * size + size // 2)
+    two = PassCache(2 * size + size // 2)
     for shade in (1, 2, 3):
         assert asked(llava, two, shade=shade).held() is not None
     assert len(two) == 2 and two.size <= two.most
@@ -175,8 +177,8 @@ def tensors() -> int:
     return sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
 
 
-def test_a_longer_pass_takes_the_place_of_its_beginnings(llava: Lever) -> None:
-    holder = Holder()
+def test_a_longer_pass_takes_the_place_of_its_beginnings(llava: SteerableModel) -> None:
+    holder = PassCache()
     for n in (1, 3, 5):
         here = asked(llava, holder, answer=ANSWER[:n])
         assert here.held() is not None and said(here).token == ANSWER[n - 1]

@@ -10,12 +10,17 @@ from semascope.causal.attribution.active_features import active_features
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import LogProb
 from semascope.causal.search.ledger import Ledger
-from semascope.causal.steering.borrowed_directions import Borrowed, borrowed_key, home_key, lookup
+from semascope.causal.steering.borrowed_directions import (
+    BorrowedDirections,
+    borrowed_key,
+    home_key,
+    lookup,
+)
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig
 from semascope.errors import CausalError, SubjectError
-from semascope.subject.patches import Patches, is_pictured
+from semascope.subject.patches import VisionPatches, is_pictured
 from semascope.subject.types import Kind
 
 
@@ -32,7 +37,7 @@ def batch(subject, sample):
 def test_patches_are_laid_over_image_tokens_and_taken_back(token_map):
     """One leading entry a picture is no token's, and stays as it is."""
     x = torch.arange(2 * 5 * 3, dtype=torch.float32).view(2, 5, 3)
-    layout = Patches.of("vision.0", x, [token_map, token_map])
+    layout = VisionPatches.of("vision.0", x, [token_map, token_map])
     tokens = layout.spread(x)
     assert tokens.shape == (2, 10, 3)
     assert torch.equal(tokens[1, 1:5], x[1, 1:])
@@ -41,10 +46,10 @@ def test_patches_are_laid_over_image_tokens_and_taken_back(token_map):
     back = layout.gather(tokens + 100, x)
     assert torch.equal(back[:, 1:], x[:, 1:] + 100)
     assert torch.equal(back[:, 0], x[:, 0])
-    beams = Patches.of("projector", x[:, 1:].repeat_interleave(2, 0), [token_map, token_map])
+    beams = VisionPatches.of("projector", x[:, 1:].repeat_interleave(2, 0), [token_map, token_map])
     assert len(beams.maps) == 4
     with pytest.raises(SubjectError, match="do not stand one for one"):
-        Patches.of("vision.0", torch.zeros(2, 16, 3), [token_map, token_map])
+        VisionPatches.of("vision.0", torch.zeros(2, 16, 3), [token_map, token_map])
 
 
 @pytest.mark.parametrize("site", ["projector", "vision.1"])
@@ -103,7 +108,7 @@ def test_tiles_and_merged_patches_are_refused_with_a_way_out():
     site = "vision.0"
     x = qwen.run(batch, [site])[site]
     with pytest.raises(SubjectError, match=r"resid_post\.0"):
-        Patches.of(site, x, batch.maps)
+        VisionPatches.of(site, x, batch.maps)
     assert is_pictured(site)
     assert not is_pictured("resid_post.3")
 
@@ -116,7 +121,7 @@ def test_directions_are_lent_by_name(dictionary, token_map):
     assert key == "resid_post.0/main@resid_post.1"
     assert home_key(key) == "resid_post.1/main"
     assert borrowed_key("resid_post.1/main", "resid_post.1") == "resid_post.1/main"
-    assert isinstance(lookup(key, {"resid_post.1/main": dictionary}), Borrowed)
+    assert isinstance(lookup(key, {"resid_post.1/main": dictionary}), BorrowedDirections)
     assert lookup("resid_post.0/other", {"resid_post.1/main": dictionary}) is None
     stats = {"resid_post.1/main": {"max": np.full(24, 2.0)}}
     one = Intervention(features=((key, 3),), how="add", strength=1.5)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from semascope.causal import Intervention
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.studies import clamped, few_shot_vector, probe_persona, with_vector
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError
@@ -21,7 +21,7 @@ def said(text):
 
 @pytest.fixture(scope="module")
 def lever(subject, coders):
-    return Lever.of(subject, coders[1:], {KEY: {"max": np.full(128, 4.0)}})
+    return SteerableModel.of(subject, coders[1:], {KEY: {"max": np.full(128, 4.0)}})
 
 
 def test_a_feature_at_ten_times_its_maximum(lever, sample):

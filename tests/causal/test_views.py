@@ -7,7 +7,7 @@ from PIL import Image
 from semascope.causal import Region
 from semascope.causal.attribution.result import Attribution, SiteAttribution
 from semascope.causal.attribution.views import (
-    View,
+    AttributionView,
     by_region,
     coloured_text,
     heat,
@@ -81,7 +81,9 @@ def test_html_escapes_what_the_model_read(attribution):
     page = coloured_text(["<script>", "a\n"], np.array([1.0, -0.5], dtype=np.float32))
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
-    shown = View(attribution, [Image.new("RGB", (40, 20))], {(KEY, 6): "a <b> cat"})._repr_html_()
+    shown = AttributionView(
+        attribution, [Image.new("RGB", (40, 20))], {(KEY, 6): "a <b> cat"}
+    )._repr_html_()
     assert "data:image/png" in shown
     assert "a &lt;b&gt; cat" in shown
 

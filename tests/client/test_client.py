@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from semascope.causal.steering.interventions import Intervention
-from semascope.client import ROUTES, Answer, Monitor, over_http
+from semascope.client import ROUTES, Answer, Client, over_http
 from semascope.errors import NotThere, ServeError
 from semascope.serve.app import make_app
 from semascope.serve.routes.sessions import SessionBody
@@ -40,12 +40,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="module")
-def monitor(served: TestClient) -> Monitor:
+def monitor(served: TestClient) -> Client:
     def send(method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         got = served.request(method, path, content=body, headers=dict(headers))
         return Answer(got.status_code, iter([got.content]))
 
-    return Monitor(transport=send)
+    return Client(transport=send)
 
 
 def name_of(schema: Mapping[str, Any]) -> str:
@@ -57,7 +57,7 @@ def test_every_route_has_its_method_and_no_more(served: TestClient) -> None:
     there = {(m, p) for p, methods in paths.items() for m in methods if not p.startswith("/v1")}
     assert there == {(route.method, route.path) for route in ROUTES.values()}
     for name in ROUTES:
-        assert inspect.isfunction(getattr(Monitor, name)) and getattr(Monitor, name).__doc__
+        assert inspect.isfunction(getattr(Client, name)) and getattr(Client, name).__doc__
 
 
 @pytest.mark.parametrize("name", ROUTES)
@@ -77,11 +77,11 @@ def test_records_are_those_of_the_schema(served: TestClient, name: str) -> None:
             assert asked == set(route.sends.model_fields)
     else:
         assert name_of(body.get("schema", {})) == (route.sends.__name__ if route.sends else "")
-    given = set(inspect.signature(getattr(Monitor, name)).parameters) - {"self"}
+    given = set(inspect.signature(getattr(Client, name)).parameters) - {"self"}
     assert given or not (route.sends or "{" in route.path)
 
 
-def test_looking(monitor: Monitor) -> None:
+def test_looking(monitor: Client) -> None:
     assert monitor.info().name == "drawn-subject"
     rows = monitor.features(ListQuery(alive=True, limit=3)).rows
     assert len(rows) == 3 and all(row.alive for row in rows)
@@ -97,7 +97,7 @@ def test_looking(monitor: Monitor) -> None:
     assert monitor.register().concepts
 
 
-def test_asking_and_steering(monitor: Monitor) -> None:
+def test_asking_and_steering(monitor: Client) -> None:
     (answer,) = [e for e in monitor.chat(ChatAsk(messages=TALK)) if isinstance(e, Answered)]
     assert "What is there?" in answer.text
     told = list(monitor.why(WhyAsk(messages=TALK, clusters=True, effects=3)))
@@ -109,13 +109,13 @@ def test_asking_and_steering(monitor: Monitor) -> None:
     assert [e.side for e in steered if isinstance(e, Compared)] == ["after", "control"]
 
 
-def test_pictures_travel_as_bytes(monitor: Monitor, tmp_path: Path) -> None:
+def test_pictures_travel_as_bytes(monitor: Client, tmp_path: Path) -> None:
     digest = monitor.feature(FEATURE).top[0].pictures[0].media
     data = monitor.media(digest)
     assert data.startswith(b"\x89PNG") and monitor.upload(data).width == 128
 
 
-def test_keeping(monitor: Monitor) -> None:
+def test_keeping(monitor: Client) -> None:
     note = monitor.add_note(NoteAsk(feature=FEATURE, text="warm", author="Ana"))
     assert note in monitor.notes(FEATURE)
     monitor.remove_note(note.id)
@@ -127,7 +127,7 @@ def test_keeping(monitor: Monitor) -> None:
     monitor.remove_session(line.id)
 
 
-def test_errors_come_back_as_what_they_are(monitor: Monitor) -> None:
+def test_errors_come_back_as_what_they_are(monitor: Client) -> None:
     with pytest.raises(NotThere, match="no feature"):
         monitor.feature("resid_post.12/drawn/99999")
     with pytest.raises(NotThere, match="no feature"):
@@ -135,10 +135,10 @@ def test_errors_come_back_as_what_they_are(monitor: Monitor) -> None:
     with pytest.raises(ServeError, match="no address"):
         over_http("localhost")
     with pytest.raises(ServeError, match="semascope serve"):
-        Monitor("http://127.0.0.1:9").info()
+        Client("http://127.0.0.1:9").info()
 
 
 def test_kinds_of_a_later_server_are_passed_over() -> None:
     lines = [b'data: {"kind": "hol', b'ogram"}\n\ndata: {"kind": "finished"}\n', b"\n"]
-    monitor = Monitor(transport=lambda *_: Answer(200, iter(lines)))
+    monitor = Client(transport=lambda *_: Answer(200, iter(lines)))
     assert [e.kind for e in monitor.chat(ChatAsk(messages=TALK))] == ["finished"]

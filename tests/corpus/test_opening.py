@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from semascope.corpus import Corpus, Mixed, open_corpus
 from semascope.corpus.hf_datasets import parse
 from semascope.corpus.sample import Sample
-from semascope.corpus.tabular.base import BadRow, Rows
+from semascope.corpus.tabular.base import BadRow, RowCorpus
 from semascope.errors import CorpusError, NoImages
 
 
-class Numbers(Rows):
+class Numbers(RowCorpus):
     """Rows that say their number; some are bad."""
 
     def __init__(self, name: str, n: int, bad: frozenset[int] = frozenset()) -> None:

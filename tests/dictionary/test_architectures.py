@@ -25,7 +25,7 @@ from semascope.dictionary.architectures import ACTIVATIONS
 from semascope.dictionary.architectures.batchtopk import choose
 from semascope.dictionary.architectures.jumprelu import BANDWIDTH, l0, target_l0
 from semascope.dictionary.crosscoder import CrossSource, site_norms, site_parts
-from semascope.dictionary.training.losses import Step, matryoshka
+from semascope.dictionary.training.losses import LossContext, matryoshka
 from semascope.dictionary.training.resample import resample
 from semascope.errors import DictionaryError
 
@@ -124,10 +124,10 @@ def test_batchtopk_chooses_the_batch_s_largest(n: int, k: int, seed: int) -> Non
     torch.testing.assert_close(values[on], picked[on], rtol=1e-4, atol=1e-4)
 
 
-def moment(x: Tensor, k: int = 4) -> Step:
+def moment(x: Tensor, k: int = 4) -> LossContext:
     """A step over the batch x."""
     none = torch.zeros(0, dtype=torch.int64)
-    return Step((x - x.mean(0)).square().sum(), len(x), none, k, 1.0)
+    return LossContext((x - x.mean(0)).square().sum(), len(x), none, k, 1.0)
 
 
 def test_jumprelu_has_the_published_estimator(activations: Tensor) -> None:

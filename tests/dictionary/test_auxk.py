@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from semascope.dictionary import ActivationBatch, TensorSource, TrainConfig, quality
-from semascope.dictionary.training.trainer import Trainee
+from semascope.dictionary.training.trainer import Trainer
 
 WIDTH = 128
 
@@ -29,7 +29,7 @@ def trained(x: Tensor, auxk: float) -> tuple[float, float]:
     """
     config = TrainConfig(width=WIDTH, k=4, steps=150, lr=5e-3, auxk=auxk, dead_tokens=768)
     batches = list(islice(TensorSource(x, batch_size=256).batches(0), config.steps))
-    trainee = Trainee.begin(config, batches[0])
+    trainee = Trainer.begin(config, batches[0])
     trainee.coder.W_enc.data[WIDTH // 2 :] *= 0.1
     for batch in batches:
         trainee.learn(batch)

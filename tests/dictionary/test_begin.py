@@ -23,22 +23,22 @@ from semascope.dictionary.architectures import dense
 from semascope.dictionary.architectures.gated import gate_l1
 from semascope.dictionary.architectures.jumprelu import target_l0
 from semascope.dictionary.architectures.relu import weighted_l1
-from semascope.dictionary.training.losses import Step
-from semascope.dictionary.training.trainer import Trainee
+from semascope.dictionary.training.losses import LossContext
+from semascope.dictionary.training.trainer import Trainer
 
 DENSE = ["gated", "jumprelu", "relu"]
 
 
-def begun(name: str, x: Tensor, target: Tensor | None = None) -> Trainee:
+def begun(name: str, x: Tensor, target: Tensor | None = None) -> Trainer:
     """A trainee before its first step."""
     config = TrainConfig(width=64, k=4, architecture=name, transcode=target is not None)  # type: ignore[arg-type]
-    return Trainee.begin(config, ActivationBatch(x, torch.ones(len(x)), target))
+    return Trainer.begin(config, ActivationBatch(x, torch.ones(len(x)), target))
 
 
-def moment(x: Tensor) -> Step:
+def moment(x: Tensor) -> LossContext:
     """A step over the batch x."""
     none = torch.zeros(0, dtype=torch.int64)
-    return Step((x - x.mean(0)).square().sum(), len(x), none, 4, 1.0)
+    return LossContext((x - x.mean(0)).square().sum(), len(x), none, 4, 1.0)
 
 
 @pytest.mark.parametrize("numbers", [1 << 24, 1500])

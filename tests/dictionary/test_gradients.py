@@ -9,7 +9,7 @@ from torch import Tensor
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.dictionary.kernels import sparse
 from semascope.dictionary.kernels.sparse import GradientBuffer
-from semascope.dictionary.training.losses import Loss, Step, auxk, fvu, multi_topk
+from semascope.dictionary.training.losses import Loss, LossContext, auxk, fvu, multi_topk
 
 
 @pytest.mark.parametrize("unit_norm", [True, False])
@@ -23,7 +23,7 @@ def test_buffered_gradients_are_autograds_own(
     """In blocks that end within the width, in any order of losses, over micro-batches, twice."""
     monkeypatch.setattr(sparse, "BLOCK_BYTES", 16 * 4 * 20)  # blocks of 20 of 64 latents
     x = activations[:200]
-    now = Step(
+    now = LossContext(
         variance=(x - x.mean(0)).square().sum(),
         tokens=len(x),
         dead=torch.tensor([3, 9, 20, 63]),

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from semascope.dictionary import CoderConfig, SparseCoder
-from semascope.dictionary.training.losses import Step, auxk, fvu, multi_topk
+from semascope.dictionary.training.losses import LossContext, auxk, fvu, multi_topk
 
 
-def moment(x: Tensor, dead: Tensor | None = None, tokens: int = 0) -> Step:
+def moment(x: Tensor, dead: Tensor | None = None, tokens: int = 0) -> LossContext:
     """A step over the batch x."""
-    return Step(
+    return LossContext(
         variance=(x - x.mean(0)).square().sum(),
         tokens=tokens or len(x),
         dead=torch.zeros(0, dtype=torch.int64) if dead is None else dead,

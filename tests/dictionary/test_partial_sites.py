@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from semascope.dictionary import Plan, TrainConfig, train_many
+from semascope.dictionary import TrainConfig, TrainingPlan, train_many
 from semascope.dictionary.training.batches import ActivationBatch
 from semascope.dictionary.training.split_sites import SplitSites
 from semascope.errors import DictionaryError
@@ -40,7 +40,7 @@ class Stream:
 
 def trained(folder: Path, empty: int):  # type: ignore[no-untyped-def]
     source = SplitSites(Stream(empty), {"a": 6, "b": 4}, only={"b": (PATCHES,)})
-    return train_many(source, [Plan(s, CONFIG, folder / s, s) for s in ("a", "b")])
+    return train_many(source, [TrainingPlan(s, CONFIG, folder / s, s) for s in ("a", "b")])
 
 
 def test_each_learns_from_the_tokens_that_its_site_has(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_zeros_of_tokens_that_are_not_there_are_not_learnt(tmp_path: Path) -> No
                 yield ActivationBatch(mine.x[:, 6:].contiguous(), mine.kind)
 
     source = SplitSites(Own(-1), {"b": 4})
-    alone = train_many(source, [Plan("b", CONFIG, tmp_path / "alone", "b")])
+    alone = train_many(source, [TrainingPlan("b", CONFIG, tmp_path / "alone", "b")])
     for name, weight in alone["b"].coder.state_dict().items():
         assert torch.equal(weight, reports["b"].coder.state_dict()[name])
 

@@ -9,7 +9,7 @@ import torch
 
 from semascope.dictionary import ActivationBatch, CoderConfig, SparseCoder
 from semascope.dictionary.metrics.stability import stability
-from semascope.dictionary.training.token_sampling import Cached, Sampled, Sampling
+from semascope.dictionary.training.token_sampling import CachedChunks, SampledChunks, TokenSampling
 from semascope.errors import DictionaryError
 
 
@@ -24,7 +24,7 @@ def chunk(number: int) -> ActivationBatch | None:
 
 def test_rates_outliers_and_counts() -> None:
     """Each kind at its own rate; giants out; everything that was left out is counted."""
-    thin = Sampled(chunk, Sampling(rates={3: 0.1, 2: 0.0}, outlier=20.0), seed=5)
+    thin = SampledChunks(chunk, TokenSampling(rates={3: 0.1, 2: 0.0}, outlier=20.0), seed=5)
     batch = thin(0)
     assert batch is not None
     kinds = batch.kind.tolist()
@@ -39,7 +39,7 @@ def test_rates_outliers_and_counts() -> None:
     assert torch.equal(batch.x, again.x)
     assert thin(3) is None
     with pytest.raises(DictionaryError, match="between 0 and 1"):
-        Sampled(chunk, Sampling(rates={1: 1.5}))
+        SampledChunks(chunk, TokenSampling(rates={1: 1.5}))
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -51,7 +51,7 @@ def test_a_cached_chunk_needs_no_model(half: bool, tmp_path: Path) -> None:
         made.append(number)
         return chunk(number)
 
-    kept = Cached(counted, tmp_path, half=half)
+    kept = CachedChunks(counted, tmp_path, half=half)
     first, second = kept(1), kept(1)
     assert first is not None
     assert second is not None

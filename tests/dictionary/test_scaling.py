@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from semascope.dictionary import TensorSource, TrainConfig, load, train
-from semascope.dictionary.crosscoder import AtSite, site_parts
+from semascope.dictionary.crosscoder import CrosscoderAtSite, site_parts
 from semascope.dictionary.metrics.quality import quality
 from semascope.dictionary.training.batches import ActivationBatch
 from semascope.dictionary.training.scaling import Scaling
-from semascope.dictionary.training.trainer import Trainee
+from semascope.dictionary.training.trainer import Trainer
 
 D = (12, 8)
 
@@ -47,7 +47,7 @@ def test_what_is_saved_gives_in_the_sites_units_what_was_trained(
         width=32, k=4, steps=6, lr=5e-3, architecture=architecture, transcode=transcode,  # type: ignore[arg-type]
         skip=kind == "skip", parts=D if kind == "crosscoder" else (),
     )  # fmt: skip
-    trainee = Trainee.begin(config, batch, site="a", site_out="b" if transcode else "")
+    trainee = Trainer.begin(config, batch, site="a", site_out="b" if transcode else "")
     for _ in range(6):
         trainee.learn(batch)
     scaling, inside = trainee.scaling, trainee.coder.eval()
@@ -80,7 +80,7 @@ def test_the_site_of_the_largest_norm_does_not_own_a_crosscoder(tmp_path: Path) 
         )
         folder = tmp_path / str(scaled)
         train(TensorSource(x, batch_size=256), config, folder)
-        view = AtSite(load(folder), 0)
+        view = CrosscoderAtSite(load(folder), 0)
         batch = ActivationBatch(x, torch.ones(len(x)))
         found[scaled] = quality(view, [view.batch(batch)]).all.fvu
     assert found[True] < 0.5 < 0.9 < found[False]
@@ -94,14 +94,14 @@ def test_a_states_one_factor_of_before_is_that_of_the_target_too() -> None:
 def test_sites_of_a_crosscoder_side_by_side() -> None:
     """A view's columns are those of its site."""
     x = planted(256)
-    trainee = Trainee.begin(
+    trainee = Trainer.begin(
         TrainConfig(width=32, k=4, steps=1, parts=D), ActivationBatch(x, torch.ones(len(x)))
     )
     coder = trainee.finished()
     assert coder is not None
     ids = torch.arange(5)
     for number, part in enumerate(site_parts(coder, coder.directions(ids))):
-        view = AtSite(coder, number)
+        view = CrosscoderAtSite(coder, number)
         assert torch.equal(view.directions(ids), part)
         assert torch.equal(view.batch(ActivationBatch(x, x)).target, site_parts(coder, x)[number])  # type: ignore[arg-type]
 

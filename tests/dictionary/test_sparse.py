@@ -77,7 +77,7 @@ def test_tiles_do_not_change_the_selection(monkeypatch: pytest.MonkeyPatch) -> N
     """The last, smaller tile, a tile larger than the batch, and room kept from a larger batch."""
     x, weight, bias = torch.randn(150, 6), torch.randn(64, 6), torch.randn(64)
     whole = topk.select_topk(x, weight, bias, 3)
-    room = topk.Room()
+    room = topk.TileBuffer()
     topk.select_topk(torch.randn(300, 6), weight, bias, 3, room)
     kept = topk.select_topk(x, weight, bias, 3, room)
     for name in ("TILE_BYTES", "ROOM_BYTES"):

@@ -15,16 +15,16 @@ from torch import Tensor
 
 from semascope.dictionary import (
     ActivationBatch,
-    Plan,
     TensorSource,
     TrainConfig,
+    TrainingPlan,
     load,
     quality,
     train,
     train_many,
 )
 from semascope.dictionary.training.checkpoint import steps_on_disk
-from semascope.dictionary.training.trainer import Trainee
+from semascope.dictionary.training.trainer import Trainer
 from semascope.errors import DictionaryError, NotFinite
 
 CONFIG = TrainConfig(
@@ -187,7 +187,7 @@ def test_nan_is_named_and_the_last_good_state_kept(activations: Tensor, tmp_path
 def test_a_gpu_passes_over_nan_without_waiting(activations: Tensor) -> None:
     """Deferred checks: the bad step is skipped on the device, and named at the next look."""
     batch = ActivationBatch(activations[:256].clone(), torch.ones(256))
-    trainee = Trainee.begin(CONFIG, batch)
+    trainee = Trainer.begin(CONFIG, batch)
     trainee.deferred = True
     for _ in range(3):
         trainee.learn(batch)
@@ -243,9 +243,9 @@ def test_many_dictionaries_in_one_pass_equal_each_alone(
 
     wide = CONFIG.model_copy(update={"width": 128, "steps": 30})
     plans = [
-        Plan("a-64", CONFIG, tmp_path / "a64", "a"),
-        Plan("a-128", wide, tmp_path / "a128", "a"),
-        Plan("b-64", CONFIG, tmp_path / "b64", "b"),
+        TrainingPlan("a-64", CONFIG, tmp_path / "a64", "a"),
+        TrainingPlan("a-128", wide, tmp_path / "a128", "a"),
+        TrainingPlan("b-64", CONFIG, tmp_path / "b64", "b"),
     ]
     reports = train_many(Sites(), plans)
     assert [reports[p.name].steps for p in plans] == [60, 30, 60]
@@ -259,7 +259,7 @@ def test_many_dictionaries_in_one_pass_equal_each_alone(
     assert starts == [40]
     assert same(again["b-64"].coder, reports["b-64"].coder)
     with pytest.raises(DictionaryError, match="gives no activations of 'c'"):
-        train_many(Sites(), [Plan("c", CONFIG, tmp_path / "c", "c")])
+        train_many(Sites(), [TrainingPlan("c", CONFIG, tmp_path / "c", "c")])
 
 
 @pytest.mark.parametrize(

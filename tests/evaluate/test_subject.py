@@ -11,7 +11,14 @@ from semascope.corpus.sample import Question
 from semascope.corpus.scenes import SceneCorpus
 from semascope.errors import SubjectError
 from semascope.evaluate import subject as module
-from semascope.evaluate.subject import Tally, evaluate_subject, names, perplexity, same, wilson
+from semascope.evaluate.subject import (
+    AnswerCounts,
+    evaluate_subject,
+    names,
+    perplexity,
+    same,
+    wilson,
+)
 from semascope.subject.testing import tiny
 
 
@@ -21,7 +28,7 @@ def _truth(rows: int = 60) -> list[Question]:
 
 
 def test_the_truth_scores_one_in_everything() -> None:
-    tally = Tally()
+    tally = AnswerCounts()
     for q in _truth():
         tally.add(q, q.answer)
     figures = tally.figures()
@@ -30,7 +37,7 @@ def test_the_truth_scores_one_in_everything() -> None:
 
 
 def test_always_yes_is_chance_and_always_nothing_is_zero() -> None:
-    tally = Tally()
+    tally = AnswerCounts()
     for q in _truth():
         tally.add(q, "yes" if q.kind == "presence" else "nothing")
     figures = tally.figures()
@@ -40,7 +47,7 @@ def test_always_yes_is_chance_and_always_nothing_is_zero() -> None:
 
 
 def test_an_invented_thing_costs_precision_and_a_missing_one_recall() -> None:
-    tally = Tally()
+    tally = AnswerCounts()
     q = Question("describe", "What is in the picture?", "a cat, a mango and the word STOP")
     tally.add(q, "a cat, a bat and the word STOP.")
     figures = tally.figures()
@@ -50,7 +57,7 @@ def test_an_invented_thing_costs_precision_and_a_missing_one_recall() -> None:
 
 
 def test_an_empty_picture_is_right_only_when_called_empty() -> None:
-    tally = Tally()
+    tally = AnswerCounts()
     tally.add(Question("describe", "?", "nothing"), "a bat and a glass of water")
     assert (tally.hits, tally.said, tally.there) == (0, 2, 0)
     assert names("nothing") == []

@@ -12,14 +12,14 @@ from evidence_brute import LEFT_OUT
 from evidence_fakes import DIM, FakeDictionary, FakeSubject, ListCorpus, corpus
 
 from semascope.errors import EvidenceError
-from semascope.evidence import Evidence, Gatherer, Options, gather
+from semascope.evidence import Evidence, EvidenceOptions, Gatherer, gather
 from semascope.evidence.analysis.neuron_alignment import align, neurons_beside
 from semascope.evidence.gather import shard
 from semascope.evidence.store import logit_lens_store
-from semascope.evidence.store.all_activations import Everything
+from semascope.evidence.store.all_activations import AllActivations
 
 ROWS = 120
-OPTIONS = Options(top=4, per_interval=2, batch_size=2)
+OPTIONS = EvidenceOptions(top=4, per_interval=2, batch_size=2)
 
 
 class Neurons(FakeSubject):
@@ -118,7 +118,7 @@ def test_a_killed_shard_keeps_nothing_twice(tmp_path: Path) -> None:
 def test_where_only_exemplars_were_kept(tmp_path: Path) -> None:
     """The message says how to keep the rest."""
     with pytest.raises(EvidenceError, match="gather --store-all"):
-        Everything(tmp_path)
+        AllActivations(tmp_path)
 
 
 def test_neurons_that_fire_along() -> None:

@@ -12,9 +12,9 @@ from evidence_fakes import FakeDictionary, FakeSubject, corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semascope.evidence import Evidence, Options, gather
+from semascope.evidence import Evidence, EvidenceOptions, gather
 from semascope.evidence.gather.hashing import mix
-from semascope.evidence.gather.tally import Hits, Rows, Tally
+from semascope.evidence.gather.tally import FeatureTally, Hits, SampleRows
 
 TOP, DRAWS, BATCH = 5, 3, 3
 
@@ -24,7 +24,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple:
     """Gathered and brute-force evidence of one corpus."""
     folder: Path = tmp_path_factory.mktemp("exact")
     rows, dictionary = corpus(260, seed=1), FakeDictionary()
-    options = Options(top=TOP, per_interval=DRAWS, batch_size=BATCH)
+    options = EvidenceOptions(top=TOP, per_interval=DRAWS, batch_size=BATCH)
     gather(
         FakeSubject(),
         rows,
@@ -112,8 +112,8 @@ def test_any_order_of_any_shards_ends_the_same(data: st.DataObject) -> None:
     batches = [_random_batch(rng, number) for number in range(data.draw(st.integers(2, 8)))]
     top, draws = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3))
 
-    def tally(of: list[int]) -> Tally:
-        out = Tally.new(6, top=top, draws=draws, seed=5)
+    def tally(of: list[int]) -> FeatureTally:
+        out = FeatureTally.new(6, top=top, draws=draws, seed=5)
         for i in of:
             out.update(*batches[i])
             if data.draw(st.booleans()):
@@ -126,14 +126,14 @@ def test_any_order_of_any_shards_ends_the_same(data: st.DataObject) -> None:
     pieces = [order[a:b] for a, b in zip([0, *cuts], [*cuts, len(batches)], strict=True)]
     first, *others = [tally(p) for p in pieces]
     for other in others:
-        first.merge(Tally.of(other.arrays(), top=top, draws=draws, seed=5))
+        first.merge(FeatureTally.of(other.arrays(), top=top, draws=draws, seed=5))
     merged = first.arrays()
     for name, column in whole.items():
         np.testing.assert_array_equal(column, merged[name], err_msg=name)
     _check_top(batches, whole, top)
 
 
-def _random_batch(rng: np.random.Generator, number: int) -> tuple[Hits, Rows]:
+def _random_batch(rng: np.random.Generator, number: int) -> tuple[Hits, SampleRows]:
     """A few samples with values from few levels, over many octaves: ties and duplicates abound."""
     samples = 3
     n = int(rng.integers(1, 30))
@@ -148,10 +148,10 @@ def _random_batch(rng: np.random.Generator, number: int) -> tuple[Hits, Rows]:
         position=pairs[1].astype(np.int32),
         kind=rng.integers(1, 5, n).astype(np.int8),
     )
-    return hits, Rows(np.arange(samples) + samples * number, mix(content), mix(content, 9))
+    return hits, SampleRows(np.arange(samples) + samples * number, mix(content), mix(content, 9))
 
 
-def _check_top(batches: list[tuple[Hits, Rows]], arrays: dict, top: int) -> None:
+def _check_top(batches: list[tuple[Hits, SampleRows]], arrays: dict, top: int) -> None:
     """The N strongest distinct contents of each feature are kept, found by keeping all."""
     best: dict[int, dict[int, float]] = {}
     for hits, rows in batches:

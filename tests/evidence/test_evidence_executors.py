@@ -12,8 +12,8 @@ import pytest
 from evidence_fakes import FakeDictionary, FakeSubject, corpus
 
 from semascope.errors import EvidenceError
-from semascope.evidence import Gatherer, Options
-from semascope.evidence.gather.datatrove import Step
+from semascope.evidence import EvidenceOptions, Gatherer
+from semascope.evidence.gather.datatrove import DatatroveStep
 
 pytest.importorskip("datatrove")
 pytestmark = pytest.mark.filterwarnings("default")  # the executors' own libraries warn
@@ -28,7 +28,7 @@ def make(folder: Path) -> Gatherer:
         [FakeDictionary(), FakeDictionary(20, 3, 1, "small")],
         folder / "e",
         media=folder / "m",
-        options=Options(top=4, per_interval=2, batch_size=2),
+        options=EvidenceOptions(top=4, per_interval=2, batch_size=2),
     )
 
 
@@ -36,7 +36,7 @@ def local(folder: Path, **more: Any) -> Any:
     """datatrove's executor of this machine."""
     from datatrove.executor import LocalPipelineExecutor
 
-    step = Step(partial(make, folder))
+    step = DatatroveStep(partial(make, folder))
     log = str(folder / "log")
     return LocalPipelineExecutor([step], tasks=WORLD, workers=1, logging_dir=log, **more)
 
@@ -57,9 +57,9 @@ def test_two_calls_of_the_local_executor(tmp_path: Path) -> None:
     folder = tmp_path / "shards"
     local(folder, local_tasks=2).run()
     with pytest.raises(EvidenceError, match="No shard"):
-        Step(partial(make, folder)).merge(WORLD)
+        DatatroveStep(partial(make, folder)).merge(WORLD)
     local(folder).run()
-    Step(partial(make, folder)).merge(WORLD)
+    DatatroveStep(partial(make, folder)).merge(WORLD)
     same_files(folder, tmp_path / "whole")
 
 
@@ -82,7 +82,7 @@ def test_two_shards_here_and_the_rest_under_ray(
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
         RayPipelineExecutor(
-            [Step(partial(make, folder))],
+            [DatatroveStep(partial(make, folder))],
             tasks=WORLD,
             workers=1,
             cpus_per_task=1,
@@ -91,5 +91,5 @@ def test_two_shards_here_and_the_rest_under_ray(
         ).run()
     finally:
         ray.shutdown()
-    Step(partial(make, folder)).merge(WORLD)
+    DatatroveStep(partial(make, folder)).merge(WORLD)
     same_files(folder, tmp_path / "whole")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from semascope.atlas import Media
 from semascope.corpus.sample import Sample, Turn
-from semascope.evidence import Evidence, Options, gather
+from semascope.evidence import Evidence, EvidenceOptions, gather
 from semascope.evidence.gather import exact_sums
 from semascope.evidence.gather.hashing import content_hash, split_of
 from semascope.evidence.gather.neighbours import by_firing
@@ -24,7 +24,7 @@ from semascope.evidence.gather.tally import SKETCH
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
     out: Path = tmp_path_factory.mktemp("parts")
-    options = Options(top=6, per_interval=3, batch_size=4)
+    options = EvidenceOptions(top=6, per_interval=3, batch_size=4)
     gather(
         FakeSubject(), corpus(300), [FakeDictionary()], out / "e", media=out / "m", options=options
     )

@@ -14,8 +14,8 @@ from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.types import Codes
 from semascope.errors import SubjectError
 from semascope.evidence import Evidence, gather
-from semascope.evidence.gather.options import Options
-from semascope.evidence.gather.reader import Reader
+from semascope.evidence.gather.options import EvidenceOptions
+from semascope.evidence.gather.reader import EvidenceReader
 from semascope.subject.testing import tiny
 from semascope.subject.types import Kind
 
@@ -107,7 +107,7 @@ def test_the_heat_stands_on_the_patch_that_is_red(site: str, tmp_path: Path) -> 
 
 def test_a_batch_of_words_gives_no_token_there() -> None:
     subject = tiny("llava")
-    reader = Reader(subject, {"p": reds(subject, "projector")}, Options())
+    reader = EvidenceReader(subject, {"p": reds(subject, "projector")}, EvidenceOptions())
     (read,) = reader([(0, Sample("t", text="words")), (1, Sample("u", text="more of them"))])
     assert not read.tokens["p"].any()
     assert not len(read.hits["p"].value)
@@ -116,6 +116,6 @@ def test_a_batch_of_words_gives_no_token_there() -> None:
 def test_merged_patches_are_a_sentence_and_not_a_skipped_sample() -> None:
     subject = tiny("qwen2_vl")
     dictionary = Plain("projector", torch.randn(2, subject.d_model), torch.zeros(2))
-    reader = Reader(subject, {"p": dictionary}, Options())
+    reader = EvidenceReader(subject, {"p": dictionary}, EvidenceOptions())
     with pytest.raises(SubjectError, match=r"such as resid_post\.0"):
         reader([(0, seen("p", picture(3)))])

@@ -13,10 +13,10 @@ from evidence_fakes import FakeDictionary, FakeSubject, ListCorpus, corpus
 
 from semascope.dictionary.types import Codes
 from semascope.errors import EvidenceError, NotFinite, SubjectError
-from semascope.evidence import Evidence, Gatherer, Options, gather
+from semascope.evidence import Evidence, EvidenceOptions, Gatherer, gather
 from semascope.evidence.store.files import only_writer
 
-OPTIONS = Options(top=4, per_interval=2, batch_size=2)
+OPTIONS = EvidenceOptions(top=4, per_interval=2, batch_size=2)
 FILES = ("exemplars.safetensors", "neighbours.safetensors", "stats.safetensors")
 
 

@@ -10,7 +10,7 @@ import torch
 from evidence_fakes import FakeDictionary, FakeSubject, ListCorpus
 
 from semascope.corpus.sample import Sample
-from semascope.evidence import Evidence, Options, gather
+from semascope.evidence import Evidence, EvidenceOptions, gather
 from semascope.subject.types import Batch
 
 SINK = "Q"
@@ -27,7 +27,7 @@ class SinkingSubject(FakeSubject):
 
 def seen(folder: Path, outlier: float, text: str) -> Evidence:
     rows = ListCorpus([Sample(id=str(n), text=f"{text} number {n} of many") for n in range(12)])
-    options = Options(top=3, per_interval=2, batch_size=4, outlier=outlier)
+    options = EvidenceOptions(top=3, per_interval=2, batch_size=4, outlier=outlier)
     gather(
         SinkingSubject(),
         rows,

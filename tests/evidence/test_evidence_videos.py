@@ -20,7 +20,7 @@ from semascope.corpus import Sample, Turn, Video, open_corpus
 from semascope.dictionary.types import Codes
 from semascope.evidence import Evidence, gather
 from semascope.evidence.gather.hashing import content_hash
-from semascope.evidence.gather.options import Options
+from semascope.evidence.gather.options import EvidenceOptions
 from semascope.evidence.store.publish import publish
 from semascope.evidence.video_frames import glimpse, told, worth_showing
 from semascope.explain.crops import firing_picture, overlay
@@ -78,7 +78,7 @@ def sample(painted: int | None, name: str = "v", images: int = 0) -> Sample:
 def gathered(folder: Path, subject: Subject, rows: list[Sample]) -> Evidence:
     gather(
         subject, ListCorpus(rows), [OneFeature(subject)], folder / "e", media=folder / "m",
-        options=Options(batch_size=4, outlier=0.0, exclude=(Kind.PAD, Kind.NEWLINE)),
+        options=EvidenceOptions(batch_size=4, outlier=0.0, exclude=(Kind.PAD, Kind.NEWLINE)),
     )  # fmt: skip
     return Evidence.open(folder / "e", "main")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown, Split
+from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence, Split
 from semascope.subject.types import Kind
 
 GRID = 8
@@ -37,7 +37,9 @@ def rects() -> NDArray[np.float32]:
     return (np.stack([x, y, x + 1, y + 1], 1) * PATCH).astype(np.float32)
 
 
-def picture(row: int, names: Sequence[str], rng: np.random.Generator, split: Split) -> Shown:
+def picture(
+    row: int, names: Sequence[str], rng: np.random.Generator, split: Split
+) -> EvidenceSample:
     """A scene: each thing a block of 2 × 2 patches; caption names all; 2 template tokens first."""
     n = GRID * GRID
     cells = rng.permutation(16)[: len(names)]
@@ -54,7 +56,7 @@ def picture(row: int, names: Sequence[str], rng: np.random.Generator, split: Spl
         )  # fmt: skip
     caption = " and ".join(f"a {name}" for name in names) + " on a plain background"
     nowhere = np.full((2, 4), np.nan, np.float32)
-    return Shown(
+    return EvidenceSample(
         row=row,
         id=f"scene/{row}",
         tokens=("<s>", "user", *["<image>"] * n),
@@ -68,10 +70,10 @@ def picture(row: int, names: Sequence[str], rng: np.random.Generator, split: Spl
     )
 
 
-def text(row: int, tokens: Sequence[str], split: Split) -> Shown:
+def text(row: int, tokens: Sequence[str], split: Split) -> EvidenceSample:
     """A document of text tokens after one template token."""
     n = len(tokens)
-    return Shown(
+    return EvidenceSample(
         row=row,
         id=f"text/{row}",
         tokens=("<s>", *tokens),
@@ -84,13 +86,13 @@ def text(row: int, tokens: Sequence[str], split: Split) -> Shown:
     )
 
 
-def on_object(shown: Shown, name: str, strength: float = 1.0) -> Exemplar:
+def on_object(shown: EvidenceSample, name: str, strength: float = 1.0) -> Exemplar:
     """Fires on the patches of the named thing alone."""
     share = next(o["patches"] for o in shown.truth["objects"] if o["name"] == name)
     return Exemplar(shown, (np.asarray(share, np.float32) * strength))
 
 
-def on_tokens(shown: Shown, token: str, strength: float = 1.0) -> Exemplar:
+def on_tokens(shown: EvidenceSample, token: str, strength: float = 1.0) -> Exemplar:
     """Fires on every token that reads so."""
     hits = np.array([t == token for t in shown.tokens], np.float32)
     return Exemplar(shown, hits * strength)
@@ -103,8 +105,8 @@ class World:
     seed: int = 0
     n: int = 400
     rng: np.random.Generator = field(init=False)
-    scenes: list[Shown] = field(init=False)
-    texts: list[Shown] = field(init=False)
+    scenes: list[EvidenceSample] = field(init=False)
+    texts: list[EvidenceSample] = field(init=False)
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
@@ -114,12 +116,12 @@ class World:
     def _split(self, row: int) -> Split:
         return "score" if row % 2 else "explain"
 
-    def _scene(self, row: int) -> Shown:
+    def _scene(self, row: int) -> EvidenceSample:
         count = int(self.rng.integers(1, 5))
         names = [NAMES[i] for i in self.rng.permutation(len(NAMES))[:count]]
         return picture(row, names, self.rng, self._split(row))
 
-    def _text(self, row: int) -> Shown:
+    def _text(self, row: int) -> EvidenceSample:
         tokens = []
         for _ in range(5):
             noun, verb = self.rng.choice(NOUNS), self.rng.choice(VERBS)
@@ -128,13 +130,13 @@ class World:
                 tokens += [" It", " cost", f" {self.rng.integers(1, 99)}.{self.rng.integers(9)}"]
         return text(row, tokens, self._split(row))
 
-    def scenes_with(self, name: str, there: bool = True) -> list[Shown]:
+    def scenes_with(self, name: str, there: bool = True) -> list[EvidenceSample]:
         """Scenes that hold the thing, or do not."""
         return [
             s for s in self.scenes if (name in [o["name"] for o in s.truth["objects"]]) == there
         ]
 
-    def texts_with(self, token: str, there: bool = True) -> list[Shown]:
+    def texts_with(self, token: str, there: bool = True) -> list[EvidenceSample]:
         """Texts with the token, or without."""
         return [s for s in self.texts if (token in s.tokens) == there]
 
@@ -171,7 +173,7 @@ class World:
 
 
 def evidence(
-    index: int, fired: Sequence[Exemplar], silent: Sequence[Shown], **stats: float
+    index: int, fired: Sequence[Exemplar], silent: Sequence[EvidenceSample], **stats: float
 ) -> FeatureEvidence:
     """A record, strongest first."""
     ordered = tuple(sorted(fired, key=lambda e: -e.peak))

@@ -8,8 +8,8 @@ from planted import World, evidence, on_tokens, text
 
 from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.scorers.detection import DetectionScorer
-from semascope.explain.text.documents import Library
-from semascope.explain.text.excerpts import Cutter
+from semascope.explain.text.documents import DocumentLibrary
+from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.types import Explanation
 from semascope.subject.types import Kind
 
@@ -22,7 +22,9 @@ def world() -> World:
 def test_a_text_is_cut_around_its_peak_on_a_fixed_grid() -> None:
     tokens = [f" w{i}" for i in range(100)]
     shown = text(0, tokens, "explain")
-    cases = Cutter(32).cases(evidence(0, [on_tokens(shown, " w70")], [text(1, tokens, "explain")]))
+    cases = ExcerptCutter(32).cases(
+        evidence(0, [on_tokens(shown, " w70")], [text(1, tokens, "explain")])
+    )
     piece = cases.firing[0]
     assert piece.shown.tokens == shown.tokens[64:96]
     assert piece.shown.tokens[int(piece.activations.argmax())] == " w70"
@@ -32,13 +34,13 @@ def test_a_text_is_cut_around_its_peak_on_a_fixed_grid() -> None:
 
 def test_pictures_stay_whole_and_are_told_from_pictures(world: World) -> None:
     record = world.sees(0, "mango")
-    cases = Cutter().cases(evidence(0, record.top, [*world.texts[:5], *record.silent[:5]]))
+    cases = ExcerptCutter().cases(evidence(0, record.top, [*world.texts[:5], *record.silent[:5]]))
     assert cases.firing == list(record.top)
     assert all(s.media for s in cases.silent)
 
 
 def test_a_piece_is_cut_once_for_all_features(world: World) -> None:
-    cutter = Cutter()
+    cutter = ExcerptCutter()
     a = cutter.cases(world.reads(0, " harbour"))
     b = cutter.cases(world.reads(1, " harbour"))
     assert all(x.shown is y.shown for x, y in zip(a.firing, b.firing, strict=True))
@@ -71,9 +73,9 @@ def test_a_common_word_in_long_texts_is_told_by_its_piece() -> None:
 
 def test_a_picture_without_a_caption_has_the_words_beside_it(world: World) -> None:
     shown = world.scenes[0]
-    assert Library().doc(shown).caption == shown.truth["caption"]
+    assert DocumentLibrary().doc(shown).caption == shown.truth["caption"]
     kinds = shown.kinds.copy()
     kinds[1] = Kind.TEXT
     bare = replace(shown, truth={}, tokens=("<s>", " a zebra", *shown.tokens[2:]), kinds=kinds)
-    doc = Library().doc(bare)
+    doc = DocumentLibrary().doc(bare)
     assert doc.caption == " a zebra"

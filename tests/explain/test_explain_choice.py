@@ -12,7 +12,7 @@ from semascope.corpus.sample import Sample
 from semascope.evidence.types import Exemplar, FeatureEvidence
 from semascope.explain.crops import crop, overlay, region
 from semascope.explain.explainers.cascade import BestOf, Cascade
-from semascope.explain.explainers.folds import Folder
+from semascope.explain.explainers.folds import FoldMaker
 from semascope.explain.explainers.self_naming import SubjectNamer, pool, things
 from semascope.explain.scorers.detection import DetectionScorer
 from semascope.explain.types import Cost, Explanation
@@ -183,7 +183,7 @@ def test_best_of_n_keeps_the_best_and_pays_for_all(world: World) -> None:
 def test_the_choice_never_sees_the_score_split(world: World) -> None:
     """Selection on the score split would make the winner's score too good."""
     record = world.sees(0, "mango")
-    folded = Folder().fold(record)
+    folded = FoldMaker().fold(record)
     used = {e.shown.id for e in folded.top} | {s.id for s in folded.silent}
     held_out = record.split("score")
     assert not used & {e.shown.id for e in held_out.top}
@@ -193,7 +193,7 @@ def test_the_choice_never_sees_the_score_split(world: World) -> None:
 
 
 def test_a_sample_falls_on_one_side_for_every_feature(world: World) -> None:
-    folder = Folder()
+    folder = FoldMaker()
     a, b = folder.fold(world.sees(0, "mango")), folder.fold(world.sees(1, "cat"))
     sides: dict[str, set[str]] = {}
     for record in (a, b):

@@ -11,7 +11,7 @@ from semascope.evaluate.concept_coverage import best_feature, cover, share_cover
 from semascope.evaluate.explanations import BARS
 from semascope.evaluate.explanations_run import _holds, _says, compared, drawn_concepts
 from semascope.evidence.gather.scene_truth import truth_record
-from semascope.explain.scorers.generated_scenes import Drawing, maker
+from semascope.explain.scorers.generated_scenes import SceneGenerator, maker
 from semascope.explain.scorers.lexical_judge import claim
 from semascope.explain.scorers.match_truth import names_object
 from semascope.explain.scorers.sensitivity import SensitivityScorer
@@ -24,23 +24,23 @@ from semascope.explain.types import Cost, Explanation
      "sad", "in love", "flag of Bolivia", "blue", "mango or violin"],
 )  # fmt: skip
 def test_scenes_hold_what_was_asked_for(label: str) -> None:
-    found = Drawing(64)(label, 4, seed=5)
+    found = SceneGenerator(64)(label, 4, seed=5)
     assert len(found) == 4
     said = claim(label, "")
     for scene in found:
         things = truth_record(scene.truth)["objects"]
         assert any(names_object(said, thing) for thing in things), (label, things)
-    again = Drawing(64)(label, 4, seed=5)
+    again = SceneGenerator(64)(label, 4, seed=5)
     assert all(
         np.array_equal(np.asarray(a.images[0]), np.asarray(b.images[0]))
         for a, b in zip(found, again, strict=True)
     )
-    other = Drawing(64)(label, 4, seed=6)
+    other = SceneGenerator(64)(label, 4, seed=6)
     assert not np.array_equal(np.asarray(found[0].images[0]), np.asarray(other[0].images[0]))
 
 
 def test_what_cannot_be_drawn_is_not() -> None:
-    assert Drawing()("quantum chromodynamics", 4, 0) == []
+    assert SceneGenerator()("quantum chromodynamics", 4, 0) == []
     assert maker(("colourless", "idea")) is None
 
 
@@ -59,7 +59,7 @@ def test_sensitivity_on_drawn_scenes() -> None:
         Explanation(1, "Pictures of piano.", "piano", author="a"),
         Explanation(2, "Pictures of violin.", "violin", author="a"),
     ]
-    scorer = SensitivityScorer(Drawing(48), heat, each=6)
+    scorer = SensitivityScorer(SceneGenerator(48), heat, each=6)
     values = {s.feature: s.value for s in scorer.score([], words)}
     assert values[0] > 0.9
     assert values[1] == pytest.approx(0.5)

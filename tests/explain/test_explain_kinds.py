@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from planted import World, evidence, on_tokens, picture, text
 
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
-from semascope.explain.explainers.term_frequency import Background
+from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
+from semascope.explain.explainers.term_frequency import TermFrequency
 from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.scorers.detection import DetectionScorer
 from semascope.explain.scorers.lexical_judge import claim
@@ -26,12 +26,12 @@ class Zoo:
 
     def __init__(self, n: int = 500, seed: int = 3) -> None:
         rng = np.random.default_rng(seed)
-        self.scenes: list[Shown] = []
+        self.scenes: list[EvidenceSample] = []
         for row in range(n):
             some = rng.permutation(len(THINGS))[: int(rng.integers(1, 5))]
             split = "score" if row % 2 else "explain"
             self.scenes.append(picture(row, [THINGS[i] for i in some], rng, split))
-        self.background = Background(self.scenes[::3])
+        self.background = TermFrequency(self.scenes[::3])
 
     def fires_on(self, wanted: Callable[[Sequence[str]], Sequence[str]]) -> FeatureEvidence:
         """A feature that fires on those things of a scene that ``wanted`` picks."""

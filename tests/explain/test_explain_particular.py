@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from planted import evidence, on_object, picture
 
-from semascope.evidence.types import FeatureEvidence, Shown
+from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.refine import short
 from semascope.explain.scorers.lexical_judge import LexicalJudge, claim
@@ -24,7 +24,7 @@ LABEL = "flag, above all flag of cuba or flag of peru"
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[Shown]:
+def scenes() -> list[EvidenceSample]:
     """Half of them hold three flags each, and all some other thing."""
     rng = np.random.default_rng(3)
     found = []
@@ -35,11 +35,11 @@ def scenes() -> list[Shown]:
     return found
 
 
-def names_of(shown: Shown) -> set[str]:
+def names_of(shown: EvidenceSample) -> set[str]:
     return {o["name"] for o in shown.truth["objects"]}
 
 
-def feature(scenes: list[Shown], strength: dict[str, float]) -> FeatureEvidence:
+def feature(scenes: list[EvidenceSample], strength: dict[str, float]) -> FeatureEvidence:
     """Fires on each flag as strongly as it says, on the strongest of a scene alone."""
     fired, silent = [], []
     for shown in scenes:
@@ -52,22 +52,22 @@ def feature(scenes: list[Shown], strength: dict[str, float]) -> FeatureEvidence:
     return evidence(0, fired, silent)
 
 
-def label_of(record: FeatureEvidence, scenes: list[Shown]) -> str:
+def label_of(record: FeatureEvidence, scenes: list[EvidenceSample]) -> str:
     return VocabularyNamer(background=scenes).explain([record])[0].label
 
 
-def test_what_it_fires_on_most_is_told(scenes: list[Shown]) -> None:
+def test_what_it_fires_on_most_is_told(scenes: list[EvidenceSample]) -> None:
     record = feature(scenes, {"flag of cuba": 5.0, "flag of peru": 4.0})
     general, most = terms.parted(label_of(record, scenes))
     assert general == "flag"
     assert set(most.split(" or ")) == {"flag of cuba", "flag of peru"}
 
 
-def test_nothing_is_told_of_what_fires_alike(scenes: list[Shown]) -> None:
+def test_nothing_is_told_of_what_fires_alike(scenes: list[EvidenceSample]) -> None:
     assert terms.parted(label_of(feature(scenes, {}), scenes)) == ("flag", "")
 
 
-def test_the_judge_rates_the_general_half_as_good(scenes: list[Shown]) -> None:
+def test_the_judge_rates_the_general_half_as_good(scenes: list[EvidenceSample]) -> None:
     said = Explanation(
         feature=0, description=f"Pictures of {LABEL}.", label=LABEL, category="object",
         confidence=1.0, author="t", prompt_version="1", inputs="", cost=Cost(),
@@ -80,7 +80,7 @@ def test_the_judge_rates_the_general_half_as_good(scenes: list[Shown]) -> None:
         assert rating == pytest.approx(0.9 if most else 0.5 if there & set(FLAGS) else 0.0)
 
 
-def test_in_a_picture_the_particular_is_meant_where_it_is(scenes: list[Shown]) -> None:
+def test_in_a_picture_the_particular_is_meant_where_it_is(scenes: list[EvidenceSample]) -> None:
     said = claim(LABEL, f"Pictures of {LABEL}.")
     cuba = next(
         s

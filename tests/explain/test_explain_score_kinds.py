@@ -12,7 +12,7 @@ from PIL import Image
 from planted import NAMES, World
 
 from semascope.corpus.sample import Sample
-from semascope.evidence.types import Shown
+from semascope.evidence.types import EvidenceSample
 from semascope.explain.scorers.clip import ClipScorer
 from semascope.explain.scorers.detection import DetectionScorer
 from semascope.explain.scorers.dino_sam import GroundedScorer
@@ -55,7 +55,7 @@ class _Noise:
         return np.eye(picture.height, picture.width, dtype=np.bool_)
 
 
-def _vectors(samples: Sequence[Shown]) -> NDArray[np.float32]:
+def _vectors(samples: Sequence[EvidenceSample]) -> NDArray[np.float32]:
     return _unit(2, len(samples))
 
 

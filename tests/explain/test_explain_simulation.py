@@ -5,7 +5,7 @@ import pytest
 from planted import World
 from scipy import sparse
 
-from semascope.evidence.types import Shown
+from semascope.evidence.types import EvidenceSample
 from semascope.explain.scorers.monosemanticity import MonosemanticityScorer, monosemanticity, unit
 from semascope.explain.scorers.simulation import SimulationScorer, WordSimulator
 from semascope.explain.types import Explanation
@@ -60,7 +60,7 @@ def test_one_sample_has_no_pair() -> None:
 def test_a_feature_of_one_thing_is_more_of_a_piece_than_noise(world: World) -> None:
     names = sorted({o["name"] for s in world.scenes for o in s.truth["objects"]})
 
-    def vectors(samples: list[Shown]) -> np.ndarray:
+    def vectors(samples: list[EvidenceSample]) -> np.ndarray:
         return np.array(
             [[n in [o["name"] for o in s.truth["objects"]] for n in names] for s in samples], float
         )

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from planted import NAMES, NOUNS, VERBS, World, evidence, on_object, on_tokens, picture, text
 
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 from semascope.explain.explainers.term_cover import VocabularyOptions
-from semascope.explain.explainers.term_frequency import Background
+from semascope.explain.explainers.term_frequency import TermFrequency
 from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.types import Explainer
 
@@ -69,7 +69,7 @@ def test_alternatives_are_joined(world: World) -> None:
 def test_truth_objects_are_never_read(world: World) -> None:
     """With masks and names of objects gone, and captions left, nothing changes."""
 
-    def blind(shown: Shown) -> Shown:
+    def blind(shown: EvidenceSample) -> EvidenceSample:
         return replace(shown, truth={"caption": shown.truth["caption"]})
 
     record = world.sees(3, "violin")
@@ -144,7 +144,7 @@ def test_agreement_in_meaning_decides_between_equals(world: World) -> None:
         assert named.label == name
 
 
-def _names(shown: Shown) -> set[str]:
+def _names(shown: EvidenceSample) -> set[str]:
     return {o["name"] for o in shown.truth["objects"]}
 
 
@@ -154,7 +154,7 @@ def test_it_is_an_explainer() -> None:
 
 def test_what_was_named_before_changes_nothing(world: World) -> None:
     """A run that was killed names the rest in a fresh process, and must end with the same words."""
-    background = Background(world.scenes[:150] + world.texts[:150])
+    background = TermFrequency(world.scenes[:150] + world.texts[:150])
     records = [world.sees(i, name) for i, name in enumerate(NAMES)]
     records += [world.reads(50 + i, f" {word}") for i, word in enumerate(NOUNS)]
     shared = VocabularyNamer(background)

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from semascope.causal.attribution.attribute import attribute
-from semascope.causal.attribution.metrics import Span, prepare
+from semascope.causal.attribution.metrics import ContinuationLogProb, prepare
 from semascope.causal.steering.interventions import Intervention, Where
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError, NotThere
 from semascope.monitor import safety_register as registers
 from semascope.monitor.base_rates import ordinary, prompts
 from semascope.monitor.clusters import Cluster
 from semascope.monitor.controls import controls
-from semascope.monitor.conversation import Asked, read_tokens, said
+from semascope.monitor.conversation import Conversation, read_tokens, said
 from semascope.monitor.inspect import effects, inspect
 from semascope.monitor.try_out import alike, tried, versus
 
@@ -29,7 +29,7 @@ ANSWER = (7, 9, 11)
 
 
 @pytest.fixture(scope="module")
-def lever() -> Lever:
+def lever() -> SteerableModel:
     from semascope.dictionary import CoderConfig, SparseCoder
     from semascope.subject.testing import tiny
 
@@ -40,20 +40,22 @@ def lever() -> Lever:
     coders[1].name = "other"
     figures = {"max": np.full(WIDTH, 2.0), "density": np.full(WIDTH, 0.01)}
     figures["density"][5] = 0.0
-    return Lever.of(subject, coders[:1], {KEY: figures, OTHER: figures})
+    return SteerableModel.of(subject, coders[:1], {KEY: figures, OTHER: figures})
 
 
-def asked(lever: Lever, *wishes: Intervention, answer: tuple[int, ...] = ANSWER) -> Asked:
+def asked(
+    lever: SteerableModel, *wishes: Intervention, answer: tuple[int, ...] = ANSWER
+) -> Conversation:
     sample = Sample(id="x", turns=(Turn("user", "which number is larger here"),))
-    return Asked(lever, sample, answer=answer, interventions=wishes)
+    return Conversation(lever, sample, answer=answer, interventions=wishes)
 
 
-def test_a_token_is_measured_as_a_span_would_be(lever: Lever) -> None:
+def test_a_token_is_measured_as_a_span_would_be(lever: SteerableModel) -> None:
     """An answer's token through the metric of one position, and through that of a continuation."""
     here = asked(lever)
     for n in range(len(ANSWER)):
         target = said(here, position=len(here.map) + n)
-        span = Span(ANSWER[: n + 1], start=n)
+        span = ContinuationLogProb(ANSWER[: n + 1], start=n)
         ours, theirs = (
             attribute(lever.subject, here.batch, lever.dictionaries, metric)
             for metric in (target, span)
@@ -62,12 +64,12 @@ def test_a_token_is_measured_as_a_span_would_be(lever: Lever) -> None:
         assert np.allclose(ours.sites[0].score, theirs.sites[0].score, atol=1e-5)
 
 
-def test_every_token_read_back_has_its_own_probability(lever: Lever) -> None:
+def test_every_token_read_back_has_its_own_probability(lever: SteerableModel) -> None:
     here = asked(lever)
     told = read_tokens(here, top=3)
     assert len(told) == here.total and told[0].logprob is None
     assert [t.id for t in told[-3:]] == list(ANSWER)
-    metric = Span(ANSWER)
+    metric = ContinuationLogProb(ANSWER)
     forced = prepare(here.batch, metric)
     whole = float(metric.measure(lever.subject.logits(forced.batch), forced.ends)[0])
     assert sum(t.logprob or 0.0 for t in told[-3:]) == pytest.approx(whole, abs=1e-4)
@@ -79,7 +81,7 @@ def test_every_token_read_back_has_its_own_probability(lever: Lever) -> None:
     )
 
 
-def test_with_no_answer_the_likeliest_token_is_meant(lever: Lever) -> None:
+def test_with_no_answer_the_likeliest_token_is_meant(lever: SteerableModel) -> None:
     here = asked(lever, answer=())
     target = said(here)
     logits = lever.subject.logits(here.batch)[0, -1]
@@ -88,7 +90,7 @@ def test_with_no_answer_the_likeliest_token_is_meant(lever: Lever) -> None:
 
 
 @pytest.mark.parametrize("position", [0, 10_000])
-def test_no_token_there(lever: Lever, position: int) -> None:
+def test_no_token_there(lever: SteerableModel, position: int) -> None:
     with pytest.raises(CausalError, match="position"):
         said(asked(lever), position=position)
     with pytest.raises(CausalError, match="id lies"):
@@ -98,7 +100,7 @@ def test_no_token_there(lever: Lever, position: int) -> None:
         said(asked(lever, answer=(7, mark)))
 
 
-def test_places_restrict_what_counts_and_parts_sum_to_the_whole(lever: Lever) -> None:
+def test_places_restrict_what_counts_and_parts_sum_to_the_whole(lever: SteerableModel) -> None:
     here = asked(lever)
     every = {s.id: s.score for s in inspect(here).shares}
     halves: dict[tuple[str, int], float] = {}
@@ -111,7 +113,7 @@ def test_places_restrict_what_counts_and_parts_sum_to_the_whole(lever: Lever) ->
     assert halves == pytest.approx(every, abs=1e-5)
 
 
-def test_activation_mode_tells_shares_of_maxima(lever: Lever) -> None:
+def test_activation_mode_tells_shares_of_maxima(lever: SteerableModel) -> None:
     found = inspect(asked(lever), mode="activation")
     scores = [share.score for share in found.shares]
     assert found.metric == "activation" and scores == sorted(scores, reverse=True)
@@ -119,7 +121,7 @@ def test_activation_mode_tells_shares_of_maxima(lever: Lever) -> None:
     assert found.probability == pytest.approx(math.exp(found.value), rel=1e-5)
 
 
-def test_the_steered_run_is_inspected_and_effects_are_exact(lever: Lever) -> None:
+def test_the_steered_run_is_inspected_and_effects_are_exact(lever: SteerableModel) -> None:
     here = asked(lever)
     found = inspect(here)
     group = Cluster(found.shares[:3], ("", "", ""), "three", 7.0, 0.0)
@@ -136,7 +138,7 @@ def test_the_steered_run_is_inspected_and_effects_are_exact(lever: Lever) -> Non
     assert wholly.after is None and "already" in wholly.note
 
 
-def test_controls_match_and_stack_alike(lever: Lever) -> None:
+def test_controls_match_and_stack_alike(lever: SteerableModel) -> None:
     """One feature under two interventions has one control, and no control is among the wished."""
     up = Intervention(features=((KEY, 1), (KEY, 2)), where=Where(roles=("user",)))
     down = Intervention(features=((KEY, 2),), where=Where(roles=("assistant",)), how="ablate")
@@ -148,7 +150,7 @@ def test_controls_match_and_stack_alike(lever: Lever) -> None:
     assert none == [] and "1 of 1" in told[0]
 
 
-def test_ordinary_prompts_are_measured_once(lever: Lever, tmp_path: Path) -> None:
+def test_ordinary_prompts_are_measured_once(lever: SteerableModel, tmp_path: Path) -> None:
     some = prompts()[:3]
     calls: list[int] = []
     first = ordinary(lever, some, tmp_path, progress=lambda done, _: bool(calls.append(done)))
@@ -159,7 +161,7 @@ def test_ordinary_prompts_are_measured_once(lever: Lever, tmp_path: Path) -> Non
     assert ordinary(lever, some, tmp_path, "new weights", lambda *_: True) is None
 
 
-def test_one_feature_live_is_what_encoding_says(lever: Lever) -> None:
+def test_one_feature_live_is_what_encoding_says(lever: SteerableModel) -> None:
     sample = Sample(id="x", text="one two three")
     batch = lever.subject.encode([sample], max_tokens=None)
     x = lever.subject.run(batch, ["resid_post.1"])["resid_post.1"][0]
@@ -170,7 +172,7 @@ def test_one_feature_live_is_what_encoding_says(lever: Lever) -> None:
     assert len(values) == len(seen) and np.allclose(values, dense[:, index].numpy(), atol=1e-5)
 
 
-def test_features_by_example(lever: Lever) -> None:
+def test_features_by_example(lever: SteerableModel) -> None:
     """The same example on both sides leaves nothing."""
     one, other = (Sample(id=t, text=t) for t in ("abc abc abc", "xyz 123 ?!"))
     found = alike(lever, [one], [other], limit=5)
@@ -178,7 +180,7 @@ def test_features_by_example(lever: Lever) -> None:
     assert alike(lever, [one], [one]) == []
 
 
-def test_two_dictionaries_on_one_prompt(lever: Lever) -> None:
+def test_two_dictionaries_on_one_prompt(lever: SteerableModel) -> None:
     from semascope.dictionary import CoderConfig, SparseCoder
 
     twin = SparseCoder(
@@ -186,7 +188,7 @@ def test_two_dictionaries_on_one_prompt(lever: Lever) -> None:
     )
     twin.load_state_dict(lever.dictionaries[KEY].state_dict())  # type: ignore[attr-defined]
     twin.name = "other"
-    both = Lever.of(lever.subject, [lever.dictionaries[KEY], twin], lever.statistics)
+    both = SteerableModel.of(lever.subject, [lever.dictionaries[KEY], twin], lever.statistics)
     found = versus(asked(both))
     one, other = found.sides
     assert (one.key, other.key) == (KEY, OTHER) and one.l0 == other.l0 and one.fvu == other.fvu
@@ -196,7 +198,7 @@ def test_two_dictionaries_on_one_prompt(lever: Lever) -> None:
         versus(asked(lever))
 
 
-def test_a_registers_feature_is_measured_on_its_probes(lever: Lever) -> None:
+def test_a_registers_feature_is_measured_on_its_probes(lever: SteerableModel) -> None:
     concept = registers.register().concept("flattery")
     done: list[int] = []
     found = registers.tested(lever, (KEY, 1), concept, progress=lambda n, _: bool(done.append(n)))

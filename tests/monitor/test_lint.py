@@ -9,10 +9,10 @@ from semascope.atlas import HashingEmbedder
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import Prob, prepare
 from semascope.causal.attribution.result import FeatureShare
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError
-from semascope.monitor import Ordinary, cluster, lint
+from semascope.monitor import BaseRates, cluster, lint
 from semascope.monitor.clusters import coherence, shared_words
 
 KEY = "resid_post.1/main"
@@ -80,7 +80,7 @@ def test_surprise_is_how_rarely_ordinary_prompts_do_this():
     """A cluster that always fires is no news, however coherent."""
     always, seldom = np.ones(15, dtype=bool), np.zeros(15, dtype=bool)
     seldom[:3] = True
-    ordinary = Ordinary(15, {("a", 1): always, ("a", 2): always, ("a", 3): seldom})
+    ordinary = BaseRates(15, {("a", 1): always, ("a", 2): always, ("a", 3): seldom})
     assert ordinary.surprise([("a", 1), ("a", 2)]) == 0.0
     assert ordinary.surprise([("a", 1), ("a", 3)]) == pytest.approx(2.0)
     assert ordinary.surprise([("a", 9)]) == pytest.approx(4.0)
@@ -93,7 +93,7 @@ def lever():
 
     subject = tiny("llava")
     coder = SparseCoder(CoderConfig(d_in=subject.d_model, width=64, k=6), site="resid_post.1")
-    return Lever.of(subject, [coder])
+    return SteerableModel.of(subject, [coder])
 
 
 def test_lint_sorts_by_surprise_and_by_exact_effect(lever):
@@ -104,7 +104,7 @@ def test_lint_sorts_by_surprise_and_by_exact_effect(lever):
     shares = found.features()
     words = {s.id: ("bible verses" if n % 2 else "red cars") for n, s in enumerate(shares[:8])}
     others = [Sample(id=str(n), turns=(Turn("user", f"say {n}"),)) for n in range(3)]
-    ordinary = Ordinary.measure(lever, others)
+    ordinary = BaseRates.measure(lever, others)
     assert ordinary.prompts == 3
     told = lint(
         lever, batch, metric, found, words, HashingEmbedder(), ordinary=ordinary, smallest=2

@@ -15,18 +15,20 @@ from semascope.explain.llm.async_map import Backoff
 from semascope.explain.llm.client import LMM
 from semascope.explain.llm.fake_server import FakeLMM, Trouble
 from semascope.explain.llm.reply_cache import ReplyCache
-from semascope.monitor.name_clusters import Named, Namer, question, read
+from semascope.monitor.name_clusters import ClusterName, ClusterNamer, question, read
 
 GROUPS = (("Genesis, chapter and verse.", "Numbers of psalms."), ("Days of a week.", "Dates."))
 
 
-def namer(server: FakeLMM, most: int = 0, cache: ReplyCache | None = None) -> Namer:
+def namer(server: FakeLMM, most: int = 0, cache: ReplyCache | None = None) -> ClusterNamer:
     quick = Backoff(first=0.0, longest=0.01, attempts=2)
-    return Namer(LMM(server.base_url, "fake", timeout=1.0, cache=cache, backoff=quick), most=most)
+    return ClusterNamer(
+        LMM(server.base_url, "fake", timeout=1.0, cache=cache, backoff=quick), most=most
+    )
 
 
-def names(found: Namer) -> list[Named]:
-    told: list[Named] = []
+def names(found: ClusterNamer) -> list[ClusterName]:
+    told: list[ClusterName] = []
     found.name(GROUPS, lambda one: bool(told.append(one)))
     return told
 
@@ -40,7 +42,7 @@ def planted(request: Mapping[str, Any]) -> Mapping[str, Any]:
 def test_each_cluster_gets_the_name_of_its_own_descriptions() -> None:
     with FakeLMM(answer=planted) as server:
         told = names(namer(server))
-    assert told == [Named(0, "Bible verses", 6.5), Named(1, "dates", 6.5)]
+    assert told == [ClusterName(0, "Bible verses", 6.5), ClusterName(1, "dates", 6.5)]
 
 
 def test_a_name_is_paid_for_once_and_the_budget_holds(tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_nobody_listening_ends_it() -> None:
         return planted(request)
 
     with FakeLMM(answer=slow) as server:
-        told: list[Named] = []
+        told: list[ClusterName] = []
         namer(server).name(GROUPS, lambda one: told.append(one) is None)
         gate.set()
     assert [n.cluster for n in told] == [0]

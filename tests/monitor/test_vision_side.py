@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
-from semascope.monitor import Ordinary
-from semascope.monitor.conversation import Asked
+from semascope.monitor import BaseRates
+from semascope.monitor.conversation import Conversation
 from semascope.monitor.try_out import tried, versus
 from semascope.subject.testing import tiny
 from semascope.subject.types import Kind
@@ -21,7 +21,7 @@ SITES = ("projector", "vision.1")
 
 
 @pytest.fixture(scope="module")
-def lever() -> Lever:
+def lever() -> SteerableModel:
     subject = tiny("llava")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -30,7 +30,7 @@ def lever() -> Lever:
             for site in SITES
         ]
     figures = {"max": np.full(WIDTH, 2.0), "density": np.full(WIDTH, 0.01)}
-    return Lever.of(subject, coders, {f"{site}/main": figures for site in SITES})
+    return SteerableModel.of(subject, coders, {f"{site}/main": figures for site in SITES})
 
 
 def seen() -> Sample:
@@ -39,7 +39,7 @@ def seen() -> Sample:
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_a_feature_is_tried_on_the_patches_of_a_picture(lever: Lever, site: str) -> None:
+def test_a_feature_is_tried_on_the_patches_of_a_picture(lever: SteerableModel, site: str) -> None:
     found = [tried(lever, seen(), (f"{site}/main", index)) for index in range(WIDTH)]
     pictured = found[0][1].kinds == Kind.IMAGE
     total = np.sum([values for values, _ in found], axis=0)  # (T,)
@@ -48,19 +48,19 @@ def test_a_feature_is_tried_on_the_patches_of_a_picture(lever: Lever, site: str)
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_a_text_has_nothing_of_it(lever: Lever, site: str) -> None:
+def test_a_text_has_nothing_of_it(lever: SteerableModel, site: str) -> None:
     values, _ = tried(lever, Sample(id="t", text="one two three"), (f"{site}/main", 1))
     assert not values.any()
 
 
-def test_two_of_them_are_compared_on_a_picture(lever: Lever) -> None:
-    found = versus(Asked(lever, seen(), answer=(7, 9)))
+def test_two_of_them_are_compared_on_a_picture(lever: SteerableModel) -> None:
+    found = versus(Conversation(lever, seen(), answer=(7, 9)))
     assert [side.l0 for side in found.sides] == pytest.approx([4.0, 4.0], abs=1.0)
     assert all(side.fvu is not None and side.fvu > 0 for side in found.sides)
 
 
-def test_ordinary_prompts_may_show_no_picture(lever: Lever) -> None:
+def test_ordinary_prompts_may_show_no_picture(lever: SteerableModel) -> None:
     plain = Sample(id="t", turns=(Turn("user", "hello"),))
-    found = Ordinary.measure(lever, [seen(), plain])
+    found = BaseRates.measure(lever, [seen(), plain])
     assert {key for key, _ in found.fired} == {f"{site}/main" for site in SITES}
     assert all(row[0] and not row[1] for row in found.fired.values())

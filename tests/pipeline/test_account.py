@@ -16,9 +16,9 @@ from semascope.corpus import SkipReport, open_corpus
 from semascope.corpus.sample import Sample, Turn
 from semascope.evidence import Evidence
 from semascope.explain.types import Score
-from semascope.pipeline.accounts.samples import Account, Counted, Counting
+from semascope.pipeline.accounts.samples import CountedCorpus, CountingSubject, SampleAccount
 from semascope.pipeline.accounts.text import lines
-from semascope.pipeline.activation_cache import Memory
+from semascope.pipeline.activation_cache import ActivationCache
 from semascope.pipeline.stages import score
 from semascope.subject import Subject
 from semascope.subject.testing import tiny
@@ -54,20 +54,20 @@ def seen(name: str, colour: str, words: str = "What?") -> Sample:
 
 def test_a_sample_is_recalled_by_what_it_holds(subject: Subject, tmp_path: Path) -> None:
     """A picture that was replaced, and another model, must not get the old one's activations."""
-    memory = Memory(tmp_path, most=1 << 30, stamp="model")
+    memory = ActivationCache(tmp_path, most=1 << 30, stamp="model")
     batch = subject.encode([seen("a", "red"), seen("b", "blue")])
     assert memory.keep(0, [(batch, subject.run(batch, [SITE]))])
-    again = Memory(tmp_path, stamp="model")
+    again = ActivationCache(tmp_path, stamp="model")
     assert again.find(subject.encode([seen("b", "blue")]), [SITE]) is not None
     assert again.find(subject.encode([seen("b", "red")]), [SITE]) is None
     assert again.find(subject.encode([seen("a", "blue")]), [SITE]) is None
     assert again.find(subject.encode([seen("a", "red", "Whut?")]), [SITE]) is None
-    assert Memory(tmp_path, stamp="other").find(batch, [SITE]) is None
+    assert ActivationCache(tmp_path, stamp="other").find(batch, [SITE]) is None
 
 
 def test_a_chunk_of_other_samples_is_written_anew(subject: Subject, tmp_path: Path) -> None:
     """A file of that number may be of an earlier run's samples."""
-    memory = Memory(tmp_path, most=1 << 30)
+    memory = ActivationCache(tmp_path, most=1 << 30)
     first, second = (subject.encode([seen("a", colour)]) for colour in ("red", "blue"))
     memory.keep(0, [(first, subject.run(first, [SITE]))])
     assert memory.keep(0, [(second, subject.run(second, [SITE]))])
@@ -77,7 +77,7 @@ def test_a_chunk_of_other_samples_is_written_anew(subject: Subject, tmp_path: Pa
 
 def test_a_block_that_is_read_again_counts_once(subject: Subject, tmp_path: Path) -> None:
     """A run that is killed and resumed reads its last block twice."""
-    account = Account(tmp_path / "reading", "train")
+    account = SampleAccount(tmp_path / "reading", "train")
     account.note("chunk 0", {"rows": 8, "tokens": {"text": 5}})
     account.note("chunk 1", {"rows": 8, "tokens": {"text": 7}})
     account.note("chunk 1", {"rows": 8, "tokens": {"text": 7, "image": 1}})
@@ -94,8 +94,8 @@ def test_a_block_that_is_read_again_counts_once(subject: Subject, tmp_path: Path
 def test_reading_twice_and_resuming_count_the_same(subject: Subject, tmp_path: Path) -> None:
     """Bad rows, refusals and tokens: as often as they are, not as often as they are read."""
     corpus = open_corpus(pictures(tmp_path / "d"))
-    account = Account(tmp_path / "reading", "gather")
-    counted, counting = Counted(corpus, account), Counting(subject, account)
+    account = SampleAccount(tmp_path / "reading", "gather")
+    counted, counting = CountedCorpus(corpus, account), CountingSubject(subject, account)
     for _ in range(2):
         for first in range(0, len(corpus), 8):
             for _, sample in counted.read(first, first + 8):

@@ -9,7 +9,7 @@ import torch
 
 from semascope.corpus.sample import Sample
 from semascope.corpus.scenes import SceneCorpus
-from semascope.pipeline.activation_cache import Memory, Remembering
+from semascope.pipeline.activation_cache import ActivationCache, CachedSubject
 from semascope.subject import Subject
 from semascope.subject.testing import tiny
 from semascope.subject.types import Batch
@@ -30,12 +30,12 @@ def test_what_is_kept_comes_back_to_the_bit_in_other_company(
     subject: Subject, tmp_path: Path
 ) -> None:
     """Gathering pads and mixes samples otherwise than training did."""
-    memory = Memory(tmp_path / "kept", most=1 << 30)
+    memory = ActivationCache(tmp_path / "kept", most=1 << 30)
     first, second = batch_of(subject, 0, 4), batch_of(subject, 4, 8)
     ran = {0: subject.run(first, [SITE]), 1: subject.run(second, [SITE])}
     assert memory.keep(0, [(first, ran[0]), (second, ran[1])])
     mixed = batch_of(subject, 2, 6)
-    found = Memory(tmp_path / "kept").find(mixed, [SITE])
+    found = ActivationCache(tmp_path / "kept").find(mixed, [SITE])
     assert found is not None
     for row, (old, at) in enumerate([(0, 2), (0, 3), (1, 0), (1, 1)]):
         whole = [first, second][old]
@@ -46,7 +46,7 @@ def test_what_is_kept_comes_back_to_the_bit_in_other_company(
 def test_patches_come_back_as_the_model_has_them(subject: Subject, tmp_path: Path) -> None:
     """In other company too, beside texts, which have none; another layout is not kept."""
     sites = ["vision.1", "projector", SITE]
-    memory = Memory(tmp_path / "kept", most=1 << 30)
+    memory = ActivationCache(tmp_path / "kept", most=1 << 30)
     samples = [s for _, s in SceneCorpus(20).read(0, 5)]
     samples.insert(2, Sample("words", text="a sentence and no picture"))
     first, second = subject.encode(samples[:4], max_tokens=96), subject.encode(samples[4:])
@@ -54,7 +54,7 @@ def test_patches_come_back_as_the_model_has_them(subject: Subject, tmp_path: Pat
     assert memory.keep(0, [(first, ran[0]), (second, ran[1])])
     only = subject.encode([samples[2]], max_tokens=96)
     mixed = subject.encode([samples[5], samples[2], samples[1]], max_tokens=96)
-    found = Memory(tmp_path / "kept").find(mixed, sites)
+    found = ActivationCache(tmp_path / "kept").find(mixed, sites)
     assert found is not None
     for site in sites[:2]:
         assert torch.equal(found[site], torch.stack([ran[1][site][1], ran[0][site][1]]))
@@ -62,14 +62,14 @@ def test_patches_come_back_as_the_model_has_them(subject: Subject, tmp_path: Pat
     assert alone is not None
     assert alone["projector"].numel() == 0
     flat = {"projector": ran[0]["projector"].flatten(0, 1)}
-    assert not Memory(tmp_path / "flat", most=1 << 30).keep(0, [(first, flat)])
+    assert not ActivationCache(tmp_path / "flat", most=1 << 30).keep(0, [(first, flat)])
 
 
 def test_a_batch_with_one_stranger_is_run(subject: Subject, tmp_path: Path) -> None:
-    memory = Memory(tmp_path, most=1 << 30)
+    memory = ActivationCache(tmp_path, most=1 << 30)
     known = batch_of(subject, 0, 4)
     memory.keep(0, [(known, subject.run(known, [SITE]))])
-    remembering = Remembering(subject, memory)
+    remembering = CachedSubject(subject, memory)
     assert len(memory) == 4
     remembering.run(batch_of(subject, 1, 3), [SITE])
     assert remembering.recalled == 2
@@ -82,7 +82,7 @@ def test_a_batch_with_one_stranger_is_run(subject: Subject, tmp_path: Path) -> N
 
 def test_another_site_or_another_cut_is_run(subject: Subject, tmp_path: Path) -> None:
     """The same sample cut elsewhere holds other tokens."""
-    memory = Memory(tmp_path, most=1 << 30)
+    memory = ActivationCache(tmp_path, most=1 << 30)
     known = batch_of(subject, 0, 2)
     memory.keep(0, [(known, subject.run(known, [SITE]))])
     assert memory.find(known, ["resid_post.0"]) is None
@@ -95,7 +95,7 @@ def test_no_more_is_kept_than_was_asked_for(subject: Subject, tmp_path: Path) ->
     known = batch_of(subject, 0, 4)
     found = subject.run(known, [SITE])
     size = int(known.mask.sum()) * found[SITE].shape[-1] * 4
-    memory = Memory(tmp_path / "kept", most=size + size // 2)
+    memory = ActivationCache(tmp_path / "kept", most=size + size // 2)
     assert memory.keep(0, [(known, found)])
     assert not memory.keep(1, [(known, found)])
     assert memory.keep(0, [(known, found)])  # it stands already

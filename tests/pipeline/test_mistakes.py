@@ -9,9 +9,9 @@ import pytest
 
 from semascope.cli import main
 from semascope.cli.errors import INTERRUPTED
-from semascope.cli.progress import Bars
+from semascope.cli.progress import ProgressBars
 from semascope.pipeline import recorded
-from semascope.pipeline.stages.base import Progress
+from semascope.pipeline.stages.base import StageProgress
 from semascope.workspace import Workspace
 
 SMALL = ["--tokens", "512", "--latents", "32", "--k", "4", "--rows", "8"]
@@ -83,9 +83,9 @@ def test_ctrl_c_keeps_what_was_done_and_the_command_goes_on(
 ) -> None:
     """Exit 130, the command that goes on, no half-written file; then it does go on."""
     flags = ["--subject", "tiny:llava", "--site", "resid_post.1", "--corpus", "scenes?n=40"]
-    begin, reports = Bars.begin, [3]
+    begin, reports = ProgressBars.begin, [3]
 
-    def interrupting(bars: Bars, stage: str, note: str) -> Progress:
+    def interrupting(bars: ProgressBars, stage: str, note: str) -> StageProgress:
         progress = begin(bars, stage, note)
 
         def told(done: int, total: int, note: str = "") -> None:
@@ -96,7 +96,7 @@ def test_ctrl_c_keeps_what_was_done_and_the_command_goes_on(
 
         return told
 
-    monkeypatch.setattr(Bars, "begin", interrupting)
+    monkeypatch.setattr(ProgressBars, "begin", interrupting)
     folder = tmp_path / "w"
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as at a terminal
     try:

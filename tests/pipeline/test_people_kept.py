@@ -24,7 +24,7 @@ from semascope.explain.human.blind_rating import BlindRatings
 from semascope.explain.types import Explanation
 from semascope.pipeline import run, search
 from semascope.serve.explorer.workspace import WorkspaceExplorer
-from semascope.serve.session_store import Sessions
+from semascope.serve.session_store import SessionStore
 from semascope.workspace import Workspace
 
 KEY = "resid_post.1/main"
@@ -66,7 +66,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     assert task is not None
     ratings.rate(task.id, "ann", 2)
     ratings.close()
-    sessions = Sessions(space.root / "sessions.db")
+    sessions = SessionStore(space.root / "sessions.db")
     sessions.save("browser", "a talk", "{}")
     sessions.close()
     return space
@@ -84,7 +84,7 @@ def check(space: Workspace, *, width: int) -> None:
     ratings = BlindRatings(space.root / "ratings.db")
     assert ratings.progress("ann")[0] == 1
     ratings.close()
-    sessions = Sessions(space.root / "sessions.db")
+    sessions = SessionStore(space.root / "sessions.db")
     assert [title for _, title, _ in sessions.of("browser")] == ["a talk"]
     sessions.close()
 

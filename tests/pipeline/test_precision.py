@@ -10,7 +10,7 @@ import torch
 from semascope.config import RunOptions, TrainOptions
 from semascope.corpus.scenes import SceneCorpus
 from semascope.pipeline import autocast
-from semascope.pipeline.autocast import InHalf, halves
+from semascope.pipeline.autocast import AutocastSubject, halves
 from semascope.pipeline.run import Run
 from semascope.subject import Subject
 from semascope.subject.testing import tiny
@@ -27,7 +27,7 @@ def subject() -> Subject:
 def test_only_the_products_are_rounded(subject: Subject) -> None:
     """A residual stream in bfloat16 would lose what a layer adds to a large entry."""
     batch = subject.encode([s for _, s in SceneCorpus(20).read(0, 6)], max_tokens=96)
-    own, half = subject.run(batch, SITES), InHalf(subject).run(batch, SITES)
+    own, half = subject.run(batch, SITES), AutocastSubject(subject).run(batch, SITES)
     for site in SITES:
         x, near = own[site], half[site]
         assert near.dtype == torch.float32
@@ -57,8 +57,8 @@ def test_what_answers_is_not_rounded(tmp_path: Path) -> None:
     """Chat, attribution and steering take the run's subject; reading has its own."""
     train = TrainOptions(subject="tiny:llava", site="resid_post.1", autocast="on")
     run = Run(Workspace(tmp_path), RunOptions(train=train))
-    assert isinstance(run.reader, InHalf)
-    assert not isinstance(run.subject, InHalf)
+    assert isinstance(run.reader, AutocastSubject)
+    assert not isinstance(run.subject, AutocastSubject)
     assert run.chunks(SceneCorpus(8)).subject is run.reader
     plain = train.model_copy(update={"autocast": "off"})
     off = Run(Workspace(tmp_path), RunOptions(train=plain))

@@ -25,7 +25,7 @@ from semascope.config import (
     TrainOptions,
 )
 from semascope.pipeline import run
-from semascope.pipeline.stages.base import Progress, Silent
+from semascope.pipeline.stages.base import SilentReporter, StageProgress
 from semascope.workspace import RunRecord, Workspace
 
 WORDS = [
@@ -60,13 +60,13 @@ PRELOADED = [
 ]
 
 
-class Killer(Silent):
+class Killer(SilentReporter):
     """Kills the process at the n-th report of one stage."""
 
     def __init__(self, stage: str, reports: int) -> None:
         self.stage, self.left = stage, reports
 
-    def begin(self, stage: str, note: str) -> Progress:
+    def begin(self, stage: str, note: str) -> StageProgress:
         def told(done: int, total: int, note: str = "") -> None:
             if stage == self.stage:
                 self.left -= 1

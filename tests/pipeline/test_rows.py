@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from semascope.corpus.sample import Sample, SkipReport
 from semascope.errors import CorpusError
-from semascope.pipeline.splits import Subset, evidence_rows, held_out_rows, training_rows
+from semascope.pipeline.splits import CorpusSubset, evidence_rows, held_out_rows, training_rows
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no failure."""
@@ -71,7 +71,7 @@ def test_a_subset_reads_its_rows_by_its_own_numbers(data: st.DataObject) -> None
     rows = data.draw(st.lists(st.integers(0, 59), unique=True, min_size=1, max_size=40))
     start = data.draw(st.integers(0, len(rows)))
     stop = data.draw(st.integers(start, len(rows)))
-    subset = Subset(Counting(60, bad=7), np.array(rows))
+    subset = CorpusSubset(Counting(60, bad=7), np.array(rows))
     found = [(i, sample.id) for i, sample in subset.read(start, stop)]
     assert found == [(i, str(rows[i])) for i in range(start, stop) if rows[i] % 7]
 
@@ -79,7 +79,7 @@ def test_a_subset_reads_its_rows_by_its_own_numbers(data: st.DataObject) -> None
 def test_neighbours_are_read_at_once() -> None:
     """Opening a Parquet row group for every row would take minutes."""
     corpus = Counting(100)
-    list(Subset(corpus, np.array([5, 6, 7, 20, 21, 3])).read())
+    list(CorpusSubset(corpus, np.array([5, 6, 7, 20, 21, 3])).read())
     assert corpus.reads == [(5, 8), (20, 22), (3, 4)]
 
 
@@ -92,5 +92,5 @@ def test_an_empty_corpus_is_a_sentence() -> None:
 def test_a_subset_has_a_fingerprint_of_its_own() -> None:
     """Evidence of other rows must not be taken for this one's."""
     corpus = Counting(10)
-    marks = {Subset(corpus, np.arange(n)).fingerprint() for n in (3, 4)}
+    marks = {CorpusSubset(corpus, np.arange(n)).fingerprint() for n in (3, 4)}
     assert len(marks) == 2

@@ -9,7 +9,7 @@ import torch
 from semascope.corpus.scenes import SceneCorpus
 from semascope.errors import CorpusError
 from semascope.pipeline.activations import SiteChunks, read_kinds
-from semascope.pipeline.splits import Subset
+from semascope.pipeline.splits import CorpusSubset
 from semascope.subject import Subject
 from semascope.subject.testing import tiny
 from semascope.subject.types import Kind, TokenMap
@@ -65,7 +65,7 @@ def test_tokens_are_counted_without_running_the_model(subject: Subject) -> None:
 
 def test_a_corpus_without_tokens_is_a_sentence(subject: Subject) -> None:
     """Every row bad: training would wait for ever for a first batch."""
-    nothing = Subset(SceneCorpus(8), np.zeros(0, np.int64))
+    nothing = CorpusSubset(SceneCorpus(8), np.zeros(0, np.int64))
     chunks = SiteChunks(subject, nothing, "resid_post.1", rows=8, max_tokens=64)
     with pytest.raises(CorpusError, match="gives nothing to read"):
         chunks.tokens_a_chunk()

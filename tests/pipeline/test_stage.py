@@ -11,19 +11,19 @@ import pytest
 from semascope.config import GatherOptions, RunOptions, TrainOptions
 from semascope.errors import DiskFull, SemascopeError, WorkspaceError
 from semascope.pipeline import recorded
-from semascope.pipeline.stages.base import Progress, Silent, Stage, ignore, run_stage
+from semascope.pipeline.stages.base import SilentReporter, Stage, StageProgress, ignore, run_stage
 from semascope.pipeline.stages.parts import Parts, blocks
 from semascope.workspace import RunRecord, StageRecord, Workspace, disk_guard, write_text
 
 
-class Heard(Silent):
+class Heard(SilentReporter):
     """A reporter that remembers."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[str, str]] = []
         self.ended: list[tuple[str, bool]] = []
 
-    def begin(self, stage: str, note: str) -> Progress:
+    def begin(self, stage: str, note: str) -> StageProgress:
         self.begun.append((stage, note))
         return ignore
 
@@ -34,7 +34,7 @@ class Heard(Silent):
 def stage_of(folder: Path, calls: list[str], **options: Any) -> Stage:
     """A stage whose output is one file."""
 
-    def work(progress: Progress) -> Mapping[str, Any]:
+    def work(progress: StageProgress) -> Mapping[str, Any]:
         progress(0, 1)
         calls.append("worked")
         write_text(folder / "out" / "made", str(options))
@@ -70,7 +70,7 @@ def test_what_stands_on_a_redone_stage_stands_no_longer(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     done = StageRecord(hash="h", done=True, seconds=3.0)
     workspace.save(RunRecord(stages={"train": done, "gather": done}))
-    run_stage(workspace, stage_of(tmp_path, [], k=8), "", Silent())
+    run_stage(workspace, stage_of(tmp_path, [], k=8), "", SilentReporter())
     assert not workspace.record().stages["gather"].done
     assert workspace.record().stages["gather"].hash == "h"
 
@@ -78,10 +78,10 @@ def test_what_stands_on_a_redone_stage_stands_no_longer(tmp_path: Path) -> None:
 def test_a_lost_output_is_made_again(tmp_path: Path) -> None:
     """Somebody deleted the folder: the record alone is no dictionary."""
     workspace, calls = Workspace(tmp_path), []
-    run_stage(workspace, stage_of(tmp_path, calls, k=8), "", Silent())
+    run_stage(workspace, stage_of(tmp_path, calls, k=8), "", SilentReporter())
     (tmp_path / "out" / "made").unlink()
     (tmp_path / "out").rmdir()
-    run_stage(workspace, stage_of(tmp_path, calls, k=8), "", Silent())
+    run_stage(workspace, stage_of(tmp_path, calls, k=8), "", SilentReporter())
     assert len(calls) == 2
 
 
@@ -91,7 +91,7 @@ def test_seconds_add_up_over_a_failure(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     workspace, tries = Workspace(tmp_path), [1]
 
-    def work(progress: Progress) -> Mapping[str, Any]:
+    def work(progress: StageProgress) -> Mapping[str, Any]:
         now[0] += 10.0
         if tries:
             tries.pop()
@@ -100,11 +100,11 @@ def test_seconds_add_up_over_a_failure(tmp_path: Path, monkeypatch: pytest.Monke
 
     stage = Stage(name="train", work=work, options={})
     with pytest.raises(KeyboardInterrupt):
-        run_stage(workspace, stage, "", Silent())
+        run_stage(workspace, stage, "", SilentReporter())
     record = workspace.record().stages["train"]
     assert (record.done, record.seconds, record.starts) == (False, 10.0, 1)
     now[0] += 1000.0
-    run_stage(workspace, stage, "", Silent())
+    run_stage(workspace, stage, "", SilentReporter())
     record = workspace.record().stages["train"]
     assert (record.done, record.seconds, record.starts) == (True, 20.0, 2)
 
@@ -117,13 +117,13 @@ def test_seconds_are_written_while_the_work_goes_on(
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     workspace, seen = Workspace(tmp_path), []
 
-    def work(progress: Progress) -> Mapping[str, Any]:
+    def work(progress: StageProgress) -> Mapping[str, Any]:
         now[0] += 60.0
         progress(1, 2)
         seen.append(workspace.record().stages["train"].seconds)
         return {}
 
-    run_stage(workspace, Stage(name="train", work=work, options={}), "", Silent())
+    run_stage(workspace, Stage(name="train", work=work, options={}), "", SilentReporter())
     assert seen == [60.0]
 
 
@@ -135,7 +135,7 @@ def test_a_mistake_found_by_the_check_writes_nothing(tmp_path: Path) -> None:
 
     stage = Stage(name="train", work=lambda _: {}, options={}, check=check)
     with pytest.raises(SemascopeError):
-        run_stage(Workspace(tmp_path / "w"), stage, "", Silent())
+        run_stage(Workspace(tmp_path / "w"), stage, "", SilentReporter())
     assert not (tmp_path / "w").exists()
 
 
@@ -143,11 +143,11 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
     """ENOSPC in the middle of a stage: a sentence, and the stage not done."""
     workspace = Workspace(tmp_path)
 
-    def work(progress: Progress) -> Mapping[str, Any]:
+    def work(progress: StageProgress) -> Mapping[str, Any]:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(DiskFull, match="run the same command again"):
-        run_stage(workspace, Stage(name="train", work=work, options={}), "", Silent())
+        run_stage(workspace, Stage(name="train", work=work, options={}), "", SilentReporter())
     assert not workspace.record().stages["train"].done
 
 

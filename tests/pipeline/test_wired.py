@@ -13,12 +13,12 @@ from semascope.cli import main
 from semascope.config import RunOptions, TrainOptions
 from semascope.corpus.open import open_corpus
 from semascope.dictionary import SparseCoder, load
-from semascope.dictionary.crosscoder import AtSite, site_norms
+from semascope.dictionary.crosscoder import CrosscoderAtSite, site_norms
 from semascope.errors import DictionaryError
 from semascope.evidence import Evidence
 from semascope.pipeline import run
 from semascope.pipeline.stages import train
-from semascope.pipeline.stages.base import Progress, Silent
+from semascope.pipeline.stages.base import SilentReporter, StageProgress
 from semascope.subject.testing import tiny
 from semascope.subject.types import Kind
 from semascope.workspace import Workspace
@@ -127,7 +127,7 @@ def test_a_crosscoder_gives_each_of_its_sites_and_says_how_well(
     joined = torch.cat([x[site] for site in SITES], dim=1)
     figures = Workspace(tmp_path).record().stages["train"].figures
     for number, site in enumerate(SITES):
-        view = AtSite(coder, number)
+        view = CrosscoderAtSite(coder, number)
         ours = fvu(view.decode(view.encode(joined)), x[site])
         assert ours < 0.9
         assert figures["sites"][site]["fvu"] < 0.9
@@ -147,13 +147,13 @@ class Stopped(BaseException):
     """As an interrupt is: nobody handles it."""
 
 
-class Stopper(Silent):
+class Stopper(SilentReporter):
     """Stops the run at the n-th report."""
 
     def __init__(self, reports: int) -> None:
         self.left = reports
 
-    def begin(self, stage: str, note: str) -> Progress:
+    def begin(self, stage: str, note: str) -> StageProgress:
         def told(done: int, total: int, note: str = "") -> None:
             self.left -= 1
             if self.left < 0:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from semascope.atlas import Atlas, FeatureFigures, HashingEmbedder, write_vectors
-from semascope.atlas.packing import Layout, pack_activations, pack_layout, pack_patches
-from semascope.atlas.records import ExemplarRecord, SampleRecord
+from semascope.atlas.packing import TokenLayout, pack_activations, pack_layout, pack_patches
+from semascope.atlas.records import NewExemplar, SampleRecord
 from semascope.explain.types import Score
 from semascope.monitor.tours import tour
-from semascope.serve.explorer.feature_index import Words
+from semascope.serve.explorer.feature_index import FeatureIndex
 from semascope.serve.explorer.guides import Guides
 from semascope.workspace import Workspace
 
@@ -46,15 +46,15 @@ def guides(tmp_path: Path) -> Guides:
     atlas.add_dictionary(KEY, model="tiny", width=3)
     atlas.write_features(KEY, [figures(n) for n in range(3)])
     atlas.write_explanations(KEY, [words(n) for n in range(3)])
-    layout = Layout(np.ones(1, np.int8), np.full(1, -1, np.int16), np.full((1, 4), np.nan, "f4"))
+    layout = TokenLayout(
+        np.ones(1, np.int8), np.full(1, -1, np.int16), np.full((1, 4), np.nan, "f4")
+    )
     about = {"id": "s", "media": [], "sizes": [], "truth": {"objects": [{"name": "clock"}]}}
     patches = pack_patches(np.zeros((0, 4), np.float16))
     sample = SampleRecord(0, "score", 1, about, ["a"], pack_layout(layout), patches)
     atlas.write_samples("c", [sample])
     fired = pack_activations(np.array([0], np.int32), np.array([1.0], np.float32))
-    atlas.write_exemplars(
-        KEY, "c", [ExemplarRecord(n, 0, "top", 0, 9, 1.0, fired) for n in range(3)]
-    )
+    atlas.write_exemplars(KEY, "c", [NewExemplar(n, 0, "top", 0, 9, 1.0, fired) for n in range(3)])
     atlas.write_scores(
         KEY,
         [
@@ -64,7 +64,7 @@ def guides(tmp_path: Path) -> Guides:
         ],
     )
     write_vectors(atlas, KEY, space.vectors / KEY, HashingEmbedder())
-    return Guides(Words(space, atlas), tmp_path / "kept.json", lambda key, index: [])
+    return Guides(FeatureIndex(space, atlas), tmp_path / "kept.json", lambda key, index: [])
 
 
 def test_another_thing_is_taken_and_said(guides: Guides) -> None:

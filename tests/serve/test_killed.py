@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from semascope.client import Monitor
+from semascope.client import Client
 from semascope.errors import ServeError
 from semascope.serve.routes.sessions import SessionBody
 from semascope.serve.schema.events import Answered, Token
@@ -48,9 +48,9 @@ def stopped(server: subprocess.Popen[str]) -> int:
     return server.wait(20)
 
 
-def talk(address: str, name: str) -> tuple[Monitor, str, str]:
+def talk(address: str, name: str) -> tuple[Client, str, str]:
     """Three questions of one person, each kept; returns the last answer and its session."""
-    monitor, text = Monitor(address), ""
+    monitor, text = Client(address), ""
     for n in range(3):
         ask = ChatAsk(messages=[Message(role="user", text=f"{name} asks {n}")])
         (answer,) = [e for e in monitor.chat(ask) if isinstance(e, Answered)]
@@ -77,7 +77,7 @@ def test_no_answer_crosses_and_no_conversation_is_lost(tmp_path: Path) -> None:
     again, address = start(tmp_path)
     try:
         for name, (_, text, session) in zip(names, done, strict=True):
-            kept = Monitor(address).session(session)
+            kept = Client(address).session(session)
             assert (kept.title, kept.body) == (name, {"answer": text})
     finally:
         stopped(again)

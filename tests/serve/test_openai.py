@@ -15,7 +15,7 @@ import uvicorn
 from PIL import Image
 
 from semascope.serve.app import make_app
-from semascope.serve.openai.routes import Completion, _chunks, cut, settled
+from semascope.serve.openai.routes import ChatRequest, _chunks, cut, settled
 from semascope.serve.schema.events import Answered, Token
 from semascope.serve.socket import address, listen
 from semascope.serve.testing import DrawnExplorer
@@ -91,7 +91,7 @@ def test_what_closes_an_answer_is_no_word_of_a_stream() -> None:
             yield Answered(side="answer", text="Hello", stopped="eos", prompt_tokens=3, seconds=0.1)
 
     async def read() -> list[str]:
-        asked = Completion.model_validate({"messages": [{"role": "user", "content": "hi"}]})
+        asked = ChatRequest.model_validate({"messages": [{"role": "user", "content": "hi"}]})
         return [line async for line in _chunks(Heard(), asked, {})]  # type: ignore[arg-type]
 
     sent = [json.loads(line.removeprefix("data: ")) for line in asyncio.run(read())[:-1]]
@@ -116,7 +116,7 @@ def test_a_stream_never_takes_back_what_it_sent() -> None:
                     side="answer", text=whole, stopped="eos", prompt_tokens=3, seconds=0.1
                 )
 
-        asked = Completion.model_validate(
+        asked = ChatRequest.model_validate(
             {"messages": [{"role": "user", "content": "hi"}], "stop": stop}
         )
         lines = [line async for line in _chunks(Heard(), asked, {})]  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from semascope.errors import NotThere, TooMuch
-from semascope.serve.session_store import MOST, Sessions
+from semascope.serve.session_store import MOST, SessionStore
 
 BODY = {"title": "flags", "body": {"messages": [{"role": "user", "text": "Bolivia?"}]}}
 
@@ -47,7 +47,7 @@ def test_no_name_finds_what_is_not_there(client: TestClient, name: str) -> None:
 
 
 def test_conversations_are_bounded() -> None:
-    sessions = Sessions(None)
+    sessions = SessionStore(None)
     with pytest.raises(TooMuch):
         sessions.save("a", "", "x" * (2 * 2**20 + 1))
     for n in range(MOST + 5):
@@ -75,6 +75,6 @@ def test_what_was_kept_survives_a_kill(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    again = Sessions(file)
+    again = SessionStore(file)
     assert again.read(done.stdout.strip()).title == "t"
     again.close()

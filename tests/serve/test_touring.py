@@ -18,13 +18,13 @@ from semascope.serve.schema.requests import ChatAsk, Message
 from semascope.serve.schema.responses import PictureRecord
 from semascope.serve.testing import DrawnExplorer
 from semascope.serve.tour.files import heat, write
-from semascope.serve.tour.player import Line, Player
+from semascope.serve.tour.player import TourEvent, TourPlayer
 
 
 @pytest.mark.parametrize("name", [one.name for one in tours()])
 def test_each_tour_plays_to_its_end(drawn: DrawnExplorer, name: str, tmp_path: Path) -> None:
     found, lines = drawn.guides.tour(name), []
-    Player(drawn, lines.append).play(found)
+    TourPlayer(drawn, lines.append).play(found)
     expected = sum(isinstance(step, Expect) for step in tour(name).steps)
     done = [line for line in lines if line.kind == "expect"]
     failed = [line for line in lines if line.text.startswith("This step could not")]
@@ -41,7 +41,7 @@ def test_each_tour_plays_to_its_end(drawn: DrawnExplorer, name: str, tmp_path: P
 
 def test_what_was_measured_is_what_is_told(drawn: DrawnExplorer) -> None:
     """A change that was made, and one that was not, answer the same question otherwise."""
-    lines: list[Line] = []
+    lines: list[TourEvent] = []
     steps = [
         {"do": "ask", "text": "What?", "picture": None, "prefill": "", "tokens": 20, "note": ""},
         {"do": "expect", "question": "Changed?", "measure": "changed", "text": ""},
@@ -52,7 +52,7 @@ def test_what_was_measured_is_what_is_told(drawn: DrawnExplorer) -> None:
         {"do": "expect", "question": "Changed?", "measure": "changed", "text": ""},
     ]  # fmt: skip
     plain = drawn.guides.tour("bridge")
-    Player(drawn, lines.append).play(plain.model_copy(update={"steps": steps}))
+    TourPlayer(drawn, lines.append).play(plain.model_copy(update={"steps": steps}))
     figures = [line.figures for line in lines if line.kind == "expect"]
     assert [f["changed"] for f in figures if "changed" in f] == [False, True, False]
     far = next(f for f in figures if "kl" in f)
@@ -65,9 +65,9 @@ def test_the_concept_nearest_to_the_words_is_switched_off(drawn: DrawnExplorer) 
     asks = {"do": "ask", "text": "What?", "picture": None, "prefill": "", "tokens": 20, "note": ""}
     plain = drawn.guides.tour("bridge")
 
-    def played(*steps: dict[str, object]) -> tuple[list[Line], Player]:
-        lines: list[Line] = []
-        player = Player(drawn, lines.append)
+    def played(*steps: dict[str, object]) -> tuple[list[TourEvent], TourPlayer]:
+        lines: list[TourEvent] = []
+        player = TourPlayer(drawn, lines.append)
         player.play(plain.model_copy(update={"steps": list(steps)}))
         return lines, player
 
@@ -99,7 +99,7 @@ def test_a_change_is_made_at_the_tokens_that_the_step_names(
 ) -> None:
     asks = {"do": "ask", "text": "What?", "picture": None, "prefill": "", "tokens": 20, "note": ""}
     more = {"do": "strengthen", "words": "red circle", "k": 1, "strength": 1.0, "at": at}
-    player = Player(drawn, lambda line: None)
+    player = TourPlayer(drawn, lambda line: None)
     player.play(drawn.guides.tour("bridge").model_copy(update={"steps": [asks, more]}))
     assert player.talk is not None and [wish.where for wish in player.talk.wishes] == [where]
 
@@ -110,7 +110,7 @@ def test_the_token_asked_about_holds_one_of_the_words(drawn: DrawnExplorer) -> N
 
     def looked(token: str) -> int:
         why = {"do": "why", "token": token, "mode": "attribution", "pictured": False, "text": ""}
-        player = Player(drawn, lambda line: None)
+        player = TourPlayer(drawn, lambda line: None)
         player.play(drawn.guides.tour("bridge").model_copy(update={"steps": [asks, why]}))
         assert player.talk is not None
         return player.talk.looked
@@ -138,8 +138,8 @@ def test_a_step_that_fails_is_told_and_the_tour_goes_on(
         raise ServeError("The model is away.")
 
     monkeypatch.setattr(drawn, "steer", refuse)
-    lines: list[Line] = []
-    Player(drawn, lines.append).play(drawn.guides.tour("bridge"))
+    lines: list[TourEvent] = []
+    TourPlayer(drawn, lines.append).play(drawn.guides.tour("bridge"))
     away = next(n for n, line in enumerate(lines) if "The model is away" in line.text)
     assert any(line.kind == "expect" for line in lines[away:])
 

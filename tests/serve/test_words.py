@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from semascope.atlas import Atlas, FeatureFigures
-from semascope.serve.explorer.feature_index import Words
+from semascope.serve.explorer.feature_index import FeatureIndex
 from semascope.workspace import Workspace
 
 KEY = "resid_post.1/main"
@@ -31,7 +31,7 @@ def test_rows_are_read_again_when_the_atlas_was_written_to(tmp_path: Path) -> No
     )  # fmt: skip
     other.write_features(KEY, [figures])
     tell(other, 1, "a dog")
-    words = Words(space, Atlas.open(space.atlas))
+    words = FeatureIndex(space, Atlas.open(space.atlas))
     before = words.rows([(KEY, 1), (KEY, 2)])
     assert [row.label for row in before.values()] == ["a dog"]
     assert words.rows([(KEY, 1)])[KEY, 1] is before[KEY, 1]

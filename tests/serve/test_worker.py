@@ -12,7 +12,7 @@ import pytest
 
 from semascope.errors import CausalError, TooMuch
 from semascope.serve.queue import worker as queue
-from semascope.serve.queue.jobs import Aside, Job, More, Rank, Then, alone, taken
+from semascope.serve.queue.jobs import BackgroundWork, Job, More, NextStep, Rank, alone, taken
 from semascope.serve.queue.worker import ModelWorker, Ticket
 from semascope.serve.schema.events import Emit, Event, Failed, Finished, Queued, Started
 
@@ -194,7 +194,7 @@ def stepping(order: list[str], name: str, rank: Rank, left: int) -> Job:
 
     def step(emit: Emit, /) -> More:
         order.append(f"{name}{left}")
-        return Then(stepping(order, name, rank, left - 1), rank) if left else None
+        return NextStep(stepping(order, name, rank, left - 1), rank) if left else None
 
     return step
 
@@ -213,9 +213,9 @@ def test_words_come_before_anybodys_effects() -> None:
                 told.set()
                 held.wait(20)
                 order.append("A1")
-                return Then(stepping(order, "A", Rank.REST, 0), Rank.REST)
+                return NextStep(stepping(order, "A", Rank.REST, 0), Rank.REST)
 
-            return Then(first, Rank.REST)
+            return NextStep(first, Rank.REST)
 
         tickets.append(worker.submit("A", asks, Rank.CLICK))
         await asyncio.to_thread(told.wait, 20)
@@ -242,7 +242,7 @@ def test_a_click_is_done_between_two_tokens_of_an_answer() -> None:
                 begun.set()
                 clicked.wait(20)
                 yield
-            return Aside(lambda: order.append("aside"))
+            return BackgroundWork(lambda: order.append("aside"))
 
         tickets = [worker.submit(name, lambda _, n=name: taken(answer(n))) for name in "AB"]
         await asyncio.to_thread(begun.wait, 20)
@@ -295,10 +295,10 @@ def test_what_is_left_aside_may_fail_and_is_dropped_by_those_who_want_none() -> 
 
         def answer() -> Generator[None, None, More]:
             yield
-            return Aside(lambda: done.append("aside"))
+            return BackgroundWork(lambda: done.append("aside"))
 
         heard = [
-            await hear(worker.submit("A", lambda emit: Aside(broken))),
+            await hear(worker.submit("A", lambda emit: BackgroundWork(broken))),
             await hear(worker.submit("A", lambda emit: alone(taken(answer())))),
         ]
         await asyncio.to_thread(failed.wait, 20)

@@ -17,11 +17,11 @@ from semascope.errors import NotThere, WorkspaceError
 from semascope.explain.llm.fake_server import FakeLMM
 from semascope.serve import open_explorer
 from semascope.serve.app import make_app
-from semascope.serve.explorer.lmm_names import Naming, namer_at
+from semascope.serve.explorer.lmm_names import BackgroundNaming, namer_at
 from semascope.serve.explorer.workspace import WorkspaceExplorer, split_id
 from semascope.serve.schema.requests import ConceptQuery, FollowedAsk, ListQuery, SearchQuery
 from semascope.serve.tour.files import write
-from semascope.serve.tour.player import Player
+from semascope.serve.tour.player import TourPlayer
 from semascope.workspace import Workspace
 
 
@@ -171,7 +171,7 @@ def test_concepts_are_named_by_an_lmm_and_keep_their_words_where_it_fails(
         return {"label": f"<b>{LABELS[1]}</b>", "coherence": 9}
 
     with FakeLMM(answer=answer) as server:
-        naming = Naming(namer_at(workspace, server.base_url, "fake"))
+        naming = BackgroundNaming(namer_at(workspace, server.base_url, "fake"))
         explorer = WorkspaceExplorer(workspace, naming=naming)
         assert explorer.info().namer == "fake"
         with TestClient(make_app(explorer)) as client:
@@ -349,7 +349,7 @@ def test_words_to_features_and_an_empty_map(explorer: WorkspaceExplorer) -> None
 def test_tours_play_on_a_real_model(explorer: WorkspaceExplorer, name: str, tmp_path: Path) -> None:
     """Mechanics on random weights: every expectation is answered, and each answer is a figure."""
     found, lines = explorer.guides.tour(name), []
-    Player(explorer, lines.append).play(found)
+    TourPlayer(explorer, lines.append).play(found)
     expected = [step for step in found.steps if step["do"] == "expect"]
     done = [line for line in lines if line.kind == "expect"]
     assert len(done) == len(expected), [line.text for line in lines if line.kind == "note"]

@@ -10,7 +10,7 @@ from recipes.sprite_llava.practice import for_reader
 
 from semascope.corpus.sample import Question
 from semascope.corpus.scenes import SpritePack
-from semascope.corpus.scenes.language import Asker
+from semascope.corpus.scenes.language import QuestionWriter
 
 QUESTIONS = [
     Question("describe", "What do you see?", "a cat and a dog"),
@@ -76,7 +76,7 @@ def test_no_question_sees_another() -> None:
 def test_a_drill_asks_all_that_is_hard_and_nothing_twice() -> None:
     """Every side that has a furthest thing, every coloured thing; a description only sometimes."""
     pack_ = SpritePack.load()
-    corpus, asker = for_reader(pack_, 3), Asker(pack_)
+    corpus, asker = for_reader(pack_, 3), QuestionWriter(pack_)
     rng = np.random.default_rng(0)
     hard = usual = described = 0
     for row in range(60):

@@ -5,7 +5,7 @@ from PIL import Image
 
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import SubjectError
-from semascope.subject.inputs.chat_template import Rendered, Template, render
+from semascope.subject.inputs.chat_template import ChatTemplate, RenderedChat, render
 from semascope.subject.testing import make_tokenizer
 from semascope.subject.testing.tokenizer import CHATML
 from semascope.subject.types import Role
@@ -29,11 +29,11 @@ LOOKAHEAD = (
 )
 
 
-def spoken(template: str | None, sample: Sample, answer: str | None = None) -> Rendered:
-    return render(Template(make_tokenizer(chat_template=template), None), sample, answer)
+def spoken(template: str | None, sample: Sample, answer: str | None = None) -> RenderedChat:
+    return render(ChatTemplate(make_tokenizer(chat_template=template), None), sample, answer)
 
 
-def said(rendered: Rendered, role: Role) -> str:
+def said(rendered: RenderedChat, role: Role) -> str:
     return "".join(c for c, r in zip(rendered.text, rendered.roles, strict=True) if r == role)
 
 
@@ -95,13 +95,13 @@ def test_text_without_turns_or_template_stays_plain() -> None:
 def test_more_pictures_shown_than_given_is_an_error() -> None:
     sample = Sample("a", turns=(Turn("user", "x", images=2),), images=(Image.new("RGB", (4, 4)),))
     with pytest.raises(SubjectError, match="1 pictures and its turns show 2"):
-        render(Template(make_tokenizer(), "<image>"), sample, None)
+        render(ChatTemplate(make_tokenizer(), "<image>"), sample, None)
 
 
 def test_a_template_of_plain_strings_can_show_pictures_too() -> None:
     """Given a list it would print Python's brackets, and the model would read them."""
     plain = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
-    template = Template(make_tokenizer(chat_template=plain), "<image>")
+    template = ChatTemplate(make_tokenizer(chat_template=plain), "<image>")
     image = Image.new("RGB", (4, 4))
     shown = Sample("a", turns=(Turn("user", "What?", images=1),), images=(image,))
     assert render(template, shown, None).text == "user: <image>What?\n"
@@ -110,5 +110,5 @@ def test_a_template_of_plain_strings_can_show_pictures_too() -> None:
 
 def test_pictures_that_no_turn_shows_go_to_the_first_user_turn() -> None:
     sample = Sample("a", turns=TALK, images=(Image.new("RGB", (4, 4)),))
-    r = render(Template(make_tokenizer(), "<image>"), sample, None)
+    r = render(ChatTemplate(make_tokenizer(), "<image>"), sample, None)
     assert r.text.startswith("<|im_start|>user\n<image>Hello")

@@ -13,7 +13,7 @@ from semascope.corpus.sample import Sample, Turn, Video
 from semascope.errors import SubjectError
 from semascope.subject import Kind, Subject, geometry
 from semascope.subject.geometry import prove_videos
-from semascope.subject.geometry.base import Steps
+from semascope.subject.geometry.base import VideoClaims
 from semascope.subject.heatmap import heat
 from semascope.subject.inputs.pictures_shown import STILLS
 from semascope.subject.testing import tiny
@@ -105,7 +105,7 @@ def test_claims_of_the_wrong_frame_would_be_caught() -> None:
 
     class Unmerged(geometry.whole.QwenVL):
         def claim_videos(self, seen):
-            return [Steps(right.steps) for right in super().claim_videos(seen)]
+            return [VideoClaims(right.steps) for right in super().claim_videos(seen)]
 
     wrong = Unmerged()
     geometry.register(wrong)

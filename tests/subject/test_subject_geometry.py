@@ -18,7 +18,7 @@ from transformers import (
 from semascope.cli import main
 from semascope.subject import Kind, Subject, geometry
 from semascope.subject.geometry import prove
-from semascope.subject.geometry.base import Claims, Seen
+from semascope.subject.geometry.base import AdapterInput, TokenClaims
 from semascope.subject.testing import VISION, families, make_tokenizer, quiet, tiny
 from semascope.subject.testing.families import text_options, vision_options
 
@@ -55,9 +55,9 @@ def test_a_transposed_grid_would_be_caught(subject) -> None:
     class Turned:
         model_types = ("qwen2_vl",)
 
-        def claim(self, seen: Seen) -> list[Claims]:
+        def claim(self, seen: AdapterInput) -> list[TokenClaims]:
             right = geometry.whole.QwenVL().claim(seen)
-            return [Claims(c.kinds, _turned(c.rects)) for c in right]
+            return [TokenClaims(c.kinds, _turned(c.rects)) for c in right]
 
     turned = Turned()
     geometry.register(turned)
@@ -82,7 +82,7 @@ def test_patches_that_fall_short_of_the_view(edge: int, patch: int, size: tuple[
     class Even:
         model_types = ("llava",)
 
-        def claim(self, seen: Seen) -> list[Claims]:
+        def claim(self, seen: AdapterInput) -> list[TokenClaims]:
             side = edge // patch
             even = [geometry.base.grid(side, side, (0, 0, *size)) for size in seen.sizes]
             return [geometry.base.claims(Kind.IMAGE, rects) for rects in even]
@@ -220,7 +220,7 @@ def test_thirty_lines_teach_a_new_family() -> None:
     class Mine:
         model_types = ("brand_new",)
 
-        def claim(self, seen: Seen) -> list[Claims]:
+        def claim(self, seen: AdapterInput) -> list[TokenClaims]:
             return [
                 geometry.base.claims(Kind.IMAGE, geometry.base.grid(4, 4, (0, 0, *size)))
                 for size in seen.sizes
@@ -245,7 +245,7 @@ def test_an_adapter_that_miscounts_is_found_out() -> None:
     class Short:
         model_types = ("llava",)
 
-        def claim(self, seen: Seen) -> list[Claims]:
+        def claim(self, seen: AdapterInput) -> list[TokenClaims]:
             return [geometry.base.nowhere(3)]
 
     short = Short()

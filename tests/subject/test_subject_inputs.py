@@ -16,7 +16,7 @@ from semascope.cli.opened import asked_of
 from semascope.corpus.sample import Sample
 from semascope.errors import SubjectError
 from semascope.subject import Kind, Subject, forward, geometry
-from semascope.subject.inputs.batching import Layout, Place, collate, measure
+from semascope.subject.inputs.batching import AxisLayout, BatchRow, collate, measure
 from semascope.subject.inputs.processor import complete
 from semascope.subject.testing import (
     ALL,
@@ -164,17 +164,17 @@ def test_axes_are_measured_and_what_cannot_be_is_refused() -> None:
         }
 
     found = measure(probe)
-    assert found["mask"] == Layout(tokens=2, prompts=True)
-    assert found["pixel_values"] == Layout(prompts=True)
-    assert found["grid"] == Layout()
+    assert found["mask"] == AxisLayout(tokens=2, prompts=True)
+    assert found["pixel_values"] == AxisLayout(prompts=True)
+    assert found["grid"] == AxisLayout()
     assert found["starts"].placed
-    places = [Place(3, 0), Place(5, 0)]
+    places = [BatchRow(3, 0), BatchRow(5, 0)]
     parts = [probe(1, 1)["starts"], probe(3, 1)["starts"]]
     with pytest.raises(SubjectError, match="where in the text"):
         collate("starts", parts, places, 5, found["starts"])
     ragged = [torch.ones(1, 2, dtype=torch.long), torch.ones(1, 3, dtype=torch.long)]
     with pytest.raises(SubjectError, match="unlike shape"):
-        collate("strange_numbers", ragged, places, 5, Layout())
+        collate("strange_numbers", ragged, places, 5, AxisLayout())
 
     def odd(words: int, pictures: int) -> dict[str, torch.Tensor]:
         return probe(words, pictures) | {"pairs": torch.ones(1, words**2)}

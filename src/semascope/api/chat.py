@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from semascope.api.why import Why
     from semascope.causal import Intervention
     from semascope.corpus.sample import Sample
-    from semascope.monitor.conversation import Asked, ReadToken
+    from semascope.monitor.conversation import Conversation, ConversationToken
     from semascope.subject import Generation, TokenChoice
 
 
@@ -73,13 +73,15 @@ class Chat:
         return self.sample.images
 
     @cached_property
-    def asked(self) -> Asked:
+    def asked(self) -> Conversation:
         """The conversation as ``semascope.monitor`` takes it."""
-        from semascope.causal.attribution.pass_cache import Holder
-        from semascope.monitor.conversation import Asked
+        from semascope.causal.attribution.pass_cache import PassCache
+        from semascope.monitor.conversation import Conversation
 
         ids = tuple(token.id for token in self.answer.tokens if not token.ends)
-        return Asked(self.run.lever, self.sample, "", ids, self.interventions, holder=Holder())
+        return Conversation(
+            self.run.lever, self.sample, "", ids, self.interventions, holder=PassCache()
+        )
 
     def ask(self, question: str, picture: str | Image.Image | None = None) -> Chat:
         """Go on: the answer becomes a turn, and the model answers the next question."""
@@ -92,7 +94,7 @@ class Chat:
         sample = Sample(id="asked", turns=turns, images=(*self.sample.images, *images))
         return Chat.answered(self.run, sample, self.interventions, **self.settings)
 
-    def read(self, top: int = 5) -> list[ReadToken]:
+    def read(self, top: int = 5) -> list[ConversationToken]:
         """Every token of prompt and answer with its own probability and ``top`` rivals."""
         from semascope.monitor.conversation import read_tokens
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from semascope.api.run import FeatureId, OpenRun
     from semascope.atlas.media import Media
-    from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+    from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 
 SHOWN = 6
 """Exemplars in a feature's HTML view."""
@@ -30,7 +30,7 @@ AROUND = 24
 class ExemplarView:
     """One sample where a feature fires, or, for counter-examples, where it does not."""
 
-    sample: Shown
+    sample: EvidenceSample
     activations: NDArray[np.float32]
     """(T,) the feature's activation at every token."""
     top: float

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from semascope.api.feature import Feature
     from semascope.api.steering import Steering, Where
     from semascope.atlas import Atlas, Media
-    from semascope.causal import Intervention, Lever
+    from semascope.causal import Intervention, SteerableModel
     from semascope.dictionary.types import Dictionary
     from semascope.evidence import Evidence
     from semascope.pipeline.run import Run
@@ -36,7 +36,9 @@ class OpenRun:
     Made by ``semascope.open``. Everything heavy is loaded when first needed.
     """
 
-    def __init__(self, workspace: Workspace | None, make_lever: Callable[[], Lever]) -> None:
+    def __init__(
+        self, workspace: Workspace | None, make_lever: Callable[[], SteerableModel]
+    ) -> None:
         """``make_lever`` loads the model with its dictionaries."""
         self.workspace = workspace
         self._make_lever = make_lever
@@ -51,11 +53,11 @@ class OpenRun:
     @classmethod
     def of_parts(cls, subject: Subject, dictionary: Dictionary | None) -> OpenRun:
         """A model and a dictionary. SiteNotFound where they do not fit."""
-        from semascope.causal import Lever
+        from semascope.causal import SteerableModel
 
         if dictionary is not None:
             _check_fits(subject, dictionary)
-        lever = Lever.of(subject, [] if dictionary is None else [dictionary])
+        lever = SteerableModel.of(subject, [] if dictionary is None else [dictionary])
         return cls(None, lambda: lever)
 
     _device = "auto"
@@ -72,7 +74,7 @@ class OpenRun:
         return Run(space, options.model_copy(update={"train": train}))
 
     @cached_property
-    def lever(self) -> Lever:
+    def lever(self) -> SteerableModel:
         """The model with its dictionaries and statistics, as ``semascope.causal`` takes it."""
         if self.workspace is not None:
             self.workspace.require("gather")
@@ -290,9 +292,9 @@ class OpenRun:
         return table([("run", repr(self)), *found])
 
 
-def _lever_of(run: Run) -> Lever:
+def _lever_of(run: Run) -> SteerableModel:
     """The model with every dictionary of the run that evidence was gathered for."""
-    from semascope.causal import Lever
+    from semascope.causal import SteerableModel
     from semascope.dictionary import load
     from semascope.evidence import Evidence
     from semascope.evidence.store.evidence import dictionaries
@@ -305,7 +307,7 @@ def _lever_of(run: Run) -> Lever:
         if other not in held and folder.exists():
             held[other] = load(folder)
             statistics[other] = Evidence.open(space.evidence(), other)
-    return Lever.of(run.same_subject, held, statistics)
+    return SteerableModel.of(run.same_subject, held, statistics)
 
 
 def _check_fits(subject: Subject, dictionary: Dictionary) -> None:

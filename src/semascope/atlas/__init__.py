@@ -5,16 +5,16 @@ Knows no model and no tensor.
 
 from semascope.atlas.atlas import Atlas
 from semascope.atlas.embed import Embedder, HashingEmbedder, embedder
-from semascope.atlas.feature_map import Drawn, Region, draw
+from semascope.atlas.feature_map import MapLayout, MapRegion, draw
 from semascope.atlas.media import Media
 from semascope.atlas.records import (
     DictionaryRow,
-    ExemplarRecord,
     ExplanationRow,
     FeatureDetail,
     FeatureFigures,
+    FeatureListRow,
     FeatureMap,
-    FeatureRow,
+    NewExemplar,
     Page,
     SampleRecord,
     ScoreRow,
@@ -27,19 +27,19 @@ from semascope.atlas.vectors import VectorIndex
 __all__ = [
     "Atlas",
     "DictionaryRow",
-    "Drawn",
     "Embedder",
-    "ExemplarRecord",
     "ExplanationRow",
     "FeatureDetail",
     "FeatureFigures",
+    "FeatureListRow",
     "FeatureMap",
-    "FeatureRow",
     "HashingEmbedder",
+    "MapLayout",
+    "MapRegion",
     "Match",
     "Media",
+    "NewExemplar",
     "Page",
-    "Region",
     "SampleRecord",
     "ScoreRow",
     "StoredExemplar",

@@ -22,16 +22,16 @@ from semascope.atlas import query
 from semascope.atlas.database import tables as m
 from semascope.atlas.database.connect import reading, upsert, writable, writing
 from semascope.atlas.database.migrations import opened
-from semascope.atlas.feature_map import Drawn
+from semascope.atlas.feature_map import MapLayout
 from semascope.atlas.notes import add_note, set_list
 from semascope.atlas.records import (
     DictionaryRow,
-    ExemplarRecord,
     ExplanationLike,
     FeatureDetail,
     FeatureFigures,
+    FeatureListRow,
     FeatureMap,
-    FeatureRow,
+    NewExemplar,
     Note,
     Page,
     SampleRecord,
@@ -147,7 +147,7 @@ class Atlas:
         self,
         dictionary: str | int,
         source: str,
-        exemplars: Iterable[ExemplarRecord],
+        exemplars: Iterable[NewExemplar],
         *,
         of: Sequence[int] | None = None,
     ) -> None:
@@ -274,7 +274,7 @@ class Atlas:
 
     # The map
 
-    def write_map(self, dictionary: str | int, index: NDArray[np.int64], drawn: Drawn) -> None:
+    def write_map(self, dictionary: str | int, index: NDArray[np.int64], drawn: MapLayout) -> None:
         """Put features ``index`` (n,) on the map; those that were on it and are not now leave."""
         about = self.dictionary(dictionary)
         table = _table(m.FeatureTable)
@@ -341,7 +341,7 @@ class Atlas:
         with reading(self.engine) as connection:
             return query.lists(connection)
 
-    def list_features(self, name: str) -> tuple[FeatureRow, ...]:
+    def list_features(self, name: str) -> tuple[FeatureListRow, ...]:
         """The features of a list, in its order; those that are gone as ``gone`` rows.
 
         Raises AtlasError where there is no list by that name.

@@ -29,7 +29,7 @@ _EACH = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class MapRegion:
     """An area of the map."""
 
     label: str
@@ -40,14 +40,14 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
+class MapLayout:
     """A finished map of n features."""
 
     places: NDArray[np.float32]
     """(n, 2), within −1…1 on each axis."""
     region: NDArray[np.int32]
     """(n,) numbers of ``regions``."""
-    regions: tuple[Region, ...]
+    regions: tuple[MapRegion, ...]
     method: str
     """umap or tsne."""
 
@@ -60,7 +60,7 @@ def draw(
     *,
     seed: int = 0,
     method: str = "",
-) -> Drawn:
+) -> MapLayout:
     """The map of n features.
 
     ``near`` (n, k) are the numbers 0…n−1 of each one's nearest others, nearest first, and
@@ -73,10 +73,10 @@ def draw(
     names = _names(region, len(centres), labels, vectors)
     counts = np.bincount(region, minlength=len(centres))
     regions = tuple(
-        Region(name, round(float(x), 4), round(float(y), 4), int(n))
+        MapRegion(name, round(float(x), 4), round(float(y), 4), int(n))
         for name, (x, y), n in zip(names, centres, counts, strict=True)
     )
-    return Drawn(places, region, regions, method)
+    return MapLayout(places, region, regions, method)
 
 
 def _places(

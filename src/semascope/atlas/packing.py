@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Layout(NamedTuple):
+class TokenLayout(NamedTuple):
     """Where T tokens are."""
 
     kinds: NDArray[np.int8]
@@ -25,7 +25,7 @@ class Layout(NamedTuple):
     """(T,) pictures that each looks at; None where one each."""
 
 
-def pack_layout(layout: Layout) -> bytes:
+def pack_layout(layout: TokenLayout) -> bytes:
     """Column after column, compressed: grids of rectangles repeat much."""
     data = layout.kinds.astype("<i1").tobytes() + layout.image.astype("<i2").tobytes()
     data += layout.rects.astype("<f4").tobytes()
@@ -34,10 +34,10 @@ def pack_layout(layout: Layout) -> bytes:
     return zlib.compress(data, 1)
 
 
-def unpack_layout(blob: bytes | memoryview, length: int) -> Layout:
+def unpack_layout(blob: bytes | memoryview, length: int) -> TokenLayout:
     """The reverse, for T = ``length``."""
     data = zlib.decompress(blob)
-    return Layout(
+    return TokenLayout(
         np.frombuffer(data, "<i1", length),
         np.frombuffer(data, "<i2", length, length),
         np.frombuffer(data, "<f4", 4 * length, 3 * length).reshape(length, 4),

@@ -18,8 +18,8 @@ from semascope.atlas.records import (
     DictionaryRow,
     ExplanationRow,
     FeatureDetail,
+    FeatureListRow,
     FeatureMap,
-    FeatureRow,
     Note,
     Page,
     ScoreRow,
@@ -218,9 +218,9 @@ def _contains(text: str) -> ColumnElement[bool]:
     )
 
 
-def rows_of(connection: Connection, ids: Sequence[int]) -> list[FeatureRow]:
+def rows_of(connection: Connection, ids: Sequence[int]) -> list[FeatureListRow]:
     """Features by row number, in that order, with their current figures."""
-    found: dict[int, FeatureRow] = {}
+    found: dict[int, FeatureListRow] = {}
     figures: dict[int, dict[str, ScoreRow]] = {i: {} for i in ids}
     for start in range(0, len(ids), _CHUNK):
         some = list(ids[start : start + _CHUNK])
@@ -240,12 +240,14 @@ def _scores() -> Select[Any]:
     ).order_by(_S.kind, _S.id)  # fmt: skip
 
 
-def _feature_row(row: Any, scores: Mapping[str, ScoreRow]) -> FeatureRow:
+def _feature_row(row: Any, scores: Mapping[str, ScoreRow]) -> FeatureListRow:
     names = ("index", "alive", "modality", "density", "density_text", "density_image", "max",
              "samples", "label", "description", "category", "confidence", "abstained",
              "author")  # fmt: skip
     plain = {n: row._mapping[n] for n in names}
-    return FeatureRow(id=f"{row.key}/{plain['index']}", dictionary=row.key, scores=scores, **plain)
+    return FeatureListRow(
+        id=f"{row.key}/{plain['index']}", dictionary=row.key, scores=scores, **plain
+    )
 
 
 def feature(
@@ -398,7 +400,7 @@ def lists(connection: Connection) -> dict[str, int]:
     return _pairs(connection, statement)
 
 
-def list_features(connection: Connection, name: str) -> tuple[FeatureRow, ...]:
+def list_features(connection: Connection, name: str) -> tuple[FeatureListRow, ...]:
     """The features of a list, in its order; of one that is gone, a row that says so."""
     if name not in lists(connection):
         raise AtlasError(f"No list {name!r}. There are: {', '.join(lists(connection)) or 'none'}.")
@@ -412,13 +414,13 @@ def list_features(connection: Connection, name: str) -> tuple[FeatureRow, ...]:
 
 def _member_row(
     connection: Connection, member: Any, there: Mapping[tuple[str, str], DictionaryRow]
-) -> FeatureRow:
+) -> FeatureListRow:
     past = _past(connection, member, there)
     chosen = there.get((member.model, member.key))
     if chosen is not None and _is_there(connection, chosen, member.index):
         number = feature_ids(connection, chosen.id, [member.index])[member.index]
         return replace(rows_of(connection, [number])[0], past=past)
-    return FeatureRow(
+    return FeatureListRow(
         id=f"{member.key}/{member.index}", dictionary=member.key, index=member.index, alive=False,
         modality="none", density=0.0, density_text=0.0, density_image=0.0, max=0.0, samples=0,
         label=member.label, description=past, category="", confidence=None, abstained=None,

@@ -92,7 +92,7 @@ class SampleRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ExemplarRecord:
+class NewExemplar:
     """One sample of one feature, to be written; ``row`` is the sample's."""
 
     feature: int
@@ -149,7 +149,7 @@ class ExplanationRow:
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureRow:
+class FeatureListRow:
     """A feature, as a list shows it."""
 
     id: str
@@ -180,7 +180,7 @@ class Page:
     """A window of a list."""
 
     total: int
-    rows: tuple[FeatureRow, ...]
+    rows: tuple[FeatureListRow, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -258,7 +258,7 @@ class Note:
 class FeatureDetail:
     """All that the atlas holds about one feature."""
 
-    row: FeatureRow
+    row: FeatureListRow
     stats: Mapping[str, Any]
     near: Mapping[str, Any]
     explanations: tuple[ExplanationRow, ...]

@@ -13,14 +13,14 @@ import numpy as np
 
 from semascope.atlas.atlas import Atlas
 from semascope.atlas.embed import Embedder, embedder
-from semascope.atlas.records import FeatureRow
+from semascope.atlas.records import FeatureListRow
 from semascope.atlas.vectors import VectorIndex
 
 
 class Match(NamedTuple):
     """A feature that was found."""
 
-    feature: FeatureRow
+    feature: FeatureListRow
     similarity: float
     """Cosine of the query's vector and the description's."""
 

@@ -20,7 +20,7 @@ _BLOCK = 65_536
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class NearestRows:
     """Nearest rows, nearest first."""
 
     index: NDArray[np.int64]
@@ -86,7 +86,7 @@ class VectorIndex:
 
     def search(
         self, vector: NDArray[np.float32], k: int, mask: NDArray[np.bool_] | None = None
-    ) -> Found:
+    ) -> NearestRows:
         """The k rows nearest to ``vector`` (d,) by cosine, exactly; ties go to the lower number.
 
         ``mask`` (n,) leaves out the rows where it is False. Raises AtlasError on a vector of
@@ -106,9 +106,9 @@ class VectorIndex:
         allowed = np.flatnonzero(mask) if mask is not None else np.arange(len(self))
         k = min(k, len(allowed))
         if k < 1:
-            return Found(np.zeros(0, np.int64), np.zeros(0, np.float32))
+            return NearestRows(np.zeros(0, np.int64), np.zeros(0, np.float32))
         some = cosine[allowed]
         edge = np.partition(some, len(some) - k)[len(some) - k]
         close = allowed[some >= edge]  # with ties, perhaps more than k
         order = np.lexsort((self.index[close], -cosine[close]))[:k]
-        return Found(self.index[close[order]], cosine[close[order]])
+        return NearestRows(self.index[close[order]], cosine[close[order]])

@@ -5,14 +5,14 @@ needs more than these names takes it from the module that has it: ``metrics``, `
 ``patching``, ``graph``, ``hallucination``, ``files``, ``bars``, ``studies``, ``views``.
 """
 
-from semascope.causal.attribution.ablation import Ablations, ablate_exactly
-from semascope.causal.attribution.active_features import Active, active_features
+from semascope.causal.attribution.ablation import AblationResult, ablate_exactly
+from semascope.causal.attribution.active_features import ActiveFeature, active_features
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import metric_from
 from semascope.causal.attribution.result import Attribution, FeatureShare
 from semascope.causal.search.cases import Case
 from semascope.causal.search.find import find
-from semascope.causal.search.goal import Finding, Options, Wish
+from semascope.causal.search.goal import Goal, SearchOptions, SearchResult
 from semascope.causal.steering.compare import Comparison, Shift, compare
 from semascope.causal.steering.edits import edits_for
 from semascope.causal.steering.interventions import (
@@ -24,23 +24,23 @@ from semascope.causal.steering.interventions import (
     parse,
     save,
 )
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 
 __all__ = [
-    "Ablations",
-    "Active",
+    "AblationResult",
+    "ActiveFeature",
     "Attribution",
     "Case",
     "Comparison",
     "FeatureShare",
-    "Finding",
+    "Goal",
     "Intervention",
-    "Lever",
-    "Options",
     "Region",
+    "SearchOptions",
+    "SearchResult",
     "Shift",
+    "SteerableModel",
     "Where",
-    "Wish",
     "ablate_exactly",
     "active_features",
     "attribute",

@@ -18,7 +18,7 @@ from semascope.errors import CausalError
 
 if TYPE_CHECKING:
     from semascope.api.run import OpenRun
-    from semascope.causal import Lever, Region
+    from semascope.causal import Region, SteerableModel
     from semascope.corpus.sample import Sample
     from semascope.pipeline.run import Run
     from semascope.subject import Subject
@@ -30,7 +30,7 @@ SCORES = ("detection", "iou", "simulation")
 ARTICLE = re.compile(r"^(a|an|the|some)\s+", re.IGNORECASE)
 
 
-class Causal(InWorkspace):
+class CausalVerb(InWorkspace):
     """Base of the verbs that run the model with a run's features."""
 
     device: str = "auto"
@@ -69,7 +69,7 @@ class Opened:
         return self.run.dictionary_id
 
     @property
-    def lever(self) -> Lever:
+    def lever(self) -> SteerableModel:
         """The model with every dictionary of the run that evidence was gathered for."""
         return self.front.lever
 

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from semascope.cli.interrupt import check
 from semascope.config import STAGES
-from semascope.pipeline.stages.base import Progress as Told
+from semascope.pipeline.stages.base import StageProgress as Told
 from semascope.workspace import StageRecord
 
 EVERY = 10.0
@@ -57,7 +57,7 @@ class Pace:
         return (total - done) * (now - since) / (done - begun)
 
 
-class Bars:
+class ProgressBars:
     """Tells a person about the stages of a run; used as a context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -74,7 +74,7 @@ class Bars:
         )
         self.task: TaskID | None = None
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> ProgressBars:
         self.bars.start()
         return self
 

@@ -1,10 +1,10 @@
-"""The HTTP interface as typed Python: ``Monitor("http://127.0.0.1:8000").info()``.
+"""The HTTP interface as typed Python: ``Client("http://127.0.0.1:8000").info()``.
 
 Every route of ``/api`` is one method, with the server's own records on both sides, so that what is
 wrong in a question is told before it is sent. Needs nothing but the standard library to travel.
 """
 
-from semascope.client.monitor import ROUTES, Monitor, Route
+from semascope.client.monitor import ROUTES, Client, Route
 from semascope.client.transport import Answer, Transport, over_http
 
-__all__ = ["ROUTES", "Answer", "Monitor", "Route", "Transport", "over_http"]
+__all__ = ["ROUTES", "Answer", "Client", "Route", "Transport", "over_http"]

@@ -1,4 +1,4 @@
-"""``Monitor``: one method a route, typed by the server's own records.
+"""``Client``: one method a route, typed by the server's own records.
 
 ``ROUTES`` says which method calls what and with which records; a test holds it against
 ``/openapi.json``, so that neither side can change alone. Streams are iterators of events; leaving
@@ -87,7 +87,7 @@ ROUTES: dict[str, Route] = {
 }
 
 
-class Monitor:
+class Client:
     """A server, as an object.
 
     Args:

@@ -13,12 +13,12 @@ from semascope.corpus.sample import (
     Turn,
     Video,
 )
-from semascope.corpus.tabular.base import First
+from semascope.corpus.tabular.base import FirstRows
 from semascope.corpus.text import TextCorpus, plain_english
 
 __all__ = [
     "Corpus",
-    "First",
+    "FirstRows",
     "Mixed",
     "Moment",
     "Question",

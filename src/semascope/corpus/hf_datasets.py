@@ -12,7 +12,7 @@ from typing import Any
 
 from semascope.corpus.tabular.base import BadRow, digest
 from semascope.corpus.tabular.text_tables import Records
-from semascope.corpus.tabular.to_sample import Layout
+from semascope.corpus.tabular.to_sample import DatasetLayout
 from semascope.errors import CorpusError
 
 SPLITS = re.compile(r"(train|test|val|valid|validation|dev)\b.*|.*\[.*\]")
@@ -53,7 +53,7 @@ class HubRows(Records):
         home = Path(str(datasets.config.HF_CACHE_HOME))
         images = [k for k, f in loaded.features.items() if type(f).__name__ == "Image"]
         layout = {"image": images[0] if images else None, **layout}
-        super().__init__(f"hf:{name}", [], Layout(root=home, **layout))
+        super().__init__(f"hf:{name}", [], DatasetLayout(root=home, **layout))
         self.rows = loaded.with_format("arrow")
         self.mark = str(getattr(loaded, "_fingerprint", "")) or repr(loaded)
 

@@ -17,10 +17,10 @@ from PIL import Image
 from semascope.corpus.media.pictures import decode, file_bytes
 from semascope.corpus.media.text_encoding import is_packed, words_of
 from semascope.corpus.sample import Sample
-from semascope.corpus.tabular.base import BadRow, Rows, files_digest
+from semascope.corpus.tabular.base import BadRow, RowCorpus, files_digest
 from semascope.corpus.tabular.json_files import SUFFIXES
 from semascope.corpus.tabular.text_tables import ending_of, parse_json
-from semascope.corpus.tabular.to_sample import Layout, inside, to_sample
+from semascope.corpus.tabular.to_sample import DatasetLayout, inside, to_sample
 
 PICTURE = "the picture beside it"
 WORDS = (".txt", ".caption", ".text")
@@ -35,7 +35,7 @@ TABLES = frozenset(
 
 
 @dataclass(slots=True)
-class Survey:
+class FolderSurvey:
     """What lies below a folder."""
 
     root: Path
@@ -49,9 +49,9 @@ class Survey:
     """Files that are read as nothing, by reason."""
 
 
-def survey(root: Path, split: str = "") -> Survey:
+def survey(root: Path, split: str = "") -> FolderSurvey:
     """Sort the files below a folder by what they are; those of one split where it is named."""
-    found, files = Survey(root), list(_files(root, split))
+    found, files = FolderSurvey(root), list(_files(root, split))
     others: dict[Path, list[Path]] = {}
     for path, fault in files:
         if fault:
@@ -94,7 +94,7 @@ def _files(root: Path, split: str) -> Iterable[tuple[Path, str]]:
         yield root, "folders that cannot be read"
 
 
-def _sort(path: Path, by_stem: dict[Path, Path], found: Survey) -> None:
+def _sort(path: Path, by_stem: dict[Path, Path], found: FolderSurvey) -> None:
     ending, stem = ending_of(path), path.with_suffix("")
     if path.suffix.lower() in (*WORDS, ".json") and stem in by_stem:
         found.beside.setdefault(by_stem[stem], []).append(path)
@@ -112,7 +112,7 @@ def _sort(path: Path, by_stem: dict[Path, Path], found: Survey) -> None:
         found.left[f"files of another kind ({path.suffix or path.name})"] += 1
 
 
-class ImageFolder(Rows):
+class ImageFolder(RowCorpus):
     """Pictures of a folder and of those below it, in the order of their paths."""
 
     def __init__(
@@ -123,7 +123,7 @@ class ImageFolder(Rows):
         beside: dict[Path, list[Path]] | None = None,
     ) -> None:
         super().__init__(root.name or str(root))
-        self.layout = Layout(root=root, outside=outside)
+        self.layout = DatasetLayout(root=root, outside=outside)
         found = None if paths is not None and beside is not None else survey(root)
         self.paths = list(paths) if found is None else found.pictures  # type: ignore[arg-type]
         self.beside = beside or {} if found is None else found.beside

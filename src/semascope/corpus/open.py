@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl
 
 from semascope.corpus.mixed import Mixed
 from semascope.corpus.sample import Corpus
-from semascope.corpus.tabular.base import First, exists
+from semascope.corpus.tabular.base import FirstRows, exists
 from semascope.corpus.text import TextCorpus
 from semascope.errors import CorpusError, NoImages
 
@@ -61,7 +61,7 @@ def open_corpus(
     corpus = opened[0][1] if len(opened) == 1 else Mixed(
         [part for _, part in opened], [weight for weight, _ in opened]
     )  # fmt: skip
-    corpus = corpus if n is None else First(corpus, n)
+    corpus = corpus if n is None else FirstRows(corpus, n)
     if images:
         require_images(corpus)
     return corpus
@@ -125,7 +125,7 @@ def _part(text: str, n: int | None, seed: int, named: Mapping[str, str]) -> tupl
     options = {**named, **_options(query, name)}
     number = int(options["n"]) if "n" in options else n
     corpus = _named(path, options, number, int(options.get("seed", seed)))
-    return factor, corpus if "n" not in options else First(corpus, int(options["n"]))
+    return factor, corpus if "n" not in options else FirstRows(corpus, int(options["n"]))
 
 
 def _options(query: str, name: str) -> dict[str, str]:

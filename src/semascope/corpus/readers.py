@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from semascope.corpus.hf_datasets import HubRows
-from semascope.corpus.image_folder import ImageFolder, Survey, survey
+from semascope.corpus.image_folder import FolderSurvey, ImageFolder, survey
 from semascope.corpus.media.text_encoding import encoding_of, is_packed
 from semascope.corpus.mixed import Mixed
 from semascope.corpus.sample import Corpus
@@ -23,7 +23,7 @@ from semascope.corpus.tabular.arrow import ArrowRows, saved_dataset
 from semascope.corpus.tabular.base import BadRow, exists
 from semascope.corpus.tabular.json_files import SUFFIXES, is_annotated, is_single
 from semascope.corpus.tabular.text_tables import InMemory, JsonLines, Records, ending_of, parse_json
-from semascope.corpus.tabular.to_sample import Layout, Pictures
+from semascope.corpus.tabular.to_sample import DatasetLayout, PictureFolder
 from semascope.corpus.tabular.webdataset import WebDataset
 from semascope.errors import CorpusError
 
@@ -89,7 +89,7 @@ def _saved(state: Path) -> bool:
         return False
 
 
-def _parts(found: Survey, images: str | None, layout: dict[str, Any]) -> list[Corpus]:
+def _parts(found: FolderSurvey, images: str | None, layout: dict[str, Any]) -> list[Corpus]:
     """The readers of a folder, those without rows left out."""
     parts: list[Corpus] = []
     if found.tars:
@@ -128,16 +128,18 @@ def _line(part: Corpus, named: set[str]) -> str:
     return f"{rows} ({shown}){pictures}"
 
 
-def _tables(found: Survey, images: str | None, layout: dict[str, Any]) -> list[Corpus]:
+def _tables(found: FolderSurvey, images: str | None, layout: dict[str, Any]) -> list[Corpus]:
     """A reader for each kind of table, of the tables that hold words or pictures."""
     captions = [path for path in found.texts if found.pictures and _table_of_captions(path)]
     found.texts = [path for path in found.texts if path not in captions]
     kept: dict[str, list[Path]] = {}
     faults: list[str] = []
     root = Path(images) if images else found.root
-    near = Pictures(root)
+    near = PictureFolder(root)
     for path in (*found.tables, *captions):
-        reason = _unfit(path, bool(found.pictures), Layout(root=root, pictures=near, **layout))
+        reason = _unfit(
+            path, bool(found.pictures), DatasetLayout(root=root, pictures=near, **layout)
+        )
         if not reason:
             kept.setdefault(ending_of(path), []).append(path)
             continue
@@ -164,7 +166,7 @@ def _table_of_captions(path: Path) -> bool:
         return False
 
 
-def _unfit(path: Path, pictures: bool, layout: Layout) -> str:
+def _unfit(path: Path, pictures: bool, layout: DatasetLayout) -> str:
     """Why a table of a folder is not read; '' where it is. Damage is the reader's to count."""
     if ending_of(path) == ".json" and not is_packed(path):
         try:
@@ -201,7 +203,7 @@ def _named(tables: Sequence[Corpus]) -> set[str]:
     return found
 
 
-def _nothing(folder: Path, found: Survey, split: str) -> str:
+def _nothing(folder: Path, found: FolderSurvey, split: str) -> str:
     if split:
         parts = sorted({path.name for path in folder.iterdir()})[:12]
         return f"Nothing in {folder} is of a split {split!r}; it holds {', '.join(parts)}."
@@ -257,7 +259,7 @@ def _files(name: str, files: list[Path], images: str | None, layout: dict[str, A
     if all(path.name.lower().endswith(packed) for path in files):
         root = files[0].parent
         known = {key: value for key, value in layout.items() if key != "pictures"}
-        return WebDataset(title, files, Layout(root=root, **known))
+        return WebDataset(title, files, DatasetLayout(root=root, **known))
     endings = {ending_of(path) for path in files}
     if len(endings) > 1:
         raise CorpusError(f"{name} matches files of several kinds: {', '.join(sorted(endings))}.")
@@ -267,7 +269,7 @@ def _files(name: str, files: list[Path], images: str | None, layout: dict[str, A
         try:
             kinds = {_reader(path) for path in files}
             kind = kinds.pop() if len(kinds) == 1 else InMemory
-            return kind(title, files, Layout(root=root, **layout))
+            return kind(title, files, DatasetLayout(root=root, **layout))
         except OSError as error:
             raise CorpusError(f"{name} cannot be read: {error.strerror}.") from error
     if ending in SUFFIXES:

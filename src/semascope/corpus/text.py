@@ -15,7 +15,7 @@ from importlib.resources import as_file, files
 from typing import Literal
 
 from semascope.corpus.sample import Role, Sample, Turn
-from semascope.corpus.tabular.base import Rows, digest
+from semascope.corpus.tabular.base import RowCorpus, digest
 from semascope.errors import CorpusError
 
 Split = Literal["train", "heldout"]
@@ -56,7 +56,7 @@ def _sha(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class TextCorpus(Rows):
+class TextCorpus(RowCorpus):
     """The shipped passages of one split, in an order drawn by the seed."""
 
     def __init__(self, split: Split = "train", seed: int = 0, n: int | None = None) -> None:

@@ -17,33 +17,39 @@ from semascope.dictionary.training.batches import (
     Source,
     TensorSource,
 )
-from semascope.dictionary.training.loop import ManySource, Plan, Report, train, train_many
-from semascope.dictionary.training.token_sampling import Cached, Sampled, Sampling
+from semascope.dictionary.training.loop import (
+    ManySource,
+    TrainingPlan,
+    TrainingReport,
+    train,
+    train_many,
+)
+from semascope.dictionary.training.token_sampling import CachedChunks, SampledChunks, TokenSampling
 from semascope.dictionary.types import Codes, Dictionary
 
 __all__ = [
     "ActivationBatch",
-    "Cached",
+    "CachedChunks",
     "CoderConfig",
     "Codes",
     "Dictionary",
     "Directions",
     "GroupQuality",
     "ManySource",
-    "Plan",
     "Prefetch",
     "Quality",
-    "Report",
     "Resumable",
-    "Sampled",
-    "Sampling",
+    "SampledChunks",
     "ShuffleBuffer",
     "SignedNeurons",
     "Source",
     "SparseCoder",
     "Stability",
     "TensorSource",
+    "TokenSampling",
     "TrainConfig",
+    "TrainingPlan",
+    "TrainingReport",
     "convert",
     "detect",
     "load",

@@ -73,7 +73,7 @@ def site_norms(coder: SparseCoder) -> Tensor:
     return torch.stack([part.norm(dim=1) for part in rows], dim=1)
 
 
-class AtSite:
+class CrosscoderAtSite:
     """A crosscoder as one of its sites sees it: reads all of them, gives back that one.
 
     Fits the ``Dictionary`` protocol, so that what measures a dictionary measures it.

@@ -24,7 +24,7 @@ from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import LogitDiff, LogProb, Metric, prepare
 from semascope.causal.attribution.watched_run import watched_run
 from semascope.causal.search.ledger import Ledger
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.units import output_site
 from semascope.corpus.sample import Sample, Turn
 from semascope.corpus.scenes import SceneCorpus
@@ -35,7 +35,7 @@ Progress = Callable[[int, int, str], None]
 
 
 def evaluate_attribution(
-    lever: Lever,
+    lever: SteerableModel,
     *,
     seed: int = 0,
     samples: int = 100,
@@ -77,7 +77,7 @@ def evaluate_attribution(
 
 
 def _one_prompt(
-    lever: Lever, sample: Sample, *, top: int, steps: int, timed: bool
+    lever: SteerableModel, sample: Sample, *, top: int, steps: int, timed: bool
 ) -> dict[str, float | None]:
     """The figures of one prompt; None where there is none."""
     batch = lever.subject.encode([sample], answer="", max_tokens=None)
@@ -105,7 +105,7 @@ def _one_prompt(
     return {name: None if math.isnan(value) else value for name, value in found.items()}
 
 
-def _r(lever: Lever, batch: Batch, metric: Metric, top: int) -> float:
+def _r(lever: SteerableModel, batch: Batch, metric: Metric, top: int) -> float:
     """Pearson's r of the plain gradient with ablation."""
     plain = attribute(lever.subject, batch, lever.dictionaries, metric)
     told = ablate_exactly(lever.subject, batch, lever.dictionaries, metric, plain, top=top)
@@ -126,7 +126,7 @@ def asked_scenes(seed: int, samples: int, split: str = "heldout") -> Iterator[Sa
         yield Sample(id=sample.id, turns=(turn,), images=sample.images, source=sample.source)
 
 
-def cost_ratio(lever: Lever, batch: Batch, metric: Metric, repeats: int = 3) -> float:
+def cost_ratio(lever: SteerableModel, batch: Batch, metric: Metric, repeats: int = 3) -> float:
     """Seconds to attribute all features over those of one plain forward and backward.
 
     The plain pass goes back to the same activations and encodes nothing.

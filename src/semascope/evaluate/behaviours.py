@@ -8,28 +8,28 @@ from typing import Any
 from semascope.causal.search.behaviours import (
     _QUIET,
     BEHAVIOURS,
+    NamedObject,
     Progress,
     Search,
-    Thing,
     _facts,
     own_answers,
     wish_for,
 )
 from semascope.causal.search.find import find
-from semascope.causal.search.goal import Options
+from semascope.causal.search.goal import SearchOptions
 from semascope.causal.search.ledger import Ledger
-from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.measure import side_effects
+from semascope.causal.steering.steerable_model import SteerableModel
 
 
 def evaluate_behaviours(
-    lever: Lever,
+    lever: SteerableModel,
     search: Search,
     *,
     names: Iterable[str] = BEHAVIOURS,
-    thing: Thing | None = None,
+    thing: NamedObject | None = None,
     seed: int = 0,
-    options: Options | None = None,
+    options: SearchOptions | None = None,
     ledger: Ledger | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -43,7 +43,9 @@ def evaluate_behaviours(
         if name == "word" and not lever.subject.has_vision:
             continue
         wish = wish_for(lever, name, search, thing=thing, seed=seed)
-        found = find(lever, wish, options or Options(seed=seed), ledger=ledger, progress=progress)
+        found = find(
+            lever, wish, options or SearchOptions(seed=seed), ledger=ledger, progress=progress
+        )
         told[name] = {"wish": wish.text, **found.as_json()}
         if name == "object" and lever.subject.has_vision and found.best:
             facts = own_answers(lever, _facts(_QUIET // 2))

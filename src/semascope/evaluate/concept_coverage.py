@@ -26,7 +26,7 @@ DRAWS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Covered:
+class CoveredConcept:
     """One concept and the feature that tells it best."""
 
     name: str
@@ -51,7 +51,7 @@ def cover(
     named: Sequence[float],
     *,
     seed: int = 0,
-) -> list[Covered]:
+) -> list[CoveredConcept]:
     """``peaks`` (n, width) of each scene, ``holds`` (n, concepts) whether it is there, ``half``
     (n,) True where features are chosen; ``names`` are (kind, name) pairs."""
     choose, judge = np.flatnonzero(half), np.flatnonzero(~half)
@@ -66,7 +66,7 @@ def cover(
             heat = np.asarray(second[:, [best]].toarray(), np.float64).ravel()
             value, low, high = average_precision_interval(heat, held, seed)
         share = float(held.mean())
-        found.append(Covered(name, kind, float(named[c]), best, value, low, high, share))
+        found.append(CoveredConcept(name, kind, float(named[c]), best, value, low, high, share))
     return found
 
 
@@ -96,7 +96,7 @@ def _ap(heat: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
 
 
 def share_covered(
-    found: Sequence[Covered], *, least_named: float = 0.5, bar: float = 0.8, seed: int = 0
+    found: Sequence[CoveredConcept], *, least_named: float = 0.5, bar: float = 0.8, seed: int = 0
 ) -> tuple[float, float, float, int]:
     """(share, low, high, n) of the concepts that the model names in at least ``least_named`` of
     their scenes which have a feature of held-out AP ``bar`` or more; NaN where it names none."""

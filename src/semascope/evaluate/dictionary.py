@@ -19,14 +19,14 @@ from semascope.errors import DictionaryError
 from semascope.pipeline.activations import SiteChunks, read_kinds
 from semascope.pipeline.autocast import reader
 from semascope.pipeline.run import Run
-from semascope.pipeline.splits import Subset, held_out_rows
-from semascope.pipeline.stages.base import Progress, ignore
+from semascope.pipeline.splits import CorpusSubset, held_out_rows
+from semascope.pipeline.stages.base import StageProgress, ignore
 from semascope.pipeline.stages.train import batches_of
 from semascope.subject.types import Kind
 
 if TYPE_CHECKING:
     from semascope.dictionary import ActivationBatch, SparseCoder
-    from semascope.dictionary.metrics.ce_recovered import Spliced
+    from semascope.dictionary.metrics.ce_recovered import CERecovered
     from semascope.wiring import Wiring
 
 WINDOWS = (100_000, 1_000_000, 10_000_000)
@@ -43,7 +43,7 @@ def measure(
     samples: int = 240,
     predicted: int = 48,
     beside: Path | None = None,
-    progress: Progress = ignore,
+    progress: StageProgress = ignore,
 ) -> dict[str, Any]:
     """The report of one dictionary, as JSON.
 
@@ -63,7 +63,7 @@ def measure(
     coder = load(folder)
     train = run.options.train
     run.same_corpus()
-    held = Subset(run.corpus, held_out_rows(run.corpus, train.seed, samples))
+    held = CorpusSubset(run.corpus, held_out_rows(run.corpus, train.seed, samples))
     subject = reader(run.same_subject, train)
     chunks = SiteChunks(subject, held, wiring.sites, rows=train.rows, max_tokens=train.max_tokens)
     read = _told(batches_of(chunks, wiring, train.outlier), len(chunks), progress)
@@ -111,7 +111,7 @@ def _chosen(run: Run, wanted: str) -> tuple[Wiring, Path]:
 
 
 def _told(
-    batches: Iterable[ActivationBatch], total: int, progress: Progress
+    batches: Iterable[ActivationBatch], total: int, progress: StageProgress
 ) -> Iterator[ActivationBatch]:
     for number, batch in enumerate(batches):
         progress(number, total, "what is reconstructed")
@@ -119,7 +119,12 @@ def _told(
 
 
 def _predictions(
-    run: Run, coder: SparseCoder, wiring: Wiring, held: Subset, most: int, progress: Progress
+    run: Run,
+    coder: SparseCoder,
+    wiring: Wiring,
+    held: CorpusSubset,
+    most: int,
+    progress: StageProgress,
 ) -> tuple[dict[str, dict[str, float]], str]:
     """CE and KL by kind of the token that predicts; or why there are none."""
     from semascope.dictionary.metrics.ce_recovered import spliced
@@ -145,7 +150,7 @@ def _predictions(
     return {_name(kind): _lost(one) for kind, one in found.items()}, ""
 
 
-def _lost(one: Spliced) -> dict[str, float]:
+def _lost(one: CERecovered) -> dict[str, float]:
     return asdict(one) | {"ce_recovered": one.recovered}
 
 

@@ -18,10 +18,10 @@ from semascope.causal.search.cases import Case, Progress, meets
 from semascope.causal.search.find import usual_wheres
 from semascope.causal.search.ledger import Ledger
 from semascope.causal.search.prompts import UNMOVED
-from semascope.causal.search.trials import Memo
+from semascope.causal.search.trials import CachedRuns
 from semascope.causal.steering.controls import as_controls
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.errors import CausalError
 from semascope.statistics import Figure, share
 
@@ -49,7 +49,7 @@ class _Tried:
 
 
 def empathy(
-    lever: Lever,
+    lever: SteerableModel,
     features: Sequence[Feature],
     *,
     doses: Sequence[float] = (0.125, 0.25, 0.5, 1.0, 2.0),
@@ -70,7 +70,7 @@ def empathy(
             "The empathy case needs features of emotions, and no feature here is called one. "
             "Name some: --emotion-features 12 77"
         )
-    memo = Memo(lever, ledger or Ledger())
+    memo = CachedRuns(lever, ledger or Ledger())
     cases = with_feeling(lever).cases
     choosing, judging = cases[::2], cases[1::2]
     quiet = own_answers(lever, [words_alone(f"What is this: {text}") for text in UNMOVED])

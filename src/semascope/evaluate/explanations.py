@@ -42,7 +42,7 @@ _NEAR = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Concept:
+class TrueConcept:
     """The true concept on which a feature's heat lies best."""
 
     kind: str
@@ -51,7 +51,7 @@ class Concept:
     """Mean over held-out exemplars, at each one's best threshold."""
 
 
-def true_concept(record: FeatureEvidence, *, most: int = 12) -> Concept | None:
+def true_concept(record: FeatureEvidence, *, most: int = 12) -> TrueConcept | None:
     """The concept with the largest IoU over held-out exemplars; None where none reaches .2.
 
     Of concepts that lie equally well the more particular kind wins: a feature that fires on
@@ -61,14 +61,14 @@ def true_concept(record: FeatureEvidence, *, most: int = 12) -> Concept | None:
     exemplars = [e for e in exemplars if mode_of(e) == "picture"]
     if len(exemplars) < 2:
         return None
-    found: list[Concept] = []
+    found: list[TrueConcept] = []
     for kind, field in CONCEPTS.items():
         for name in _present(exemplars, field):
             asked = [
                 [o for o in e.shown.truth["objects"] if o.get(field) == name] for e in exemplars
             ]
             value = float(np.mean([_best(e, o) for e, o in zip(exemplars, asked, strict=True)]))
-            found.append(Concept(kind, name, value))
+            found.append(TrueConcept(kind, name, value))
     best = max(found, key=lambda c: c.iou, default=None)
     if best is None or best.iou < _LEAST_IOU:
         return None
@@ -98,7 +98,7 @@ def _best(exemplar: Exemplar, things: Sequence[Mapping[str, Any]]) -> float:
     )
 
 
-def says_right(record: FeatureEvidence, explanation: Explanation, concept: Concept) -> bool:
+def says_right(record: FeatureEvidence, explanation: Explanation, concept: TrueConcept) -> bool:
     """Whether the words name the true concept: what they name lies as well as the concept does.
 
     By place, not by spelling: "circle" is right for a feature of red circles in scenes where no
@@ -131,7 +131,7 @@ def figures(
 
     ``records``: of all alive features; read once, in order, so a generator is fine.
     """
-    concepts: dict[int, Concept] = {}
+    concepts: dict[int, TrueConcept] = {}
     right: dict[str, list[float]] = {kind: [] for kind in CONCEPTS}
     told: list[float] = []
     for record in records:
@@ -161,7 +161,9 @@ def figures(
     return out
 
 
-def _collected(scores: Iterable[Score], concepts: Mapping[int, Concept]) -> dict[str, list[float]]:
+def _collected(
+    scores: Iterable[Score], concepts: Mapping[int, TrueConcept]
+) -> dict[str, list[float]]:
     names = {
         "detection": "detection_auroc_mean",
         "detection_shuffled": "detection_auroc_shuffled",
@@ -210,7 +212,7 @@ def by_confidence(
     return found
 
 
-def _is_object(concept: Concept | None) -> bool:
+def _is_object(concept: TrueConcept | None) -> bool:
     return concept is not None and concept.kind == "object"
 
 

@@ -22,7 +22,7 @@ from semascope.pipeline.stages.score import read as read_scores
 
 if TYPE_CHECKING:
     from semascope.corpus.sample import Sample
-    from semascope.evaluate.concept_coverage import Covered
+    from semascope.evaluate.concept_coverage import CoveredConcept
     from semascope.evidence.types import FeatureEvidence
 
 Progress = Callable[[int, int, str], None]
@@ -102,13 +102,13 @@ def ceiling_figures(
 # ---- which concepts that the model names have a feature
 
 
-def covered(run: Run, concepts: int, each: int, seed: int, said: Progress) -> list[Covered]:
+def covered(run: Run, concepts: int, each: int, seed: int, said: Progress) -> list[CoveredConcept]:
     """Concepts drawn by the seed, what the model says of them, and their best features."""
     from semascope.evaluate.concept_coverage import cover
-    from semascope.explain.scorers.generated_scenes import Drawing
+    from semascope.explain.scorers.generated_scenes import SceneGenerator
 
     names = drawn_concepts(concepts, seed)
-    draw = Drawing()
+    draw = SceneGenerator()
     scenes = [draw(name, each, seed + FAR) for _, name in names]
     flat = [s for some in scenes for s in some]
     asked = [some[:CAPTIONED] for some in scenes]
@@ -174,7 +174,7 @@ def _holds(scene: Sample, name: str) -> bool:
     return any(names_object(said, thing) for thing in truth_record(scene.truth)["objects"])
 
 
-def concept_figures(found: Sequence[Covered], seed: int) -> dict[str, Any]:
+def concept_figures(found: Sequence[CoveredConcept], seed: int) -> dict[str, Any]:
     """The share of concepts with a feature, of those that the model names and of all."""
     from semascope.evaluate.concept_coverage import share_covered
 

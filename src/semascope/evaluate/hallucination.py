@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from semascope.causal.attribution.attribute import attribute
-from semascope.causal.attribution.metrics import Contrast, token_ids
+from semascope.causal.attribution.metrics import ContinuationContrast, token_ids
 from semascope.causal.attribution.result import Attribution, FeatureShare, at
 from semascope.causal.attribution.scores import reconstruct
 from semascope.causal.attribution.views import heat, overlay
@@ -33,7 +33,7 @@ from semascope.causal.attribution.watched_run import Watch
 from semascope.causal.search.cases import Case, answers, meets, spread
 from semascope.causal.search.ledger import Ledger, stamp
 from semascope.causal.search.presence import _OPPOSITE
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.units import output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
@@ -164,7 +164,7 @@ def compared(base: Arm, arm: Arm) -> dict[str, Any]:
 
 
 def examine(
-    lever: Lever,
+    lever: SteerableModel,
     cases: Sequence[Case],
     arms: Mapping[str, Edits],
     *,
@@ -279,7 +279,7 @@ class Blame:
         }
 
 
-def blame(lever: Lever, case: Case, answer: str, *, top: int = 10) -> Blame:
+def blame(lever: SteerableModel, case: Case, answer: str, *, top: int = 10) -> Blame:
     """Attribute log p(the wrong answer) − log p(the right one) to features of image and text.
 
     ``answer`` is what the model said; for yes and no, its first word is set against the other.
@@ -288,7 +288,9 @@ def blame(lever: Lever, case: Case, answer: str, *, top: int = 10) -> Blame:
         raise CausalError(f"Case {case.id} has no right answer to set the wrong one against.")
     words = answer.strip().split()
     wrong = case.unwanted or (words[0] if words else "")
-    metric = Contrast(token_ids(lever.subject, wrong), token_ids(lever.subject, case.wanted))
+    metric = ContinuationContrast(
+        token_ids(lever.subject, wrong), token_ids(lever.subject, case.wanted)
+    )
     batch = lever.subject.encode([case.sample], answer="", max_tokens=None)
     found = attribute(lever.subject, batch, lever.dictionaries, metric)
     seen = np.isin(found.maps[0].kinds, (Kind.IMAGE, Kind.TILE, Kind.NEWLINE))

@@ -10,12 +10,12 @@ from typing import Any
 
 from semascope.causal.search.cases import Case, halves, spread
 from semascope.causal.search.find import find
-from semascope.causal.search.goal import Finding, Options
+from semascope.causal.search.goal import SearchOptions, SearchResult
 from semascope.causal.search.ledger import Ledger
 from semascope.causal.search.presence import presence_wish
-from semascope.causal.search.trials import Memo
+from semascope.causal.search.trials import CachedRuns
 from semascope.causal.steering.controls import as_controls
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.evaluate.attribution import Progress
 from semascope.evaluate.hallucination import (
     Blame,
@@ -28,11 +28,11 @@ from semascope.evaluate.hallucination import (
 
 
 def evaluate_hallucination(
-    lever: Lever,
+    lever: SteerableModel,
     *,
     seed: int = 0,
     samples: int = 200,
-    options: Options | None = None,
+    options: SearchOptions | None = None,
     split: str = "heldout",
     cases: Sequence[Case] | None = None,
     explained: int = 3,
@@ -59,12 +59,12 @@ def evaluate_hallucination(
         ledger: where parts stand that need not be measured anew.
         progress: called with (done, total, note).
     """
-    options = options or Options(tokens=4, seed=seed)
+    options = options or SearchOptions(tokens=4, seed=seed)
     wish = presence_wish(samples, seed=seed, split=split, cases=cases)
     wish = replace(wish, protect=spread(wish.protect, 2 * options.kept))
     cases = [*wish.cases, *wish.protect]
     _, held = halves(cases)  # by picture, as ``find`` splits
-    memo = Memo(lever, ledger or Ledger())
+    memo = CachedRuns(lever, ledger or Ledger())
     told = find(lever, wish, options, memo=memo, progress=progress)
     asked = partial(examine, lever, max_new_tokens=options.tokens, ledger=ledger, progress=progress)
     before = asked(held, {}, plain=memo.plainly(held, options.tokens, progress))
@@ -85,7 +85,7 @@ def evaluate_hallucination(
     }
 
 
-def _arms(lever: Lever, told: Finding, seed: int) -> dict[str, Any]:
+def _arms(lever: SteerableModel, told: SearchResult, seed: int) -> dict[str, Any]:
     """Edits of every arm: nothing, the reconstruction alone, what was found, random features.
 
     Where nothing good enough was found, the best set that was tried stands as ``best tried``.
@@ -102,7 +102,7 @@ def _arms(lever: Lever, told: Finding, seed: int) -> dict[str, Any]:
 
 
 def _explained(
-    lever: Lever,
+    lever: SteerableModel,
     after: Examination,
     count: int,
     on_blame: Callable[[Blame], Any] | None,

@@ -22,7 +22,7 @@ from semascope.corpus.media.pictures import decode
 from semascope.corpus.media.text_encoding import is_packed, unpacked, well_formed, words_of
 from semascope.corpus.sample import Sample, SkipReport, Turn
 from semascope.corpus.tabular.base import BadRow
-from semascope.corpus.tabular.to_sample import Layout, Pictures, located
+from semascope.corpus.tabular.to_sample import DatasetLayout, PictureFolder, located
 from semascope.errors import CausalError
 
 
@@ -52,7 +52,7 @@ def _read(
         raise CausalError(f"There is no folder of pictures {images}. Name it with --images.")
     report = SkipReport()
     cases: list[Case] = []
-    layout = Layout(root=images, pictures=Pictures(images))
+    layout = DatasetLayout(root=images, pictures=PictureFolder(images))
     for number, row in _rows(path):
         if len(cases) == limit:
             break
@@ -126,7 +126,7 @@ def _word(row: Mapping[str, Any], *names: str) -> str:
     return well_formed(str(value))
 
 
-def _pope_row(number: int, row: Mapping[str, Any], layout: Layout) -> Case:
+def _pope_row(number: int, row: Mapping[str, Any], layout: DatasetLayout) -> Case:
     label = _word(row, "label", "answer").strip().lower().rstrip(".")
     if label not in ("yes", "no"):
         raise BadRow("label is neither yes nor no")
@@ -139,7 +139,7 @@ def _pope_row(number: int, row: Mapping[str, Any], layout: Layout) -> Case:
     return _yes_no(sample, label == "yes", "presence")
 
 
-def _hallusion_row(number: int, row: Mapping[str, Any], layout: Layout) -> Case:
+def _hallusion_row(number: int, row: Mapping[str, Any], layout: DatasetLayout) -> Case:
     answer = _word(row, "gt_answer").strip()
     if answer not in ("0", "1"):
         raise BadRow("gt_answer is neither 0 nor 1")
@@ -161,6 +161,6 @@ def _yes_no(sample: Sample, yes: bool, kind: str) -> Case:
     return Case(sample, "Yes" if yes else "No", "No" if yes else "Yes", kind)
 
 
-def _picture(layout: Layout, name: str) -> Image.Image:
+def _picture(layout: DatasetLayout, name: str) -> Image.Image:
     """The picture as a corpus reads it; a name may not lead out of the folder."""
     return decode(located(name, layout))

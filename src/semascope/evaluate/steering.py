@@ -34,8 +34,8 @@ from semascope.causal.steering.controls import (
     usual_wheres,
 )
 from semascope.causal.steering.interventions import How, Intervention, Where
-from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.per_row import per_row
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
 from semascope.statistics import share
@@ -46,7 +46,7 @@ _DRAWS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class SteeringSetting:
     """How every concept's features are added; one for all of them."""
 
     where: Where
@@ -74,7 +74,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SteeringPlan:
     """What is tried."""
 
     wheres: tuple[Where, ...] = ()
@@ -94,11 +94,11 @@ class Plan:
 
 
 def evaluate_steering(
-    lever: Lever,
+    lever: SteerableModel,
     objects: Sequence[Object],
     *,
     seed: int = 0,
-    plan: Plan | None = None,
+    plan: SteeringPlan | None = None,
     blank: Image.Image | None = None,
     ledger: Ledger | None = None,
     progress: Progress | None = None,
@@ -117,7 +117,7 @@ def evaluate_steering(
     Raises:
         CausalError: fewer than four concepts, or no statistics.
     """
-    plan, ledger = plan or Plan(), ledger or Ledger()
+    plan, ledger = plan or SteeringPlan(), ledger or Ledger()
     if len(objects) < 4 or lever.statistics is None:
         raise CausalError("Steering is judged on at least four features with their statistics.")
     bench = _Bench(lever, blank_sample(blank), plan, ledger)
@@ -133,7 +133,7 @@ def evaluate_steering(
         "named": share(sum(named), len(named)).as_json(),
         "named_held_out": share(sum(named[1::2]), len(named[1::2])).as_json(),
         "named_random": _share(controls),
-        "named_unsteered": _share(bench.named("plain", sets, Setting(chosen.where, 0.0))),
+        "named_unsteered": _share(bench.named("plain", sets, SteeringSetting(chosen.where, 0.0))),
         **chosen.as_json(),
         "how": plan.how,
         "tried": tried,
@@ -152,13 +152,13 @@ def evaluate_steering(
 
 def _choose(
     bench: _Bench, search: Sequence[tuple[tuple[Feature, ...], str]], progress: Progress | None
-) -> tuple[Setting, list[dict[str, Any]]]:
+) -> tuple[SteeringSetting, list[dict[str, Any]]]:
     """Steps 1 and 2: the setting, and every one that was tried."""
     settings = bench.settings(max(len(own) for own, _ in search))
     few = search[: bench.plan.first]
     again_too = len(search) > len(few)
     total = len(settings) + again_too * min(bench.plan.finalists, len(settings))
-    counts: list[tuple[int, Setting]] = []
+    counts: list[tuple[int, SteeringSetting]] = []
     for number, setting in enumerate(settings):
         counts.append((sum(bench.named("screen", few, setting)), setting))
         if progress is not None:
@@ -178,7 +178,7 @@ def _choose(
     return best[0][1], tried
 
 
-def _rank(row: tuple[int, Setting]) -> tuple[int, int, float]:
+def _rank(row: tuple[int, SteeringSetting]) -> tuple[int, int, float]:
     """Most named first; of equals, few features, then a small dose."""
     return (-row[0], row[1].size, row[1].dose)
 
@@ -187,16 +187,16 @@ def _rank(row: tuple[int, Setting]) -> tuple[int, int, float]:
 class _Bench:
     """Where settings are tried."""
 
-    lever: Lever
+    lever: SteerableModel
     sample: Sample
-    plan: Plan
+    plan: SteeringPlan
     ledger: Ledger
 
-    def settings(self, most: int) -> list[Setting]:
+    def settings(self, most: int) -> list[SteeringSetting]:
         """Every setting of the plan, with no more features than any concept has."""
         wheres = self.plan.wheres or usual_wheres(self.lever.subject, self.sample)
         return [
-            Setting(where, dose, size, site)
+            SteeringSetting(where, dose, size, site)
             for site in self.plan.sites
             for where in wheres
             for size in sorted({min(size, most) for size in self.plan.sizes})
@@ -204,7 +204,7 @@ class _Bench:
         ]
 
     def named(
-        self, what: str, sets: Sequence[tuple[tuple[Feature, ...], str]], setting: Setting
+        self, what: str, sets: Sequence[tuple[tuple[Feature, ...], str]], setting: SteeringSetting
     ) -> list[bool]:
         """Whether each answer holds its concept."""
         told = self.answers(what, sets, setting)
@@ -213,7 +213,7 @@ class _Bench:
         ]
 
     def answers(
-        self, what: str, sets: Sequence[tuple[tuple[Feature, ...], str]], setting: Setting
+        self, what: str, sets: Sequence[tuple[tuple[Feature, ...], str]], setting: SteeringSetting
     ) -> list[str]:
         """The answer under each set of features, many sets to a batch."""
         key = f"{what}|{len(sets)}|{setting.key}"
@@ -221,7 +221,7 @@ class _Bench:
         return told
 
     def _answers(
-        self, sets: Sequence[tuple[tuple[Feature, ...], str]], setting: Setting
+        self, sets: Sequence[tuple[tuple[Feature, ...], str]], setting: SteeringSetting
     ) -> list[str]:
         told: list[str] = []
         for start in range(0, len(sets), self.plan.rows):
@@ -233,14 +233,14 @@ class _Bench:
             told += [answer.text for answer in answers]
         return told
 
-    def _add(self, own: tuple[Feature, ...], setting: Setting) -> Intervention:
+    def _add(self, own: tuple[Feature, ...], setting: SteeringSetting) -> Intervention:
         features = [(borrowed_key(key, setting.site), i) for key, i in own[: setting.size]]
         return Intervention(
             features=tuple(features), where=setting.where, how=self.plan.how, strength=setting.dose
         )
 
 
-def _says(text: str, concept: str, plan: Plan) -> bool:
+def _says(text: str, concept: str, plan: SteeringPlan) -> bool:
     kinds = tuple(plan.instances.get(concept, ()))
     return meets(text, Case(Sample(id="named"), concept, accepted=kinds))
 

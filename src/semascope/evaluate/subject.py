@@ -44,7 +44,7 @@ SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
 
 
 @dataclass(slots=True)
-class Tally:
+class AnswerCounts:
     """Right and asked, by kind of question; true and false positives of names."""
 
     right: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -136,7 +136,7 @@ def evaluate_subject(
         raise SubjectError(
             f"{subject.name} reads text only: these figures need a subject that sees."
         )
-    tally, todo = Tally(), _questions(seed, samples, split)
+    tally, todo = AnswerCounts(), _questions(seed, samples, split)
     done, total = 0, sum(len(questions) for _, questions in todo)
     for at in range(0, len(todo), BATCH):
         chunk = todo[at : at + BATCH]

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from semascope.evidence.gather.gatherer import Gatherer, gather
-    from semascope.evidence.gather.options import Options
-    from semascope.evidence.store.evidence import Evidence, Neighbour, dictionaries
-    from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+    from semascope.evidence.gather.options import EvidenceOptions
+    from semascope.evidence.store.evidence import Evidence, NearFeature, dictionaries
+    from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 
 __all__ = [
     "Evidence",
+    "EvidenceOptions",
+    "EvidenceSample",
     "Exemplar",
     "FeatureEvidence",
     "Gatherer",
-    "Neighbour",
-    "Options",
-    "Shown",
+    "NearFeature",
     "dictionaries",
     "gather",
 ]

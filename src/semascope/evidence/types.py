@@ -18,7 +18,7 @@ Split = Literal["explain", "score"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class EvidenceSample:
     """One sample as the model saw it, enough to draw it again without the model."""
 
     row: int
@@ -53,7 +53,7 @@ class Shown:
 class Exemplar:
     """One sample where a feature fired."""
 
-    shown: Shown
+    shown: EvidenceSample
     activations: NDArray[np.float32]
     """(T,) the feature's activation at every position, 0 where silent."""
     interval: int = 9
@@ -74,7 +74,7 @@ class FeatureEvidence:
     """Strongest samples first."""
     intervals: tuple[Exemplar, ...]
     """A uniform draw from each tenth of [0, max]."""
-    silent: tuple[Shown, ...]
+    silent: tuple[EvidenceSample, ...]
     """Counter-examples: samples where it is silent and its nearest neighbours fire."""
     stats: Mapping[str, float]
     """tokens, fired, density, density_text, density_image, mean, max, samples…"""

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from semascope.corpus.media.videos import evenly
 from semascope.corpus.sample import Moment
-from semascope.subject.types import Looking, looking_at
+from semascope.subject.types import PictureMap, looking_at
 
 FRAMES = 4
 """Frames of a video that are shown, the strongest."""
 
 
-class Kept(Looking, Protocol):
+class KeptSample(PictureMap, Protocol):
     """A sample as evidence or an atlas keeps it."""
 
     @property
@@ -35,7 +35,7 @@ class Kept(Looking, Protocol):
 
 
 def worth_showing(
-    sample: Kept, activations: NDArray[np.floating], frames: int = FRAMES
+    sample: KeptSample, activations: NDArray[np.floating], frames: int = FRAMES
 ) -> list[int]:
     """Every image, and of each video up to ``frames`` frames on which a feature fires most, in the
     order of time; the middle one where it is silent on all."""
@@ -50,18 +50,18 @@ def worth_showing(
     return out
 
 
-def glimpse(sample: Kept, most: int = FRAMES) -> list[int]:
+def glimpse(sample: KeptSample, most: int = FRAMES) -> list[int]:
     """Pictures that tell what a sample is, whatever fires: the first; with videos, some evenly."""
     return evenly(len(sample.media), most) if sample.moments else [0]
 
 
-def strengths(sample: Kept, activations: NDArray[np.floating]) -> NDArray[np.float64]:
+def strengths(sample: KeptSample, activations: NDArray[np.floating]) -> NDArray[np.float64]:
     """(pictures,) the largest activation of the tokens that look at each."""
     seen = (np.where(looking_at(sample, n), activations, 0.0) for n in range(len(sample.media)))
     return np.array([float(values.max(initial=0.0)) for values in seen])
 
 
-def told(sample: Kept, picture: int) -> str:
+def told(sample: KeptSample, picture: int) -> str:
     """ "frame 3 of 8, 0.5 s"; empty for a picture that is no frame."""
     moment = sample.moments[picture] if sample.moments else None
     if moment is None:

@@ -20,7 +20,7 @@ from PIL import Image
 from semascope.errors import ExplainError
 from semascope.evidence.types import FeatureEvidence
 from semascope.explain.explainers.cascade import BestOf, Cascade
-from semascope.explain.explainers.folds import Folder, selection
+from semascope.explain.explainers.folds import FoldMaker, selection
 from semascope.explain.llm.client import Price
 from semascope.explain.types import Cost, Explainer
 
@@ -29,7 +29,7 @@ WIDTHS = (131_072, 34_000_000)
 
 
 @runtime_checkable
-class Lays(Protocol):
+class PlannedExplainer(Protocol):
     """An explainer whose questions can be seen before they are asked."""
 
     def messages(self, record: FeatureEvidence) -> list[dict[str, Any]]:
@@ -54,7 +54,7 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CostPlan:
     """What a run will take."""
 
     features: int
@@ -70,7 +70,7 @@ class Plan:
     shares: tuple[tuple[str, float], ...] = ()
     """Of all features, the share that each step of a cascade would be asked about."""
 
-    def at(self, features: int, servers: int = 1) -> Plan:
+    def at(self, features: int, servers: int = 1) -> CostPlan:
         """The same run over another number of features, on so many servers."""
         total = _scaled(self.each, features)
         hours = total.seconds / 3600 / servers
@@ -94,7 +94,7 @@ def plan(
     explainer: Explainer,
     pilot: Sequence[FeatureEvidence],
     rates: Rates | None = None,
-) -> Plan:
+) -> CostPlan:
     """Cost of explaining ``n_features`` like those of the pilot.
 
     Raises ExplainError where there is no pilot. Seconds are NaN where the speed of a server was
@@ -113,7 +113,7 @@ def plan(
         spent.seconds / len(pilot),
         spent.money / len(pilot),
     )
-    made = Plan(
+    made = CostPlan(
         features=n_features,
         each=each,
         total=Cost(),
@@ -134,14 +134,14 @@ def _steps(explainer: Explainer, pilot: Sequence[FeatureEvidence], rates: Rates)
         return [_step(e, pilot, rates, len(pilot)) for e in explainer.steps]
     if not isinstance(explainer, Cascade):
         return [_step(explainer, pilot, rates, len(pilot))]
-    folder, left, found = Folder(), list(pilot), []
+    folder, left, found = FoldMaker(), list(pilot), []
     best: dict[int, float] = {record.index: 0.0 for record in pilot}
     for number, step in enumerate(explainer.steps):
         if number:
             asked = set(explainer.onward(number, best))
             left = [record for record in pilot if record.index in asked]
         found.append(_step(step, left, rates, len(pilot)))
-        if isinstance(step, Lays) or step is explainer.steps[-1] or not left:
+        if isinstance(step, PlannedExplainer) or step is explainer.steps[-1] or not left:
             continue  # what it would answer is not known: nothing is taken for explained
         folded = [folder.fold(record) for record in left]
         made = step.explain(folded)
@@ -155,11 +155,11 @@ def _steps(explainer: Explainer, pilot: Sequence[FeatureEvidence], rates: Rates)
 def _step(
     explainer: Explainer, records: Sequence[FeatureEvidence], rates: Rates, pilot: int
 ) -> Step:
-    if isinstance(explainer, Lays):
+    if isinstance(explainer, PlannedExplainer):
         spent = sum((_count(explainer.messages(r), rates) for r in records), Cost())
     else:
         spent = sum((e.cost for e in explainer.explain(records)), Cost()) if records else Cost()
-    return explainer.name, spent, not isinstance(explainer, Lays), len(records) / pilot
+    return explainer.name, spent, not isinstance(explainer, PlannedExplainer), len(records) / pilot
 
 
 def _scaled(cost: Cost, share: float) -> Cost:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semascope.evidence.types import FeatureEvidence, Shown
+from semascope.evidence.types import EvidenceSample, FeatureEvidence
 
 Category = Literal[
     "scene",
@@ -161,7 +161,7 @@ class Judge(Protocol):
         ...
 
     def rate(
-        self, explanations: Sequence[Explanation], samples: Sequence[Sequence[Shown]]
+        self, explanations: Sequence[Explanation], samples: Sequence[Sequence[EvidenceSample]]
     ) -> list[NDArray[np.float64]]:
         """For each explanation, (n,) fit of each of its samples; larger fits better."""
         ...

@@ -5,16 +5,16 @@ takes it from the module that has it: ``conversation``, ``inspecting``, ``ordina
 ``live``, ``register``, ``tours``.
 """
 
-from semascope.monitor.clusters import Cluster, Ordinary, cluster, lint
-from semascope.monitor.conversation import Asked, read_tokens
+from semascope.monitor.clusters import BaseRates, Cluster, cluster, lint
+from semascope.monitor.conversation import Conversation, read_tokens
 from semascope.monitor.inspect import Effect, Inspection, concepts, effects, inspect
 
 __all__ = [
-    "Asked",
+    "BaseRates",
     "Cluster",
+    "Conversation",
     "Effect",
     "Inspection",
-    "Ordinary",
     "cluster",
     "concepts",
     "effects",

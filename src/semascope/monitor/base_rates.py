@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
-from semascope.monitor.clusters import Feature, Ordinary
+from semascope.monitor.clusters import BaseRates, Feature
 
 LOG = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ def prompts(pictures: Sequence[Image.Image] = ()) -> list[Sample]:
 
 
 def ordinary(
-    lever: Lever,
+    lever: SteerableModel,
     samples: Sequence[Sample],
     folder: Path,
     stamp: str = "",
     progress: Progress | None = None,
-) -> Ordinary | None:
+) -> BaseRates | None:
     """What these prompts do to these dictionaries: from ``folder``, or measured and kept there.
 
     ``stamp`` changes when the dictionaries' weights do. None where ``progress`` said stop.
@@ -68,10 +68,10 @@ def ordinary(
     for number, sample in enumerate(samples):
         if progress is not None and progress(number, len(samples)):
             return None
-        for feature in Ordinary.measure(lever, [sample]).fired:
+        for feature in BaseRates.measure(lever, [sample]).fired:
             row = bits.setdefault(feature, np.zeros(len(samples), dtype=np.bool_))
             row[number] = True
-    found = Ordinary(len(samples), bits)
+    found = BaseRates(len(samples), bits)
     try:
         _save(path, found)
     except OSError as error:  # a run that can only be read: it is measured once a server
@@ -79,7 +79,7 @@ def ordinary(
     return found
 
 
-def _save(path: Path, found: Ordinary) -> None:
+def _save(path: Path, found: BaseRates) -> None:
     """Written whole: a temporary file, then its name."""
     order = sorted(found.fired)
     packed = [np.packbits(found.fired[f]) for f in order]
@@ -97,11 +97,11 @@ def _save(path: Path, found: Ordinary) -> None:
     temporary.replace(path)
 
 
-def _load(path: Path) -> Ordinary:
+def _load(path: Path) -> BaseRates:
     with np.load(path, allow_pickle=False) as kept:
         count = int(kept["prompts"])
         bits = np.unpackbits(kept["bits"], axis=1, count=count).astype(np.bool_)
         names = zip(kept["keys"].tolist(), kept["index"].tolist(), strict=True)
-        return Ordinary(
+        return BaseRates(
             count, {(key, int(i)): row for (key, i), row in zip(names, bits, strict=True)}
         )

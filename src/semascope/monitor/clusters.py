@@ -31,7 +31,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from semascope.causal.attribution.metrics import Metric, measured, prepare
 from semascope.causal.attribution.result import Attribution, FeatureShare
 from semascope.causal.steering.interventions import Intervention, dump
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
 from semascope.subject.patches import laid_out
@@ -178,7 +178,7 @@ def shared_words(texts: Sequence[str], count: int = 3) -> str:
     return ", ".join(often) or texts[0][:40]
 
 
-class Ordinary:
+class BaseRates:
     """How features fire on ordinary prompts: one bit a prompt and feature that ever fires."""
 
     def __init__(self, prompts: int, fired: Mapping[Feature, NDArray[np.bool_]]) -> None:
@@ -187,7 +187,7 @@ class Ordinary:
         self.fired = fired
 
     @classmethod
-    def measure(cls, lever: Lever, prompts: Sequence[Sample]) -> Ordinary:
+    def measure(cls, lever: SteerableModel, prompts: Sequence[Sample]) -> BaseRates:
         """Run the prompts, to the deepest dictionary."""
         found: dict[Feature, NDArray[np.bool_]] = {}
         for number, sample in enumerate(prompts):
@@ -215,14 +215,14 @@ class Ordinary:
 
 
 def lint(
-    lever: Lever,
+    lever: SteerableModel,
     batch: Batch,
     metric: Metric,
     attribution: Attribution,
     descriptions: Mapping[Feature, str],
     embed: Embedder,
     *,
-    ordinary: Ordinary | None = None,
+    ordinary: BaseRates | None = None,
     top: int = 200,
     similarity: float = 0.4,
     smallest: int = 3,
@@ -266,7 +266,9 @@ def lint(
     return sorted(found, key=lambda c: -abs(c.effect) * (1.0 if ordinary is None else c.surprise))
 
 
-def effect(lever: Lever, batch: Batch, metric: Metric, group: Cluster, base: float) -> float:
+def effect(
+    lever: SteerableModel, batch: Batch, metric: Metric, group: Cluster, base: float
+) -> float:
     """The metric with the whole cluster ablated, less ``base``."""
     forced = prepare(batch, metric)
     with torch.no_grad():

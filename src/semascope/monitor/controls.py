@@ -11,13 +11,13 @@ from typing import Any
 
 from semascope.causal.steering.controls import as_control, direction_norms, matched_controls
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.errors import CausalError
 from semascope.monitor.clusters import Feature
 
 
 def controls(
-    lever: Lever, interventions: Sequence[Intervention], seed: int = 0
+    lever: SteerableModel, interventions: Sequence[Intervention], seed: int = 0
 ) -> tuple[list[Intervention], list[str]]:
     """The interventions on matched random features, and sentences about what has no match.
 

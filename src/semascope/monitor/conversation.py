@@ -1,9 +1,9 @@
 """One conversation as the model reads it, and the token of it that is asked about.
 
-``Asked`` holds the prompt, the answer so far and what is changed meanwhile; ``Said`` is the metric
-of one token at one position; ``read_tokens`` tells every token's own probability. With a ``Holder``
-the forward pass is kept for the next question about the same conversation. Knows subjects and
-interventions; nothing of pages, words or clusters.
+``Conversation`` holds the prompt, the answer so far and what is changed meanwhile; ``TokenTarget``
+is the metric of one token at one position; ``read_tokens`` tells every token's own probability.
+With a ``PassCache`` the forward pass is kept for the next question about the same conversation.
+Knows subjects and interventions; nothing of pages, words or clusters.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semascope.causal.attribution.forced_tokens import Forced, extend
-from semascope.causal.attribution.pass_cache import Held, Holder, key_of
+from semascope.causal.attribution.forced_tokens import ForcedTokens, extend
+from semascope.causal.attribution.pass_cache import CachedPass, PassCache, key_of
 from semascope.causal.attribution.watched_run import sites_of
 from semascope.causal.steering.interventions import Intervention, Where, dump
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.token_masks import select
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
@@ -35,15 +35,15 @@ _ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class Conversation:
     """A conversation, the ids that followed it, and the interventions it runs under."""
 
-    lever: Lever
+    lever: SteerableModel
     sample: Sample
     prefill: str = ""
     answer: tuple[int, ...] = ()
     interventions: tuple[Intervention, ...] = ()
-    holder: Holder | None = None
+    holder: PassCache | None = None
     """What keeps passes between questions; it serves one lever."""
 
     @cached_property
@@ -55,7 +55,7 @@ class Asked:
         return batch
 
     @cached_property
-    def whole(self) -> Forced:
+    def whole(self) -> ForcedTokens:
         """The prompt and the answer."""
         return extend(self.batch, [self.answer])
 
@@ -64,7 +64,7 @@ class Asked:
         """Of the interventions."""
         return self.lever.edits(self.interventions)
 
-    def held(self, make: bool = True) -> Held | None:
+    def held(self, make: bool = True) -> CachedPass | None:
         """The pass of prompt and answer, if it is held; ``make`` holds it, if that can be."""
         if self.holder is None:
             return None
@@ -108,7 +108,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class TokenTarget:
     """Log-probability, in nats, of one token at one position, given all that stands before it.
 
     With ``against``, its logit less that of another token there.
@@ -140,7 +140,7 @@ class Said:
             return row.log_softmax(-1)[:, self.token]
         return row[:, self.token] - row[:, self.against]
 
-    def probability(self, asked: Asked, edits: Edits) -> float:
+    def probability(self, asked: Conversation, edits: Edits) -> float:
         """Of the token under ``edits``: one forward pass, or less of it where one is held."""
         own = edits is asked.edits
         held, start = asked.held(make=own), self.position - 1
@@ -157,7 +157,9 @@ class Said:
         return float(logits[0, 0].float().softmax(-1)[self.token])
 
 
-def said(asked: Asked, position: int | None = None, against: int | None = None) -> Said:
+def said(
+    asked: Conversation, position: int | None = None, against: int | None = None
+) -> TokenTarget:
     """The token asked about: at a position, or the answer's last, or the one that would come next.
 
     Raises CausalError for a position that nothing stands before, or that holds a picture.
@@ -166,7 +168,7 @@ def said(asked: Asked, position: int | None = None, against: int | None = None) 
     check_ids(asked.lever.subject, (*asked.answer, *(() if against is None else (against,))))
     if position is None:
         if not asked.answer:
-            return Said(start, _likeliest(asked), (), against)
+            return TokenTarget(start, _likeliest(asked), (), against)
         position = asked.total - 1
     if not 1 <= position < asked.total:
         raise CausalError(
@@ -175,13 +177,13 @@ def said(asked: Asked, position: int | None = None, against: int | None = None) 
         )
     if position >= start:
         at = position - start
-        return Said(position, asked.answer[at], asked.answer[:at], against, start - position)
+        return TokenTarget(position, asked.answer[at], asked.answer[:at], against, start - position)
     if asked.map.kinds[position] in SEEN:
         raise CausalError(
             "A token of a picture is not predicted, so nothing speaks for it: ask what fires there "
             "(mode activation), or name it as the place whose features count (at)."
         )
-    return Said(position, int(asked.map.ids[position]), (), against, start - position)
+    return TokenTarget(position, int(asked.map.ids[position]), (), against, start - position)
 
 
 def check_ids(subject: Any, ids: Sequence[int]) -> None:
@@ -194,7 +196,7 @@ def check_ids(subject: Any, ids: Sequence[int]) -> None:
             raise CausalError(f"Token {i} stands for a picture: no answer holds it.")
 
 
-def _likeliest(asked: Asked) -> int:
+def _likeliest(asked: Conversation) -> int:
     held = asked.held()
     with torch.no_grad():
         if held is not None:
@@ -206,7 +208,7 @@ def _likeliest(asked: Asked) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadToken:
+class ConversationToken:
     """One token of a conversation, as the model read it."""
 
     id: int
@@ -223,7 +225,7 @@ class ReadToken:
     rect: tuple[float, float, float, float] | None
 
 
-def read_tokens(asked: Asked, top: int = 5) -> list[ReadToken]:
+def read_tokens(asked: Conversation, top: int = 5) -> list[ConversationToken]:
     """Every token of prompt and answer with its own probability, under the interventions."""
     subject = asked.lever.subject
     check_ids(subject, asked.answer)
@@ -235,7 +237,7 @@ def read_tokens(asked: Asked, top: int = 5) -> list[ReadToken]:
             else subject.logits(asked.whole.batch, edits=asked.edits)
         )[0]  # (T, V)
     ids = [*asked.map.ids.tolist(), *asked.answer]
-    told: list[ReadToken] = []
+    told: list[ConversationToken] = []
     for first in range(0, asked.total, _ROWS):
         # The row before a token predicts it; the first token has none.
         rows = logits[max(0, first - 1) : min(first + _ROWS, asked.total) - 1].float()
@@ -248,8 +250,8 @@ def read_tokens(asked: Asked, top: int = 5) -> list[ReadToken]:
 
 
 def _token(
-    asked: Asked, ids: Sequence[int], position: int, logp: Tensor | None, top: int
-) -> ReadToken:
+    asked: Conversation, ids: Sequence[int], position: int, logp: Tensor | None, top: int
+) -> ConversationToken:
     """One token; ``logp`` is (V,) log-probabilities at its place."""
     prompt = position < len(asked.map)
     kind = Kind(int(asked.map.kinds[position])) if prompt else Kind.TEXT
@@ -263,7 +265,7 @@ def _token(
         best = logp.topk(min(top, len(logp)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         rivals = tuple((i, asked.lever.subject.encoder.text(i), p) for i, p in pairs)
-    return ReadToken(
+    return ConversationToken(
         id=int(ids[position]),
         text=asked.text(position),
         kind=kind.name.lower(),

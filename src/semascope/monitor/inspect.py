@@ -19,23 +19,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.causal.attribution.active_features import Active, active_features
+from semascope.causal.attribution.active_features import ActiveFeature, active_features
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import prepare
 from semascope.causal.attribution.result import Attribution, FeatureShare, at
-from semascope.causal.attribution.watched_run import Run, sites_of
+from semascope.causal.attribution.watched_run import WatchedRun, sites_of
 from semascope.causal.steering.interventions import Intervention, Where
 from semascope.errors import CausalError
 from semascope.monitor.clusters import (
+    BaseRates,
     Cluster,
     Embedder,
     Feature,
     Judge,
     Labeller,
-    Ordinary,
     cluster,
 )
-from semascope.monitor.conversation import Asked, Said, said
+from semascope.monitor.conversation import Conversation, TokenTarget, said
 from semascope.subject.types import Kind
 
 
@@ -43,7 +43,7 @@ from semascope.subject.types import Kind
 class Inspection:
     """What was found behind one token."""
 
-    said: Said
+    said: TokenTarget
     metric: str
     """logprob, logit_diff or activation."""
     value: float
@@ -61,7 +61,7 @@ class Inspection:
 
 
 def inspect(
-    asked: Asked,
+    asked: Conversation,
     *,
     mode: str = "attribution",
     position: int | None = None,
@@ -107,7 +107,7 @@ def inspect(
     )
 
 
-def _held(asked: Asked, target: Said) -> Run | None:
+def _held(asked: Conversation, target: TokenTarget) -> WatchedRun | None:
     """The run of a target by one backward pass, where the forward one is held."""
     held = asked.held()
     if held is None:
@@ -116,7 +116,9 @@ def _held(asked: Asked, target: Said) -> Run | None:
     return held.run(prepare(asked.batch, target), target, targets)
 
 
-def _active(asked: Asked, target: Said, where: Where | None, named: int) -> Inspection:
+def _active(
+    asked: Conversation, target: TokenTarget, where: Where | None, named: int
+) -> Inspection:
     """Activation mode."""
     lever = asked.lever
     if lever.statistics is None:
@@ -143,7 +145,7 @@ def _active(asked: Asked, target: Said, where: Where | None, named: int) -> Insp
     )
 
 
-def _plain(asked: Asked) -> NDArray[np.bool_]:
+def _plain(asked: Conversation) -> NDArray[np.bool_]:
     """(total,) all but the template's tokens and the first, whose norms drown the others'."""
     mask = np.ones(asked.total, dtype=np.bool_)
     mask[: len(asked.map)] = asked.map.kinds != Kind.SPECIAL
@@ -151,7 +153,7 @@ def _plain(asked: Asked) -> NDArray[np.bool_]:
     return mask
 
 
-def _share(found: Active) -> FeatureShare:
+def _share(found: ActiveFeature) -> FeatureShare:
     """An active feature as one that counts; one that never fired in the corpus counts in full."""
     ratio = found.ratio if math.isfinite(found.ratio) else 1.0
     return FeatureShare(found.key, found.index, ratio, ratio, 0.0, found.activation, found.tokens)
@@ -176,7 +178,7 @@ def _places(
     return places
 
 
-def _ratios(asked: Asked, shares: Sequence[FeatureShare]) -> dict[Feature, float]:
+def _ratios(asked: Conversation, shares: Sequence[FeatureShare]) -> dict[Feature, float]:
     """Peaks as shares of maxima, for the dictionaries whose maxima are known."""
     from semascope.causal.steering.units import statistic
 
@@ -197,7 +199,7 @@ def concepts(
     descriptions: Mapping[Feature, str],
     embed: Embedder,
     *,
-    ordinary: Ordinary | None = None,
+    ordinary: BaseRates | None = None,
     top: int = 200,
     similarity: float = 0.4,
     smallest: int = 2,
@@ -225,7 +227,7 @@ def grouped(
     descriptions: Mapping[Feature, str],
     embed: Embedder,
     *,
-    ordinary: Ordinary | None = None,
+    ordinary: BaseRates | None = None,
     similarity: float = 0.4,
     smallest: int = 2,
     labeller: Labeller | None = None,
@@ -261,7 +263,9 @@ class Effect:
     """Why it could not be measured, or what was left out."""
 
 
-def effects(asked: Asked, found: Inspection, clusters: Sequence[Cluster]) -> Iterator[Effect]:
+def effects(
+    asked: Conversation, found: Inspection, clusters: Sequence[Cluster]
+) -> Iterator[Effect]:
     """Ablate each cluster on top of the interventions; one at a time, as they are measured."""
     held = {feature for one in asked.interventions for feature in one.features}
     for number, group in enumerate(clusters):

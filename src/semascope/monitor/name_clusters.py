@@ -34,7 +34,7 @@ SCHEMA: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ClusterName:
     """What an LMM called one cluster."""
 
     cluster: int
@@ -48,7 +48,7 @@ class Named:
 
 
 @dataclass(slots=True)
-class Namer:
+class ClusterNamer:
     """Names clusters; one of these serves many threads.
 
     Args:
@@ -72,7 +72,7 @@ class Namer:
         """Questions that the server has answered."""
         return self._spent
 
-    def name(self, groups: Sequence[Sequence[str]], told: Callable[[Named], bool]) -> None:
+    def name(self, groups: Sequence[Sequence[str]], told: Callable[[ClusterName], bool]) -> None:
         """Name groups of descriptions, telling each name as it comes; stops where ``told`` says so.
 
         Raises ServerUnreachable and ExplainError as the client does; what was told stands. Blocks:
@@ -80,7 +80,9 @@ class Namer:
         """
         asyncio.run(self._all(groups, told))
 
-    async def _all(self, groups: Sequence[Sequence[str]], told: Callable[[Named], bool]) -> None:
+    async def _all(
+        self, groups: Sequence[Sequence[str]], told: Callable[[ClusterName], bool]
+    ) -> None:
         async with self.lmm.connect() as client:
             found = async_map(
                 enumerate(groups), lambda one: self._one(client, *one), limit=self.lmm.concurrency
@@ -92,10 +94,10 @@ class Namer:
 
     async def _one(
         self, client: openai.AsyncOpenAI, number: int, descriptions: Sequence[str]
-    ) -> Named:
+    ) -> ClusterName:
         if not self._may():
             note = f"The budget of {self.most} questions to {self.lmm.model} is spent."
-            return Named(number, note=note)
+            return ClusterName(number, note=note)
         try:
             reply = await self.lmm.ask(client, question(descriptions), SCHEMA, usable=_usable)
         except BaseException:
@@ -104,7 +106,7 @@ class Namer:
         if reply.cached:
             self._back()
         if reply.failure:
-            return Named(number, note=parse_answer.plain(reply.failure))
+            return ClusterName(number, note=parse_answer.plain(reply.failure))
         return read(number, reply.text)
 
     def _may(self) -> bool:
@@ -129,16 +131,16 @@ def question(descriptions: Sequence[str]) -> list[dict[str, Any]]:
     return [{"role": "user", "content": prompts.load("cluster").fill(lines=lines)}]
 
 
-def read(number: int, text: str) -> Named:
+def read(number: int, text: str) -> ClusterName:
     """The name in an answer; a note where it holds none that can be used."""
     try:
         found = parse_answer.parse(text, ("label",))
         label = parse_answer.name_of(found)
     except parse_answer.UnreadableError as error:
-        return Named(number, note=parse_answer.plain(error))
+        return ClusterName(number, note=parse_answer.plain(error))
     if not any(c.isalnum() for c in label):
-        return Named(number, note="The model gave no name.")
-    return Named(number, label, _coherence(found.get("coherence")))
+        return ClusterName(number, note="The model gave no name.")
+    return ClusterName(number, label, _coherence(found.get("coherence")))
 
 
 def _coherence(value: Any) -> float | None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from semascope.causal.search.cases import Case, margins
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import NotThere
 from semascope.monitor.clusters import Feature
@@ -27,7 +27,7 @@ from semascope.monitor.controls import controls
 from semascope.statistics import Figure, mean
 
 
-class Probe(BaseModel):
+class RegisterProbe(BaseModel):
     """A question with the answer that would tell, and one that would not."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,7 +37,7 @@ class Probe(BaseModel):
     plain: str = Field(min_length=1)
 
 
-class Concept(BaseModel):
+class RegisterConcept(BaseModel):
     """One entry of the register."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,18 +48,18 @@ class Concept(BaseModel):
     caution: str
     seeds: tuple[str, ...] = Field(min_length=1)
     """Sentences to search features by."""
-    probes: tuple[Probe, ...] = Field(min_length=3)
+    probes: tuple[RegisterProbe, ...] = Field(min_length=3)
 
 
-class Register(BaseModel):
+class SafetyRegister(BaseModel):
     """All of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     caution: str
-    concepts: tuple[Concept, ...]
+    concepts: tuple[RegisterConcept, ...]
 
-    def concept(self, name: str) -> Concept:
+    def concept(self, name: str) -> RegisterConcept:
         """One by name; NotThere where there is none."""
         for one in self.concepts:
             if one.name == name:
@@ -69,14 +69,14 @@ class Register(BaseModel):
 
 
 @lru_cache(maxsize=1)
-def register() -> Register:
+def register() -> SafetyRegister:
     """The register that ships."""
     text = (files("semascope.monitor") / "register.toml").read_text("utf-8")
-    return Register.model_validate(tomllib.loads(text))
+    return SafetyRegister.model_validate(tomllib.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class ProbeResult:
     """What one feature did to the probes of one concept."""
 
     effect: Figure
@@ -88,14 +88,14 @@ class Tested:
 
 
 def tested(
-    lever: Lever,
+    lever: SteerableModel,
     feature: Feature,
-    concept: Concept,
+    concept: RegisterConcept,
     *,
     strength: float = 4.0,
     seed: int = 0,
     progress: Callable[[int, int], bool] | None = None,
-) -> Tested | None:
+) -> ProbeResult | None:
     """Hold the feature at ``strength`` × its maximum and measure; None where told to stop."""
     wish = Intervention(features=(feature,), how="clamp", strength=strength)
     others, _ = controls(lever, [wish], seed)
@@ -107,14 +107,16 @@ def tested(
         rows.append(_margins(lever, case, [[], [wish], others]))
     effect = mean([row[1] - row[0] for row in rows])
     control = sum(row[2] - row[0] for row in rows) / len(rows) if others else None
-    return Tested(effect, control, strength)
+    return ProbeResult(effect, control, strength)
 
 
-def _case(concept: Concept, number: int, probe: Probe) -> Case:
+def _case(concept: RegisterConcept, number: int, probe: RegisterProbe) -> Case:
     sample = Sample(id=f"{concept.name}/{number}", turns=(Turn("user", probe.prompt),))
     return Case(sample, wanted=probe.telling, unwanted=probe.plain)
 
 
-def _margins(lever: Lever, case: Case, runs: Sequence[Sequence[Intervention]]) -> list[float]:
+def _margins(
+    lever: SteerableModel, case: Case, runs: Sequence[Sequence[Intervention]]
+) -> list[float]:
     """The margin of one case under each set of interventions."""
     return [margins(lever.subject, [case], lever.edits(wishes))[0] for wishes in runs]

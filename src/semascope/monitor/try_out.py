@@ -17,14 +17,14 @@ from semascope.causal.attribution.active_features import active_features
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.result import FeatureShare, SiteAttribution
 from semascope.causal.steering.edits import chosen_codes
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.units import output_site
 from semascope.corpus.sample import Sample
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError, EvidenceError
 from semascope.evidence.analysis.logit_lens import promoted
 from semascope.monitor.clusters import Feature
-from semascope.monitor.conversation import Asked, Said, said
+from semascope.monitor.conversation import Conversation, TokenTarget, said
 from semascope.subject.patches import laid_out
 from semascope.subject.types import Kind, TokenMap
 
@@ -34,7 +34,9 @@ _PAIRED = 12
 """Features of each dictionary that pairs are looked for among."""
 
 
-def tried(lever: Lever, sample: Sample, feature: Feature) -> tuple[NDArray[np.float32], TokenMap]:
+def tried(
+    lever: SteerableModel, sample: Sample, feature: Feature
+) -> tuple[NDArray[np.float32], TokenMap]:
     """(T,) activations of one feature on a sample, and the sample's map."""
     key, index = feature
     if key not in lever.dictionaries:
@@ -53,7 +55,7 @@ def tried(lever: Lever, sample: Sample, feature: Feature) -> tuple[NDArray[np.fl
 
 
 def promoted_tokens(
-    lever: Lever, feature: Feature, k: int = 10
+    lever: SteerableModel, feature: Feature, k: int = 10
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
     """(token, logits) that one unit of a feature raises most, and lowers most, by the logit lens.
 
@@ -76,7 +78,7 @@ def promoted_tokens(
 
 
 @dataclass(frozen=True, slots=True)
-class Alike:
+class SharedFeature:
     """How much more of a feature some examples have than others."""
 
     feature: Feature
@@ -91,8 +93,11 @@ class Alike:
 
 
 def alike(
-    lever: Lever, wanted: Sequence[Sample], unwanted: Sequence[Sample] = (), limit: int = 20
-) -> list[Alike]:
+    lever: SteerableModel,
+    wanted: Sequence[Sample],
+    unwanted: Sequence[Sample] = (),
+    limit: int = 20,
+) -> list[SharedFeature]:
     """Features that the wanted examples have and the unwanted have not, best first."""
     sides: list[dict[Feature, float]] = []
     for examples in (wanted, unwanted):
@@ -101,11 +106,11 @@ def alike(
             for feature, ratio in _peaks(lever, sample).items():
                 sums[feature] = sums.get(feature, 0.0) + ratio / len(examples)
         sides.append(sums)
-    found = [Alike(f, mean, sides[1].get(f, 0.0)) for f, mean in sides[0].items()]
+    found = [SharedFeature(f, mean, sides[1].get(f, 0.0)) for f, mean in sides[0].items()]
     return sorted((a for a in found if a.score > 0), key=lambda a: -a.score)[:limit]
 
 
-def _peaks(lever: Lever, sample: Sample) -> dict[Feature, float]:
+def _peaks(lever: SteerableModel, sample: Sample) -> dict[Feature, float]:
     """Largest share of its own maximum of every feature that fires, template tokens left out."""
     batch = lever.subject.encode([sample], max_tokens=None)
     mask = batch.maps[0].kinds != Kind.SPECIAL
@@ -117,7 +122,7 @@ def _peaks(lever: Lever, sample: Sample) -> dict[Feature, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class DictionaryView:
     """What one dictionary makes of a prompt."""
 
     key: str
@@ -128,17 +133,17 @@ class Side:
     unexplained: float
     shares: tuple[FeatureShare, ...]
     """Strongest first."""
-    target: Said
+    target: TokenTarget
     """The token asked about."""
     value: float
     """Its log-probability, nats."""
 
 
 @dataclass(frozen=True, slots=True)
-class Versus:
+class DictionaryComparisonView:
     """Two dictionaries on one prompt."""
 
-    sides: tuple[Side, ...]
+    sides: tuple[DictionaryView, ...]
     pairs: tuple[tuple[Feature, Feature, float], ...]
     """Features of the two that fire at the same tokens: intersection over union."""
 
@@ -148,13 +153,15 @@ class Versus:
         return self.sides[0].value
 
 
-def alone(asked: Asked, limit: int = 12, position: int | None = None) -> Side:
+def alone(asked: Conversation, limit: int = 12, position: int | None = None) -> DictionaryView:
     """What the one dictionary of the lever makes of one token; see ``conversation.said``."""
     (side,), _ = _sides(asked, limit, position)
     return side
 
 
-def versus(asked: Asked, limit: int = 12, position: int | None = None) -> Versus:
+def versus(
+    asked: Conversation, limit: int = 12, position: int | None = None
+) -> DictionaryComparisonView:
     """Attribute one token to every dictionary of the lever, and set two side by side.
 
     ``position`` is of the token asked about; see ``conversation.said``. Pairs are looked for among
@@ -169,12 +176,12 @@ def versus(asked: Asked, limit: int = 12, position: int | None = None) -> Versus
     )
     pairs = [(a, b, len(p & q) / len(p | q)) for a, p in one.items() for b, q in other.items()]
     kept = sorted((p for p in pairs if p[2] >= _TOGETHER), key=lambda p: -p[2])
-    return Versus(tuple(sides), tuple(kept[: 2 * min(limit, _PAIRED)]))
+    return DictionaryComparisonView(tuple(sides), tuple(kept[: 2 * min(limit, _PAIRED)]))
 
 
 def _sides(
-    asked: Asked, limit: int, position: int | None
-) -> tuple[list[Side], list[SiteAttribution]]:
+    asked: Conversation, limit: int, position: int | None
+) -> tuple[list[DictionaryView], list[SiteAttribution]]:
     """One token through each dictionary of the lever, in the lever's order."""
     lever, target = asked.lever, said(asked, position)
     found = attribute(lever.subject, asked.batch, lever.dictionaries, target, edits=asked.edits)
@@ -194,12 +201,12 @@ def _sides(
 
 
 def _side(
-    asked: Asked,
+    asked: Conversation,
     dictionary: Dictionary,
     site: SiteAttribution,
     shares: tuple[FeatureShare, ...],
-    about: tuple[Said, float],
-) -> Side:
+    about: tuple[TokenTarget, float],
+) -> DictionaryView:
     batch = asked.whole.batch
     with torch.no_grad():
         ran = asked.lever.subject.run(batch, [dictionary.site], edits=asked.edits)[dictionary.site]
@@ -213,4 +220,4 @@ def _side(
             error = (rows - dictionary.decode(codes, rows).float()).pow(2).sum()
             fvu = float(error / (rows - rows.mean(0)).pow(2).sum().clamp_min(1e-12))
     l0 = float((codes.values != 0).sum(1).float().mean()) if len(rows) else 0.0
-    return Side(site.key, l0, fvu, site.error_share(), shares, *about)
+    return DictionaryView(site.key, l0, fvu, site.error_share(), shares, *about)

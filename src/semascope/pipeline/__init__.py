@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from semascope.config import STAGES, Options, RunOptions, StageName
 from semascope.errors import SemascopeError
-from semascope.pipeline.stages.base import Reporter, Silent, run_stage
+from semascope.pipeline.stages.base import Reporter, SilentReporter, run_stage
 from semascope.workspace import RunRecord, Workspace
 
 __all__ = ["recorded", "run", "search"]
@@ -36,12 +36,12 @@ def run(
     from semascope.pipeline.explainers import check_names
     from semascope.pipeline.run import Run
     from semascope.pipeline.stages import stage
-    from semascope.pipeline.torchrun import Together
+    from semascope.pipeline.torchrun import TorchrunGroup
 
     check_names(options)
-    reporter = reporter or Silent()
+    reporter = reporter or SilentReporter()
     state = Run(workspace, options)
-    with Together(state) as together:
+    with TorchrunGroup(state) as together:
         if not together.first:
             together.help()
             return workspace.record()

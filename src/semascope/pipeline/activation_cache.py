@@ -2,7 +2,7 @@
 
 A dictionary of the default run learns from the same samples that its evidence is gathered on, so
 the model need not run twice: training keeps the activations of the samples it reads, one file a
-chunk, and ``Remembering`` answers for the subject where every sample of a batch is known. The
+chunk, and ``CachedSubject`` answers for the subject where every sample of a batch is known. The
 numbers are those that training saw, to the bit. A sample is known by its id and by a hash of what
 the model was given of it, and a file by what ran, so that a picture that was replaced, a row that
 was inserted or another model is never answered from here. Files are written whole or not at all;
@@ -44,7 +44,7 @@ class _Kept(NamedTuple):
     pictures: int
 
 
-class Memory:
+class ActivationCache:
     """Activations by sample, of some sites, in a folder.
 
     Args:
@@ -194,10 +194,10 @@ def _rows(place: _Kept, site: str) -> Tensor | None:
         return found.view(place.pictures, n, d)
 
 
-class Remembering:
+class CachedSubject:
     """A subject that does not run where its memory knows the answer; else in all the subject."""
 
-    def __init__(self, subject: Any, memory: Memory) -> None:
+    def __init__(self, subject: Any, memory: ActivationCache) -> None:
         self.subject, self.memory = subject, memory
         self.recalled = 0
         """Samples that were not run again."""

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from semascope.corpus.sample import Corpus, Sample, SkipReport, kind_of
 from semascope.dictionary.training.batches import ActivationBatch
-from semascope.dictionary.training.distributed import Ranks
+from semascope.dictionary.training.distributed import ProcessGroup
 from semascope.errors import CorpusError, SubjectError
 from semascope.pipeline.accounts.samples import apart, of_batches, of_samples, told
 from semascope.subject.patches import has_patch, is_pictured, laid_out
@@ -43,8 +43,8 @@ from semascope.subject.types import Batch, Kind, TokenMap
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from semascope.pipeline.accounts.samples import Account, Tally
-    from semascope.pipeline.activation_cache import Memory
+    from semascope.pipeline.accounts.samples import SampleAccount, Tally
+    from semascope.pipeline.activation_cache import ActivationCache
 
 log = logging.getLogger(__name__)
 READ = (Kind.TEXT, Kind.IMAGE, Kind.TILE)
@@ -90,12 +90,12 @@ class SiteChunks:
         self.only = {one: (int(Kind.IMAGE),) for one in pictured} if both else {}
         """Kinds of tokens that a site has, where another site has more."""
         self._widest = next((one for one in self.sites if one not in pictured), self.sites[0])
-        self.ranks = Ranks()
+        self.ranks = ProcessGroup()
         self.on_read: Callable[[int], None] = lambda tokens: None
         """Told the tokens of every chunk that the model has read."""
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._ahead: tuple[int, Future[list[Batch]]] | None = None
-        self.memory: Memory | None = None
+        self.memory: ActivationCache | None = None
         """Where the activations of every sample that is read are kept, if anywhere."""
         self.kept = self.sites
         """The sites whose activations are kept there: not those that only targets are taken of."""
@@ -103,7 +103,7 @@ class SiteChunks:
         """Why the subject would not take the last sample that it refused."""
         self.warned: set[str] = set()
         """Kinds of refusal that a warning has named; the others of a kind are counted."""
-        self.account: Account | None = None
+        self.account: SampleAccount | None = None
         """Where what was read is counted, if anywhere."""
         self._tallies: dict[int, Tally] = {}
         self._begun: set[int] = set()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from semascope.config import Arch, RunOptions, TrainOptions, digest
 from semascope.errors import DictionaryError, WorkspaceError
 from semascope.pipeline.run import Run
-from semascope.pipeline.stages.base import Progress, ignore
+from semascope.pipeline.stages.base import StageProgress, ignore
 from semascope.pipeline.stages.train import beside, measure
 from semascope.wiring import JOIN, Wiring
 from semascope.workspace import StageRecord, Workspace
@@ -31,7 +31,7 @@ SAMPLES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Adopted:
+class AdoptedDictionary:
     """What became of a dictionary."""
 
     id: str
@@ -67,8 +67,8 @@ def adopt(
     name: str = "",
     source: str = "",
     samples: int = SAMPLES,
-    progress: Progress = ignore,
-) -> Adopted:
+    progress: StageProgress = ignore,
+) -> AdoptedDictionary:
     """Bring a dictionary into a workspace, new or not.
 
     Args:
@@ -100,7 +100,7 @@ def adopt(
         progress(0, 1, "measuring on held-out tokens")
         figures = measure(run, coder, wiring, samples)
         _write(run, coder, figures, others, source)
-        return Adopted(f"{wiring.site}/{own}", others, figures)
+        return AdoptedDictionary(f"{wiring.site}/{own}", others, figures)
 
 
 def _options(
@@ -229,13 +229,13 @@ def activations(
     import torch
 
     from semascope.pipeline.activations import SiteChunks
-    from semascope.pipeline.splits import Subset, held_out_rows
+    from semascope.pipeline.splits import CorpusSubset, held_out_rows
     from semascope.pipeline.stages.train import batches_of
 
     train = TrainOptions(subject=subject, corpus=corpus, site=sites.reads[0], device=device)
     with tempfile.TemporaryDirectory() as nothing:
         run = Run(Workspace(nothing), RunOptions(train=train))
-        held = Subset(run.corpus, held_out_rows(run.corpus, train.seed, samples))
+        held = CorpusSubset(run.corpus, held_out_rows(run.corpus, train.seed, samples))
         chunks = SiteChunks(
             run.reader, held, sites.reads, rows=train.rows, max_tokens=train.max_tokens
         )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def reader(subject: Any, options: TrainOptions) -> Any:
     """What reads the corpus to train, gather and score: the subject, or it in bfloat16."""
-    return InHalf(subject) if halves(subject, options) else subject
+    return AutocastSubject(subject) if halves(subject, options) else subject
 
 
 def halves(subject: Any, options: TrainOptions) -> bool:
@@ -38,7 +38,7 @@ def halves(subject: Any, options: TrainOptions) -> bool:
     return own and has_fast_bf16(torch.device(subject.device))
 
 
-class InHalf:
+class AutocastSubject:
     """A subject whose ``run`` multiplies in bfloat16; in all else the subject."""
 
     def __init__(self, subject: Any) -> None:

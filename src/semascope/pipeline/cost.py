@@ -15,7 +15,7 @@ from semascope.pipeline.run import Run
 from semascope.pipeline.stages.explain import FREE, to_ask
 
 if TYPE_CHECKING:
-    from semascope.explain.cost_plan import Plan, Rates
+    from semascope.explain.cost_plan import CostPlan, Rates
 
 FREE_PILOT, ASKED_PILOT = PROMOTED, 16
 """Features that a plan looks at, for a namer that asks no model and for one that does. The first
@@ -23,7 +23,7 @@ reads promoted tokens in blocks: less than a block would be charged for a whole 
 sixteen none may have pictures, and a model that is asked about these would seem to cost nothing."""
 
 
-def plans(run: Run, rates: Rates, pilot: int = 0) -> dict[str, list[Plan]]:
+def plans(run: Run, rates: Rates, pilot: int = 0) -> dict[str, list[CostPlan]]:
     """By explainer of the options: for what this run would ask, for all alive features, for
     131,072 and for 34 million, were each explained so.
 
@@ -51,12 +51,12 @@ def _warm(run: Run, alive: Sequence[int]) -> None:
     vocabulary(run).explain([run.evidence.feature(i) for i in alive[:1]])
 
 
-def as_json(found: Mapping[str, list[Plan]]) -> dict[str, Any]:
+def as_json(found: Mapping[str, list[CostPlan]]) -> dict[str, Any]:
     """Plans as JSON values; an unknown time is null."""
     return {name: [_one(p) for p in some] for name, some in found.items()}
 
 
-def _one(p: Plan) -> dict[str, Any]:
+def _one(p: CostPlan) -> dict[str, Any]:
     return {
         "features": p.features,
         **{k: (v if v == v else None) for k, v in asdict(p.total).items()},

@@ -27,7 +27,7 @@ from semascope.config import RunOptions, StageName, digest
 from semascope.errors import ExplainError, WorkspaceError
 from semascope.pipeline.run import Run
 from semascope.pipeline.stages import stage
-from semascope.pipeline.stages.base import Progress, Silent, Stage, run_stage
+from semascope.pipeline.stages.base import SilentReporter, Stage, StageProgress, run_stage
 from semascope.pipeline.stages.explain import explain_share, folder
 from semascope.pipeline.stages.parts import Parts
 from semascope.workspace import Workspace
@@ -59,11 +59,11 @@ def begin(workspace: Workspace, options: RunOptions) -> None:
 def _open(workspace: Workspace, made: Stage, beneath: str) -> str:
     """Begin a stage, and leave it to others to do; its hash."""
 
-    def stop(progress: Progress) -> Mapping[str, Any]:
+    def stop(progress: StageProgress) -> Mapping[str, Any]:
         raise _BegunError
 
     with suppress(_BegunError):
-        run_stage(workspace, replace(made, work=stop), beneath, Silent())
+        run_stage(workspace, replace(made, work=stop), beneath, SilentReporter())
     return digest(made.name, dict(made.options), beneath)
 
 

@@ -15,9 +15,9 @@ from semascope.pipeline.run import Run
 from semascope.workspace import Workspace
 
 if TYPE_CHECKING:
-    from semascope.atlas import Atlas, FeatureRow, Match, VectorIndex
+    from semascope.atlas import Atlas, FeatureListRow, Match, VectorIndex
     from semascope.corpus.sample import Sample
-    from semascope.evidence.analysis.by_example import Response
+    from semascope.evidence.analysis.by_example import RespondingRow
 
 WIDELY = 5
 """With words and samples both: so many times the limit fire, and the nearest of them are shown."""
@@ -114,9 +114,9 @@ def _run(workspace: Workspace) -> Run:
 
 
 def _options(run: Run) -> Any:
-    from semascope.evidence import Options
+    from semascope.evidence import EvidenceOptions
 
-    return Options(max_tokens=run.options.train.max_tokens)
+    return EvidenceOptions(max_tokens=run.options.train.max_tokens)
 
 
 def _dictionaries(run: Run, atlas: Atlas, where: Mapping[str, Any]) -> list[Any]:
@@ -159,7 +159,7 @@ def _nearest(
 
 
 def _by_meaning(
-    workspace: Workspace, atlas: Atlas, text: str, found: Sequence[Response], limit: int
+    workspace: Workspace, atlas: Atlas, text: str, found: Sequence[RespondingRow], limit: int
 ) -> list[dict[str, Any]]:
     """Of the features that fire, those whose words are nearest."""
     from semascope.atlas import search_features
@@ -179,7 +179,7 @@ def _by_meaning(
     ]
 
 
-def _fired(one: Response) -> dict[str, Any]:
+def _fired(one: RespondingRow) -> dict[str, Any]:
     return _record(
         one.feature,
         contrast=round(one.contrast, 4),
@@ -188,7 +188,7 @@ def _fired(one: Response) -> dict[str, Any]:
     )
 
 
-def _record(row: FeatureRow, **found: float) -> dict[str, Any]:
+def _record(row: FeatureListRow, **found: float) -> dict[str, Any]:
     return {
         "id": row.id,
         **found,

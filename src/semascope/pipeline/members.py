@@ -39,7 +39,7 @@ OWN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class DictionaryMember:
     """One dictionary that the run trains."""
 
     wiring: Wiring
@@ -58,7 +58,7 @@ class Member:
         return f"{self.site}/{self.name}"
 
 
-def family(run: Run) -> tuple[Member, ...]:
+def family(run: Run) -> tuple[DictionaryMember, ...]:
     """The dictionaries that the options ask to train; later stages read the first unless told.
 
     Raises:
@@ -71,7 +71,7 @@ def family(run: Run) -> tuple[Member, ...]:
     for one in options.wirings():
         _possible(run, one)
     members = tuple(
-        Member(
+        DictionaryMember(
             wires[site],
             name,
             _width(asked, max(sites[part] for part in wires[site].reads), options.latents),
@@ -108,7 +108,7 @@ def _possible(run: Run, wires: Wiring) -> None:
         )
 
 
-def config_of(run: Run, member: Member, *, steps: int, **more: Any) -> TrainConfig:
+def config_of(run: Run, member: DictionaryMember, *, steps: int, **more: Any) -> TrainConfig:
     """How one member is trained."""
     from semascope.dictionary import TrainConfig
 

@@ -20,9 +20,9 @@ from semascope.workspace import Workspace, versions
 if TYPE_CHECKING:
     from semascope.atlas import Atlas, Media
     from semascope.evidence import Evidence
-    from semascope.explain.explainers.term_frequency import Background
-    from semascope.pipeline.accounts.samples import Account
-    from semascope.pipeline.activation_cache import Memory
+    from semascope.explain.explainers.term_frequency import TermFrequency
+    from semascope.pipeline.accounts.samples import SampleAccount
+    from semascope.pipeline.activation_cache import ActivationCache
     from semascope.pipeline.activations import SiteChunks
 
 BACKGROUND = 1000
@@ -126,11 +126,11 @@ class Run:
         """Kinds of refusal that were warned of."""
         return set()
 
-    def account(self, stage: str) -> Account:
+    def account(self, stage: str) -> SampleAccount:
         """Where a stage counts what it reads."""
-        from semascope.pipeline.accounts.samples import Account
+        from semascope.pipeline.accounts.samples import SampleAccount
 
-        return Account(self.workspace.root / "reading", stage)
+        return SampleAccount(self.workspace.root / "reading", stage)
 
     def same_corpus(self) -> None:
         """WorkspaceError where the corpus's content is not what the dictionaries were trained on.
@@ -170,13 +170,13 @@ class Run:
         return chunks
 
     @cached_property
-    def memory(self) -> Memory:
+    def memory(self) -> ActivationCache:
         """Activations that training read and gathering has not yet."""
-        from semascope.pipeline.activation_cache import Memory
+        from semascope.pipeline.activation_cache import ActivationCache
 
         most = int(self.options.train.remember * 1e9)
         folder = self.workspace.root / "activations"
-        return Memory(folder, most, stamp=self.beneath())
+        return ActivationCache(folder, most, stamp=self.beneath())
 
     @cached_property
     def dictionary(self) -> Any:
@@ -193,13 +193,13 @@ class Run:
         return Evidence.open(self.workspace.evidence(), self.dictionary_id)
 
     @cached_property
-    def background(self) -> Background:
+    def background(self) -> TermFrequency:
         """Samples, evenly spread, that say how common a word is; read once for all namers."""
-        from semascope.explain.explainers.term_frequency import Background
+        from semascope.explain.explainers.term_frequency import TermFrequency
 
         shown = self.evidence.shown
         step = max(1, len(shown) // BACKGROUND)
-        return Background(shown.get(number) for number in range(0, len(shown), step))
+        return TermFrequency(shown.get(number) for number in range(0, len(shown), step))
 
     @cached_property
     def atlas(self) -> Atlas:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from semascope.corpus.sample import Sample
-    from semascope.evidence.types import Shown
+    from semascope.evidence.types import EvidenceSample
     from semascope.explain.scorers.lmm_judge import LMMJudge
     from semascope.explain.types import Judge, Scorer
 
@@ -101,15 +101,15 @@ def peaks(run: Run, samples: Sequence[Sample]) -> Any:
     return sparse.vstack(rows).tocsr()
 
 
-def vectors(run: Run) -> Callable[[Sequence[Shown]], NDArray[np.float32]]:
+def vectors(run: Run) -> Callable[[Sequence[EvidenceSample]], NDArray[np.float32]]:
     """Sentence vectors of samples' captions or texts: an encoder that is not the subject."""
     from semascope.atlas import embedder
-    from semascope.explain.text.documents import Library
+    from semascope.explain.text.documents import DocumentLibrary
 
-    embed, library = embedder(), Library()
+    embed, library = embedder(), DocumentLibrary()
     known: dict[str, NDArray[np.float32]] = {}
 
-    def of(samples: Sequence[Shown]) -> NDArray[np.float32]:
+    def of(samples: Sequence[EvidenceSample]) -> NDArray[np.float32]:
         docs = library.docs(samples)
         texts = [doc.caption or doc.text[:400] for doc in docs]
         fresh = sorted({t for t in texts if t not in known})
@@ -186,14 +186,14 @@ def _monosemanticity(run: Run) -> Scorer:
 
 
 def _sensitivity(run: Run) -> Scorer:
-    from semascope.explain.scorers.generated_scenes import Drawing
+    from semascope.explain.scorers.generated_scenes import SceneGenerator
     from semascope.explain.scorers.sensitivity import SensitivityScorer
 
     def heat(samples: Sequence[Sample], features: Sequence[int]) -> NDArray[np.float32]:
         return np.asarray(peaks(run, samples)[:, list(features)].toarray())
 
     # Other scenes than the run's own: a seed far from those of corpora.
-    return SensitivityScorer(Drawing(), heat, seed=run.options.score.seed + 7_000_003)
+    return SensitivityScorer(SceneGenerator(), heat, seed=run.options.score.seed + 7_000_003)
 
 
 def _clip(run: Run) -> Scorer:

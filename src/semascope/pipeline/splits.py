@@ -63,7 +63,7 @@ def _permuted(corpus: Corpus, seed: int) -> NDArray[np.int64]:
     return rows[rows < len(corpus)]
 
 
-class Subset:
+class CorpusSubset:
     """Some rows of a corpus, as a corpus: row i is the i-th of them."""
 
     def __init__(self, corpus: Corpus, rows: NDArray[np.int64]) -> None:

@@ -30,7 +30,7 @@ def first() -> bool:
     return processes() == 1 or os.environ["RANK"] == "0"
 
 
-class Together:
+class TorchrunGroup:
     """The processes of one run; a context manager that lets them go at the end."""
 
     def __init__(self, run: Run) -> None:
@@ -38,11 +38,11 @@ class Together:
         self.active = processes() > 1
         self.first = first()
 
-    def __enter__(self) -> Together:
+    def __enter__(self) -> TorchrunGroup:
         if self.active:
-            from semascope.dictionary.training.distributed import Ranks
+            from semascope.dictionary.training.distributed import ProcessGroup
 
-            Ranks.join(self.run.options.train.device)
+            ProcessGroup.join(self.run.options.train.device)
         return self
 
     def __exit__(
@@ -79,7 +79,7 @@ class Together:
 
 def tell(word: str | None, options: Any = None) -> tuple[str, Any]:
     """The first process's word, to all; the others call it with None and are given it."""
-    from semascope.dictionary.training.distributed import Ranks
+    from semascope.dictionary.training.distributed import ProcessGroup
 
-    told: tuple[str, Any] = Ranks().told((word, options))
+    told: tuple[str, Any] = ProcessGroup().told((word, options))
     return told

@@ -29,7 +29,7 @@ from semascope.serve.openai import errors, routes
 from semascope.serve.queue.worker import ModelWorker
 from semascope.serve.routes import ask, browse, notes
 from semascope.serve.routes import sessions as keeping
-from semascope.serve.session_store import Sessions
+from semascope.serve.session_store import SessionStore
 
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
@@ -47,7 +47,7 @@ def make_app(
 ) -> FastAPI:
     """The whole application. ``token`` is asked of every request; None answers loopback only."""
     worker = ModelWorker(in_all=most_waiting)
-    sessions = Sessions(data.sessions_file, readonly=not data.keeps)
+    sessions = SessionStore(data.sessions_file, readonly=not data.keeps)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -37,7 +37,7 @@ CREATE INDEX IF NOT EXISTS sessions_by_owner ON sessions (owner, updated DESC);
 """
 
 
-class Kept(NamedTuple):
+class StoredSession(NamedTuple):
     """One conversation as it lies there."""
 
     id: str
@@ -47,7 +47,7 @@ class Kept(NamedTuple):
     updated: float
 
 
-class Sessions:
+class SessionStore:
     """All conversations of one workspace; None keeps them in memory."""
 
     def __init__(self, file: Path | None, *, readonly: bool = False) -> None:
@@ -92,7 +92,7 @@ class Sessions:
             )
         return session
 
-    def read(self, session: str) -> Kept:
+    def read(self, session: str) -> StoredSession:
         """One conversation by its id."""
         with self._lock:
             row = self._db.execute(
@@ -100,7 +100,7 @@ class Sessions:
             ).fetchone()
         if row is None:
             raise NotThere("There is no conversation by that name here.")
-        return Kept(*row)
+        return StoredSession(*row)
 
     def of(self, owner: str) -> list[tuple[str, str, float]]:
         """(id, title, updated) of one browser's conversations, newest first."""

@@ -18,14 +18,14 @@ from semascope.errors import SiteNotFound, SubjectError
 from semascope.subject import hooks, sites
 from semascope.subject.generation.cache import hidden_of, takes_part_of_logits
 from semascope.subject.inputs.cross_attention import keep_to_own_pictures
-from semascope.subject.measured_sites import Measured, allowed, measure
+from semascope.subject.measured_sites import MeasuredSites, allowed, measure
 from semascope.subject.prefix import Begin, begun, unseen
 from semascope.subject.sites import JOIN, parts_of, side_by_side
 from semascope.subject.types import Batch, Edits, Kind, TokenMap
 from semascope.subject.video.padding import leave_out_padding
 
 
-class Passes:
+class ForwardPass:
     """What of a ``Subject`` runs its model; the parameters are frozen."""
 
     def __init__(self, model: Any, *, name: str) -> None:
@@ -38,7 +38,7 @@ class Passes:
         self.d_model = sites.text_width(model)
 
     @cached_property
-    def measured(self) -> Measured:
+    def measured(self) -> MeasuredSites:
         """The sites as one short pass shows them to be, made when first asked."""
         return measure(self.model, self._named, allowed(self.model))
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semascope.errors import GeometryUnknown
-from semascope.subject.types import Looking, looking_at
+from semascope.subject.types import PictureMap, looking_at
 
 WARM = ((213, 94, 0), (230, 159, 0), (240, 228, 66))
 """Vermilion, orange, yellow: weak to strong."""
@@ -25,7 +25,7 @@ COLD = ((0, 114, 178), (43, 147, 205), (86, 180, 233))
 """Blue to sky blue."""
 
 
-class Placed(Looking, Protocol):
+class LocatedTokens(PictureMap, Protocol):
     """Where tokens look: a ``TokenMap`` is one, and so is a sample kept as evidence."""
 
     @property
@@ -40,7 +40,7 @@ class Placed(Looking, Protocol):
 
 
 def heat(
-    where: Placed, activations: NDArray[np.floating], *, image: int = 0
+    where: LocatedTokens, activations: NDArray[np.floating], *, image: int = 0
 ) -> NDArray[np.float32]:
     """(H, W) the activation at every pixel of one picture, 0 where no token looks or fires.
 

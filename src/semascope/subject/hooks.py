@@ -21,7 +21,7 @@ from semascope.subject.sites import Hook
 from semascope.subject.types import Edit, EditContext, Edits, TokenMap
 
 
-class Reached(Exception):
+class DeepestSiteReached(Exception):
     """The deepest site asked for has been read; the rest of the forward pass is not needed."""
 
 
@@ -52,7 +52,7 @@ def editing(
 
 
 @dataclass(frozen=True, slots=True)
-class Fork:
+class RowFork:
     """An edit that makes several equal rows of one, before another edit of the same site."""
 
     rows: int
@@ -69,7 +69,7 @@ def forked(edits: Edits, site: str, rows: int, sites: Mapping[str, Hook]) -> Edi
     early = [name for name in edits if order.index(name) < order.index(site)]
     if early:
         raise SubjectError(f"Rows that part at {site} cannot be changed before, at {early[0]}.")
-    return {**edits, site: Fork(rows, edits.get(site))}
+    return {**edits, site: RowFork(rows, edits.get(site))}
 
 
 @contextmanager
@@ -91,14 +91,14 @@ def capture(
                 x = x.clone()  # what runs later may change it in place (Falcon)
             kept[name] = _joined(name, kept[name], x) if name in kept else x
             if name == deepest:
-                raise Reached
+                raise DeepestSiteReached
 
         return keep
 
     with ExitStack() as stack:
         for name in names:
             stack.callback(_attach(sites[name], keeper(name)))
-        with suppress(Reached):
+        with suppress(DeepestSiteReached):
             yield kept
 
 

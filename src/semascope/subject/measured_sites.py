@@ -29,7 +29,7 @@ EXACT, ROUGH = (1e-4, 1e-5), (0.03, 2**-7)
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredSites:
     """The sites of a model, and what became of those that its module names promise."""
 
     hooks: Mapping[str, Hook]
@@ -56,13 +56,13 @@ class _Share:
     made: Tensor
 
 
-def measure(model: Any, hooks: Mapping[str, Hook], noise: tuple[float, float]) -> Measured:
+def measure(model: Any, hooks: Mapping[str, Hook], noise: tuple[float, float]) -> MeasuredSites:
     """The sites of ``hooks`` corrected by a pass over a few tokens (``noise``: ``allowed``)."""
     layers = {n: hooks[f"resid_pre.{n}"].module for n in _numbers(hooks)}
     try:
         seen = _watch(model, layers)
     except FOREIGN:
-        return Measured(hooks)
+        return MeasuredSites(hooks)
     found, gone = dict(hooks), {}
     for n in layers:
         own = {name: hook for name, hook in hooks.items() if _is_of(name, n)}
@@ -72,7 +72,7 @@ def measure(model: Any, hooks: Mapping[str, Hook], noise: tuple[float, float]) -
             else:
                 del found[name]
                 gone[name] = outcome
-    return Measured(found, gone, proved=True)
+    return MeasuredSites(found, gone, proved=True)
 
 
 def allowed(model: Any) -> tuple[float, float]:

@@ -14,11 +14,11 @@ from typing import Any
 
 from semascope.corpus.sample import Sample
 from semascope.subject import sites
-from semascope.subject.forward import Passes
+from semascope.subject.forward import ForwardPass
 from semascope.subject.generation import decoding
 from semascope.subject.generation import generate as generation
 from semascope.subject.inputs import image_token_count
-from semascope.subject.inputs.chat_template import Template
+from semascope.subject.inputs.chat_template import ChatTemplate
 from semascope.subject.inputs.encoding import Encoder, Side
 from semascope.subject.types import Batch, Edits, Generation, TokenSink
 from semascope.subject.video.processors import reads_video
@@ -26,7 +26,7 @@ from semascope.subject.video.processors import reads_video
 log = logging.getLogger(__name__)
 
 
-class Subject(Passes):
+class Subject(ForwardPass):
     """A loaded Hugging Face model with what encodes its inputs.
 
     The parameters are frozen: gradients flow only through what edits bring with them.
@@ -229,7 +229,7 @@ class Subject(Passes):
         return [self.generate(s, answer=a, sink=h, **options) for s, a, h in rows]
 
     @cached_property
-    def decodes(self) -> decoding.Decoding:
+    def decodes(self) -> decoding.DecodingPlan:
         """How this model decodes rightly, proved by trial when first asked (``decoding.prove``)."""
         found = decoding.prove(self.model, self.words)
         if not found.cached:
@@ -272,7 +272,7 @@ class Subject(Passes):
         return f"Subject({self.name!r}, d_model={self.d_model}, sites: {sites.summary(self.hooks)})"
 
 
-def _template(processor: Any, sees: bool) -> Template:
+def _template(processor: Any, sees: bool) -> ChatTemplate:
     """The processor's chat template, or its tokenizer's."""
     tokenizer = getattr(processor, "tokenizer", processor)
     owner = processor if getattr(processor, "chat_template", None) else tokenizer
@@ -282,7 +282,7 @@ def _template(processor: Any, sees: bool) -> Template:
             processor, "image_token", None
         )
     moving = getattr(processor, "video_token", None) if reads_video(processor) else None
-    return Template(owner, placeholder and str(placeholder), moving and str(moving))
+    return ChatTemplate(owner, placeholder and str(placeholder), moving and str(moving))
 
 
 def _token_id(what: str, processor: Any, config: Any) -> int | None:

@@ -44,7 +44,7 @@ def has_patch(map_: TokenMap) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Patches:
+class VisionPatches:
     """Which patch of a vision site stands for which token of which prompt."""
 
     rows: Tensor
@@ -58,7 +58,7 @@ class Patches:
     """(R,) one a row, repeated for beams."""
 
     @classmethod
-    def of(cls, site: str, x: Tensor, maps: Sequence[TokenMap]) -> Patches:
+    def of(cls, site: str, x: Tensor, maps: Sequence[TokenMap]) -> VisionPatches:
         """Lay out ``x``, (pictures, patches, d), over the prompts of ``maps``.
 
         Raises SubjectError where patches and image tokens are not one to one.
@@ -155,7 +155,7 @@ def laid_out(site: str, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]
         shape = (len(batch.maps), length)
         none = torch.zeros(shape, dtype=torch.bool, device=x.device)
         return x.new_zeros((*shape, x.shape[-1])), none
-    layout = Patches.of(site, x, batch.maps)
+    layout = VisionPatches.of(site, x, batch.maps)
     return layout.spread(x, length), layout.mask(length)
 
 

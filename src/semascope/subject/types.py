@@ -72,7 +72,7 @@ class TokenMap:
         return len(self.ids)
 
 
-class Looking(Protocol):
+class PictureMap(Protocol):
     """Which picture each token looks at: token maps are such, and so is a sample kept on disk.
 
     Those that know of frames have ``spans`` too, as ``TokenMap`` has.
@@ -84,7 +84,7 @@ class Looking(Protocol):
         ...
 
 
-def looking_at(where: Looking, picture: int) -> NDArray[np.bool_]:
+def looking_at(where: PictureMap, picture: int) -> NDArray[np.bool_]:
     """(T,): the tokens that look at a picture, those that look at several frames among them."""
     first, spans = where.image, getattr(where, "spans", None)
     past = first + (1 if spans is None else spans)
@@ -162,7 +162,7 @@ __all__ = [
     "Edits",
     "Generation",
     "Kind",
-    "Looking",
+    "PictureMap",
     "Role",
     "Sequence",
     "TokenChoice",

@@ -22,7 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.sql.schema import Table
 
-from semascope.atlas.database.sqlite import WRITE_SECONDS, Way, way_to
+from semascope.atlas.database.sqlite import WRITE_SECONDS, SqliteAccess, way_to
 from semascope.errors import AtlasError, DiskFull
 
 _ROWS = 400
@@ -57,7 +57,7 @@ def _sqlite(url: URL, readonly: bool) -> Engine:
     return engine_by(way, url, readonly=readonly or not way.writable)
 
 
-def engine_by(way: Way, url: URL, *, readonly: bool) -> Engine:
+def engine_by(way: SqliteAccess, url: URL, *, readonly: bool) -> Engine:
     """An engine over one way to open an SQLite file; ``url`` names it in messages."""
     return _sealed(_begun(create_engine(url, creator=way.connect)), readonly)
 

@@ -24,7 +24,7 @@ READ_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Way:
+class SqliteAccess:
     """One way to open a file."""
 
     path: Path
@@ -73,14 +73,14 @@ def released(owner: object, connection: sqlite3.Connection) -> sqlite3.Connectio
     return connection
 
 
-def way_to(path: Path, *, readonly: bool = False) -> Way:
+def way_to(path: Path, *, readonly: bool = False) -> SqliteAccess:
     """The best way to open a file here, made where it is not there yet unless ``readonly``.
 
     Raises AtlasError where the folder cannot be made, or there is nothing to read.
     """
     if not readonly:
         _make_folder(path)
-        way = Way(path)
+        way = SqliteAccess(path)
         failed = way.fails()
         if failed is None or not _is_forbidden(failed):
             return way  # what else is wrong is told when it is used
@@ -91,18 +91,18 @@ def way_to(path: Path, *, readonly: bool = False) -> Way:
     return _reading(path)
 
 
-def _reading(path: Path) -> Way:
-    way = Way(path, "mode=ro", writable=False, wait=READ_SECONDS)
+def _reading(path: Path) -> SqliteAccess:
+    way = SqliteAccess(path, "mode=ro", writable=False, wait=READ_SECONDS)
     failed = way.fails()
     if failed is None or not _is_forbidden(failed):
         return way
     log = path.with_name(f"{path.name}-wal")
     if not log.is_file() or not log.stat().st_size:
-        return Way(path, "mode=ro&immutable=1", writable=False, wait=READ_SECONDS)
+        return SqliteAccess(path, "mode=ro&immutable=1", writable=False, wait=READ_SECONDS)
     return copied(path)
 
 
-def copied(path: Path) -> Way:
+def copied(path: Path) -> SqliteAccess:
     """A copy of the file with its log, in a temporary folder that goes when it is not used."""
     folder = Path(tempfile.mkdtemp(prefix="semascope-atlas-"))
     try:
@@ -112,7 +112,7 @@ def copied(path: Path) -> Way:
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise AtlasError(f"{path} cannot be read ({error.strerror}).") from error
-    way = Way(folder / path.name)
+    way = SqliteAccess(folder / path.name)
     way.keep.append(weakref.finalize(way, shutil.rmtree, folder, ignore_errors=True))
     return way
 

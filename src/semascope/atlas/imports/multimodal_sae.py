@@ -26,11 +26,11 @@ from safetensors.numpy import load_file
 
 from semascope.atlas.atlas import Atlas
 from semascope.atlas.imports.rows import clean, index_of, json_file, number, told
-from semascope.atlas.imports.words import Figure, Imported, Words, key_of
+from semascope.atlas.imports.words import Imported, ImportedExplanation, ImportedScore, key_of
 from semascope.atlas.imports.write import target
 from semascope.atlas.media import Media
-from semascope.atlas.packing import Layout, pack_activations, pack_layout, pack_patches
-from semascope.atlas.records import ExemplarRecord, FeatureFigures, SampleRecord
+from semascope.atlas.packing import TokenLayout, pack_activations, pack_layout, pack_patches
+from semascope.atlas.records import FeatureFigures, NewExemplar, SampleRecord
 from semascope.corpus.sample import SkipReport
 from semascope.errors import AtlasError
 
@@ -143,9 +143,9 @@ class _Cache:
         self.samples = np.zeros(width, np.int64)
         self.maximum = np.zeros(width, np.float32)
         self.count = len(pictures)
-        self.exemplars: list[ExemplarRecord] = []
+        self.exemplars: list[NewExemplar] = []
 
-    def read(self) -> tuple[list[FeatureFigures], list[ExemplarRecord]]:
+    def read(self) -> tuple[list[FeatureFigures], list[NewExemplar]]:
         """Everything."""
         for _, _, path in self.shards:
             self._shard(*_loaded(path))
@@ -191,9 +191,7 @@ class _Cache:
             peak = float(value[run].max())
             share = int(10 * peak / float(self.maximum[index]))
             packed = pack_activations(token[run].astype(np.int32), value[run])
-            self.exemplars.append(
-                ExemplarRecord(index, row, "top", rank, min(share, 9), peak, packed)
-            )
+            self.exemplars.append(NewExemplar(index, row, "top", rank, min(share, 9), peak, packed))
 
     def _figures(self, index: int, density: float) -> FeatureFigures:
         fired = int(self.fired[index])
@@ -234,7 +232,9 @@ def _sample(media: Media, path: Path, row: int, grid: int) -> SampleRecord:
     left, upper = np.meshgrid(np.arange(grid), np.arange(grid))
     cell = np.array([picture.width / grid, picture.height / grid] * 2)
     corner = np.stack([left, upper, left + 1, upper + 1], axis=2).reshape(n, 4) * cell
-    layout = Layout(np.full(n, _IMAGE, np.int8), np.zeros(n, np.int16), corner.astype(np.float32))
+    layout = TokenLayout(
+        np.full(n, _IMAGE, np.int8), np.zeros(n, np.int16), corner.astype(np.float32)
+    )
     about = {
         "id": path.name,
         "media": [media.put(picture)],
@@ -255,7 +255,7 @@ class _Words:
         self.module = ""
         self.texts: dict[int, str] = {}
         self.labels: dict[int, str] = {}
-        self.scores: list[Figure] = []
+        self.scores: list[ImportedScore] = []
 
     def read(self, path: Path) -> None:
         """All of them; AtlasError where a file is no JSON."""
@@ -306,14 +306,14 @@ class _Words:
                 self.skips.add(row, str(error))
                 continue
             if value >= 0:  # −1: it could not explain
-                self.scores.append(Figure(index, kind, value, author=AUTHOR))
+                self.scores.append(ImportedScore(index, kind, value, author=AUTHOR))
                 if item.get("label"):
                     self.labels.setdefault(index, clean(item["label"]))
 
-    def explanations(self) -> list[Words]:
+    def explanations(self) -> list[ImportedExplanation]:
         """One for each feature with a text; those that say they cannot are abstentions."""
         return [
-            Words(
+            ImportedExplanation(
                 feature=index,
                 description="" if _UNABLE in text.lower() else text,
                 label=self.labels.get(index, ""),

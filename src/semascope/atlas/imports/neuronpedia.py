@@ -19,11 +19,11 @@ from PIL import Image
 
 from semascope.atlas.atlas import Atlas
 from semascope.atlas.imports.rows import WIDEST, clean, index_of, lines, number, share, told
-from semascope.atlas.imports.words import Figure, Imported, Words, key_of
+from semascope.atlas.imports.words import Imported, ImportedExplanation, ImportedScore, key_of
 from semascope.atlas.imports.write import target
 from semascope.atlas.media import Media
-from semascope.atlas.packing import Layout, pack_activations, pack_layout, pack_patches
-from semascope.atlas.records import ExemplarRecord, FeatureFigures, SampleRecord
+from semascope.atlas.packing import TokenLayout, pack_activations, pack_layout, pack_patches
+from semascope.atlas.records import FeatureFigures, NewExemplar, SampleRecord
 from semascope.corpus.sample import SkipReport
 from semascope.errors import AtlasError
 
@@ -169,7 +169,7 @@ class _Exemplars:
         """A hash of the samples: rows of other files are other samples."""
         return hashlib.sha256("".join(self.samples).encode()).hexdigest()[:12]
 
-    def read(self, largest: Mapping[int, float]) -> tuple[list[SampleRecord], list[ExemplarRecord]]:
+    def read(self, largest: Mapping[int, float]) -> tuple[list[SampleRecord], list[NewExemplar]]:
         """All of them; rows that cannot be read are counted."""
         for index, line in _rows(self.folder, "activations", self.skips):
             try:
@@ -177,7 +177,7 @@ class _Exemplars:
             except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
                 self.skips.add(f"an activation of feature {index}", f"no activations ({error})")
         exemplars = [
-            ExemplarRecord(
+            NewExemplar(
                 feature=index,
                 row=row,
                 role="top",
@@ -234,7 +234,7 @@ def _sample(
         "source": "neuronpedia",
         "truth": {},
     }
-    layout = pack_layout(Layout(kinds, image, rects))
+    layout = pack_layout(TokenLayout(kinds, image, rects))
     nothing = pack_patches(np.zeros((0, n), np.float16))
     return SampleRecord(row, "explain", n, about, tokens, layout, nothing)
 
@@ -252,7 +252,9 @@ def _picture(folder: Path, media: Media, name: str) -> str:
         raise ValueError(f"the picture {path.name} cannot be read") from error
 
 
-def _explanations(folder: Path, skips: SkipReport) -> tuple[list[Words], list[Figure]]:
+def _explanations(
+    folder: Path, skips: SkipReport
+) -> tuple[list[ImportedExplanation], list[ImportedScore]]:
     """All words, and the figures about them."""
     words, scores = [], []
     for index, line in _rows(folder, "explanations", skips):
@@ -273,8 +275,8 @@ def _explanations(folder: Path, skips: SkipReport) -> tuple[list[Words], list[Fi
     return words, scores
 
 
-def _words(index: int, line: Mapping[str, Any]) -> Words:
-    return Words(
+def _words(index: int, line: Mapping[str, Any]) -> ImportedExplanation:
+    return ImportedExplanation(
         feature=index,
         description=clean(line.get("description")),
         label=clean(line.get("label")),
@@ -285,11 +287,11 @@ def _words(index: int, line: Mapping[str, Any]) -> Words:
     )
 
 
-def _score(index: int, author: str, score: Mapping[str, Any]) -> Figure:
+def _score(index: int, author: str, score: Mapping[str, Any]) -> ImportedScore:
     baseline = score.get("baseline")
     if score["value"] is None:
         raise ValueError("it has no value")
-    return Figure(
+    return ImportedScore(
         feature=index,
         kind=clean(score.get("explanationScoreTypeName")) or "score",
         value=number(score["value"]),

@@ -39,7 +39,7 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class ImportedExplanation:
     """An explanation, as it was found."""
 
     feature: int
@@ -55,7 +55,7 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class ImportedScore:
     """A score, as it was found; nothing is known of its interval."""
 
     feature: int

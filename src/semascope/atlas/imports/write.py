@@ -17,8 +17,8 @@ from sqlalchemy import select
 from semascope.atlas.atlas import Atlas
 from semascope.atlas.database import tables as m
 from semascope.atlas.database.connect import reading
-from semascope.atlas.imports.words import INPUTS, Figure, Words
-from semascope.atlas.records import ExemplarRecord, FeatureFigures, SampleRecord
+from semascope.atlas.imports.words import INPUTS, ImportedExplanation, ImportedScore
+from semascope.atlas.records import FeatureFigures, NewExemplar, SampleRecord
 from semascope.atlas.words import RUN
 from semascope.corpus.sample import SkipReport
 from semascope.errors import AtlasError
@@ -38,7 +38,7 @@ class _Said(NamedTuple):
 
 
 @dataclass(slots=True)
-class Target:
+class ImportTarget:
     """The dictionary that an import goes into."""
 
     atlas: Atlas
@@ -66,7 +66,7 @@ class Target:
         self.atlas.write_features(self.number, chosen)
 
     def exemplars(
-        self, origin: str, samples: Iterable[SampleRecord], exemplars: Sequence[ExemplarRecord]
+        self, origin: str, samples: Iterable[SampleRecord], exemplars: Sequence[NewExemplar]
     ) -> None:
         """Write samples and exemplars, replacing those of the same features; none over a run's."""
         if self.own or not exemplars:
@@ -75,11 +75,16 @@ class Target:
         of = sorted({exemplar.feature for exemplar in exemplars})
         self.atlas.write_exemplars(self.number, origin, exemplars, of=of)
 
-    def words(self, words: Iterable[Words], scores: Iterable[Figure], skips: SkipReport) -> None:
+    def words(
+        self,
+        words: Iterable[ImportedExplanation],
+        scores: Iterable[ImportedScore],
+        skips: SkipReport,
+    ) -> None:
         """Write words and figures about them, and count what became of each explanation."""
         there = _there(self.atlas, self.number)
         self.told = {f for (f, _), rows in there.items() if any(r.origin == RUN for r in rows)}
-        new: list[Words] = []
+        new: list[ImportedExplanation] = []
         author: dict[tuple[int, str], str] = {}
         for said in words:
             if said.feature >= self.width:
@@ -92,7 +97,9 @@ class Target:
         self.atlas.write_explanations(self.number, new, own=self.overwrite, chosen=self.overwrite)
         self.atlas.write_scores(self.number, list(self._scores(scores, author)))
 
-    def _taken(self, said: Words, there: dict[tuple[int, str], list[_Said]]) -> Words | None:
+    def _taken(
+        self, said: ImportedExplanation, there: dict[tuple[int, str], list[_Said]]
+    ) -> ImportedExplanation | None:
         """The words as they are to be written; None where the same words are there."""
         mine = there.get((said.feature, said.author), [])
         same = [row for row in mine if (row.label, row.text) == (said.label, said.description)]
@@ -116,8 +123,8 @@ class Target:
         return said
 
     def _scores(
-        self, scores: Iterable[Figure], author: Mapping[tuple[int, str], str]
-    ) -> Iterable[Figure]:
+        self, scores: Iterable[ImportedScore], author: Mapping[tuple[int, str], str]
+    ) -> Iterable[ImportedScore]:
         """Figures about words that were taken, and those that are about none in the files."""
         kept = _scored(self.atlas, self.number)
         for score in scores:
@@ -136,7 +143,7 @@ def target(
     width: int,
     about: Mapping[str, Any],
     overwrite: bool = False,
-) -> Target:
+) -> ImportTarget:
     """The dictionary ``key``: the one that the atlas has, or a new one.
 
     Args:
@@ -149,7 +156,7 @@ def target(
     asked = model or said
     if not found:
         number = atlas.add_dictionary(key, model=asked or "unknown", width=width, about=about)
-        return Target(atlas, number, key, width, False, frozenset(), overwrite)
+        return ImportTarget(atlas, number, key, width, False, frozenset(), overwrite)
     row = found[0]
     if asked and asked not in {one.model for one in found}:
         raise AtlasError(
@@ -161,7 +168,7 @@ def target(
     if width > row.width and not own:
         atlas.widen(row.id, width)
     there = frozenset(index for (index,) in atlas.columns(row.id, ("index",)))
-    return Target(
+    return ImportTarget(
         atlas, row.id, key, row.width if own else max(width, row.width), own, there, overwrite
     )
 

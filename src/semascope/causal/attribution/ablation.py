@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semascope.causal.attribution.forced_tokens import Forced, Remove, parting, repeat
+from semascope.causal.attribution.forced_tokens import ForcedTokens, Remove, parting, repeat
 from semascope.causal.attribution.metrics import Metric, measured, prepare
 from semascope.causal.attribution.result import Attribution, FeatureShare, SiteAttribution
 from semascope.causal.steering.units import by_id, output_site
@@ -29,7 +29,7 @@ from semascope.subject.types import Batch, Edits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ablations:
+class AblationResult:
     """Attributed and exact effects of the same features."""
 
     features: tuple[FeatureShare, ...]
@@ -66,7 +66,7 @@ def ablate_exactly(
     rows: int = 16,
     edits: Edits | None = None,
     progress: Callable[[int, int, str], None] | None = None,
-) -> Ablations:
+) -> AblationResult:
     """Ablate features one at a time, ``rows`` of them to a forward pass.
 
     Args:
@@ -102,14 +102,14 @@ def ablate_exactly(
         effects += (base - values.float()).tolist()
         if progress is not None:
             progress(len(effects), len(chosen), "ablating")
-    return Ablations(chosen, np.asarray(effects, dtype=np.float32))
+    return AblationResult(chosen, np.asarray(effects, dtype=np.float32))
 
 
 def _removals(
     part: Sequence[FeatureShare],
     attribution: Attribution,
     known: Mapping[str, Dictionary],
-    one: Forced,
+    one: ForcedTokens,
     edits: Edits,
 ) -> Edits:
     """Edits that take feature i out of row i (and of the metric's other copies of it)."""

@@ -24,7 +24,7 @@ from semascope.subject.types import Batch, Edits
 
 
 @dataclass(frozen=True, slots=True)
-class Active:
+class ActiveFeature:
     """One feature that fires in the prompt."""
 
     key: str
@@ -50,7 +50,7 @@ def active_features(
     above: float = 0.0,
     edits: Edits | None = None,
     seen: Mapping[str, Tensor] | None = None,
-) -> list[Active]:
+) -> list[ActiveFeature]:
     """Features that fire at the chosen tokens, highest share of their own maximum first.
 
     Args:
@@ -66,7 +66,7 @@ def active_features(
     known = by_id(dictionaries)
     with torch.no_grad():
         outputs = seen or subject.run(batch, [d.site for d in known.values()], edits=edits)
-    found: list[Active] = []
+    found: list[ActiveFeature] = []
     for key, dictionary in known.items():
         x, mask = at_tokens(dictionary.site, outputs[dictionary.site], batch)
         real = mask.cpu() if at is None else mask.cpu() & torch.from_numpy(at)
@@ -90,13 +90,13 @@ def _peaks(
     rows: NDArray[np.int64],
     positions: NDArray[np.int64],
     maxima: NDArray[np.floating],
-) -> list[Active]:
+) -> list[ActiveFeature]:
     """For each feature of (E,) entries, the strongest of them."""
     order = np.lexsort((-values, feature))
     ids, first, counts = np.unique(feature[order], return_index=True, return_counts=True)
     best = order[first]
     return [
-        Active(
+        ActiveFeature(
             key=key,
             index=int(i),
             activation=float(values[b]),

@@ -29,11 +29,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from semascope.causal.attribution.integrated_gradients import Path
+from semascope.causal.attribution.integrated_gradients import IntegrationPath
 from semascope.causal.attribution.metrics import Metric
 from semascope.causal.attribution.result import Attribution
 from semascope.causal.attribution.scores import account
-from semascope.causal.attribution.watched_run import Run, encode, run_for
+from semascope.causal.attribution.watched_run import WatchedRun, encode, run_for
 from semascope.causal.steering.units import by_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
@@ -50,7 +50,7 @@ def attribute(
     groups: int = 8,
     edits: Edits | None = None,
     chunk: int = 4,
-    run: Run | None = None,
+    run: WatchedRun | None = None,
 ) -> Attribution:
     """Attribute a metric to all active features of all dictionaries at all tokens.
 
@@ -83,7 +83,9 @@ def attribute(
         if integrated == 1:
             sites.append(account(dictionary, codes, run, run.gradients[output_site(dictionary)]))
             continue
-        path = Path(subject, batch, metric, run, integrated, max(1, groups), chunk, edits or {})
+        path = IntegrationPath(
+            subject, batch, metric, run, integrated, max(1, groups), chunk, edits or {}
+        )
         sites.append(path.account(dictionary, codes))
     return Attribution(
         metric=metric.name,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from semascope.errors import CausalError
-from semascope.subject.patches import Patches
+from semascope.subject.patches import VisionPatches
 from semascope.subject.prefix import Begin
 from semascope.subject.types import Batch, Edit, EditContext, Edits, TokenMap
 
@@ -24,7 +24,7 @@ Begins = Callable[[Any, Batch, Edits], Begin | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Forced:
+class ForcedTokens:
     """A batch whose rows go on with given tokens."""
 
     batch: Batch
@@ -33,7 +33,7 @@ class Forced:
     """(R,) int64: how many tokens each prompt has."""
 
 
-def extend(batch: Batch, continuations: Sequence[Sequence[int]]) -> Forced:
+def extend(batch: Batch, continuations: Sequence[Sequence[int]]) -> ForcedTokens:
     """Continue each row by given ids (none: ``()``), still padded on the right.
 
     Right padding is invisible to a causal model: no real token can look at it. Raises
@@ -53,7 +53,7 @@ def extend(batch: Batch, continuations: Sequence[Sequence[int]]) -> Forced:
         else:
             inputs[name] = value
     maps = tuple(trim(m, int(end)) for m, end in zip(batch.maps, ends, strict=True))
-    return Forced(replace(batch, inputs=inputs, maps=maps), ends)
+    return ForcedTokens(replace(batch, inputs=inputs, maps=maps), ends)
 
 
 def _continued(
@@ -119,7 +119,7 @@ def _repeated(name: str, value: Tensor, rows: int, copies: int) -> Tensor:
     )
 
 
-def parting(subject: Any, forced: Forced, edits: Edits) -> str:
+def parting(subject: Any, forced: ForcedTokens, edits: Edits) -> str:
     """The site where copies of one prompt first differ, if what is before it can be run once.
 
     Empty where it cannot: several rows, nothing edited, or a subject or site that does not allow
@@ -177,5 +177,5 @@ class Remove:
             x = self.before(x, context)
         part = self.part.to(x.device, x.dtype)
         if x.shape[:-1] != part.shape[:-1]:  # a site of the vision side: patches, not tokens
-            part = Patches.of("this site", x, context.maps).gather(part, torch.zeros_like(x))
+            part = VisionPatches.of("this site", x, context.maps).gather(part, torch.zeros_like(x))
         return x - part

@@ -26,7 +26,7 @@ from torch import Tensor
 from semascope.causal.attribution.metrics import Metric, prepare
 from semascope.causal.attribution.result import SiteAttribution
 from semascope.causal.attribution.scores import account
-from semascope.causal.attribution.watched_run import Run, Watch, encode, watched_run
+from semascope.causal.attribution.watched_run import Watch, WatchedRun, encode, watched_run
 from semascope.causal.steering.units import by_id, dictionary_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
@@ -57,7 +57,7 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class FeatureGraph:
     """Nodes in the order of their sites, strongest first within one."""
 
     metric: str
@@ -81,7 +81,7 @@ def graph(
     metric: Metric,
     *,
     nodes: int = 10,
-) -> Graph:
+) -> FeatureGraph:
     """The graph of one prompt, over dictionaries at two sites or more.
 
     Args:
@@ -123,7 +123,7 @@ def graph(
             numbers[later - 1 : later + 1].tolist(),
         )
     found = [_node(entry, i) for entry, own in zip(entries, chosen, strict=True) for i in own]
-    return Graph(metric.name, tuple(found), tuple(edges))
+    return FeatureGraph(metric.name, tuple(found), tuple(edges))
 
 
 def _strongest(entry: SiteAttribution, nodes: int) -> list[int]:
@@ -141,7 +141,7 @@ def _node(entry: SiteAttribution, i: int) -> Node:
     )
 
 
-def _live(subject: Any, run: Run, sites: Sequence[str]) -> dict[str, Tensor]:
+def _live(subject: Any, run: WatchedRun, sites: Sequence[str]) -> dict[str, Tensor]:
     """(1, T, d) x of every site, still in one graph."""
     watches = {site: Watch() for site in sites}
     with torch.enable_grad():

@@ -25,20 +25,20 @@ from semascope.causal.attribution.forced_tokens import Remove, repeat
 from semascope.causal.attribution.metrics import Metric, prepare
 from semascope.causal.attribution.result import SiteAttribution
 from semascope.causal.attribution.scores import account, features_part
-from semascope.causal.attribution.watched_run import Run, watched_run
+from semascope.causal.attribution.watched_run import WatchedRun, watched_run
 from semascope.causal.steering.units import output_site
 from semascope.dictionary.types import Codes, Dictionary
 from semascope.subject.types import Batch, Edits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Path:
+class IntegrationPath:
     """How the features of a run go to 0."""
 
     subject: Any
     batch: Batch
     metric: Metric
-    run: Run
+    run: WatchedRun
     steps: int
     groups: int
     chunk: int

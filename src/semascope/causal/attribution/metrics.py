@@ -9,8 +9,8 @@ words. Knows nothing of features.
 ``LogProb``        its log-probability, nats
 ``Prob``           its probability (Monitor's target)
 ``LogitDiff``      logit of one token less that of another (Templeton et al. 2024)
-``Span``           log-probability of a whole continuation, summed over its tokens
-``Contrast``       that of one continuation less that of another
+``ContinuationLogProb``           log-probability of a whole continuation, summed over its tokens
+``ContinuationContrast``       that of one continuation less that of another
 =================  ===============================================================
 """
 
@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from semascope.causal.attribution.forced_tokens import Forced, extend, repeat
+from semascope.causal.attribution.forced_tokens import ForcedTokens, extend, repeat
 from semascope.errors import CausalError
 from semascope.subject.prefix import Begin
 from semascope.subject.types import Batch, Edits
@@ -96,7 +96,7 @@ def token_ids(subject: Any, text: str | Sequence[int]) -> tuple[int, ...]:
     return tuple(int(i) for i in ids)
 
 
-def prepare(batch: Batch, metric: Metric) -> Forced:
+def prepare(batch: Batch, metric: Metric) -> ForcedTokens:
     """The batch with the metric's copies of each prompt, continued as the metric wants."""
     wanted = metric.continuations
     rows = len(batch.maps) * len(wanted)
@@ -105,7 +105,7 @@ def prepare(batch: Batch, metric: Metric) -> Forced:
 
 def measured(
     subject: Any,
-    forced: Forced,
+    forced: ForcedTokens,
     metric: Metric,
     edits: Edits,
     fork: tuple[str, int] | None = None,
@@ -190,7 +190,7 @@ class LogitDiff:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ContinuationLogProb:
     """Log-probability of a continuation, summed over its tokens from ``start`` on."""
 
     tokens: tuple[int, ...]
@@ -208,7 +208,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Contrast:
+class ContinuationContrast:
     """Log-probability of one continuation less that of another; two copies of the prompt."""
 
     wanted: tuple[int, ...]
@@ -255,7 +255,9 @@ def metric_from(subject: Any, kind: str, target: str | int, other: str | int | N
     if kind in single:
         return single[kind](token_id(subject, target))
     if kind == "span":
-        return Span(token_ids(subject, target if isinstance(target, str) else (target,)))
+        return ContinuationLogProb(
+            token_ids(subject, target if isinstance(target, str) else (target,))
+        )
     if kind not in ("logit_diff", "contrast"):
         raise CausalError(
             f"There is no metric {kind!r}: logit, logprob, prob, logit_diff, span or contrast."
@@ -265,4 +267,4 @@ def metric_from(subject: Any, kind: str, target: str | int, other: str | int | N
     if kind == "logit_diff":
         return LogitDiff(token_id(subject, target), token_id(subject, other))
     pair = [token_ids(subject, t if isinstance(t, str) else (t,)) for t in (target, other)]
-    return Contrast(pair[0], pair[1])
+    return ContinuationContrast(pair[0], pair[1])

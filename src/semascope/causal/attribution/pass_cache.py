@@ -1,10 +1,10 @@
 """Forward passes kept with their graphs: asking about another token costs a backward pass alone.
 
 Whoever asks why one token came asks about the next one too, and the forward pass of their
-conversation is the same. A ``Held`` is that pass from the first watched site on: what passed the
-sites, what the output embedding reads at each position, and the graph between. The logits at any
-position are one product away, and a metric's gradient one backward pass. As a causal model looks
-back only, the pass of a whole conversation serves each of its beginnings.
+conversation is the same. A ``CachedPass`` is that pass from the first watched site on: what passed
+the sites, what the output embedding reads at each position, and the graph between. The logits at
+any position are one product away, and a metric's gradient one backward pass. As a causal model
+looks back only, the pass of a whole conversation serves each of its beginnings.
 
 What the first layers made is kept too. A pass that changes something later, an ablation say, begins
 there (``begun``); so do all of them where the graph cannot be kept: it is too large, the logits are
@@ -12,8 +12,8 @@ more than a product (``Subject.last``), or an edit would leave out other sinks i
 in the whole. Nothing is held of a model that looks ahead (``Subject.looks_back``), nor of sites of
 the vision side; a pass begins half-way only where one that does was seen to end as a whole one.
 
-A ``Holder`` keeps the last used, in bytes, by content: two people share numbers only where all that
-makes them is equal.
+A ``PassCache`` keeps the last used, in bytes, by content: two people share numbers only where all
+that makes them is equal.
 
 One thread at a time. Knows batches, edits and graphs; nothing of dictionaries or words.
 """
@@ -29,9 +29,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semascope.causal.attribution.forced_tokens import Forced
+from semascope.causal.attribution.forced_tokens import ForcedTokens
 from semascope.causal.attribution.metrics import Metric, first_read
-from semascope.causal.attribution.watched_run import Run, Watch, told, watched_run
+from semascope.causal.attribution.watched_run import Watch, WatchedRun, told, watched_run
 from semascope.subject.patches import is_pictured
 from semascope.subject.prefix import Begin, before, ends_alike, key_of_inputs
 from semascope.subject.sinks import LEAST, TIMES
@@ -47,12 +47,12 @@ _SAVED = re.compile("_saved_|saved_tensors$")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Held:
+class CachedPass:
     """One forward pass of one conversation: its graph, or, where that is too large to be kept, what
     the first layers made of it."""
 
     subject: Any
-    forced: Forced
+    forced: ForcedTokens
     ids: tuple[int, ...]
     sites: tuple[str, ...]
     edits: Edits
@@ -82,7 +82,7 @@ class Held:
             return None
         return self.base[0], self.base[1][:, :length]
 
-    def run(self, forced: Forced, metric: Metric, targets: Sequence[str]) -> Run:
+    def run(self, forced: ForcedTokens, metric: Metric, targets: Sequence[str]) -> WatchedRun:
         """As ``watched_run`` of a prompt with which this pass begins, by one backward pass."""
         length = forced.batch.inputs["input_ids"].shape[1]
         if self.final is None:
@@ -110,12 +110,12 @@ def _all_past(subject: Any, edits: Edits, site: str) -> bool:
     return all(order.index(other) >= order.index(site) for other in edits)
 
 
-class Holder:
+class PassCache:
     """The passes used last, at most ``most`` bytes of them."""
 
     def __init__(self, most: int = MOST) -> None:
         self.most = most
-        self._kept: OrderedDict[tuple[str, tuple[int, ...]], Held] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, tuple[int, ...]], CachedPass] = OrderedDict()
         self._refused: OrderedDict[tuple[str, tuple[int, ...]], None] = OrderedDict()
         self._proved: dict[tuple[str, ...], bool] = {}
         self._heavy: dict[int, int] = {}
@@ -129,7 +129,7 @@ class Holder:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, key: str, forced: Forced) -> Held | None:
+    def get(self, key: str, forced: ForcedTokens) -> CachedPass | None:
         """The pass that begins with this one, if it is held."""
         ids = ids_of(forced)
         for place, held in reversed(self._kept.items()):
@@ -139,8 +139,8 @@ class Holder:
         return None
 
     def make(
-        self, key: str, subject: Any, forced: Forced, sites: Sequence[str], edits: Edits
-    ) -> Held | None:
+        self, key: str, subject: Any, forced: ForcedTokens, sites: Sequence[str], edits: Edits
+    ) -> CachedPass | None:
         """Run it and hold it; None where it cannot be held, which is not tried twice."""
         place = (key, ids_of(forced))
         if place in self._refused:
@@ -163,8 +163,8 @@ class Holder:
         return held
 
     def _hold(
-        self, subject: Any, forced: Forced, sites: Sequence[str], edits: Edits
-    ) -> Held | None:
+        self, subject: Any, forced: ForcedTokens, sites: Sequence[str], edits: Edits
+    ) -> CachedPass | None:
         """With its graph, or what the first layers made of it, or nothing."""
         tokens = len(ids_of(forced))
         base = base_of(subject, sites, edits)
@@ -183,14 +183,14 @@ class Holder:
             return held
         return None if held.final is None else replace(held, base=None)
 
-    def _looks_back(self, subject: Any, forced: Forced) -> bool:
+    def _looks_back(self, subject: Any, forced: ForcedTokens) -> bool:
         """Measured once for each kind of input."""
         kind = ("back", str(id(subject)), *sorted(forced.batch.inputs))
         if kind not in self._proved:
             self._proved[kind] = bool(subject.looks_back(forced.batch))
         return self._proved[kind]
 
-    def _begins(self, held: Held) -> bool:
+    def _begins(self, held: CachedPass) -> bool:
         """Whether passes may begin at its base: compared with a whole one, once for each kind of
         input."""
         assert held.base is not None
@@ -200,7 +200,7 @@ class Holder:
         return self._proved[kind]
 
 
-def _same_begun(held: Held) -> bool:
+def _same_begun(held: CachedPass) -> bool:
     """Whether a pass that begins at the base ends as a whole one does."""
     subject, batch = held.subject, held.forced.batch
     last = len(held.ids) - 1
@@ -217,12 +217,12 @@ def _same_begun(held: Held) -> bool:
     )
 
 
-def ids_of(forced: Forced) -> tuple[int, ...]:
+def ids_of(forced: ForcedTokens) -> tuple[int, ...]:
     """The tokens of one prompt and what follows it."""
     return tuple(forced.batch.inputs["input_ids"][0].tolist())
 
 
-def key_of(subject: Any, forced: Forced, sites: Sequence[str], changes: str) -> str:
+def key_of(subject: Any, forced: ForcedTokens, sites: Sequence[str], changes: str) -> str:
     """A hash of all that makes a pass but its tokens; ``changes`` names the edits in full.
 
     The prompt's length is part of it, as edits tell what was asked from what was answered.
@@ -232,7 +232,7 @@ def key_of(subject: Any, forced: Forced, sites: Sequence[str], changes: str) -> 
     return key_of_inputs(forced.batch.inputs, about, _MAIN)
 
 
-def can_hold(subject: Any, forced: Forced, sites: Sequence[str]) -> bool:
+def can_hold(subject: Any, forced: ForcedTokens, sites: Sequence[str]) -> bool:
     """Whether one prompt can be watched at these sites by position: not on the vision side, nor
     where a crosscoder reads several side by side."""
     mask = forced.batch.mask
@@ -248,8 +248,8 @@ def base_of(subject: Any, sites: Sequence[str], edits: Edits) -> str:
 
 
 def hold(
-    subject: Any, forced: Forced, sites: Sequence[str], edits: Edits, base: str, most: int
-) -> Held | None:
+    subject: Any, forced: ForcedTokens, sites: Sequence[str], edits: Edits, base: str, most: int
+) -> CachedPass | None:
     """One pass with watches at ``sites``, its graph kept; None where it is not the graph of its
     beginnings too. NoGraph where it has more than ``most`` bytes, or ends in no product."""
     prompt = int(forced.ends[0])
@@ -273,12 +273,14 @@ def hold(
     if size > most:
         raise NoGraph(large=True)
     start = None if first.seen is None else (base, first.seen)
-    return Held(subject, forced, ids_of(forced), tuple(sites), edits, final, kept, size, start)
+    return CachedPass(
+        subject, forced, ids_of(forced), tuple(sites), edits, final, kept, size, start
+    )
 
 
 def begun_at(
-    subject: Any, forced: Forced, sites: Sequence[str], edits: Edits, base: str
-) -> Held | None:
+    subject: Any, forced: ForcedTokens, sites: Sequence[str], edits: Edits, base: str
+) -> CachedPass | None:
     """What the layers up to ``base`` make, without a graph; None where that is no help."""
     if not base or (edits and not _all_past(subject, edits, base)):
         return None
@@ -288,7 +290,7 @@ def begun_at(
     if first.seen is None:
         return None
     size = first.seen.untyped_storage().nbytes() + _inputs_bytes(forced)
-    return Held(
+    return CachedPass(
         subject, forced, ids_of(forced), tuple(sites), edits, None, {}, size, (base, first.seen)
     )
 
@@ -336,7 +338,7 @@ class NoGraph(Exception):
         self.large = large
 
 
-def _inputs_bytes(forced: Forced) -> int:
+def _inputs_bytes(forced: ForcedTokens) -> int:
     """Of what the model reads, pictures mostly."""
     inputs = forced.batch.inputs.values()
     return sum(x.untyped_storage().nbytes() for x in inputs if isinstance(x, Tensor))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from semascope.causal.attribution.metrics import Metric
 from semascope.causal.attribution.result import Attribution, SiteAttribution
 from semascope.causal.attribution.scores import account
-from semascope.causal.attribution.watched_run import Run, encode, run_for
+from semascope.causal.attribution.watched_run import WatchedRun, encode, run_for
 from semascope.causal.steering.units import by_id, dictionary_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
@@ -70,7 +70,7 @@ def attribute_patch(
     return attribution, float(right.values.mean())
 
 
-def _difference(dictionary: Dictionary, right: Run, wrong: Run) -> SiteAttribution:
+def _difference(dictionary: Dictionary, right: WatchedRun, wrong: WatchedRun) -> SiteAttribution:
     """Clean entries less corrupted ones, both along the corrupted run's gradient."""
     g = wrong.gradients[output_site(dictionary)]
     there = _shift(account(dictionary, encode(dictionary, right), right, g), 1.0)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from semascope.causal.attribution.ablation import Ablations
+from semascope.causal.attribution.ablation import AblationResult
 from semascope.causal.attribution.result import Attribution, FeatureShare, at
-from semascope.causal.attribution.views import View, by_region, heat, overlay, set_apart
+from semascope.causal.attribution.views import AttributionView, by_region, heat, overlay, set_apart
 from semascope.causal.steering.interventions import Region
 from semascope.causal.steering.units import Statistics
 from semascope.subject.types import Kind
@@ -134,7 +134,7 @@ def regions(attribution: Attribution, labels: Labels, across: int = 3) -> list[d
     return rows
 
 
-def ablated(told: Ablations, labels: Labels) -> dict[str, Any]:
+def ablated(told: AblationResult, labels: Labels) -> dict[str, Any]:
     """What exact ablation said of the same features."""
     return {
         "r": None if np.isnan(told.r) else told.r,
@@ -165,7 +165,7 @@ def write(
     for number, picture in enumerate(pictures[: len(token_map.sizes)]):
         paths.append(folder / f"heat-{number}.png")
         overlay(picture, heat(values, token_map, number)).save(paths[-1])
-    view = View(attribution, pictures, dict(labels or {}))
+    view = AttributionView(attribution, pictures, dict(labels or {}))
     page = f"<!doctype html><meta charset=utf-8><title>attribution</title>{view._repr_html_()}"
     for name, text in (("report.html", page), ("report.json", json.dumps(record, indent=2))):
         paths.append(folder / name)

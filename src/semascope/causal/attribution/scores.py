@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from semascope.causal.attribution.result import SiteAttribution
-from semascope.causal.attribution.watched_run import Run
+from semascope.causal.attribution.watched_run import WatchedRun
 from semascope.causal.steering.units import dictionary_id, output_site
 from semascope.dictionary.types import Codes, Dictionary, gain
 
@@ -26,7 +26,7 @@ def reconstruct(dictionary: Dictionary, codes: Codes, x: Tensor) -> Tensor:
 
 
 def account(
-    dictionary: Dictionary, codes: Codes, run: Run, gradient: Tensor, z: Codes | None = None
+    dictionary: Dictionary, codes: Codes, run: WatchedRun, gradient: Tensor, z: Codes | None = None
 ) -> SiteAttribution:
     """Phases 3 and 4 for one dictionary.
 
@@ -90,7 +90,7 @@ def directional(dictionary: Dictionary, indices: Tensor, g: Tensor) -> Tensor:
     return torch.cat(parts) if parts else g.new_zeros(indices.shape)
 
 
-def features_part(dictionary: Dictionary, codes: Codes, run: Run) -> Tensor:
+def features_part(dictionary: Dictionary, codes: Codes, run: WatchedRun) -> Tensor:
     """(N, d_out) Σ z W_dec: the reconstruction less what it is without any feature."""
     x = run.seen[dictionary.site][run.real_at(dictionary.site)].float()
     silent = Codes(torch.zeros_like(codes.values), codes.indices)

@@ -91,7 +91,7 @@ def set_apart(
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class AttributionView:
     """An attribution as a notebook shows it."""
 
     attribution: Attribution

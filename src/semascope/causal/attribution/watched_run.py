@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semascope.causal.attribution.forced_tokens import Forced, parting
+from semascope.causal.attribution.forced_tokens import ForcedTokens, parting
 from semascope.causal.attribution.metrics import Metric, measured, prepare
 from semascope.causal.steering.units import output_site
 from semascope.dictionary.types import Codes, Dictionary
 from semascope.errors import CausalError
-from semascope.subject.patches import Patches, is_pictured
+from semascope.subject.patches import VisionPatches, is_pictured
 from semascope.subject.prefix import Begin
 from semascope.subject.sinks import sinks
 from semascope.subject.types import Batch, Edit, EditContext, Edits
@@ -25,7 +25,7 @@ from semascope.subject.types import Batch, Edit, EditContext, Edits
 
 def run_for(
     subject: Any, batch: Batch, known: Sequence[Dictionary], metric: Metric, edits: Edits
-) -> Run:
+) -> WatchedRun:
     """Phases 1 and 2 at every site that the dictionaries read or write."""
     sites, targets = sites_of(known)
     return watched_run(subject, prepare(batch, metric), sites, targets, metric, edits)
@@ -39,10 +39,10 @@ def sites_of(known: Iterable[Dictionary]) -> tuple[list[str], list[str]]:
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class WatchedRun:
     """A forward pass with what passed the watched sites."""
 
-    forced: Forced
+    forced: ForcedTokens
     values: Tensor
     """(P,) the metric."""
     seen: dict[str, Tensor]
@@ -83,14 +83,14 @@ class Watch:
 
 def watched_run(
     subject: Any,
-    forced: Forced,
+    forced: ForcedTokens,
     sites: Sequence[str],
     targets: Sequence[str],
     metric: Metric,
     edits: Edits,
-    one: Forced | None = None,
+    one: ForcedTokens | None = None,
     begin: Begin | None = None,
-) -> Run:
+) -> WatchedRun:
     """Run with watches at ``sites``, measure, and go back once to all ``targets``.
 
     ``one`` is the prompt of which ``forced`` holds copies that only the edits tell apart. With
@@ -114,14 +114,14 @@ def watched_run(
 
 
 def told(
-    forced: Forced,
+    forced: ForcedTokens,
     values: Tensor,
     seen: Mapping[str, Tensor],
     grads: Mapping[str, Tensor | None],
     metric: Metric,
-) -> Run:
+) -> WatchedRun:
     """What passed and what came back, by token, sinks left out."""
-    run = Run(forced=forced, values=values.detach().float().cpu(), seen={}, gradients={})
+    run = WatchedRun(forced=forced, values=values.detach().float().cpu(), seen={}, gradients={})
     for site, x in seen.items():
         run.seen[site], there = _per_token(site, x.detach(), forced)
         if there is not None:
@@ -134,7 +134,7 @@ def told(
     return run
 
 
-def _leave_out_sinks(run: Run) -> None:
+def _leave_out_sinks(run: WatchedRun) -> None:
     """A sink at one site is left out at all of them, since a transcoder reads and writes."""
     for pictured in (True, False):
         sites = [site for site in run.seen if is_pictured(site) == pictured]
@@ -156,11 +156,11 @@ def _passed(site: str, x: Tensor | None) -> Tensor:
     return x
 
 
-def _per_token(site: str, x: Tensor, forced: Forced) -> tuple[Tensor, Tensor | None]:
+def _per_token(site: str, x: Tensor, forced: ForcedTokens) -> tuple[Tensor, Tensor | None]:
     """(R, T, d) by token, and (R, T) bool which tokens stand there if not all real ones do."""
     shape = tuple(forced.batch.inputs["input_ids"].shape)
     if is_pictured(site):
-        layout = Patches.of(site, x, forced.batch.maps)
+        layout = VisionPatches.of(site, x, forced.batch.maps)
         return layout.spread(x, shape[1]), layout.mask(shape[1])
     if tuple(x.shape[:2]) != shape:
         raise CausalError(
@@ -170,7 +170,7 @@ def _per_token(site: str, x: Tensor, forced: Forced) -> tuple[Tensor, Tensor | N
     return x, None
 
 
-def encode(dictionary: Dictionary, run: Run) -> Codes:
+def encode(dictionary: Dictionary, run: WatchedRun) -> Codes:
     """Codes of the tokens that stand at its site, in the order of their mask: (N, k)."""
     x = run.seen[dictionary.site][run.real_at(dictionary.site)]  # (N, d_in)
     return dictionary.encode(x.float())

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from PIL import Image, ImageEnhance, ImageOps
 
 from semascope.causal.search.cases import Case, answers, meets, split
-from semascope.causal.search.goal import Wish
+from semascope.causal.search.goal import Goal
 from semascope.causal.search.prompts import ASKS, FEELINGS, GROUNDS, MOVED, TALK, UNMOVED
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.corpus.scenes import SceneCorpus
 from semascope.errors import CausalError
@@ -35,7 +35,7 @@ _CONTRAST = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class NamedObject:
     """An object to be named unprompted."""
 
     name: str = "dog"
@@ -46,8 +46,13 @@ class Thing:
 
 
 def wish_for(
-    lever: Lever, name: str, search: Search, *, thing: Thing | None = None, seed: int = 0
-) -> Wish:
+    lever: SteerableModel,
+    name: str,
+    search: Search,
+    *,
+    thing: NamedObject | None = None,
+    seed: int = 0,
+) -> Goal:
     """One of ``BEHAVIOURS`` as a wish, with what a search for its words finds.
 
     Raises CausalError for another name, or for pictures that the subject cannot read.
@@ -57,7 +62,7 @@ def wish_for(
     if name == "word" and not lever.subject.has_vision:
         raise CausalError(f"{lever.subject.name} reads no pictures, so it has no words to read.")
     if name == "object":
-        thing = thing or Thing()
+        thing = thing or NamedObject()
         own = thing.features or tuple(search(thing.name))
         return name_object(lever, replace(thing, features=own))
     if name == "word":
@@ -65,7 +70,7 @@ def wish_for(
     return with_feeling(lever, search("emotion, a feeling, a smiling or crying face"))
 
 
-def name_object(lever: Lever, thing: Thing) -> Wish:
+def name_object(lever: SteerableModel, thing: NamedObject) -> Goal:
     """Speak of a thing where nothing asks for it: empty pictures, or else small talk."""
     wanted = f"{'an' if thing.name[:1].lower() in 'aeiou' else 'a'} {thing.name}"
     asked = [(words_alone(text), "talk") for text in TALK]
@@ -74,7 +79,7 @@ def name_object(lever: Lever, thing: Thing) -> Wish:
         asked = [(_empty(ground, ask), "empty") for ground in GROUNDS for ask in ASKS]
         quiet = [words_alone(text) for text in TALK[:_QUIET]]
     accepted = (thing.name, *thing.kinds)
-    return Wish(
+    return Goal(
         cases=[Case(sample, wanted, kind=kind, accepted=accepted) for sample, kind in asked],
         unrelated=own_answers(lever, quiet),
         features=thing.features,
@@ -83,8 +88,8 @@ def name_object(lever: Lever, thing: Thing) -> Wish:
 
 
 def read_word(
-    lever: Lever, features: Sequence[Feature] = (), *, seed: int = 0, samples: int = 104
-) -> Wish:
+    lever: SteerableModel, features: Sequence[Feature] = (), *, seed: int = 0, samples: int = 104
+) -> Goal:
     """Asked what is in a picture of things and a word, say the word and none of the things.
 
     As the model itself answers when it is asked for the word. Only pictures whose word it then
@@ -103,7 +108,7 @@ def read_word(
             protect.append(asked)
     search = {case.sample.id for case in split(cases)[0]}
     pairs = [pair for pair in zip(cases, protect, strict=True) if pair[0].sample.id in search]
-    return Wish(
+    return Goal(
         cases=cases,
         protect=protect,
         examples=[asked.sample for _, asked in pairs[:_CONTRAST]],
@@ -133,7 +138,7 @@ def _written(seed: int, samples: int) -> Iterator[tuple[Case, Case]]:
             return
 
 
-def with_feeling(lever: Lever, features: Sequence[Feature] = ()) -> Wish:
+def with_feeling(lever: SteerableModel, features: Sequence[Feature] = ()) -> Goal:
     """Speak of feelings in answer to questions that ask for none.
 
     Small talk is to change; what must stay is what the model says of pictures, or of plain
@@ -146,7 +151,7 @@ def with_feeling(lever: Lever, features: Sequence[Feature] = ()) -> Wish:
         Case(words_alone(text), "I feel happy", kind="talk", accepted=FEELINGS) for text in TALK
     ]
     plain = [Sample(id=f"plain-{i}", text=text) for i, text in enumerate(UNMOVED)]
-    return Wish(
+    return Goal(
         cases=cases,
         unrelated=own_answers(lever, facts),
         examples=[Sample(id=f"moved-{i}", text=text) for i, text in enumerate(MOVED)],
@@ -209,7 +214,7 @@ _CHANGES: tuple[Callable[[Image.Image], Image.Image], ...] = (
 
 
 def own_answers(
-    lever: Lever, samples: Sequence[Sample], tokens: int = 8
+    lever: SteerableModel, samples: Sequence[Sample], tokens: int = 8
 ) -> list[tuple[Sample, tuple[int, ...]]]:
     """Prompts with what the plain model answers, on which nothing should move."""
     told = lever.subject.generate_batch(samples, max_new_tokens=tokens, top=1)

@@ -22,12 +22,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semascope.causal.attribution.metrics import Contrast, Metric, Span, token_ids
+from semascope.causal.attribution.metrics import (
+    ContinuationContrast,
+    ContinuationLogProb,
+    Metric,
+    token_ids,
+)
 from semascope.causal.attribution.scores import directional
 from semascope.causal.attribution.watched_run import encode, run_for
 from semascope.causal.search.cases import Case
 from semascope.causal.steering.interventions import Where
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.token_masks import select
 from semascope.causal.steering.units import output_site, statistic
 from semascope.corpus.sample import Sample
@@ -46,7 +51,7 @@ _PUSHES: tuple[Push, ...] = ("up", "down", "amplify")
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class CandidateFeature:
     """A feature, which way to push it, and why it was thought of."""
 
     key: str
@@ -76,12 +81,12 @@ class Slopes:
 
 
 def from_attribution(
-    lever: Lever,
+    lever: SteerableModel,
     cases: Sequence[Case],
     wheres: Sequence[Where],
     count: int,
     protect: Sequence[Case] = (),
-) -> list[list[Candidate]]:
+) -> list[list[CandidateFeature]]:
     """The features of highest promise over the cases: a list for each kind of token and push.
 
     Where there are cases to protect, a second set of lists is of those features whose promise
@@ -89,21 +94,22 @@ def from_attribution(
     """
     every = [_slopes(lever, case, wheres) for case in cases]
     cost = [_slopes(lever, case, wheres) for case in protect]
-    found: list[list[Candidate]] = []
+    found: list[list[CandidateFeature]] = []
     for number, where in enumerate(wheres):
         for push in _PUSHES:
-            plain: list[Candidate] = []
-            fair: list[Candidate] = []
+            plain: list[CandidateFeature] = []
+            fair: list[CandidateFeature] = []
             for key in lever.dictionaries:
                 hope = _mean([_pushed(s[key][number], push) for s in every])
                 plain += [
-                    Candidate(key, i, push, "attribution", v, where) for i, v in _best(hope, count)
+                    CandidateFeature(key, i, push, "attribution", v, where)
+                    for i, v in _best(hope, count)
                 ]
                 if cost:
                     harm = _mean([_pushed(s[key][number], push) for s in cost])
                     net = hope + np.minimum(harm, 0.0)
                     fair += [
-                        Candidate(key, i, push, "attribution", v, where)
+                        CandidateFeature(key, i, push, "attribution", v, where)
                         for i, v in _best(net, count)
                     ]
             found += [sorted(own, key=lambda c: -c.promise)[:count] for own in (plain, fair) if own]
@@ -119,7 +125,7 @@ def _mean(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.asarray(np.mean(rows, axis=0), dtype=np.float64)
 
 
-def _slopes(lever: Lever, case: Case, wheres: Sequence[Where]) -> dict[str, list[Slopes]]:
+def _slopes(lever: SteerableModel, case: Case, wheres: Sequence[Where]) -> dict[str, list[Slopes]]:
     """For each dictionary, the slopes at each kind of token; one backward for all of them."""
     batch = lever.subject.encode([case.sample], answer="", max_tokens=None)
     known = list(lever.dictionaries.values())
@@ -158,14 +164,14 @@ def _losses(dictionary: Dictionary, codes: Codes, g: torch.Tensor) -> NDArray[np
     return loss
 
 
-def metric_of(lever: Lever, case: Case) -> Metric:
+def metric_of(lever: SteerableModel, case: Case) -> Metric:
     """What a case wants, as a metric."""
     if not case.wanted:
         raise CausalError(f"Case {case.id} wants no words, so nothing can be attributed to them.")
     wanted = token_ids(lever.subject, case.wanted)
     if not case.unwanted:
-        return Span(wanted)
-    return Contrast(wanted, token_ids(lever.subject, case.unwanted))
+        return ContinuationLogProb(wanted)
+    return ContinuationContrast(wanted, token_ids(lever.subject, case.unwanted))
 
 
 def slopes_of_all(dictionary: Dictionary, g: torch.Tensor) -> NDArray[np.float64]:
@@ -179,7 +185,7 @@ def slopes_of_all(dictionary: Dictionary, g: torch.Tensor) -> NDArray[np.float64
     return torch.cat(parts).cpu().double().numpy()
 
 
-def _units(lever: Lever, key: str, dictionary: Dictionary) -> NDArray[np.float64]:
+def _units(lever: SteerableModel, key: str, dictionary: Dictionary) -> NDArray[np.float64]:
     """(width,) each feature's own maximum, 0 where it never fired; 1 without statistics."""
     if lever.statistics is None:
         return np.ones(dictionary.width)
@@ -193,21 +199,25 @@ def _best(promise: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
 
 
 def from_contrast(
-    lever: Lever, with_wish: Sequence[Sample], without: Sequence[Sample], count: int
-) -> list[Candidate]:
+    lever: SteerableModel, with_wish: Sequence[Sample], without: Sequence[Sample], count: int
+) -> list[CandidateFeature]:
     """Features that fire more on some samples than on others, and the other way round."""
-    found: list[Candidate] = []
+    found: list[CandidateFeature] = []
     for key, dictionary in lever.dictionaries.items():
         units = np.maximum(_units(lever, key, dictionary), 1e-9)
         there, absent = (mean_activations(lever, dictionary, s) for s in (with_wish, without))
         difference = (there - absent) / units
-        found += [Candidate(key, i, "up", "contrast", v) for i, v in _best(difference, count)]
-        found += [Candidate(key, i, "down", "contrast", v) for i, v in _best(-difference, count)]
+        found += [
+            CandidateFeature(key, i, "up", "contrast", v) for i, v in _best(difference, count)
+        ]
+        found += [
+            CandidateFeature(key, i, "down", "contrast", v) for i, v in _best(-difference, count)
+        ]
     return sorted(found, key=lambda c: -c.promise)[:count]
 
 
 def mean_activations(
-    lever: Lever, dictionary: Dictionary, samples: Sequence[Sample]
+    lever: SteerableModel, dictionary: Dictionary, samples: Sequence[Sample]
 ) -> NDArray[np.float64]:
     """(width,) mean over samples of each feature's largest activation in the sample."""
     total = np.zeros(dictionary.width)
@@ -227,8 +237,8 @@ def mean_activations(
 
 
 def from_words(
-    lever: Lever, with_wish: Sequence[Sample], without: Sequence[Sample], count: int
-) -> list[list[Candidate]]:
+    lever: SteerableModel, with_wish: Sequence[Sample], without: Sequence[Sample], count: int
+) -> list[list[CandidateFeature]]:
     """For each word that most inputs with the wish hold and none without does: what fires on it.
 
     "What word is written?" beside "What do you see?" gives a list for " word" and one for
@@ -245,11 +255,13 @@ def from_words(
         for key, dictionary in lever.dictionaries.items():
             units = np.maximum(_units(lever, key, dictionary), 1e-9)
             hope = _mean([row[key] for row in rows]) / units
-            found.append([Candidate(key, i, "up", "contrast", v) for i, v in _best(hope, count)])
+            found.append(
+                [CandidateFeature(key, i, "up", "contrast", v) for i, v in _best(hope, count)]
+            )
     return found
 
 
-def _by_word(lever: Lever, sample: Sample) -> dict[str, dict[str, NDArray[np.float64]]]:
+def _by_word(lever: SteerableModel, sample: Sample) -> dict[str, dict[str, NDArray[np.float64]]]:
     """By text token: for each dictionary, (width,) the largest activation at that token."""
     batch = lever.subject.encode([sample], answer="", max_tokens=None)
     sites = sorted({dictionary.site for dictionary in lever.dictionaries.values()})
@@ -274,20 +286,22 @@ def _by_word(lever: Lever, sample: Sample) -> dict[str, dict[str, NDArray[np.flo
     return {word: own for word, own in found.items() if len(own) == len(lever.dictionaries)}
 
 
-def from_search(lever: Lever, features: Iterable[tuple[str, int]], count: int) -> list[Candidate]:
+def from_search(
+    lever: SteerableModel, features: Iterable[tuple[str, int]], count: int
+) -> list[CandidateFeature]:
     """What a search by words found, best first; those that never fired have no dose."""
     units = {key: _units(lever, key, d) for key, d in lever.dictionaries.items()}
     alive = [(key, i) for key, i in features if key in units and units[key][i] > 0]
     chosen = alive[:count]
     return [
-        Candidate(key, index, "up", "search", 1.0 / (rank + 1))
+        CandidateFeature(key, index, "up", "search", 1.0 / (rank + 1))
         for rank, (key, index) in enumerate(chosen)
     ]
 
 
-def merge(lists: Sequence[Sequence[Candidate]], count: int) -> list[Candidate]:
+def merge(lists: Sequence[Sequence[CandidateFeature]], count: int) -> list[CandidateFeature]:
     """Candidates of all lists in turn, each feature, push and kind of token once."""
-    seen: dict[tuple[str, int, str, Where | None], Candidate] = {}
+    seen: dict[tuple[str, int, str, Where | None], CandidateFeature] = {}
     for rank in range(max(map(len, lists), default=0)):
         for own in lists:
             if rank < len(own):

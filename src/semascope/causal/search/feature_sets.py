@@ -4,7 +4,8 @@ On the search half of a wish: how many wrong answers a set mends, how many right
 and what it costs on unrelated prompts. What is just within a limit on the half that chose it is as
 likely as not over it on the other, so costs are counted with one standard error more.
 
-Knows a ``Memo`` and cases; which half they are of, and what is good enough, is ``find``'s to say.
+Knows a ``CachedRuns`` and cases; which half they are of, and what is good enough, is ``find``'s to
+say.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from semascope.causal.search.cases import Case, Judge, Progress, spread
-from semascope.causal.search.goal import Options, Trial
-from semascope.causal.search.trials import Memo, Prompts
+from semascope.causal.search.goal import CandidateTrial, SearchOptions
+from semascope.causal.search.trials import CachedRuns, Prompts
 from semascope.causal.steering.interventions import Intervention
 from semascope.statistics import careful, careful_share
 
@@ -28,26 +29,26 @@ _BROKEN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sets:
+class FeatureSetSearch:
     """Sets, tried on wrong answers and right ones."""
 
-    memo: Memo
+    memo: CachedRuns
     wrong: Sequence[Case]
     right: Sequence[Case]
     judge: Judge
-    options: Options
+    options: SearchOptions
     unrelated: Prompts = ()
 
     @classmethod
     def on(
         cls,
-        memo: Memo,
+        memo: CachedRuns,
         search: Sequence[Case],
         protected: Sequence[Case],
         judge: Judge,
-        options: Options,
+        options: SearchOptions,
         unrelated: Prompts,
-    ) -> Sets:
+    ) -> FeatureSetSearch:
         """With at most ``options.judged`` of the cases on either side."""
         fine, failing = memo.apart(search, judge, options.tokens)
         asked = spread([*fine, *protected], options.judged)
@@ -78,7 +79,9 @@ class Sets:
         met = self.memo.met(cases, chosen, self.judge, self.options.tokens)
         return sum(met) / len(met) if met else empty
 
-    def grow(self, trials: Sequence[Trial], progress: Progress | None = None) -> list[Intervention]:
+    def grow(
+        self, trials: Sequence[CandidateTrial], progress: Progress | None = None
+    ) -> list[Intervention]:
         """Add the best of the trials while the set does better; begin anew from the next best,
         and from the best at other tokens: the best by margin may not be the best by words."""
         best: tuple[float, list[Intervention]] = (0.0, [])
@@ -93,7 +96,7 @@ class Sets:
                 progress(number + 1, len(starts), f"a set of {len(found[1])}")
         return best[1]
 
-    def _grown(self, trials: Sequence[Trial]) -> tuple[float, list[Intervention]]:
+    def _grown(self, trials: Sequence[CandidateTrial]) -> tuple[float, list[Intervention]]:
         chosen: list[Intervention] = []
         score = 0.0
         for trial in trials:
@@ -110,7 +113,7 @@ class Sets:
                     break
         return score, chosen
 
-    def press(self, trials: Sequence[Trial]) -> list[Intervention]:
+    def press(self, trials: Sequence[CandidateTrial]) -> list[Intervention]:
         """Where no single one changes an answer: the first few together, harder."""
         apart: dict[tuple[str, int], Intervention] = {}
         for trial in trials:

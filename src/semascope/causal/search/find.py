@@ -30,28 +30,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from semascope.causal.search import candidates as propose
-from semascope.causal.search.candidates import Candidate
+from semascope.causal.search.candidates import CandidateFeature
 from semascope.causal.search.cases import Case, Judge, Progress, halves, meets, split, spread
-from semascope.causal.search.feature_sets import Sets
-from semascope.causal.search.goal import Finding, Options, Trial, Verdict, Wish
+from semascope.causal.search.feature_sets import FeatureSetSearch
+from semascope.causal.search.goal import CandidateTrial, Goal, SearchOptions, SearchResult, Verdict
 from semascope.causal.search.ledger import Ledger
-from semascope.causal.search.trials import Bench, Memo, Prompts
+from semascope.causal.search.trials import CachedRuns, CandidateTrials, Prompts
 from semascope.causal.steering.controls import as_controls
 from semascope.causal.steering.interventions import Intervention, Where
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.statistics import share
 
 
 def find(
-    lever: Lever,
-    wish: Wish,
-    options: Options | None = None,
+    lever: SteerableModel,
+    wish: Goal,
+    options: SearchOptions | None = None,
     *,
     judge: Judge = meets,
     ledger: Ledger | None = None,
-    memo: Memo | None = None,
+    memo: CachedRuns | None = None,
     progress: Progress | None = None,
-) -> Finding:
+) -> SearchResult:
     """The smallest set of features that does what is wished, or a finding that says none does.
 
     Args:
@@ -66,31 +66,33 @@ def find(
     Raises:
         CausalError: too few cases, or statistics that the doses need and nobody measured.
     """
-    options = options or Options()
-    memo = memo or Memo(lever, ledger or Ledger())
+    options = options or SearchOptions()
+    memo = memo or CachedRuns(lever, ledger or Ledger())
     search, held = split(wish.cases)
     protected, kept = halves(wish.protect)
     failing = memo.apart(search, judge, options.tokens, progress)[1]
     if not failing:
-        return Finding((), "The model does this already: no case of the search half fails.", None)
+        return SearchResult(
+            (), "The model does this already: no case of the search half fails.", None
+        )
     priced, wish = _priced(wish)
     wheres = options.wheres or usual_wheres(failing)
     proposed, together = gather(lever, wish, failing, protected, wheres, options)
     few = slice(options.trial_cases)
     asked = [case for case in protected if case.wanted]
-    bench = Bench(memo, options, wheres, failing[few], asked[few], priced[few])
+    bench = CandidateTrials(memo, options, wheres, failing[few], asked[few], priced[few])
     trials = [trial for trial in bench.run(proposed, together, progress) if trial.worth > 0]
     if not trials:
-        return Finding((), _none("no candidate moves the answer more than it costs"), None)
-    trying = Sets.on(memo, search, protected, judge, options, priced)
+        return SearchResult((), _none("no candidate moves the answer more than it costs"), None)
+    trying = FeatureSetSearch.on(memo, search, protected, judge, options, priced)
     grown = trying.grow(trials, progress) or trying.press(trials)
     more = replace(options, judged=options.tuned)
-    wide = Sets.on(memo, search, protected, judge, more, priced)
+    wide = FeatureSetSearch.on(memo, search, protected, judge, more, priced)
     chosen = wide.tune(trying.prune(grown), progress)
     if not chosen:
         reason = _none("no set mends more cases of the search half than it breaks")
         best = (trials[0].intervention,)
-        return Finding((), reason, None, trials=tuple(trials), best=best)
+        return SearchResult((), reason, None, trials=tuple(trials), best=best)
     for own in (held, kept):  # with a bar; the verdicts ask for the same
         memo.plainly(own, options.tokens, progress)
 
@@ -105,12 +107,12 @@ def _finding(
     chosen: Sequence[Intervention],
     verdict: Verdict,
     controls: Sequence[Verdict],
-    trials: Sequence[Trial],
-    options: Options,
-) -> Finding:
+    trials: Sequence[CandidateTrial],
+    options: SearchOptions,
+) -> SearchResult:
     """What the held-out half says of the chosen set: it is returned, or why it will not do."""
     reason = _shortfall(verdict, controls, options)
-    return Finding(
+    return SearchResult(
         () if reason else tuple(chosen),
         reason or _success(verdict),
         verdict,
@@ -120,7 +122,7 @@ def _finding(
     )
 
 
-def _priced(wish: Wish) -> tuple[Prompts, Wish]:
+def _priced(wish: Goal) -> tuple[Prompts, Goal]:
     """The unrelated prompts that sets are priced on, and the wish with the others, to judge by."""
     half = len(wish.unrelated) // 2
     priced, held = wish.unrelated[:half], wish.unrelated[half:]
@@ -137,19 +139,19 @@ def usual_wheres(cases: Sequence[Case]) -> tuple[Where, ...]:
 
 
 def gather(
-    lever: Lever,
-    wish: Wish,
+    lever: SteerableModel,
+    wish: Goal,
     failing: Sequence[Case],
     protected: Sequence[Case],
     wheres: Sequence[Where],
-    options: Options,
-) -> tuple[list[Candidate], list[list[Candidate]]]:
+    options: SearchOptions,
+) -> tuple[list[CandidateFeature], list[list[CandidateFeature]]]:
     """Phase 2: candidates one by one, and lists whose first few are tried as sets."""
     asked = [case for case in protected if case.wanted][: options.trial_cases]
     lists = propose.from_attribution(
         lever, failing[: options.trial_cases], wheres, options.candidates, asked
     )
-    meant: list[list[Candidate]] = []
+    meant: list[list[CandidateFeature]] = []
     if asked:  # what fires where answers are right, and what where they are wrong
         right = [case.sample for case in asked]
         wrong = [case.sample for case in failing[: options.trial_cases]]
@@ -165,26 +167,26 @@ def gather(
 
 
 def judged(
-    lever: Lever,
+    lever: SteerableModel,
     interventions: Sequence[Intervention],
     held: Sequence[Case],
-    wish: Wish,
+    wish: Goal,
     judge: Judge = meets,
     tokens: int = 16,
 ) -> Verdict:
     """Phase 5: what interventions mend and break among held-out cases, and their side effects."""
-    memo = Memo(lever, Ledger())
-    return _verdict(memo, interventions, held, (), wish, judge, Options(tokens=tokens))
+    memo = CachedRuns(lever, Ledger())
+    return _verdict(memo, interventions, held, (), wish, judge, SearchOptions(tokens=tokens))
 
 
 def _verdict(
-    memo: Memo,
+    memo: CachedRuns,
     interventions: Sequence[Intervention],
     held: Sequence[Case],
     kept: Sequence[Case],
-    wish: Wish,
+    wish: Goal,
     judge: Judge,
-    options: Options,
+    options: SearchOptions,
 ) -> Verdict:
     fine, failing = memo.apart(held, judge, options.tokens)
     also = memo.apart(kept, judge, options.tokens)[0]
@@ -199,7 +201,7 @@ def _verdict(
 
 
 def _controls(
-    lever: Lever, chosen: Sequence[Intervention], options: Options
+    lever: SteerableModel, chosen: Sequence[Intervention], options: SearchOptions
 ) -> list[list[Intervention]]:
     """The same interventions on random features like those chosen."""
     if lever.statistics is None:
@@ -208,7 +210,7 @@ def _controls(
     return [as_controls(lever, chosen, seed) for seed in seeds]
 
 
-def _shortfall(verdict: Verdict, controls: Sequence[Verdict], options: Options) -> str:
+def _shortfall(verdict: Verdict, controls: Sequence[Verdict], options: SearchOptions) -> str:
     """Why the set is not good enough, '' where it is."""
     if verdict.fixed.n == 0:
         return _none("no held-out case fails, so nothing can be shown to mend it")

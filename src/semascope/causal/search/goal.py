@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from semascope.causal.search.candidates import Candidate
+from semascope.causal.search.candidates import CandidateFeature
 from semascope.causal.search.cases import Case
 from semascope.causal.steering.interventions import Intervention, Where, dump
 from semascope.causal.steering.measure import SideEffects
@@ -18,7 +18,7 @@ from semascope.statistics import Figure
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Goal:
     """What should change, and what should not."""
 
     cases: Sequence[Case]
@@ -39,7 +39,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SearchOptions:
     """How hard to look."""
 
     wheres: tuple[Where, ...] = ()
@@ -80,10 +80,10 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class CandidateTrial:
     """One candidate at its best dose, on the search half."""
 
-    candidate: Candidate
+    candidate: CandidateFeature
     intervention: Intervention
     gain: float
     """Mean change of the margin up to ``trials.SAFE``, nats a token."""
@@ -115,7 +115,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SearchResult:
     """What was found, and how it was judged."""
 
     interventions: tuple[Intervention, ...]
@@ -124,7 +124,7 @@ class Finding:
     """One sentence."""
     held_out: Verdict | None
     controls: tuple[Verdict, ...] = ()
-    trials: tuple[Trial, ...] = field(default=())
+    trials: tuple[CandidateTrial, ...] = field(default=())
     """Every candidate tried, best first."""
     best: tuple[Intervention, ...] = ()
     """The best set that was tried, also where it is not good enough."""

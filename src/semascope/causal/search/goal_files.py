@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from semascope.causal.search.cases import Case
-from semascope.causal.search.goal import Wish
+from semascope.causal.search.goal import Goal
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
 
@@ -34,7 +34,7 @@ _FILLER = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Items:
+class GoalItems:
     """What one file holds."""
 
     answers: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Items:
     texts: tuple[Sample, ...] = ()
 
 
-def read_items(path: Path) -> Items:
+def read_items(path: Path) -> GoalItems:
     """One file of answers and examples.
 
     Raises CausalError for a file that cannot be read, a broken object, or an empty file.
@@ -63,7 +63,7 @@ def read_items(path: Path) -> Items:
         answers[str(row.get("picture") or "none"), row["question"]] = row["answer"]
     if not answers and not texts:
         raise CausalError(f"The examples at {path} are empty: write one a line.")
-    return Items(answers, tuple(texts))
+    return GoalItems(answers, tuple(texts))
 
 
 def _row(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -79,7 +79,9 @@ def _row(path: Path, number: int, line: str) -> dict[str, Any]:
     return dict(row)
 
 
-def with_files(wish: Wish, open_sample: Open, *, want: Items, not_want: Items, keep: Items) -> Wish:
+def with_files(
+    wish: Goal, open_sample: Open, *, want: GoalItems, not_want: GoalItems, keep: GoalItems
+) -> Goal:
     """The wish with what files say; their cases, where they hold some, in place of its own.
 
     Raises CausalError where a question is only known by the answer that is not wanted.

@@ -20,7 +20,7 @@ MOST = 1 << 28
 """Bytes that are kept."""
 
 
-class Bases:
+class PrefixCache:
     """The residual streams used last, at most ``most`` bytes of them.
 
     Nothing is kept of a model whose layers are handed more than the residual stream: the first pass

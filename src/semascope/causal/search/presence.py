@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from semascope.causal.search.cases import Case
-from semascope.causal.search.goal import Wish
+from semascope.causal.search.goal import Goal
 from semascope.corpus.sample import Sample, Turn
 from semascope.corpus.scenes import SceneCorpus
 from semascope.errors import CausalError
@@ -51,12 +51,12 @@ SMALL_DOSES = (0.06, 0.12, 0.25, 1.0)
 
 def presence_wish(
     samples: int, *, seed: int = 0, split: str = "heldout", cases: Sequence[Case] | None = None
-) -> Wish:
+) -> Goal:
     """No to what is not there; every other question of the same pictures is protected."""
     if cases is None:
         corpus = SceneCorpus(2**30, seed=seed + 9_000_011, split=split)
         cases = presence_cases(s for _, s in corpus.read(0, samples))
-    return Wish(
+    return Goal(
         cases=[case for case in cases if case.wanted.lower() == "no"],
         protect=[case for case in cases if case.wanted.lower() != "no"],
         text="do not see what is not there",

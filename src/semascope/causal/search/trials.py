@@ -1,9 +1,9 @@
 """Trying interventions on cases: what the model leans to, what it writes, what that costs.
 
-``Memo`` runs the model, and asks a ledger first: everything here is decided by the cases and the
-interventions, so a search that was stopped goes on where it was. ``Bench`` prices candidates by
-margins, in two rounds: each one once, on few cases; then the best at every dose, alone and in
-groups, on more cases and with what it costs.
+``CachedRuns`` runs the model, and asks a ledger first: everything here is decided by the cases and
+the interventions, so a search that was stopped goes on where it was. ``CandidateTrials`` prices
+candidates by margins, in two rounds: each one once, on few cases; then the best at every dose,
+alone and in groups, on more cases and with what it costs.
 
 Knows levers, cases and candidates; which set is good enough is ``find``'s to say.
 """
@@ -18,14 +18,14 @@ from typing import Any
 
 from torch import Tensor
 
-from semascope.causal.search.candidates import Candidate
+from semascope.causal.search.candidates import CandidateFeature
 from semascope.causal.search.cases import Case, Judge, Progress, answers, margins
-from semascope.causal.search.goal import Options, Trial
+from semascope.causal.search.goal import CandidateTrial, SearchOptions
 from semascope.causal.search.ledger import Ledger, stamp
-from semascope.causal.search.prefix_reuse import Bases
+from semascope.causal.search.prefix_reuse import PrefixCache
 from semascope.causal.steering.interventions import How, Intervention, Where, dump
-from semascope.causal.steering.lever import Lever
 from semascope.causal.steering.measure import SideEffects, side_effects
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample
 from semascope.statistics import Figure, careful
 
@@ -40,16 +40,16 @@ _HOW: dict[str, How] = {"up": "add", "down": "ablate", "amplify": "scale"}
 
 
 @dataclass(frozen=True, slots=True)
-class Memo:
+class CachedRuns:
     """The model, and what it did before under the same interventions on the same cases."""
 
-    lever: Lever
+    lever: SteerableModel
     ledger: Ledger
     plain: dict[str, dict[int, list[Tensor]]] = field(default_factory=dict)
     """The plain model's log-probabilities on prompts that side effects are measured on."""
     said: dict[int, dict[str, str]] = field(default_factory=dict)
     """What the plain model writes in so many tokens, by case."""
-    bases: Bases = field(default_factory=Bases)
+    bases: PrefixCache = field(default_factory=PrefixCache)
     """What the layers before every edit make of prompts."""
 
     def answers(
@@ -149,11 +149,11 @@ class Memo:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class CandidateTrials:
     """Where candidates are tried, on the search half."""
 
-    memo: Memo
-    options: Options
+    memo: CachedRuns
+    options: SearchOptions
     wheres: Sequence[Where]
     failing: Sequence[Case]
     protected: Sequence[Case]
@@ -161,10 +161,10 @@ class Bench:
 
     def run(
         self,
-        proposed: Sequence[Candidate],
-        together: Sequence[Sequence[Candidate]] = (),
+        proposed: Sequence[CandidateFeature],
+        together: Sequence[Sequence[CandidateFeature]] = (),
         progress: Progress | None = None,
-    ) -> list[Trial]:
+    ) -> list[CandidateTrial]:
         """Both rounds: every promising candidate and group at its best dose, most worth first.
 
         ``together``: lists of candidates that are pushed up, whose first few are sets as they are.
@@ -181,7 +181,7 @@ class Bench:
                 progress(number + 1, len(todo), f"doses of {own[0].key}/{own[0].index}")
         return sorted(trials, key=lambda trial: -trial.worth)
 
-    def _dosed(self, own: Sequence[Candidate]) -> Trial:
+    def _dosed(self, own: Sequence[CandidateFeature]) -> CandidateTrial:
         """At the dose that is worth most; where that is the least of those given, at lesser ones.
 
         Many features together may need a fiftieth of what one of them does.
@@ -201,8 +201,8 @@ class Bench:
         return best
 
     def _screen(
-        self, todo: Sequence[list[Candidate]], progress: Progress | None
-    ) -> list[list[Candidate]]:
+        self, todo: Sequence[list[CandidateFeature]], progress: Progress | None
+    ) -> list[list[CandidateFeature]]:
         """Those that move the answer the right way at one dose, most first."""
         few = self.failing[: max(1, self.options.trial_cases // 2)]
         gains = []
@@ -214,14 +214,16 @@ class Bench:
         order = sorted(range(len(todo)), key=lambda i: -gains[i])
         return [todo[i] for i in order if gains[i] > 0]
 
-    def _sets(self, together: Sequence[Sequence[Candidate]]) -> Iterator[list[Candidate]]:
+    def _sets(
+        self, together: Sequence[Sequence[CandidateFeature]]
+    ) -> Iterator[list[CandidateFeature]]:
         """The first few of each list at each kind of token."""
         for own in together:
             for size in sorted({min(size, len(own)) for size in self.options.groups} - {0, 1}):
                 for where in self.wheres:
                     yield [replace(one, where=where) for one in own[:size]]
 
-    def _placed(self, proposed: Sequence[Candidate]) -> Iterator[Candidate]:
+    def _placed(self, proposed: Sequence[CandidateFeature]) -> Iterator[CandidateFeature]:
         """Candidates at the tokens that they promise something for, or at each kind of token."""
         seen = set()
         for one in proposed:
@@ -231,7 +233,7 @@ class Bench:
                     seen.add(key)
                     yield replace(one, where=where)
 
-    def _groups(self, screened: Sequence[Candidate]) -> list[list[Candidate]]:
+    def _groups(self, screened: Sequence[CandidateFeature]) -> list[list[CandidateFeature]]:
         """The best features that are pushed up at the same tokens, several at once."""
         groups = []
         for where in dict.fromkeys(c.where for c in screened):
@@ -240,11 +242,11 @@ class Bench:
             groups += [own[:size] for size in sorted(sizes) if size > 1]
         return groups
 
-    def _doses(self, candidate: Candidate) -> tuple[float, ...]:
+    def _doses(self, candidate: CandidateFeature) -> tuple[float, ...]:
         doses = {"up": self.options.doses, "down": (1.0,), "amplify": self.options.scales}
         return doses[candidate.push]
 
-    def _intervention(self, own: Sequence[Candidate], dose: float) -> Intervention:
+    def _intervention(self, own: Sequence[CandidateFeature], dose: float) -> Intervention:
         return Intervention(
             features=tuple(candidate.id for candidate in own),
             where=own[0].where or Where(),
@@ -252,12 +254,14 @@ class Bench:
             strength=dose,
         )
 
-    def _trial(self, own: Sequence[Candidate], dose: float, beyond: float = -math.inf) -> Trial:
+    def _trial(
+        self, own: Sequence[CandidateFeature], dose: float, beyond: float = -math.inf
+    ) -> CandidateTrial:
         """One candidate, or a group, at one dose; one that cannot be worth more than ``beyond`` is
         not priced: it is worth nothing."""
         intervention = self._intervention(own, dose)
         gain = self._gain(self.failing, intervention)
-        nothing = Trial(own[0], intervention, gain, math.nan, math.nan, -math.inf)
+        nothing = CandidateTrial(own[0], intervention, gain, math.nan, math.nan, -math.inf)
         if math.isnan(gain) or gain <= beyond:  # NaN: too strong for a layer above
             return nothing
         kl = harm = over = 0.0
@@ -269,7 +273,7 @@ class Bench:
                 told = self.memo.effects([intervention], self.unrelated).kl
                 kl, over = told.value, max(0.0, careful(told) - self.options.max_kl)
         worth = gain - self.options.price * (kl + harm + OVER * over)
-        return Trial(own[0], intervention, gain, kl, harm, worth)
+        return CandidateTrial(own[0], intervention, gain, kl, harm, worth)
 
     def _harm(self, intervention: Intervention) -> float:
         """Mean loss of the protected answers' margins below ``SAFE``, 0 without any.
@@ -301,7 +305,9 @@ class Bench:
         return sum(won) / len(won)
 
 
-def _some_of_each(sets: Sequence[list[Candidate]], most: int) -> list[list[Candidate]]:
+def _some_of_each(
+    sets: Sequence[list[CandidateFeature]], most: int
+) -> list[list[CandidateFeature]]:
     """The first ``most``, and the first of each kind of token that is not among these: what moves
     a margin most may say nothing well."""
     kept = list(sets[:most])

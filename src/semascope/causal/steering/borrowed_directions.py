@@ -41,10 +41,10 @@ def lookup(key: str, known: Mapping[str, Dictionary]) -> Dictionary | None:
     if key in known:
         return known[key]
     source = known.get(home_key(key))
-    return None if source is None else Borrowed(source, key.partition("/")[0])
+    return None if source is None else BorrowedDirections(source, key.partition("/")[0])
 
 
-class Borrowed:
+class BorrowedDirections:
     """The ``Dictionary`` of one site, as directions at another."""
 
     def __init__(self, source: Dictionary, site: str) -> None:

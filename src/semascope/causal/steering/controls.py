@@ -1,4 +1,4 @@
-"""Controls of steering: random features of like density and norm, a blank picture, the usual places.
+"""Controls of steering: random features of like density and norm, a blank picture, usual places.
 
 What random features do under the same intervention is what steering as such does.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semascope.causal.steering.interventions import Intervention, Region, Where
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.units import Statistics, statistic
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.types import Dictionary
@@ -82,7 +82,9 @@ def members(features: Feature | tuple[Feature, ...]) -> tuple[Feature, ...]:
     return features
 
 
-def random_features(lever: Lever, features: Sequence[Feature], seed: int) -> tuple[Feature, ...]:
+def random_features(
+    lever: SteerableModel, features: Sequence[Feature], seed: int
+) -> tuple[Feature, ...]:
     """As many random features, each like one of these in density and norm."""
     if lever.statistics is None:
         raise CausalError("Random controls need statistics of the dictionary: gather evidence.")
@@ -97,7 +99,7 @@ def random_features(lever: Lever, features: Sequence[Feature], seed: int) -> tup
 
 
 def as_controls(
-    lever: Lever, interventions: Sequence[Intervention], seed: int
+    lever: SteerableModel, interventions: Sequence[Intervention], seed: int
 ) -> list[Intervention]:
     """The same interventions on random features, each like its own in density and norm."""
     own = [feature for one in interventions for feature in one.features]

@@ -24,13 +24,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semascope.causal.steering.borrowed_directions import HOWS, Borrowed, lookup
+from semascope.causal.steering.borrowed_directions import HOWS, BorrowedDirections, lookup
 from semascope.causal.steering.interventions import How, Intervention, Where
 from semascope.causal.steering.token_masks import Mask, select
 from semascope.causal.steering.units import Statistics, by_id, output_site, unit_sizes
 from semascope.dictionary.types import Dictionary, gain
 from semascope.errors import CausalError, Conflict
-from semascope.subject.patches import Patches, is_pictured
+from semascope.subject.patches import VisionPatches, is_pictured
 from semascope.subject.sinks import sinks
 from semascope.subject.types import Edit, EditContext, Edits, TokenMap
 
@@ -39,7 +39,7 @@ _AHEAD = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Act:
+class FeatureEdit:
     """One intervention on the features of one dictionary, its units looked up."""
 
     label: str
@@ -94,7 +94,7 @@ def edits_for(
         CausalError: an unknown dictionary or feature, or a unit that nobody measured.
     """
     known = by_id(dictionaries)
-    acts: dict[str, list[Act]] = {}
+    acts: dict[str, list[FeatureEdit]] = {}
     for intervention in interventions:
         for key, act in _resolve(intervention, known, statistics):
             acts.setdefault(key, []).append(act)
@@ -114,7 +114,7 @@ def edits_for(
 
 def _resolve(
     intervention: Intervention, known: Mapping[str, Dictionary], statistics: Statistics | None
-) -> list[tuple[str, Act]]:
+) -> list[tuple[str, FeatureEdit]]:
     """The acts of one intervention, by dictionary; none where it changes nothing."""
     if intervention.is_identity:
         return []
@@ -130,7 +130,7 @@ def _resolve(
             raise CausalError(
                 f"{intervention.label}: {key} has {dictionary.width} features, no number {index}."
             )
-        lent = isinstance(dictionary, Borrowed)
+        lent = isinstance(dictionary, BorrowedDirections)
         if lent and (intervention.how not in HOWS or intervention.only_active):
             raise CausalError(
                 f"{intervention.label}: {key} has directions and no activations, as no dictionary "
@@ -156,7 +156,7 @@ def _act(
     dictionary: Dictionary,
     indices: list[int],
     statistics: Statistics | None,
-) -> Act:
+) -> FeatureEdit:
     """One act, with its units and, for a projection, the span of its directions."""
     units = unit_sizes(intervention, key, np.asarray(indices, dtype=np.int64), statistics)
     ids = torch.as_tensor(indices, dtype=torch.int64)
@@ -165,7 +165,7 @@ def _act(
         rows = dictionary.directions(ids).detach().float()  # (F, d)
         left, sizes, _ = torch.linalg.svd(rows.T, full_matrices=False)
         basis = left[:, sizes > sizes.max() * 1e-5]  # (d, r): parallel directions count once
-    return Act(
+    return FeatureEdit(
         label=intervention.label,
         where=intervention.where,
         how=intervention.how,
@@ -208,7 +208,7 @@ class _Part:
 
     key: str
     dictionary: Dictionary
-    acts: list[Act]
+    acts: list[FeatureEdit]
     reader: _Reader | None
     ids: Tensor = field(init=False)
     """(G,) every feature that any act names, each once."""
@@ -310,7 +310,7 @@ class SiteEdit:
     def __call__(self, x: Tensor, context: EditContext) -> Tensor:
         if not is_pictured(self.site):
             return self._edited(x, context, None)
-        layout = Patches.of(self.site, x, context.maps)
+        layout = VisionPatches.of(self.site, x, context.maps)
         tokens, there = layout.spread(x), layout.mask()  # (R, T, d), (R, T)
         there = there & ~sinks(tokens, there)
         after = self._edited(tokens, EditContext(0, layout.maps), there)

@@ -20,7 +20,7 @@ import torch
 
 from semascope.causal.attribution.forced_tokens import Begins, answer_logprobs, divergence
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
 from semascope.statistics import Figure, mean
@@ -43,7 +43,7 @@ class Dose:
 
 
 def dose_response(
-    lever: Lever,
+    lever: SteerableModel,
     intervention: Intervention,
     samples: Sequence[Sample],
     effect: Effect,
@@ -83,7 +83,7 @@ class SideEffects:
 
 
 def side_effects(
-    lever: Lever,
+    lever: SteerableModel,
     interventions: Sequence[Intervention],
     prompts: Sequence[tuple[Sample, Sequence[int]]],
     before: dict[int, list[torch.Tensor]] | None = None,

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from semascope.causal.search.cases import Case, answers
 from semascope.causal.steering.compare import Comparison, compare
 from semascope.causal.steering.interventions import Intervention
-from semascope.causal.steering.lever import Lever
+from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.units import dictionary_id
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.neurons import Directions
@@ -50,7 +50,7 @@ _REFUSES = re.compile(
 
 
 def clamped(
-    lever: Lever,
+    lever: SteerableModel,
     feature: tuple[str, int],
     samples: Sequence[Sample],
     *,
@@ -94,7 +94,7 @@ class Persona:
 
 
 def probe_persona(
-    lever: Lever,
+    lever: SteerableModel,
     interventions: Sequence[Intervention],
     *,
     persona: Sequence[str] = PERSONA,
@@ -123,7 +123,7 @@ def probe_persona(
 
 
 def few_shot_vector(
-    lever: Lever,
+    lever: SteerableModel,
     site: str,
     examples: Sequence[Sample],
     counterexamples: Sequence[Sample],
@@ -150,18 +150,18 @@ def few_shot_vector(
 
 
 def with_vector(
-    lever: Lever, vector: Directions, statistics: Mapping[str, NDArray[np.float32]]
-) -> Lever:
+    lever: SteerableModel, vector: Directions, statistics: Mapping[str, NDArray[np.float32]]
+) -> SteerableModel:
     """A lever that can steer with the vector too."""
     key = dictionary_id(vector)
-    return Lever(
+    return SteerableModel(
         lever.subject,
         {**lever.dictionaries, key: vector},
         {**(lever.statistics or {}), key: statistics},
     )
 
 
-def _mean(lever: Lever, site: str, samples: Sequence[Sample]) -> torch.Tensor:
+def _mean(lever: SteerableModel, site: str, samples: Sequence[Sample]) -> torch.Tensor:
     """(d,) mean over samples of their mean activation."""
     means: list[torch.Tensor] = []
     for sample in samples:

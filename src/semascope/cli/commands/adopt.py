@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import tyro
 
 from semascope.cli.base import InWorkspace
-from semascope.cli.commands.convert import Reads, described
+from semascope.cli.commands.convert import CheckpointFlags, described
 from semascope.numbers import Count
 
 
-class Adopt(Reads, InWorkspace):
+class Adopt(CheckpointFlags, InWorkspace):
     """Bring a dictionary that was trained elsewhere into a workspace, for all later verbs.
 
     Any format that convert reads: sparsify, SAELens, dictionary_learning, openai, llamascopium,

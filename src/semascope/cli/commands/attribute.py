@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from semascope.cli.opened import (
-    Causal,
+    CausalVerb,
     Opened,
     asked_of,
     region_of,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from semascope.subject.types import Batch
 
 
-class Attribute(Causal):
+class Attribute(CausalVerb):
     """Which features made the model say what it says, in one forward and one backward pass.
 
     Every active feature at every token gets a signed score: what the metric would lose, to first
@@ -127,9 +127,9 @@ class Attribute(Causal):
 
         Rather than its strongest rival: where the model is sure, nothing moves its probability."""
         from semascope.causal.attribution.metrics import (
-            Contrast,
+            ContinuationContrast,
+            ContinuationLogProb,
             LogitDiff,
-            Span,
             first_telling,
             metric_from,
         )
@@ -148,11 +148,11 @@ class Attribute(Causal):
         others = (other for other in said[at].top if other[0] != said[at].id)
         rival, instead, _ = next(others, (None, "", 0.0))
         if self.metric == "span" or rival is None:
-            return Span((*before, said[at].id), start=at), f"{told}{where}"
+            return ContinuationLogProb((*before, said[at].id), start=at), f"{told}{where}"
         words = f"{told} rather than {instead!r}{where}"
         if not at:
             return LogitDiff(said[at].id, rival), words
-        return Contrast((*before, said[at].id), (*before, rival)), words
+        return ContinuationContrast((*before, said[at].id), (*before, rival)), words
 
     def _attribution(self, opened: Opened, batch: Batch, metric: Metric) -> Attribution:
         """The scores: of one prompt, or of the difference of two."""

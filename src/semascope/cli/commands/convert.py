@@ -23,7 +23,7 @@ SAMPLES = 32
 """Held-out samples of a workspace whose activations a conversion is compared on."""
 
 
-class Reads(Options):
+class CheckpointFlags(Options):
     """Flags of the verbs that read a checkpoint: what its files may not say."""
 
     trust_pickle: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -59,7 +59,7 @@ class Reads(Options):
         }
 
 
-class Convert(Reads, Verb):
+class Convert(CheckpointFlags, Verb):
     """Read a dictionary's checkpoint, whatever its format, and write it in another.
 
     Formats: sparsify (this project's own, and multimodal-sae's), saelens, dictionary_learning,

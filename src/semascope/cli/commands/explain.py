@@ -10,17 +10,17 @@ import tyro
 from pydantic import Field
 
 from semascope.cli.base import InWorkspace
-from semascope.cli.commands.run import Step
+from semascope.cli.commands.run import StageVerb
 from semascope.config import ExplainOptions, RunOptions, ScoreOptions
 from semascope.numbers import Count, CountOrNone, NotNegative, Seed
 
 if TYPE_CHECKING:
-    from semascope.explain.cost_plan import Plan
+    from semascope.explain.cost_plan import CostPlan
 
 JsonFlag = Annotated[bool, tyro.conf.arg(name="json"), tyro.conf.FlagCreatePairsOff]
 
 
-class Explain(ExplainOptions, Step):
+class Explain(ExplainOptions, StageVerb):
     """Put every alive feature into words.
 
     The vocabulary namer needs no model; the subject is asked about what it saw; an LMM is any
@@ -90,7 +90,7 @@ class Explain(ExplainOptions, Step):
         return 0
 
 
-class Score(ScoreOptions, Step):
+class Score(ScoreOptions, StageVerb):
     """Score the words on samples that no explainer saw, then index them for search.
 
     Every figure stands beside its chance baseline and the figure of another feature's words.
@@ -188,7 +188,7 @@ class EvaluateExplanations(InWorkspace):
     def run(self) -> int:
         """Measure and print."""
         self.space.require("score")
-        from semascope.cli.progress import Bars
+        from semascope.cli.progress import ProgressBars
         from semascope.evaluate.explanations_run import evaluate
         from semascope.pipeline import recorded
         from semascope.pipeline.run import Run
@@ -196,7 +196,7 @@ class EvaluateExplanations(InWorkspace):
         options = recorded(self.space)
         train = options.train.model_copy(update={"device": self.device})
         run = Run(self.space, options.model_copy(update={"train": train}))
-        with Bars() as bars:
+        with ProgressBars() as bars:
             found = evaluate(
                 run,
                 seed=self.seed,
@@ -213,7 +213,7 @@ class EvaluateExplanations(InWorkspace):
         return 0
 
 
-def show_plans(name: str, some: list[Plan]) -> None:
+def show_plans(name: str, some: list[CostPlan]) -> None:
     """A table of one explainer's plans."""
     from rich.console import Console
     from rich.table import Table

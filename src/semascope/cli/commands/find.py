@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 from pydantic import Field
 
-from semascope.cli.opened import Causal, Opened, rows_of, sample_of, slug
+from semascope.cli.opened import CausalVerb, Opened, rows_of, sample_of, slug
 from semascope.errors import CausalError
 from semascope.numbers import MOST, Count, CountOrNone, NotNegative, Seed, Share, Strength
 
 if TYPE_CHECKING:
-    from semascope.causal import Finding, Options, Wish
+    from semascope.causal import Goal, SearchOptions, SearchResult
 
 DOSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """For wishes that change what is spoken of."""
 
 
-class Find(Causal):
+class Find(CausalVerb):
     """Find the smallest set of features that does what you wish, and prove it on held-out prompts.
 
     The wish is a sentence ('a dog': speak of it unprompted; 'read the word and ignore the picture';
@@ -75,7 +75,7 @@ class Find(Causal):
         """Find, print, write; exit code 1 where nothing does it."""
         from semascope.causal import find
         from semascope.causal.search.ledger import Ledger
-        from semascope.cli.progress import Bars
+        from semascope.cli.progress import ProgressBars
         from semascope.workspace import write_text
 
         opened = self.opened()
@@ -83,7 +83,7 @@ class Find(Causal):
         name = slug(self.wish)
         about = self.model_dump(mode="json", exclude={"workspace", "device", "as_json", "save"})
         ledger = Ledger(folder / f"{name}.parts.jsonl", about | {"dictionary": opened.key})
-        with Bars() as bars:
+        with ProgressBars() as bars:
             progress = bars.begin("find", "")
             wish, kind = self._wish(opened)
             options = self._options(kind)
@@ -99,22 +99,22 @@ class Find(Causal):
             self._print(opened, found, path)
         return 0 if found.found else 1
 
-    def _wish(self, opened: Opened) -> tuple[Wish, str]:
+    def _wish(self, opened: Opened) -> tuple[Goal, str]:
         """What is wished, and which sort it is."""
-        from semascope.causal.search.behaviours import Thing, variants, wish_for
-        from semascope.causal.search.goal import Wish
-        from semascope.causal.search.goal_files import Items, read_items, reading, with_files
+        from semascope.causal.search.behaviours import NamedObject, variants, wish_for
+        from semascope.causal.search.goal import Goal
+        from semascope.causal.search.goal_files import GoalItems, read_items, reading, with_files
 
         files = [self.want, self.not_want, self.keep]
-        want, not_want, keep = (read_items(p) if p else Items() for p in files)
+        want, not_want, keep = (read_items(p) if p else GoalItems() for p in files)
         found = opened.search(self.wish)
         if self.wrong or self.right:
             if not (self.wrong and self.right and self.question):
                 raise CausalError("To mend an answer give --question, --wrong and --right.")
             cases = variants(sample_of(self.picture, self.question), self.right, self.wrong)
-            wish, kind = Wish(cases=cases, features=found, text="mend this answer"), "mend"
+            wish, kind = Goal(cases=cases, features=found, text="mend this answer"), "mend"
         elif want.answers:
-            wish, kind = Wish(cases=(), features=found, text="answer as the examples do"), "files"
+            wish, kind = Goal(cases=(), features=found, text="answer as the examples do"), "files"
         else:
             kind, concept = self.behaviour, self.wish
             if kind == "auto":
@@ -122,21 +122,21 @@ class Find(Causal):
             if kind == "presence":
                 wish = self._presence()
             else:
-                thing = Thing(concept, kinds=opened.instances([concept])[concept])
+                thing = NamedObject(concept, kinds=opened.instances([concept])[concept])
                 wish = wish_for(opened.lever, kind, opened.search, thing=thing, seed=self.seed)
         return with_files(wish, sample_of, want=want, not_want=not_want, keep=keep), kind
 
-    def _presence(self) -> Wish:
+    def _presence(self) -> Goal:
         from semascope.causal.search.presence import presence_wish
 
         return presence_wish(self.samples, seed=self.seed)
 
-    def _options(self, kind: str) -> Options:
-        from semascope.causal import Options
+    def _options(self, kind: str) -> SearchOptions:
+        from semascope.causal import SearchOptions
         from semascope.causal.search.presence import SMALL_DOSES
 
         presence = kind == "presence"
-        return Options(
+        return SearchOptions(
             doses=self.doses or (SMALL_DOSES if presence else DOSES),
             trial_cases=16 if presence else 8,
             candidates=self.candidates,
@@ -148,7 +148,7 @@ class Find(Causal):
             seed=self.seed,
         )
 
-    def _print(self, opened: Opened, found: Finding, path: Path) -> None:
+    def _print(self, opened: Opened, found: SearchResult, path: Path) -> None:
         from rich.console import Console
 
         console = Console(highlight=False)
@@ -165,7 +165,7 @@ class Find(Causal):
             console.print(f"semascope steer --interventions {path}", markup=False, soft_wrap=True)
 
 
-def _set_rows(opened: Opened, found: Finding) -> list[tuple[str, ...]]:
+def _set_rows(opened: Opened, found: SearchResult) -> list[tuple[str, ...]]:
     """The features of the set, one a line."""
     return [
         (

@@ -14,8 +14,8 @@ from semascope.numbers import Count, Seed
 
 if TYPE_CHECKING:
     from semascope.subject import Subject
-    from semascope.subject.check import Outcome
-    from semascope.subject.geometry import Proof
+    from semascope.subject.check import CheckOutcome
+    from semascope.subject.geometry import GeometryProof
 
 RIGHT = 0.9
 """Share of places at which the map must be right."""
@@ -99,11 +99,11 @@ class EvaluateSubject(Verb):
 
     def run(self) -> int:
         """Measure and print."""
-        from semascope.cli.progress import Bars
+        from semascope.cli.progress import ProgressBars
         from semascope.evaluate.subject import evaluate_subject
         from semascope.pipeline.run import load_subject
 
-        with Bars() as bars:
+        with ProgressBars() as bars:
             progress = bars.begin("evaluate", "")
             subject = load_subject(self.subject, device=self.device)
             figures = evaluate_subject(
@@ -161,7 +161,7 @@ class Check(Verb):
         return 1 if failures(outcomes) else 0
 
 
-def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
+def _print_outcomes(outcomes: Sequence[CheckOutcome]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -232,7 +232,7 @@ class EvaluateGeometry(Verb):
         for name in VISION if "all" in self.families else self.families:
             yield tiny(name)
 
-    def _proved(self, subject: Subject) -> Sequence[Proof]:
+    def _proved(self, subject: Subject) -> Sequence[GeometryProof]:
         from semascope.subject.geometry.verify import prove, prove_videos
 
         pictures = prove(subject, probes=self.probes, seed=self.seed)

@@ -22,7 +22,7 @@ from semascope.numbers import Port
 from semascope.workspace import Workspace
 
 
-class Step(InWorkspace):
+class StageVerb(InWorkspace):
     """Base of the verbs that do one stage, and those beneath it that were left undone."""
 
     PART: ClassVar[str]
@@ -64,7 +64,7 @@ class Step(InWorkspace):
         return cls(workspace=workspace, **options.model_dump())
 
 
-class Train(TrainOptions, Step):
+class Train(TrainOptions, StageVerb):
     """Train sparse dictionaries on sites' activations, as the subject reads a corpus.
 
     Several sites and widths share one pass over the model, each dictionary in a folder of its own:
@@ -94,7 +94,7 @@ class Train(TrainOptions, Step):
             print(self.space.dictionary(site, name))
 
 
-class Gather(GatherOptions, Step):
+class Gather(GatherOptions, StageVerb):
     """Gather evidence for every feature in one pass: what it fires on, and what not."""
 
     PART = "gather"
@@ -144,9 +144,9 @@ class Demo(RunOptions, InWorkspace):
 def advance(workspace: Workspace, options: RunOptions, until: StageName) -> None:
     """Do the stages up to ``until``, telling a person how they go."""
     from semascope import pipeline
-    from semascope.cli.progress import Bars
+    from semascope.cli.progress import ProgressBars
 
-    with Bars() as bars:
+    with ProgressBars() as bars:
         pipeline.run(workspace, options, until=until, reporter=bars)
 
 

@@ -17,7 +17,7 @@ from semascope.numbers import CountOrNone, Port
 from semascope.workspace import Workspace
 
 if TYPE_CHECKING:
-    from semascope.serve.explorer.lmm_names import Naming
+    from semascope.serve.explorer.lmm_names import BackgroundNaming
 
 
 class Serve(InWorkspace):
@@ -80,7 +80,7 @@ class Serve(InWorkspace):
         print("The page is closed; the workspace is as it was.", file=sys.stderr)
         return 0
 
-    def _naming(self) -> Naming | None:
+    def _naming(self) -> BackgroundNaming | None:
         """Who names concepts; None where no server is meant. One that is away may come later."""
         if not self.base_url and not self.model:
             return None
@@ -89,14 +89,14 @@ class Serve(InWorkspace):
                 "Concepts are named by --base-url, the address of an OpenAI-compatible server such "
                 "as http://localhost:8000/v1, and --model, the name of a model there: give both."
             )
-        from semascope.serve.explorer.lmm_names import Naming, namer_at
+        from semascope.serve.explorer.lmm_names import BackgroundNaming, namer_at
 
         namer = namer_at(self.space, self.base_url, self.model, self.most_names)
         try:
             namer.lmm.check()
         except ServerUnreachable as error:
             print(f"{error}\nUntil then concepts keep the words they share.", file=sys.stderr)
-        return Naming(namer)
+        return BackgroundNaming(namer)
 
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from semascope.cli.opened import Causal, Opened, asked_of, region_of, rows_of, sample_of
+from semascope.cli.opened import CausalVerb, Opened, asked_of, region_of, rows_of, sample_of
 from semascope.errors import CausalError
 from semascope.numbers import Count, Position, Seed, Share, Strength, Temperature
 
@@ -21,7 +21,7 @@ Kind = Literal["text", "special", "image", "tile", "newline"]
 Role = Literal["system", "user", "assistant"]
 
 
-class Steer(Causal):
+class Steer(CausalVerb):
     """Turn features up or down, and see both answers side by side.
 
     A feature is named by its number, its id (site/dictionary/number), or by words: then it is

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from semascope.cli.commands.evaluate.causal import lines_of
-from semascope.cli.opened import Causal, Opened, rows_of, sample_of
+from semascope.cli.opened import CausalVerb, Opened, rows_of, sample_of
 from semascope.errors import CausalError
 from semascope.numbers import Count, Strength
 
 
-class Study(Causal):
+class Study(CausalVerb):
     """Published studies on one's own features.
 
     clamped: a feature at 10 × its maximum at every token (the Golden Gate case). ablation: does

@@ -10,7 +10,7 @@ import tyro
 from semascope.cli.base import InWorkspace
 
 if TYPE_CHECKING:
-    from semascope.serve.tour.player import Line
+    from semascope.serve.tour.player import TourEvent
 
 
 class Guided(InWorkspace):
@@ -37,21 +37,21 @@ class Guided(InWorkspace):
         self.space.require("index")
         from semascope.serve.explorer.workspace import WorkspaceExplorer
         from semascope.serve.tour.files import write
-        from semascope.serve.tour.player import Player
+        from semascope.serve.tour.player import TourPlayer
         from semascope.workspace import disk_guard
 
         data = WorkspaceExplorer(self.space)
         found = data.guides.tour(self.name)
-        lines: list[Line] = []
+        lines: list[TourEvent] = []
 
-        def tell(line: Line) -> None:
+        def tell(line: TourEvent) -> None:
             lines.append(line)
             if not self.as_json:
                 print(f"{line.kind:>8}  {line.text}", flush=True)
 
         if not self.as_json:
             print(f"{found.title}\n")
-        Player(data, tell).play(found)
+        TourPlayer(data, tell).play(found)
         folder = self.out or self.space.results("tours", self.name)
         with disk_guard(folder):
             file = write(folder, found, lines, data.media)

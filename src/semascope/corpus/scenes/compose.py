@@ -37,7 +37,7 @@ KINDS = (0.70, 0.12, 0.05, 0.13)
 
 
 @dataclass(slots=True)
-class Thing:
+class SceneItem:
     """What is to be drawn, before it has a place."""
 
     name: str
@@ -65,7 +65,7 @@ class Scene:
 
     image: Image.Image
     objects: list[SceneObject]
-    things: list[Thing]
+    things: list[SceneItem]
     background: str
     panel: bool = False
     extra: dict[str, str] = field(default_factory=dict)
@@ -114,9 +114,9 @@ class Composer:
 
     # ---- what is in the scene
 
-    def _things(self, rng: np.random.Generator) -> list[Thing]:
+    def _things(self, rng: np.random.Generator) -> list[SceneItem]:
         wanted = int(np.searchsorted(self.counts, rng.random()))
-        things: list[Thing] = []
+        things: list[SceneItem] = []
         for _ in range(40 * wanted):
             if len(things) == wanted:
                 break
@@ -128,7 +128,7 @@ class Composer:
             self._scale(thing, float(rng.uniform(low, high)), rng)
         return self._place(things, rng)
 
-    def _fits(self, thing: Thing, things: list[Thing], wanted: int) -> bool:
+    def _fits(self, thing: SceneItem, things: list[SceneItem], wanted: int) -> bool:
         """Distinct names, and pairs as the split wants them."""
         if any(t.name == thing.name or (t.word and thing.word) for t in things):
             return False
@@ -138,32 +138,32 @@ class Composer:
             return not any(held_out_pair(t.concept, thing.concept) for t in things)
         return len(things) != 1 or held_out_pair(things[0].concept, thing.concept)
 
-    def _thing(self, rng: np.random.Generator) -> Thing:
+    def _thing(self, rng: np.random.Generator) -> SceneItem:
         u = rng.random()
         if u < self.kinds[0]:
             return self._sprite(rng)
         if u < self.kinds[1]:
             colour = COLOURS[rng.integers(len(COLOURS))]
-            return Thing(SHAPES[rng.integers(len(SHAPES))], "shape", "a", colour=colour)
+            return SceneItem(SHAPES[rng.integers(len(SHAPES))], "shape", "a", colour=colour)
         if u < self.kinds[2]:
             texture = TEXTURES[rng.integers(len(TEXTURES))]
             shape = ("circle", "square", "triangle", "star")[rng.integers(4)]
-            return Thing(shape, "shape", "a", texture=texture)
+            return SceneItem(shape, "shape", "a", texture=texture)
         word = self.pack.words[rng.integers(len(self.pack.words))]
-        return Thing(
+        return SceneItem(
             f"word {word}", "word", "the", word=word, colour=COLOURS[rng.integers(len(COLOURS))]
         )
 
-    def _sprite(self, rng: np.random.Generator, category: str | None = None) -> Thing:
+    def _sprite(self, rng: np.random.Generator, category: str | None = None) -> SceneItem:
         category = category or self.categories[int(np.searchsorted(self.weights, rng.random()))]
         group = self.pack.by_category[category]
         s = group[rng.integers(len(group))]
         style = "noto"
         if self.split == "styles" and "twemoji" in self.pack.styles(s):
             style = "twemoji"
-        return Thing(s.name, s.category, s.article, s, s.colour, emotion=s.emotion, style=style)
+        return SceneItem(s.name, s.category, s.article, s, s.colour, emotion=s.emotion, style=style)
 
-    def _panel(self, rng: np.random.Generator) -> list[Thing]:
+    def _panel(self, rng: np.random.Generator) -> list[SceneItem]:
         """A map: four or six flags in a grid."""
         columns, rows = (2, 2) if rng.random() < 0.5 else (3, 2)
         flags = rng.permutation(len(self.pack.by_category["flag"]))[: columns * rows]
@@ -174,12 +174,12 @@ class Composer:
             s = self.pack.by_category["flag"][int(f)]
             x = i % columns * width + (width - side) // 2
             y = i // columns * height + (height - side) // 2
-            things.append(Thing(s.name, s.category, s.article, s, size=(side, side), at=(x, y)))
+            things.append(SceneItem(s.name, s.category, s.article, s, size=(side, side), at=(x, y)))
         return things
 
     # ---- where it stands
 
-    def _scale(self, thing: Thing, side: float, rng: np.random.Generator) -> None:
+    def _scale(self, thing: SceneItem, side: float, rng: np.random.Generator) -> None:
         if thing.word is None:
             thing.size = (round(side), round(side))
             return
@@ -191,9 +191,9 @@ class Composer:
         height = min(max(side * 0.42, min(self.size) * 0.11), room / ratio)
         thing.size = (max(4, round(height * ratio)), max(4, round(height)))
 
-    def _place(self, things: list[Thing], rng: np.random.Generator) -> list[Thing]:
+    def _place(self, things: list[SceneItem], rng: np.random.Generator) -> list[SceneItem]:
         """Random places; the least overlapping of up to sixty tries is kept."""
-        placed: list[Thing] = []
+        placed: list[SceneItem] = []
         for thing in sorted(things, key=lambda t: -t.size[0] * t.size[1]):
             room = (max(1, self.size[0] - thing.size[0]), max(1, self.size[1] - thing.size[1]))
             xs, ys = rng.random(60) * room[0], rng.random(60) * room[1]
@@ -227,7 +227,7 @@ class Composer:
         return surfaces.textured(self.size, texture, (int(at[0]), int(at[1]))), texture
 
     def _draw(
-        self, image: Image.Image, things: list[Thing], rng: np.random.Generator
+        self, image: Image.Image, things: list[SceneItem], rng: np.random.Generator
     ) -> list[SceneObject]:
         """Paint in order; a later thing hides what is under it."""
         width, height = self.size
@@ -242,7 +242,7 @@ class Composer:
         return [self._object(t, owner == i) for i, t in enumerate(things)]
 
     def _art(
-        self, image: Image.Image, thing: Thing, rng: np.random.Generator
+        self, image: Image.Image, thing: SceneItem, rng: np.random.Generator
     ) -> tuple[Image.Image, Image.Image]:
         """RGB picture and its alpha mask, both at the thing's size."""
         if thing.sprite is not None:
@@ -264,7 +264,7 @@ class Composer:
         return Image.new("RGB", alpha.size, tuple(int(c) for c in paint)), alpha
 
     @staticmethod
-    def _object(thing: Thing, mask: NDArray[np.bool_]) -> SceneObject:
+    def _object(thing: SceneItem, mask: NDArray[np.bool_]) -> SceneObject:
         rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         box = (
             (int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1)
@@ -283,7 +283,7 @@ def _any_colour(rng: np.random.Generator, darkest: int) -> tuple[int, int, int]:
     return int(red), int(green), int(blue)
 
 
-def _legible(image: Image.Image, thing: Thing, colour: str) -> str:
+def _legible(image: Image.Image, thing: SceneItem, colour: str) -> str:
     """The wanted colour, or black or white where it would not stand out from what is behind it."""
     x, y = thing.at
     behind = np.asarray(

@@ -10,7 +10,7 @@ import numpy as np
 
 from semascope.corpus.sample import Sample, SceneTruth, SkipReport, Turn
 from semascope.corpus.scenes.compose import COUNTS, KINDS, Composer, Scene
-from semascope.corpus.scenes.language import Asker, caption
+from semascope.corpus.scenes.language import QuestionWriter, caption
 from semascope.corpus.scenes.sprites import DATA, SpritePack
 from semascope.errors import CorpusError
 
@@ -54,9 +54,9 @@ class SceneCorpus:
         return self.n
 
     @cached_property
-    def _parts(self) -> tuple[Composer, Asker]:
+    def _parts(self) -> tuple[Composer, QuestionWriter]:
         pack = SpritePack.load()
-        return Composer(pack, self.split, self.size, self.counts, self.kinds), Asker(pack)
+        return Composer(pack, self.split, self.size, self.counts, self.kinds), QuestionWriter(pack)
 
     def fingerprint(self) -> str:
         """Hash of the sprite pack and of every option; the number of rows is not part of a row."""

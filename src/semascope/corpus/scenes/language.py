@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from semascope.corpus.sample import Question, SceneObject
-from semascope.corpus.scenes.compose import Scene, Thing
+from semascope.corpus.scenes.compose import Scene, SceneItem
 from semascope.corpus.scenes.sprites import Sprite, SpritePack
 
 NUMBERS = ("none", "one", "two", "three", "four", "five", "six")
@@ -19,7 +19,7 @@ READ = ("What does the text say?", "What word is written?")
 FEEL = ("How does the face feel?", "What does the face express?")
 
 
-def phrase(thing: Thing) -> str:
+def phrase(thing: SceneItem) -> str:
     """A thing with its article: 'a mango', 'some grapes', 'the word STOP', 'an orange star'."""
     if thing.word is not None:
         return f"the word {thing.word}"
@@ -30,7 +30,7 @@ def phrase(thing: Thing) -> str:
     return f"{article} {thing.name}" if article else thing.name
 
 
-def caption(things: list[Thing]) -> str:
+def caption(things: list[SceneItem]) -> str:
     """All things in reading order, as one noun phrase; 'nothing' for an empty picture."""
     said = [phrase(t) for t in things]
     if len(said) < 2:
@@ -50,7 +50,7 @@ def extreme(objects: list[SceneObject], side: str, size: tuple[int, int]) -> int
     return int(order[0])
 
 
-class Asker:
+class QuestionWriter:
     """Asks about scenes."""
 
     def __init__(self, pack: SpritePack) -> None:
@@ -100,7 +100,7 @@ class Asker:
         return found
 
     @staticmethod
-    def _is_there(thing: Thing, answer: str, panel: bool, rng: np.random.Generator) -> Question:
+    def _is_there(thing: SceneItem, answer: str, panel: bool, rng: np.random.Generator) -> Question:
         if panel:
             country = thing.name.removeprefix("flag of ")
             return Question("map", f"Is {country} on this map?", answer, thing.name)
@@ -131,11 +131,11 @@ class Asker:
         return [Question("colour", f"What colour {verb} the {what}?", t.colour or "", t.name)]
 
 
-def _plural(thing: Thing) -> bool:
+def _plural(thing: SceneItem) -> bool:
     return thing.article == "some" and thing.name.endswith(("s", "dice", "teeth"))
 
 
-def _as_thing(sprite: Sprite) -> Thing:
-    return Thing(
+def _as_thing(sprite: Sprite) -> SceneItem:
+    return SceneItem(
         sprite.name, sprite.category, sprite.article, sprite, sprite.colour, emotion=sprite.emotion
     )

@@ -19,14 +19,14 @@ import pyarrow.parquet as pq
 
 from semascope.corpus.tabular.base import BadRow
 from semascope.corpus.tabular.text_tables import Records
-from semascope.corpus.tabular.to_sample import Layout
+from semascope.corpus.tabular.to_sample import DatasetLayout
 from semascope.errors import CorpusError
 
 
 class ArrowRows(Records):
     """Parquet files, or Arrow files and streams."""
 
-    def __init__(self, name: str, files: Sequence[Path], layout: Layout) -> None:
+    def __init__(self, name: str, files: Sequence[Path], layout: DatasetLayout) -> None:
         super().__init__(name, files, layout)
         self.groups: list[tuple[Path, int, int]] = []  # file, row group (−1: the whole), rows
         for path in self.files:
@@ -123,7 +123,7 @@ def saved_dataset(folder: Path, split: str | None, layout: dict[str, Any]) -> Ar
     items = _state(folder / "state.json", "_data_files")
     names = [item.get("filename") if isinstance(item, dict) else item for item in items]
     files = [folder / name for name in names if isinstance(name, str)]
-    return ArrowRows(folder.name, files, Layout(root=folder, **layout))
+    return ArrowRows(folder.name, files, DatasetLayout(root=folder, **layout))
 
 
 def _state(path: Path, key: str, usual: list[Any] | None = None) -> list[Any]:

@@ -1,7 +1,8 @@
 """What every reader of rows shares: bad rows counted, named and passed over; ranges; small views.
 
-A reader subclasses ``Rows`` and says how many rows there are, what they were made of, and how one
-row becomes a ``Sample``; a row that cannot is a ``BadRow`` with its reason. Knows no file format.
+A reader subclasses ``RowCorpus`` and says how many rows there are, what they were made of, and how
+one row becomes a ``Sample``; a row that cannot is a ``BadRow`` with its reason. Knows no file
+format.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class BadRow(Exception):
     """One row cannot be read; the message is the reason, in few words that such rows share."""
 
 
-class Rows(ABC):
+class RowCorpus(ABC):
     """A corpus whose rows are made one at a time."""
 
     def __init__(self, name: str) -> None:
@@ -104,7 +105,7 @@ def exists(name: str | Path) -> bool:
         return False
 
 
-class First(Rows):
+class FirstRows(RowCorpus):
     """The first ``n`` rows of a corpus."""
 
     def __init__(self, corpus: Corpus, n: int) -> None:

@@ -56,7 +56,7 @@ MORE_CAPTIONS = "captions beyond a picture's first"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ChosenColumns:
     """Columns that the user names; None looks for a usual name."""
 
     image: str | None = None
@@ -67,7 +67,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Fields:
+class RecordFields:
     """A record sorted by what its columns hold."""
 
     images: list[object] = field(default_factory=list)
@@ -85,7 +85,7 @@ def normal(name: object) -> str:
     return re.sub(r"[\s\-]+", "_", str(name).strip().lstrip("\ufeff").lower())
 
 
-class Record:
+class AliasedRecord:
     """A record whose columns are found by any of several usual names."""
 
     def __init__(self, record: Mapping[Any, Any]) -> None:
@@ -120,9 +120,9 @@ def _empty(value: object) -> bool:
     return value is None or (isinstance(value, str | bytes | list | tuple | dict) and not value)
 
 
-def fields(record: Mapping[Any, Any], asked: Asked) -> Fields:
+def fields(record: Mapping[Any, Any], asked: ChosenColumns) -> RecordFields:
     """The record's pictures, conversation or text; BadRow where a value is of no usable type."""
-    row, out = Record(record), Fields()
+    row, out = AliasedRecord(record), RecordFields()
     _images(row, asked, out)
     if asked.text is None and (_talk(row, asked, out) or _question(row, asked, out)):
         return out
@@ -130,7 +130,7 @@ def fields(record: Mapping[Any, Any], asked: Asked) -> Fields:
     return out
 
 
-def _images(row: Record, asked: Asked, out: Fields) -> None:
+def _images(row: AliasedRecord, asked: ChosenColumns, out: RecordFields) -> None:
     column, _ = row.named(asked.image, IMAGE_COLUMNS)
     columns = [column] if column is not None else []
     if not columns and asked.image is None:
@@ -157,7 +157,7 @@ def parsed(value: object) -> object:
     return value
 
 
-def _talk(row: Record, asked: Asked, out: Fields) -> bool:
+def _talk(row: AliasedRecord, asked: ChosenColumns, out: RecordFields) -> bool:
     column, value = row.named(asked.conversation, TALK_COLUMNS)
     value = parsed(value)
     if column is None or (normal(column) == "texts" and not _of_objects(value)):
@@ -182,7 +182,7 @@ def _of_objects(value: object) -> bool:
     return bool(value) and all(isinstance(item, Mapping | list | tuple) for item in value)
 
 
-def _messages_in_two(row: Record, asked: Asked, out: Fields) -> bool:
+def _messages_in_two(row: AliasedRecord, asked: ChosenColumns, out: RecordFields) -> bool:
     """Messages before the answer in one column, those of the answer in another."""
     first, before = row.named(asked.question, ("prompt",))
     second, after = row.named(asked.answer, ("completion", "chosen", "response"))
@@ -241,7 +241,7 @@ def _message(item: Mapping[Any, Any]) -> Iterator[object]:
     yield {"role": _spoken_by(by_name), "content": spoken}
 
 
-def _question(row: Record, asked: Asked, out: Fields) -> bool:
+def _question(row: AliasedRecord, asked: ChosenColumns, out: RecordFields) -> bool:
     """A question with its answer, as a conversation of two turns."""
     asks, question = row.named(asked.question, QUESTION_COLUMNS)
     answers, answer = row.named(asked.answer, ANSWER_COLUMNS)
@@ -282,7 +282,9 @@ def _question(row: Record, asked: Asked, out: Fields) -> bool:
     return True
 
 
-def _questions(asks: Any, question: object, answers: Any, answer: object, out: Fields) -> bool:
+def _questions(
+    asks: Any, question: object, answers: Any, answer: object, out: RecordFields
+) -> bool:
     """Several questions beside as many answers."""
     answer = parsed(answer)
     if not (isinstance(question, list | tuple) and all(isinstance(q, str) for q in question)):
@@ -301,7 +303,7 @@ def _questions(asks: Any, question: object, answers: Any, answer: object, out: F
     return True
 
 
-def _answer(value: object, out: Fields) -> str:
+def _answer(value: object, out: RecordFields) -> str:
     """An answer as words; of several the one that most gave."""
     value = _captions(value)
     if isinstance(value, bool):
@@ -335,7 +337,7 @@ def _strings(value: object) -> Iterator[str]:
             yield from _strings(by_name[key])
 
 
-def _text(row: Record, asked: Asked, out: Fields) -> None:
+def _text(row: AliasedRecord, asked: ChosenColumns, out: RecordFields) -> None:
     columns = _text_columns(row, asked)
     if not columns:
         return
@@ -358,7 +360,7 @@ def _captions(value: object) -> object:
     return inner if texts else value
 
 
-def _text_columns(row: Record, asked: Asked) -> Sequence[Any]:
+def _text_columns(row: AliasedRecord, asked: ChosenColumns) -> Sequence[Any]:
     """The column of words; several where they are numbered captions."""
     column, _ = row.named(asked.text, TEXT_COLUMNS)
     if column is not None or asked.text is not None:

@@ -23,7 +23,7 @@ FIELD = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
-class Spoilt:
+class UnreadableRecord:
     """A row that cannot be read, with the reason."""
 
     reason: str
@@ -38,7 +38,7 @@ def names_pictures(text: str) -> bool:
 
 
 def rows_of(text: str, ending: str) -> list[object]:
-    """A dict a row by the header's names; ``Spoilt`` for rows that do not fit the header."""
+    """A dict a row by the header's names; ``UnreadableRecord`` for rows that do not fit it."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     mark = "\t" if ending in (".tsv", ".token") and "\t" in first else _delimiter(first)
     quoted = mark in ",;" or f'{mark}"' in text or text.startswith('"')
@@ -60,8 +60,8 @@ def _delimiter(line: str) -> str:
     return max(DELIMITERS, key=lambda mark: (line.count(mark), -DELIMITERS.index(mark)))
 
 
-def _cells(rows: object) -> list[list[str] | Spoilt]:
-    found: list[list[str] | Spoilt] = []
+def _cells(rows: object) -> list[list[str] | UnreadableRecord]:
+    found: list[list[str] | UnreadableRecord] = []
     lines = iter(rows)  # type: ignore[call-overload]
     while True:
         try:
@@ -69,15 +69,15 @@ def _cells(rows: object) -> list[list[str] | Spoilt]:
         except StopIteration:
             return found
         except csv.Error:
-            found.append(Spoilt("row is not CSV"))
+            found.append(UnreadableRecord("row is not CSV"))
             continue
         if any(cell.strip() for cell in row):
             found.append([cell.strip() for cell in row])
 
 
-def _records(rows: list[list[str] | Spoilt]) -> list[object]:
+def _records(rows: list[list[str] | UnreadableRecord]) -> list[object]:
     first = rows[0] if rows else []
-    if isinstance(first, Spoilt) or not first:
+    if isinstance(first, UnreadableRecord) or not first:
         return list(rows)
     if _named(first[0]):  # no header
         header = ["image", "text", *(f"column_{n}" for n in range(2, len(first)))][: len(first)]
@@ -86,13 +86,13 @@ def _records(rows: list[list[str] | Spoilt]) -> list[object]:
     return [_record(header, row) for row in rows]
 
 
-def _record(header: list[str], row: list[str] | Spoilt) -> object:
-    if isinstance(row, Spoilt):
+def _record(header: list[str], row: list[str] | UnreadableRecord) -> object:
+    if isinstance(row, UnreadableRecord):
         return row
     if len(row) > len(header):
-        return Spoilt("row has more fields than the header")
+        return UnreadableRecord("row has more fields than the header")
     if len(row) < len(header):
-        return Spoilt("row has fewer fields than the header")
+        return UnreadableRecord("row has fewer fields than the header")
     return {name: _COUNTED.sub(r"\1", cell) for name, cell in zip(header, row, strict=True)}
 
 

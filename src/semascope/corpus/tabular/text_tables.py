@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from semascope.corpus.media.text_encoding import is_packed, recoded, unpacked, words_of
 from semascope.corpus.media.videos import MOST_FRAMES
 from semascope.corpus.sample import Sample
-from semascope.corpus.tabular.base import BadRow, Rows, digest, exists, files_digest
-from semascope.corpus.tabular.columns import IMAGE_COLUMNS, Record, fields, listed, parsed
-from semascope.corpus.tabular.delimited import Spoilt, names_pictures, rows_of
+from semascope.corpus.tabular.base import BadRow, RowCorpus, digest, exists, files_digest
+from semascope.corpus.tabular.columns import IMAGE_COLUMNS, AliasedRecord, fields, listed, parsed
+from semascope.corpus.tabular.delimited import UnreadableRecord, names_pictures, rows_of
 from semascope.corpus.tabular.json_files import records_of
-from semascope.corpus.tabular.to_sample import Layout, Pictures, to_sample, video_items
+from semascope.corpus.tabular.to_sample import DatasetLayout, PictureFolder, to_sample, video_items
 from semascope.errors import CorpusError
 
 CHUNK = 8 << 20
@@ -38,13 +38,13 @@ GLANCE = 32
 DELIMITED = (".csv", ".tsv", ".token")
 
 
-class Records(Rows):
+class Records(RowCorpus):
     """A corpus of records that lie in files."""
 
-    def __init__(self, name: str, files: Sequence[Path], layout: Layout) -> None:
+    def __init__(self, name: str, files: Sequence[Path], layout: DatasetLayout) -> None:
         super().__init__(name)
         if layout.pictures is None:
-            layout = replace(layout, pictures=Pictures(layout.root))
+            layout = replace(layout, pictures=PictureFolder(layout.root))
         self.files, self.layout = list(files), layout
 
     @abstractmethod
@@ -156,10 +156,10 @@ class Records(Rows):
         return _paths(record, self.layout)
 
 
-def _paths(record: object, layout: Layout) -> list[str]:
+def _paths(record: object, layout: DatasetLayout) -> list[str]:
     if not isinstance(record, Mapping):
         return []
-    _, value = Record(record).named(layout.image, IMAGE_COLUMNS)
+    _, value = AliasedRecord(record).named(layout.image, IMAGE_COLUMNS)
     items = listed(parsed(value))
     for item in video_items(record, layout):
         items += item if isinstance(item, list) else [item]
@@ -175,7 +175,7 @@ def _paths(record: object, layout: Layout) -> list[str]:
 class JsonLines(Records):
     """One JSON object a line; empty lines are no rows."""
 
-    def __init__(self, name: str, files: Sequence[Path], layout: Layout) -> None:
+    def __init__(self, name: str, files: Sequence[Path], layout: DatasetLayout) -> None:
         super().__init__(name, files, layout)
         spans = [_line_spans(path) for path in self.files]
         self.spans = np.concatenate(spans)  # (rows, 2): first byte, byte after the last
@@ -226,7 +226,7 @@ def _line_spans(path: Path) -> NDArray[np.int64]:
     return spans
 
 
-class Line(bytes):
+class JsonLine(bytes):
     """One line of JSON, not parsed yet."""
 
 
@@ -236,7 +236,7 @@ class InMemory(Records):
     Where no empty line parts a text, each line is one.
     """
 
-    def __init__(self, name: str, files: Sequence[Path], layout: Layout) -> None:
+    def __init__(self, name: str, files: Sequence[Path], layout: DatasetLayout) -> None:
         super().__init__(name, files, layout)
         self.items: list[object] = []
         sizes = []
@@ -270,9 +270,9 @@ class InMemory(Records):
     def record(self, row: int) -> object:
         """The array's item, or the paragraph as a record."""
         item = self.items[row]
-        if isinstance(item, Spoilt):
+        if isinstance(item, UnreadableRecord):
             raise BadRow(item.reason)
-        if isinstance(item, Line):
+        if isinstance(item, JsonLine):
             return parse_json(item)
         if isinstance(item, bytes):
             return {"text": words_of(item)}
@@ -295,7 +295,7 @@ def items_of(path: Path) -> list[object]:
         return records_of(parse_json(data))
     data = recoded(data)
     if ending in (".jsonl", ".ndjson"):
-        return [Line(line) for line in re.split(rb"[\r\n]+", data) if line.strip()]
+        return [JsonLine(line) for line in re.split(rb"[\r\n]+", data) if line.strip()]
     if ending in DELIMITED or (ending == ".txt" and _is_table(data)):
         return rows_of(words_of(data), ending)
     return list(_paragraphs(data))

@@ -28,7 +28,7 @@ from semascope.corpus.media.text_encoding import well_formed
 from semascope.corpus.media.videos import MOST_FRAMES, decode_video, evenly, of_frames
 from semascope.corpus.sample import Role, Sample, SkipReport, Turn, Video
 from semascope.corpus.tabular.base import BadRow
-from semascope.corpus.tabular.columns import Asked, fields, listed, unused
+from semascope.corpus.tabular.columns import ChosenColumns, fields, listed, unused
 
 PLACEHOLDER = "<image>"
 MOVING = "<video>"
@@ -47,7 +47,7 @@ NETWORK = ("http://", "https://", "s3://", "gs://", "ftp://")
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DatasetLayout:
     """Where a dataset keeps what."""
 
     root: Path
@@ -71,16 +71,16 @@ class Layout:
     """Whether paths start at ``root`` alone, as where the user names the folder of pictures."""
     home: Path | None = None
     """Folder of the table itself, where it lies below ``root``: its paths may start there."""
-    pictures: Pictures | None = None
+    pictures: PictureFolder | None = None
     """Where else below ``root`` a picture may lie, looked up by name."""
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> ChosenColumns:
         """The columns that were named."""
-        return Asked(self.image, self.text, self.question, self.answer, self.conversation)
+        return ChosenColumns(self.image, self.text, self.question, self.answer, self.conversation)
 
 
-class Pictures:
+class PictureFolder:
     """Files below a folder by name, for tables that name pictures from somewhere else.
 
     COCO names a file without its folder, LLaVA with a folder that may be called otherwise here.
@@ -123,10 +123,10 @@ class Pictures:
 
 
 @dataclass(slots=True)
-class Found:
+class RecordContent:
     """What a record holds for the eye; messages may add to it."""
 
-    layout: Layout
+    layout: DatasetLayout
     images: list[Image.Image] = field(default_factory=list)
     videos: list[Video] = field(default_factory=list)
     moving: str = MOVING
@@ -136,7 +136,11 @@ class Found:
 
 
 def to_sample(
-    record: object, layout: Layout, id_: str, source: str = "", report: SkipReport | None = None
+    record: object,
+    layout: DatasetLayout,
+    id_: str,
+    source: str = "",
+    report: SkipReport | None = None,
 ) -> Sample:
     """The record's sample; BadRow says why there is none.
 
@@ -145,7 +149,7 @@ def to_sample(
     if not isinstance(record, Mapping):
         raise BadRow("record is not an object")
     row = fields(record, layout.asked)
-    found = Found(
+    found = RecordContent(
         layout,
         [picture(item, layout) for item in row.images],
         [video(item, layout) for item in video_items(record, layout)],
@@ -167,14 +171,14 @@ def to_sample(
     return Sample(id=id_, text=text, turns=turns, images=images, source=source, videos=videos)
 
 
-def _unmarked(text: str, found: Found) -> str:
+def _unmarked(text: str, found: RecordContent) -> str:
     """Plain words without what stands for pictures and videos."""
     marks = MARKS if found.images else re.compile(re.escape(PLACEHOLDER))
     text = marks.sub("", text).strip("\n")
     return text.replace(MOVING, "").strip("\n") if found.videos else text
 
 
-def picture(item: object, layout: Layout) -> Image.Image:
+def picture(item: object, layout: DatasetLayout) -> Image.Image:
     """A picture given as bytes, path, base64, data URL, or a dict of these; BadRow says why not."""
     if isinstance(item, Image.Image):
         return item
@@ -195,7 +199,7 @@ def picture(item: object, layout: Layout) -> Image.Image:
     raise BadRow("image is of the wrong type")
 
 
-def located(name: str, layout: Layout) -> Path:
+def located(name: str, layout: DatasetLayout) -> Path:
     """The picture's file: beside its table, from the root, else the one of that name below it."""
     for base in (layout.home, layout.root):
         if base is not None and (path := _under(base, name, layout)) is not None:
@@ -205,7 +209,7 @@ def located(name: str, layout: Layout) -> Path:
     return path if near is None else inside(str(near), layout)
 
 
-def _under(base: Path, name: str, layout: Layout) -> Path | None:
+def _under(base: Path, name: str, layout: DatasetLayout) -> Path | None:
     """The existing file of that name from ``base``, where it lies within the dataset."""
     try:
         path = Path(os.path.realpath(base / name.removeprefix("file://")))
@@ -216,7 +220,7 @@ def _under(base: Path, name: str, layout: Layout) -> Path | None:
     return path if found else None
 
 
-def video_items(record: Mapping[str, Any], layout: Layout) -> list[object]:
+def video_items(record: Mapping[str, Any], layout: DatasetLayout) -> list[object]:
     """What the record gives as videos, one item each."""
     if layout.video is not None:
         one, several = record.get(layout.video), None
@@ -225,7 +229,7 @@ def video_items(record: Mapping[str, Any], layout: Layout) -> list[object]:
     return [*([] if one in (None, "", []) else [one]), *listed(several)]
 
 
-def video(item: object, layout: Layout) -> Video:
+def video(item: object, layout: DatasetLayout) -> Video:
     """A video given as bytes, path, a dict of these, or a list of frames; BadRow says why not."""
     if isinstance(item, Mapping):
         return video(item.get("bytes") or item.get("path") or item.get("url"), layout)
@@ -255,7 +259,7 @@ def _base64(body: str) -> bytes:
         raise BadRow("image is cut short or damaged") from error
 
 
-def inside(name: str, layout: Layout) -> Path:
+def inside(name: str, layout: DatasetLayout) -> Path:
     """The file of that name under the dataset's folder; BadRow where it leads out of it.
 
     Links are followed before the check, so a link that leads out is out.
@@ -273,7 +277,7 @@ def inside(name: str, layout: Layout) -> Path:
     return real
 
 
-def conversation(talk: object, found: Found) -> tuple[Turn, ...]:
+def conversation(talk: object, found: RecordContent) -> tuple[Turn, ...]:
     """Turns of either form; what messages carry for the eye themselves is added to ``found``."""
     if not isinstance(talk, list | tuple):
         raise BadRow("conversation is not a list")
@@ -289,7 +293,7 @@ def conversation(talk: object, found: Found) -> tuple[Turn, ...]:
     return tuple(said)
 
 
-def _turn(message: object, found: Found) -> Turn:
+def _turn(message: object, found: RecordContent) -> Turn:
     if not isinstance(message, Mapping):
         raise BadRow("turn is not an object")
     speaker = message.get("from") or message.get("role")
@@ -309,13 +313,13 @@ def _turn(message: object, found: Found) -> Turn:
     return _parts(role, content, found)
 
 
-def _marks(found: Found) -> re.Pattern[str]:
+def _marks(found: RecordContent) -> re.Pattern[str]:
     """What stands for a picture: of any usual spelling only where the record has pictures."""
     plain = found.still == PLACEHOLDER and bool(found.images)
     return MARKS if plain else re.compile(re.escape(found.still))
 
 
-def _parts(role: Role, content: Sequence[object], found: Found) -> Turn:
+def _parts(role: Role, content: Sequence[object], found: RecordContent) -> Turn:
     """A message given as parts: text, image_url, or an image or video of the record's columns."""
     texts, shown, moving = [], 0, 0
     for part in content:

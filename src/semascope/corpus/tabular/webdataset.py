@@ -19,10 +19,10 @@ from pathlib import Path
 
 from semascope.corpus.media.text_encoding import words_of
 from semascope.corpus.sample import Sample
-from semascope.corpus.tabular.base import BadRow, Rows, digest, files_digest
+from semascope.corpus.tabular.base import BadRow, RowCorpus, digest, files_digest
 from semascope.corpus.tabular.json_files import SUFFIXES
 from semascope.corpus.tabular.text_tables import parse_json
-from semascope.corpus.tabular.to_sample import Layout, to_sample
+from semascope.corpus.tabular.to_sample import DatasetLayout, to_sample
 
 Entry = tuple[str, list[tuple[str, int, int]]]
 """A sample: its key, and (extension, offset, size) of each of its files."""
@@ -31,10 +31,12 @@ PICTURES = "pictures of the tar"
 BLOCK = 512
 
 
-class WebDataset(Rows):
+class WebDataset(RowCorpus):
     """The samples of tars, in their order."""
 
-    def __init__(self, name: str, files: Sequence[Path], layout: Layout | None = None) -> None:
+    def __init__(
+        self, name: str, files: Sequence[Path], layout: DatasetLayout | None = None
+    ) -> None:
         super().__init__(name)
         self.files, self.layout = list(files), layout
         self.rows: list[tuple[Path, Entry]] = []
@@ -81,7 +83,7 @@ class WebDataset(Rows):
             elif fresh:
                 self.skipped.left[f"files of a tar that are not read ({last})"] += 1
         # Pictures of the tar stand for whatever paths the record may name.
-        asked = self.layout or Layout(root=path.parent)
+        asked = self.layout or DatasetLayout(root=path.parent)
         image = PICTURES if images else asked.image
         layout = replace(asked, root=path.parent, image=image, video="")
         if images:

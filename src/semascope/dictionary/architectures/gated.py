@@ -23,7 +23,7 @@ from semascope.dictionary.architectures.relu import usual
 from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.forward_pass import Pass
 from semascope.dictionary.kernels.topk import select_above
-from semascope.dictionary.training.losses import Loss, Step, common_losses
+from semascope.dictionary.training.losses import Loss, LossContext, common_losses
 from semascope.dictionary.types import Codes
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Gated(Activation):
 def gate_l1(weight: float = 0.0) -> Loss:
     """λ · mean over tokens of Σ_f relu(π_f) ‖W_dec,f‖, no gradient to W_dec; 0: ReLU's."""
 
-    def loss(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
+    def loss(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
         """The penalty, as ramped up so far."""
         each = (done.extras["gate"] * decoder_norms(coder).detach()).sum() / step.tokens
         return step.ramp * (weight or usual(coder, step)) * each
@@ -84,7 +84,7 @@ def gate_l1(weight: float = 0.0) -> Loss:
     return loss
 
 
-def gate_reconstruction(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
+def gate_reconstruction(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
     """FVU of decoding the open gates' π through a frozen decoder: gates must see enough."""
     guess = done.extras["gate"] @ coder.W_dec.detach() + coder.b_dec.detach()
     guess = guess if coder.W_skip is None else guess + done.x @ coder.W_skip.detach().t()

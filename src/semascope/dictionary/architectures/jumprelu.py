@@ -20,7 +20,7 @@ from semascope.dictionary.architectures.dense import dense_pass, levels, pre_act
 from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.forward_pass import Pass
 from semascope.dictionary.kernels.topk import select_above
-from semascope.dictionary.training.losses import Loss, Step, common_losses
+from semascope.dictionary.training.losses import Loss, LossContext, common_losses
 from semascope.dictionary.types import Codes
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class JumpReLU(Activation):
 def l0(weight: float) -> Loss:
     """λ · mean L0, with the straight-through gradient to θ."""
 
-    def loss(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
+    def loss(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
         """The penalty, as ramped up so far."""
         return step.ramp * weight * done.extras["on"].sum() / step.tokens
 
@@ -108,7 +108,7 @@ def l0(weight: float) -> Loss:
 def target_l0(weight: float = LEADING) -> Loss:
     """weight · (L0 / k − 1)²: leads the mean L0 to k from either side."""
 
-    def loss(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
+    def loss(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
         """The penalty of this micro-batch's L0, as ramped up so far."""
         share = len(done.x) / step.tokens
         mean = done.extras["on"].sum() / len(done.x)

@@ -22,7 +22,7 @@ from semascope.dictionary.architectures.dense import (
 from semascope.dictionary.config import TrainConfig
 from semascope.dictionary.forward_pass import Pass
 from semascope.dictionary.kernels.topk import select_above
-from semascope.dictionary.training.losses import Loss, Step, common_losses
+from semascope.dictionary.training.losses import Loss, LossContext, common_losses
 from semascope.dictionary.types import Codes
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ReLU(Activation):
 def weighted_l1(weight: float = 0.0) -> Loss:
     """λ · mean over tokens of Σ_f z_f ‖W_dec,f‖; λ = 0 takes ``usual``."""
 
-    def loss(coder: SparseCoder, done: Pass, step: Step) -> Tensor:
+    def loss(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
         """The penalty, as ramped up so far."""
         assert done.z is not None
         each = (done.z * decoder_norms(coder)).sum() / step.tokens
@@ -67,7 +67,7 @@ def weighted_l1(weight: float = 0.0) -> Loss:
     return loss
 
 
-def usual(coder: SparseCoder, step: Step) -> Tensor:
+def usual(coder: SparseCoder, step: LossContext) -> Tensor:
     """() the published λ beside FVU, which is the squared error over the variance of a token.
 
     An L1 penalty shortens every activation by λ / 2, whatever their length, which goes with √d. λ

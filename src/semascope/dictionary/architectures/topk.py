@@ -12,7 +12,7 @@ from semascope.dictionary.architectures.base import Activation
 from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.forward_pass import Pass
 from semascope.dictionary.kernels.sparse import Grouping, attach
-from semascope.dictionary.kernels.topk import Room, select_topk
+from semascope.dictionary.kernels.topk import TileBuffer, select_topk
 from semascope.dictionary.kernels.topk_bf16 import has_fast_bf16, select_topk_prefiltered
 from semascope.dictionary.training.losses import Loss, common_losses
 from semascope.dictionary.types import Codes
@@ -28,7 +28,7 @@ class TopK(Activation):
 
     def __init__(self, cfg: CoderConfig) -> None:
         super().__init__(cfg)
-        self.room = Room()
+        self.room = TileBuffer()
 
     def encode(self, coder: SparseCoder, centred: Tensor) -> Codes:
         values, indices = select_topk(centred, coder.W_enc, coder.b_enc, self.cfg.k)
@@ -59,7 +59,7 @@ def choose_topk(
     k: int,
     *,
     bf16: bool = False,
-    room: Room | None = None,
+    room: TileBuffer | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(N, d) -> (N, k) largest pre-activations and their latents, by the fastest way here.
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig
 from semascope.dictionary.files import read_tensors, write_whole
-from semascope.dictionary.formats.fields import Hints, flag, is_pointer
+from semascope.dictionary.formats.fields import CheckpointHints, flag, is_pointer
 from semascope.dictionary.formats.sites import ours as our_site
 from semascope.errors import FormatError
 
@@ -221,6 +221,6 @@ def write_pickle(path: Path, value: Mapping[str, Any]) -> None:
     write_whole(path, lambda at: torch.save(dict(value), at))
 
 
-def sites_of(hints: Hints, site: str, site_out: str = "") -> dict[str, str]:
+def sites_of(hints: CheckpointHints, site: str, site_out: str = "") -> dict[str, str]:
     """The sites to build with: a hint goes before what the file says."""
     return {"site": hints.site or site, "site_out": hints.site_out or site_out}

@@ -31,8 +31,8 @@ from semascope.dictionary.formats.common import (
     write_pickle,
 )
 from semascope.dictionary.formats.fields import (
-    Fields,
-    Hints,
+    CheckpointHints,
+    ConfigFields,
     decided,
     flag,
     k_of,
@@ -91,9 +91,11 @@ def recognises(path: Path) -> bool:
     return (path / WEIGHTS).is_file()
 
 
-def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) -> SparseCoder:
+def read(
+    path: Path, *, allow_pickle: bool = False, hints: CheckpointHints | None = None
+) -> SparseCoder:
     """The coder of a folder or file; only where pickles are allowed."""
-    hints, file = hints or Hints(), path if path.is_file() else path / WEIGHTS
+    hints, file = hints or CheckpointHints(), path if path.is_file() else path / WEIGHTS
     refuse_pickle(file, allow_pickle)
     state = read_pickle(file)
     config = _config(file)
@@ -101,8 +103,8 @@ def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) 
     scale = hints.scale
     if isinstance(state.get("ae"), dict):  # a mid-run backup, whose biases are not folded
         if not config.has("trainer") and isinstance(state.get("config"), dict):
-            trainer = Fields(state["config"], file)
-        backup = Fields(state, file)
+            trainer = ConfigFields(state["config"], file)
+        backup = ConfigFields(state, file)
         if backup.has("norm_factor"):
             scale = 1 / positive(_number(state["norm_factor"]), "norm_factor", file)
         state = state["ae"]
@@ -123,13 +125,13 @@ def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) 
     return coder
 
 
-def _config(file: Path) -> Fields:
+def _config(file: Path) -> ConfigFields:
     """config.json beside the weights, or in the folder above that of mid-run checkpoints."""
     folders = (file.parent, file.parent.parent) if file.name != WEIGHTS else (file.parent,)
     for folder in folders:
         if (folder / CONFIG).is_file():
-            return Fields.read(folder / CONFIG)
-    return Fields({}, file.parent / CONFIG)
+            return ConfigFields.read(folder / CONFIG)
+    return ConfigFields({}, file.parent / CONFIG)
 
 
 def _number(value: Any) -> float | None:
@@ -158,7 +160,7 @@ def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None
 
 
 def _ours(
-    state: Mapping[str, Any], trainer: Fields, file: Path, hints: Hints
+    state: Mapping[str, Any], trainer: ConfigFields, file: Path, hints: CheckpointHints
 ) -> tuple[ArchitectureName, dict[str, Tensor], dict[str, Any]]:
     """Architecture, tensors by our names, and what else the configuration needs."""
     named = trainer.text("dict_class")
@@ -185,9 +187,9 @@ def _ours(
 
 def _counted(
     state: Mapping[str, Any],
-    trainer: Fields,
+    trainer: ConfigFields,
     file: Path,
-    hints: Hints,
+    hints: CheckpointHints,
     mine: dict[str, Tensor],
 ) -> tuple[ArchitectureName, dict[str, Tensor], dict[str, Any]]:
     """TopK and BatchTopK, whose tensors have the same names."""
@@ -209,12 +211,12 @@ def _counted(
     return "batchtopk", {**mine, "activation.threshold": _threshold(state, file, hints)}, {"k": k}
 
 
-def _k(state: Mapping[str, Any], trainer: Fields, file: Path, hints: Hints) -> int:
+def _k(state: Mapping[str, Any], trainer: ConfigFields, file: Path, hints: CheckpointHints) -> int:
     own = None if state.get("k") is None else whole(state["k"], "k", file)
     return k_of(file, hints, own, trainer.count("k"))
 
 
-def _threshold(state: Mapping[str, Any], file: Path, hints: Hints) -> Tensor:
+def _threshold(state: Mapping[str, Any], file: Path, hints: CheckpointHints) -> Tensor:
     """() BatchTopK's threshold at inference; below 0 it was never measured."""
     if "threshold" not in state and hints.threshold is not None:
         return torch.tensor(hints.threshold)
@@ -246,7 +248,7 @@ def _gated(
 
 
 def _bare(
-    state: Mapping[str, Any], trainer: Fields, file: Path, hints: Hints
+    state: Mapping[str, Any], trainer: ConfigFields, file: Path, hints: CheckpointHints
 ) -> tuple[ArchitectureName, dict[str, Tensor], dict[str, Any]]:
     """The classes with W_enc (D, F): Matryoshka BatchTopK, and JumpReLU."""
     w_enc, b_enc, w_dec, b_dec = need(state, file, W_enc=2, b_enc=1, W_dec=2, b_dec=1)

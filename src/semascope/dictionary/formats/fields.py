@@ -1,7 +1,7 @@
 """Reading a foreign configuration strictly: every field is there and of its type, or refused.
 
-A value that is missing is never replaced by a default of ours. Where a caller knows it, it comes
-as one of ``Hints``; where neither says it, the error names the field, the file and the flag.
+A value that is missing is never replaced by a default of ours. Where a caller knows it, it comes as
+one of ``CheckpointHints``; where neither says it, the error names the field, the file and the flag.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from semascope.errors import FormatError
 
 
 @dataclass(frozen=True, slots=True)
-class Hints:
+class CheckpointHints:
     """What the caller knows of a checkpoint that its files do not say."""
 
     architecture: ArchitectureName | None = None
@@ -37,14 +37,14 @@ class Hints:
     """Where a transcoder writes."""
 
 
-class Fields:
+class ConfigFields:
     """A configuration file with the checks that reading it needs."""
 
     def __init__(self, values: Mapping[str, Any], path: Path) -> None:
         self.values, self.path = values, path
 
     @classmethod
-    def read(cls, path: Path) -> Fields:
+    def read(cls, path: Path) -> ConfigFields:
         """The JSON object of a file.
 
         Raises:
@@ -90,14 +90,14 @@ class Fields:
             raise self.fault(name, "a finite number")
         return float(value)
 
-    def part(self, name: str) -> Fields:
+    def part(self, name: str) -> ConfigFields:
         """A nested object; an empty one where it is absent."""
         value = self.values.get(name)
         if value is None:
-            return Fields({}, self.path)
+            return ConfigFields({}, self.path)
         if not isinstance(value, dict):
             raise self.fault(name, "an object")
-        return Fields(value, self.path)
+        return ConfigFields(value, self.path)
 
     def width(self, name: str, is_: int) -> None:
         """FormatError where the field is there and is not the tensors' size ``is_``."""
@@ -136,7 +136,7 @@ def flag(name: str, value: str) -> str:
     return f"--{name} {value} on the command line, {python}=... in Python"
 
 
-def k_of(path: Path, hints: Hints, *said: int | None) -> int:
+def k_of(path: Path, hints: CheckpointHints, *said: int | None) -> int:
     """Active latents a token, from wherever it is said."""
     found: int = decided("k, the number of active latents", path, flag("k", "N"), *said, hints.k)
     return found

@@ -31,7 +31,14 @@ from semascope.dictionary.formats.common import (
     weights,
     weights_file,
 )
-from semascope.dictionary.formats.fields import Fields, Hints, decided, flag, k_of, unknown
+from semascope.dictionary.formats.fields import (
+    CheckpointHints,
+    ConfigFields,
+    decided,
+    flag,
+    k_of,
+    unknown,
+)
 from semascope.dictionary.formats.sites import lens
 from semascope.errors import FormatError
 
@@ -64,10 +71,12 @@ def recognises(path: Path) -> bool:
     return (path / WEIGHTS).is_file() and (path / CONFIG).is_file()
 
 
-def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) -> SparseCoder:
+def read(
+    path: Path, *, allow_pickle: bool = False, hints: CheckpointHints | None = None
+) -> SparseCoder:
     """The coder of a folder."""
-    hints, path = hints or Hints(), path.parent if path.is_file() else path
-    cfg, tensors = Fields.read(path / CONFIG), weights_file(path / WEIGHTS)
+    hints, path = hints or CheckpointHints(), path.parent if path.is_file() else path
+    cfg, tensors = ConfigFields.read(path / CONFIG), weights_file(path / WEIGHTS)
     architecture = _architecture(cfg, hints)
     w_e, b_e, w_d = need(tensors, path / WEIGHTS, W_E=2, b_E=1, W_D=2)
     cfg.width("d_model", w_e.shape[0])
@@ -97,7 +106,7 @@ def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) 
     return coder
 
 
-def _architecture(cfg: Fields, hints: Hints) -> ArchitectureName:
+def _architecture(cfg: ConfigFields, hints: CheckpointHints) -> ArchitectureName:
     kind = cfg.text("sae_type")
     if kind not in (None, "sae", "transcoder"):
         raise FormatError(f"{cfg.path}: a {kind} cannot be read; SAEs and transcoders can.")
@@ -116,14 +125,14 @@ def _architecture(cfg: Fields, hints: Hints) -> ArchitectureName:
     return found
 
 
-def _b_dec(cfg: Fields, tensors: Mapping[str, Tensor], size: int, path: Path) -> Tensor:
+def _b_dec(cfg: ConfigFields, tensors: Mapping[str, Tensor], size: int, path: Path) -> Tensor:
     """(D_out,) b_D; zeros only where the configuration says that there is none."""
     if cfg.flag("use_decoder_bias") is False:
         return torch.zeros(size)
     return need(tensors, path / WEIGHTS, b_D=1)[0]
 
 
-def includes_norm(cfg: Fields, w_dec: Tensor) -> bool:
+def includes_norm(cfg: ConfigFields, w_dec: Tensor) -> bool:
     """Whether pre-activations are multiplied by decoder norms, where those are not all 1."""
     if unit_rows(w_dec):
         return False
@@ -133,7 +142,12 @@ def includes_norm(cfg: Fields, w_dec: Tensor) -> bool:
 
 
 def _factors(
-    cfg: Fields, tensors: Mapping[str, Tensor], into: str, out: str, path: Path, hints: Hints
+    cfg: ConfigFields,
+    tensors: Mapping[str, Tensor],
+    into: str,
+    out: str,
+    path: Path,
+    hints: CheckpointHints,
 ) -> tuple[float, float]:
     """Factors of the input and of the output that the weights still expect."""
     how = cfg.text("norm_activation")

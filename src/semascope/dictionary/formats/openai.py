@@ -26,7 +26,15 @@ from semascope.dictionary.formats.common import (
     weights,
     write_pickle,
 )
-from semascope.dictionary.formats.fields import Fields, Hints, decided, flag, k_of, shown, whole
+from semascope.dictionary.formats.fields import (
+    CheckpointHints,
+    ConfigFields,
+    decided,
+    flag,
+    k_of,
+    shown,
+    whole,
+)
 from semascope.errors import FormatError
 
 FILE = "openai.pt"
@@ -39,9 +47,11 @@ def recognises(path: Path) -> bool:
     return (path / FILE).is_file()
 
 
-def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) -> SparseCoder:
+def read(
+    path: Path, *, allow_pickle: bool = False, hints: CheckpointHints | None = None
+) -> SparseCoder:
     """The coder of a file; only where pickles are allowed."""
-    hints, file = hints or Hints(), path if path.is_file() else path / FILE
+    hints, file = hints or CheckpointHints(), path if path.is_file() else path / FILE
     refuse_pickle(file, allow_pickle)
     state = read_pickle(file)
     weight, b_enc, decoder, b_dec = need(
@@ -49,7 +59,9 @@ def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) 
     )
     check_unused(state, _USED, file)
     topk = _activation(state, file, hints) == "topk"
-    inner = Fields(state, file).part("activation_state_dict") if topk else Fields({}, file)
+    inner = (
+        ConfigFields(state, file).part("activation_state_dict") if topk else ConfigFields({}, file)
+    )
     if inner.text("postact_fn") not in (None, "ReLU"):
         raise FormatError(
             f"{file}: what follows TopK is {inner.text('postact_fn')!r}; only ReLU can be read."
@@ -83,7 +95,7 @@ _USED = {
 }
 
 
-def _activation(state: Mapping[str, Any], file: Path, hints: Hints) -> ArchitectureName:
+def _activation(state: Mapping[str, Any], file: Path, hints: CheckpointHints) -> ArchitectureName:
     """topk or relu. Without the key the published files are ReLU, and those of the repository's
     train.py, which keep no mean squares, are TopK of inputs that someone else normalised."""
     known: dict[str, ArchitectureName] = {"ReLU": "relu", "TopK": "topk"}

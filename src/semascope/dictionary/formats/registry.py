@@ -20,7 +20,7 @@ from semascope.dictionary.formats import (
     sparsify,
 )
 from semascope.dictionary.formats.common import KEPT
-from semascope.dictionary.formats.fields import Hints, is_pointer
+from semascope.dictionary.formats.fields import CheckpointHints, is_pointer
 from semascope.dictionary.formats.sites import known
 from semascope.errors import DictionaryError, FormatError
 
@@ -105,7 +105,7 @@ def load(
         raise FormatError(f"No architecture is called {architecture!r}; there are {names}.")
     if k is not None and k < 1:
         raise FormatError(f"k is {k}, and at least one latent must be active.")
-    hints = Hints(architecture, k, threshold, scale, subtract_b_dec, site, site_out)
+    hints = CheckpointHints(architecture, k, threshold, scale, subtract_b_dec, site, site_out)
     module = FORMATS[detect(path)]
     try:
         coder: SparseCoder = module.read(path, allow_pickle=allow_pickle, hints=hints)
@@ -126,7 +126,7 @@ def load(
     return coder
 
 
-def _agrees(coder: SparseCoder, hints: Hints, path: Path) -> None:
+def _agrees(coder: SparseCoder, hints: CheckpointHints, path: Path) -> None:
     """FormatError for a hint that the files contradict: it is never passed over in silence."""
     cfg = coder.cfg
     given: list[tuple[str, Any, Any]] = [("architecture", hints.architecture, cfg.architecture)]

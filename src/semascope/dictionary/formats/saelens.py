@@ -34,7 +34,14 @@ from semascope.dictionary.formats.common import (
     weights,
     weights_file,
 )
-from semascope.dictionary.formats.fields import Fields, Hints, decided, flag, k_of, unknown
+from semascope.dictionary.formats.fields import (
+    CheckpointHints,
+    ConfigFields,
+    decided,
+    flag,
+    k_of,
+    unknown,
+)
 from semascope.dictionary.formats.sites import lens
 from semascope.errors import FormatError
 
@@ -89,11 +96,13 @@ def recognises(path: Path) -> bool:
     return path.name == WEIGHTS if path.is_file() else (path / WEIGHTS).is_file()
 
 
-def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) -> SparseCoder:
+def read(
+    path: Path, *, allow_pickle: bool = False, hints: CheckpointHints | None = None
+) -> SparseCoder:
     """The coder of a folder."""
-    hints, path = hints or Hints(), path.parent if path.is_file() else path
+    hints, path = hints or CheckpointHints(), path.parent if path.is_file() else path
     file = path / WEIGHTS
-    cfg, tensors = Fields.read(path / CONFIG), weights_file(file)
+    cfg, tensors = ConfigFields.read(path / CONFIG), weights_file(file)
     named, architecture = _architecture(cfg, tensors, hints)
     w_enc, w_dec, b_dec = need(tensors, file, W_enc=2, W_dec=2, b_dec=1)
     cfg.width("d_in", w_enc.shape[0])
@@ -168,7 +177,7 @@ def write(coder: SparseCoder, path: Path, notes: Mapping[str, Any] | None = None
 
 
 def _architecture(
-    cfg: Fields, tensors: Mapping[str, Tensor], hints: Hints
+    cfg: ConfigFields, tensors: Mapping[str, Tensor], hints: CheckpointHints
 ) -> tuple[str, ArchitectureName]:
     """SAELens' name and ours, by what the configuration and the tensors say together."""
     named = cfg.text("architecture")
@@ -197,7 +206,7 @@ def _architecture(
 
 
 def _by_tensors(
-    cfg: Fields, tensors: Mapping[str, Tensor], chosen: str | None
+    cfg: ConfigFields, tensors: Mapping[str, Tensor], chosen: str | None
 ) -> ArchitectureName | None:
     """What tensors or keys of one architecture alone give away."""
     for tensor, architecture in (("b_gate", "gated"), ("threshold", "jumprelu")):
@@ -208,7 +217,7 @@ def _by_tensors(
     return "relu" if chosen == "relu" or cfg.has("l1_coefficient") else None
 
 
-def _k(cfg: Fields, hints: Hints) -> int:
+def _k(cfg: ConfigFields, hints: CheckpointHints) -> int:
     """Active latents; a BatchTopK's may be a fraction, and is not used to encode."""
     old = cfg.part("activation_fn_kwargs").count("k")
     value = cfg.number("k")
@@ -217,7 +226,7 @@ def _k(cfg: Fields, hints: Hints) -> int:
     return k_of(cfg.path, hints, cfg.count("k"), old)
 
 
-def _subtracts(cfg: Fields, b_dec: Tensor, hints: Hints) -> bool:
+def _subtracts(cfg: ConfigFields, b_dec: Tensor, hints: CheckpointHints) -> bool:
     """Whether b_dec is subtracted from the input; where it is 0 it does not matter."""
     said = cfg.flag("apply_b_dec_to_input")
     if said is None and hints.subtract_b_dec is None and not bool(b_dec.any()):
@@ -229,7 +238,7 @@ def _subtracts(cfg: Fields, b_dec: Tensor, hints: Hints) -> bool:
     return found
 
 
-def _rescaled(cfg: Fields, architecture: str, w_dec: Tensor) -> bool:
+def _rescaled(cfg: ConfigFields, architecture: str, w_dec: Tensor) -> bool:
     """Whether pre-activations are multiplied by decoder norms."""
     said = cfg.flag("rescale_acts_by_decoder_norm")
     if said is None and architecture == "batchtopk" and not unit_rows(w_dec):
@@ -241,7 +250,7 @@ def _rescaled(cfg: Fields, architecture: str, w_dec: Tensor) -> bool:
     return bool(said)
 
 
-def _normalised(cfg: Fields) -> str:
+def _normalised(cfg: ConfigFields) -> str:
     """How activations are normalised, by version 6's names."""
     value = cfg.values.get("normalize_activations")
     if isinstance(value, bool):
@@ -249,7 +258,7 @@ def _normalised(cfg: Fields) -> str:
     return cfg.text("normalize_activations") or "none"
 
 
-def _scale(cfg: Fields, path: Path, hints: Hints) -> float:
+def _scale(cfg: ConfigFields, path: Path, hints: CheckpointHints) -> float:
     """The factor that the weights still expect activations to be multiplied by.
 
     Raises:
@@ -270,7 +279,7 @@ def _scale(cfg: Fields, path: Path, hints: Hints) -> float:
             else ""
         )
         raise FormatError(f"{cfg.path} normalises activations by {how!r}; not read here.{more}")
-    scaler = Fields.read(path / SCALER) if (path / SCALER).is_file() else None
+    scaler = ConfigFields.read(path / SCALER) if (path / SCALER).is_file() else None
     if scaler is not None and scaler.flag("has_whitening"):
         raise FormatError(
             f"{scaler.path} whitens activations. Fold that with SAELens, "
@@ -301,7 +310,7 @@ def _stored(path: Path) -> float | None:
 
 
 def _finetuned(
-    cfg: Fields, tensors: Mapping[str, Tensor], mine: dict[str, Tensor], path: Path
+    cfg: ConfigFields, tensors: Mapping[str, Tensor], mine: dict[str, Tensor], path: Path
 ) -> None:
     """Fold the factors by which fine-tuning multiplies activations before they are decoded."""
     given = tensors.get("scaling_factor")

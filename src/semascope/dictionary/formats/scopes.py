@@ -33,14 +33,14 @@ from semascope.dictionary.formats.common import (
     thresholds,
     weights_file,
 )
-from semascope.dictionary.formats.fields import Fields, Hints, decided, flag, k_of
+from semascope.dictionary.formats.fields import CheckpointHints, ConfigFields, decided, flag, k_of
 from semascope.dictionary.formats.llamascopium import includes_norm
 from semascope.errors import FormatError
 
 NPZ, PARAMS, HYPER = "params.npz", "params.safetensors", "hyperparams.json"
 QWEN = re.compile(r"layer(\d+)\.sae\.pt")
 _LAYER = re.compile(r"layer_(\d+)(?:_|$)")
-Read = Callable[[Path, bool, Hints], SparseCoder]
+Read = Callable[[Path, bool, CheckpointHints], SparseCoder]
 
 
 def recognises(path: Path) -> bool:
@@ -48,12 +48,14 @@ def recognises(path: Path) -> bool:
     return _reader(path) is not None
 
 
-def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) -> SparseCoder:
+def read(
+    path: Path, *, allow_pickle: bool = False, hints: CheckpointHints | None = None
+) -> SparseCoder:
     """The coder of a folder or file."""
     reader = _reader(path)
     if reader is None:
         raise FormatError(f"{path} is of none of the Scope families.")
-    return reader(path, allow_pickle, hints or Hints())
+    return reader(path, allow_pickle, hints or CheckpointHints())
 
 
 def write(coder: SparseCoder, path: Path, notes: object = None) -> None:
@@ -80,17 +82,17 @@ def _reader(path: Path) -> Read | None:
     return _qwen if len(_qwen_files(path)) == 1 else None
 
 
-def _gemma(path: Path, allow_pickle: bool, hints: Hints) -> SparseCoder:
+def _gemma(path: Path, allow_pickle: bool, hints: CheckpointHints) -> SparseCoder:
     file = path if path.is_file() else path / NPZ
     mine = _jump({name.lower(): t for name, t in read_npz(file).items()}, file)
     site, site_out = _by_folders(file)
     return _built(mine, file, hints, site, site_out)
 
 
-def _gemma2(path: Path, allow_pickle: bool, hints: Hints) -> SparseCoder:
+def _gemma2(path: Path, allow_pickle: bool, hints: CheckpointHints) -> SparseCoder:
     file = path if path.is_file() else path / PARAMS
     config = file.with_name("config.json")
-    cfg = Fields.read(config) if config.is_file() else Fields({}, config)
+    cfg = ConfigFields.read(config) if config.is_file() else ConfigFields({}, config)
     if cfg.text("architecture") not in (None, "jump_relu"):
         raise FormatError(f"{config}: architecture {cfg.text('architecture')!r} cannot be read.")
     tensors = weights_file(file)
@@ -108,12 +110,12 @@ def _gemma2(path: Path, allow_pickle: bool, hints: Hints) -> SparseCoder:
     return _built(mine, file, hints, site, "" if site_out == site else site_out)
 
 
-def _llama(path: Path, allow_pickle: bool, hints: Hints) -> SparseCoder:
+def _llama(path: Path, allow_pickle: bool, hints: CheckpointHints) -> SparseCoder:
     folder = path if path.is_dir() else path.parent
     folder = folder if (folder / HYPER).is_file() else folder.parent
     found = path if path.is_file() else _llama_file(folder)
     assert found is not None  # as it was recognised
-    file, cfg = found, Fields.read(folder / HYPER)
+    file, cfg = found, ConfigFields.read(folder / HYPER)
     tensors = weights_file(file)
     w_enc, b_enc, w_dec, b_dec = need(
         tensors, file, encoder__weight=2, encoder__bias=1, decoder__weight=2, decoder__bias=1
@@ -140,7 +142,9 @@ def _llama(path: Path, allow_pickle: bool, hints: Hints) -> SparseCoder:
     return coder
 
 
-def _llama_activation(cfg: Fields, mine: dict[str, Tensor], hints: Hints) -> ArchitectureName:
+def _llama_activation(
+    cfg: ConfigFields, mine: dict[str, Tensor], hints: CheckpointHints
+) -> ArchitectureName:
     said = (cfg.text("act_fn") or "").lower() or None
     if said not in (None, "relu", "jumprelu", "topk"):
         raise FormatError(f"{cfg.path}: act_fn {said!r} cannot be read.")
@@ -158,7 +162,9 @@ def _llama_activation(cfg: Fields, mine: dict[str, Tensor], hints: Hints) -> Arc
     return found
 
 
-def _llama_factors(cfg: Fields, transcodes: bool, hints: Hints) -> tuple[float, float]:
+def _llama_factors(
+    cfg: ConfigFields, transcodes: bool, hints: CheckpointHints
+) -> tuple[float, float]:
     """√d over the average norms in and out."""
     if hints.scale is not None:
         scale = positive(hints.scale, "--scale", cfg.path)
@@ -185,7 +191,7 @@ def _llama_file(folder: Path) -> Path | None:
     return final[0] if final else found[0] if len(found) == 1 else None
 
 
-def _qwen(path: Path, allow_pickle: bool, hints: Hints) -> SparseCoder:
+def _qwen(path: Path, allow_pickle: bool, hints: CheckpointHints) -> SparseCoder:
     file = path if path.is_file() else path / _qwen_files(path)[0]
     refuse_pickle(file, allow_pickle)
     tensors = read_pickle(file)
@@ -223,7 +229,7 @@ def _jump(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
 def _built(
     mine: Mapping[str, Tensor],
     file: Path,
-    hints: Hints,
+    hints: CheckpointHints,
     site: str,
     site_out: str,
     *,

@@ -27,7 +27,7 @@ from semascope.dictionary.formats.common import (
     weights,
     weights_file,
 )
-from semascope.dictionary.formats.fields import Fields, Hints, k_of
+from semascope.dictionary.formats.fields import CheckpointHints, ConfigFields, k_of
 from semascope.dictionary.formats.sites import folder_site
 from semascope.errors import FormatError
 
@@ -55,10 +55,12 @@ def recognises(path: Path) -> bool:
     return path.name == WEIGHTS if path.is_file() else (path / WEIGHTS).is_file()
 
 
-def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) -> SparseCoder:
+def read(
+    path: Path, *, allow_pickle: bool = False, hints: CheckpointHints | None = None
+) -> SparseCoder:
     """The coder of a folder."""
-    hints, path = hints or Hints(), path.parent if path.is_file() else path
-    cfg, raw = Fields.read(path / CONFIG), weights_file(path / WEIGHTS)
+    hints, path = hints or CheckpointHints(), path.parent if path.is_file() else path
+    cfg, raw = ConfigFields.read(path / CONFIG), weights_file(path / WEIGHTS)
     need(raw, path / WEIGHTS, encoder__weight=2, encoder__bias=1, W_dec=2, b_dec=1)
     tensors = _names(raw)
     if cfg.has("semascope"):
@@ -77,7 +79,9 @@ def read(path: Path, *, allow_pickle: bool = False, hints: Hints | None = None) 
     return coder
 
 
-def _own(ours: Fields, tensors: Mapping[str, Tensor], path: Path, hints: Hints) -> SparseCoder:
+def _own(
+    ours: ConfigFields, tensors: Mapping[str, Tensor], path: Path, hints: CheckpointHints
+) -> SparseCoder:
     """A coder that this project wrote."""
     layout = ours.count("format") or 1
     if layout > LAYOUT:
@@ -141,7 +145,9 @@ def _floats(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     }
 
 
-def _shape(cfg: Fields, tensors: Mapping[str, Tensor], path: Path, hints: Hints) -> CoderConfig:
+def _shape(
+    cfg: ConfigFields, tensors: Mapping[str, Tensor], path: Path, hints: CheckpointHints
+) -> CoderConfig:
     weight, decoder = need(tensors, path / WEIGHTS, W_enc=2, W_dec=2)
     cfg.width("num_latents", weight.shape[0])
     cfg.width("d_in", weight.shape[1])

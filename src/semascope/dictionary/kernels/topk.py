@@ -25,7 +25,7 @@ FEW = 16
 """Tokens from which a tree pays: below, as in decoding, calls cost more than they save."""
 
 
-class Room:
+class TileBuffer:
     """Memory for a tile of pre-activations, kept between steps; for one thread at a time."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ def topk(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def select_topk(
-    centred: Tensor, weight: Tensor, bias: Tensor, k: int, room: Room | None = None
+    centred: Tensor, weight: Tensor, bias: Tensor, k: int, room: TileBuffer | None = None
 ) -> tuple[Tensor, Tensor]:
     """(N, D) centred inputs -> the k largest pre-activations and their latents, (N, k) each.
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from semascope.dictionary.types import Dictionary
 from semascope.errors import DictionaryError
-from semascope.subject.patches import Patches, has_patch, is_pictured
+from semascope.subject.patches import VisionPatches, has_patch, is_pictured
 from semascope.subject.types import Batch, Edit, EditContext, Edits, Kind, TokenMap
 
 Reads = Callable[[TokenMap], NDArray[np.int8]]
@@ -42,7 +42,7 @@ class HasLogits(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Spliced:
+class CERecovered:
     """Means over predictions, in nats."""
 
     predictions: int
@@ -95,7 +95,7 @@ def spliced(
     *,
     site: str = "",
     reads: Reads = real,
-) -> Mapping[int, Spliced]:
+) -> Mapping[int, CERecovered]:
     """Measure by kind of the token that predicts; kind 0 holds the figures for all.
 
     Args:
@@ -137,9 +137,9 @@ def spliced(
     return {kind: _result(total) for kind, total in sorted(sums.items())}
 
 
-def _result(total: Tensor) -> Spliced:
+def _result(total: Tensor) -> CERecovered:
     count, clean, with_codes, without, kl = total.tolist()
-    return Spliced(int(count), clean / count, with_codes / count, without / count, kl / count)
+    return CERecovered(int(count), clean / count, with_codes / count, without / count, kl / count)
 
 
 def _predictions(logits: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class _Place:
         """``new`` where the dictionary reads, ``old`` elsewhere; both as the site has them."""
         rows = np.stack([self.reads(m) != 0 for m in context.maps])
         if is_pictured(self.site):
-            layout = Patches.of(self.site, old, context.maps)
+            layout = VisionPatches.of(self.site, old, context.maps)
             read = torch.as_tensor(rows, device=old.device).unsqueeze(2)  # (B, T, 1)
             none = torch.zeros_like(old[..., :1], dtype=torch.bool)
             return torch.where(layout.gather(read, none), new, old)

@@ -21,7 +21,7 @@ SIZES = (1.0, 3.0, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class DictionaryComparison:
     """Of one dictionary with another on the same tokens."""
 
     codes: float
@@ -46,7 +46,7 @@ class Comparison:
 
 
 @torch.no_grad()
-def compare(one: SparseCoder, other: SparseCoder, x: Tensor) -> Comparison:
+def compare(one: SparseCoder, other: SparseCoder, x: Tensor) -> DictionaryComparison:
     """Two dictionaries on (N, d_in) tokens.
 
     Raises:
@@ -62,7 +62,7 @@ def compare(one: SparseCoder, other: SparseCoder, x: Tensor) -> Comparison:
             )
     dense = [_dense(z, one.width) for z in codes]
     pairs = (("reads", one.site, other.site), ("writes", one.site_out, other.site_out))
-    return Comparison(
+    return DictionaryComparison(
         codes=_relative(*dense),
         outputs=_relative(*outputs),
         l0=float((dense[0] != 0).sum(1).float().mean()),

@@ -1,7 +1,7 @@
 """Several processes, one dictionary: how they meet, sum, and pass tensors and words around.
 
-Under ``torchrun`` each process calls ``Ranks.join()``; alone, every method is the identity, so that
-what stands on it is written once. Knows tensors only.
+Under ``torchrun`` each process calls ``ProcessGroup.join()``; alone, every method is the identity,
+so that what stands on it is written once. Knows tensors only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PATIENCE = timedelta(days=1)
 """One process may load a model or measure while others wait; torchrun ends all when one fails."""
 
 
-class Ranks:
+class ProcessGroup:
     """The processes that train together; by default this one alone."""
 
     def __init__(self) -> None:
@@ -28,14 +28,14 @@ class Ranks:
         self.rank = dist.get_rank() if active else 0
 
     @classmethod
-    def alone(cls) -> Ranks:
+    def alone(cls) -> ProcessGroup:
         """This process as if there were no other."""
         self = cls()
         self.size, self.rank = 1, 0
         return self
 
     @classmethod
-    def join(cls, device: torch.device | str = "auto") -> Ranks:
+    def join(cls, device: torch.device | str = "auto") -> ProcessGroup:
         """Join the group that torchrun's environment names, where there is one.
 
         NCCL with a GPU a process, gloo on a CPU. ``auto`` takes a GPU where there is one.

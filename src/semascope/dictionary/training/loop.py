@@ -25,9 +25,9 @@ from semascope.dictionary.files import write_whole
 from semascope.dictionary.formats import load, save
 from semascope.dictionary.training.batches import ActivationBatch, Resumable, Source
 from semascope.dictionary.training.checkpoint import read_state, steps_on_disk, write_state
-from semascope.dictionary.training.distributed import Ranks
+from semascope.dictionary.training.distributed import ProcessGroup
 from semascope.dictionary.training.losses import Loss
-from semascope.dictionary.training.trainer import Trainee
+from semascope.dictionary.training.trainer import Trainer
 from semascope.errors import DictionaryError, NotFinite
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ OnStep = Callable[[int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class TrainingReport:
     """What a finished run says of itself."""
 
     coder: SparseCoder
@@ -61,7 +61,7 @@ def train(
     device: torch.device | str = "cpu",
     losses: Sequence[Loss] | None = None,
     shard: bool = False,
-) -> Report:
+) -> TrainingReport:
     """Train one dictionary, or go on with the run that ``folder`` holds.
 
     Args:
@@ -78,12 +78,12 @@ def train(
         NotFinite: NaN or infinity in a batch; the message names it, and the last state stands.
         DictionaryError: the folder holds another run, or the source ended at once.
     """
-    plan = Plan(name, config, Path(folder), site, tuple(losses or ()), key="")
+    plan = TrainingPlan(name, config, Path(folder), site, tuple(losses or ()), key="")
     return _loop(_One(source), [plan], on_step, device, shard)[name]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """One dictionary of several that are trained in one pass over the data."""
 
     name: str
@@ -120,12 +120,12 @@ class ManySource(Protocol):
 
 def train_many(
     source: ManySource,
-    plans: Sequence[Plan],
+    plans: Sequence[TrainingPlan],
     on_step: OnStep | None = None,
     *,
     device: torch.device | str = "cpu",
     shard: bool = False,
-) -> dict[str, Report]:
+) -> dict[str, TrainingReport]:
     """Train several dictionaries (sites, widths, architectures, seeds) on one pass over the data.
 
     Each ends with the weights that ``train`` alone would have given it. Plans are told apart by
@@ -138,17 +138,17 @@ def train_many(
 
 def _loop(
     source: ManySource,
-    plans: Sequence[Plan],
+    plans: Sequence[TrainingPlan],
     on_step: OnStep | None,
     device: torch.device | str,
     shard: bool,
-) -> dict[str, Report]:
+) -> dict[str, TrainingReport]:
     """1. take back states  2. learn, log, checkpoint  3. write the final weights."""
     began = time.monotonic()
     runs = [_Run(plan, device, shard) for plan in plans]
     start, position = _take_back(runs)
     _agree(start)
-    ours = Ranks().size == 1 or getattr(source, "common", False) or shard
+    ours = ProcessGroup().size == 1 or getattr(source, "common", False) or shard
     if position and isinstance(source, Resumable) and ours:
         source.restore(position)  # where processes read apart, the note is the first one's alone
     total = max(plan.config.steps for plan in plans)
@@ -169,8 +169,8 @@ def _loop(
 
 def _agree(start: int) -> None:
     """DictionaryError where another process would go on from another step."""
-    first = Ranks().told(start)
-    if Ranks().largest_of(int(first != start)):
+    first = ProcessGroup().told(start)
+    if ProcessGroup().largest_of(int(first != start)):
         raise DictionaryError(
             "The processes see different training states: their folder must lie on a disk that "
             "all of them share."
@@ -210,7 +210,7 @@ def _take_back(runs: Sequence[_Run]) -> tuple[int, Mapping[str, int]]:
 class _Run:
     """One plan being carried out."""
 
-    def __init__(self, plan: Plan, device: torch.device | str, shard: bool) -> None:
+    def __init__(self, plan: TrainingPlan, device: torch.device | str, shard: bool) -> None:
         self.plan = plan
         self.options: dict[str, Any] = {
             "site": plan.site,
@@ -220,14 +220,14 @@ class _Run:
             "losses": plan.losses or None,
             "shard": shard,
         }
-        self.trainee: Trainee | None = None
+        self.trainee: Trainer | None = None
         self.figures: dict[str, float] = {}
         self.position: Mapping[str, int] = {}
         plan.folder.mkdir(parents=True, exist_ok=True)
 
     def resume(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Go on from a state; metrics written after it are dropped."""
-        self.trainee = Trainee.resume(self.plan.config, tensors, meta, **self.options)
+        self.trainee = Trainer.resume(self.plan.config, tensors, meta, **self.options)
         self.figures = meta["figures"]
         self.position = meta["position"]
         self._cut_metrics(self.trainee.step)
@@ -246,7 +246,7 @@ class _Run:
                     f"The first batch has no token of {plan.site or 'the site'}, so that a "
                     "dictionary of it cannot begin. Name a corpus where it has more."
                 )
-            self.trainee = Trainee.begin(plan.config, batch, **self.options)
+            self.trainee = Trainer.begin(plan.config, batch, **self.options)
             self._cut_metrics(0)
         trainee = self.trainee
         if trainee.step >= plan.config.steps:
@@ -275,7 +275,7 @@ class _Run:
         meta |= {"position": dict(self.position), "figures": self.figures}
         write_state(self.plan.folder, self.trainee.step, tensors, meta)
 
-    def finish(self, seconds: float) -> Report:
+    def finish(self, seconds: float) -> TrainingReport:
         """Write the dictionary as others read it."""
         if self.trainee is None:
             raise DictionaryError("The source gave no batch at all, so nothing was trained.")
@@ -286,7 +286,7 @@ class _Run:
         if coder is not None and self.trainee.ranks.first:
             save(coder, self.plan.folder, notes=self._notes())
         self.trainee.ranks.wait()
-        return Report(
+        return TrainingReport(
             coder=load(self.plan.folder) if coder is None else coder,
             folder=self.plan.folder,
             steps=self.trainee.step,
@@ -320,7 +320,7 @@ class _Run:
         path = self.plan.folder / METRICS
         if not path.exists():
             return
-        if Ranks().rank:
+        if ProcessGroup().rank:
             return
         lines = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= step]
         write_whole(path, lambda at: at.write_text("".join(f"{x}\n" for x in lines), "utf-8"))

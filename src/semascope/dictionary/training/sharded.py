@@ -22,7 +22,7 @@ from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.forward_pass import Pass
 from semascope.dictionary.kernels.sparse import Grouping, attach, decode, some_rows
-from semascope.dictionary.training.distributed import Ranks
+from semascope.dictionary.training.distributed import ProcessGroup
 from semascope.errors import DictionaryError
 
 
@@ -68,7 +68,7 @@ class ShardedTopK(SparseCoder):
 
     def __init__(self, coder: SparseCoder, *, capacity: float = 4.0) -> None:
         nn.Module.__init__(self)
-        self.ranks = Ranks()
+        self.ranks = ProcessGroup()
         _refuse(coder.cfg, self.ranks.size)
         self.cfg, self.name, self.site = coder.cfg, coder.name, coder.site
         self.d_in, self.width = coder.d_in, coder.width // self.ranks.size

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 
 from semascope.dictionary.training.batches import ActivationBatch, Resumable, Source
-from semascope.dictionary.training.distributed import Ranks
+from semascope.dictionary.training.distributed import ProcessGroup
 
 
 class Wires(NamedTuple):
@@ -99,7 +99,7 @@ class SplitSites:
         if site in self._only:
             kinds = torch.tensor(sorted(self._only[site]), dtype=batch.kind.dtype)
             batch = batch.rows(torch.isin(batch.kind, kinds.to(batch.kind.device)))
-        ranks = Ranks()
+        ranks = ProcessGroup()
         if self._share and ranks.size > 1:
             total = len(batch.x) if len(batch.x) >= ranks.size else 0  # all learn, or none
             first, stop = (total * r // ranks.size for r in (ranks.rank, ranks.rank + 1))

@@ -22,7 +22,7 @@ from semascope.errors import DictionaryError
 Chunks = Callable[[int], ActivationBatch | None]
 
 
-class Sampling(Frozen):
+class TokenSampling(Frozen):
     """What share of which tokens is kept."""
 
     rates: dict[int, float] = Field(default_factory=dict)
@@ -40,13 +40,13 @@ def outliers(x: Tensor, times: float) -> Tensor:
     return far
 
 
-class Sampled:
+class SampledChunks:
     """Numbered chunks, thinned; the same tokens are kept at every call.
 
     ``counts`` says, by kind, how many were ``seen``, ``kept`` and ``outlier`` so far.
     """
 
-    def __init__(self, chunk: Chunks, sampling: Sampling, *, seed: int = 0) -> None:
+    def __init__(self, chunk: Chunks, sampling: TokenSampling, *, seed: int = 0) -> None:
         wrong = {kind: r for kind, r in sampling.rates.items() if not 0 <= r <= 1}
         if wrong:
             raise DictionaryError(f"A sampling rate lies between 0 and 1, not {wrong}.")
@@ -76,7 +76,7 @@ class Sampled:
         self.counts[name].update(Counter(kinds.tolist()))
 
 
-class Cached:
+class CachedChunks:
     """Numbered chunks kept on disk once made, so that a second pass needs no model.
 
     Activations are stored as they come; halve them with ``half`` where bfloat16 is enough.

@@ -16,8 +16,8 @@ from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.kernels.sparse import GradientBuffer
 from semascope.dictionary.training.batches import ActivationBatch
 from semascope.dictionary.training.checks import active_counts, check_finite
-from semascope.dictionary.training.distributed import Ranks
-from semascope.dictionary.training.losses import Loss, Step
+from semascope.dictionary.training.distributed import ProcessGroup
+from semascope.dictionary.training.losses import Loss, LossContext
 from semascope.dictionary.training.median import geometric_median
 from semascope.dictionary.training.optim import (
     k_at,
@@ -35,7 +35,7 @@ DEAD_EVERY = 16
 """Steps between looks at which latents are dead: the list's length must reach the host."""
 
 
-class Trainee:
+class Trainer:
     """A coder and all that its training must remember.
 
     Args:
@@ -61,14 +61,16 @@ class Trainee:
     ) -> None:
         self.config = config
         self.site, self.site_out = site, site_out
-        self.ranks = Ranks()
+        self.ranks = ProcessGroup()
         coder = SparseCoder(shape, name=name, site=site, seed=config.seed)
         coder.bf16 = config.bf16
         self.sharded: ShardedTopK | None = None
         if shard and self.ranks.size > 1:
             shardable(config)
             coder = self.sharded = ShardedTopK(coder)
-        self.sharers = self.ranks if self.sharded is None else Ranks.alone()  # of a batch's tokens
+        self.sharers = (
+            self.ranks if self.sharded is None else ProcessGroup.alone()
+        )  # of a batch's tokens
         self.coder = coder.to(device)
         self.losses = list(losses or self.coder.activation.losses(config))
         self.parameters = [p for p in self.coder.parameters() if p.requires_grad]
@@ -98,7 +100,7 @@ class Trainee:
     @classmethod
     def begin(
         cls, config: TrainConfig, first: ActivationBatch, *, site: str = "", **options: Any
-    ) -> Trainee:
+    ) -> Trainer:
         """A new one, sized and scaled by its first batch, b_dec at that batch's median."""
         check_finite(first, 0, site)
         shape = config.coder(first.x.shape[1], d_out=_d_out(config, first))
@@ -127,7 +129,7 @@ class Trainee:
         tensors: Mapping[str, Tensor],
         meta: Mapping[str, Any],
         **options: Any,
-    ) -> Trainee:
+    ) -> Trainer:
         """The one that a state describes.
 
         Raises:
@@ -160,7 +162,7 @@ class Trainee:
         if step % DEAD_EVERY == 0:
             self._bury()
         variance, tokens = self._spread(target)
-        now = Step(
+        now = LossContext(
             variance=variance,
             tokens=tokens,
             dead=self.dead_ids,
@@ -281,7 +283,7 @@ class Trainee:
             self.ranks.sum(count)
         return count
 
-    def _share(self, x: Tensor, target: Tensor, now: Step, fired: Tensor) -> Tensor:
+    def _share(self, x: Tensor, target: Tensor, now: LossContext, fired: Tensor) -> Tensor:
         """Forward and backward of one micro-batch; its share of loss, fvu and l0."""
         done = self.coder(x, target, k=now.k)
         loss = torch.stack([f(self.coder, done, now) for f in self.losses]).sum()

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.atlas import Atlas, FeatureRow
+from semascope.atlas import Atlas, FeatureListRow
 from semascope.corpus.sample import Sample
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
-from semascope.evidence.gather.options import Options, keyed
-from semascope.evidence.gather.reader import Reader
+from semascope.evidence.gather.options import EvidenceOptions, keyed
+from semascope.evidence.gather.reader import EvidenceReader
 from semascope.evidence.gather.tally import Hits
 from semascope.subject.types import Kind
 
@@ -30,7 +30,7 @@ Float = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Responding:
+class RespondingFeature:
     """A feature that tells the two sets apart."""
 
     index: int
@@ -43,10 +43,10 @@ class Responding:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class RespondingRow:
     """A feature of an atlas that tells the two sets apart."""
 
-    feature: FeatureRow
+    feature: FeatureListRow
     contrast: float
     like: float
     unlike: float
@@ -63,8 +63,8 @@ def fires_on(
     max_density: float = 1.0,
     density: Float | None = None,
     images_only: bool = False,
-    options: Options | None = None,
-) -> list[Responding]:
+    options: EvidenceOptions | None = None,
+) -> list[RespondingFeature]:
     """The k features of largest contrast, largest first; all fire on some ``like`` sample.
 
     ``maximum`` (width,), from the evidence, puts peaks on one scale; without it, each feature's
@@ -72,7 +72,7 @@ def fires_on(
     that fire on almost everything. ``images_only`` looks at the tokens of pictures alone.
     Raises EvidenceError where ``like`` is empty.
     """
-    options = options or Options()
+    options = options or EvidenceOptions()
     peaks = _peaks(subject, [dictionary], like, unlike, images_only, options)
     allowed = None if density is None else np.asarray(density) <= max_density
     return _ranked(next(iter(peaks.values())), len(like), k, maximum, allowed)
@@ -88,15 +88,15 @@ def responding(
     k: int = 20,
     where: Mapping[str, Any] | None = None,
     images_only: bool = False,
-    options: Options | None = None,
-) -> list[Response]:
+    options: EvidenceOptions | None = None,
+) -> list[RespondingRow]:
     """The k features of largest contrast among all ``dictionaries``, with what the atlas knows.
 
     ``where`` filters as ``Atlas.features`` does; the maxima that put features on one scale are
     the atlas's. The samples are read once for all dictionaries. EvidenceError where ``like`` is
     empty, AtlasError where a dictionary is not in the atlas.
     """
-    peaks = _peaks(subject, dictionaries, like, unlike, images_only, options or Options())
+    peaks = _peaks(subject, dictionaries, like, unlike, images_only, options or EvidenceOptions())
     found = []
     for key, mine in peaks.items():
         allowed = np.zeros(mine.shape[1], bool)
@@ -106,12 +106,14 @@ def responding(
         found += [(one, key) for one in _ranked(mine, len(like), k, maximum, allowed)]
     found.sort(key=lambda one: -one[0].contrast)
     best = found[:k]
-    rows: dict[tuple[str, int], FeatureRow] = {}
+    rows: dict[tuple[str, int], FeatureListRow] = {}
     for key in peaks:
         wanted = [one.index for one, its in best if its == key]
         page = atlas.features(key, where={"ids": wanted}, limit=len(wanted))
         rows |= {(key, row.index): row for row in page.rows}
-    return [Response(rows[key, one.index], one.contrast, one.like, one.unlike) for one, key in best]
+    return [
+        RespondingRow(rows[key, one.index], one.contrast, one.like, one.unlike) for one, key in best
+    ]
 
 
 def prompts(path: Path) -> list[Sample]:
@@ -163,7 +165,7 @@ def _ranked(
     k: int,
     maximum: Float | None,
     allowed: NDArray[np.bool_] | None,
-) -> list[Responding]:
+) -> list[RespondingFeature]:
     """The best of one dictionary; the first ``n`` rows of ``peaks`` are those to fire on."""
     largest = peaks.max(axis=0) if maximum is None else np.asarray(maximum, np.float32)
     scaled = peaks / np.where(largest > 0, largest, 1)
@@ -176,7 +178,7 @@ def _ranked(
     order = np.lexsort((np.arange(len(contrast)), -contrast))
     chosen = order[good[order]][:k]
     return [
-        Responding(
+        RespondingFeature(
             int(i), float(contrast[i]), float(fired[i]), 0.0 if other is None else float(other[i])
         )
         for i in chosen
@@ -189,7 +191,7 @@ def _peaks(
     like: Sequence[Sample],
     unlike: Sequence[Sample],
     images_only: bool,
-    options: Options,
+    options: EvidenceOptions,
 ) -> dict[str, NDArray[np.float32]]:
     """By dictionary: (n, width) largest activation of each feature in each sample."""
     if not like:
@@ -197,7 +199,7 @@ def _peaks(
     by_key = keyed(dictionaries)
     rows = list(enumerate([*like, *unlike]))
     out = {key: np.zeros((len(rows), d.width), np.float32) for key, d in by_key.items()}
-    reader = Reader(subject, by_key, options)
+    reader = EvidenceReader(subject, by_key, options)
     for first in range(0, len(rows), options.batch_size):
         for read in reader(rows[first : first + options.batch_size]):
             for key, hits in read.hits.items():

@@ -25,7 +25,7 @@ _STEPS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Concept:
+class ConceptDetector:
     """A name that occurs in scenes, and the feature that tells it best."""
 
     name: str
@@ -43,7 +43,7 @@ class Concept:
 class Completeness:
     """The curve of one dictionary."""
 
-    concepts: tuple[Concept, ...]
+    concepts: tuple[ConceptDetector, ...]
     share: float
     """Of all concepts, those with a feature."""
     chance: float
@@ -56,7 +56,7 @@ class Completeness:
     bar: float
 
 
-def match(evidence: Evidence, *, field: str = "name", least: int = 4) -> list[Concept]:
+def match(evidence: Evidence, *, field: str = "name", least: int = 4) -> list[ConceptDetector]:
     """The best feature of every concept that occurs ``least`` times in each split.
 
     ``field`` of the scenes' objects: name, category, colour, emotion, texture or word.
@@ -76,7 +76,7 @@ def match(evidence: Evidence, *, field: str = "name", least: int = 4) -> list[Co
         best = int(np.argmax(f1[0][c]))
         chosen, held = float(f1[0][c, best]), float(f1[1][c, best])
         share = (counts[0][c] + counts[1][c]) / max(int(known.sum()), 1)
-        out.append(Concept(name, float(share), best if chosen > 0 else -1, chosen, held))
+        out.append(ConceptDetector(name, float(share), best if chosen > 0 else -1, chosen, held))
     return out if true.any() else []
 
 
@@ -175,7 +175,7 @@ def _f1(has: sp.csr_matrix, fires: sp.csr_matrix) -> NDArray[np.float32]:
     return out
 
 
-def _chance(evidence: Evidence, concepts: list[Concept], field: str, bar: float) -> float:
+def _chance(evidence: Evidence, concepts: list[ConceptDetector], field: str, bar: float) -> float:
     """The share when features go round by one: what any frequent feature would get."""
     if len(concepts) < 2:
         return float("nan")

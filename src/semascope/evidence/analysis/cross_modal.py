@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.evidence.store.evidence import Evidence
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 from semascope.subject.types import Kind
 
 COVERED = 0.25
@@ -24,7 +24,7 @@ COVERED = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class CrossModalFeature:
     """One feature's best name."""
 
     index: int
@@ -61,7 +61,9 @@ def candidates(evidence: Evidence, least: float = 0.02) -> NDArray[np.int64]:
     return np.flatnonzero((image / total >= least) & (text / total >= least))
 
 
-def shared(evidence: Evidence, *, k: int | None = 50, least: float = 0.02) -> list[Shared]:
+def shared(
+    evidence: Evidence, *, k: int | None = 50, least: float = 0.02
+) -> list[CrossModalFeature]:
     """Features by ``score``, best first, at most k; looked at are ``candidates``."""
     found, shares = [], []
     for i in candidates(evidence, least):
@@ -77,16 +79,16 @@ def shared(evidence: Evidence, *, k: int | None = 50, least: float = 0.02) -> li
     return sorted(found, key=lambda s: (-s.score, s.index))[:k]
 
 
-def measure(record: FeatureEvidence) -> Shared | None:
+def measure(record: FeatureEvidence) -> CrossModalFeature | None:
     """The best name of one feature; None where its exemplars show it on one side alone."""
     shares = _shares(record)
     return None if shares is None else _best(record.index, shares)
 
 
-def _best(index: int, shares: _Shares) -> Shared:
+def _best(index: int, shares: _Shares) -> CrossModalFeature:
     name = max(sorted(shares.things), key=lambda n: shares.score(n, n))
     others = [shares.score(name, n) for n in shares.things if n != name]
-    return Shared(
+    return CrossModalFeature(
         index=index,
         name=name,
         score=shares.score(name, name),
@@ -96,7 +98,7 @@ def _best(index: int, shares: _Shares) -> Shared:
     )
 
 
-def _others(found: Sequence[Shared]) -> list[str]:
+def _others(found: Sequence[CrossModalFeature]) -> list[str]:
     """For each feature the name of the next one that has another; "" where none has."""
     names = [one.name for one in found]
     return [
@@ -127,7 +129,7 @@ def _shares(record: FeatureEvidence) -> _Shares | None:
     )
 
 
-def _seen(shown: Shown) -> dict[str, NDArray[np.bool_]]:
+def _seen(shown: EvidenceSample) -> dict[str, NDArray[np.bool_]]:
     """By name, (T,) the tokens that show a thing of that name; two of a name count once."""
     out: dict[str, NDArray[np.bool_]] = {}
     for thing in shown.truth.get("objects", ()):
@@ -136,7 +138,7 @@ def _seen(shown: Shown) -> dict[str, NDArray[np.bool_]]:
     return out
 
 
-def _written(shown: Shown) -> str:
+def _written(shown: EvidenceSample) -> str:
     """All its text, in small letters."""
     text = np.flatnonzero(shown.kinds == Kind.TEXT)
     return "".join(shown.tokens[i] for i in text).lower()
@@ -146,7 +148,7 @@ def _on(exemplar: Exemplar, kinds: tuple[Kind, ...]) -> float:
     return float(exemplar.activations[np.isin(exemplar.shown.kinds, kinds)].sum())
 
 
-def named(shown: Shown, name: str) -> NDArray[np.bool_]:
+def named(shown: EvidenceSample, name: str) -> NDArray[np.bool_]:
     """(T,) text tokens that are part of a name, found in the joined text, plural or not."""
     text = np.flatnonzero(shown.kinds == Kind.TEXT)
     pieces = [shown.tokens[i].lower() for i in text]

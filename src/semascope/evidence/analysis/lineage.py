@@ -21,7 +21,13 @@ from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
 from semascope.evidence.analysis.concepts import firing, match, telling
 from semascope.evidence.analysis.families import FIELDS
-from semascope.evidence.analysis.splitting import Branch, Parents, grow, leaves, levels
+from semascope.evidence.analysis.splitting import (
+    ParentFeatures,
+    SplittingBranch,
+    grow,
+    leaves,
+    levels,
+)
 from semascope.evidence.gather.neighbours import overlap
 from semascope.evidence.store.evidence import Evidence
 from semascope.subject.types import Kind
@@ -37,7 +43,7 @@ Words = Mapping[tuple[str, int], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ConceptFeature:
     """The feature that stands for a concept."""
 
     place: int
@@ -161,7 +167,7 @@ class Lineage:
                     out.setdefault(str(thing[field]).lower(), field)
         return out
 
-    def known(self, concept: str) -> Found | None:
+    def known(self, concept: str) -> ConceptFeature | None:
         """Of the narrowest dictionary that has one, the feature that tells a known concept.
 
         Chosen on one half of the scenes and judged on the other. None where no scene shows it, and
@@ -181,9 +187,11 @@ class Lineage:
         if best is None or best.f1 == 0:
             return None
         why = f"tells {field} {best.name!r} best, F1 {best.f1:.2f} on scenes held out"
-        return Found(at, best.feature, best.name, why)
+        return ConceptFeature(at, best.feature, best.name, why)
 
-    def apart(self, found: Found, tree: Mapping[str, Any], most: int) -> list[dict[str, Any]]:
+    def apart(
+        self, found: ConceptFeature, tree: Mapping[str, Any], most: int
+    ) -> list[dict[str, Any]]:
         """Features that tell a concept as well, and are not of its feature's tree, best first."""
         field = self.concepts[found.concept.lower()]
         inside, out = set(_ids(tree)), []
@@ -214,7 +222,11 @@ class Lineage:
         return self._record(grow(keys, self.levels[first:], root), None, dict(line), most)
 
     def _record(
-        self, branch: Branch, above: tuple[int, int] | None, line: dict[int, int], most: int
+        self,
+        branch: SplittingBranch,
+        above: tuple[int, int] | None,
+        line: dict[int, int],
+        most: int,
     ) -> dict[str, Any]:
         at = int(branch.dictionary)
         children = branch.children
@@ -263,7 +275,7 @@ class Lineage:
             "usual": _share(len(parent), len(self.members[0].shown)),
         }
 
-    def _along(self, place: int, step: Parents) -> dict[str, Any]:
+    def _along(self, place: int, step: ParentFeatures) -> dict[str, Any]:
         """How near children are to their parents, and how far the two fire together."""
         has = step.parent >= 0
         together = self._together(place, step.parent[has], step.ids[has])
@@ -300,7 +312,9 @@ class Lineage:
         return _share(int((found.parent >= 0).sum()), len(step.ids))
 
     @staticmethod
-    def _children(step: Parents, narrow: NDArray[np.int64]) -> dict[int, list[dict[str, Any]]]:
+    def _children(
+        step: ParentFeatures, narrow: NDArray[np.int64]
+    ) -> dict[int, list[dict[str, Any]]]:
         """What every alive feature of the narrower becomes, nearest first."""
         out: dict[int, list[dict[str, Any]]] = {int(i): [] for i in narrow}
         for i in np.argsort(-step.cosine, kind="stable").tolist():
@@ -321,7 +335,7 @@ class _Shuffled:
         return rows[:, torch.from_numpy(self._rng.permutation(rows.shape[1]))]
 
 
-def _cut(nearest: Sequence[Parents], threshold: float) -> list[Parents]:
+def _cut(nearest: Sequence[ParentFeatures], threshold: float) -> list[ParentFeatures]:
     """Only those parents that are near enough."""
     return [
         step._replace(parent=np.where(step.cosine >= threshold, step.parent, -1))

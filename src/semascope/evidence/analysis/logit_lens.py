@@ -19,7 +19,7 @@ from semascope.errors import EvidenceError
 _BLOCK = 256
 
 
-class Promoted(NamedTuple):
+class PromotedTokens(NamedTuple):
     """k tokens each way for each of n features, strongest first."""
 
     up: NDArray[np.int32]
@@ -33,7 +33,7 @@ class Promoted(NamedTuple):
 @torch.inference_mode()
 def promoted(
     dictionary: Dictionary, unembedding: Tensor, ids: NDArray[np.int64], k: int = 10
-) -> Promoted:
+) -> PromotedTokens:
     """``unembedding`` is (V, d), final norm folded in; ``ids`` (n,) features. In blocks: memory
     O(256 × V). EvidenceError where the directions live in a space of another width."""
     parts: list[list[Tensor]] = []
@@ -52,9 +52,9 @@ def promoted(
         parts.append([most.indices, most.values, least.indices, least.values])
     if not parts:
         ids_, values = np.zeros((0, k), np.int32), np.zeros((0, k), np.float32)
-        return Promoted(ids_, values, ids_, values)
+        return PromotedTokens(ids_, values, ids_, values)
     up, up_value, down, down_value = (torch.cat(c).cpu() for c in zip(*parts, strict=True))
-    return Promoted(
+    return PromotedTokens(
         up.numpy().astype(np.int32),
         up_value.numpy().astype(np.float32),
         down.numpy().astype(np.int32),

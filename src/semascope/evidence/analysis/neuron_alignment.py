@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from semascope.corpus.sample import Corpus
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
-from semascope.evidence.gather.options import Options
-from semascope.evidence.gather.reader import Places, batches, chunks, encoded
+from semascope.evidence.gather.options import EvidenceOptions
+from semascope.evidence.gather.reader import ReadTokens, batches, chunks, encoded
 from semascope.subject.types import Batch
 
 MOST_BYTES = 2 << 30
 """Of the table of products; for more features than it has room for, they are taken in turns."""
 
 
-class Alignment(NamedTuple):
+class NeuronAlignment(NamedTuple):
     """k neurons for each of n features, the strongest correlation of either sign first."""
 
     neuron: NDArray[np.int32]
@@ -66,13 +66,13 @@ def align(
     *,
     k: int = 3,
     rows: int | None = None,
-    options: Options | None = None,
-) -> Alignment:
+    options: EvidenceOptions | None = None,
+) -> NeuronAlignment:
     """The neurons nearest to each of ``features`` (n,), over the first ``rows`` of a corpus.
 
     EvidenceError where the dictionary's site has no neurons beside it.
     """
-    options = options or Options()
+    options = options or EvidenceOptions()
     site = neurons_beside(subject.sites(), dictionary.site)
     if site is None:
         raise EvidenceError(f"No MLP neurons belong to {dictionary.site}: nothing to align with.")
@@ -85,8 +85,8 @@ def align(
         sums = _summed(subject, corpus, dictionary, some, site, width, stop, options)
         parts.append(_best(_correlation(sums), k))
     if not parts:
-        return Alignment(np.zeros((0, k), np.int32), np.zeros((0, k), np.float32))
-    return Alignment(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return NeuronAlignment(np.zeros((0, k), np.int32), np.zeros((0, k), np.float32))
+    return NeuronAlignment(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _summed(
@@ -97,7 +97,7 @@ def _summed(
     site: str,
     width: int,
     stop: int,
-    options: Options,
+    options: EvidenceOptions,
 ) -> _Sums:
     place = np.full(dictionary.width, -1, np.int64)
     place[features] = np.arange(len(features))
@@ -125,11 +125,11 @@ def _summed(
 
 @torch.inference_mode()
 def _read(
-    subject: Any, dictionary: Dictionary, batch: Batch, site: str, options: Options
+    subject: Any, dictionary: Dictionary, batch: Batch, site: str, options: EvidenceOptions
 ) -> tuple[Any, NDArray[np.float64]]:
     """Codes of the tokens that are looked at, and (N, neurons) what the neurons do there."""
     found = subject.run(batch, [dictionary.site, site])
-    mask = torch.from_numpy(Places.of(batch, options).mask)
+    mask = torch.from_numpy(ReadTokens.of(batch, options).mask)
     at, beside = (found[s][mask.to(found[s].device)].float() for s in (dictionary.site, site))
     return dictionary.encode(at), beside.double().cpu().numpy()
 

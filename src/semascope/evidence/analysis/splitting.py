@@ -22,7 +22,7 @@ from semascope.errors import EvidenceError
 _BLOCK = 1024
 
 
-class Parents(NamedTuple):
+class ParentFeatures(NamedTuple):
     """For each of the m features of the wider dictionary that were asked about."""
 
     ids: NDArray[np.int64]
@@ -34,14 +34,14 @@ class Parents(NamedTuple):
 
 
 @dataclass(slots=True)
-class Branch:
+class SplittingBranch:
     """A feature and what it becomes in the next wider dictionary."""
 
     dictionary: str
     index: int
     cosine: float
     """To its parent; 1 at the root."""
-    children: list[Branch] = field(default_factory=list)
+    children: list[SplittingBranch] = field(default_factory=list)
 
     def leaves(self) -> int:
         """How many features it has become in the end; a feature that ends early counts as one."""
@@ -56,7 +56,7 @@ def parents(
     threshold: float = 0.6,
     narrow_ids: NDArray[np.int64] | None = None,
     wide_ids: NDArray[np.int64] | None = None,
-) -> Parents:
+) -> ParentFeatures:
     """Match ``wide`` to ``narrow``; the ids are the alive features, all where not given.
 
     A random pair of directions in d dimensions has a cosine of about 1/√d, so .6 is far from
@@ -78,7 +78,7 @@ def parents(
         best = (rows @ base.T).max(dim=1)
         parent[first : first + _BLOCK] = below[best.indices.cpu().numpy()]
         cosine[first : first + _BLOCK] = best.values.cpu().numpy()
-    return Parents(above, np.where(cosine >= threshold, parent, -1), cosine)
+    return ParentFeatures(above, np.where(cosine >= threshold, parent, -1), cosine)
 
 
 def _unit(dictionary: Dictionary, ids: NDArray[np.int64]) -> torch.Tensor:
@@ -92,7 +92,7 @@ def tree(
     *,
     threshold: float = 0.6,
     alive: Sequence[NDArray[np.int64]] | None = None,
-) -> Branch:
+) -> SplittingBranch:
     """What feature ``root`` of the narrowest dictionary becomes through the family, by width.
 
     Children come nearest first. ``alive`` holds the alive features of each dictionary.
@@ -108,7 +108,7 @@ def levels(
     *,
     threshold: float = 0.6,
     alive: Sequence[NDArray[np.int64]] | None = None,
-) -> list[Parents]:
+) -> list[ParentFeatures]:
     """Each dictionary of a family, narrowest first, matched to the one before it; one fewer."""
     if len(family) < 2:
         raise EvidenceError("Splitting needs dictionaries of at least two widths.")
@@ -124,23 +124,23 @@ def levels(
     ]
 
 
-def grow(names: Sequence[str], found: Sequence[Parents], root: int) -> Branch:
+def grow(names: Sequence[str], found: Sequence[ParentFeatures], root: int) -> SplittingBranch:
     """The tree of one feature of the narrowest dictionary, from ``levels``; names by width."""
-    trunk = Branch(names[0], root, 1.0)
+    trunk = SplittingBranch(names[0], root, 1.0)
     level = {root: trunk}
     for name, step in zip(names[1:], found, strict=True):
-        following: dict[int, Branch] = {}
+        following: dict[int, SplittingBranch] = {}
         mine = np.flatnonzero(np.isin(step.parent, list(level)))  # few, of a million features
         for i in mine[np.argsort(-step.cosine[mine], kind="stable")].tolist():
-            branch = Branch(name, int(step.ids[i]), float(step.cosine[i]))
+            branch = SplittingBranch(name, int(step.ids[i]), float(step.cosine[i]))
             level[int(step.parent[i])].children.append(branch)
             following[branch.index] = branch
         level = following
     return trunk
 
 
-def leaves(found: Sequence[Parents], narrowest: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) how many features each of ``narrowest`` (n,) has become in the end, as ``Branch``."""
+def leaves(found: Sequence[ParentFeatures], narrowest: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) how many features each of ``narrowest`` (n,) has become in the end."""
     below = {int(i): 1 for i in found[-1].ids}
     for step in reversed(found):
         above: dict[int, int] = {}

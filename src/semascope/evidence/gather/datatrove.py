@@ -1,9 +1,9 @@
 """Gathering under datatrove's executors: on this machine, under Slurm, under Ray.
 
 An executor runs one step for every rank of a world, wherever it likes, and keeps what is done in
-its logging folder; ``Step`` is the step that gathers one shard. When all ranks are done,
-``Step.merge`` ends the run. Shards may be done by several executors, some here and some there: a
-shard is a function of its rank alone, and the merged files are those of one process.
+its logging folder; ``DatatroveStep`` is the step that gathers one shard. When all ranks are done,
+``DatatroveStep.merge`` ends the run. Shards may be done by several executors, some here and some
+there: a shard is a function of its rank alone, and the merged files are those of one process.
 
 A step travels to other machines by being pickled, so it holds what makes the gatherer, and not
 the gatherer: the model is loaded where the work is. Knows nothing of what is gathered.
@@ -17,7 +17,7 @@ from typing import Any
 from semascope.evidence.gather.gatherer import Gatherer
 
 
-class Step:
+class DatatroveStep:
     """One step of a datatrove pipeline. ``make`` is called where the shard is gathered; it must
     be picklable (a function of a module, or a ``functools.partial`` of one)."""
 

@@ -20,7 +20,14 @@ from semascope.corpus.sample import Corpus
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
 from semascope.evidence.gather.merge import finish
-from semascope.evidence.gather.options import Options, fits, identity, keyed, same, shard_rows
+from semascope.evidence.gather.options import (
+    EvidenceOptions,
+    fits,
+    identity,
+    keyed,
+    same,
+    shard_rows,
+)
 from semascope.evidence.gather.shard import EVERY, Progress, Shard
 from semascope.evidence.store.files import GATHERING, only_writer
 
@@ -37,7 +44,7 @@ class Gatherer:
     dictionaries: Sequence[Dictionary]
     folder: Path
     media: Path
-    options: Options = field(default_factory=Options)
+    options: EvidenceOptions = field(default_factory=EvidenceOptions)
     rows: int | None = None
     """Read the first rows alone; all where None."""
     progress: Progress | None = None
@@ -120,7 +127,7 @@ def gather(
     batch_size: int = 8,
     rows: int | None = None,
     progress: Progress | None = None,
-    options: Options | None = None,
+    options: EvidenceOptions | None = None,
     every: int = EVERY,
     store_all: bool = False,
 ) -> None:
@@ -134,7 +141,7 @@ def gather(
     Raises EvidenceError where the folder holds another gathering, or another process writes
     into it; NotFinite where a dictionary gives NaN; DiskFull.
     """
-    chosen = options or Options(top=top, per_interval=per_interval, batch_size=batch_size)
+    chosen = options or EvidenceOptions(top=top, per_interval=per_interval, batch_size=batch_size)
     gatherer = Gatherer(
         subject=subject,
         corpus=corpus,

@@ -20,9 +20,9 @@ from semascope.evidence.gather.bounded_entries import Entries, Ranked
 from semascope.evidence.gather.counter_examples import counter_examples
 from semascope.evidence.gather.hashing import mix, splits
 from semascope.evidence.gather.neighbours import by_direction, by_firing
-from semascope.evidence.gather.options import Options
+from semascope.evidence.gather.options import EvidenceOptions
 from semascope.evidence.gather.shard import Shard
-from semascope.evidence.gather.tally import KINDS, Tally
+from semascope.evidence.gather.tally import KINDS, FeatureTally
 from semascope.evidence.store import all_activations, samples
 from semascope.evidence.store.files import GATHERING, SHOWN, write_arrays, write_json
 from semascope.subject.types import Kind
@@ -43,7 +43,7 @@ def finish(folder: Path, shards: Sequence[Shard], dictionaries: Mapping[str, Dic
     rows = np.unique(np.concatenate([c["row"] for c in chosen.values()]))
     parts = [s.folder / p for s in shards for p in s.parts]
     samples.gather_parts(parts, folder / SHOWN, rows, list(dictionaries))
-    store = samples.ShownStore(folder / SHOWN)
+    store = samples.SampleStore(folder / SHOWN)
     tokens = {key: np.sum([s.tokens[key] for s in shards], axis=0) for key in dictionaries}
     for key, dictionary in dictionaries.items():
         columns = chosen[key]
@@ -80,7 +80,7 @@ def _check_cover(shards: Sequence[Shard]) -> None:
         raise EvidenceError(f"Rows from {expected} on are missing: some shards were not given.")
 
 
-def _merged(tallies: Sequence[Tally]) -> Tally:
+def _merged(tallies: Sequence[FeatureTally]) -> FeatureTally:
     first, *others = tallies
     for other in others:
         first.merge(other)
@@ -88,7 +88,7 @@ def _merged(tallies: Sequence[Tally]) -> Tally:
     return first
 
 
-def _select(tally: Tally) -> dict[str, NDArray[Any]]:
+def _select(tally: FeatureTally) -> dict[str, NDArray[Any]]:
     """The final exemplars, by feature, strongest first.
 
     ``rank``: place among the strongest, −1 where it is not one; ``drawn``: whether it is a
@@ -128,7 +128,9 @@ def _offsets(feature: NDArray[np.int64], width: int) -> NDArray[np.int64]:
     return np.searchsorted(feature, np.arange(width + 1)).astype(np.int64)
 
 
-def _neighbours(dictionary: Dictionary, tally: Tally, options: Options) -> dict[str, NDArray[Any]]:
+def _neighbours(
+    dictionary: Dictionary, tally: FeatureTally, options: EvidenceOptions
+) -> dict[str, NDArray[Any]]:
     alive = np.flatnonzero(tally.maximum > 0)
     near, cosine = by_direction(dictionary, alive, options.neighbours)
     together, overlap = by_firing(tally.sketch, options.neighbours)
@@ -143,11 +145,11 @@ def _neighbours(dictionary: Dictionary, tally: Tally, options: Options) -> dict[
 
 def _silent(
     key: str,
-    tally: Tally,
+    tally: FeatureTally,
     columns: Mapping[str, NDArray[Any]],
     near: Mapping[str, NDArray[Any]],
-    store: samples.ShownStore,
-    options: Options,
+    store: samples.SampleStore,
+    options: EvidenceOptions,
 ) -> dict[str, NDArray[Any]]:
     """``silent_explain`` and ``silent_score`` (width, n) numbers of shown samples, −1 padded."""
     half = options.neighbours // 2 + 1
@@ -183,7 +185,7 @@ def _first_of_each(
     return out
 
 
-def _stats(tally: Tally, tokens: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+def _stats(tally: FeatureTally, tokens: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
     """One (width,) array a figure, and the histogram (width, BINS)."""
     fired = tally.fired.sum(axis=1)
     total, squares = exact_sums.value(tally.total), exact_sums.value(tally.squares)

@@ -30,7 +30,7 @@ WIDEST = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class EvidenceOptions:
     """What decides the result, beside subject, corpus and dictionaries."""
 
     top: int = 24
@@ -116,7 +116,7 @@ def identity(
     corpus: Corpus,
     dictionaries: Mapping[str, Dictionary],
     rows: int,
-    options: Options,
+    options: EvidenceOptions,
 ) -> dict[str, Any]:
     """All that decides the result, for a person to read."""
     return {

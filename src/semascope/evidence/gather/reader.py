@@ -22,8 +22,8 @@ from semascope.corpus.sample import Corpus, Sample, kind_of
 from semascope.dictionary.types import Dictionary
 from semascope.errors import NotFinite, SubjectError
 from semascope.evidence.gather.hashing import ContentHash, content_hash
-from semascope.evidence.gather.options import Options
-from semascope.evidence.gather.tally import KINDS, Hits, Rows
+from semascope.evidence.gather.options import EvidenceOptions
+from semascope.evidence.gather.tally import KINDS, Hits, SampleRows
 from semascope.subject.patches import is_pictured, laid_out
 from semascope.subject.sinks import sinks
 from semascope.subject.types import Batch, Kind
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class Read:
+class ReadBatch:
     """One batch after the model: who was in it, and what fired, by dictionary."""
 
     samples: list[tuple[int, Sample]]
     names: list[ContentHash]
     batch: Batch
-    rows: Rows
+    rows: SampleRows
     hits: dict[str, Hits]
     tokens: dict[str, NDArray[np.int64]]
     """(KINDS,) tokens looked at, by kind, for each dictionary: not all sites have all tokens."""
@@ -76,15 +76,17 @@ def encoded(subject: Any, samples: Sequence[Sample], max_tokens: int) -> Iterato
     yield batch
 
 
-class Reader:
+class EvidenceReader:
     """Runs batches through the subject and its dictionaries."""
 
-    def __init__(self, subject: Any, dictionaries: Mapping[str, Dictionary], options: Options):
+    def __init__(
+        self, subject: Any, dictionaries: Mapping[str, Dictionary], options: EvidenceOptions
+    ):
         self.subject, self.dictionaries, self.options = subject, dictionaries, options
         self.warned: set[str] = set()
         self.sites = list(dict.fromkeys(d.site for d in dictionaries.values()))
 
-    def __call__(self, samples: list[tuple[int, Sample]]) -> list[Read]:
+    def __call__(self, samples: list[tuple[int, Sample]]) -> list[ReadBatch]:
         """One Read; where the subject refuses the batch, one for each sample that it takes."""
         try:
             batch = self.subject.encode([s for _, s in samples], max_tokens=self.options.max_tokens)
@@ -105,7 +107,7 @@ class Reader:
         return [self._read(samples, batch)]
 
     @torch.inference_mode()
-    def _read(self, samples: list[tuple[int, Sample]], batch: Batch) -> Read:
+    def _read(self, samples: list[tuple[int, Sample]], batch: Batch) -> ReadBatch:
         found = self.subject.run(batch, self.sites)
         laid = {site: laid_out(site, found[site], batch) for site in self.sites}
         names = [content_hash(s) for _, s in samples]
@@ -118,11 +120,11 @@ class Reader:
                 taken[dictionary.site] = x[torch.from_numpy(place.mask).to(x.device)].float()
             hits[key] = _hits(dictionary, taken[dictionary.site], place, samples)
             tokens[key] = np.bincount(place.kind, minlength=KINDS).astype(np.int64)
-        return Read(
+        return ReadBatch(
             samples=samples,
             names=names,
             batch=batch,
-            rows=Rows(
+            rows=SampleRows(
                 row=np.array([r for r, _ in samples], np.int64),
                 content=np.array([n.content for n in names], np.uint64),
                 picture=np.array([n.picture for n in names], np.uint64),
@@ -133,16 +135,18 @@ class Reader:
 
     def _places(
         self, batch: Batch, laid: Mapping[str, tuple[Tensor, Tensor | None]]
-    ) -> dict[str, Places]:
+    ) -> dict[str, ReadTokens]:
         """The tokens looked at, by site: one set of them for the language model's sites, and one
         for those of the vision side, which have fewer."""
-        out: dict[str, Places] = {}
+        out: dict[str, ReadTokens] = {}
         for pictured in (False, True):
             here = {site: laid[site] for site in self.sites if is_pictured(site) == pictured}
             if not here:
                 continue
             there = next(iter(here.values()))[1]
-            place = Places.of(batch, self.options, None if there is None else there.cpu().numpy())
+            place = ReadTokens.of(
+                batch, self.options, None if there is None else there.cpu().numpy()
+            )
             place = place.without(self._sinks([x for x, _ in here.values()], place.mask))
             out |= dict.fromkeys(here, place)
         return out
@@ -158,7 +162,7 @@ class Reader:
 
 
 @dataclass(slots=True, eq=False)
-class Places:
+class ReadTokens:
     """The tokens of a batch that are looked at, in row-major order."""
 
     mask: NDArray[np.bool_]
@@ -169,7 +173,9 @@ class Places:
     kind: NDArray[np.int8]
 
     @classmethod
-    def of(cls, batch: Batch, options: Options, there: NDArray[np.bool_] | None = None) -> Places:
+    def of(
+        cls, batch: Batch, options: EvidenceOptions, there: NDArray[np.bool_] | None = None
+    ) -> ReadTokens:
         """Those of a batch; ``there`` (B, T) are the tokens that a site has, where not all.
 
         A site without the first tokens' sinks has no first token to leave out.
@@ -185,17 +191,17 @@ class Places:
         sample = np.nonzero(mask)[0]
         return cls(mask, sample, position[mask].astype(np.int32), kinds[mask])
 
-    def without(self, far: NDArray[np.bool_]) -> Places:
+    def without(self, far: NDArray[np.bool_]) -> ReadTokens:
         """The same but for some tokens, (B, T)."""
         if not far.any():
             return self
         keep = ~far[self.mask]
         mask = self.mask & ~far
-        return Places(mask, self.sample[keep], self.position[keep], self.kind[keep])
+        return ReadTokens(mask, self.sample[keep], self.position[keep], self.kind[keep])
 
 
 def _hits(
-    dictionary: Dictionary, x: Tensor, place: Places, samples: Sequence[tuple[int, Sample]]
+    dictionary: Dictionary, x: Tensor, place: ReadTokens, samples: Sequence[tuple[int, Sample]]
 ) -> Hits:
     codes = dictionary.encode(x)  # (N, k) values and indices
     values = codes.values.float().cpu().numpy()

@@ -22,11 +22,11 @@ from semascope.atlas.media import Media
 from semascope.corpus.sample import Corpus
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
-from semascope.evidence.gather.options import Options, same
-from semascope.evidence.gather.reader import Read, Reader, batches, chunks
-from semascope.evidence.gather.tally import KINDS, Tally
+from semascope.evidence.gather.options import EvidenceOptions, same
+from semascope.evidence.gather.reader import EvidenceReader, ReadBatch, batches, chunks
+from semascope.evidence.gather.tally import KINDS, FeatureTally
 from semascope.evidence.store import samples as shown
-from semascope.evidence.store.all_activations import PART_BYTES, Parts
+from semascope.evidence.store.all_activations import PART_BYTES, ShardParts
 from semascope.evidence.store.files import mapped, only_writer, write_arrays, write_json
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Shard:
     identity: Mapping[str, Any]
     start: int
     stop: int
-    options: Options
+    options: EvidenceOptions
     widths: Mapping[str, int]
     media: Media
     store: bool = False
@@ -55,11 +55,11 @@ class Shard:
     tokens: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     """By dictionary: (KINDS,) tokens looked at."""
     skipped: int = 0
-    tallies: dict[str, Tally] = field(default_factory=dict)
+    tallies: dict[str, FeatureTally] = field(default_factory=dict)
     parts: list[str] = field(default_factory=list)
-    pending: list[shown.Pending] = field(default_factory=list)
+    pending: list[shown.PendingSample] = field(default_factory=list)
     saves: int = 0
-    full: dict[str, Parts] = field(default_factory=dict)
+    full: dict[str, ShardParts] = field(default_factory=dict)
     full_parts: dict[str, list[str]] = field(default_factory=dict)
     """By dictionary: files of every activation, in row order."""
 
@@ -68,9 +68,11 @@ class Shard:
         o = self.options
         for key, width in self.widths.items():
             self.tokens[key] = np.zeros(KINDS, np.int64)
-            self.tallies[key] = Tally.new(width, top=o.top, draws=o.per_interval, seed=o.seed)
+            self.tallies[key] = FeatureTally.new(
+                width, top=o.top, draws=o.per_interval, seed=o.seed
+            )
             if self.store:
-                self.full[key], self.full_parts[key] = Parts(), []
+                self.full[key], self.full_parts[key] = ShardParts(), []
 
     def run(
         self,
@@ -85,7 +87,7 @@ class Shard:
             self.load()
             if self.next >= self.stop:
                 return
-            reader = Reader(subject, dictionaries, self.options)
+            reader = EvidenceReader(subject, dictionaries, self.options)
             last = self.next
             for chunk in chunks(corpus, self.next, self.stop, self.options.chunk):
                 read = sum(self._take(reader, batch) for batch in self._batches(chunk))
@@ -106,7 +108,7 @@ class Shard:
     def _batches(self, chunk: list[Any]) -> Any:
         return batches(chunk, self.options.batch_size)
 
-    def _take(self, reader: Reader, samples: list[Any]) -> int:
+    def _take(self, reader: EvidenceReader, samples: list[Any]) -> int:
         reads = reader(samples)
         for read in reads:
             for key, tokens in read.tokens.items():
@@ -114,7 +116,7 @@ class Shard:
             self._tally(read)
         return sum(len(read.samples) for read in reads)
 
-    def _tally(self, read: Read) -> None:
+    def _tally(self, read: ReadBatch) -> None:
         fired: dict[str, list[NDArray[np.int32]]] = {}
         for key, tally in self.tallies.items():
             if self.store:
@@ -125,7 +127,9 @@ class Shard:
             fired[key] = np.split(features, edges)
         for i, (row, sample) in enumerate(read.samples):
             mine = {key: lists[i] for key, lists in fired.items()}
-            self.pending.append(shown.Pending(row, sample, read.names[i], read.batch.maps[i], mine))
+            self.pending.append(
+                shown.PendingSample(row, sample, read.names[i], read.batch.maps[i], mine)
+            )
 
     def _write_full(self, least: int = 0) -> None:
         """Write every activation that waits, where it is so many bytes or more."""
@@ -203,7 +207,7 @@ class Shard:
         self.full_parts = {key: list(names) for key, names in state.get("full", {}).items()}
         o = self.options
         for key, name in state["tallies"].items():
-            self.tallies[key] = Tally.of(
+            self.tallies[key] = FeatureTally.of(
                 mapped(self.folder / name), top=o.top, draws=o.per_interval, seed=o.seed
             )
         self._sweep({*state["tallies"].values(), *self._data(), "state.json", ".lock"})

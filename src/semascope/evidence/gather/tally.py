@@ -45,7 +45,7 @@ class Hits:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class SampleRows:
     """The s samples of a batch."""
 
     row: NDArray[np.int64]
@@ -62,8 +62,8 @@ class Peaks:
 
 
 @dataclass(slots=True, eq=False)
-class Tally:
-    """All of it for one dictionary. ``Tally.new`` makes an empty one."""
+class FeatureTally:
+    """All of it for one dictionary. ``FeatureTally.new`` makes an empty one."""
 
     width: int
     top: int
@@ -91,7 +91,7 @@ class Tally:
     highest: NDArray[np.uint64] = field(default_factory=lambda: np.zeros((0, 0), np.uint64))
 
     @classmethod
-    def new(cls, width: int, *, top: int, draws: int, seed: int) -> Tally:
+    def new(cls, width: int, *, top: int, draws: int, seed: int) -> FeatureTally:
         """Nothing seen yet."""
         tally = cls(
             width=width,
@@ -110,7 +110,7 @@ class Tally:
         tally.settle()
         return tally
 
-    def update(self, hits: Hits, rows: Rows) -> Peaks:
+    def update(self, hits: Hits, rows: SampleRows) -> Peaks:
         """Take in one batch; returns the sample-level peaks, for those who keep them."""
         self._count(hits)
         peaks = _peaks(hits, rows, self.width)
@@ -143,7 +143,7 @@ class Tally:
         if sum(len(e) for e in self.waiting) > max(1 << 16, len(self.kept) // 2):
             self.settle()
 
-    def _mark(self, hits: Hits, rows: Rows) -> None:
+    def _mark(self, hits: Hits, rows: SampleRows) -> None:
         place = mix(hits.position.astype(np.uint64), self.seed + 1)
         token = mix(rows.content[hits.sample] ^ place) >> np.uint64(64 - HASH_BITS)
         new = np.flatnonzero(token < self.sketch[hits.feature, -1])
@@ -177,7 +177,7 @@ class Tally:
         self.sketch[feature[few], rank[few]] = token[few]
         self.marks.clear()
 
-    def merge(self, other: Tally) -> None:
+    def merge(self, other: FeatureTally) -> None:
         """Take in another tally of the same dictionary over other rows."""
         for name in ("fired", "samples", "total", "squares", "histogram"):
             getattr(self, name).__iadd__(getattr(other, name))
@@ -200,7 +200,7 @@ class Tally:
     @classmethod
     def of(
         cls, arrays: Mapping[str, NDArray[np.generic]], *, top: int, draws: int, seed: int
-    ) -> Tally:
+    ) -> FeatureTally:
         """From ``arrays``."""
         kept = Entries.of({k[5:]: v for k, v in arrays.items() if k.startswith("kept.")})
         plain = {k: v.copy() for k, v in arrays.items() if not k.startswith("kept.")}
@@ -214,7 +214,7 @@ def _marked(feature: NDArray[np.int64], token: NDArray[np.uint64]) -> NDArray[np
     return (feature.astype(np.uint64) << np.uint64(HASH_BITS)) | token
 
 
-def _peaks(hits: Hits, rows: Rows, width: int) -> Peaks:
+def _peaks(hits: Hits, rows: SampleRows, width: int) -> Peaks:
     """Group hits by (sample, feature)."""
     pair = hits.sample * width + hits.feature
     order = np.argsort(pair, kind="stable")

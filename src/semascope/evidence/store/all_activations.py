@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from semascope.errors import EvidenceError
-from semascope.evidence.gather.tally import Hits, Rows
+from semascope.evidence.gather.tally import Hits, SampleRows
 from semascope.evidence.store.files import replacing
 
 PART_BYTES = 64 << 20
@@ -40,7 +40,7 @@ _SCHEMA = pa.schema(
 _ORDERS = {"by_sample": "row, position, feature", "by_feature": "feature, row, position"}
 
 
-class Activations(NamedTuple):
+class ActivationTable(NamedTuple):
     """h activations, by row of the corpus, then by token."""
 
     row: NDArray[np.int64]
@@ -52,21 +52,21 @@ class Activations(NamedTuple):
     value: NDArray[np.float32]
 
 
-class Parts:
+class ShardParts:
     """What one shard has seen of one dictionary and not yet written."""
 
     def __init__(self) -> None:
-        self.waiting: list[Activations] = []
+        self.waiting: list[ActivationTable] = []
 
     @property
     def nbytes(self) -> int:
         """Memory held."""
         return sum(column.nbytes for some in self.waiting for column in some)
 
-    def add(self, hits: Hits, rows: Rows) -> None:
+    def add(self, hits: Hits, rows: SampleRows) -> None:
         """Take in one batch."""
         self.waiting.append(
-            Activations(
+            ActivationTable(
                 rows.row[hits.sample],
                 hits.position.astype(np.int32),
                 hits.feature.astype(np.int32),
@@ -113,7 +113,7 @@ def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
 
 
-class Everything:
+class AllActivations:
     """The full store of one dictionary, read feature by feature or sample by sample."""
 
     def __init__(self, folder: Path) -> None:
@@ -124,11 +124,11 @@ class Everything:
                 "`semascope gather --store-all`."
             )
 
-    def feature(self, index: int) -> Activations:
+    def feature(self, index: int) -> ActivationTable:
         """Where one feature fires, over the whole corpus."""
         return self._read("by_feature", "feature", index)
 
-    def sample(self, row: int) -> Activations:
+    def sample(self, row: int) -> ActivationTable:
         """What fires on one row of the corpus."""
         return self._read("by_sample", "row", row)
 
@@ -136,7 +136,7 @@ class Everything:
         """How many activations there are."""
         return int(pq.read_metadata(self.folder / "by_feature" / FILE).num_rows)
 
-    def _read(self, store: str, column: str, number: int) -> Activations:
+    def _read(self, store: str, column: str, number: int) -> ActivationTable:
         # Rows are sorted by the column: the other row groups are passed over unread.
         table: Any = pq.read_table(self.folder / store / FILE, filters=[(column, "=", int(number))])
-        return Activations(*(table.column(n).to_numpy() for n in Activations._fields))
+        return ActivationTable(*(table.column(n).to_numpy() for n in ActivationTable._fields))

@@ -16,20 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.atlas.packing import pack_activations
-from semascope.atlas.records import ExemplarRecord
+from semascope.atlas.records import NewExemplar
 from semascope.errors import EvidenceError
 from semascope.evidence.gather.tally import BINS
-from semascope.evidence.store.all_activations import Everything
+from semascope.evidence.store.all_activations import AllActivations
 from semascope.evidence.store.files import GATHERING, SHOWN, mapped
-from semascope.evidence.store.samples import ShownStore
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+from semascope.evidence.store.samples import SampleStore
+from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 from semascope.subject.types import Kind
 
 _NOT_SCALAR = ("histogram", "tokens")
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
+class NearFeature:
     """A near feature."""
 
     index: int
@@ -40,7 +40,7 @@ class Neighbour:
 class Evidence:
     """All evidence of one dictionary. ``Evidence.open(folder, "site/name")``."""
 
-    def __init__(self, folder: Path, key: str, store: ShownStore) -> None:
+    def __init__(self, folder: Path, key: str, store: SampleStore) -> None:
         self.folder, self.key, self.shown = folder, key, store
         self.gathering: dict[str, Any] = json.loads((folder / GATHERING).read_text())
         self._exemplars = mapped(folder / key / "exemplars.safetensors")
@@ -63,7 +63,7 @@ class Evidence:
         if len(found) != 1:
             what = "is more than one dictionary" if found else "is no dictionary"
             raise EvidenceError(f"{name!r} {what} in {folder}; it holds: {', '.join(keys)}.")
-        return cls(folder, found[0], ShownStore(folder / SHOWN))
+        return cls(folder, found[0], SampleStore(folder / SHOWN))
 
     @property
     def width(self) -> int:
@@ -97,13 +97,13 @@ class Evidence:
         edges = 2.0 ** ((np.arange(BINS + 1) - BINS // 2) / 2)
         return edges, self._stats["histogram"][self._checked(index)]
 
-    def near(self, index: int, by: str = "cosine") -> list[Neighbour]:
+    def near(self, index: int, by: str = "cosine") -> list[NearFeature]:
         """Nearest features, by ``"cosine"`` of directions or by ``"cofire"``, nearest first."""
         if by not in ("cosine", "cofire"):
             raise EvidenceError(f"Neighbours are by 'cosine' or by 'cofire', not by {by!r}.")
         index = self._checked(index)
         pairs = zip(self._near[f"{by}_index"][index], self._near[by][index], strict=True)
-        return [Neighbour(int(i), float(s)) for i, s in pairs if i >= 0]
+        return [NearFeature(int(i), float(s)) for i, s in pairs if i >= 0]
 
     def nearest(self, by: str = "cosine") -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """(width, k) numbers and strengths of every feature's neighbours, −1 and 0 padded."""
@@ -114,9 +114,9 @@ class Evidence:
         dictionary of this gathering; None where the gathering is older than this."""
         return self._near.get("sketch")
 
-    def everything(self) -> Everything:
+    def everything(self) -> AllActivations:
         """Every activation of every feature; an EvidenceError where only exemplars were kept."""
-        return Everything(self.folder / self.key)
+        return AllActivations(self.folder / self.key)
 
     def feature(self, index: int) -> FeatureEvidence:
         """All that was gathered about one feature; an EvidenceError where there is none."""
@@ -137,13 +137,13 @@ class Evidence:
 
     def _exemplar(self, place: int) -> Exemplar:
         columns = self._exemplars
-        shown: Shown = self.shown.get(int(columns["shown"][place]))
+        shown: EvidenceSample = self.shown.get(int(columns["shown"][place]))
         run = slice(*(int(v) for v in columns["starts"][place : place + 2]))
         activations = np.zeros(len(shown.tokens), np.float32)  # (T,)
         activations[columns["position"][run]] = columns["value"][run]
         return Exemplar(shown, activations, int(columns["interval"][place]))
 
-    def packed(self, index: int, most: int | None = None) -> Iterator[ExemplarRecord]:
+    def packed(self, index: int, most: int | None = None) -> Iterator[NewExemplar]:
         """The exemplars of one feature as the atlas stores them, at most so many of each role."""
         columns = self._exemplars
         first, last = (int(v) for v in columns["offsets"][index : index + 2])
@@ -156,7 +156,7 @@ class Evidence:
         for role, chosen in (("top", strong[:most]), ("interval", draws)):
             for order, place in enumerate(chosen.tolist()):
                 start, stop = columns["starts"][place : place + 2]
-                yield ExemplarRecord(
+                yield NewExemplar(
                     feature=index,
                     row=int(self.shown.rows[columns["shown"][place]]),
                     role=role,
@@ -169,13 +169,13 @@ class Evidence:
                 )
         for order, number in enumerate(self._silent_numbers(index)[:most]):
             row = int(self.shown.rows[number])
-            yield ExemplarRecord(index, row, "silent", order, 0, 0.0, b"")
+            yield NewExemplar(index, row, "silent", order, 0, 0.0, b"")
 
     def _silent_numbers(self, index: int) -> list[int]:
         numbers = [self._near[f"silent_{s}"][index] for s in ("explain", "score")]
         return [int(n) for pair in zip(*numbers, strict=True) for n in pair if n >= 0]
 
-    def _silent(self, index: int) -> list[Shown]:
+    def _silent(self, index: int) -> list[EvidenceSample]:
         return [self.shown.get(n) for n in self._silent_numbers(index)]
 
     def _figures(self, index: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
 from semascope.evidence.analysis.logit_lens import promoted
 from semascope.evidence.analysis.neuron_alignment import align, neurons_beside
-from semascope.evidence.gather.options import Options
+from semascope.evidence.gather.options import EvidenceOptions
 from semascope.evidence.store.evidence import Evidence
 from semascope.evidence.store.files import mapped, write_arrays, write_json
 
@@ -32,7 +32,7 @@ Pairs = list[tuple[str, float]] | list[tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Readout:
+class LogitLensStore:
     """What every feature of one dictionary promotes, suppresses and runs along with."""
 
     tokens: dict[str, str]
@@ -60,12 +60,12 @@ class Readout:
         return out
 
 
-def read(evidence: Evidence) -> Readout | None:
+def read(evidence: Evidence) -> LogitLensStore | None:
     """What was written beside the evidence; None where nothing was."""
     folder = evidence.folder / evidence.key
     if not (folder / _TOKENS).is_file():
         return None
-    return Readout(json.loads((folder / _TOKENS).read_text()), mapped(folder / _ARRAYS))
+    return LogitLensStore(json.loads((folder / _TOKENS).read_text()), mapped(folder / _ARRAYS))
 
 
 def write(
@@ -75,9 +75,9 @@ def write(
     corpus: Corpus,
     *,
     rows: int = ROWS,
-    options: Options | None = None,
+    options: EvidenceOptions | None = None,
     progress: Callable[[int, int, str], None] | None = None,
-) -> Readout:
+) -> LogitLensStore:
     """Find and write it for every alive feature, where it is not there yet.
 
     A dictionary that does not write into the residual stream has no output tokens (layers of the
@@ -109,10 +109,10 @@ def write(
     folder = evidence.folder / evidence.key
     write_arrays(folder / _ARRAYS, arrays)
     write_json(folder / _TOKENS, tokens)
-    return Readout(tokens, arrays)
+    return LogitLensStore(tokens, arrays)
 
 
-def aligned(readout: Readout, top: int = 20) -> dict[str, Any]:
+def aligned(readout: LogitLensStore, top: int = 20) -> dict[str, Any]:
     """How far single neurons carry the features, as JSON values.
 
     ``median`` of the best neuron's |correlation|, the shares of features where it reaches one

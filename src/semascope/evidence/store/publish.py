@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from semascope.atlas import Atlas, Drawn, ExemplarRecord, FeatureFigures, SampleRecord, draw
+from semascope.atlas import Atlas, FeatureFigures, MapLayout, NewExemplar, SampleRecord, draw
 from semascope.atlas.vectors import VectorIndex
 from semascope.evidence.store.evidence import Evidence
-from semascope.evidence.store.logit_lens_store import Readout
+from semascope.evidence.store.logit_lens_store import LogitLensStore
 
 Progress = Callable[[int, int, str], None]
 
@@ -23,7 +23,7 @@ def publish(
     atlas: Atlas,
     *,
     exemplars: int | None = 8,
-    readout: Readout | None = None,
+    readout: LogitLensStore | None = None,
     progress: Progress | None = None,
 ) -> int:
     """Write all features of one dictionary; returns the dictionary's number in the atlas.
@@ -49,7 +49,7 @@ def publish(
 
 
 def _figures(
-    evidence: Evidence, readout: Readout | None, progress: Progress | None
+    evidence: Evidence, readout: LogitLensStore | None, progress: Progress | None
 ) -> Iterator[FeatureFigures]:
     figures = {name: evidence.stats(name).tolist() for name in evidence.names()}
     for index in range(evidence.width):
@@ -93,7 +93,7 @@ def _samples(evidence: Evidence) -> Iterator[SampleRecord]:
         yield evidence.shown.packed(number)
 
 
-def _exemplars(evidence: Evidence, most: int | None) -> Iterator[ExemplarRecord]:
+def _exemplars(evidence: Evidence, most: int | None) -> Iterator[NewExemplar]:
     for index in evidence.alive().tolist():
         yield from evidence.packed(index, most)
 
@@ -106,7 +106,7 @@ def publish_map(
     vectors: VectorIndex | None = None,
     seed: int = 0,
     method: str = "",
-) -> Drawn:
+) -> MapLayout:
     """Draw the map of all alive features, by the cosine of their directions, into the atlas.
 
     ``dictionary`` is what ``publish`` gave, needed where several models have one of this name.

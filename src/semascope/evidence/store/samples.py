@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from semascope.atlas.media import Media
 from semascope.atlas.packing import (
-    Layout,
+    TokenLayout,
     pack_layout,
     pack_patches,
     unpack_layout,
@@ -33,7 +33,7 @@ from semascope.errors import EvidenceError
 from semascope.evidence.gather.hashing import ContentHash, split_of
 from semascope.evidence.gather.scene_truth import object_patches, truth_record
 from semascope.evidence.store.files import replacing
-from semascope.evidence.types import Shown
+from semascope.evidence.types import EvidenceSample
 from semascope.subject.types import Kind, TokenMap
 
 _FIRED = "fired:"
@@ -42,7 +42,7 @@ BATCH = 1024
 
 
 @dataclass(slots=True, eq=False)
-class Pending:
+class PendingSample:
     """A sample that some feature may keep; its pictures are stored only if one does."""
 
     row: int
@@ -65,7 +65,7 @@ def unpadded(token_map: TokenMap) -> NDArray[np.int64]:
     return np.flatnonzero(token_map.kinds != Kind.PAD)
 
 
-def record(pending: Pending, media: Media) -> dict[str, Any]:
+def record(pending: PendingSample, media: Media) -> dict[str, Any]:
     """One row of the file; puts the sample's pictures into the media store."""
     real = unpadded(pending.map)
     kinds, image = pending.map.kinds[real], pending.map.image[real]
@@ -87,7 +87,7 @@ def record(pending: Pending, media: Media) -> dict[str, Any]:
         "picture": pending.name.picture,
         "length": len(real),
         "tokens": json.dumps([pending.map.tokens[i] for i in real]).encode(),
-        "layout": pack_layout(Layout(kinds, image, rects, spans)),
+        "layout": pack_layout(TokenLayout(kinds, image, rects, spans)),
         "about": json.dumps(about).encode(),
         "patches": pack_patches(patches),
     } | {_FIRED + k: v.astype("<i4").tobytes() for k, v in pending.fired.items()}
@@ -135,7 +135,7 @@ def _write_whole(out: Any, waiting: list[pa.Table]) -> list[pa.Table]:
     return [table.slice(whole).combine_chunks()]
 
 
-class ShownStore:
+class SampleStore:
     """The records of a finished run, by number in row order.
 
     ``rows`` (n,) holds the corpus row of each, rising; ``pictures`` (n,) the picture hashes.
@@ -179,7 +179,7 @@ class ShownStore:
             patches=bytes(self._blob("patches", number)),
         )
 
-    def _get(self, number: int) -> Shown:
+    def _get(self, number: int) -> EvidenceSample:
         layout = unpack_layout(self._blob("layout", number), int(self.lengths[number]))
         about = json.loads(bytes(self._blob("about", number)))
         truth = about["truth"]
@@ -187,7 +187,7 @@ class ShownStore:
             patches = unpack_patches(self._blob("patches", number), len(truth["objects"]))
             for thing, share in zip(truth["objects"], patches, strict=True):
                 thing["patches"] = share
-        return Shown(
+        return EvidenceSample(
             row=int(self.rows[number]),
             id=about["id"],
             tokens=tuple(json.loads(bytes(self._blob("tokens", number)))),

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from semascope.evidence.types import FeatureEvidence
-from semascope.explain.explainers.folds import Folder, selection
+from semascope.explain.explainers.folds import FoldMaker, selection
 from semascope.explain.scorers.detection import DetectionScorer
 from semascope.explain.types import Cost, Explainer, Explanation, Scorer
 
@@ -58,7 +58,7 @@ class Cascade:
         self.bar = bar
         self.most = most
         self.saving = Saving()
-        self._folder = Folder()
+        self._folder = FoldMaker()
         self._asked = [0] * len(self.steps)
 
     def explain(self, records: Sequence[FeatureEvidence]) -> list[Explanation]:

@@ -16,7 +16,7 @@ from semascope.explain.types import Embedder
 Direction = NDArray[np.float64]
 
 
-class Meaning:
+class EmbeddingAgreement:
     """Sentence vectors, each text's made once."""
 
     def __init__(self, embed: Embedder) -> None:

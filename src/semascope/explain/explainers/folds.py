@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown, Split
+from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence, Split
 from semascope.explain.types import Explanation, Scorer
 
 THIRDS = 3
@@ -23,9 +23,9 @@ class Relabeller:
     A sample falls on the same side for every feature, and is relabelled once.
     """
 
-    def __init__(self, rule: Callable[[Shown], Split]) -> None:
+    def __init__(self, rule: Callable[[EvidenceSample], Split]) -> None:
         self._rule = rule
-        self._shown: dict[tuple[int, str], Shown] = {}
+        self._shown: dict[tuple[int, str], EvidenceSample] = {}
 
     def relabel(self, record: FeatureEvidence) -> FeatureEvidence:
         """The record with every sample on the side that the rule says."""
@@ -40,7 +40,7 @@ class Relabeller:
     def _exemplar(self, exemplar: Exemplar) -> Exemplar:
         return replace(exemplar, shown=self._sample(exemplar.shown))
 
-    def _sample(self, shown: Shown) -> Shown:
+    def _sample(self, shown: EvidenceSample) -> EvidenceSample:
         split = self._rule(shown)
         if split == shown.split:
             return shown
@@ -51,7 +51,7 @@ class Relabeller:
         return known
 
 
-class Folder(Relabeller):
+class FoldMaker(Relabeller):
     """Makes folded records."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Folder(Relabeller):
         return self.relabel(record.split("explain"))
 
 
-def _third(shown: Shown) -> Split:
+def _third(shown: EvidenceSample) -> Split:
     return shown.split if zlib.crc32(shown.id.encode()) % THIRDS else "score"
 
 

@@ -26,7 +26,7 @@ from semascope.explain.text.exemplar_terms import distinct, mode_of
 from semascope.explain.types import Cost, Explanation, Pictures, Promoted, abstain
 
 
-class Answers(Protocol):
+class AnsweringModel(Protocol):
     """A local model: ``Subject``."""
 
     @property
@@ -54,7 +54,7 @@ class LocalExplainer:
 
     def __init__(
         self,
-        model: Answers,
+        model: AnsweringModel,
         pictures: Pictures,
         *,
         promoted: Promoted | None = None,

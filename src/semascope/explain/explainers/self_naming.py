@@ -34,7 +34,7 @@ _NOTHING = frozenset({"nothing", "empty"})
 _PLACE = re.compile(r"\s+(?:on|in|at|with|against)\s+.*$", re.IGNORECASE)
 
 
-class Asked(Protocol):
+class AnsweringSubject(Protocol):
     """Whatever can be shown a sample and answers: ``Subject``."""
 
     @property
@@ -92,7 +92,7 @@ class SubjectNamer:
 
     def __init__(
         self,
-        subject: Asked,
+        subject: AnsweringSubject,
         pictures: Pictures,
         *,
         crops: int = 4,

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.explain.text import terms
-from semascope.explain.text.documents import Library
-from semascope.explain.text.exemplar_terms import Fired
+from semascope.explain.text.documents import DocumentLibrary
+from semascope.explain.text.exemplar_terms import ExemplarTerms
 
 
 @dataclass(frozen=True, slots=True)
-class ParticularOptions:
+class SubtypeOptions:
     """When a name is told more closely."""
 
     strong: float = 0.4
@@ -45,10 +45,10 @@ class ParticularOptions:
 
 def particulars(
     general: Sequence[int],
-    fired: Sequence[Fired],
+    fired: Sequence[ExemplarTerms],
     common: NDArray[np.float64],
-    library: Library,
-    options: ParticularOptions | None = None,
+    library: DocumentLibrary,
+    options: SubtypeOptions | None = None,
 ) -> list[int]:
     """Terms that the feature fires on above all; none where there are no such.
 
@@ -59,7 +59,7 @@ def particulars(
         library: of the terms.
         options: how sure it must be.
     """
-    options = options or ParticularOptions()
+    options = options or SubtypeOptions()
     strong = [f for f in fired if f.weight >= options.strong and f.terms & set(general)]
     among = 1.0 - float(np.prod(1.0 - common[list(general)]))
     if len(strong) < options.least_exemplars or among <= 0:
@@ -103,8 +103,8 @@ def _greedy(
     holds: dict[int, list[int]],
     weights: NDArray[np.float64],
     rates: dict[int, float],
-    library: Library,
-    options: ParticularOptions,
+    library: DocumentLibrary,
+    options: SubtypeOptions,
 ) -> list[int]:
     """Terms that together have most of the samples and few others; none if too few."""
     chosen: list[int] = []

@@ -21,7 +21,7 @@ PRIOR = 10.0
 """Weight, in samples, of the background rate of a term."""
 
 
-class Contrast(NamedTuple):
+class TermContrast(NamedTuple):
     """One entry a (feature, term) pair that occurs in a firing sample."""
 
     feature: NDArray[np.int32]
@@ -37,9 +37,9 @@ class Contrast(NamedTuple):
         """Youden's J, −1 to 1."""
         return self.recall - self.alarms
 
-    def take(self, order: NDArray[np.int64]) -> Contrast:
+    def take(self, order: NDArray[np.int64]) -> TermContrast:
         """The same entries in another order."""
-        return Contrast(
+        return TermContrast(
             self.feature[order],
             self.term[order],
             self.recall[order],
@@ -72,7 +72,7 @@ def contrast(
     silent: sparse.csr_matrix,
     n_silent: NDArray[np.float64],
     background: NDArray[np.float64],
-) -> Contrast:
+) -> TermContrast:
     """Compare every feature's firing samples with its silent ones, term by term.
 
     ``fired`` (F, V): summed weight of the firing samples that have the term; ``weight`` (F,) the
@@ -88,7 +88,7 @@ def contrast(
     m = n_silent[f]
     alarms = (hits + PRIOR * base) / (m + PRIOR)
     z = _z(recall * effective[f], effective[f], hits, m, base)
-    return Contrast(f, t, recall, alarms, z)
+    return TermContrast(f, t, recall, alarms, z)
 
 
 def _z(

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.explain.explainers.term_contrast import PRIOR, Contrast
+from semascope.explain.explainers.term_contrast import PRIOR, TermContrast
 from semascope.explain.text import hypernyms
 from semascope.explain.text import terms as words
-from semascope.explain.text.documents import Doc, Library, face
-from semascope.explain.text.exemplar_terms import Fired, Mode
+from semascope.explain.text.documents import Document, DocumentLibrary, face
+from semascope.explain.text.exemplar_terms import ExemplarTerms, Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class VocabularyOptions:
     """Added, times its cosine, to the gain of a term that agrees with the samples in meaning."""
 
 
-class Candidate(NamedTuple):
+class CandidateTerm(NamedTuple):
     """A term that may name a feature."""
 
     term: int
@@ -58,16 +58,16 @@ Agree = Callable[[Sequence[str]], NDArray[np.float64]]
 
 
 def candidates(
-    table: Contrast,
+    table: TermContrast,
     rows: slice,
-    library: Library,
+    library: DocumentLibrary,
     options: VocabularyOptions,
     told: list[str],
     agree: Agree | None = None,
-) -> list[Candidate]:
+) -> list[CandidateTerm]:
     """The best terms of one feature, best first; among near equals the longer phrase wins."""
     said = {words.stem(token) for token in told}
-    found: list[Candidate] = []
+    found: list[CandidateTerm] = []
     last = 0.0
     for row in range(rows.start, rows.stop):
         gain = float(table.recall[row] - table.alarms[row])
@@ -80,7 +80,7 @@ def candidates(
             continue
         term = int(table.term[row])
         bonus = options.promoted_bonus if said & set(library.key(term).split()) else 0.0
-        found.append(Candidate(term, gain + bonus, float(table.alarms[row])))
+        found.append(CandidateTerm(term, gain + bonus, float(table.alarms[row])))
     found.sort(key=lambda c: (-c.gain, library.key(c.term)))
     if not found:
         return []
@@ -94,8 +94,8 @@ def candidates(
 
 
 def _agreeing(
-    found: list[Candidate], library: Library, options: VocabularyOptions, agree: Agree
-) -> list[Candidate]:
+    found: list[CandidateTerm], library: DocumentLibrary, options: VocabularyOptions, agree: Agree
+) -> list[CandidateTerm]:
     """The same with a bonus for agreement, best first."""
     bonus = agree([library.key(c.term).lstrip("#~") for c in found]) * options.agreement_bonus
     again = [c._replace(gain=c.gain + float(b)) for c, b in zip(found, bonus, strict=True)]
@@ -112,10 +112,10 @@ def _rank(key: str) -> tuple[bool, bool, int]:
 
 
 def cover(
-    names: list[Candidate],
-    fired: Sequence[Fired],
+    names: list[CandidateTerm],
+    fired: Sequence[ExemplarTerms],
     silent: Sequence[frozenset[int]],
-    library: Library,
+    library: DocumentLibrary,
     options: VocabularyOptions,
 ) -> tuple[list[int], float]:
     """Greedy cover: add alternatives while recall minus false alarms of the union grows."""
@@ -157,12 +157,12 @@ def _union_gain(
     return recall - false
 
 
-def _overlap(library: Library, a: int, b: int) -> bool:
+def _overlap(library: DocumentLibrary, a: int, b: int) -> bool:
     """Whether two terms share a word: an alternative must be another thing."""
     return bool(set(library.key(a).split()) & set(library.key(b).split()))
 
 
-def written(key: str, docs: Sequence[Doc]) -> str:
+def written(key: str, docs: Sequence[Document]) -> str:
     """How a term is written in a label."""
     if key.startswith("~"):
         return f'word piece "{key[1:]}"'

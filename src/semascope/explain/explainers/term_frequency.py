@@ -1,6 +1,6 @@
 """How common is a term? Shares over samples of the corpus, read once and kept.
 
-The same whoever asks and whatever was asked before, so that one ``Background`` may serve every
+The same whoever asks and whatever was asked before, so that one ``TermFrequency`` may serve every
 namer of a run, in any order. Knows samples; knows no feature.
 """
 
@@ -11,19 +11,21 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.evidence.types import Shown
+from semascope.evidence.types import EvidenceSample
 from semascope.explain.explainers.term_contrast import incidence
-from semascope.explain.text.documents import Library
-from semascope.explain.text.excerpts import Cutter
+from semascope.explain.text.documents import DocumentLibrary
+from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.text.exemplar_terms import Mode, terms_of
 
 
-class Background:
+class TermFrequency:
     """Samples that say how common a word is, with the library in which they are read."""
 
-    def __init__(self, samples: Iterable[Shown], library: Library | None = None) -> None:
-        self.library = library or Library()
-        self.cutter = Cutter()
+    def __init__(
+        self, samples: Iterable[EvidenceSample], library: DocumentLibrary | None = None
+    ) -> None:
+        self.library = library or DocumentLibrary()
+        self.cutter = ExcerptCutter()
         self._samples = list(samples)
         self._shares: dict[Mode, NDArray[np.float64]] = {}
 
@@ -37,7 +39,7 @@ class Background:
 
 
 def shares(
-    samples: Iterable[Shown], mode: Mode, library: Library, cutter: Cutter
+    samples: Iterable[EvidenceSample], mode: Mode, library: DocumentLibrary, cutter: ExcerptCutter
 ) -> NDArray[np.float64]:
     """(terms,) share of the samples of one kind that have each term."""
     docs = library.docs(cutter.silent(samples, mode))

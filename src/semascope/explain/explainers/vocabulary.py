@@ -18,10 +18,10 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.evidence.types import FeatureEvidence, Shown
-from semascope.explain.explainers.embedding_agreement import Meaning
+from semascope.evidence.types import EvidenceSample, FeatureEvidence
+from semascope.explain.explainers.embedding_agreement import EmbeddingAgreement
 from semascope.explain.explainers.subtypes import particulars
-from semascope.explain.explainers.term_contrast import Contrast, contrast, grouping, incidence
+from semascope.explain.explainers.term_contrast import TermContrast, contrast, grouping, incidence
 from semascope.explain.explainers.term_cover import (
     Agree,
     VocabularyOptions,
@@ -30,11 +30,11 @@ from semascope.explain.explainers.term_cover import (
     sentence,
     written,
 )
-from semascope.explain.explainers.term_frequency import Background, shares
+from semascope.explain.explainers.term_frequency import TermFrequency, shares
 from semascope.explain.text import categories, terms
-from semascope.explain.text.documents import Library
-from semascope.explain.text.excerpts import Cutter
-from semascope.explain.text.exemplar_terms import Fired, Mode, read, terms_of
+from semascope.explain.text.documents import DocumentLibrary
+from semascope.explain.text.excerpts import ExcerptCutter
+from semascope.explain.text.exemplar_terms import ExemplarTerms, Mode, read, terms_of
 from semascope.explain.types import Cost, Embedder, Explanation, Promoted, abstain
 
 VERSION = "vocabulary/4"
@@ -46,14 +46,14 @@ class _Reading:
 
     record: FeatureEvidence
     mode: Mode
-    fired: list[Fired]
-    silent: list[Shown]
+    fired: list[ExemplarTerms]
+    silent: list[EvidenceSample]
 
 
 class VocabularyNamer:
     """Names features by contrast of words; thousands a second, no model asked.
 
-    ``background``: samples whose words say how common a term is (a ``Background`` may be shared
+    ``background``: samples whose words say how common a term is (a ``TermFrequency`` may be shared
     and is then read once); without them, those of the batch at hand. ``promoted``: tokens that
     a feature makes likelier, and ``embed``: sentence vectors, with which a label is to agree, as
     further evidence. What it named before changes nothing.
@@ -63,19 +63,19 @@ class VocabularyNamer:
 
     def __init__(
         self,
-        background: Background | Iterable[Shown] | None = None,
+        background: TermFrequency | Iterable[EvidenceSample] | None = None,
         *,
         promoted: Promoted | None = None,
         embed: Embedder | None = None,
         options: VocabularyOptions | None = None,
     ) -> None:
-        if background is not None and not isinstance(background, Background):
-            background = Background(background)
+        if background is not None and not isinstance(background, TermFrequency):
+            background = TermFrequency(background)
         self._background = background
-        self.library = background.library if background is not None else Library()
-        self._cutter = background.cutter if background is not None else Cutter()
+        self.library = background.library if background is not None else DocumentLibrary()
+        self._cutter = background.cutter if background is not None else ExcerptCutter()
         self.promoted = promoted
-        self._meaning = Meaning(embed) if embed is not None else None
+        self._meaning = EmbeddingAgreement(embed) if embed is not None else None
         self.options = options or VocabularyOptions()
 
     def explain(self, records: Sequence[FeatureEvidence]) -> list[Explanation]:
@@ -135,7 +135,7 @@ class VocabularyNamer:
 
     def _contrast(
         self, readings: list[_Reading], mode: Mode, common: NDArray[np.float64]
-    ) -> Contrast:
+    ) -> TermContrast:
         n, width = len(readings), len(common)
         fired = [f for r in readings for f in r.fired]
         owner = np.repeat(np.arange(n), [len(r.fired) for r in readings])
@@ -161,7 +161,7 @@ class VocabularyNamer:
         self,
         reading: _Reading,
         mode: Mode,
-        table: Contrast,
+        table: TermContrast,
         rows: slice,
         common: NDArray[np.float64],
     ) -> Explanation:
@@ -202,7 +202,7 @@ class VocabularyNamer:
         direction = self._meaning.direction(firing, weights, silent)
         return None if direction is None else partial(self._meaning.agreement, direction=direction)
 
-    def _body(self, shown: Shown, mode: Mode) -> str:
+    def _body(self, shown: EvidenceSample, mode: Mode) -> str:
         doc = self.library.doc(shown)
         return doc.text[:400] if mode == "text" else doc.caption or doc.text[:400]
 

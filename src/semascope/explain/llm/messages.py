@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 from semascope.evidence.video_frames import glimpse, told
 from semascope.explain.crops import crop, data_url, firing_picture, overlay, region
 from semascope.explain.llm import prompts
@@ -90,12 +90,16 @@ def _firing(
     return parts
 
 
-def _silent(number: int, shown: Shown, pictures: Pictures, size: int) -> list[dict[str, Any]]:
+def _silent(
+    number: int, shown: EvidenceSample, pictures: Pictures, size: int
+) -> list[dict[str, Any]]:
     kind = "picture" if shown.media else "text"
     return [_text(f"Silent {number}, {kind}:"), *sample_parts(shown, pictures, size)]
 
 
-def sample_parts(shown: Shown, pictures: Pictures, size: int = 336) -> list[dict[str, Any]]:
+def sample_parts(
+    shown: EvidenceSample, pictures: Pictures, size: int = 336
+) -> list[dict[str, Any]]:
     """A sample as it is: its first picture, some frames of videos, or the beginning of its text."""
     if shown.media:
         return [_image(pictures(shown.media[n]), size) for n in glimpse(shown)]

@@ -222,7 +222,7 @@ def check_english(description: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ParsedAnswer:
     """An answer that can be used."""
 
     description: str
@@ -231,7 +231,7 @@ class Said:
     confidence: float
 
 
-def read(text: str) -> Said | None:
+def read(text: str) -> ParsedAnswer | None:
     """An answer, checked; None where the model abstained or gave no words.
 
     Raises UnreadableError for a refusal, no JSON, or another language.
@@ -243,7 +243,7 @@ def read(text: str) -> Said | None:
     check_english(f"{description} {label}")
     if not str(answer.get("label")).strip().startswith(('"', "'", "“", "‘", "«")):
         check_english(label)  # English beside it must not hide it; a quoted token may be foreign
-    return Said(
+    return ParsedAnswer(
         description or label,
         label or description[:LONGEST_LABEL],
         category_of(answer),

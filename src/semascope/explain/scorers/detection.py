@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.evidence.types import FeatureEvidence, Shown
+from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.scorers.lexical_judge import LexicalJudge
 from semascope.explain.stats import (
     Floats,
@@ -24,17 +24,17 @@ from semascope.explain.stats import (
     average_precision_interval,
     strangers,
 )
-from semascope.explain.text.excerpts import Cutter
+from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.types import Explanation, Judge, Score
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trial:
+class DetectionCase:
     """One feature's held-out samples, firing ones first."""
 
     record: FeatureEvidence
     explanation: Explanation
-    samples: tuple[Shown, ...]
+    samples: tuple[EvidenceSample, ...]
     weights: Floats
     """(P,) peak of each firing sample as a share of the largest."""
 
@@ -58,7 +58,7 @@ def lacking(ratings: Floats, positives: int, least: int, silent: bool = True) ->
     return f"{missing} of {len(ratings)} judgements could not be read."
 
 
-def _told(trial: Trial, ratings: Floats) -> tuple[Floats, Floats, Floats]:
+def _told(trial: DetectionCase, ratings: Floats) -> tuple[Floats, Floats, Floats]:
     """(P,) and (N,) ratings of firing and silent samples that have one, (P,) their weights."""
     p, told = trial.positives, np.isfinite(ratings)
     return ratings[:p][told[:p]], ratings[p:][told[p:]], trial.weights[told[:p]]
@@ -83,7 +83,7 @@ class DetectionScorer:
         self.seed = seed
         self.missing: dict[int, str] = {}
         """Features without a score because the judge failed, with the reason."""
-        self._cutter = Cutter()
+        self._cutter = ExcerptCutter()
 
     def score(
         self, records: Sequence[FeatureEvidence], explanations: Sequence[Explanation]
@@ -96,7 +96,7 @@ class DetectionScorer:
         scores = [s for t, r in zip(trials, ratings, strict=True) for s in self._scores(t, r)]
         return scores + self._control(trials)
 
-    def trial(self, record: FeatureEvidence, explanation: Explanation) -> Trial | None:
+    def trial(self, record: FeatureEvidence, explanation: Explanation) -> DetectionCase | None:
         """The held-out samples, None where there are too few."""
         mine = record.split("score")
         cases = self._cutter.cases(mine)
@@ -104,14 +104,14 @@ class DetectionScorer:
             return None
         weights = np.array([e.peak for e in cases.firing], np.float64)
         samples = (*(e.shown for e in cases.firing), *cases.silent)
-        return Trial(mine, explanation, samples, weights / weights.max())
+        return DetectionCase(mine, explanation, samples, weights / weights.max())
 
     def _rate(
-        self, trials: Sequence[Trial], explanations: Sequence[Explanation]
+        self, trials: Sequence[DetectionCase], explanations: Sequence[Explanation]
     ) -> list[NDArray[np.float64]]:
         return self.judge.rate(explanations, [t.samples for t in trials])
 
-    def _scores(self, trial: Trial, ratings: Floats) -> list[Score]:
+    def _scores(self, trial: DetectionCase, ratings: Floats) -> list[Score]:
         why = lacking(ratings, trial.positives, self.least)
         if why:
             self.missing[trial.record.index] = why
@@ -142,7 +142,7 @@ class DetectionScorer:
             ),
         ]
 
-    def _control(self, trials: Sequence[Trial]) -> list[Score]:
+    def _control(self, trials: Sequence[DetectionCase]) -> list[Score]:
         """The words of another feature on each feature's samples."""
         lent = strangers([t.explanation.label for t in trials], self.seed).tolist()
         pairs = [(t, trials[j].explanation) for t, j in zip(trials, lent, strict=True) if j >= 0]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 from semascope.explain.crops import firing_picture
 from semascope.explain.scorers.clip import loaded
 from semascope.explain.scorers.iou import THRESHOLDS, overlap
@@ -202,7 +202,7 @@ class GroundedScorer:
         return found.grid, found.chance
 
     def _share(
-        self, shown: Shown, picture: int, words: Explanation, tokens: NDArray[np.int64]
+        self, shown: EvidenceSample, picture: int, words: Explanation, tokens: NDArray[np.int64]
     ) -> Floats:
         """(n,) share of each token's rectangle that the named thing covers."""
         key = (shown.media[picture], words.label or words.description)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from semascope.evidence.types import FeatureEvidence
-from semascope.explain.scorers.regions import Region, RegionJudge, WordRegions, pair
+from semascope.explain.scorers.regions import RegionJudge, ScoredRegion, WordRegions, pair
 from semascope.explain.stats import auroc_interval, strangers
 from semascope.explain.text.exemplar_terms import distinct
 from semascope.explain.types import Explanation, Score
@@ -49,7 +49,7 @@ class FuzzingScorer:
                 found += self._one("fuzzing_shuffled", feature, trials[j][1], own.author, regions)
         return found
 
-    def _regions(self, record: FeatureEvidence) -> list[tuple[Region, Region]]:
+    def _regions(self, record: FeatureEvidence) -> list[tuple[ScoredRegion, ScoredRegion]]:
         exemplars = distinct(record.split("score"))[: self.most]
         rng = np.random.default_rng((self.seed, record.index))
         pairs = (pair(exemplar, rng) for exemplar in exemplars)
@@ -61,7 +61,7 @@ class FuzzingScorer:
         feature: int,
         explanation: Explanation,
         author: str,
-        regions: list[tuple[Region, Region]],
+        regions: list[tuple[ScoredRegion, ScoredRegion]],
     ) -> list[Score]:
         fits = self.judge.fit(explanation, [r for both in regions for r in both])
         firing, silent = fits[0::2], fits[1::2]

@@ -17,12 +17,12 @@ import numpy as np
 from semascope.corpus.sample import Sample, SceneTruth, Turn
 from semascope.corpus.scenes import SpritePack
 from semascope.corpus.scenes.colours import NAMES as COLOURS
-from semascope.corpus.scenes.compose import Composer, Thing
+from semascope.corpus.scenes.compose import Composer, SceneItem
 from semascope.corpus.scenes.language import caption
 from semascope.corpus.scenes.sprites import SHAPES, TEXTURES
 from semascope.explain.text import terms
 
-Maker = Callable[[np.random.Generator], Thing]
+Maker = Callable[[np.random.Generator], SceneItem]
 ASK = "What is in the picture?"
 COUNTS = (0.0, 0.45, 0.35, 0.2)
 """How many things stand in a drawn scene, the wanted one included: 0, 1, 2, 3."""
@@ -36,21 +36,21 @@ class _Wanted(Composer):
         self._maker = maker
         self._fresh = True
 
-    def _things(self, rng: np.random.Generator) -> list[Thing]:
+    def _things(self, rng: np.random.Generator) -> list[SceneItem]:
         self._fresh = True
         return super()._things(rng)
 
-    def _panel(self, rng: np.random.Generator) -> list[Thing]:
+    def _panel(self, rng: np.random.Generator) -> list[SceneItem]:
         return self._things(rng)  # a map of flags shows nothing that was asked for
 
-    def _thing(self, rng: np.random.Generator) -> Thing:
+    def _thing(self, rng: np.random.Generator) -> SceneItem:
         if not self._fresh:
             return super()._thing(rng)
         self._fresh = False
         return self._maker(rng)
 
 
-class Drawing:
+class SceneGenerator:
     """``draw(label, n, seed)``, as ``SensitivityScorer`` wants it."""
 
     def __init__(self, size: int = 128, *, ask: str = ASK) -> None:
@@ -100,9 +100,9 @@ def maker(phrase: tuple[str, ...]) -> Maker | None:
 
 
 def _sprite(indices: Sequence[int]) -> Maker:
-    def make(rng: np.random.Generator) -> Thing:
+    def make(rng: np.random.Generator) -> SceneItem:
         s = SpritePack.load().sprites[indices[int(rng.integers(len(indices)))]]
-        return Thing(s.name, s.category, s.article, s, s.colour, emotion=s.emotion)
+        return SceneItem(s.name, s.category, s.article, s, s.colour, emotion=s.emotion)
 
     return make
 
@@ -116,20 +116,20 @@ def _shape(asked: frozenset[str]) -> Maker | None:
     if not (shapes or colours or textures) or asked - known:
         return None
 
-    def make(rng: np.random.Generator) -> Thing:
+    def make(rng: np.random.Generator) -> SceneItem:
         name = shapes[0] if shapes else str(rng.choice(SHAPES[:4]))
         if textures:
-            return Thing(name, "shape", "a", texture=textures[0])
+            return SceneItem(name, "shape", "a", texture=textures[0])
         colour = colours[0] if colours else str(rng.choice(COLOURS))
-        return Thing(name, "shape", "a", colour=colour)
+        return SceneItem(name, "shape", "a", colour=colour)
 
     return make
 
 
 def _word(word: str) -> Maker:
-    thing = Thing(f"word {word}", "word", "the", word=word)
+    thing = SceneItem(f"word {word}", "word", "the", word=word)
 
-    def make(rng: np.random.Generator) -> Thing:
+    def make(rng: np.random.Generator) -> SceneItem:
         return replace(thing, colour=str(rng.choice(COLOURS)))
 
     return make

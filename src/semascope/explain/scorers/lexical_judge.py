@@ -15,9 +15,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.evidence.types import Shown
+from semascope.evidence.types import EvidenceSample
 from semascope.explain.text import terms as words
-from semascope.explain.text.documents import Doc, Library
+from semascope.explain.text.documents import Document, DocumentLibrary
 from semascope.explain.types import Embedder, Explanation
 
 _SEEN = re.compile(r"\b(pictures?|images?|photos?|drawings?|scenes?|visual)\b", re.IGNORECASE)
@@ -86,14 +86,16 @@ class LexicalJudge:
     that a synonym in the label is not a miss. Deterministic; tens of thousands a second.
     """
 
-    def __init__(self, library: Library | None = None, embed: Embedder | None = None) -> None:
+    def __init__(
+        self, library: DocumentLibrary | None = None, embed: Embedder | None = None
+    ) -> None:
         self.name = "words" if embed is None else "words and meaning"
-        self.library = library or Library()
+        self.library = library or DocumentLibrary()
         self._embed = embed
         self._vectors: dict[str, NDArray[np.float32]] = {}
 
     def rate(
-        self, explanations: Sequence[Explanation], samples: Sequence[Sequence[Shown]]
+        self, explanations: Sequence[Explanation], samples: Sequence[Sequence[EvidenceSample]]
     ) -> list[NDArray[np.float64]]:
         """For each explanation, (n,) fit of each of its samples, 0 to 1.3."""
         docs = [self.library.docs(group) for group in samples]
@@ -107,7 +109,7 @@ class LexicalJudge:
             self._soften(self._embed, explanations, docs, ratings)
         return ratings
 
-    def _fit(self, c: Claim, doc: Doc) -> float:
+    def _fit(self, c: Claim, doc: Document) -> float:
         if c.above is not None:
             return max(self._fit(c.above, doc), _LESS * self._fit(replace(c, above=None), doc))
         fit = 0.0
@@ -144,7 +146,7 @@ class LexicalJudge:
         self,
         embed: Embedder,
         explanations: Sequence[Explanation],
-        docs: list[list[Doc]],
+        docs: list[list[Document]],
         ratings: list[NDArray[np.float64]],
     ) -> None:
         texts = {_body(doc) for group in docs for doc in group} | {e.label for e in explanations}
@@ -161,6 +163,6 @@ class LexicalJudge:
                     rating[i] += _SOFT * max(float(mine @ other), 0.0)
 
 
-def _body(doc: Doc) -> str:
+def _body(doc: Document) -> str:
     """What a sentence vector is made of: the caption, else the beginning of the text."""
     return doc.caption or doc.text[:400]

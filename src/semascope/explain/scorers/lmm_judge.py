@@ -17,7 +17,7 @@ import openai
 from numpy.typing import NDArray
 
 from semascope.errors import ExplainError
-from semascope.evidence.types import Shown
+from semascope.evidence.types import EvidenceSample
 from semascope.explain.llm import parse_answer, prompts
 from semascope.explain.llm.async_map import async_map
 from semascope.explain.llm.client import LMM
@@ -55,7 +55,7 @@ class LMMJudge:
         return f"lmm:{self.lmm.model}"
 
     def rate(
-        self, explanations: Sequence[Explanation], samples: Sequence[Sequence[Shown]]
+        self, explanations: Sequence[Explanation], samples: Sequence[Sequence[EvidenceSample]]
     ) -> list[NDArray[np.float64]]:
         """For each explanation, (n,) fit of each of its samples, 0 to 1; NaN where none was read.
 
@@ -65,14 +65,16 @@ class LMMJudge:
         fits = np.array(asyncio.run(self._all(flat)), np.float64)
         return np.split(fits, np.cumsum([len(group) for group in samples])[:-1]) if samples else []
 
-    async def _all(self, pairs: Sequence[tuple[Explanation, Shown]]) -> list[float]:
+    async def _all(self, pairs: Sequence[tuple[Explanation, EvidenceSample]]) -> list[float]:
         async with self.lmm.connect() as client:
             stream = async_map(
                 pairs, lambda pair: self._one(client, *pair), limit=self.lmm.concurrency
             )
             return [fit async for fit in stream]
 
-    async def _one(self, client: openai.AsyncOpenAI, said: Explanation, shown: Shown) -> float:
+    async def _one(
+        self, client: openai.AsyncOpenAI, said: Explanation, shown: EvidenceSample
+    ) -> float:
         text = self.prompt.fill(description=said.description, label=said.label)
         parts = [{"type": "text", "text": text}, *sample_parts(shown, self.pictures)]
         messages = [{"role": "user", "content": parts}]

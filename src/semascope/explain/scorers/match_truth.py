@@ -1,7 +1,7 @@
 """Which of a scene's true objects do some words name, and which tokens do those cover?
 
 For scoring only: the one place of this room that reads truth objects. Knows words and the
-truth that stands in ``Shown.truth``; knows no feature.
+truth that stands in ``EvidenceSample.truth``; knows no feature.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.evidence.types import Shown
+from semascope.evidence.types import EvidenceSample
 from semascope.explain.scorers.lexical_judge import Claim
 from semascope.explain.text import categories, hypernyms, terms
 from semascope.explain.text.documents import IMAGE_KINDS
@@ -68,21 +68,21 @@ def names_background(claim: Claim, background: str) -> bool:
     return False
 
 
-def picture_tokens(shown: Shown, picture: int = 0) -> NDArray[np.int64]:
+def picture_tokens(shown: EvidenceSample, picture: int = 0) -> NDArray[np.int64]:
     """Tokens of a picture that tile it once: the base picture, else the tiles."""
     placed = np.isfinite(shown.rects).all(1) & looking_at(shown, picture)
     base = np.flatnonzero(placed & (shown.kinds == Kind.IMAGE))
     return base if len(base) else np.flatnonzero(placed & np.isin(shown.kinds, IMAGE_KINDS))
 
 
-def areas(shown: Shown, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+def areas(shown: EvidenceSample, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
     """(n,) pixels under each token."""
     r = shown.rects[tokens].astype(np.float64)
     return np.asarray((r[:, 2] - r[:, 0]) * (r[:, 3] - r[:, 1]))
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedThings:
     """What some words name in one scene."""
 
     things: tuple[Mapping[str, Any], ...]
@@ -90,7 +90,7 @@ class Named:
     """The background is named: all but the things."""
 
 
-def named_things(claim: Claim, shown: Shown) -> Named | None:
+def named_things(claim: Claim, shown: EvidenceSample) -> NamedThings | None:
     """The objects, or the background, that the words name; None if nothing there is named.
 
     What they name above all, where that is there.
@@ -102,15 +102,15 @@ def named_things(claim: Claim, shown: Shown) -> Named | None:
     objects = shown.truth.get("objects") or ()
     named = tuple(o for o in objects if names_object(claim, o))
     if named:
-        return Named(named)
+        return NamedThings(named)
     if any(hypernyms.counted(" ".join(p)) == len(objects) > 0 for p in claim.phrases):
-        return Named(tuple(objects))  # "three things" speaks of all three
+        return NamedThings(tuple(objects))  # "three things" speaks of all three
     if names_background(claim, str(shown.truth.get("background", ""))):
-        return Named(tuple(objects), inverted=True)
+        return NamedThings(tuple(objects), inverted=True)
     return None
 
 
-def coverage(named: Named, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+def coverage(named: NamedThings, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
     """(n,) share of each token's rectangle that the named things cover.
 
     Objects do not overlap in ``patches`` (each pixel belongs to what one sees), so shares add.

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from semascope.evidence.types import FeatureEvidence, Shown
+from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.stats import Floats, drawn, ends
 from semascope.explain.text.exemplar_terms import distinct
 from semascope.explain.types import Explanation, Score
 
-Vectors = Callable[[Sequence[Shown]], NDArray[np.float32]]
+Vectors = Callable[[Sequence[EvidenceSample]], NDArray[np.float32]]
 """(n, d) vectors of samples, from an encoder that is not the subject."""
 
 
@@ -83,7 +83,7 @@ class MonosemanticityScorer:
             scores.append(Score(record.index, self.name, value, base, low, high, detail, author))
         return scores
 
-    def _chance(self, samples: Sequence[Shown]) -> float:
+    def _chance(self, samples: Sequence[EvidenceSample]) -> float:
         """Mean cosine of two samples of any kind."""
         e = unit(self.vectors(samples))
         return float(monosemanticity(e, np.ones((len(e), 1)))[0])

@@ -14,23 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.corpus.sample import Sample, Turn
-from semascope.evidence.types import Exemplar, Shown
+from semascope.evidence.types import EvidenceSample, Exemplar
 from semascope.explain.crops import crop
-from semascope.explain.explainers.self_naming import Asked, things
+from semascope.explain.explainers.self_naming import AnsweringSubject, things
 from semascope.explain.llm import prompts
 from semascope.explain.scorers.lexical_judge import Claim, claim
 from semascope.explain.scorers.match_truth import coverage, named_things
 from semascope.explain.text import hypernyms, terms
-from semascope.explain.text.documents import IMAGE_KINDS, Library, word_of
+from semascope.explain.text.documents import IMAGE_KINDS, DocumentLibrary, word_of
 from semascope.explain.types import Explanation, Pictures
 from semascope.subject.types import Kind
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Region:
+class ScoredRegion:
     """Some tokens of a sample, all text or all of one picture."""
 
-    shown: Shown
+    shown: EvidenceSample
     tokens: NDArray[np.int64]
 
 
@@ -42,14 +42,14 @@ class RegionJudge(Protocol):
         """Who judges."""
         ...
 
-    def fit(self, explanation: Explanation, regions: Sequence[Region]) -> NDArray[np.float64]:
+    def fit(self, explanation: Explanation, regions: Sequence[ScoredRegion]) -> NDArray[np.float64]:
         """(n,) fit of each region; NaN where this judge cannot tell."""
         ...
 
 
 def pair(
     exemplar: Exemplar, rng: np.random.Generator, share: float = 0.3
-) -> tuple[Region, Region] | None:
+) -> tuple[ScoredRegion, ScoredRegion] | None:
     """The firing region and a silent one of its size; None where no room is left for one."""
     heat, shown = exemplar.activations, exemplar.shown
     peak = int(heat.argmax())
@@ -67,10 +67,10 @@ def pair(
     where = _places(shown, pictured)
     distance = ((where[silent] - where[centre]) ** 2).sum(1)
     nearest = silent[np.argsort(distance, kind="stable")[: len(firing)]]
-    return Region(shown, firing), Region(shown, np.sort(nearest))
+    return ScoredRegion(shown, firing), ScoredRegion(shown, np.sort(nearest))
 
 
-def _places(shown: Shown, pictured: bool) -> NDArray[np.float64]:
+def _places(shown: EvidenceSample, pictured: bool) -> NDArray[np.float64]:
     """(T, 2) where each token is: centre of its rectangle, or its place in the text."""
     if pictured:
         r = np.nan_to_num(shown.rects.astype(np.float64), nan=-1e6)
@@ -79,7 +79,7 @@ def _places(shown: Shown, pictured: bool) -> NDArray[np.float64]:
     return np.stack([order, np.zeros_like(order)], 1)
 
 
-def pictured(region: Region) -> bool:
+def pictured(region: ScoredRegion) -> bool:
     """Whether the region lies in a picture."""
     return int(region.shown.kinds[region.tokens[0]]) in IMAGE_KINDS
 
@@ -89,15 +89,15 @@ class WordRegions:
 
     name = "words"
 
-    def __init__(self, library: Library | None = None) -> None:
-        self.library = library or Library()
+    def __init__(self, library: DocumentLibrary | None = None) -> None:
+        self.library = library or DocumentLibrary()
 
-    def fit(self, explanation: Explanation, regions: Sequence[Region]) -> NDArray[np.float64]:
+    def fit(self, explanation: Explanation, regions: Sequence[ScoredRegion]) -> NDArray[np.float64]:
         """(n,) fit in [0, 1]; NaN for regions of pictures."""
         said = claim(explanation.label, explanation.description)
         return np.array([np.nan if pictured(r) else self._share(said, r) for r in regions])
 
-    def _share(self, said: Claim, region: Region) -> float:
+    def _share(self, said: Claim, region: ScoredRegion) -> float:
         doc = self.library.doc(region.shown)
         wanted = {stem for phrase in said.phrases for stem in phrase} | set(said.literal)
         hits = 0
@@ -119,12 +119,12 @@ class TruthRegions:
 
     name = "truth"
 
-    def fit(self, explanation: Explanation, regions: Sequence[Region]) -> NDArray[np.float64]:
+    def fit(self, explanation: Explanation, regions: Sequence[ScoredRegion]) -> NDArray[np.float64]:
         """(n,) fit in [0, 1]; NaN for regions of text and of pictures without truth."""
         said = claim(explanation.label, explanation.description)
         return np.array([self._share(said, r) for r in regions])
 
-    def _share(self, said: Claim, region: Region) -> float:
+    def _share(self, said: Claim, region: ScoredRegion) -> float:
         if not pictured(region) or "objects" not in region.shown.truth:
             return float("nan")
         named = named_things(said, region.shown)
@@ -137,7 +137,7 @@ class AskedRegions:
     The model may be the subject; it is asked about the crop alone and sees no explanation.
     """
 
-    def __init__(self, asked: Asked, pictures: Pictures, *, size: int = 128) -> None:
+    def __init__(self, asked: AnsweringSubject, pictures: Pictures, *, size: int = 128) -> None:
         self.asked = asked
         self.pictures = pictures
         self.size = size
@@ -149,18 +149,18 @@ class AskedRegions:
         """The model that is asked."""
         return f"asked:{self.asked.name}"
 
-    def fit(self, explanation: Explanation, regions: Sequence[Region]) -> NDArray[np.float64]:
+    def fit(self, explanation: Explanation, regions: Sequence[ScoredRegion]) -> NDArray[np.float64]:
         """(n,) 1 where the answer names what the words name; NaN for regions of text."""
         said = claim(explanation.label, explanation.description)
         return np.array([self._same(said, r) if pictured(r) else np.nan for r in regions])
 
-    def _same(self, said: Claim, region: Region) -> float:
+    def _same(self, said: Claim, region: ScoredRegion) -> float:
         answer = " or ".join(things(self._answer(region)))
         seen = [frozenset(p) for p in terms.alternatives(answer)]
         asked = [frozenset(p) for p in said.phrases]
         return float(any(a <= s or s <= a for a in asked for s in seen))
 
-    def _answer(self, region: Region) -> str:
+    def _answer(self, region: ScoredRegion) -> str:
         key = (region.shown.row, region.shown.id, region.tokens.tobytes())
         if key not in self._answers:
             rects = region.shown.rects[region.tokens].astype(float)
@@ -184,7 +184,7 @@ class EitherRegions:
         """All of them."""
         return " or ".join(judge.name for judge in self.judges)
 
-    def fit(self, explanation: Explanation, regions: Sequence[Region]) -> NDArray[np.float64]:
+    def fit(self, explanation: Explanation, regions: Sequence[ScoredRegion]) -> NDArray[np.float64]:
         """(n,) fit of each region; NaN where none can tell."""
         out = np.full(len(regions), np.nan)
         for judge in self.judges:

@@ -13,13 +13,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.evidence.types import FeatureEvidence, Shown
+from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.scorers.lexical_judge import Claim, LexicalJudge, claim
 from semascope.explain.scorers.match_truth import coverage, named_things
 from semascope.explain.stats import pearson_interval
 from semascope.explain.text import hypernyms, terms
-from semascope.explain.text.documents import IMAGE_KINDS, Library, piece_of, word_of
-from semascope.explain.text.excerpts import Cutter
+from semascope.explain.text.documents import IMAGE_KINDS, DocumentLibrary, piece_of, word_of
+from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.types import Explanation, Score
 from semascope.subject.types import Kind
 
@@ -33,7 +33,7 @@ class Simulator(Protocol):
         ...
 
     def simulate(
-        self, explanation: Explanation, samples: Sequence[Shown]
+        self, explanation: Explanation, samples: Sequence[EvidenceSample]
     ) -> list[NDArray[np.float64]]:
         """For each sample (T,) guessed activations, on any scale."""
         ...
@@ -46,8 +46,8 @@ class WordSimulator:
     makes it a perfect observer of drawn scenes: what is lost then is the words' fault.
     """
 
-    def __init__(self, library: Library | None = None, *, truth: bool = False) -> None:
-        self.library = library or Library()
+    def __init__(self, library: DocumentLibrary | None = None, *, truth: bool = False) -> None:
+        self.library = library or DocumentLibrary()
         self.truth = truth
         self._judge = LexicalJudge(self.library)
 
@@ -57,7 +57,7 @@ class WordSimulator:
         return "words and truth" if self.truth else "words"
 
     def simulate(
-        self, explanation: Explanation, samples: Sequence[Shown]
+        self, explanation: Explanation, samples: Sequence[EvidenceSample]
     ) -> list[NDArray[np.float64]]:
         """For each sample (T,) in [0, 1]."""
         said = claim(explanation.label, explanation.description)
@@ -67,7 +67,7 @@ class WordSimulator:
             for shown, rating in zip(samples, ratings, strict=True)
         ]
 
-    def _sample(self, said: Claim, shown: Shown, rating: float) -> NDArray[np.float64]:
+    def _sample(self, said: Claim, shown: EvidenceSample, rating: float) -> NDArray[np.float64]:
         guess = np.zeros(len(shown.tokens))
         own = shown.image >= 0 if shown.moments else shown.image == 0
         pictured = np.flatnonzero(np.isin(shown.kinds, IMAGE_KINDS) & own)
@@ -81,7 +81,7 @@ class WordSimulator:
             self._tokens(said, shown, guess)
         return guess
 
-    def _tokens(self, said: Claim, shown: Shown, guess: NDArray[np.float64]) -> None:
+    def _tokens(self, said: Claim, shown: EvidenceSample, guess: NDArray[np.float64]) -> None:
         doc = self.library.doc(shown)
         wanted = {stem for phrase in said.phrases for stem in phrase}
         for token in np.flatnonzero(shown.kinds == Kind.TEXT).tolist():
@@ -110,7 +110,7 @@ class SimulationScorer:
         self.least = least
         self.silent = silent
         self.seed = seed
-        self._cutter = Cutter()
+        self._cutter = ExcerptCutter()
 
     def score(
         self, records: Sequence[FeatureEvidence], explanations: Sequence[Explanation]

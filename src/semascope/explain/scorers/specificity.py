@@ -18,7 +18,7 @@ from semascope.evidence.types import FeatureEvidence
 from semascope.explain.scorers.detection import lacking
 from semascope.explain.scorers.lexical_judge import LexicalJudge
 from semascope.explain.stats import Floats, mean_interval
-from semascope.explain.text.excerpts import Cutter
+from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.types import Explanation, Judge, Score
 
 _STEPS = np.array([0.25, 0.6, 0.95])
@@ -41,7 +41,7 @@ class SpecificityScorer:
         self.seed = seed
         self.missing: dict[int, str] = {}
         """Features without a score because the judge failed, with the reason."""
-        self._cutter = Cutter()
+        self._cutter = ExcerptCutter()
 
     def score(
         self, records: Sequence[FeatureEvidence], explanations: Sequence[Explanation]

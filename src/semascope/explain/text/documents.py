@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.evidence.types import Shown
+from semascope.evidence.types import EvidenceSample
 from semascope.explain.text import hypernyms, terms
 from semascope.subject.types import Kind
 
@@ -22,7 +22,7 @@ IMAGE_KINDS = (int(Kind.IMAGE), int(Kind.TILE))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Doc:
+class Document:
     """One sample, in words."""
 
     caption: str
@@ -39,11 +39,11 @@ class Doc:
     has_picture: bool
 
 
-class Library:
+class DocumentLibrary:
     """Docs by sample, and the numbering of terms. Bounded: the oldest docs are forgotten."""
 
     def __init__(self, limit: int = 50_000) -> None:
-        self._docs: OrderedDict[tuple[int, str], Doc] = OrderedDict()
+        self._docs: OrderedDict[tuple[int, str], Document] = OrderedDict()
         self._ids: dict[str, int] = {}
         self._keys: list[str] = []
         self._limit = limit
@@ -68,7 +68,7 @@ class Library:
         """The term with that number."""
         return self._keys[number]
 
-    def doc(self, shown: Shown) -> Doc:
+    def doc(self, shown: EvidenceSample) -> Document:
         """The sample in words."""
         key = (shown.row, shown.id)
         known = self._docs.get(key)
@@ -78,11 +78,11 @@ class Library:
                 self._docs.popitem(last=False)
         return known
 
-    def docs(self, samples: Iterable[Shown]) -> list[Doc]:
+    def docs(self, samples: Iterable[EvidenceSample]) -> list[Document]:
         """Many samples in words."""
         return [self.doc(shown) for shown in samples]
 
-    def _read(self, shown: Shown) -> Doc:
+    def _read(self, shown: EvidenceSample) -> Document:
         is_text = shown.kinds == Kind.TEXT
         parts = [t if keep else "" for t, keep in zip(shown.tokens, is_text, strict=True)]
         offsets = np.zeros(len(parts) + 1, np.int32)
@@ -91,7 +91,7 @@ class Library:
         where = terms.spans(text)
         # Without a caption of its own, what is said beside a picture is its caption.
         caption = str(shown.truth.get("caption") or text) if shown.media else ""
-        return Doc(
+        return Document(
             caption=caption,
             text=text,
             caption_terms=self._names(caption),
@@ -136,7 +136,7 @@ class Library:
         return frozenset(found)
 
 
-def face(key: str, docs: Iterable[Doc]) -> str:
+def face(key: str, docs: Iterable[Document]) -> str:
     """How a term is most often written in some samples, in lower case; the key if in none."""
     longest = len(key.split())
     found: Counter[str] = Counter()
@@ -149,12 +149,12 @@ def face(key: str, docs: Iterable[Doc]) -> str:
     return min(found, key=lambda written: (-found[written], written)) if found else key
 
 
-def piece_of(doc: Doc, token: int) -> str:
+def piece_of(doc: Document, token: int) -> str:
     """The token as it stands in the text."""
     return doc.text[doc.offsets[token] : doc.offsets[token + 1]]
 
 
-def word_of(doc: Doc, token: int) -> int:
+def word_of(doc: Document, token: int) -> int:
     """Number of the word that the token is (part of), −1 for a mark, a space, a control token."""
     a, b = int(doc.offsets[token]), int(doc.offsets[token + 1])
     number = bisect_right(doc.spans, a, key=lambda span: span[1])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semascope.evidence.types import Exemplar, FeatureEvidence, Shown
+from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 from semascope.explain.text.exemplar_terms import Mode, distinct, mode_of, overall
 from semascope.subject.types import Kind
 
@@ -29,17 +29,17 @@ class Cases:
     mode: Mode
     firing: list[Exemplar]
     """Strongest first; texts cut to the piece that holds the peak."""
-    silent: list[Shown]
+    silent: list[EvidenceSample]
     """Of the feature's own kind: a picture is told from pictures, a text from texts, else every
     picture feature would look well explained by "a picture"."""
 
 
-class Cutter:
+class ExcerptCutter:
     """Makes cases; every piece is cut once."""
 
     def __init__(self, piece: int = PIECE) -> None:
         self.piece = piece
-        self._pieces: dict[tuple[int, str, int], Shown] = {}
+        self._pieces: dict[tuple[int, str, int], EvidenceSample] = {}
 
     def cases(self, record: FeatureEvidence) -> Cases:
         """Cases of a record that was restricted to one split."""
@@ -51,7 +51,7 @@ class Cutter:
         ]
         return Cases(mode, firing, self.silent(record.silent, mode))
 
-    def silent(self, samples: Iterable[Shown], mode: Mode) -> list[Shown]:
+    def silent(self, samples: Iterable[EvidenceSample], mode: Mode) -> list[EvidenceSample]:
         """Those of the kind, texts cut to a piece that is chosen by the sample alone."""
         found = []
         for shown in samples:
@@ -68,7 +68,7 @@ class Cutter:
         heat = exemplar.activations[number * self.piece : (number + 1) * self.piece]
         return Exemplar(self._piece(exemplar.shown, number), heat, exemplar.interval)
 
-    def _some(self, shown: Shown) -> Shown | None:
+    def _some(self, shown: EvidenceSample) -> EvidenceSample | None:
         """A piece with text in it; None for a sample without."""
         starts = np.arange(0, len(shown.tokens), self.piece)
         text = np.add.reduceat(shown.kinds == Kind.TEXT, starts) if len(starts) else starts
@@ -77,12 +77,12 @@ class Cutter:
             return None
         return self._piece(shown, int(full[zlib.crc32(shown.id.encode()) % len(full)]))
 
-    def _piece(self, shown: Shown, number: int) -> Shown:
+    def _piece(self, shown: EvidenceSample, number: int) -> EvidenceSample:
         key = (shown.row, shown.id, number)
         known = self._pieces.get(key)
         if known is None:
             cut = slice(number * self.piece, (number + 1) * self.piece)
-            known = self._pieces[key] = Shown(
+            known = self._pieces[key] = EvidenceSample(
                 row=shown.row,
                 id=f"{shown.id}@{cut.start}",
                 tokens=shown.tokens[cut],

@@ -16,7 +16,13 @@ import numpy as np
 from semascope.evidence.types import Exemplar, FeatureEvidence
 from semascope.explain.text import hypernyms
 from semascope.explain.text import terms as words
-from semascope.explain.text.documents import IMAGE_KINDS, Doc, Library, piece_of, word_of
+from semascope.explain.text.documents import (
+    IMAGE_KINDS,
+    Document,
+    DocumentLibrary,
+    piece_of,
+    word_of,
+)
 from semascope.subject.types import Kind
 
 Mode = Literal["picture", "text", "control", "both"]
@@ -26,7 +32,7 @@ _STRONG = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fired:
+class ExemplarTerms:
     """One exemplar, in words."""
 
     exemplar: Exemplar
@@ -74,7 +80,7 @@ def strong_tokens(exemplar: Exemplar) -> list[int]:
     return [int(t) for t in order if exemplar.activations[t] >= half]
 
 
-def read(exemplar: Exemplar, library: Library, largest: float) -> Fired:
+def read(exemplar: Exemplar, library: DocumentLibrary, largest: float) -> ExemplarTerms:
     """The exemplar in words."""
     doc = library.doc(exemplar.shown)
     mode = mode_of(exemplar)
@@ -84,11 +90,13 @@ def read(exemplar: Exemplar, library: Library, largest: float) -> Fired:
         terms = doc.caption_terms
     elif mode == "text":
         terms, context = _around(doc, exemplar, library)
-    return Fired(exemplar, exemplar.peak / max(largest, 1e-12), mode, terms, context - terms)
+    return ExemplarTerms(
+        exemplar, exemplar.peak / max(largest, 1e-12), mode, terms, context - terms
+    )
 
 
 def _around(
-    doc: Doc, exemplar: Exemplar, library: Library
+    doc: Document, exemplar: Exemplar, library: DocumentLibrary
 ) -> tuple[frozenset[int], frozenset[int]]:
     at: set[str] = set()
     near: set[str] = set()
@@ -106,7 +114,7 @@ def _around(
     return _numbers(at, doc, library), _numbers(near, doc, library)
 
 
-def _terms_at(doc: Doc, number: int, piece: str) -> set[str]:
+def _terms_at(doc: Document, number: int, piece: str) -> set[str]:
     stems = doc.stems
     a, b = doc.spans[number]
     terms = {stems[number], *words.shapes_at(doc.text, a, b), *hypernyms.of(stems[number])}
@@ -119,12 +127,12 @@ def _terms_at(doc: Doc, number: int, piece: str) -> set[str]:
     return terms
 
 
-def _numbers(keys: set[str], doc: Doc, library: Library) -> frozenset[int]:
+def _numbers(keys: set[str], doc: Document, library: DocumentLibrary) -> frozenset[int]:
     """Only terms that the sample really has: two words across a full stop are none."""
     return frozenset(n for n in map(library.find, keys) if n in doc.text_terms)
 
 
-def terms_of(doc: Doc, mode: Mode) -> frozenset[int]:
+def terms_of(doc: Document, mode: Mode) -> frozenset[int]:
     """The terms of a sample that a feature of this mode could be about."""
     if mode == "picture":
         return doc.caption_terms

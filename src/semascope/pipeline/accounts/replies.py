@@ -37,7 +37,7 @@ _KINDS = (
 
 
 @dataclass(slots=True)
-class Asked:
+class ReplyCounts:
     """One model's answers."""
 
     asked: int = 0
@@ -61,13 +61,13 @@ def kind_of(reason: str) -> str:
 
 
 def tally(
-    explanations: Iterable[Explanation], into: dict[str, Asked] | None = None
-) -> dict[str, Asked]:
+    explanations: Iterable[Explanation], into: dict[str, ReplyCounts] | None = None
+) -> dict[str, ReplyCounts]:
     """By author: every answer of the models that were asked."""
     found = {} if into is None else into
     for one in explanations:
         for author, reason in one.replies.items():
-            found.setdefault(author, Asked()).add(reason)
+            found.setdefault(author, ReplyCounts()).add(reason)
     return found
 
 
@@ -76,7 +76,7 @@ def failed(records: Iterable[Mapping[str, Any]]) -> bool:
     return any(reason for record in records for reason in record.get("replies", {}).values())
 
 
-def check(found: Mapping[str, Asked], *, early: bool = False) -> None:
+def check(found: Mapping[str, ReplyCounts], *, early: bool = False) -> None:
     """Raise ExplainError where most answers of a model were of no use.
 
     ``early``: while the work goes on, where none was of use among ``EARLY`` or more.
@@ -131,7 +131,7 @@ def sentence(
     )
 
 
-def figures(found: Mapping[str, Asked]) -> dict[str, Any]:
+def figures(found: Mapping[str, ReplyCounts]) -> dict[str, Any]:
     """By author: answers asked for, and those of no use by reason; empty where nobody was asked."""
     told = {a: {"asked": of.asked, "unusable": dict(of.unusable)} for a, of in found.items()}
     return {"replies": told} if told else {}

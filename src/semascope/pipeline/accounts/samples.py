@@ -24,7 +24,7 @@ Tally = dict[str, Any]
 """Counts by name; a name may hold counts of its own."""
 
 
-class Account:
+class SampleAccount:
     """The lines of one stage.
 
     Args:
@@ -124,10 +124,10 @@ def told(report: SkipReport) -> Tally:
     }
 
 
-class Counted:
+class CountedCorpus:
     """A corpus whose reading is counted, a block a range that is asked for."""
 
-    def __init__(self, corpus: Corpus, account: Account) -> None:
+    def __init__(self, corpus: Corpus, account: SampleAccount) -> None:
         self.corpus, self.account, self.name = corpus, account, corpus.name
 
     @property
@@ -166,10 +166,10 @@ def apart(corpus: Corpus, start: int, stop: int) -> tuple[list[tuple[int, Sample
         corpus.skipped = before
 
 
-class Counting:
+class CountingSubject:
     """A subject whose encoding is counted; in all else the subject."""
 
-    def __init__(self, subject: Any, account: Account) -> None:
+    def __init__(self, subject: Any, account: SampleAccount) -> None:
         self.subject, self.account = subject, account
 
     def __getattr__(self, name: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from semascope.config import StageName
 from semascope.pipeline.run import Run
-from semascope.pipeline.stages.base import Progress, Stage
+from semascope.pipeline.stages.base import Stage, StageProgress
 
 
 def stage(name: StageName, run: Run) -> Stage:
@@ -17,7 +17,7 @@ def stage(name: StageName, run: Run) -> Stage:
 
 
 def _train(run: Run) -> Stage:
-    def work(progress: Progress) -> Mapping[str, Any]:
+    def work(progress: StageProgress) -> Mapping[str, Any]:
         from semascope.pipeline.stages.train import train_dictionary  # imports torch
 
         return train_dictionary(run, progress)

@@ -25,7 +25,7 @@ HEARTBEAT = 3.0
 """Seconds between two writes of the clock: what a kill may lose."""
 
 
-class Progress(Protocol):
+class StageProgress(Protocol):
     """What a stage tells while it works."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
@@ -36,7 +36,7 @@ class Progress(Protocol):
 class Reporter(Protocol):
     """What the pipeline tells about its stages."""
 
-    def begin(self, stage: str, note: str) -> Progress:
+    def begin(self, stage: str, note: str) -> StageProgress:
         """A stage begins, or goes on; the progress to report to."""
         ...
 
@@ -45,10 +45,10 @@ class Reporter(Protocol):
         ...
 
 
-class Silent:
+class SilentReporter:
     """A reporter that says nothing."""
 
-    def begin(self, stage: str, note: str) -> Progress:
+    def begin(self, stage: str, note: str) -> StageProgress:
         """Ignore."""
         return ignore
 
@@ -101,7 +101,7 @@ class Stage:
     """One stage: how it is named, what decides its output, where that lies, how it is made."""
 
     name: StageName
-    work: Callable[[Progress], Mapping[str, Any]]
+    work: Callable[[StageProgress], Mapping[str, Any]]
     """Make the output, from wherever the last attempt ended; return figures."""
     options: Mapping[str, Any]
     """What decides the output, beside the stage beneath."""

@@ -20,7 +20,7 @@ import numpy as np
 from semascope.pipeline.accounts import replies
 from semascope.pipeline.accounts.features import of_explaining
 from semascope.pipeline.run import Run
-from semascope.pipeline.stages.base import Progress
+from semascope.pipeline.stages.base import StageProgress
 from semascope.pipeline.stages.parts import Parts, blocks
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def folder(run: Run) -> Path:
     return run.workspace.root / "explanations" / site / name
 
 
-def explain_features(run: Run, progress: Progress) -> Mapping[str, Any]:
+def explain_features(run: Run, progress: StageProgress) -> Mapping[str, Any]:
     """Explain, or go on; count what has words."""
     progress(0, 1, "opening the evidence")
     folder(run).mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def explain_share(
     features = list(alive) if name == FREE else in_need(run, name, alive)
     if name != FREE:
         features = features[: to_ask(run, len(alive))]
-    answers: dict[str, replies.Asked] = {}
+    answers: dict[str, replies.ReplyCounts] = {}
     for number, block in enumerate(blocks(features, size)):
         if number % world_size != rank:
             continue

@@ -7,22 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semascope.pipeline.accounts.samples import Counted, Counting
-from semascope.pipeline.activation_cache import Remembering
+from semascope.pipeline.accounts.samples import CountedCorpus, CountingSubject
+from semascope.pipeline.activation_cache import CachedSubject
 from semascope.pipeline.run import Run
-from semascope.pipeline.splits import Subset, evidence_rows, read_rows
-from semascope.pipeline.stages.base import Progress
+from semascope.pipeline.splits import CorpusSubset, evidence_rows, read_rows
+from semascope.pipeline.stages.base import StageProgress
 
 if TYPE_CHECKING:
-    from semascope.evidence import Gatherer, Options
-    from semascope.evidence.gather.datatrove import Step
-    from semascope.evidence.store.logit_lens_store import Readout
+    from semascope.evidence import EvidenceOptions, Gatherer
+    from semascope.evidence.gather.datatrove import DatatroveStep
+    from semascope.evidence.store.logit_lens_store import LogitLensStore
 
 CHECKPOINT = 256
 """Rows between two whole states: what a kill may lose."""
 
 
-def gather_evidence(run: Run, progress: Progress) -> Mapping[str, Any]:
+def gather_evidence(run: Run, progress: StageProgress) -> Mapping[str, Any]:
     """Gather, or go on; count what is alive in the dictionary that the later stages read."""
     progress(0, 1, "loading the subject and the dictionaries")
     work = gatherer(run, progress)
@@ -47,7 +47,7 @@ def gather_evidence(run: Run, progress: Progress) -> Mapping[str, Any]:
     }
 
 
-def read_out(run: Run, progress: Progress) -> Readout:
+def read_out(run: Run, progress: StageProgress) -> LogitLensStore:
     """Output tokens and neurons of every feature; the model is loaded only where they are not
     there yet, as in a run that was gathered before they were looked for."""
     from semascope.evidence.store import logit_lens_store
@@ -65,15 +65,15 @@ def read_out(run: Run, progress: Progress) -> Readout:
     )
 
 
-def gatherer(run: Run, progress: Progress | None = None) -> Gatherer:
+def gatherer(run: Run, progress: StageProgress | None = None) -> Gatherer:
     """All that a shard of the run's evidence needs; loads the subject and the dictionaries."""
     from semascope.evidence import Gatherer
 
-    subject = Remembering(run.reader, run.memory) if len(run.memory) else run.reader
+    subject = CachedSubject(run.reader, run.memory) if len(run.memory) else run.reader
     account = run.account("gather")
     return Gatherer(
-        Counting(subject, account),
-        Counted(_rows(run), account),
+        CountingSubject(subject, account),
+        CountedCorpus(_rows(run), account),
         _members(run),
         run.workspace.evidence(),
         media=run.workspace.media,
@@ -84,15 +84,15 @@ def gatherer(run: Run, progress: Progress | None = None) -> Gatherer:
     )
 
 
-def step(workspace: Path | str) -> Step:
+def step(workspace: Path | str) -> DatatroveStep:
     """A trained workspace's gathering as a step of a datatrove pipeline: see ``executors``.
 
     When every rank is done, ``step(workspace).merge(world_size)``; then ``semascope gather``
     finds the evidence there.
     """
-    from semascope.evidence.gather.datatrove import Step
+    from semascope.evidence.gather.datatrove import DatatroveStep
 
-    return Step(partial(_gatherer_of, Path(workspace)))
+    return DatatroveStep(partial(_gatherer_of, Path(workspace)))
 
 
 def _gatherer_of(folder: Path) -> Gatherer:
@@ -104,18 +104,18 @@ def _gatherer_of(folder: Path) -> Gatherer:
     return gatherer(Run(workspace, recorded(workspace)))
 
 
-def _rows(run: Run) -> Subset:
+def _rows(run: Run) -> CorpusSubset:
     """The samples that evidence is gathered from."""
     gather, seed = run.options.gather, run.options.train.seed
     rows = (evidence_rows if gather.fresh else read_rows)(run.corpus, seed, gather.samples)
-    return Subset(run.corpus, rows)
+    return CorpusSubset(run.corpus, rows)
 
 
-def _options(run: Run) -> Options:
-    from semascope.evidence import Options
+def _options(run: Run) -> EvidenceOptions:
+    from semascope.evidence import EvidenceOptions
 
     gather, train = run.options.gather, run.options.train
-    return Options(
+    return EvidenceOptions(
         top=gather.top,
         batch_size=gather.batch,
         max_tokens=train.max_tokens,

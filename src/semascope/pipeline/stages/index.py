@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from semascope.pipeline.accounts.features import of_indexing
 from semascope.pipeline.run import Run
-from semascope.pipeline.stages.base import Progress
+from semascope.pipeline.stages.base import StageProgress
 from semascope.pipeline.stages.explain import best, read_refined
 from semascope.pipeline.stages.explain import read as read_explanations
 from semascope.pipeline.stages.score import read as read_scores
@@ -25,7 +25,7 @@ def folder(run: Run) -> Path:
     return run.workspace.vectors / site / name
 
 
-def index_run(run: Run, progress: Progress) -> Mapping[str, Any]:
+def index_run(run: Run, progress: StageProgress) -> Mapping[str, Any]:
     """Write everything into the atlas; writing it twice changes nothing."""
     from semascope.atlas import write_vectors
     from semascope.evidence.store.publish import publish, publish_map

@@ -13,7 +13,7 @@ import numpy as np
 from semascope.pipeline.accounts import replies
 from semascope.pipeline.accounts.features import of_scoring
 from semascope.pipeline.run import Run
-from semascope.pipeline.stages.base import Progress
+from semascope.pipeline.stages.base import StageProgress
 from semascope.pipeline.stages.explain import best
 from semascope.pipeline.stages.explain import read as read_explanations
 from semascope.pipeline.stages.parts import Parts, blocks
@@ -40,7 +40,7 @@ def folder(run: Run) -> Path:
     return run.workspace.root / "scores" / site / name
 
 
-def score_words(run: Run, progress: Progress) -> Mapping[str, Any]:
+def score_words(run: Run, progress: StageProgress) -> Mapping[str, Any]:
     """Score, or go on; the means over all features of every kind of score."""
     progress(0, 1, "opening the evidence")
     features = len(_words(run))

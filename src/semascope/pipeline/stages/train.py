@@ -18,16 +18,22 @@ from semascope.dictionary.training.batches import ActivationBatch, Source
 from semascope.dictionary.training.split_sites import SplitSites, Wired, Wires, wired
 from semascope.errors import WorkspaceError
 from semascope.pipeline.activations import SiteChunks
-from semascope.pipeline.members import Member, config_of, family, rates
+from semascope.pipeline.members import DictionaryMember, config_of, family, rates
 from semascope.pipeline.run import Run
-from semascope.pipeline.splits import Subset, held_out_rows, training_rows
-from semascope.pipeline.stages.base import Progress
+from semascope.pipeline.splits import CorpusSubset, held_out_rows, training_rows
+from semascope.pipeline.stages.base import StageProgress
 from semascope.pipeline.torchrun import TRAIN, first, processes, tell
 from semascope.subject.types import Kind
 from semascope.wiring import Wiring
 
 if TYPE_CHECKING:
-    from semascope.dictionary import GroupQuality, Plan, Report, Sampled, SparseCoder
+    from semascope.dictionary import (
+        GroupQuality,
+        SampledChunks,
+        SparseCoder,
+        TrainingPlan,
+        TrainingReport,
+    )
     from semascope.dictionary.training.loop import OnStep
 
 BATCH = 1024
@@ -40,7 +46,7 @@ CHECKPOINT = 32
 """Steps between two whole states."""
 
 
-def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
+def train_dictionary(run: Run, progress: StageProgress) -> Mapping[str, Any]:
     """Train, or go on; measure the result on tokens that training never read."""
     from semascope.dictionary import Prefetch, ShuffleBuffer, train_many
     from semascope.dictionary.training.checkpoint import steps_on_disk
@@ -54,7 +60,7 @@ def train_dictionary(run: Run, progress: Progress) -> Mapping[str, Any]:
     if not members:
         progress(0, 1, "measuring on held-out tokens")
         return beside({}, "", {key: measure(run, *one) for key, one in adopted.items()})
-    seen = Subset(run.corpus, training_rows(run.corpus, options.seed))
+    seen = CorpusSubset(run.corpus, training_rows(run.corpus, options.seed))
     chunks = run.chunks(seen)
     progress(0, 1, "counting tokens")
     batch = min(BATCH, options.tokens, max(1, int(chunks.tokens_a_chunk() * len(chunks))))
@@ -104,7 +110,7 @@ def measure(
     run: Run, coder: SparseCoder, wiring: Wiring, samples: int = HELD_OUT
 ) -> Mapping[str, Any]:
     """Figures of a dictionary that was not trained here, on held-out tokens."""
-    held = Subset(run.corpus, held_out_rows(run.corpus, run.options.train.seed, samples))
+    held = CorpusSubset(run.corpus, held_out_rows(run.corpus, run.options.train.seed, samples))
     options = run.options.train
     chunks = SiteChunks(
         run.reader, held, wiring.sites, rows=options.rows, max_tokens=options.max_tokens
@@ -175,8 +181,8 @@ def _tracked(run: Run, on_step: OnStep) -> Iterator[OnStep]:
         track.finish()
 
 
-def _plan(run: Run, member: Member, steps: int, batch: int) -> Plan:
-    from semascope.dictionary import Plan
+def _plan(run: Run, member: DictionaryMember, steps: int, batch: int) -> TrainingPlan:
+    from semascope.dictionary import TrainingPlan
 
     config = config_of(
         run,
@@ -185,7 +191,7 @@ def _plan(run: Run, member: Member, steps: int, batch: int) -> Plan:
         b_dec_tokens=min(BLOCK, steps * batch),
         checkpoint_every=CHECKPOINT,
     )
-    return Plan(
+    return TrainingPlan(
         member.name,
         config,
         member.folder,
@@ -195,23 +201,23 @@ def _plan(run: Run, member: Member, steps: int, batch: int) -> Plan:
     )
 
 
-def _wires(member: Member) -> Wires:
+def _wires(member: DictionaryMember) -> Wires:
     return Wires(member.wiring.reads, member.wiring.writes)
 
 
-def _thinned(run: Run, chunks: SiteChunks) -> Sampled | None:
+def _thinned(run: Run, chunks: SiteChunks) -> SampledChunks | None:
     """The chunks with fewer tokens of some kinds, where that was asked for."""
-    from semascope.dictionary import Sampled, Sampling
+    from semascope.dictionary import SampledChunks, TokenSampling
 
     options = run.options.train
     if not options.keep and not options.outlier:
         return None
     shares = {int(Kind[kind.upper()]): share for kind, share in rates(options.keep).items()}
-    sampling = Sampling(rates=shares, outlier=options.outlier)
-    return Sampled(chunks, sampling, seed=options.seed)
+    sampling = TokenSampling(rates=shares, outlier=options.outlier)
+    return SampledChunks(chunks, sampling, seed=options.seed)
 
 
-def _kept(thinned: Sampled) -> dict[str, dict[str, int]]:
+def _kept(thinned: SampledChunks) -> dict[str, dict[str, int]]:
     """Tokens by kind that this process has seen, kept, and left out as outliers."""
     kinds = sorted(thinned.counts["seen"])
     return {
@@ -221,11 +227,11 @@ def _kept(thinned: Sampled) -> dict[str, dict[str, int]]:
 
 
 def _measured(
-    run: Run, members: Sequence[Member], reports: Mapping[str, Report]
+    run: Run, members: Sequence[DictionaryMember], reports: Mapping[str, TrainingReport]
 ) -> Mapping[str, Any]:
     """Figures of the first dictionary, and under ``dictionaries`` those of each by its id."""
     options = run.options.train
-    held = Subset(run.corpus, held_out_rows(run.corpus, options.seed, HELD_OUT))
+    held = CorpusSubset(run.corpus, held_out_rows(run.corpus, options.seed, HELD_OUT))
     found: dict[str, Mapping[str, Any]] = {}
     for wiring in dict.fromkeys(member.wiring for member in members):
         here = [member for member in members if member.wiring == wiring]
@@ -243,7 +249,7 @@ def _measured(
 
 
 def _quality(
-    member: Member, report: Report, batches: Iterable[ActivationBatch]
+    member: DictionaryMember, report: TrainingReport, batches: Iterable[ActivationBatch]
 ) -> Mapping[str, Any]:
     """What the report shows; of a transcoder against its target, of a crosscoder a site's mean."""
     wiring = member.wiring
@@ -274,9 +280,9 @@ def _crossed(
 ) -> Mapping[str, Any]:
     """Each site's figures, and their mean: the site of the largest norm must not speak for all."""
     from semascope.dictionary import quality
-    from semascope.dictionary.crosscoder import AtSite
+    from semascope.dictionary.crosscoder import CrosscoderAtSite
 
-    views = [AtSite(coder, number) for number in range(len(sites))]
+    views = [CrosscoderAtSite(coder, number) for number in range(len(sites))]
     found = [quality(view, map(view.batch, batches)) for view in views]
     kinds = {kind: [one.groups[kind] for one in found] for kind in found[0].groups}
     return {
@@ -325,7 +331,7 @@ def _figures(part: GroupQuality) -> dict[str, float]:
 class _Told:
     """Progress in tokens read: reading is what takes the time, and it comes in blocks."""
 
-    def __init__(self, progress: Progress, folder: Path, batch: int, steps: int) -> None:
+    def __init__(self, progress: StageProgress, folder: Path, batch: int, steps: int) -> None:
         from semascope.dictionary.training.checkpoint import steps_on_disk
 
         self.progress, self.total = progress, batch * steps

@@ -1,8 +1,8 @@
 """One prompt beside itself: through two dictionaries of a model, or through two models.
 
-Called by the model thread. A ``Bench`` is a model with its words; the first is of the workspace
-that is served, the others of workspaces named beside it. Joins ``monitor.live`` with words; holds
-no tensor.
+Called by the model thread. A ``ComparedModel`` is a model with its words; the first is of the
+workspace that is served, the others of workspaces named beside it. Joins ``monitor.live`` with
+words; holds no tensor.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from semascope.atlas import Atlas
 from semascope.errors import NotThere, ServeError
 from semascope.serve.explorer import to_records
-from semascope.serve.explorer.feature_index import Words
-from semascope.serve.explorer.model import Asker
-from semascope.serve.explorer.to_events import Teller, reasons
-from semascope.serve.explorer.why import Behind
+from semascope.serve.explorer.feature_index import FeatureIndex
+from semascope.serve.explorer.model import ModelSession
+from semascope.serve.explorer.to_events import EventWriter, reasons
+from semascope.serve.explorer.why import TokenExplainer
 from semascope.serve.schema.events import (
     ClusterRecord,
     Emit,
@@ -34,25 +34,25 @@ from semascope.workspace import Workspace
 
 if TYPE_CHECKING:
     from semascope.monitor import try_out
-    from semascope.monitor.conversation import Asked
+    from semascope.monitor.conversation import Conversation
 
 SIDES: tuple[Side, Side] = ("one", "other")
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class ComparedModel:
     """One model, what its features are called, and what looks behind its answers."""
 
     name: str
-    asker: Asker
-    words: Words
-    behind: Behind
+    asker: ModelSession
+    words: FeatureIndex
+    behind: TokenExplainer
 
 
-class Beside:
+class SideBySide:
     """Sets two sides beside each other."""
 
-    def __init__(self, benches: Sequence[Bench], ask: VersusAsk, emit: Emit) -> None:
+    def __init__(self, benches: Sequence[ComparedModel], ask: VersusAsk, emit: Emit) -> None:
         self.ask = ask
         self.emit = emit
         known = {bench.name: bench for bench in benches} | {"": benches[0]}
@@ -93,7 +93,7 @@ class Beside:
         """Features that are read off each side."""
         return max(self.ask.limit, self.ask.features if self.ask.clusters else 0)
 
-    def _asked(self, answers: Sequence[Sequence[int]]) -> list[Asked]:
+    def _asked(self, answers: Sequence[Sequence[int]]) -> list[Conversation]:
         """The conversation under each side's dictionary; once, under both, for one model."""
         first = self.benches[0].asker
         if self.same:
@@ -112,13 +112,13 @@ class Beside:
             return [self.ask.answers[0], self.ask.answers[-1]]
         if not self.ask.write:
             return [self.ask.answer, self.ask.answer]
-        teller = Teller(self.emit)
+        teller = EventWriter(self.emit)
         written: list[list[int]] = []
         for n in range(1 if self.same else 2):
             written.append((yield from self._write(n, teller)))
         return None if teller.stopped else [written[0], written[-1]]
 
-    def _write(self, n: int, teller: Teller) -> Generator[None, None, list[int]]:
+    def _write(self, n: int, teller: EventWriter) -> Generator[None, None, list[int]]:
         if teller.stopped:
             return []
         ask, asker = self.ask, self.benches[n].asker
@@ -126,13 +126,13 @@ class Beside:
         answer = yield from asker.answer(ask, lever, teller, SIDES[n])
         return [token.id for token in answer.tokens]
 
-    def _position(self, asked: Asked, answer: Sequence[int]) -> int | None:
+    def _position(self, asked: Conversation, answer: Sequence[int]) -> int | None:
         """Of the token asked about; None for the answer's last, or the one to come."""
         if not answer or not (self.ask.write or self.ask.answers):
             return None
         return len(asked.map) + min(self.ask.token, len(answer) - 1)
 
-    def _tell_same(self, asked: Asked, position: int | None) -> None:
+    def _tell_same(self, asked: Conversation, position: int | None) -> None:
         from semascope.monitor.try_out import versus
 
         found = versus(asked, self._most, position)
@@ -147,7 +147,7 @@ class Beside:
             )
         )
 
-    def _side(self, n: int, side: try_out.Side, asked: Asked) -> VersusSide:
+    def _side(self, n: int, side: try_out.DictionaryView, asked: Conversation) -> VersusSide:
         bench, target = self.benches[n], side.target
         known = side.key in {d.key for d in bench.words.atlas.dictionaries()}
         shown = side.shares[: self.ask.limit]
@@ -178,25 +178,29 @@ class Beside:
 
 
 def benches(
-    workspace: Workspace, asker: Asker, words: Words, behind: Behind, beside: Sequence[Workspace]
-) -> list[Bench]:
+    workspace: Workspace,
+    asker: ModelSession,
+    words: FeatureIndex,
+    behind: TokenExplainer,
+    beside: Sequence[Workspace],
+) -> list[ComparedModel]:
     """The models that can be compared, the workspace's own first, each by a name of its own.
 
     Pictures of the others are looked for where the first one's are: uploads have one store.
     """
-    found = [Bench(workspace.record().subject or workspace.root.name, asker, words, behind)]
+    found = [ComparedModel(workspace.record().subject or workspace.root.name, asker, words, behind)]
     for space in beside:
-        other = Asker(space, asker.picture)
-        told = Words(space, Atlas.open(space.atlas, readonly=True))
+        other = ModelSession(space, asker.picture)
+        told = FeatureIndex(space, Atlas.open(space.atlas, readonly=True))
         taken = {bench.name for bench in found}
         first = space.record().subject or space.root.name
         names = (first, f"{first} ({space.root.name})", *(f"{first} {n}" for n in range(2, 99)))
         name = next(name for name in names if name not in taken)
-        found.append(Bench(name, other, told, Behind(other, told)))
+        found.append(ComparedModel(name, other, told, TokenExplainer(other, told)))
     return found
 
 
-def model_info(bench: Bench) -> ModelInfo:
+def model_info(bench: ComparedModel) -> ModelInfo:
     """Its name and its dictionaries, those of the atlas and those that were only trained."""
     folder = bench.words.workspace.root / "dictionaries"
     trained = {f"{p.parent.parent.name}/{p.parent.name}" for p in folder.glob("*/*/cfg.json")}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.atlas import Atlas, Embedder, VectorIndex, embedder, search_features
-from semascope.atlas.records import FeatureRow
+from semascope.atlas.records import FeatureListRow
 from semascope.atlas.search import Match
 from semascope.errors import NotThere
 from semascope.workspace import Workspace
@@ -33,7 +33,7 @@ class Embed(Protocol):
         ...
 
 
-class Words:
+class FeatureIndex:
     """The words of one workspace."""
 
     def __init__(self, workspace: Workspace, atlas: Atlas) -> None:
@@ -42,11 +42,11 @@ class Words:
         self._vectors: dict[str, VectorIndex] = {}
         self._embedders: dict[str, Embedder] = {}
         self._loading = threading.Lock()
-        self._rows: dict[Feature, FeatureRow] = {}
+        self._rows: dict[Feature, FeatureListRow] = {}
         self._as_of: tuple[tuple[int, int], ...] = ()
         self._reading = threading.Lock()
 
-    def rows(self, features: Iterable[Feature]) -> dict[Feature, FeatureRow]:
+    def rows(self, features: Iterable[Feature]) -> dict[Feature, FeatureListRow]:
         """The atlas's rows of these features; those that it does not hold are missing.
 
         Rows are kept until the atlas is written to: a click asks for some hundred, most of which
@@ -72,7 +72,7 @@ class Words:
         known = [file.stat() for file in files if file.exists()]
         return tuple((one.st_mtime_ns, one.st_size) for one in known)
 
-    def best_told(self) -> FeatureRow | None:
+    def best_told(self) -> FeatureListRow | None:
         """The feature of one kind of thing whose words tell best where on pictures it fires; where
         the truth of its pictures is known, one whose words name a thing that is on them."""
         for dictionary in self.atlas.dictionaries():
@@ -88,7 +88,7 @@ class Words:
                 return next(named, good[0])
         return None
 
-    def _is_named(self, row: FeatureRow) -> bool:
+    def _is_named(self, row: FeatureListRow) -> bool:
         detail = self.atlas.feature(row.dictionary, row.index)
         things = [o for e in detail.exemplars for o in e.sample.truth.get("objects", ())]
         return not things or row.label.lower() in {str(o.get("name")).lower() for o in things}
@@ -131,8 +131,8 @@ class Words:
         return sorted(found, key=lambda match: -match.similarity)[:k]
 
     def described(
-        self, features: Iterable[Feature], known: Mapping[Feature, FeatureRow] | None = None
-    ) -> tuple[dict[Feature, FeatureRow], Embed]:
+        self, features: Iterable[Feature], known: Mapping[Feature, FeatureListRow] | None = None
+    ) -> tuple[dict[Feature, FeatureListRow], Embed]:
         """Rows of the features that have words, and what embeds those words.
 
         The vectors are read from the index where they lie there, so that grouping some hundred
@@ -156,7 +156,9 @@ class Words:
             kept, names = {}, set()
         return rows, self._embed(kept, next(iter(names), ""))
 
-    def _kept(self, key: str, rows: Mapping[Feature, FeatureRow]) -> dict[str, NDArray[np.float32]]:
+    def _kept(
+        self, key: str, rows: Mapping[Feature, FeatureListRow]
+    ) -> dict[str, NDArray[np.float32]]:
         vectors = self.vectors(key)
         wanted = [row for (own, _), row in rows.items() if own == key]
         order = np.argsort(vectors.index, kind="stable")
@@ -187,7 +189,7 @@ def split_id(feature_id: str) -> Feature:
     return key, int(index)
 
 
-def _fit(row: FeatureRow) -> float:
+def _fit(row: FeatureListRow) -> float:
     """IoU × detection AUROC; 0 where one is missing or stands on few pictures."""
     iou, detection = row.scores.get("iou"), row.scores.get("detection")
     if iou is None or detection is None or (iou.n or 0) < FEWEST:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from semascope.errors import AtlasError, ServeError
 from semascope.monitor import safety_register as registers
 from semascope.monitor import tours as guided
-from semascope.serve.explorer.feature_index import Words
+from semascope.serve.explorer.feature_index import FeatureIndex
 from semascope.serve.explorer.to_records import feature
 from semascope.serve.schema.responses import (
     ConceptFound,
@@ -44,7 +44,7 @@ LOOKED = 20
 class Guides:
     """What the register and the tours find in one workspace."""
 
-    def __init__(self, words: Words, file: Path, shown: Shown) -> None:
+    def __init__(self, words: FeatureIndex, file: Path, shown: Shown) -> None:
         self.words = words
         self.file = file
         self.shown = shown
@@ -60,7 +60,7 @@ class Guides:
             caution=told.caution, concepts=[self._found(one, kept) for one in told.concepts]
         )
 
-    def _found(self, one: registers.Concept, kept: dict[str, TestedRecord]) -> ConceptFound:
+    def _found(self, one: registers.RegisterConcept, kept: dict[str, TestedRecord]) -> ConceptFound:
         best: dict[str, tuple[float, str, Any]] = {}
         note = ""
         try:

@@ -21,7 +21,7 @@ from semascope.serve.schema.events import Emit, NamedRecord
 
 if TYPE_CHECKING:
     from semascope.monitor.clusters import Cluster
-    from semascope.monitor.name_clusters import Named, Namer
+    from semascope.monitor.name_clusters import ClusterName, ClusterNamer
     from semascope.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -29,10 +29,10 @@ MOST = 8
 BUSY = "Others are having their concepts named: ask again for names."
 
 
-class Naming:
+class BackgroundNaming:
     """Has concepts named in the background."""
 
-    def __init__(self, namer: Namer, most: int = MOST) -> None:
+    def __init__(self, namer: ClusterNamer, most: int = MOST) -> None:
         self.namer = namer
         self._free = threading.BoundedSemaphore(most)
 
@@ -57,7 +57,7 @@ class Naming:
     def _name(self, groups: Sequence[Cluster], emit: Emit) -> None:
         left = set(range(len(groups)))
 
-        def told(name: Named) -> bool:
+        def told(name: ClusterName) -> bool:
             left.discard(name.cluster)
             return emit(
                 NamedRecord(
@@ -85,7 +85,7 @@ class Naming:
                 return
 
 
-def namer_at(workspace: Workspace, base_url: str, model: str, most: int = 0) -> Namer:
+def namer_at(workspace: Workspace, base_url: str, model: str, most: int = 0) -> ClusterNamer:
     """Who names concepts: a model at an address, its replies kept in the workspace.
 
     Somebody waits at a page, so it is given up sooner than where a whole run is explained.
@@ -93,7 +93,7 @@ def namer_at(workspace: Workspace, base_url: str, model: str, most: int = 0) -> 
     from semascope.explain.llm.async_map import Backoff
     from semascope.explain.llm.client import LMM
     from semascope.explain.llm.reply_cache import ReplyCache
-    from semascope.monitor.name_clusters import Namer
+    from semascope.monitor.name_clusters import ClusterNamer
 
     kept = workspace.root / "explanations" / "replies.db"
     lmm = LMM(
@@ -106,4 +106,4 @@ def namer_at(workspace: Workspace, base_url: str, model: str, most: int = 0) -> 
         cache=ReplyCache(kept if workspace.writable else ":memory:"),
         backoff=Backoff(longest=5.0, attempts=3),
     )
-    return Namer(lmm, most=most)
+    return ClusterNamer(lmm, most=most)

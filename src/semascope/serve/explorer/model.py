@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import NotThere, ServeError, TooLong
-from semascope.serve.explorer.to_events import Teller, compared
-from semascope.serve.queue.jobs import Aside, More
+from semascope.serve.explorer.to_events import EventWriter, compared
+from semascope.serve.queue.jobs import BackgroundWork, More
 from semascope.serve.schema.events import Emit, Side
 from semascope.serve.schema.requests import (
     HERE,
@@ -34,9 +34,9 @@ from semascope.workspace import Workspace
 if TYPE_CHECKING:
     from PIL import Image
 
-    from semascope.causal.attribution.pass_cache import Holder
-    from semascope.causal.steering.lever import Lever
-    from semascope.monitor.conversation import Asked
+    from semascope.causal.attribution.pass_cache import PassCache
+    from semascope.causal.steering.steerable_model import SteerableModel
+    from semascope.monitor.conversation import Conversation
     from semascope.pipeline.run import Run
 
 PICTURE = 3_000
@@ -44,7 +44,7 @@ PICTURE = 3_000
 Picture = Callable[[str], "Image.Image"]
 
 
-class Asker:
+class ModelSession:
     """The model of a workspace, loaded when the first question comes."""
 
     def __init__(self, workspace: Workspace, picture: Picture) -> None:
@@ -71,11 +71,11 @@ class Asker:
         return self._run is not None and "subject" in vars(self._run)
 
     @cached_property
-    def holder(self) -> Holder:
+    def holder(self) -> PassCache:
         """Passes that clicks on the run's own dictionary begin with."""
-        from semascope.causal.attribution.pass_cache import Holder
+        from semascope.causal.attribution.pass_cache import PassCache
 
-        return Holder()
+        return PassCache()
 
     @property
     def run(self) -> Run:
@@ -91,20 +91,22 @@ class Asker:
             return self._run
 
     @property
-    def lever(self) -> Lever:
+    def lever(self) -> SteerableModel:
         """The subject with its dictionary and the dictionary's statistics."""
-        from semascope.causal.steering.lever import Lever
+        from semascope.causal.steering.steerable_model import SteerableModel
 
         run = self.run
-        return Lever.of(run.same_subject, [run.dictionary], {run.dictionary_id: run.evidence})
+        return SteerableModel.of(
+            run.same_subject, [run.dictionary], {run.dictionary_id: run.evidence}
+        )
 
-    def lever_on(self, keys: Sequence[str]) -> Lever:
+    def lever_on(self, keys: Sequence[str]) -> SteerableModel:
         """The same over other dictionaries of the workspace; NotThere where one is not here."""
-        from semascope.causal.steering.lever import Lever
+        from semascope.causal.steering.steerable_model import SteerableModel
 
         run = self.run
         found = {key: self._dictionary(run, key) for key in keys}
-        return Lever(run.same_subject, found, {run.dictionary_id: run.evidence})
+        return SteerableModel(run.same_subject, found, {run.dictionary_id: run.evidence})
 
     def _dictionary(self, run: Run, key: str) -> Any:
         if key == run.dictionary_id:
@@ -147,11 +149,11 @@ class Asker:
         turn = Turn("user", ask.text, images=1)
         return Sample(id="yours", turns=(turn,), images=(self.picture(ask.picture),))
 
-    def asked(self, ask: FollowedAsk, lever: Lever | None = None) -> Asked:
+    def asked(self, ask: FollowedAsk, lever: SteerableModel | None = None) -> Conversation:
         """A conversation with what followed it, for those who look behind it."""
-        from semascope.monitor.conversation import Asked
+        from semascope.monitor.conversation import Conversation
 
-        return Asked(
+        return Conversation(
             lever=lever or self.lever,
             sample=self.conversation(ask),
             prefill=ask.prefill,
@@ -180,7 +182,7 @@ class Asker:
         from semascope.causal import compare
 
         lever = self.lever
-        teller = Teller(emit)
+        teller = EventWriter(emit)
         found = compare(
             lever.subject,
             self.sample(ask),
@@ -198,18 +200,18 @@ class Asker:
 
     def chat(self, ask: ChatAsk, emit: Emit) -> Generator[None, None, More]:
         """One answer, a token a step; the pass that clicks on it begin with is left aside."""
-        teller = Teller(emit)
+        teller = EventWriter(emit)
         answer = yield from self.answer(ask, self.lever, teller, "answer")
         return None if teller.stopped else self.ready(ask, answer)
 
-    def ready(self, ask: ChatAsk, answer: Generation) -> Aside:
+    def ready(self, ask: ChatAsk, answer: Generation) -> BackgroundWork:
         """What makes an answer ready to be asked about, when there is time."""
         said = {name: getattr(ask, name) for name in ChatAsk.model_fields}
         followed = FollowedAsk(**said, answer=[token.id for token in answer.tokens])
-        return Aside(lambda: self.asked(followed).held())
+        return BackgroundWork(lambda: self.asked(followed).held())
 
     def answer(
-        self, ask: ChatAsk, lever: Lever, teller: Teller, side: Side
+        self, ask: ChatAsk, lever: SteerableModel, teller: EventWriter, side: Side
     ) -> Generator[None, None, Generation]:
         """Let the model of a lever answer, and tell every token as one side's, one a step."""
         sample = self.conversation(ask)

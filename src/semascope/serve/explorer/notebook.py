@@ -14,7 +14,7 @@ from pathlib import Path
 
 from semascope.atlas import Atlas
 from semascope.atlas.delete import remove_list, remove_note
-from semascope.atlas.records import FeatureRow as AtlasRow
+from semascope.atlas.records import FeatureListRow as AtlasRow
 from semascope.atlas.records import Note
 from semascope.errors import AtlasError, ExplainError, NotThere, ServeError
 from semascope.explain.human.blind_rating import GRADES, BlindRatings

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from semascope.atlas.records import FeatureRow
+from semascope.atlas.records import FeatureListRow
 from semascope.errors import NotThere
-from semascope.serve.explorer.feature_index import Feature, Words, split_id
+from semascope.serve.explorer.feature_index import Feature, FeatureIndex, split_id
 from semascope.serve.schema.requests import SplittingQuery
 from semascope.serve.schema.responses import Record
 from semascope.workspace import Workspace
@@ -22,7 +22,7 @@ from semascope.workspace import Workspace
 if TYPE_CHECKING:
     from semascope.evidence.analysis.lineage import Lineage
 
-Rows = Mapping[Feature, FeatureRow]
+Rows = Mapping[Feature, FeatureListRow]
 Named = Literal["words", "concept", "token", "nothing"]
 
 
@@ -79,10 +79,10 @@ class SplittingRecord(Record):
     """The feature with what it becomes; null where it never fired, or has no family."""
 
 
-class Splitting:
+class SplittingFamilies:
     """The families of one workspace."""
 
-    def __init__(self, workspace: Workspace, words: Words) -> None:
+    def __init__(self, workspace: Workspace, words: FeatureIndex) -> None:
         self.workspace = workspace
         self.words = words
         self._lock = threading.Lock()  # two pages at once open a family once

@@ -11,28 +11,28 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 from semascope.causal.steering.interventions import Intervention
-from semascope.serve.explorer.model import Asker
-from semascope.serve.explorer.to_events import Teller, compared
+from semascope.serve.explorer.model import ModelSession
+from semascope.serve.explorer.to_events import EventWriter, compared
 from semascope.serve.queue.jobs import More
 from semascope.serve.schema.events import Emit, Side
 from semascope.serve.schema.requests import SteerAsk
 
 if TYPE_CHECKING:
-    from semascope.causal.steering.lever import Lever
+    from semascope.causal.steering.steerable_model import SteerableModel
     from semascope.corpus.sample import Sample
     from semascope.subject.types import Generation
 
 
-class Steering:
+class SteeredAnswers:
     """Steers one conversation."""
 
-    def __init__(self, asker: Asker, ask: SteerAsk, emit: Emit) -> None:
+    def __init__(self, asker: ModelSession, ask: SteerAsk, emit: Emit) -> None:
         self.asker = asker
         self.ask = ask
         self.emit = emit
-        self.lever: Lever = asker.lever
+        self.lever: SteerableModel = asker.lever
         self.sample: Sample = asker.conversation(ask)
-        self.teller = Teller(emit)
+        self.teller = EventWriter(emit)
 
     def run(self) -> Generator[None, None, More]:
         """All three, told as they come, a token a step; a conflict is raised before any. The

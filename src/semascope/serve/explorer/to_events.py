@@ -14,7 +14,7 @@ from semascope.causal.attribution.result import FeatureShare
 from semascope.causal.steering.compare import Shift
 from semascope.causal.steering.interventions import dump
 from semascope.monitor.clusters import Cluster
-from semascope.monitor.conversation import ReadToken
+from semascope.monitor.conversation import ConversationToken
 from semascope.monitor.inspect import Effect
 from semascope.serve.explorer.to_records import number
 from semascope.serve.schema.events import (
@@ -36,12 +36,12 @@ from semascope.serve.schema.events import (
 from semascope.subject.types import Generation, TokenChoice, TokenSink
 
 if TYPE_CHECKING:
-    from semascope.atlas.records import FeatureRow
+    from semascope.atlas.records import FeatureListRow
 
 Feature = tuple[str, int]
 
 
-class Teller:
+class EventWriter:
     """Turns generated tokens into events, and remembers when each side began and ended."""
 
     def __init__(self, emit: Emit) -> None:
@@ -92,7 +92,7 @@ def token(side: Side, choice: TokenChoice) -> Token:
     )
 
 
-def read_record(found: ReadToken) -> ReadRecord:
+def read_record(found: ConversationToken) -> ReadRecord:
     """One token of a prompt."""
     return ReadRecord(
         id=found.id,
@@ -112,7 +112,7 @@ def reasons(
     *,
     places: Mapping[Feature, Sequence[int]],
     ratios: Mapping[Feature, float],
-    rows: Mapping[Feature, FeatureRow],
+    rows: Mapping[Feature, FeatureListRow],
     active: bool = False,
 ) -> list[Reason]:
     """Features that count, with their words; with ``active``, those that fire."""
@@ -133,7 +133,7 @@ def reasons(
     return told
 
 
-def cluster(place: int, found: Cluster, rows: Mapping[Feature, FeatureRow]) -> ClusterRecord:
+def cluster(place: int, found: Cluster, rows: Mapping[Feature, FeatureListRow]) -> ClusterRecord:
     """A group of features; ``rows`` hold their words."""
     return ClusterRecord(
         number=place,

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.atlas.records import ExplanationRow, ScoreRow, StoredExemplar
-from semascope.atlas.records import FeatureRow as AtlasRow
-from semascope.evidence.types import Exemplar, Shown
+from semascope.atlas.records import FeatureListRow as AtlasRow
+from semascope.evidence.types import EvidenceSample, Exemplar
 from semascope.evidence.video_frames import told, worth_showing
 from semascope.explain.scorers.kinds import describe
 from semascope.serve.schema.responses import (
@@ -114,7 +114,7 @@ def exemplar(found: Exemplar, *, tenth: bool = False, words: int = WINDOW) -> Ex
 def stored(found: StoredExemplar, *, words: int = WINDOW) -> ExemplarRecord:
     """An exemplar as an atlas keeps it, which need not come from a run's evidence."""
     sample = found.sample
-    shown = Shown(
+    shown = EvidenceSample(
         row=sample.row,
         id=sample.id,
         tokens=sample.tokens,
@@ -131,14 +131,14 @@ def stored(found: StoredExemplar, *, words: int = WINDOW) -> ExemplarRecord:
     return _sample(shown, found.activations, found.peak, None, words)
 
 
-def silent(shown: Shown) -> ExemplarRecord:
+def silent(shown: EvidenceSample) -> ExemplarRecord:
     """A sample in which it did not."""
     return _sample(shown, np.zeros(len(shown.tokens), np.float32), 0.0, None, WINDOW)
 
 
-def own(seen: TokenMap, media: Sequence[str]) -> Shown:
+def own(seen: TokenMap, media: Sequence[str]) -> EvidenceSample:
     """A sample of one's own, as evidence would keep it."""
-    return Shown(
+    return EvidenceSample(
         row=-1,
         id="yours",
         tokens=seen.tokens,
@@ -152,14 +152,14 @@ def own(seen: TokenMap, media: Sequence[str]) -> Shown:
     )
 
 
-def live(shown: Shown, values: NDArray[np.float32]) -> ExemplarRecord:
+def live(shown: EvidenceSample, values: NDArray[np.float32]) -> ExemplarRecord:
     """A sample of one's own with one feature's activations; all of its text."""
     told = _sample(shown, values, float(values.max(initial=0.0)), None, len(shown.tokens))
     return told.model_copy(update={"split": ""})
 
 
 def _sample(
-    shown: Shown, values: NDArray[np.float32], peak: float, tenth: int | None, words: int
+    shown: EvidenceSample, values: NDArray[np.float32], peak: float, tenth: int | None, words: int
 ) -> ExemplarRecord:
     pictures = worth_showing(shown, values)
     frames = (told(shown, i) for i in pictures)
@@ -174,7 +174,7 @@ def _sample(
     )
 
 
-def _picture(shown: Shown, values: NDArray[np.float32], which: int) -> PictureRecord:
+def _picture(shown: EvidenceSample, values: NDArray[np.float32], which: int) -> PictureRecord:
     """A picture with its cells: those of the tiles too, where it was read in tiles."""
     here = np.isin(shown.kinds, SEEN) & looking_at(shown, which)
     here &= np.isfinite(shown.rects).all(axis=1)  # (T,)
@@ -188,7 +188,7 @@ def _picture(shown: Shown, values: NDArray[np.float32], which: int) -> PictureRe
     )
 
 
-def _window(shown: Shown, values: NDArray[np.float32], words: int) -> list[TokenRecord]:
+def _window(shown: EvidenceSample, values: NDArray[np.float32], words: int) -> list[TokenRecord]:
     """The text around the strongest token; all of it where it is short."""
     places = np.flatnonzero(np.isin(shown.kinds, (Kind.TEXT, Kind.SPECIAL)))  # (W,)
     plain = np.flatnonzero(shown.kinds[places] == Kind.TEXT)

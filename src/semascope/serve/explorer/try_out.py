@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 
 from semascope.errors import NotThere
 from semascope.serve.explorer import to_records
-from semascope.serve.explorer.feature_index import Feature, Words, split_id
-from semascope.serve.explorer.model import Asker
+from semascope.serve.explorer.feature_index import Feature, FeatureIndex, split_id
+from semascope.serve.explorer.model import ModelSession
 from semascope.serve.schema.events import AlikeFound, AlikeRow, Emit, Progress, TestedFound, Tried
 from semascope.serve.schema.requests import ExamplesAsk, MeasureAsk, TryAsk
 from semascope.serve.schema.responses import ExemplarRecord, TestedRecord
 
 if TYPE_CHECKING:
-    from semascope.monitor.safety_register import Tested
+    from semascope.monitor.safety_register import ProbeResult
 
 
-class Trials:
+class FeatureTrials:
     """Tries features out."""
 
-    def __init__(self, asker: Asker, words: Words) -> None:
+    def __init__(self, asker: ModelSession, words: FeatureIndex) -> None:
         self.asker = asker
         self.words = words
 
@@ -102,7 +102,7 @@ class Trials:
         return key, index
 
 
-def tested_record(found: Tested) -> TestedRecord:
+def tested_record(found: ProbeResult) -> TestedRecord:
     """A measured effect, signed with the time."""
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     return TestedRecord(

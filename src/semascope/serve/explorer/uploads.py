@@ -64,7 +64,7 @@ def _flatten(picture: Image.Image) -> Image.Image:
     return flat
 
 
-class Pictures:
+class UploadedPictures:
     """A folder of uploaded pictures by hash; the oldest leave when there are ``most``."""
 
     def __init__(self, folder: Path, most: int = 500, *, kept: bool = True) -> None:

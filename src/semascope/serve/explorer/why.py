@@ -1,7 +1,7 @@
 """What stands behind a token: reasons, concepts and their effects, told as they are found.
 
-Called by the model thread. Joins ``monitor`` (which runs the model) with ``Words`` (what features
-are called); holds no tensor.
+Called by the model thread. Joins ``monitor`` (which runs the model) with ``FeatureIndex`` (what
+features are called); holds no tensor.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from semascope.serve.explorer.feature_index import Feature, Words
-from semascope.serve.explorer.lmm_names import Naming
-from semascope.serve.explorer.model import Asker
+from semascope.serve.explorer.feature_index import Feature, FeatureIndex
+from semascope.serve.explorer.lmm_names import BackgroundNaming
+from semascope.serve.explorer.model import ModelSession
 from semascope.serve.explorer.to_events import cluster, effect, read_record, reasons
-from semascope.serve.queue.jobs import Later, More, Rank, Then
+from semascope.serve.queue.jobs import Later, More, NextStep, Rank
 from semascope.serve.schema.events import (
     Clustered,
     ClusterRecord,
@@ -26,10 +26,10 @@ from semascope.serve.schema.events import (
 from semascope.serve.schema.requests import ReadAsk, VersusAsk, WhyAsk
 
 if TYPE_CHECKING:
-    from semascope.atlas.records import FeatureRow
+    from semascope.atlas.records import FeatureListRow
     from semascope.causal.attribution.result import FeatureShare
-    from semascope.monitor.clusters import Cluster, Ordinary
-    from semascope.monitor.conversation import Asked
+    from semascope.monitor.clusters import BaseRates, Cluster
+    from semascope.monitor.conversation import Conversation
     from semascope.monitor.inspect import Effect, Inspection
 
 PICTURES = 8
@@ -40,22 +40,22 @@ NO_WORDS = (
 NO_GROUP = "No features here say the same thing: lower the similarity, or look at the single ones."
 
 
-class Behind:
+class TokenExplainer:
     """Looks behind answers."""
 
     def __init__(
         self,
-        asker: Asker,
-        words: Words,
-        ordinary: Mapping[bool, Ordinary] | None = None,
-        naming: Naming | None = None,
+        asker: ModelSession,
+        words: FeatureIndex,
+        ordinary: Mapping[bool, BaseRates] | None = None,
+        naming: BackgroundNaming | None = None,
     ) -> None:
         """``ordinary``: what is known already of prompts with pictures (True) and without.
         ``naming``: who names concepts; without it they keep the words that they share."""
         self.asker = asker
         self.words = words
         self.naming = naming
-        self._ordinary: dict[bool, Ordinary] = dict(ordinary or {})
+        self._ordinary: dict[bool, BaseRates] = dict(ordinary or {})
 
     def read(self, ask: ReadAsk, emit: Emit) -> None:
         """Every token of prompt and answer."""
@@ -96,7 +96,11 @@ class Behind:
         return _one_by_one(effects(asked, found, groups[: ask.effects]), later)
 
     def _explained(
-        self, ask: WhyAsk, asked: Asked, found: Inspection, rows: Mapping[Feature, FeatureRow]
+        self,
+        ask: WhyAsk,
+        asked: Conversation,
+        found: Inspection,
+        rows: Mapping[Feature, FeatureListRow],
     ) -> Explained:
         said, shown = found.said, found.shares[: ask.limit]
         text = str(asked.lever.subject.encoder.text(said.token))
@@ -121,9 +125,9 @@ class Behind:
     def _clustered(
         self,
         ask: WhyAsk,
-        asked: Asked,
+        asked: Conversation,
         found: Inspection,
-        rows: Mapping[Feature, FeatureRow],
+        rows: Mapping[Feature, FeatureListRow],
         emit: Emit,
     ) -> list[Cluster]:
         looked = found.shares[: ask.features]
@@ -136,10 +140,10 @@ class Behind:
         self,
         shares: Sequence[FeatureShare],
         ask: WhyAsk | VersusAsk,
-        asked: Asked,
+        asked: Conversation,
         emit: Emit,
         familiar: bool = True,
-        rows: Mapping[Feature, FeatureRow] | None = None,
+        rows: Mapping[Feature, FeatureListRow] | None = None,
     ) -> tuple[list[Cluster], list[ClusterRecord], str]:
         """Features as concepts, as records, and why there are none. ``familiar``: whether these
         are features whose firing on ordinary prompts is measured. ``rows``: of the atlas, where
@@ -160,7 +164,7 @@ class Behind:
         records = [cluster(n, group, told) for n, group in enumerate(groups)]
         return groups, records, "" if groups else NO_GROUP if told else NO_WORDS
 
-    def ordinary(self, pictured: bool, emit: Emit) -> Ordinary | None:
+    def ordinary(self, pictured: bool, emit: Emit) -> BaseRates | None:
         """How features fire on ordinary prompts of this kind; measured once a workspace."""
         if pictured not in self._ordinary:
             from semascope.monitor.base_rates import ordinary, prompts
@@ -195,12 +199,12 @@ class Behind:
         return pictures
 
 
-def _one_by_one(found: Iterator[Effect], later: Later | None = None) -> Then:
+def _one_by_one(found: Iterator[Effect], later: Later | None = None) -> NextStep:
     """A step that measures and tells one effect, and returns itself while there are more; then
     what goes on without the model, if anything does."""
 
     def step(emit: Emit, /) -> More:
         one = next(found, None)
-        return later if one is None or emit(effect(one)) else Then(step, Rank.REST)
+        return later if one is None or emit(effect(one)) else NextStep(step, Rank.REST)
 
-    return Then(step, Rank.REST)
+    return NextStep(step, Rank.REST)

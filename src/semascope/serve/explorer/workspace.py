@@ -14,7 +14,7 @@ from typing import Any
 
 from semascope.atlas import Atlas, Media
 from semascope.atlas.records import DictionaryRow, FeatureDetail
-from semascope.atlas.records import FeatureRow as AtlasRow
+from semascope.atlas.records import FeatureListRow as AtlasRow
 from semascope.causal.steering.interventions import Intervention, dump
 from semascope.errors import AtlasError, EvidenceError, NotThere, ServeError
 from semascope.evidence import Evidence
@@ -22,18 +22,18 @@ from semascope.explain.scorers.kinds import ordered
 from semascope.explain.types import CATEGORIES
 from semascope.pipeline.accounts.text import by_stage, lines
 from semascope.serve.explorer import to_records
-from semascope.serve.explorer.compare import Beside, benches, model_info
-from semascope.serve.explorer.feature_index import Words, split_id
+from semascope.serve.explorer.compare import SideBySide, benches, model_info
+from semascope.serve.explorer.feature_index import FeatureIndex, split_id
 from semascope.serve.explorer.feature_map import map_of
 from semascope.serve.explorer.guides import Guides
-from semascope.serve.explorer.lmm_names import Naming
-from semascope.serve.explorer.model import Asker
+from semascope.serve.explorer.lmm_names import BackgroundNaming
+from semascope.serve.explorer.model import ModelSession
 from semascope.serve.explorer.notebook import Notebook, note_record
-from semascope.serve.explorer.splitting import Splitting, SplittingRecord
-from semascope.serve.explorer.steer import Steering
-from semascope.serve.explorer.try_out import Trials
-from semascope.serve.explorer.uploads import Pictures
-from semascope.serve.explorer.why import Behind
+from semascope.serve.explorer.splitting import SplittingFamilies, SplittingRecord
+from semascope.serve.explorer.steer import SteeredAnswers
+from semascope.serve.explorer.try_out import FeatureTrials
+from semascope.serve.explorer.uploads import UploadedPictures
+from semascope.serve.explorer.why import TokenExplainer
 from semascope.serve.queue.jobs import More, taken
 from semascope.serve.schema.events import Emit
 from semascope.serve.schema.requests import (
@@ -87,7 +87,7 @@ class WorkspaceExplorer:
     def __init__(
         self,
         workspace: Workspace,
-        naming: Naming | None = None,
+        naming: BackgroundNaming | None = None,
         beside: Sequence[Workspace] = (),
     ) -> None:
         """``naming``: who names concepts, where a server that does is at hand. ``beside``: other
@@ -95,12 +95,12 @@ class WorkspaceExplorer:
         self.workspace = workspace
         self.atlas = Atlas.open(workspace.atlas)
         self.media_store = Media(workspace.media)
-        self.uploads = Pictures(workspace.root / "uploads", kept=workspace.writable)
-        self.asker = Asker(workspace, self.picture)
-        self.words = Words(workspace, self.atlas)
-        self.behind = Behind(self.asker, self.words, naming=naming)
-        self.trials = Trials(self.asker, self.words)
-        self.families = Splitting(workspace, self.words)
+        self.uploads = UploadedPictures(workspace.root / "uploads", kept=workspace.writable)
+        self.asker = ModelSession(workspace, self.picture)
+        self.words = FeatureIndex(workspace, self.atlas)
+        self.behind = TokenExplainer(self.asker, self.words, naming=naming)
+        self.trials = FeatureTrials(self.asker, self.words)
+        self.families = SplittingFamilies(workspace, self.words)
         self._evidence: dict[str, Evidence] = {}
         self._without: set[str] = set()
         self._small = lru_cache(maxsize=4_096)(self._small_exemplars)
@@ -295,7 +295,7 @@ class WorkspaceExplorer:
 
     def steer(self, ask: SteerAsk, emit: Emit) -> More:
         """Unchanged, steered, and a control."""
-        return taken(Steering(self.asker, ask, emit).run())
+        return taken(SteeredAnswers(self.asker, ask, emit).run())
 
     def attempt(self, ask: TryAsk, emit: Emit) -> None:
         """One feature on one's own text or picture."""
@@ -307,7 +307,7 @@ class WorkspaceExplorer:
 
     def versus(self, ask: VersusAsk, emit: Emit) -> More:
         """Two dictionaries on one prompt, or two models."""
-        return taken(Beside(self.benches, ask, emit).run())
+        return taken(SideBySide(self.benches, ask, emit).run())
 
     def measure(self, ask: MeasureAsk, emit: Emit) -> None:
         """What a feature does to a concept of the register; the figure is kept."""

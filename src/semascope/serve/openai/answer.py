@@ -12,7 +12,7 @@ from typing import Any
 
 from semascope.errors import ServeError
 from semascope.serve.openai.errors import TOO_LONG, Refused
-from semascope.serve.openai.request import Generated
+from semascope.serve.openai.request import GenerationRequest
 from semascope.serve.queue.worker import Ticket
 from semascope.serve.schema.events import Answered, Emit, Event, Failed, Queued, Started, Token
 
@@ -129,7 +129,7 @@ def failure(event: Failed) -> Refused:
 
 
 async def whole(
-    events: AsyncIterator[Event], asked: Generated, about: dict[str, Any], shape: Shape
+    events: AsyncIterator[Event], asked: GenerationRequest, about: dict[str, Any], shape: Shape
 ) -> dict[str, Any]:
     """The body of a whole answer."""
     tokens: list[Token] = []
@@ -156,7 +156,7 @@ async def whole(
 
 async def _chunks(
     ticket: Ticket,
-    asked: Generated,
+    asked: GenerationRequest,
     about: dict[str, Any],
     shape: Shape = CHAT,
     *,
@@ -180,7 +180,7 @@ async def _chunks(
 class _Writer:
     """Turns events into chunks; remembers what was sent."""
 
-    def __init__(self, asked: Generated, about: dict[str, Any], shape: Shape) -> None:
+    def __init__(self, asked: GenerationRequest, about: dict[str, Any], shape: Shape) -> None:
         self.asked, self.about, self.shape = asked, about, shape
         self.text = ""
         self.sent = 0

@@ -58,7 +58,7 @@ class Part(BaseModel):
     image_url: dict[str, Any] | str | None = None
 
 
-class Said(BaseModel):
+class ChatMessage(BaseModel):
     """A message as the ``openai`` package writes it."""
 
     model_config = ConfigDict(extra="allow")
@@ -88,7 +88,7 @@ class StreamOptions(BaseModel):
     """Chunks are not padded to hide how long their words are."""
 
 
-class Generated(BaseModel):
+class GenerationRequest(BaseModel):
     """What is common to every request for an answer."""
 
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
@@ -110,7 +110,7 @@ class Generated(BaseModel):
     """Features to change while it answers (``extra_body={"interventions": [...]}``)."""
 
     @model_validator(mode="after")
-    def _stops_are_few(self) -> Generated:
+    def _stops_are_few(self) -> GenerationRequest:
         """All of them are kept, or none."""
         if isinstance(self.stop, list) and len(self.stop) > MOST_STOPS:
             raise ValueError(f"stop: at most {MOST_STOPS} strings can end an answer")
@@ -147,10 +147,10 @@ class Generated(BaseModel):
             raise Refused(f"'{name}' {why}: leave it out.", name, "unsupported_parameter")
 
 
-class Completion(Generated):
+class ChatRequest(GenerationRequest):
     """The body of ``/v1/chat/completions``; what is not done is refused by name."""
 
-    messages: list[Said] = Field(min_length=1, max_length=100)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=100)
     max_completion_tokens: StrictInt | None = Field(None, ge=1, le=MOST)
     logprobs: StrictBool | None = None
     top_logprobs: StrictInt | None = Field(None, ge=0, le=20)
@@ -176,7 +176,7 @@ class Completion(Generated):
             message.check(place)
 
 
-class PlainCompletion(Generated):
+class TextRequest(GenerationRequest):
     """The body of ``/v1/completions``: a text that is continued, without a chat template."""
 
     prompt: (

@@ -32,13 +32,29 @@ from semascope.serve.openai.answer import (
     whole,
 )
 from semascope.serve.openai.errors import NO_MODEL, TOO_LONG, Refused
-from semascope.serve.openai.request import Completion, Generated, Part, PlainCompletion, Said
+from semascope.serve.openai.request import (
+    ChatMessage,
+    ChatRequest,
+    GenerationRequest,
+    Part,
+    TextRequest,
+)
 from semascope.serve.queue.jobs import alone
 from semascope.serve.routes.ask import join
 from semascope.serve.routes.browse import Data
 from semascope.serve.schema.requests import HERE, ChatAsk, Message
 
-__all__ = ["Completion", "Part", "Said", "_chunks", "_message", "cut", "router", "settled", "until"]
+__all__ = [
+    "ChatMessage",
+    "ChatRequest",
+    "Part",
+    "_chunks",
+    "_message",
+    "cut",
+    "router",
+    "settled",
+    "until",
+]
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 MOST_WAITING = 32
@@ -60,14 +76,14 @@ def model(data: Data, name: str) -> dict[str, Any]:
 
 
 @router.post("/chat/completions", response_model=None)
-async def completions(request: Request, data: Data, asked: Completion) -> Response:
+async def completions(request: Request, data: Data, asked: ChatRequest) -> Response:
     """Answer a conversation, as the ``openai`` package asks for it."""
     ask = await asyncio.to_thread(question, asked, data)
     return await _answered(request, data, asked, ask, CHAT)
 
 
 @router.post("/completions", response_model=None)
-async def continued(request: Request, data: Data, asked: PlainCompletion) -> Response:
+async def continued(request: Request, data: Data, asked: TextRequest) -> Response:
     """Continue a text, without a chat template."""
     ask = await asyncio.to_thread(continuation, asked, data)
     return await _answered(request, data, asked, ask, PLAIN)
@@ -85,7 +101,7 @@ def unknown(request: Request, rest: str) -> None:
 
 
 async def _answered(
-    request: Request, data: Explorer, asked: Generated, ask: ChatAsk, shape: Shape
+    request: Request, data: Explorer, asked: GenerationRequest, ask: ChatAsk, shape: Shape
 ) -> Response:
     """The answer, whole or as a stream; the model is free again when the client has gone."""
     heard = lambda emit: alone(data.chat(ask, until(asked.stops, emit)))  # noqa: E731
@@ -122,7 +138,7 @@ async def _disconnected(request: Request) -> None:
 # -- the same question in our words ------------------------------------------------------------
 
 
-def question(asked: Completion, data: Explorer) -> ChatAsk:
+def question(asked: ChatRequest, data: Explorer) -> ChatAsk:
     """A conversation; Refused where it is not valid, or asks for what is not done."""
     asked.check()
     _check_model(asked.model, data)
@@ -132,7 +148,7 @@ def question(asked: Completion, data: Explorer) -> ChatAsk:
                 top=top if asked.logprobs else 0)  # fmt: skip
 
 
-def continuation(asked: PlainCompletion, data: Explorer) -> ChatAsk:
+def continuation(asked: TextRequest, data: Explorer) -> ChatAsk:
     """A text to be continued; Refused as above."""
     asked.check()
     _check_model(asked.model, data)
@@ -140,7 +156,7 @@ def continuation(asked: PlainCompletion, data: Explorer) -> ChatAsk:
     return _ask(asked, asked.limit, [message], plain=True, top=0)
 
 
-def _ask(asked: Generated, limit: int, messages: list[Any], **more: Any) -> ChatAsk:
+def _ask(asked: GenerationRequest, limit: int, messages: list[Any], **more: Any) -> ChatAsk:
     seed = abs(asked.seed) % 2**31 if asked.seed is not None else uuid.uuid4().int % 2**31
     try:
         return ChatAsk(
@@ -182,7 +198,7 @@ def _check_model(name: str | None, data: Explorer) -> None:
         )  # fmt: skip
 
 
-def _message(said: Said, data: Explorer, place: int = 0) -> Message:
+def _message(said: ChatMessage, data: Explorer, place: int = 0) -> Message:
     """A message with its pictures, in the order of its parts.
 
     Pictures before all words are only listed. Others are marked in the text where they stand, by

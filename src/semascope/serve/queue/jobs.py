@@ -40,7 +40,7 @@ class Job(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Then:
+class NextStep:
     """A step that is left, and how soon it is to be done."""
 
     job: Job
@@ -51,14 +51,14 @@ class Then:
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class BackgroundWork:
     """All is told; ``work`` makes later questions quicker, and is done before another answer
     begins."""
 
     work: Callable[[], object]
 
 
-More: TypeAlias = Job | Later | Aside | None
+More: TypeAlias = Job | Later | BackgroundWork | None
 """What a step leaves to be done."""
 
 
@@ -69,14 +69,14 @@ def taken(steps: Generator[None, None, More]) -> More:
     except StopIteration as done:
         more: More = done.value
         return more
-    return Then(lambda _: taken(steps), Rank.RUNNING)
+    return NextStep(lambda _: taken(steps), Rank.RUNNING)
 
 
 def alone(more: More) -> More:
     """The same steps, with nothing left aside: for those who will not ask about the answer."""
     if more is None or isinstance(more, Future):
         return more
-    if isinstance(more, Aside):
+    if isinstance(more, BackgroundWork):
         return None
-    job, rank = more, more.rank if isinstance(more, Then) else Rank.RUNNING
-    return Then(lambda emit: alone(job(emit)), rank)
+    job, rank = more, more.rank if isinstance(more, NextStep) else Rank.RUNNING
+    return NextStep(lambda emit: alone(job(emit)), rank)

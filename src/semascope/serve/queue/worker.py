@@ -24,7 +24,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 
 from semascope.errors import SemascopeError, TooMuch
-from semascope.serve.queue.jobs import Aside, Job, More, Rank, Then
+from semascope.serve.queue.jobs import BackgroundWork, Job, More, NextStep, Rank
 from semascope.serve.schema.events import Event, Failed, Finished, Queued
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class ModelWorker:
         self._thread: threading.Thread | None = None
         self._running: Ticket | None = None
         self._stopping = False
-        self._aside: deque[Aside] = deque(maxlen=ASIDE)
+        self._aside: deque[BackgroundWork] = deque(maxlen=ASIDE)
         self._spared = 0.0
 
     def submit(self, client: str, job: Job, rank: Rank = Rank.ANSWER, *, most: int = 0) -> Ticket:
@@ -141,7 +141,7 @@ class ModelWorker:
             else:
                 del self._lines[client]
 
-    def _next(self) -> Ticket | Aside | None:
+    def _next(self) -> Ticket | BackgroundWork | None:
         """What the model does now; None to stop."""
         with self._wake:
             while True:
@@ -171,7 +171,7 @@ class ModelWorker:
 
     def _work(self) -> None:
         while (found := self._next()) is not None:
-            if isinstance(found, Aside):
+            if isinstance(found, BackgroundWork):
                 self._do_aside(found)
                 continue
             more = self._run(found)
@@ -179,7 +179,7 @@ class ModelWorker:
                 self._running = None
                 if isinstance(more, Future):
                     more.add_done_callback(lambda _, to=found: to.emit(Finished()))  # type: ignore[misc]
-                elif isinstance(more, Aside):
+                elif isinstance(more, BackgroundWork):
                     self._aside.append(more)
                 elif more is not None:
                     self._go_on(found, more)
@@ -187,11 +187,11 @@ class ModelWorker:
     def _go_on(self, ticket: Ticket, job: Job) -> None:
         """Back into its client's line, before the questions that came after it."""
         ticket.job = job
-        ticket.rank = job.rank if isinstance(job, Then) else ticket.rank
+        ticket.rank = job.rank if isinstance(job, NextStep) else ticket.rank
         ticket.since = time.monotonic()
         self._lines.setdefault(ticket.client, deque()).appendleft(ticket)
 
-    def _do_aside(self, found: Aside) -> None:
+    def _do_aside(self, found: BackgroundWork) -> None:
         try:
             found.work()
         except Exception:  # nobody asked for it
@@ -213,7 +213,7 @@ class ModelWorker:
                 )
             )
         else:
-            if more is None or isinstance(more, Aside):
+            if more is None or isinstance(more, BackgroundWork):
                 ticket.emit(Finished())
             return more
         return None

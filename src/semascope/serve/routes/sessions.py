@@ -8,15 +8,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import Field
 
-from semascope.serve.schema.requests import Asked
+from semascope.serve.schema.requests import RequestBody
 from semascope.serve.schema.responses import Record
-from semascope.serve.session_store import Sessions
+from semascope.serve.session_store import SessionStore
 
 router = APIRouter(prefix="/api/sessions", tags=["keep"])
 SessionId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
 
-class SessionBody(Asked):
+class SessionBody(RequestBody):
     """A conversation to be kept."""
 
     title: str = Field("", max_length=200)
@@ -41,13 +41,13 @@ class SessionRecord(SessionLine):
     """Whether this browser made it and may change it."""
 
 
-def kept(request: Request) -> Sessions:
+def kept(request: Request) -> SessionStore:
     """Where conversations are."""
-    sessions: Sessions = request.app.state.sessions
+    sessions: SessionStore = request.app.state.sessions
     return sessions
 
 
-Keep = Annotated[Sessions, Depends(kept)]
+Keep = Annotated[SessionStore, Depends(kept)]
 
 
 @router.get("")
@@ -92,7 +92,9 @@ def removed(request: Request, sessions: Keep, session: SessionId) -> None:
     sessions.remove(request.state.client, session)
 
 
-def _saved(request: Request, sessions: Sessions, asked: SessionBody, session: str) -> SessionLine:
+def _saved(
+    request: Request, sessions: SessionStore, asked: SessionBody, session: str
+) -> SessionLine:
     body = json.dumps(asked.body)
     number = sessions.save(request.state.client, asked.title, body, session)
     return SessionLine(id=number, title=asked.title, updated=sessions.read(number).updated)

@@ -30,7 +30,7 @@ def few_enough(value: list[Intervention]) -> list[Intervention]:
     return value
 
 
-class Asked(BaseModel):
+class RequestBody(BaseModel):
     """A request: strict about its fields, described by their docstrings."""
 
     model_config = ConfigDict(
@@ -38,7 +38,7 @@ class Asked(BaseModel):
     )
 
 
-class ListQuery(Asked):
+class ListQuery(RequestBody):
     """Which features, in which order, which window."""
 
     dictionary: str = Field("", max_length=300)
@@ -59,7 +59,7 @@ class ListQuery(Asked):
     limit: int = Field(40, ge=1, le=200)
 
 
-class SearchQuery(Asked):
+class SearchQuery(RequestBody):
     """Features whose words mean what these words mean."""
 
     q: str = Field(min_length=1, max_length=300)
@@ -67,7 +67,7 @@ class SearchQuery(Asked):
     limit: int = Field(40, ge=1, le=200)
 
 
-class SplittingQuery(Asked):
+class SplittingQuery(RequestBody):
     """How far a feature is followed through wider dictionaries."""
 
     threshold: float = Field(0.6, gt=0, le=1, allow_inf_nan=False)
@@ -76,7 +76,7 @@ class SplittingQuery(Asked):
     """Most children of a feature that are shown."""
 
 
-class Ask(Asked):
+class Ask(RequestBody):
     """A picture or none, a question, and how to answer it."""
 
     question: str = Field(min_length=1, max_length=4_000)
@@ -90,7 +90,7 @@ class Ask(Asked):
     """How many alternatives to give for each token."""
 
 
-class Message(Asked):
+class Message(RequestBody):
     """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant"]
@@ -99,7 +99,7 @@ class Message(Asked):
     """Hashes of its pictures: before its text, or where U+FFFC stands in it, once for each."""
 
 
-class ChatAsk(Asked):
+class ChatAsk(RequestBody):
     """A conversation to be continued, with features changed or not."""
 
     messages: list[Message] = Field(min_length=1, max_length=100)
@@ -230,7 +230,7 @@ class VersusAsk(FollowedAsk):
     """How many of the strongest are clustered."""
 
 
-class TryAsk(Asked):
+class TryAsk(RequestBody):
     """One feature on a text, a picture, or both."""
 
     feature: FeatureId
@@ -245,7 +245,7 @@ class TryAsk(Asked):
         return self
 
 
-class Example(Asked):
+class Example(RequestBody):
     """A text, a picture, or both."""
 
     text: str = Field("", max_length=8_000)
@@ -259,7 +259,7 @@ class Example(Asked):
         return self
 
 
-class ExamplesAsk(Asked):
+class ExamplesAsk(RequestBody):
     """Features that some examples have and others have not."""
 
     wanted: list[Example] = Field(min_length=1, max_length=8)
@@ -267,7 +267,7 @@ class ExamplesAsk(Asked):
     limit: int = Field(20, ge=1, le=100)
 
 
-class MeasureAsk(Asked):
+class MeasureAsk(RequestBody):
     """Measure what a feature does to the probes of a concept of the register."""
 
     concept: str = Field(min_length=1, max_length=60)
@@ -276,7 +276,7 @@ class MeasureAsk(Asked):
     """In multiples of the feature's own maximum."""
 
 
-class ConceptQuery(Asked):
+class ConceptQuery(RequestBody):
     """The k features nearest in meaning to some words."""
 
     q: str = Field(min_length=1, max_length=300)
@@ -285,14 +285,14 @@ class ConceptQuery(Asked):
     """``site/name``; empty for all."""
 
 
-class NearAsk(Asked):
+class NearAsk(RequestBody):
     """Texts to be held against another by meaning."""
 
     text: str = Field(min_length=1, max_length=2_000)
     others: list[Annotated[str, Field(max_length=2_000)]] = Field(max_length=200)
 
 
-class NoteAsk(Asked):
+class NoteAsk(RequestBody):
     """Something to keep about a feature."""
 
     feature: FeatureId
@@ -300,14 +300,14 @@ class NoteAsk(Asked):
     author: str = Field("", max_length=100)
 
 
-class ListAsk(Asked):
+class ListAsk(RequestBody):
     """What a list holds, in order."""
 
     features: list[FeatureId] = Field(default_factory=list, max_length=5_000)
     about: str = Field("", max_length=2_000)
 
 
-class RateAsk(Asked):
+class RateAsk(RequestBody):
     """A grade."""
 
     task: str = Field(min_length=1, max_length=64)

@@ -54,7 +54,7 @@ MODELS = ("drawn-subject", "drawn-other")
 TOLD = "There is a red circle and a blue square on a white ground."
 
 
-class Answers:
+class DrawnAnswers:
     """The asking half; the looking half gives it features."""
 
     width: int

@@ -8,7 +8,7 @@ import random
 
 from PIL import Image, ImageDraw
 
-from semascope.serve.explorer.uploads import Pictures
+from semascope.serve.explorer.uploads import UploadedPictures
 from semascope.serve.schema.responses import PictureRecord
 
 SIDE, CELL = 128, 16
@@ -25,7 +25,7 @@ Rect = tuple[float, float, float, float]
 class Sheets:
     """Drawn pictures, each kept once among ``pictures``."""
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: UploadedPictures) -> None:
         self.pictures = pictures
         self._drawn: dict[tuple[str, str, int], tuple[str, tuple[int, ...]]] = {}
 

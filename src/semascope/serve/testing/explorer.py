@@ -18,7 +18,7 @@ from semascope.serve.explorer.guides import Guides
 from semascope.serve.explorer.notebook import Notebook
 from semascope.serve.explorer.splitting import SplittingRecord
 from semascope.serve.explorer.to_records import score_names
-from semascope.serve.explorer.uploads import Pictures
+from semascope.serve.explorer.uploads import UploadedPictures
 from semascope.serve.schema.requests import ConceptQuery, ListQuery, SearchQuery, SplittingQuery
 from semascope.serve.schema.responses import (
     Bin,
@@ -39,9 +39,9 @@ from semascope.serve.schema.responses import (
     TokenRecord,
     Upload,
 )
-from semascope.serve.testing.answers import MODELS, Answers
+from semascope.serve.testing.answers import MODELS, DrawnAnswers
 from semascope.serve.testing.drawing import COLOURS, SHAPES, Sheets, lit
-from semascope.serve.testing.kept import Kept
+from semascope.serve.testing.kept import DrawnAtlas
 
 KINDS = ["iou", "detection"]
 """Kinds of score that the drawn features have: names that real scorers write."""
@@ -49,7 +49,7 @@ DICTIONARY = "resid_post.12/drawn"
 WORDS = ("dates", "Bible verses", "version numbers", "code", "questions", "negation")
 
 
-class DrawnExplorer(Answers):
+class DrawnExplorer(DrawnAnswers):
     """``width`` made-up features: coloured shapes, and some of text; every fifth is dead.
 
     ``pause`` seconds pass between the tokens of an answer, as if a model were thinking.
@@ -57,7 +57,7 @@ class DrawnExplorer(Answers):
 
     def __init__(self, folder: Path, width: int = 240, pause: float = 0.0, namer: str = "") -> None:
         """``namer``: the model that is said to name concepts."""
-        self.pictures = Pictures(folder)
+        self.pictures = UploadedPictures(folder)
         self.width = width
         self.pause = pause
         self.namer = namer
@@ -140,10 +140,10 @@ class DrawnExplorer(Answers):
         )
 
     @cached_property
-    def kept(self) -> Kept:
+    def kept(self) -> DrawnAtlas:
         """A small atlas of the same features, made when it is first asked for."""
         rows = [self._row(index) for index in range(self.width)]
-        return Kept(self.pictures.folder / "space", DICTIONARY, rows)
+        return DrawnAtlas(self.pictures.folder / "space", DICTIONARY, rows)
 
     @cached_property
     def notebook(self) -> Notebook:

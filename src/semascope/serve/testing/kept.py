@@ -8,13 +8,20 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from semascope.atlas import Atlas, Drawn, FeatureFigures, HashingEmbedder, Region, write_vectors
-from semascope.serve.explorer.feature_index import Words
+from semascope.atlas import (
+    Atlas,
+    FeatureFigures,
+    HashingEmbedder,
+    MapLayout,
+    MapRegion,
+    write_vectors,
+)
+from semascope.serve.explorer.feature_index import FeatureIndex
 from semascope.serve.schema.responses import FeatureRow
 from semascope.workspace import Workspace
 
 
-class Kept:
+class DrawnAtlas:
     """An atlas with vectors and a map, in a folder."""
 
     def __init__(self, folder: Path, key: str, rows: Sequence[FeatureRow]) -> None:
@@ -27,7 +34,7 @@ class Kept:
         write_vectors(self.atlas, key, space.vectors / key, HashingEmbedder())
         alive = np.array([row.index for row in rows if row.alive], np.int64)
         self.atlas.write_map(key, alive, _places(alive))
-        self.words = Words(space, self.atlas)
+        self.words = FeatureIndex(space, self.atlas)
 
 
 def _figures(row: FeatureRow) -> FeatureFigures:
@@ -47,15 +54,19 @@ def _said(row: FeatureRow) -> SimpleNamespace:
     )  # fmt: skip
 
 
-def _places(alive: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Drawn:
+def _places(alive: np.ndarray[tuple[int], np.dtype[np.int64]]) -> MapLayout:
     """On eight spokes, by their number."""
     angle = alive % 8 * (np.pi / 4)
     far = 0.2 + 0.7 * (alive % 97) / 97
     places = np.stack([far * np.cos(angle), far * np.sin(angle)], axis=1).astype(np.float32)
     region = (alive % 8).astype(np.int32)
     regions = tuple(
-        Region(f"spoke {n}", float(0.5 * np.cos(n * np.pi / 4)), float(0.5 * np.sin(n * np.pi / 4)),
-               int((region == n).sum()))
+        MapRegion(
+            f"spoke {n}",
+            float(0.5 * np.cos(n * np.pi / 4)),
+            float(0.5 * np.sin(n * np.pi / 4)),
+            int((region == n).sum()),
+        )
         for n in range(8)
-    )  # fmt: skip
-    return Drawn(places, region, regions, "drawn")
+    )
+    return MapLayout(places, region, regions, "drawn")

@@ -16,14 +16,14 @@ from PIL import Image
 from semascope.causal.attribution.views import overlay
 from semascope.serve.schema.responses import PictureRecord
 from semascope.serve.schema.tours import TourRecord
-from semascope.serve.tour.player import Line
+from semascope.serve.tour.player import TourEvent
 
 _MARKS = {"ask": "> **Asked:** ", "answer": "> **Answered:** ", "concept": "* ", "note": "_Note:_ ",
           "expect": "**Measured.** "}  # fmt: skip
 
 
 def write(
-    folder: Path, tour: TourRecord, lines: Sequence[Line], picture: Callable[[str], Path]
+    folder: Path, tour: TourRecord, lines: Sequence[TourEvent], picture: Callable[[str], Path]
 ) -> Path:
     """Write a tour that was played; returns the Markdown file.
 
@@ -49,7 +49,7 @@ def write(
     return file
 
 
-def drawn(line: Line, file: Path) -> Image.Image:
+def drawn(line: TourEvent, file: Path) -> Image.Image:
     """The picture of a line, with its heat where it has one."""
     with Image.open(file) as image:
         picture = image.convert("RGB")

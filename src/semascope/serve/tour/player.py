@@ -1,7 +1,7 @@
 """Playing a guided tour on an Explorer, without a page: every question is answered by measuring.
 
-One ``Player`` keeps one conversation with its changes, does the steps in order and tells lines; a
-step that cannot be done (no words yet, a conflict) is told in a sentence and the tour goes on.
+One ``TourPlayer`` keeps one conversation with its changes, does the steps in order and tells lines;
+a step that cannot be done (no words yet, a conflict) is told in a sentence and the tour goes on.
 Knows Explorers and events; no model, no console.
 """
 
@@ -16,7 +16,7 @@ from semascope.causal.steering.interventions import Intervention, Where
 from semascope.errors import SemascopeError
 from semascope.serve.explorer.guides import NEAR
 from semascope.serve.explorer.protocol import Explorer
-from semascope.serve.queue.jobs import Aside, More
+from semascope.serve.queue.jobs import BackgroundWork, More
 from semascope.serve.schema.events import (
     Answered,
     Clustered,
@@ -37,7 +37,7 @@ TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TourEvent:
     """One thing that the tour tells."""
 
     kind: str
@@ -51,7 +51,7 @@ class Line:
     """Where on it a concept fires."""
 
 
-Tell = Callable[[Line], None]
+Tell = Callable[[TourEvent], None]
 _AT = {
     "all": Where(),
     "image": Where(kinds=("image", "tile")),
@@ -88,7 +88,7 @@ class _Talk:
         return next(held, next((n for n, token in enumerate(self.tokens) if token.tells), 0))
 
 
-class Player:
+class TourPlayer:
     """Plays one tour."""
 
     def __init__(self, data: Explorer, tell: Tell) -> None:
@@ -98,21 +98,23 @@ class Player:
 
     def play(self, tour: TourRecord) -> None:
         """All steps, in order."""
-        self.tell(Line("say", tour.about))
+        self.tell(TourEvent("say", tour.about))
         for step in tour.steps:
             try:
                 self._step(step)
             except SemascopeError as error:
-                self.tell(Line("note", f"This step could not be done: {error}"))
+                self.tell(TourEvent("note", f"This step could not be done: {error}"))
 
     def _step(self, step: dict[str, Any]) -> None:
         do = step["do"]
         if do == "say":
-            self.tell(Line("say", step["text"]))
+            self.tell(TourEvent("say", step["text"]))
         elif do == "ask":
             self._ask(step)
         elif self.talk is None:
-            self.tell(Line("note", "Nothing was asked yet, so this step has nothing to stand on."))
+            self.tell(
+                TourEvent("note", "Nothing was asked yet, so this step has nothing to stand on.")
+            )
         elif do == "why":
             self._why(self.talk, step)
         elif do in ("suppress", "strengthen"):
@@ -121,7 +123,7 @@ class Player:
             self._switch_off(self.talk, step)
         elif do == "undo":
             self.talk.wishes, self.talk.answer, self.talk.apart = [], self.talk.base_text, {}
-            self.tell(Line("change", "All changes are dropped."))
+            self.tell(TourEvent("change", "All changes are dropped."))
         else:
             self._expect(self.talk, step)
 
@@ -136,13 +138,13 @@ class Player:
             "messages": messages, "prefill": step["prefill"], "max_new_tokens": step["tokens"],
         }  # fmt: skip
         if step.get("note"):
-            self.tell(Line("note", step["note"]))
-        self.tell(Line("ask", step["text"], picture=pictures[0] if pictures else ""))
+            self.tell(TourEvent("note", step["note"]))
+        self.tell(TourEvent("ask", step["text"], picture=pictures[0] if pictures else ""))
         told = _heard(lambda emit: self.data.chat(ChatAsk(**question), emit))
         text = next((e.text for e in told if isinstance(e, Answered)), "")
         tokens = [e for e in told if isinstance(e, Token)]
         self.talk = _Talk(question, tokens, text, text)
-        self.tell(Line("answer", text, {"tokens": len(tokens)}))
+        self.tell(TourEvent("answer", text, {"tokens": len(tokens)}))
 
     def _asked(self, talk: _Talk, **more: Any) -> dict[str, Any]:
         return {**talk.question, "interventions": talk.wishes, **more}
@@ -164,10 +166,12 @@ class Player:
         about = explained.target
         assert about is not None  # every explanation names its token
         self.tell(
-            Line("why", f"{step['text']} ({about.text!r}, probability {about.probability:.3f})")
+            TourEvent(
+                "why", f"{step['text']} ({about.text!r}, probability {about.probability:.3f})"
+            )
         )
         for note in (e.note for e in told if isinstance(e, Clustered) and e.note):
-            self.tell(Line("note", note))
+            self.tell(TourEvent("note", note))
         for group in talk.clusters[:TOLD]:
             self._concept(talk, group, effects.get(group.number))
 
@@ -182,7 +186,7 @@ class Player:
         shown = next((p for m in talk.question["messages"] for p in m.pictures), "")
         heat = self._heat(talk, group, shown) if shown else None
         text = f"{group.label} ({len(group.features)} features): {said}"
-        self.tell(Line("concept", text, figures, picture=shown if heat else "", heat=heat))
+        self.tell(TourEvent("concept", text, figures, picture=shown if heat else "", heat=heat))
 
     def _heat(self, talk: _Talk, group: ClusterRecord, shown: str) -> PictureRecord | None:
         """Where the concept's first feature fires on the picture; None where it does not."""
@@ -197,7 +201,9 @@ class Player:
     def _change(self, talk: _Talk, step: dict[str, Any]) -> None:
         found = self.data.concept(ConceptQuery(q=step["words"], k=step["k"], dictionary=""))
         if not found.rows:
-            self.tell(Line("note", found.note or f"No feature's words are of '{step['words']}'."))
+            self.tell(
+                TourEvent("note", found.note or f"No feature's words are of '{step['words']}'.")
+            )
             return
         less = step["do"] == "suppress"
         wish = Intervention(
@@ -215,7 +221,7 @@ class Player:
     def _switch_off(self, talk: _Talk, step: dict[str, Any]) -> None:
         """The concept of the last look that comes nearest to the step's words is taken out."""
         if not talk.clusters:
-            self.tell(Line("note", "There are no concepts here that could be switched off."))
+            self.tell(TourEvent("note", "There are no concepts here that could be switched off."))
             return
         group, cosine = self._nearest(talk, step["words"])
         wish = Intervention.model_validate(group.suppress)
@@ -228,10 +234,10 @@ class Player:
         free = tuple(feature for feature in wish.features if feature not in held)
         if not free:
             note = f"All {len(wish.features)} features are held already."
-            self.tell(Line("note", note))
+            self.tell(TourEvent("note", note))
             return
         text = f"{wish.label}: {len(free)} features; {said}"
-        self.tell(Line("change", text, {"features": len(free), **figures}))
+        self.tell(TourEvent("change", text, {"features": len(free), **figures}))
         talk.wishes.append(wish.model_copy(update={"features": free}))
         self._again(talk)
 
@@ -242,16 +248,16 @@ class Player:
         for event in told:
             if isinstance(event, Answered) and event.side == "after":
                 talk.answer = event.text
-                self.tell(Line("answer", event.text))
+                self.tell(TourEvent("answer", event.text))
         for note in (note for e in talk.apart.values() for note in e.notes):
-            self.tell(Line("note", note))
+            self.tell(TourEvent("note", note))
 
     # -- expecting -------------------------------------------------------------------------
 
     def _expect(self, talk: _Talk, step: dict[str, Any]) -> None:
         measure = getattr(self, f"_by_{step['measure']}")
         answer, figures = measure(talk, step)
-        self.tell(Line("expect", f"{step['question']} {answer}", figures))
+        self.tell(TourEvent("expect", f"{step['question']} {answer}", figures))
 
     def _by_changed(self, talk: _Talk, step: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         changed = talk.answer != talk.base_text
@@ -308,7 +314,7 @@ def _heard(job: More) -> list[Event]:
         told.append(event)
         return False
 
-    while job is not None and not isinstance(job, Future | Aside):
+    while job is not None and not isinstance(job, Future | BackgroundWork):
         job = job(emit)
     if isinstance(job, Future):
         job.result()

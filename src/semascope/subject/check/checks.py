@@ -8,35 +8,39 @@ import torch
 from torch import Tensor
 
 from semascope.errors import SemascopeError
-from semascope.subject.check.outcome import FAILED, NOT_APPLICABLE, OK, Outcome
-from semascope.subject.check.trial import STEPS, Pass, Trial, unpadded
+from semascope.subject.check.outcome import FAILED, NOT_APPLICABLE, OK, CheckOutcome
+from semascope.subject.check.trial import STEPS, CheckedPass, CheckedSubject, unpadded
 from semascope.subject.generation.decoding import FOREIGN, apart
 from semascope.subject.model import Subject
 from semascope.subject.types import Kind
 
 
-def check(subject: Subject) -> list[Outcome]:
+def check(subject: Subject) -> list[CheckOutcome]:
     """Every check, by name; none raises."""
-    trial = Trial(subject)
+    trial = CheckedSubject(subject)
     return [_guarded(name, function, trial) for name, function in CHECKS.items()]
 
 
-def failures(outcomes: Iterable[Outcome]) -> list[Outcome]:
+def failures(outcomes: Iterable[CheckOutcome]) -> list[CheckOutcome]:
     """Those that failed."""
     return [outcome for outcome in outcomes if outcome.state == FAILED]
 
 
-def _guarded(name: str, function: Callable[[Trial], Outcome], trial: Trial) -> Outcome:
+def _guarded(
+    name: str, function: Callable[[CheckedSubject], CheckOutcome], trial: CheckedSubject
+) -> CheckOutcome:
     try:
         return function(trial)
     except SemascopeError as error:
-        return Outcome(name, FAILED, str(error))
+        return CheckOutcome(name, FAILED, str(error))
     except FOREIGN as error:
         first = (str(error).strip().splitlines() or [""])[0]
-        return Outcome(name, FAILED, f"The model's own code fails: {type(error).__name__}: {first}")
+        return CheckOutcome(
+            name, FAILED, f"The model's own code fails: {type(error).__name__}: {first}"
+        )
 
 
-def weights(trial: Trial) -> Outcome:
+def weights(trial: CheckedSubject) -> CheckOutcome:
     """No NaN, no infinity; that all were loaded is seen to when a model is loaded."""
     bad = [
         name
@@ -44,20 +48,20 @@ def weights(trial: Trial) -> Outcome:
         if value.is_floating_point() and not bool(torch.isfinite(value).all())
     ]
     if bad:
-        return Outcome(
+        return CheckOutcome(
             "weights", FAILED, f"{len(bad)} weights hold NaN or infinity, {bad[0]} the first."
         )
     count = sum(1 for _ in trial.subject.model.parameters())
-    return Outcome("weights", OK, f"All {count} weights are finite numbers.", count)
+    return CheckOutcome("weights", OK, f"All {count} weights are finite numbers.", count)
 
 
-def order(trial: Trial) -> Outcome:
+def order(trial: CheckedSubject) -> CheckOutcome:
     """What follows a token does not change what is made of it."""
     alone = trial.alone[0].logits[0]
     figure = apart(trial.longer[: len(alone)], alone)
     if figure <= trial.tolerance:
-        return Outcome("order", OK, "No token is changed by one that follows it.", figure)
-    return Outcome(
+        return CheckOutcome("order", OK, "No token is changed by one that follows it.", figure)
+    return CheckOutcome(
         "order",
         NOT_APPLICABLE if _prefix(trial) else FAILED,
         "Tokens of the prompt see those that follow them: this is not a causal language model, "
@@ -66,26 +70,26 @@ def order(trial: Trial) -> Outcome:
     )
 
 
-def _prefix(trial: Trial) -> bool:
+def _prefix(trial: CheckedSubject) -> bool:
     """Whether the model decodes after a prompt that is read both ways (PaliGemma)."""
     return trial.subject.decodes.cached
 
 
-def right_padding(trial: Trial) -> Outcome:
+def right_padding(trial: CheckedSubject) -> CheckOutcome:
     """Logits and sites of two prompts in one batch are those of each alone."""
     return _together(trial, "right padding", trial.right)
 
 
-def left_padding(trial: Trial) -> Outcome:
+def left_padding(trial: CheckedSubject) -> CheckOutcome:
     """The same with padding on the left, as answers are made."""
     if not trial.subject.decodes.batched:
-        return Outcome(
+        return CheckOutcome(
             "left padding", OK, "This model reads padding: prompts are answered one by one."
         )
     return _together(trial, "left padding", trial.left)
 
 
-def _together(trial: Trial, name: str, both: Pass) -> Outcome:
+def _together(trial: CheckedSubject, name: str, both: CheckedPass) -> CheckOutcome:
     worst, where = 0.0, ""
     for row, alone in enumerate(trial.alone):
         mask = both.batch.mask[row]
@@ -100,9 +104,9 @@ def _together(trial: Trial, name: str, both: Pass) -> Outcome:
             if far > worst:
                 worst, where = far, what
     if worst <= trial.tolerance:
-        return Outcome(name, OK, "Prompts in a batch give what each gives alone.", worst)
+        return CheckOutcome(name, OK, "Prompts in a batch give what each gives alone.", worst)
     pictures = " with pictures" if trial.subject.has_vision else ""
-    return Outcome(
+    return CheckOutcome(
         name,
         FAILED,
         f"Two prompts{pictures} of unlike length give other activations in one batch than alone "
@@ -111,7 +115,7 @@ def _together(trial: Trial, name: str, both: Pass) -> Outcome:
     )
 
 
-def hidden_states(trial: Trial) -> Outcome:
+def hidden_states(trial: CheckedSubject) -> CheckOutcome:
     """resid_post.N is transformers' hidden state N + 1, the last one apart (it is normalised).
 
     State N in families that do not count the embedding (RWKV, Mamba).
@@ -121,7 +125,7 @@ def hidden_states(trial: Trial) -> Outcome:
         (int(site.partition(".")[2]) for site in one.sites if site.startswith("resid_post.")),
     )
     if not one.hidden or len(one.hidden) != len(posts) + 1 or len(posts) < 2:
-        return Outcome(
+        return CheckOutcome(
             "hidden states", NOT_APPLICABLE, "The model gives no hidden state for every layer."
         )
     aligned = [
@@ -131,10 +135,10 @@ def hidden_states(trial: Trial) -> Outcome:
     far = min(aligned, key=max)
     worst = max(far)
     if worst <= trial.tolerance:
-        return Outcome(
+        return CheckOutcome(
             "hidden states", OK, "The residual sites are the model's own hidden states.", worst
         )
-    return Outcome(
+    return CheckOutcome(
         "hidden states",
         FAILED,
         f"resid_post.{posts[far.index(worst)]} is not the hidden state that transformers gives.",
@@ -142,7 +146,7 @@ def hidden_states(trial: Trial) -> Outcome:
     )
 
 
-def residual(trial: Trial) -> Outcome:
+def residual(trial: CheckedSubject) -> CheckOutcome:
     """resid_pre + attn_out + mlp_out = resid_post, in every layer that has all four."""
     gone = trial.subject.unavailable
     named = "; ".join(f"{site}: {why}" for site, why in list(gone.items())[:2])
@@ -152,21 +156,21 @@ def residual(trial: Trial) -> Outcome:
         added = found["resid_post"] - found["resid_pre"]
         far.append(_relative(found["attn_out"] + found["mlp_out"], added, found["resid_post"]))
     if not trial.subject.measured.proved:
-        return Outcome(
+        return CheckOutcome(
             "residual",
             NOT_APPLICABLE,
             "The model cannot read words alone, so its sites were not measured.",
         )
     if not far:
-        return Outcome("residual", NOT_APPLICABLE, f"No layer has both sublayer sites.{left}")
+        return CheckOutcome("residual", NOT_APPLICABLE, f"No layer has both sublayer sites.{left}")
     if max(far) <= 10 * trial.tolerance:
-        return Outcome("residual", OK, f"Sublayers add up to their layer.{left}", max(far))
-    return Outcome(
+        return CheckOutcome("residual", OK, f"Sublayers add up to their layer.{left}", max(far))
+    return CheckOutcome(
         "residual", FAILED, f"attn_out and mlp_out do not add up to their layer.{left}", max(far)
     )
 
 
-def _layers(trial: Trial) -> list[dict[str, Tensor]]:
+def _layers(trial: CheckedSubject) -> list[dict[str, Tensor]]:
     """The residual stream around each layer whose sum nothing follows, and what was added."""
     sites, hooks = trial.alone[-1].sites, trial.subject.hooks
     found = []
@@ -177,7 +181,7 @@ def _layers(trial: Trial) -> list[dict[str, Tensor]]:
     return found
 
 
-def shapes(trial: Trial) -> Outcome:
+def shapes(trial: CheckedSubject) -> CheckOutcome:
     """Every site of the language model holds one vector of its width a token."""
     both = trial.right
     shape = tuple(both.batch.inputs["input_ids"].shape)
@@ -190,25 +194,29 @@ def shapes(trial: Trial) -> Outcome:
     unread = [site for site in widths if site not in both.sites and trial.is_token_site(site)]
     if wrong or unread:
         what = wrong[0] if wrong else f"{unread[0]} is never reached"
-        return Outcome("shapes", FAILED, f"Sites do not hold one vector a token: {what}.")
-    return Outcome("shapes", OK, f"All {len(widths)} sites hold what they say.", len(widths))
+        return CheckOutcome("shapes", FAILED, f"Sites do not hold one vector a token: {what}.")
+    return CheckOutcome("shapes", OK, f"All {len(widths)} sites hold what they say.", len(widths))
 
 
-def cache(trial: Trial) -> Outcome:
+def cache(trial: CheckedSubject) -> CheckOutcome:
     """Decoding with the cache gives what whole passes give."""
     if not trial.subject.decodes.cached:
-        return Outcome("cache", OK, "Answers are made without a cache, which is slow and right.")
+        return CheckOutcome(
+            "cache", OK, "Answers are made without a cache, which is slow and right."
+        )
     if order(trial).state != OK:
-        return Outcome("cache", NOT_APPLICABLE, "Prompts are read both ways: nothing to compare.")
+        return CheckOutcome(
+            "cache", NOT_APPLICABLE, "Prompts are read both ways: nothing to compare."
+        )
     figure = apart(trial.decoded[0], trial.longer[-1])
     if figure <= trial.tolerance:
-        return Outcome("cache", OK, "The cache gives what whole passes give.", figure)
-    return Outcome(
+        return CheckOutcome("cache", OK, "The cache gives what whole passes give.", figure)
+    return CheckOutcome(
         "cache", FAILED, "Decoding with the cache gives other logits than whole passes.", figure
     )
 
 
-def edits(trial: Trial) -> Outcome:
+def edits(trial: CheckedSubject) -> CheckOutcome:
     """An edit is told at which position each pass begins."""
     cached = trial.subject.decodes.cached
     starts = trial.decoded[1]
@@ -216,36 +224,38 @@ def edits(trial: Trial) -> Outcome:
     right = [(0, length)]
     right += [(length + n, 1) if cached else (0, length + n + 1) for n in range(STEPS)]
     if starts == right:
-        return Outcome("edits", OK, "Edits of generated tokens land where those stand.", length)
-    return Outcome("edits", FAILED, f"Edits are told {starts} where {right} is right.")
+        return CheckOutcome(
+            "edits", OK, "Edits of generated tokens land where those stand.", length
+        )
+    return CheckOutcome("edits", FAILED, f"Edits are told {starts} where {right} is right.")
 
 
-def context(trial: Trial) -> Outcome:
+def context(trial: CheckedSubject) -> CheckOutcome:
     """How many tokens the model reads."""
     longest = trial.subject.context
     if longest is None:
-        return Outcome("context", OK, "The config names no limit of the context.")
-    return Outcome("context", OK, f"The model reads up to {longest} tokens.", longest)
+        return CheckOutcome("context", OK, "The config names no limit of the context.")
+    return CheckOutcome("context", OK, f"The model reads up to {longest} tokens.", longest)
 
 
-def image_tokens(trial: Trial) -> Outcome:
+def image_tokens(trial: CheckedSubject) -> CheckOutcome:
     """The processor makes a place for every picture, and the model takes what it makes."""
     if not trial.subject.has_vision:
-        return Outcome("image tokens", NOT_APPLICABLE, "The model reads words alone.")
+        return CheckOutcome("image tokens", NOT_APPLICABLE, "The model reads words alone.")
     counts = []
     for one in trial.alone:
         kinds = one.batch.maps[0].kinds
         counts.append(int(sum((kinds == k).sum() for k in (Kind.IMAGE, Kind.TILE, Kind.NEWLINE))))
     if counts[0] and counts[1] == 2 * counts[0]:
-        return Outcome("image tokens", OK, f"A picture is {counts[0]} tokens.", counts[0])
+        return CheckOutcome("image tokens", OK, f"A picture is {counts[0]} tokens.", counts[0])
     if all(counts):
-        return Outcome(
+        return CheckOutcome(
             "image tokens",
             OK,
             f"One picture is {counts[0]} tokens, two are {counts[1]}.",
             counts[0],
         )
-    return Outcome(
+    return CheckOutcome(
         "image tokens",
         FAILED,
         "The prompt holds no token that stands for its picture, so nothing can be told apart by "
@@ -253,14 +263,14 @@ def image_tokens(trial: Trial) -> Outcome:
     )
 
 
-def geometry(trial: Trial) -> Outcome:
+def geometry(trial: CheckedSubject) -> CheckOutcome:
     """Whether it is known where image tokens look."""
     if not trial.subject.has_vision:
-        return Outcome("geometry", NOT_APPLICABLE, "The model reads words alone.")
+        return CheckOutcome("geometry", NOT_APPLICABLE, "The model reads words alone.")
     told = trial.alone[0].batch.maps[0].geometry
     if told == "known":
-        return Outcome("geometry", OK, "Where image tokens look is known.")
-    return Outcome("geometry", NOT_APPLICABLE, told)
+        return CheckOutcome("geometry", OK, "Where image tokens look is known.")
+    return CheckOutcome("geometry", NOT_APPLICABLE, told)
 
 
 def _relative(found: Tensor, truth: Tensor, beside: Tensor | None = None) -> float:
@@ -272,7 +282,7 @@ def _relative(found: Tensor, truth: Tensor, beside: Tensor | None = None) -> flo
     return float((found.float() - truth).norm()) / max(size, 1e-12)
 
 
-CHECKS: dict[str, Callable[[Trial], Outcome]] = {
+CHECKS: dict[str, Callable[[CheckedSubject], CheckOutcome]] = {
     "weights": weights,
     "order": order,
     "right padding": right_padding,

@@ -12,7 +12,7 @@ NOT_APPLICABLE: State = "not applicable"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CheckOutcome:
     """A check's name, its result, a sentence about it and, where there is one, a figure."""
 
     name: str

@@ -16,7 +16,7 @@ from torch import Tensor
 from semascope.corpus.sample import Sample
 from semascope.errors import SubjectError
 from semascope.subject import hooks
-from semascope.subject.generation.decoding import Stream, grown, tolerance
+from semascope.subject.generation.decoding import DecodingStream, grown, tolerance
 from semascope.subject.inputs.encoding import Side
 from semascope.subject.model import Subject
 from semascope.subject.patches import is_pictured
@@ -31,7 +31,7 @@ STEPS = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pass:
+class CheckedPass:
     """One forward pass over a whole batch."""
 
     batch: Batch
@@ -42,7 +42,7 @@ class Pass:
     """transformers' own hidden states, (B, T, d) each; None where the model gives none."""
 
 
-class Trial:
+class CheckedSubject:
     """A subject and the passes of its checks."""
 
     def __init__(self, subject: Subject) -> None:
@@ -64,25 +64,25 @@ class Trial:
         return _samples(1, 2)
 
     @cached_property
-    def alone(self) -> list[Pass]:
+    def alone(self) -> list[CheckedPass]:
         """Each sample by itself."""
         return [self.run([sample], "right") for sample in self.samples]
 
     @cached_property
-    def right(self) -> Pass:
+    def right(self) -> CheckedPass:
         """Both in one batch, the shorter padded on the right."""
         return self.run(self.samples, "right")
 
     @cached_property
-    def left(self) -> Pass:
+    def left(self) -> CheckedPass:
         """Both in one batch, the shorter padded on the left."""
         return self.run(self.samples, "left")
 
-    def run(self, samples: list[Sample], side: Side) -> Pass:
+    def run(self, samples: list[Sample], side: Side) -> CheckedPass:
         """One pass, with every site and the logits of every position."""
         return self.over(self.subject.encode(samples, max_tokens=None, side=side))
 
-    def over(self, batch: Batch) -> Pass:
+    def over(self, batch: Batch) -> CheckedPass:
         """One pass over a batch."""
         subject = self.subject
         names = list(subject.hooks)
@@ -90,7 +90,7 @@ class Trial:
             out = subject.model(
                 **batch.inputs, use_cache=False, return_dict=True, output_hidden_states=True
             )
-        return Pass(batch, out.logits.float(), kept, getattr(out, "hidden_states", None))
+        return CheckedPass(batch, out.logits.float(), kept, getattr(out, "hidden_states", None))
 
     @cached_property
     def longer(self) -> Tensor:
@@ -121,7 +121,7 @@ class Trial:
             return x
 
         batch, how = self.alone[0].batch, subject.decodes
-        stream = Stream(subject.model, batch.inputs, cached=how.cached, masked=how.masked)
+        stream = DecodingStream(subject.model, batch.inputs, cached=how.cached, masked=how.masked)
         with subject.editing({site: note}, batch.maps):
             stream.prefill()
             return stream.decode(self.next_token)[0], starts

@@ -47,7 +47,7 @@ STEPS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Decoding:
+class DecodingPlan:
     """How a model may decode."""
 
     cached: bool
@@ -58,7 +58,7 @@ class Decoding:
     """Whether the attention mask is passed while decoding; recurrent models cannot read it."""
 
 
-class Stream:
+class DecodingStream:
     """The model's forward pass as a text grows."""
 
     def __init__(
@@ -152,7 +152,7 @@ def positions(model: Any, mask: Tensor) -> dict[str, Tensor]:
     return {"position_ids": counted(model, mask)}
 
 
-def prove(model: Any, words: Sequence[int]) -> Decoding:
+def prove(model: Any, words: Sequence[int]) -> DecodingPlan:
     """How a model decodes rightly, by trial on two short texts of ``words`` (token ids).
 
     A model whose prompt attends both ways (PaliGemma) has no other truth than its cache. Costs
@@ -162,7 +162,7 @@ def prove(model: Any, words: Sequence[int]) -> Decoding:
     alone, pair = _texts(model, words)
     truth = [decoded(model, inputs, words, cached=False) for inputs in alone]
     if any(logits is None for logits in truth):
-        return Decoding(cached=False, batched=False)
+        return DecodingPlan(cached=False, batched=False)
     causal = _is_causal(model, alone[-1], most)
     cached, masked = False, True
     for masked in (True, False) if cache_name(model) else ():
@@ -176,7 +176,7 @@ def prove(model: Any, words: Sequence[int]) -> Decoding:
     if together is not None:
         parts = [together[:, n : n + 1] for n in range(len(alone))]
     batched = all(alike(a, b, most) for a, b in zip(parts, truth, strict=True))
-    return Decoding(cached=cached, batched=batched, masked=masked or not cached)
+    return DecodingPlan(cached=cached, batched=batched, masked=masked or not cached)
 
 
 def _texts(model: Any, words: Sequence[int]) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
@@ -212,7 +212,7 @@ def decoded(
 
     None where the model's own code cannot do it.
     """
-    stream = Stream(model, inputs, cached=cached, masked=masked)
+    stream = DecodingStream(model, inputs, cached=cached, masked=masked)
     try:
         found = [stream.prefill()]
         for step in range(STEPS):

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semascope.subject.generation.decoding import Decoding, Stream
+from semascope.subject.generation.decoding import DecodingPlan, DecodingStream
 from semascope.subject.inputs.encoding import Encoder
 from semascope.subject.types import Batch, Generation, TokenChoice, TokenSink
 
-USUAL = Decoding(cached=True, batched=True)
+USUAL = DecodingPlan(cached=True, batched=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def generate(
     *,
     eos: frozenset[int],
     sinks: Sequence[TokenSink | None] = (),
-    decodes: Decoding = USUAL,
+    decodes: DecodingPlan = USUAL,
 ) -> list[Generation]:
     """Answer every row of a left-padded batch. Hooks, if any, are already on."""
     steps = generating(model, encoder, batch, sampling, eos=eos, sinks=sinks, decodes=decodes)
@@ -73,7 +73,7 @@ def generating(
     *,
     eos: frozenset[int],
     sinks: Sequence[TokenSink | None] = (),
-    decodes: Decoding = USUAL,
+    decodes: DecodingPlan = USUAL,
 ) -> Generator[None, None, list[Generation]]:
     """The same, a token of each row at a time; the answers are what it returns.
 
@@ -84,7 +84,7 @@ def generating(
     answers = [_Answer() for _ in range(rows)]
     draws = [torch.Generator().manual_seed(sampling.seed) for _ in range(rows)]
     listeners = [*sinks, *[None] * (rows - len(sinks))]
-    stream = Stream(model, batch.inputs, cached=decodes.cached, masked=decodes.masked)
+    stream = DecodingStream(model, batch.inputs, cached=decodes.cached, masked=decodes.masked)
     logits = stream.prefill()  # (B, V)
     for step in range(sampling.max_new_tokens):
         ids = _choose(_sayable(logits, encoder), sampling, draws)

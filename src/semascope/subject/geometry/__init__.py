@@ -7,10 +7,16 @@ parts of a picture and seeing which tokens change, ``prove_videos`` by painting 
 from __future__ import annotations
 
 from semascope.subject.geometry.anyres import LlavaNext, LlavaNextVideo, LlavaOnevision
-from semascope.subject.geometry.base import Adapter, Claims, Seen, Steps, VideoAdapter
+from semascope.subject.geometry.base import (
+    Adapter,
+    AdapterInput,
+    TokenClaims,
+    VideoAdapter,
+    VideoClaims,
+)
 from semascope.subject.geometry.llava import Llava
 from semascope.subject.geometry.tiles import AyaVision, Idefics3, InternVL, Ovis2
-from semascope.subject.geometry.verify import Proof, prove, prove_videos
+from semascope.subject.geometry.verify import GeometryProof, prove, prove_videos
 from semascope.subject.geometry.whole import Gemma3, PaliGemma, Pixtral, QwenVL
 
 _ADAPTERS: list[Adapter] = [
@@ -64,11 +70,11 @@ def unknown(model_type: str) -> str:
 
 __all__ = [
     "Adapter",
-    "Claims",
-    "Proof",
-    "Seen",
-    "Steps",
+    "AdapterInput",
+    "GeometryProof",
+    "TokenClaims",
     "VideoAdapter",
+    "VideoClaims",
     "adapter_for",
     "families",
     "prove",

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.subject.geometry.base import (
+    AdapterInput,
     Axis,
-    Claims,
-    Seen,
     Size,
-    Steps,
+    TokenClaims,
+    VideoClaims,
     cells,
     claims,
     clip,
@@ -36,7 +36,7 @@ from semascope.subject.geometry.llava import extra_tokens, view_box
 from semascope.subject.types import Kind
 
 
-class Sheet(NamedTuple):
+class TileSheet(NamedTuple):
     """The patches that are left of all tiles, in pixels of the picture; may go beyond its edges."""
 
     rows: Axis
@@ -48,7 +48,7 @@ class LlavaNext:
 
     model_types: tuple[str, ...] = ("llava_next",)
 
-    def claim(self, seen: Seen) -> Sequence[Claims]:
+    def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
         """Base view, then the sheet of tiles, row by row."""
         extra, patch = extra_tokens(seen.processor), tower_patch(seen)
         edge = int(seen.outputs["pixel_values"].shape[-1])
@@ -66,14 +66,14 @@ class LlavaNextVideo(LlavaNext):
 
     model_types: tuple[str, ...] = ("llava_next_video",)
 
-    def claim_videos(self, seen: Seen) -> Sequence[Steps]:
+    def claim_videos(self, seen: AdapterInput) -> Sequence[VideoClaims]:
         """The cropped view of every frame, 2 × 2 patches averaged; no newlines."""
         patch, edge = tower_patch(seen), int(seen.outputs["pixel_values_videos"].shape[-1])
         found = []
         for frames, size in seen.videos:
             box = view_box(seen.processor.video_processor, size, (edge, edge))
             part = clip(patches((edge, edge), patch, box, pool=2), size)
-            found.append(Steps([claims(Kind.IMAGE, part)] * frames))
+            found.append(VideoClaims([claims(Kind.IMAGE, part)] * frames))
         return found
 
 
@@ -82,7 +82,7 @@ class LlavaOnevision:
 
     model_types: tuple[str, ...] = ("llava_onevision",)
 
-    def claim(self, seen: Seen) -> Sequence[Claims]:
+    def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
         """One picture: base view and sheet. Several: one view each, and a newline."""
         patch, edge = tower_patch(seen), int(seen.outputs["pixel_values"].shape[-1])
         if len(seen.sizes) > 1:
@@ -94,7 +94,7 @@ class LlavaOnevision:
         base = claims(Kind.IMAGE, patches((edge, edge), patch, (0, 0, *size)))
         return [join([base, sheet_claims(part, size)])]
 
-    def claim_videos(self, seen: Seen) -> Sequence[Steps]:
+    def claim_videos(self, seen: AdapterInput) -> Sequence[VideoClaims]:
         """Each frame squashed to a square and halved; one newline after the last."""
         edge = int(seen.outputs["pixel_values_videos"].shape[-1])
         axis, found = patch_axis(edge, tower_patch(seen)), []
@@ -102,11 +102,11 @@ class LlavaOnevision:
         for frames, (width, height) in seen.videos:
             rects = cells(onto(axis, edge, 0, height), onto(axis, edge, 0, width))
             views = [claims(Kind.IMAGE, rects)] * frames
-            found.append(Steps([*views[:-1], join([views[-1], nowhere(1)])]))
+            found.append(VideoClaims([*views[:-1], join([views[-1], nowhere(1)])]))
         return found
 
 
-def sheet(size: Size, pinpoints: Sequence[Sequence[int]], edge: int, patch: int) -> Sheet:
+def sheet(size: Size, pinpoints: Sequence[Sequence[int]], edge: int, patch: int) -> TileSheet:
     """The sheet of a picture's tiles, padding cut away as the model cuts it.
 
     ``edge`` is a tile's in pixels, ``patch`` a patch's. Pixels at the end of every tile are in no
@@ -124,7 +124,7 @@ def sheet(size: Size, pinpoints: Sequence[Sequence[int]], edge: int, patch: int)
         top = (len(y) - int(round(height * (len(x) / width), 7))) // 2
     else:
         left = (len(x) - int(round(width * (len(y) / height), 7))) // 2
-    return Sheet(
+    return TileSheet(
         (y[top : len(y) - top] - pad_y) * (height / new_h),
         (x[left : len(x) - left] - pad_x) * (width / new_w),
     )
@@ -153,17 +153,17 @@ def resampled(axis: Axis, count: int) -> Axis:
     return np.stack([starts, axis[last, 0] + (ends[1:] - last) * length[last]], 1)
 
 
-def shrunk(part: Sheet, most: int) -> Sheet:
+def shrunk(part: TileSheet, most: int) -> TileSheet:
     """The sheet as it is after it was scaled down to about ``most`` patches (OneVision)."""
     rows, columns = len(part.rows), len(part.columns)
     ratio = math.sqrt(rows * columns / most)
     if ratio <= 1.1:
         return part
     scaled = resampled(part.rows, int(rows // ratio))
-    return Sheet(scaled, resampled(part.columns, int(columns // ratio)))
+    return TileSheet(scaled, resampled(part.columns, int(columns // ratio)))
 
 
-def sheet_claims(part: Sheet, size: Size) -> Claims:
+def sheet_claims(part: TileSheet, size: Size) -> TokenClaims:
     """Every row of the sheet, each with its newline."""
     rows, columns = len(part.rows), len(part.columns)
     lined: NDArray[np.float32] = np.full((rows, columns + 1, 4), np.nan, np.float32)
@@ -171,7 +171,7 @@ def sheet_claims(part: Sheet, size: Size) -> Claims:
     return claims(Kind.TILE, lined.reshape(-1, 4))
 
 
-def _padded_view(size: Size, edge: int, patch: int) -> Claims:
+def _padded_view(size: Size, edge: int, patch: int) -> TokenClaims:
     """One view of a picture set in the middle of a square, and the newline after it."""
     side = max(size)
     left, top = -((side - size[0]) // 2), -((side - size[1]) // 2)

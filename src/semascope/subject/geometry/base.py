@@ -23,7 +23,7 @@ Size = tuple[int, int]
 """(width, height)."""
 
 
-class Claims(NamedTuple):
+class TokenClaims(NamedTuple):
     """What the positions of one picture hold, in the order in which they stand in the text."""
 
     kinds: NDArray[np.int8]
@@ -32,16 +32,16 @@ class Claims(NamedTuple):
     """(n, 4) left, top, right, bottom in pixels of the picture as given; NaN looks nowhere."""
 
 
-class Steps(NamedTuple):
+class VideoClaims(NamedTuple):
     """What the positions of one video hold: step after step in time."""
 
-    steps: Sequence[Claims]
+    steps: Sequence[TokenClaims]
     every: int = 1
     """Frames that each step looks at; the last step may be left with fewer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class AdapterInput:
     """All that an adapter may look at, for one sample."""
 
     processor: Any
@@ -63,8 +63,8 @@ class Adapter(Protocol):
     model_types: tuple[str, ...]
     """``config.model_type`` of the models that it serves."""
 
-    def claim(self, seen: Seen) -> Sequence[Claims]:
-        """One ``Claims`` a picture, covering exactly its positions with the image token's id.
+    def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
+        """One ``TokenClaims`` a picture, covering exactly its positions with the image token's id.
 
         Raises ``GeometryUnknown`` for a processor that is set up in a way it does not know.
         """
@@ -75,8 +75,8 @@ class Adapter(Protocol):
 class VideoAdapter(Adapter, Protocol):
     """An adapter of a family that reads videos."""
 
-    def claim_videos(self, seen: Seen) -> Sequence[Steps]:
-        """One ``Steps`` a video, covering exactly its positions, as ``claim`` does."""
+    def claim_videos(self, seen: AdapterInput) -> Sequence[VideoClaims]:
+        """One ``VideoClaims`` a video, covering exactly its positions, as ``claim`` does."""
         ...
 
 
@@ -89,7 +89,7 @@ def option(processor: Any, name: str, default: Any = None) -> Any:
     return default if found is None else found
 
 
-def tower_patch(seen: Seen) -> int:
+def tower_patch(seen: AdapterInput) -> int:
     """Edge of a patch of the vision tower, in pixels, by the model's config.
 
     Raises GeometryUnknown where the config does not tell, where patches are not square, and where
@@ -111,7 +111,7 @@ def tower_patch(seen: Seen) -> int:
     return patch
 
 
-def folded(seen: Seen, box: Sequence[float], pool: int, tokens: int) -> NDArray[np.float32]:
+def folded(seen: AdapterInput, box: Sequence[float], pool: int, tokens: int) -> NDArray[np.float32]:
     """(tokens, 4) a square view of a ``box`` of the picture, ``pool`` × ``pool`` patches a token.
 
     The view is as large as what the processor made; GeometryUnknown where it is not square or has
@@ -202,19 +202,19 @@ def clip(rects: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
     return out
 
 
-def claims(kind: Kind, rects: NDArray[np.float32]) -> Claims:
+def claims(kind: Kind, rects: NDArray[np.float32]) -> TokenClaims:
     """Claims of one kind; tokens that look nowhere (NaN) are newlines or padding."""
     kinds = np.where(np.isnan(rects[:, 0]), Kind.NEWLINE, kind).astype(np.int8)
-    return Claims(kinds, rects)
+    return TokenClaims(kinds, rects)
 
 
-def nowhere(n: int) -> Claims:
+def nowhere(n: int) -> TokenClaims:
     """``n`` image tokens that look at no place."""
-    return Claims(np.full(n, Kind.NEWLINE, np.int8), np.full((n, 4), np.nan, np.float32))
+    return TokenClaims(np.full(n, Kind.NEWLINE, np.int8), np.full((n, 4), np.nan, np.float32))
 
 
-def join(parts: Sequence[Claims]) -> Claims:
+def join(parts: Sequence[TokenClaims]) -> TokenClaims:
     """Claims one after another."""
-    return Claims(
+    return TokenClaims(
         np.concatenate([p.kinds for p in parts]), np.concatenate([p.rects for p in parts])
     )

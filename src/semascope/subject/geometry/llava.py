@@ -11,9 +11,9 @@ from typing import Any
 
 from semascope.errors import GeometryUnknown
 from semascope.subject.geometry.base import (
-    Claims,
-    Seen,
+    AdapterInput,
     Size,
+    TokenClaims,
     claims,
     clip,
     join,
@@ -30,7 +30,7 @@ class Llava:
 
     model_types: tuple[str, ...] = ("llava", "vipllava")
 
-    def claim(self, seen: Seen) -> Sequence[Claims]:
+    def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
         """A grid over what the crop leaves of each picture."""
         if getattr(seen.config.vision_config, "model_type", "") == "pixtral":
             return Pixtral().claim(seen)

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from semascope.errors import GeometryUnknown
 from semascope.subject.geometry.base import (
-    Claims,
-    Seen,
+    AdapterInput,
     Size,
-    Steps,
+    TokenClaims,
+    VideoClaims,
     claims,
     folded,
     grid,
@@ -35,7 +35,7 @@ class Idefics3:
 
     model_types: tuple[str, ...] = ("idefics3", "smolvlm")
 
-    def claim(self, seen: Seen) -> Sequence[Claims]:
+    def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
         """Tiles row by row, then the whole."""
         shapes = _marked(seen.text)
         if len(shapes) != len(seen.sizes):
@@ -45,7 +45,7 @@ class Idefics3:
             for size, (rows, columns) in zip(seen.sizes, shapes, strict=True)
         ]
 
-    def claim_videos(self, seen: Seen) -> Sequence[Steps]:
+    def claim_videos(self, seen: AdapterInput) -> Sequence[VideoClaims]:
         """Each frame whole."""
         return _whole(seen, _of_idefics(seen))
 
@@ -55,10 +55,10 @@ class AyaVision:
 
     model_types: tuple[str, ...] = ("aya_vision",)
 
-    def claim(self, seen: Seen) -> Sequence[Claims]:
+    def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
         """Tiles row by row, then the whole; a single tile is the whole."""
         pool = int(seen.config.downsample_factor)
-        view = View(pool, (seen.processor.img_size // seen.processor.patch_size) ** 2)
+        view = TileView(pool, (seen.processor.img_size // seen.processor.patch_size) ** 2)
         return [_tiled(seen, size, *_shape(seen, size), view) for size in seen.sizes]
 
 
@@ -67,10 +67,10 @@ class Ovis2:
 
     model_types: tuple[str, ...] = ("ovis2",)
 
-    def claim(self, seen: Seen) -> Sequence[Claims]:
+    def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
         """The whole, then tiles row by row."""
         pool = int(seen.config.vision_config.hidden_stride)
-        view, found = View(pool, int(seen.processor.image_seq_length)), []
+        view, found = TileView(pool, int(seen.processor.image_seq_length)), []
         told = OVIS.findall(seen.text)
         if len(told) != len(seen.sizes):
             raise GeometryUnknown("The tile markers in the text do not match the pictures.")
@@ -88,17 +88,17 @@ class InternVL:
 
     model_types: tuple[str, ...] = ("internvl",)
 
-    def claim(self, seen: Seen) -> Sequence[Claims]:
+    def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
         """Tiles row by row, then the whole; a single tile is the whole."""
         view = _of_internvl(seen)
         return [_tiled(seen, size, *_shape(seen, size), view) for size in seen.sizes]
 
-    def claim_videos(self, seen: Seen) -> Sequence[Steps]:
+    def claim_videos(self, seen: AdapterInput) -> Sequence[VideoClaims]:
         """Each frame whole."""
         return _whole(seen, _of_internvl(seen))
 
 
-class View(NamedTuple):
+class TileView(NamedTuple):
     """What one view becomes."""
 
     pool: int
@@ -106,18 +106,18 @@ class View(NamedTuple):
     tokens: int
 
 
-def _of_idefics(seen: Seen) -> View:
-    return View(int(seen.config.scale_factor), int(seen.processor.image_seq_len))
+def _of_idefics(seen: AdapterInput) -> TileView:
+    return TileView(int(seen.config.scale_factor), int(seen.processor.image_seq_len))
 
 
-def _of_internvl(seen: Seen) -> View:
-    return View(round(1 / seen.config.downsample_ratio), int(seen.processor.image_seq_length))
+def _of_internvl(seen: AdapterInput) -> TileView:
+    return TileView(round(1 / seen.config.downsample_ratio), int(seen.processor.image_seq_length))
 
 
-def _whole(seen: Seen, view: View) -> list[Steps]:
+def _whole(seen: AdapterInput, view: TileView) -> list[VideoClaims]:
     """Every frame in one view."""
     return [
-        Steps([claims(Kind.IMAGE, folded(seen, (0, 0, *size), *view))] * frames)
+        VideoClaims([claims(Kind.IMAGE, folded(seen, (0, 0, *size), *view))] * frames)
         for frames, size in seen.videos
     ]
 
@@ -134,13 +134,13 @@ def _marked(text: str) -> list[tuple[int, int]]:
     return shapes
 
 
-def _shape(seen: Seen, size: Size) -> tuple[int, int]:
+def _shape(seen: AdapterInput, size: Size) -> tuple[int, int]:
     """(rows, columns) of tiles; (0, 0) where one is the whole."""
     columns, rows = _canvas(seen, size)
     return (rows, columns) if columns * rows > 1 else (0, 0)
 
 
-def _canvas(seen: Seen, size: Size) -> tuple[int, int]:
+def _canvas(seen: AdapterInput, size: Size) -> tuple[int, int]:
     """(columns, rows) of InternVL's tiles, by the processor's own choice of canvas."""
     most = int(option(seen.processor, "max_patches", 1))
     if not option(seen.processor, "crop_to_patches", False) or most <= 1:
@@ -152,7 +152,7 @@ def _canvas(seen: Seen, size: Size) -> tuple[int, int]:
     return int(columns), int(rows)
 
 
-def _tiled(seen: Seen, size: Size, rows: int, columns: int, view: View) -> Claims:
+def _tiled(seen: AdapterInput, size: Size, rows: int, columns: int, view: TileView) -> TokenClaims:
     """The tokens of every tile, row by row, and as many of the whole."""
     tiles = grid(rows, columns, (0, 0, *size)).tolist() if rows * columns else []
     views = [claims(Kind.TILE, folded(seen, tile, *view)) for tile in tiles]

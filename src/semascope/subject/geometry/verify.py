@@ -38,7 +38,7 @@ SITE = "resid_pre.0"
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class GeometryProof:
     """What the probes of one picture size found."""
 
     family: str
@@ -71,7 +71,7 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class ProofSample:
     """What a sample of the proof holds."""
 
     size: Size
@@ -97,10 +97,10 @@ def prove(
     probes: int = 12,
     pictures: int = 1,
     seed: int = 0,
-) -> list[Proof]:
-    """One ``Proof`` a picture size; ``pictures`` > 1 paints on the last of several."""
+) -> list[GeometryProof]:
+    """One ``GeometryProof`` a picture size; ``pictures`` > 1 paints on the last of several."""
     rng = np.random.default_rng(seed)
-    return [_prove(subject, Scene(size, pictures), probes, rng) for size in sizes]
+    return [_prove(subject, ProofSample(size, pictures), probes, rng) for size in sizes]
 
 
 def prove_videos(
@@ -112,16 +112,18 @@ def prove_videos(
     pictures: int = 0,
     probes: int = 12,
     seed: int = 0,
-) -> list[Proof]:
+) -> list[GeometryProof]:
     """The same for frames, one anywhere in the last video each time; pictures come before it.
 
     An odd number of frames tries what families do that merge them by two.
     """
     rng = np.random.default_rng(seed)
-    return [_prove(subject, Scene(s, pictures, videos, frames), probes, rng) for s in sizes]
+    return [_prove(subject, ProofSample(s, pictures, videos, frames), probes, rng) for s in sizes]
 
 
-def _prove(subject: Subject, scene: Scene, probes: int, rng: np.random.Generator) -> Proof:
+def _prove(
+    subject: Subject, scene: ProofSample, probes: int, rng: np.random.Generator
+) -> GeometryProof:
     base = [_noise(scene.size, rng) for _ in range(scene.total)]
     boxes = [_box(scene.size, rng) for _ in range(probes)]
     where = (
@@ -135,7 +137,9 @@ def _prove(subject: Subject, scene: Scene, probes: int, rng: np.random.Generator
     return _finely(subject, scene, probes, _judge(subject, scene, spots, changes, m), m)
 
 
-def _finely(subject: Subject, scene: Scene, probes: int, proof: Proof, m: TokenMap) -> Proof:
+def _finely(
+    subject: Subject, scene: ProofSample, probes: int, proof: GeometryProof, m: TokenMap
+) -> GeometryProof:
     """The proof with its ``fine`` boxes, on larger pictures where tokens see but a few pixels."""
     rng = np.random.default_rng(probes)
     whole = m.kinds == Kind.IMAGE
@@ -163,7 +167,7 @@ def _edges(rects: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _changes(
     subject: Subject,
-    scene: Scene,
+    scene: ProofSample,
     base: list[Image.Image],
     before: NDArray[np.float32],
     spots: list[tuple[int, Box]],
@@ -178,7 +182,7 @@ def _changes(
 
 
 def _corners(
-    m: TokenMap, scene: Scene, probes: int, rng: np.random.Generator
+    m: TokenMap, scene: ProofSample, probes: int, rng: np.random.Generator
 ) -> list[tuple[int, Box, int]]:
     """(picture, box, kind): boxes in corners of what tokens claim, far enough from its edges that
     resampling does not carry most of the paint into a neighbour."""
@@ -210,7 +214,7 @@ def _hit(m: TokenMap, picture: int, box: Box, kind: int, change: NDArray[np.floa
 
 
 def _read(
-    subject: Subject, scene: Scene, shown: list[list[Image.Image]]
+    subject: Subject, scene: ProofSample, shown: list[list[Image.Image]]
 ) -> tuple[NDArray[np.float32], TokenMap]:
     """((rows, T, d) what the language model reads of each row's pictures, the rows' map)."""
     samples = [_sample(n, scene, images) for n, images in enumerate(shown)]
@@ -219,8 +223,12 @@ def _read(
 
 
 def _judge(
-    subject: Subject, scene: Scene, boxes: list[tuple[int, Box]], changes: Changes, m: TokenMap
-) -> Proof:
+    subject: Subject,
+    scene: ProofSample,
+    boxes: list[tuple[int, Box]],
+    changes: Changes,
+    m: TokenMap,
+) -> GeometryProof:
     looking = np.flatnonzero(np.isin(m.kinds, (Kind.IMAGE, Kind.TILE)))
     nowhere = np.flatnonzero(m.kinds == Kind.NEWLINE)
     firsts: list[bool] = []
@@ -236,7 +244,7 @@ def _judge(
         for kind in (Kind.IMAGE, Kind.TILE):  # a view's tokens are judged beside their like
             _rank(shared, change, np.flatnonzero(m.kinds == kind), firsts, precisions)
     scale = (float(np.median(peaks)) if peaks else 0.0) or float("nan")
-    return Proof(
+    return GeometryProof(
         family=str(subject.model.config.model_type),
         size=scene.size,
         tokens=int((m.image[looking] >= scene.painted[0]).sum()),
@@ -277,7 +285,7 @@ def _overlap(rects: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
     return shared
 
 
-def _sample(n: int, scene: Scene, shown: list[Image.Image]) -> Sample:
+def _sample(n: int, scene: ProofSample, shown: list[Image.Image]) -> Sample:
     turns = (Turn("user", "What is this?", scene.pictures, scene.videos),)
     starts = range(scene.pictures, scene.total, max(scene.frames, 1))
     videos = tuple(Video(tuple(shown[s : s + scene.frames])) for s in starts)

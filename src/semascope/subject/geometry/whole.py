@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from semascope.subject.geometry.base import (
-    Claims,
-    Seen,
+    AdapterInput,
     Size,
-    Steps,
+    TokenClaims,
+    VideoClaims,
     claims,
     folded,
     grid,
@@ -43,7 +43,7 @@ class QwenVL:
         "glm4v_moe",
     )
 
-    def claim(self, seen: Seen) -> Sequence[Claims]:
+    def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
         """A grid of merged patches over each picture."""
         merge = int(seen.processor.image_processor.merge_size)
         grids = seen.outputs["image_grid_thw"].tolist()
@@ -52,14 +52,16 @@ class QwenVL:
             for size, (_, rows, columns) in zip(seen.sizes, grids, strict=True)
         ]
 
-    def claim_videos(self, seen: Seen) -> Sequence[Steps]:
+    def claim_videos(self, seen: AdapterInput) -> Sequence[VideoClaims]:
         """The same grid at every step; frames are merged in time by so many."""
         reader = seen.processor.video_processor
         grids = seen.outputs["video_grid_thw"].tolist()
         found = []
         for (_, size), (steps, rows, columns) in zip(seen.videos, grids, strict=True):
             merged = grid(rows // reader.merge_size, columns // reader.merge_size, (0, 0, *size))
-            found.append(Steps([claims(Kind.IMAGE, merged)] * steps, reader.temporal_patch_size))
+            found.append(
+                VideoClaims([claims(Kind.IMAGE, merged)] * steps, reader.temporal_patch_size)
+            )
         return found
 
 
@@ -71,7 +73,7 @@ class Pixtral:
 
     model_types: tuple[str, ...] = ("mistral3",)
 
-    def claim(self, seen: Seen) -> Sequence[Claims]:
+    def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
         """Merged patches over each picture; those left over at an edge are in no token."""
         patch, merge = tower_patch(seen), int(getattr(seen.config, "spatial_merge_size", 1))
         shapes = seen.outputs["image_sizes"].tolist()
@@ -86,7 +88,7 @@ class PaliGemma:
 
     model_types: tuple[str, ...] = ("paligemma",)
 
-    def claim(self, seen: Seen) -> Sequence[Claims]:
+    def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
         """A square grid over each picture."""
         tokens = int(seen.processor.image_seq_length)
         return [claims(Kind.IMAGE, folded(seen, (0, 0, *size), 1, tokens)) for size in seen.sizes]
@@ -97,7 +99,7 @@ class Gemma3:
 
     model_types: tuple[str, ...] = ("gemma3",)
 
-    def claim(self, seen: Seen) -> Sequence[Claims]:
+    def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
         """A square grid over each picture, then one over each of its crops."""
         tokens = int(seen.processor.image_seq_length)
         edge = int(seen.outputs["pixel_values"].shape[-1])

@@ -42,7 +42,7 @@ AGAIN = ("cross_attention_mask", "image_attention_mask")
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class AxisLayout:
     """What the axes of one output are."""
 
     tokens: int | None = None
@@ -55,7 +55,7 @@ class Layout:
     they would be wrong after padding."""
 
 
-def measure(probe: Probe) -> dict[str, Layout]:
+def measure(probe: Probe) -> dict[str, AxisLayout]:
     """The layout of every output, by what grows with words and with pictures.
 
     Raises SubjectError where an axis grows with the words by other than a token each.
@@ -84,9 +84,9 @@ def _or_none(probe: Probe, words: int, pictures: int) -> Outputs | None:
 
 def _layout(
     name: str, short: Tensor, long: Tensor | None, two: Tensor | None, lengths: tuple[int, int]
-) -> Layout:
+) -> AxisLayout:
     if name in APART:
-        return Layout(prompts=True)
+        return AxisLayout(prompts=True)
     if long is None or long.ndim != short.ndim:
         raise SubjectError(_unknown(name))
     grown = [n for n, (a, b) in enumerate(zip(short.shape, long.shape, strict=True)) if a != b]
@@ -96,7 +96,7 @@ def _layout(
     if two is not None and two.ndim == short.ndim and short.ndim:
         prompts = prompts or len(two) == len(short)
     placed = not grown and not torch.equal(short, long)
-    return Layout(grown[0] if grown else None, prompts and name not in PICTURES, placed)
+    return AxisLayout(grown[0] if grown else None, prompts and name not in PICTURES, placed)
 
 
 def _unknown(name: str) -> str:
@@ -107,7 +107,7 @@ def _unknown(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BatchRow:
     """One row of a batch."""
 
     size: int
@@ -117,7 +117,11 @@ class Place:
 
 
 def collate(
-    name: str, parts: Sequence[Tensor | None], places: Sequence[Place], length: int, layout: Layout
+    name: str,
+    parts: Sequence[Tensor | None],
+    places: Sequence[BatchRow],
+    length: int,
+    layout: AxisLayout,
 ) -> Tensor:
     """One output of every row, (B or pictures, …): None for rows that do not have it.
 
@@ -147,7 +151,7 @@ def collate(
     return torch.cat(rows)
 
 
-def _where(part: Tensor, place: Place, axis: int | None) -> tuple[slice, ...]:
+def _where(part: Tensor, place: BatchRow, axis: int | None) -> tuple[slice, ...]:
     """Where in a row of the batch what one sample has goes."""
     at = [slice(0, size) for size in part.shape]
     if axis is not None:

@@ -24,7 +24,7 @@ ROLE = {"system": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rendered:
+class RenderedChat:
     """What the tokenizer will read."""
 
     text: str
@@ -40,7 +40,7 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class ChatTemplate:
     """A tokenizer's or processor's chat template, and how it writes a picture."""
 
     owner: Any
@@ -103,7 +103,7 @@ class Template:
         return self.put(0, turn.videos) + (self.placeholder or "").join(turn.pieces)
 
 
-def render(template: Template, sample: Sample, answer: str | None) -> Rendered:
+def render(template: ChatTemplate, sample: Sample, answer: str | None) -> RenderedChat:
     """A sample as text: by the chat template where it has turns or pictures, plain otherwise.
 
     ``answer`` opens the assistant's turn and begins it with these words ("" for none).
@@ -126,7 +126,7 @@ def render(template: Template, sample: Sample, answer: str | None) -> Rendered:
     roles = _roles(template, turns, text)
     content = _content(template, turns, text)
     tail = answer or ""
-    return Rendered(
+    return RenderedChat(
         text=text + tail,
         roles=np.concatenate([roles, np.full(len(tail), Role.ASSISTANT, np.int8)]),
         content=np.concatenate([content, np.ones(len(tail), np.bool_)]),
@@ -135,7 +135,7 @@ def render(template: Template, sample: Sample, answer: str | None) -> Rendered:
     )
 
 
-def _check_order(template: Template, turns: tuple[Turn, ...], text: str, sample: str) -> None:
+def _check_order(template: ChatTemplate, turns: tuple[Turn, ...], text: str, sample: str) -> None:
     """Raise SubjectError where a template moves pictures that stand between words."""
     place = 0
     for turn in turns:
@@ -155,7 +155,7 @@ def _check_order(template: Template, turns: tuple[Turn, ...], text: str, sample:
                 place = found + len(part)
 
 
-def placed(sample: Sample, template: Template) -> tuple[Turn, ...]:
+def placed(sample: Sample, template: ChatTemplate) -> tuple[Turn, ...]:
     """The sample's turns; every picture and video has its place in one of them."""
     turns = sample.turns
     if not turns:
@@ -190,14 +190,14 @@ def _order(turns: tuple[Turn, ...], images: int, videos: int) -> tuple[int, ...]
     return tuple(out)
 
 
-def _plain(text: str, order: tuple[int, ...]) -> Rendered:
+def _plain(text: str, order: tuple[int, ...]) -> RenderedChat:
     size = len(text)
-    return Rendered(text, np.zeros(size, np.int8), np.ones(size, np.bool_), False, order)
+    return RenderedChat(text, np.zeros(size, np.int8), np.ones(size, np.bool_), False, order)
 
 
 def _untemplated(
-    template: Template, turns: tuple[Turn, ...], answer: str | None, order: tuple[int, ...]
-) -> Rendered:
+    template: ChatTemplate, turns: tuple[Turn, ...], answer: str | None, order: tuple[int, ...]
+) -> RenderedChat:
     """Turns without a chat template: a line each, which are those of who says them."""
     said = [(template.put(t.images, t.videos) + t.text, ROLE[t.role]) for t in turns]
     said += [(answer, Role.ASSISTANT)] if answer is not None else []
@@ -208,7 +208,7 @@ def _untemplated(
     return replace(plain, roles=np.concatenate(roles))
 
 
-def _roles(template: Template, turns: tuple[Turn, ...], text: str) -> NDArray[np.int8]:
+def _roles(template: ChatTemplate, turns: tuple[Turn, ...], text: str) -> NDArray[np.int8]:
     """(letters,) the role of each letter, from what each turn adds to the rendered prefix."""
     roles = np.full(len(text), Role.ASSISTANT, np.int8)  # what follows the last turn is an answer
     start = 0
@@ -222,7 +222,7 @@ def _roles(template: Template, turns: tuple[Turn, ...], text: str) -> NDArray[np
     return roles
 
 
-def _turn_end(template: Template, turns: tuple[Turn, ...], n: int, text: str) -> int | None:
+def _turn_end(template: ChatTemplate, turns: tuple[Turn, ...], n: int, text: str) -> int | None:
     """Where the first ``n`` turns end in the text; None where the template refuses them alone."""
     try:
         part = template.render(turns[:n], generate=False)
@@ -238,7 +238,7 @@ def _turn_end(template: Template, turns: tuple[Turn, ...], n: int, text: str) ->
     return end + _shared(text[end:limit], closing)
 
 
-def _implicit_system(template: Template, turns: tuple[Turn, ...], text: str) -> int:
+def _implicit_system(template: ChatTemplate, turns: tuple[Turn, ...], text: str) -> int:
     """Letters of a system prompt that the template adds of itself before a user's first turn."""
     if turns[0].role != "user":
         return 0
@@ -260,7 +260,7 @@ def _implicit_system(template: Template, turns: tuple[Turn, ...], text: str) -> 
     return own + _shared(after[:header], closing)
 
 
-def _content(template: Template, turns: tuple[Turn, ...], text: str) -> NDArray[np.bool_]:
+def _content(template: ChatTemplate, turns: tuple[Turn, ...], text: str) -> NDArray[np.bool_]:
     """(letters,) True where a turn's own words stand."""
     content = np.zeros(len(text), np.bool_)
     for n, turn in enumerate(turns):
@@ -275,7 +275,7 @@ def _content(template: Template, turns: tuple[Turn, ...], text: str) -> NDArray[
     return content
 
 
-def _words(template: Template, turns: tuple[Turn, ...], n: int, text: str) -> tuple[int, int]:
+def _words(template: ChatTemplate, turns: tuple[Turn, ...], n: int, text: str) -> tuple[int, int]:
     """Where the words of turn ``n`` stand in the rendered text.
 
     Words that occur once are looked up. Others ("user" is in many a template) are found by
@@ -298,7 +298,7 @@ def _words(template: Template, turns: tuple[Turn, ...], n: int, text: str) -> tu
     return (start, end) if end >= start else (start, start)
 
 
-def _between(template: Template, turns: tuple[Turn, ...], n: int, text: str) -> tuple[int, int]:
+def _between(template: ChatTemplate, turns: tuple[Turn, ...], n: int, text: str) -> tuple[int, int]:
     """Where the words and pictures of a turn stand that has pictures between its words."""
     spoken = replace(turns[n], text=MARK, at=(0,) * turns[n].images)
     try:

@@ -16,7 +16,7 @@ from torch import Tensor
 Arguments = dict[str, Any]
 
 
-class Own:
+class OwnPictures:
     """Keeps the cross-attention of each row to the row's own pictures."""
 
     def __init__(self, width: int) -> None:
@@ -64,7 +64,7 @@ def keep_to_own_pictures(model: Any) -> None:
     if str(model.config.model_type) != "mllama":
         return
     tower = model.model.vision_model
-    own = Own(int(model.config.vision_config.max_num_tiles) * int(tower.num_patches))
+    own = OwnPictures(int(model.config.vision_config.max_num_tiles) * int(tower.num_patches))
     language = model.model.language_model
     language.register_forward_pre_hook(own.before, with_kwargs=True)
     for layer in language.layers:

@@ -21,13 +21,13 @@ from torch import Tensor
 
 from semascope.corpus.sample import Sample
 from semascope.errors import GeometryUnknown, SubjectError
-from semascope.subject.geometry import Seen, VideoAdapter, adapter_for, unknown
-from semascope.subject.geometry.base import Claims, Steps
+from semascope.subject.geometry import AdapterInput, VideoAdapter, adapter_for, unknown
+from semascope.subject.geometry.base import TokenClaims, VideoClaims
 from semascope.subject.inputs.alignment import spans
-from semascope.subject.inputs.batching import Layout, Place, collate
-from semascope.subject.inputs.chat_template import Rendered, Template, placed, render
-from semascope.subject.inputs.pictures_shown import Eye, eye, place
-from semascope.subject.inputs.processor import Reader, marked
+from semascope.subject.inputs.batching import AxisLayout, BatchRow, collate
+from semascope.subject.inputs.chat_template import ChatTemplate, RenderedChat, placed, render
+from semascope.subject.inputs.pictures_shown import ShownPictures, eye, place
+from semascope.subject.inputs.processor import ProcessorReader, marked
 from semascope.subject.types import Batch, Kind, Role, TokenMap
 from semascope.subject.video.padding import context_length
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class EncodedRow:
     """One encoded sample."""
 
     map: TokenMap
@@ -56,7 +56,7 @@ class Encoder:
     processor: Any
     """None for subjects without sight."""
     config: Any
-    template: Template
+    template: ChatTemplate
     image_token_id: int | None
     video_token_id: int | None = None
     """Where frames have a token of their own."""
@@ -66,7 +66,7 @@ class Encoder:
     shortened: int = 0
     """Samples that were cut because the model reads no more at once."""
     _control: NDArray[np.int64] | None = None
-    reader: Reader | None = None
+    reader: ProcessorReader | None = None
     """What calls the processor; made here."""
     context: int | None = None
     """Tokens that the model reads at most; found here."""
@@ -74,7 +74,9 @@ class Encoder:
     def __post_init__(self) -> None:
         """Make the reader, and look up how much the model reads at once."""
         if self.processor is not None:
-            self.reader = Reader(self.processor, self.config, self.template, self.shown_ids)
+            self.reader = ProcessorReader(
+                self.processor, self.config, self.template, self.shown_ids
+            )
         self.context = context_length(self.config)
 
     def encode(
@@ -99,7 +101,7 @@ class Encoder:
         ids = (self.image_token_id, self.video_token_id)
         return tuple(i for i in ids if i is not None)
 
-    def _row(self, sample: Sample, answer: str | None, max_tokens: int | None) -> Row:
+    def _row(self, sample: Sample, answer: str | None, max_tokens: int | None) -> EncodedRow:
         if sample.pictures and self.processor is None:
             raise SubjectError(
                 f"Sample {sample.id!r} has pictures, and this subject reads text only: "
@@ -132,7 +134,7 @@ class Encoder:
             ids = expanded
         inputs.pop("attention_mask", None)
         token_map = self._map(ids, roles, content, shown, inputs)
-        return self._bounded(Row(token_map, inputs, sample.id), max_tokens, answer)
+        return self._bounded(EncodedRow(token_map, inputs, sample.id), max_tokens, answer)
 
     def _begun_once(self, plain: NDArray[np.int64], expanded: NDArray[np.int64], name: str) -> None:
         """Raise SubjectError where the processor puts a second BOS before a text that has one."""
@@ -144,7 +146,7 @@ class Encoder:
                 "template's, one the processor's. Take it out of the chat template."
             )
 
-    def _bounded(self, row: Row, max_tokens: int | None, answer: str | None) -> Row:
+    def _bounded(self, row: EncodedRow, max_tokens: int | None, answer: str | None) -> EncodedRow:
         """The row, cut to ``max_tokens``, and then to what the model reads at all.
 
         Raises SubjectError where the latter would cut what is asked, or a picture.
@@ -170,10 +172,12 @@ class Encoder:
             self.shortened += 1
         if keep == len(row.map):
             whole = replace(row.map, mark=_mark(row.map.ids, row.inputs))
-            return Row(whole, row.inputs, row.id)
+            return EncodedRow(whole, row.inputs, row.id)
         return _cut(row, keep, self.reader.axes(row.inputs) if self.reader else {})
 
-    def _process(self, reader: Reader, rendered: Rendered, shown: Sample) -> dict[str, Tensor]:
+    def _process(
+        self, reader: ProcessorReader, rendered: RenderedChat, shown: Sample
+    ) -> dict[str, Tensor]:
         try:
             return reader.read(rendered, shown)
         except SubjectError as error:
@@ -192,7 +196,7 @@ class Encoder:
         return next((mark for mark in marks if mark and mark in words), "")
 
     def _spoken(
-        self, rendered: Rendered, ids: NDArray[np.int64], offsets: Any
+        self, rendered: RenderedChat, ids: NDArray[np.int64], offsets: Any
     ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
         """(T,) role, and whether a turn's own words, of each token before pictures unfold."""
         roles = np.full(len(ids), Role.NONE, np.int8)
@@ -221,7 +225,7 @@ class Encoder:
         ids: NDArray[np.int64],
         roles: NDArray[np.int8],
         content: NDArray[np.bool_],
-        shown: Eye,
+        shown: ShownPictures,
         outputs: Mapping[str, Any],
     ) -> TokenMap:
         control = np.isin(ids, self._control_ids())
@@ -237,7 +241,9 @@ class Encoder:
         )
         return self._look(token_map, shown, outputs) if shown.order else token_map
 
-    def _look(self, token_map: TokenMap, shown: Eye, outputs: Mapping[str, Any]) -> TokenMap:
+    def _look(
+        self, token_map: TokenMap, shown: ShownPictures, outputs: Mapping[str, Any]
+    ) -> TokenMap:
         """The same map with its image tokens placed on their pictures."""
         at = np.flatnonzero(
             np.isin(token_map.ids, self.shown_ids) | marked(outputs, len(token_map)).numpy()
@@ -256,7 +262,9 @@ class Encoder:
             return replace(token_map, geometry=unknown(kind))
         text = "".join(token_map.tokens)
         try:
-            seen = Seen(self.processor, self.config, shown.images, outputs, text, shown.videos)
+            seen = AdapterInput(
+                self.processor, self.config, shown.images, outputs, text, shown.videos
+            )
             pictures, videos = _claimed(adapter, seen, kind)
         except UNSUITED as error:
             token_map.kinds[at] = Kind.IMAGE
@@ -299,7 +307,7 @@ class Encoder:
         wanted = [i for i in told if isinstance(i, int) and i not in self.shown_ids]
         return next(iter(wanted), next(i for i in range(3) if i not in self.shown_ids))
 
-    def _stack(self, rows: list[Row], side: Side) -> Batch:
+    def _stack(self, rows: list[EncodedRow], side: Side) -> Batch:
         length = max(len(row.map) for row in rows)
         pad = self._pad()
         maps = tuple(_pad_map(row.map, length, pad, side) for row in rows)
@@ -312,14 +320,16 @@ class Encoder:
         names = list(dict.fromkeys(key for row in rows for key in row.inputs))
         several = len(rows) > 1 and self.reader is not None and bool(names)
         layouts = self.reader.axes(names) if several and self.reader else {}
-        places = [Place(n, 0 if side == "right" else length - n) for n in map(_length, rows)]
+        places = [BatchRow(n, 0 if side == "right" else length - n) for n in map(_length, rows)]
         for name in names:
             parts = [row.inputs.get(name) for row in rows]
-            inputs[name] = collate(name, parts, places, length, layouts.get(name, Layout()))
+            inputs[name] = collate(name, parts, places, length, layouts.get(name, AxisLayout()))
         return Batch(inputs, maps, tuple(row.id for row in rows))
 
 
-def _claimed(adapter: Any, seen: Seen, kind: str) -> tuple[Sequence[Claims], Sequence[Steps]]:
+def _claimed(
+    adapter: Any, seen: AdapterInput, kind: str
+) -> tuple[Sequence[TokenClaims], Sequence[VideoClaims]]:
     """What the adapter says of images and of videos; GeometryUnknown where it knows no videos."""
     if seen.videos and not isinstance(adapter, VideoAdapter):
         raise GeometryUnknown(f"The adapter of {kind!r} has no claim_videos(seen) for frames.")
@@ -346,7 +356,7 @@ def _spread(
     return roles[inherited], content[inherited] & (source >= 0)
 
 
-def _cut(row: Row, keep: int, layouts: Mapping[str, Layout]) -> Row:
+def _cut(row: EncodedRow, keep: int, layouts: Mapping[str, AxisLayout]) -> EncodedRow:
     """The row's first ``keep`` tokens."""
     total, m = len(row.map), row.map
     inputs = {
@@ -365,7 +375,7 @@ def _cut(row: Row, keep: int, layouts: Mapping[str, Layout]) -> Row:
         cut=total - keep,
         mark=_mark(m.ids[:keep], inputs),
     )
-    return Row(cut, inputs, row.id)
+    return EncodedRow(cut, inputs, row.id)
 
 
 def _kept(kinds: NDArray[np.int8], max_tokens: int) -> int:
@@ -421,7 +431,7 @@ def _pad_map(m: TokenMap, length: int, pad: int, side: Side) -> TokenMap:
     )
 
 
-def _length(row: Row) -> int:
+def _length(row: EncodedRow) -> int:
     return len(row.map)
 
 

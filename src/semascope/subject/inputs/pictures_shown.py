@@ -17,7 +17,7 @@ from PIL import Image
 
 from semascope.corpus.media.videos import evenly
 from semascope.corpus.sample import Sample, Turn, Video
-from semascope.subject.geometry.base import Claims, Size, Steps
+from semascope.subject.geometry.base import Size, TokenClaims, VideoClaims
 
 STILLS = 8
 """Frames, of all videos of a sample together, that are shown as pictures."""
@@ -26,7 +26,7 @@ SPACING = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Eye:
+class ShownPictures:
     """A sample as it is shown."""
 
     sample: Sample
@@ -49,12 +49,12 @@ class Eye:
         return tuple((len(v.frames), v.frames[0].size) for v in self.sample.videos)
 
 
-def eye(sample: Sample, turns: tuple[Turn, ...], reads_video: bool) -> Eye:
+def eye(sample: Sample, turns: tuple[Turn, ...], reads_video: bool) -> ShownPictures:
     """How a subject is shown a sample, whose ``turns`` place all that it holds."""
     sizes = tuple(picture.size for picture in sample.pictures)
     first = np.cumsum([len(sample.images), *(len(v.frames) for v in sample.videos)]).tolist()
     if reads_video or not sample.videos:
-        return Eye(sample, (*range(len(sample.images)), *first[:-1]), sizes)
+        return ShownPictures(sample, (*range(len(sample.images)), *first[:-1]), sizes)
     images: list[Image.Image] = []
     numbers: list[int] = []
     said: list[Turn] = []
@@ -72,10 +72,10 @@ def eye(sample: Sample, turns: tuple[Turn, ...], reads_video: bool) -> Eye:
         still, moving = still + turn.images, moving + turn.videos
         said.append(replace(turn, images=len(images) - before, videos=0))
     shown = replace(sample, images=tuple(images), videos=(), turns=tuple(said) if turns else ())
-    return Eye(shown, tuple(numbers), sizes)
+    return ShownPictures(shown, tuple(numbers), sizes)
 
 
-class Placed(NamedTuple):
+class ShownTokens(NamedTuple):
     """Where n tokens look, in the order of the text."""
 
     kinds: NDArray[np.int8]
@@ -84,7 +84,9 @@ class Placed(NamedTuple):
     spans: NDArray[np.int16]
 
 
-def place(shown: Eye, pictures: Sequence[Claims], videos: Sequence[Steps]) -> Placed:
+def place(
+    shown: ShownPictures, pictures: Sequence[TokenClaims], videos: Sequence[VideoClaims]
+) -> ShownTokens:
     """What the adapter claims for images and for videos, as the text has them."""
     things = [[(claimed, 0, 1)] for claimed in pictures]
     for (frames, _), (steps, every) in zip(shown.videos, videos, strict=True):
@@ -92,7 +94,7 @@ def place(shown: Eye, pictures: Sequence[Claims], videos: Sequence[Steps]) -> Pl
         spans = [min(every, frames - start) for start in starts]
         things.append(list(zip(steps, starts, spans, strict=True)))
     parts = [(c, shown.numbers[n] + s, k) for n in shown.order for c, s, k in things[n]]
-    return Placed(
+    return ShownTokens(
         np.concatenate([c.kinds for c, _, _ in parts]),
         np.concatenate([c.rects for c, _, _ in parts]),
         np.concatenate([np.full(len(c.kinds), first, np.int16) for c, first, _ in parts]),

@@ -21,8 +21,8 @@ from torch import Tensor
 from semascope.corpus.media.pictures import rgb
 from semascope.corpus.sample import Sample
 from semascope.errors import SubjectError
-from semascope.subject.inputs.batching import PICTURES, Layout, Outputs, measure
-from semascope.subject.inputs.chat_template import Rendered, Template, render
+from semascope.subject.inputs.batching import PICTURES, AxisLayout, Outputs, measure
+from semascope.subject.inputs.chat_template import ChatTemplate, RenderedChat, render
 from semascope.subject.inputs.pictures_shown import rate
 
 log = logging.getLogger(__name__)
@@ -46,13 +46,13 @@ PLACES = ("image_token", "boi_token", "start_image_token", "fake_image_token")
 
 
 @dataclass(slots=True)
-class Reader:
+class ProcessorReader:
     """A processor, and what was found out about it."""
 
     processor: Any
     config: Any
     """The model's."""
-    template: Template
+    template: ChatTemplate
     tokens: tuple[int, ...] = ()
     """Ids of the tokens that stand for pictures and videos."""
     single: bool = False
@@ -60,7 +60,7 @@ class Reader:
     nested: bool = True
     """Whether pictures are handed over in a list a prompt."""
     _ready: bool = False
-    _layouts: dict[str, Layout] = field(default_factory=dict)
+    _layouts: dict[str, AxisLayout] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Fill in missing settings and find what stands for a picture; done once."""
@@ -77,7 +77,7 @@ class Reader:
         if found is not None:
             self.template = replace(self.template, placeholder=found)
 
-    def read(self, rendered: Rendered, shown: Sample) -> Outputs:
+    def read(self, rendered: RenderedChat, shown: Sample) -> Outputs:
         """What the processor makes of one sample: ``input_ids`` (1, T) and what else there is.
 
         Raises SubjectError for what it refuses, and for what is no tensor.
@@ -107,7 +107,7 @@ class Reader:
         # Labels, which some processors add, would make the model compute a loss.
         return {name: _tensor(name, value) for name, value in out.items() if name != "labels"}
 
-    def axes(self, names: Iterable[str]) -> dict[str, Layout]:
+    def axes(self, names: Iterable[str]) -> dict[str, AxisLayout]:
         """What the axes of these outputs are, measured when first asked."""
         wanted = list(names)
         unknown = [n for n in wanted if n not in self._layouts and n not in PICTURES]
@@ -119,7 +119,7 @@ class Reader:
                 f"The processor's output {unknown[0]!r} does not come with every picture, so what "
                 "its axes are cannot be measured: encode one sample at a time."
             )
-        return {name: self._layouts.get(name, Layout()) for name in wanted}
+        return {name: self._layouts.get(name, AxisLayout()) for name in wanted}
 
     def _probe(self, words: int, pictures: int) -> Outputs:
         """What the processor makes of so many words and small pictures, words before and after."""
@@ -157,9 +157,9 @@ class Reader:
             return candidate
         return None if alone is None else ""
 
-    def _tried(self, placeholder: str, pictures: int = 1) -> Tried | None:
+    def _tried(self, placeholder: str, pictures: int = 1) -> ProbedSetting | None:
         """What comes of so many pictures and a word; None where the processor refuses them so."""
-        bare = Template(None, placeholder or None, None)
+        bare = ChatTemplate(None, placeholder or None, None)
         images = (Image.new("RGB", (40, 30), (90, 120, 30)),) * pictures
         rendered = render(bare, Sample("probe", text="word", images=images), None)
         try:
@@ -169,10 +169,10 @@ class Reader:
             return None
         ids = out["input_ids"][0]
         at = torch.isin(ids, torch.tensor(self.tokens or (-1,))) | marked(out, len(ids))
-        return Tried(len(ids), int(at.sum()))
+        return ProbedSetting(len(ids), int(at.sum()))
 
 
-class Tried(NamedTuple):
+class ProbedSetting(NamedTuple):
     """What came of a probe."""
 
     length: int

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from semascope.errors import ModelNotFound
-from semascope.subject.geometry import Proof, prove, prove_videos
+from semascope.subject.geometry import GeometryProof, prove, prove_videos
 from semascope.subject.model import Subject
 from semascope.subject.sites import language_model, vision_layers
 from semascope.subject.testing import families as plain
@@ -96,7 +96,7 @@ def quiet(model: Any) -> None:
                 parameter.data.mul_(0.3)
 
 
-def geometry_table(families: Iterable[str] = VISION, *, seed: int = 0) -> list[Proof]:
+def geometry_table(families: Iterable[str] = VISION, *, seed: int = 0) -> list[GeometryProof]:
     """The geometry of tiny models of each family, proved by cause: one row a picture size, and
     one a size of video where the family reads it."""
     rows = []

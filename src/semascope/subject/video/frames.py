@@ -108,7 +108,7 @@ class FrameReader:
         return x
 
 
-class Views(FrameReader):
+class FrameViews(FrameReader):
     """One view a frame, (videos, F, 3, H, W): LLaVA-OneVision, InternVL, LLaVA-NeXT-Video."""
 
     usual = {"size": {"height": 384, "width": 384}}  # noqa: RUF012
@@ -125,7 +125,7 @@ class Views(FrameReader):
         return {"pixel_values_videos": torch.stack(views)}
 
 
-class CroppedViews(Views):
+class CroppedFrameViews(FrameViews):
     """LLaVA-NeXT-Video: the shortest edge resized, the middle cropped."""
 
     usual = {  # noqa: RUF012
@@ -135,7 +135,7 @@ class CroppedViews(Views):
     }
 
 
-class Squares(FrameReader):
+class SquareFrames(FrameReader):
     """SmolVLM: frames squashed to a square by way of their longest edge, as pictures of a row."""
 
     model_input_names = ("pixel_values", "pixel_attention_mask")
@@ -163,7 +163,7 @@ class Squares(FrameReader):
         return {"pixel_values": pixels, "pixel_attention_mask": mask}
 
 
-class Patches(FrameReader):
+class QwenFrames(FrameReader):
     """Qwen2-VL and 2.5-VL: frames at their own aspect, two to a patch, patches in merged order."""
 
     model_input_names = ("pixel_values_videos", "video_grid_thw")
@@ -215,11 +215,11 @@ class Patches(FrameReader):
         return x.reshape(time * rows * columns, 3 * t * p * p), (time, rows, columns)
 
 
-class ClipPatches(Patches):
+class Qwen3Frames(QwenFrames):
     """Qwen3-VL: the bounds on pixels hold for all frames of a video together."""
 
     usual = {  # noqa: RUF012
-        **Patches.usual,
+        **QwenFrames.usual,
         "image_mean": IMAGENET_STANDARD_MEAN,
         "image_std": IMAGENET_STANDARD_STD,
         "size": {"shortest_edge": 128 * 32 * 32, "longest_edge": 32 * 32 * 768},
@@ -313,12 +313,12 @@ def _middle(x: Tensor, width: int, height: int) -> Tensor:
 
 
 READERS: Mapping[str, type[FrameReader]] = {
-    "LlavaOnevisionProcessor": Views,
-    "InternVLProcessor": Views,
-    "LlavaNextVideoProcessor": CroppedViews,
-    "SmolVLMProcessor": Squares,
-    "Qwen2VLProcessor": Patches,
-    "Qwen2_5_VLProcessor": Patches,
-    "Qwen3VLProcessor": ClipPatches,
+    "LlavaOnevisionProcessor": FrameViews,
+    "InternVLProcessor": FrameViews,
+    "LlavaNextVideoProcessor": CroppedFrameViews,
+    "SmolVLMProcessor": SquareFrames,
+    "Qwen2VLProcessor": QwenFrames,
+    "Qwen2_5_VLProcessor": QwenFrames,
+    "Qwen3VLProcessor": Qwen3Frames,
 }
 """By the name of the processor that each stands in."""

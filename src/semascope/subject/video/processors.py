@@ -20,7 +20,7 @@ SETTINGS = ("video_preprocessor_config.json", "preprocessor_config.json")
 """Files in which checkpoints keep how frames are prepared, the first that is there."""
 
 
-class NoVideo:
+class NoVideoProcessor:
     """Stands where a video processor would, and reads nothing."""
 
     model_input_names: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class NoVideo:
     _auto_class = None
 
 
-STAND_INS = (NoVideo, FrameReader)
+STAND_INS = (NoVideoProcessor, FrameReader)
 
 
 def still(processor_class: Any) -> Any:
@@ -47,7 +47,9 @@ def still(processor_class: Any) -> Any:
             return super().check_argument_for_proper_class(argument_name, argument)
 
         def to_dict(self) -> dict[str, Any]:
-            made = {k: v for k, v in super().to_dict().items() if not isinstance(v, NoVideo)}
+            made = {
+                k: v for k, v in super().to_dict().items() if not isinstance(v, NoVideoProcessor)
+            }
             return {k: v.to_dict() if isinstance(v, FrameReader) else v for k, v in made.items()}
 
         @classmethod
@@ -67,7 +69,7 @@ def still(processor_class: Any) -> Any:
 def video_processor(processor_class: Any, **settings: Any) -> Any:
     """What ``still(processor_class)`` wants as its video processor."""
     reader = READERS.get(processor_class.__name__)
-    return NoVideo() if reader is None else reader(**settings)
+    return NoVideoProcessor() if reader is None else reader(**settings)
 
 
 def reads_video(processor: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from semascope.cli.commands.find import shown
-from semascope.cli.opened import Causal, Opened, rows_of
+from semascope.cli.opened import CausalVerb, Opened, rows_of
 from semascope.errors import CausalError
 from semascope.numbers import MOST, Count, CountOrNone, Seed, Strength
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Progress = Any
 
 
-class Evaluate(Causal):
+class CausalEvaluation(CausalVerb):
     """Base of the evaluations."""
 
     WHAT: ClassVar[str]
@@ -40,7 +40,7 @@ class Evaluate(Causal):
     def run(self) -> int:
         """Measure, or go on; write the report; print it."""
         from semascope.causal.search.ledger import Ledger
-        from semascope.cli.progress import Bars
+        from semascope.cli.progress import ProgressBars
         from semascope.workspace import write_text
 
         opened = self.opened()
@@ -51,7 +51,7 @@ class Evaluate(Causal):
         }
         path = opened.folder("evaluations") / f"{self.WHAT}-{self.seed}.json"
         ledger = Ledger(path.with_suffix(".parts.jsonl"), about)
-        with Bars() as bars:
+        with ProgressBars() as bars:
             progress = bars.begin(f"evaluate {self.WHAT}", "")
             figures = self.measure(opened, ledger, progress)
         figures |= {"subject": opened.run.options.train.subject, "dictionary": opened.key}
@@ -97,7 +97,7 @@ def _number(figure: Mapping[str, Any]) -> str:
     return f"{figure['value']:.4g} [{figure['low']:.4g}, {figure['high']:.4g}], n {figure['n']}"
 
 
-class EvaluateAttribution(Evaluate):
+class EvaluateAttribution(CausalEvaluation):
     """Does attribution tell what ablation would: r over the top features of each prompt, the
     identity of the sums, and what attributing all features costs over one forward and backward.
 
@@ -105,7 +105,7 @@ class EvaluateAttribution(Evaluate):
     """
 
     WHAT: ClassVar[str] = "attribution"
-    PLACES: ClassVar[frozenset[str]] = Evaluate.PLACES | {"samples"}
+    PLACES: ClassVar[frozenset[str]] = CausalEvaluation.PLACES | {"samples"}
     """A prompt is the same among many as among few: more of them go on from those measured."""
 
     samples: int = Field(default=100, ge=1, le=MOST)
@@ -130,7 +130,7 @@ class EvaluateAttribution(Evaluate):
         )
 
 
-class EvaluateSteering(Evaluate):
+class EvaluateSteering(CausalEvaluation):
     """Do object features, put into an empty picture, get their concept named; and the behaviours.
 
     Tokens, dose, size of the set and site are chosen on half of the concepts, one for all, and
@@ -162,9 +162,9 @@ class EvaluateSteering(Evaluate):
 
     def measure(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
         """Named on a blank picture; behaviours found."""
-        from semascope.causal.search.behaviours import Thing
+        from semascope.causal.search.behaviours import NamedObject
         from semascope.evaluate.behaviours import evaluate_behaviours
-        from semascope.evaluate.steering import Plan, evaluate_steering
+        from semascope.evaluate.steering import SteeringPlan, evaluate_steering
 
         objects = opened.objects(self.samples)
         if len(objects) < 4:
@@ -172,7 +172,7 @@ class EvaluateSteering(Evaluate):
                 f"{len(objects)} features of {opened.key} are called objects; four are needed. "
                 "Give more features words: semascope explain."
             )
-        plan = Plan(
+        plan = SteeringPlan(
             doses=self.doses,
             sizes=self.sizes,
             sites=("", *opened.lever.subject.resolve(self.sites)) if self.sites else ("",),
@@ -192,7 +192,7 @@ class EvaluateSteering(Evaluate):
                 opened.lever,
                 opened.search,
                 names=self.wishes,
-                thing=Thing(concept, own, opened.instances([concept])[concept]),
+                thing=NamedObject(concept, own, opened.instances([concept])[concept]),
                 seed=self.seed,
                 ledger=ledger,
                 progress=progress,
@@ -211,7 +211,7 @@ def _first_named(figures: Mapping[str, Any]) -> str:
     return next((str(row["concept"]) for row in figures["concepts"] if row["named"]), "")
 
 
-class EvaluateHallucination(Evaluate):
+class EvaluateHallucination(CausalEvaluation):
     """Inventions ("yes" to what is not there): how many, what mends them, what that breaks.
 
     On scenes: presence, the flags on a map, the written word. Or on the user's own POPE or
@@ -241,7 +241,7 @@ class EvaluateHallucination(Evaluate):
 
     def measure(self, opened: Opened, ledger: Ledger, progress: Progress) -> dict[str, Any]:
         """What is invented, mended, broken."""
-        from semascope.causal import Options
+        from semascope.causal import SearchOptions
         from semascope.causal.search.presence import SMALL_DOSES
         from semascope.evaluate.hallucination_bench import evaluate_hallucination
 
@@ -251,7 +251,7 @@ class EvaluateHallucination(Evaluate):
             seed=self.seed,
             samples=self.samples,
             cases=None if questions is None else questions[0],
-            options=Options(
+            options=SearchOptions(
                 doses=SMALL_DOSES,
                 tokens=4,
                 seed=self.seed,

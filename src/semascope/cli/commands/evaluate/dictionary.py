@@ -52,12 +52,12 @@ class EvaluateDictionary(InWorkspace):
     def run(self) -> int:
         """Measure, draw, keep, print."""
         self.space.require("train")
-        from semascope.cli.progress import Bars
+        from semascope.cli.progress import ProgressBars
         from semascope.evaluate.dictionary import measure
         from semascope.pipeline import recorded
         from semascope.pipeline.run import Run
 
-        with Bars() as bars:
+        with ProgressBars() as bars:
             record = measure(
                 Run(self.space, recorded(self.space)),
                 dictionary=self.dictionary,

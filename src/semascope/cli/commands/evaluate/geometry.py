@@ -21,7 +21,7 @@ from semascope.numbers import Count, Seed
 if TYPE_CHECKING:
     from semascope.cli.opened import Opened
     from semascope.evidence import Evidence
-    from semascope.evidence.analysis.lineage import Found, Lineage
+    from semascope.evidence.analysis.lineage import ConceptFeature, Lineage
 
 
 class _Told(InWorkspace):
@@ -116,10 +116,10 @@ class EvaluateSplitting(_Told):
         words = self._opened().labels
         return lineage(self.space, site, words=words, threshold=self.threshold)
 
-    def _asked(self, line: Lineage) -> Found | None:
+    def _asked(self, line: Lineage) -> ConceptFeature | None:
         """The feature that the flags name."""
         from semascope.cli.opened import concept_of
-        from semascope.evidence.analysis.lineage import Found
+        from semascope.evidence.analysis.lineage import ConceptFeature
 
         if self.concept and self.feature:
             raise EvidenceError("Give --concept or --feature, one at a time.")
@@ -129,7 +129,7 @@ class EvaluateSplitting(_Told):
             key, index = self._opened().feature(f"{keys[0]}/{word}" if word.isdigit() else word)
             if key not in keys:
                 raise EvidenceError(f"{key} is not of this family: {', '.join(keys)}.")
-            return Found(keys.index(key), index, "", "asked for")
+            return ConceptFeature(keys.index(key), index, "", "asked for")
         if not self.concept:
             return None
         known = line.known(concept_of(self.concept))
@@ -137,7 +137,9 @@ class EvaluateSplitting(_Told):
             return known
         for key, index in self._opened().search(self.concept):
             if key in keys:
-                return Found(keys.index(key), index, "", f"nearest in meaning to {self.concept!r}")
+                return ConceptFeature(
+                    keys.index(key), index, "", f"nearest in meaning to {self.concept!r}"
+                )
         if concept_of(self.concept).lower() in line.concepts:
             raise EvidenceError(
                 f"The scenes show {self.concept!r}, but no feature of this family tells it where "
@@ -151,17 +153,17 @@ class EvaluateSplitting(_Told):
         )
 
     @staticmethod
-    def _usual(line: Lineage, most: Sequence[tuple[int, int]]) -> Found:
+    def _usual(line: Lineage, most: Sequence[tuple[int, int]]) -> ConceptFeature:
         """Of what splits most, the first that has a name a person knows."""
-        from semascope.evidence.analysis.lineage import Found
+        from semascope.evidence.analysis.lineage import ConceptFeature
 
         why = "becomes most, of those that have a name"
         for index, _ in most:
             if line.called(0, index)["by"] not in ("", "strongest token"):
-                return Found(0, index, "", why)
-        return Found(0, most[0][0], "", "becomes most")
+                return ConceptFeature(0, index, "", why)
+        return ConceptFeature(0, most[0][0], "", "becomes most")
 
-    def _drawn(self, record: dict[str, Any], found: Found) -> str:
+    def _drawn(self, record: dict[str, Any], found: ConceptFeature) -> str:
         """The picture's path."""
         from semascope.cli.opened import slug
         from semascope.evidence.analysis import plots

@@ -1,4 +1,4 @@
-"""A model with its dictionaries and their statistics: everything that turns interventions into edits."""
+"""A model with its dictionaries and their statistics: what turns interventions into edits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semascope.subject.types import Edits
 
 
 @dataclass(frozen=True, slots=True)
-class Lever:
+class SteerableModel:
     """Everything that turns interventions into edits."""
 
     subject: Any
@@ -29,7 +29,7 @@ class Lever:
         subject: Any,
         dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary],
         statistics: Statistics | None = None,
-    ) -> Lever:
+    ) -> SteerableModel:
         """With dictionaries in any form."""
         return cls(subject, by_id(dictionaries), statistics)
 
