@@ -77,8 +77,8 @@ def alone(behind: TokenExplainer, ask: ChatAsk, answer: Sequence[int], repeats: 
     """Median seconds of one forward and one backward pass of a conversation."""
     followed = FollowedAsk(**click(ask, answer).model_dump(include=set(FollowedAsk.model_fields)))
     asked = behind.asker.asked(followed)
-    known, target = list(asked.lever.dictionaries.values()), said(asked)
-    subject, seconds = asked.lever.subject, []
+    known, target = list(asked.steerable.dictionaries.values()), said(asked)
+    subject, seconds = asked.steerable.subject, []
     for _ in range(repeats + 1):
         begun = time.perf_counter()
         run_for(subject, asked.batch, known, target, {})

@@ -60,44 +60,44 @@ def main(
     site = sites[len(sites) // 2]
     coder = SparseCoder(CoderConfig(d_in=model.d_model, width=width, k=32), site=site)
     figures = {"max": np.ones(width), "density": np.full(width, 0.01)}
-    lever = SteerableModel.of(model, [coder], {f"{site}/main": figures})
+    steerable = SteerableModel.of(model, [coder], {f"{site}/main": figures})
     found: dict[str, Any] = {"subject": model.name, "site": site, "width": width}
     with tempfile.TemporaryDirectory() as folder:
-        with written(Path(folder), lever, f"{site}/main") as behind:
+        with written(Path(folder), steerable, f"{site}/main") as behind:
             found |= clicks(behind, repeats, page)
         found |= searches(Path(folder) / "many", descriptions, max(20, repeats))
-    return found | steering(lever, f"{site}/main", tokens, max(3, repeats // 4))
+    return found | steering(steerable, f"{site}/main", tokens, max(3, repeats // 4))
 
 
 class Ready(ModelSession):
     """An asker whose model is there already; its pictures are drawn."""
 
-    def __init__(self, space: Workspace, lever: SteerableModel) -> None:
+    def __init__(self, space: Workspace, steerable: SteerableModel) -> None:
         super().__init__(space, picture)
-        self._lever = lever
+        self._steerable = steerable
 
     @property
-    def lever(self) -> SteerableModel:
+    def steerable(self) -> SteerableModel:
         """As it was given."""
-        return self._lever
+        return self._steerable
 
 
 @contextmanager
-def written(folder: Path, lever: SteerableModel, key: str) -> Iterator[TokenExplainer]:
+def written(folder: Path, steerable: SteerableModel, key: str) -> Iterator[TokenExplainer]:
     """A workspace whose features have drawn words, and what looks behind answers in it."""
     space, draw = Workspace(folder), np.random.default_rng(0)
-    width = lever.dictionaries[key].width
+    width = steerable.dictionaries[key].width
     atlas = Atlas.open(space.atlas)
-    atlas.add_dictionary(key, model=lever.subject.name, width=width)
+    atlas.add_dictionary(key, model=steerable.subject.name, width=width)
     atlas.write_features(key, (_figures(n) for n in range(width)))
     said_of = [" ".join(draw.choice(WORDS, 4)) for _ in range(width)]
     atlas.write_explanations(key, [_words(n, text) for n, text in enumerate(said_of)])
     embed = HashingEmbedder()
     VectorIndex.write(space.vectors / key, np.arange(width), embed(said_of), embedder=embed.name)
-    known = ordinary(lever, prompts()[:4], folder / "ordinary")
+    known = ordinary(steerable, prompts()[:4], folder / "ordinary")
     assert known is not None  # nobody stopped it
     yield TokenExplainer(
-        Ready(space, lever), FeatureIndex(space, atlas), {False: known, True: known}
+        Ready(space, steerable), FeatureIndex(space, atlas), {False: known, True: known}
     )
     atlas.close()
 
@@ -139,15 +139,15 @@ def searches(folder: Path, descriptions: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def steering(lever: SteerableModel, key: str, tokens: int, repeats: int) -> dict[str, Any]:
+def steering(steerable: SteerableModel, key: str, tokens: int, repeats: int) -> dict[str, Any]:
     """Seconds a token, steered and not."""
     sample = Sample(id="asked", turns=(Turn("user", QUESTION),))
     wish = Intervention(features=tuple((key, n) for n in range(20)), strength=1.0, unit="absolute")
-    edits = lever.edits([wish])
+    edits = steerable.edits([wish])
 
     def answer(how: Any) -> float:
         begun = time.perf_counter()
-        made = lever.subject.generate(sample, edits=how, max_new_tokens=tokens, top=0)
+        made = steerable.subject.generate(sample, edits=how, max_new_tokens=tokens, top=0)
         return (time.perf_counter() - begun) / max(1, len(made.tokens))
 
     answer({}), answer(edits)

@@ -63,7 +63,7 @@ def measured(opened: Opened, report: dict[str, Any]) -> Mended:
     """The surest of the inventions that are mended. Raises SystemExit where there is none."""
     own = report["finding"]["interventions"] or report["finding"]["best_tried"]
     chosen = TypeAdapter(list[Intervention]).validate_python(own)
-    memo = CachedRuns(opened.lever, Ledger())
+    memo = CachedRuns(opened.steerable, Ledger())
     wish = presence_wish(report["samples"], seed=report["seed"], split=report["split"])
     held = {case.id: case for case in halves(wish.cases)[1]}
     wrong = [held[row["id"]] for row in report["wrong"] if row["id"] in held]
@@ -74,9 +74,9 @@ def measured(opened: Opened, report: dict[str, Any]) -> Mended:
     margins = memo.margins(fixed, ())
     case = fixed[margins.index(min(margins))]
     before, after = (memo.answers([case], set_, TOKENS)[0] for set_ in ((), chosen))
-    controls = [as_controls(opened.lever, chosen, seed) for seed in range(CONTROLS)]
+    controls = [as_controls(opened.steerable, chosen, seed) for seed in range(CONTROLS)]
     curves = [curve(memo, case, one) for one in (chosen, *controls)]
-    return Mended(case, before, after, blame(opened.lever, case, before), curves[0], curves[1:])
+    return Mended(case, before, after, blame(opened.steerable, case, before), curves[0], curves[1:])
 
 
 def curve(memo: CachedRuns, case: Case, chosen: Sequence[Intervention]) -> list[float]:

@@ -22,7 +22,7 @@ KEY = "resid_post.1/main"
 
 
 @pytest.fixture(scope="module")
-def lever(subject, coders):
+def steerable(subject, coders):
     stats = {KEY: {"max": np.full(128, 3.0), "density": np.full(128, 0.1)}}
     return SteerableModel.of(subject, coders[1:], stats)
 
@@ -40,10 +40,10 @@ def test_rows_of_a_batch_are_steered_each_by_its_own(subject, coders):
         subject.generate_batch([sample] * 2, edits=per_row([*edits, {}]), max_new_tokens=1)
 
 
-def test_attribution_bar(lever, tmp_path):
+def test_attribution_bar(steerable, tmp_path):
     """Stopped and begun again, it measures only what is left, and says the same."""
     ledger = Ledger(tmp_path / "parts.jsonl")
-    told = evaluate_attribution(lever, samples=2, top=6, steps=2, ledger=ledger)
+    told = evaluate_attribution(steerable, samples=2, top=6, steps=2, ledger=ledger)
     assert told["identity_gap"] < 1e-4
     assert told["r_integrated"]["n"] == 2
     assert told["cost_ratio"] > 0
@@ -63,25 +63,25 @@ def planted(subject):
     key = "resid_post.2/main"
     coder = SparseCoder(CoderConfig(d_in=subject.d_model, width=128, k=6), site="resid_post.2")
     stats = {key: {"max": np.full(128, 100.0), "density": np.full(128, 0.1)}}
-    lever = SteerableModel.of(subject, [coder], stats)
+    steerable = SteerableModel.of(subject, [coder], stats)
     found = []
     for i in range(40):
         one = Intervention(features=((key, i),), how="add", where=Where(positions=(-1,)))
-        said = subject.generate(blank_sample(), edits=lever.edits([one]), max_new_tokens=1).text
+        said = subject.generate(blank_sample(), edits=steerable.edits([one]), max_new_tokens=1).text
         if said.strip().isalpha() and said.strip() not in {word for _, word in found}:
             found.append(((key, i), said.strip()))
     assert len(found) >= 6
-    return lever, found[:6]
+    return steerable, found[:6]
 
 
 def test_steering_bar_finds_place_and_dose_of_planted_features(planted):
     """Features of which it is known what they make the model say are named; random ones are not."""
-    lever, objects = planted
+    steerable, objects = planted
     plan = SteeringPlan(
         wheres=(Where(text="What"), Where(positions=(-1,))),
         doses=(0.0001, 1.0), sizes=(1,), tokens=1, first=2, finalists=2,
     )  # fmt: skip
-    told = evaluate_steering(lever, objects, plan=plan)
+    told = evaluate_steering(steerable, objects, plan=plan)
     assert told["named_held_out"]["value"] == 1.0
     assert told["named_random"]["value"] < 0.5
     assert told["named_unsteered"]["value"] < 0.5
@@ -90,26 +90,26 @@ def test_steering_bar_finds_place_and_dose_of_planted_features(planted):
     assert json.dumps(told)
 
 
-def test_steering_bar_tries_sets_and_borrowed_directions(lever):
+def test_steering_bar_tries_sets_and_borrowed_directions(steerable):
     objects = [((KEY, i), "zebra") for i in range(3)]
     objects.append((((KEY, 3), (KEY, 4)), "zebra"))
     plan = SteeringPlan(doses=(1.0,), sizes=(1, 2), sites=("", "resid_post.0"), tokens=1)
-    told = evaluate_steering(lever, objects, plan=plan)
+    told = evaluate_steering(steerable, objects, plan=plan)
     assert {row["site"] for row in told["tried"]} == {"own", "resid_post.0"}
     assert {row["features"] for row in told["tried"]} == {1}  # the search half has single ones
     assert len(told["tried"]) == 2 * 5
     assert told["named_random"]["n"] == 3 * told["named"]["n"] == 12
     with pytest.raises(CausalError, match="at least four"):
-        evaluate_steering(lever, objects[:2])
+        evaluate_steering(steerable, objects[:2])
 
 
-def test_hallucination_bar(lever):
+def test_hallucination_bar(steerable):
     options = SearchOptions(
         candidates=2, doses=(1.0,), scales=(2.0,), trial_cases=2, tokens=2, controls=1, shortlist=2,
         judged=4,
     )  # fmt: skip
     told = evaluate_hallucination(
-        lever, samples=8, options=options, explained=2, on_blame=lambda b: b.picture().size
+        steerable, samples=8, options=options, explained=2, on_blame=lambda b: b.picture().size
     )
     arms = {row["arm"]: row for row in told["arms"]}
     assert arms["no-op"]["unchanged"]["value"] == 1.0

@@ -20,7 +20,7 @@ SITE = "resid_post.0"
 KEY = f"{SITE}/main"
 
 
-def lever_of(family: str, site: str = SITE) -> SteerableModel:
+def steerable_of(family: str, site: str = SITE) -> SteerableModel:
     subject = tiny(family)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -28,9 +28,9 @@ def lever_of(family: str, site: str = SITE) -> SteerableModel:
     return SteerableModel.of(subject, [coder], {f"{site}/main": {"max": np.full(48, 2.0)}})
 
 
-def cases_of(lever: SteerableModel) -> list[Case]:
+def cases_of(steerable: SteerableModel) -> list[Case]:
     """Of unlike lengths, with answers of one token and of several."""
-    seen = lever.subject.has_vision
+    seen = steerable.subject.has_vision
     images = (Image.new("RGB", (40, 30), (90, 20, 200)),) if seen else ()
     return [
         Case(
@@ -50,54 +50,54 @@ def add(*features: int, key: str = KEY) -> Intervention:
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "llava", "qwen2_vl", "gemma2", "paligemma"])
 def test_margins_are_those_of_whole_passes(family: str) -> None:
-    lever, bases = lever_of(family), PrefixCache()
-    cases = cases_of(lever)
+    steerable, bases = steerable_of(family), PrefixCache()
+    cases = cases_of(steerable)
     for features in ((1,), (2, 3), (1,)):
-        edits = lever.edits([add(*features)])
-        whole = margins(lever.subject, cases, edits)
-        assert margins(lever.subject, cases, edits, begins=bases.begin) == pytest.approx(
+        edits = steerable.edits([add(*features)])
+        whole = margins(steerable.subject, cases, edits)
+        assert margins(steerable.subject, cases, edits, begins=bases.begin) == pytest.approx(
             whole, abs=1e-4
         )
-    assert whole != pytest.approx(margins(lever.subject, cases, {}), abs=1e-4)
+    assert whole != pytest.approx(margins(steerable.subject, cases, {}), abs=1e-4)
 
 
 def test_what_comes_before_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    lever, bases = lever_of("llava"), PrefixCache()
-    cases, ran = cases_of(lever), []
-    run = type(lever.subject).run
+    steerable, bases = steerable_of("llava"), PrefixCache()
+    cases, ran = cases_of(steerable), []
+    run = type(steerable.subject).run
     monkeypatch.setattr(
-        type(lever.subject), "run", lambda self, *a, **k: ran.append(1) or run(self, *a, **k)
+        type(steerable.subject), "run", lambda self, *a, **k: ran.append(1) or run(self, *a, **k)
     )
     for feature in range(5):
-        margins(lever.subject, cases, lever.edits([add(feature)]), begins=bases.begin)
+        margins(steerable.subject, cases, steerable.edits([add(feature)]), begins=bases.begin)
     assert 1 <= len(ran) == len(bases) <= 2  # the wanted answers, and the unwanted
 
 
 def test_nothing_begins_before_what_is_changed() -> None:
     """An edit of what the tower sees, or none at all, is a whole pass."""
-    lever, bases = lever_of("llava", "projector"), PrefixCache()
-    batch = lever.subject.encode([cases_of(lever)[0].sample], answer="")
-    edits = lever.edits([add(1, key="projector/main")])
-    assert bases.begin(lever.subject, batch, edits) is None
-    assert bases.begin(lever.subject, batch, {}) is None
+    steerable, bases = steerable_of("llava", "projector"), PrefixCache()
+    batch = steerable.subject.encode([cases_of(steerable)[0].sample], answer="")
+    edits = steerable.edits([add(1, key="projector/main")])
+    assert bases.begin(steerable.subject, batch, edits) is None
+    assert bases.begin(steerable.subject, batch, {}) is None
     assert len(bases) == 0
 
 
 def test_side_effects_are_those_of_whole_passes() -> None:
-    lever, bases = lever_of("llava"), PrefixCache()
-    prompts = [(case.sample, (7, 9, 11)[: n + 1]) for n, case in enumerate(cases_of(lever))]
-    whole = side_effects(lever, [add(1, 2)], prompts)
-    short = side_effects(lever, [add(1, 2)], prompts, None, bases.begin)
+    steerable, bases = steerable_of("llava"), PrefixCache()
+    prompts = [(case.sample, (7, 9, 11)[: n + 1]) for n, case in enumerate(cases_of(steerable))]
+    whole = side_effects(steerable, [add(1, 2)], prompts)
+    short = side_effects(steerable, [add(1, 2)], prompts, None, bases.begin)
     assert short.kl.value == pytest.approx(whole.kl.value, abs=1e-5)
     assert short.perplexity_steered == pytest.approx(whole.perplexity_steered, rel=1e-5)
     assert whole.kl.value > 0
 
 
 def test_only_so_many_bytes_are_kept() -> None:
-    lever = lever_of("llama")
-    cases, bases = cases_of(lever), PrefixCache(most=1)
-    edits = lever.edits([add(1)])
-    assert margins(lever.subject, cases, edits, begins=bases.begin) == pytest.approx(
-        margins(lever.subject, cases, edits), abs=1e-4
+    steerable = steerable_of("llama")
+    cases, bases = cases_of(steerable), PrefixCache(most=1)
+    edits = steerable.edits([add(1)])
+    assert margins(steerable.subject, cases, edits, begins=bases.begin) == pytest.approx(
+        margins(steerable.subject, cases, edits), abs=1e-4
     )
     assert len(bases) == 0

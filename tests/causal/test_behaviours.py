@@ -37,7 +37,7 @@ KEY = "resid_post.1/main"
 
 
 @pytest.fixture(scope="module")
-def lever(subject, coders):
+def steerable(subject, coders):
     stats = {KEY: {"max": np.full(128, 3.0), "density": np.full(128, 0.05)}}
     return SteerableModel.of(subject, coders[1:], stats)
 
@@ -61,20 +61,20 @@ def test_a_wish_that_names_nothing_says_what_to_write():
         reading("please make it say the")
 
 
-def test_ready_wishes_can_be_split_and_judged(lever):
+def test_ready_wishes_can_be_split_and_judged(steerable):
     """Every one has cases on both sides, and a right answer meets its own case."""
     for name in ("object", "word", "feeling"):
-        wish = wish_for(lever, name, lambda words: [(KEY, 1)], thing=NamedObject("dog"))
+        wish = wish_for(steerable, name, lambda words: [(KEY, 1)], thing=NamedObject("dog"))
         search, held = split(wish.cases)
         assert min(len(search), len(held)) >= 5
         assert all(meets(case.wanted, case) for case in wish.cases)
         assert list(wish.features) == [(KEY, 1)]
     with pytest.raises(CausalError, match="no behaviour 'dance'"):
-        wish_for(lever, "dance", lambda words: [])
+        wish_for(steerable, "dance", lambda words: [])
 
 
-def test_the_word_is_wanted_and_no_thing_beside_it(lever):
-    wish = read_word(lever, samples=16)
+def test_the_word_is_wanted_and_no_thing_beside_it(steerable):
+    wish = read_word(steerable, samples=16)
     assert len(wish.cases) == len(wish.protect) == 16
     for case in wish.cases:
         word = case.accepted[0]
@@ -83,8 +83,8 @@ def test_the_word_is_wanted_and_no_thing_beside_it(lever):
             assert not meets(f"{word} and a {other}", case)
 
 
-def test_the_two_questions_are_contrasted_on_pictures_that_judge_nothing(lever):
-    wish = read_word(lever, samples=16)
+def test_the_two_questions_are_contrasted_on_pictures_that_judge_nothing(steerable):
+    wish = read_word(steerable, samples=16)
     held = {case.sample.id for case in split(wish.cases)[1]}
     asked = [*wish.examples, *wish.counterexamples]
     assert asked
@@ -95,13 +95,13 @@ def test_the_two_questions_are_contrasted_on_pictures_that_judge_nothing(lever):
 
 def test_only_words_that_the_model_reads_are_wished(subject, coders, monkeypatch):
     """A behaviour is looked for where the ability is there; its own words are what is wanted."""
-    lever = SteerableModel.of(subject, coders[1:], None)
+    steerable = SteerableModel.of(subject, coders[1:], None)
 
     def told_of(subject, cases, *rest, **more):
         return [f"it says {c.wanted if n % 2 else 'NOTHING'}" for n, c in enumerate(cases)]
 
     monkeypatch.setattr("semascope.causal.search.behaviours.answers", told_of)
-    wish = read_word(lever, samples=16)
+    wish = read_word(steerable, samples=16)
     assert len(wish.cases) == 16
     assert all(case.wanted == f"it says {case.accepted[0]}" for case in wish.cases)
 
@@ -113,11 +113,11 @@ def test_feelings_are_heard_in_any_of_their_words():
     assert not meets("The train is late.", case)
 
 
-def test_an_object_unprompted_is_asked_of_empty_pictures(lever):
-    wish = name_object(lever, NamedObject("dog", kinds=("poodle",)))
+def test_an_object_unprompted_is_asked_of_empty_pictures(steerable):
+    wish = name_object(steerable, NamedObject("dog", kinds=("poodle",)))
     assert {case.kind for case in wish.cases} == {"empty"}
     assert wish.cases[0].wanted == "a dog"
-    assert name_object(lever, NamedObject("apple")).cases[0].wanted == "an apple"
+    assert name_object(steerable, NamedObject("apple")).cases[0].wanted == "an apple"
     assert meets("two red poodles", wish.cases[0])
     assert all(ids for _, ids in wish.unrelated)
     assert len({case.id for case in wish.cases}) == len(wish.cases)
@@ -163,27 +163,27 @@ def test_wishes_come_from_files(tmp_path):
         read_items(tmp_path / "none.txt")
 
 
-def test_empathy_is_judged_on_prompts_that_chose_no_dose(lever):
-    told = empathy(lever, [(KEY, 3)], doses=(1.0, 2.0), tokens=2)
+def test_empathy_is_judged_on_prompts_that_chose_no_dose(steerable):
+    told = empathy(steerable, [(KEY, 3)], doses=(1.0, 2.0), tokens=2)
     assert told["felt"]["n"] == told["felt_random"]["n"] == len(TALK) // 2
     assert [row["dose"] for row in told["curve"]] == [1.0, 2.0] * 4
     assert len({json.dumps(row["where"]) for row in told["curve"]}) == 4
     assert {"where", "dose", "kl"} <= told.keys()
     assert json.dumps(told)
     with pytest.raises(CausalError, match="no feature here"):
-        empathy(lever, [])
+        empathy(steerable, [])
 
 
-def test_prompts_with_the_models_own_answers(lever):
+def test_prompts_with_the_models_own_answers(steerable):
     sample = Sample(id="t", turns=(Turn("user", TALK[0]),))
-    ((_, ids),) = own_answers(lever, [sample], tokens=3)
-    assert [t.id for t in lever.subject.generate(sample, max_new_tokens=3).tokens] == list(ids)
+    ((_, ids),) = own_answers(steerable, [sample], tokens=3)
+    assert [t.id for t in steerable.subject.generate(sample, max_new_tokens=3).tokens] == list(ids)
 
 
-def test_the_report_adds_up_and_is_written_whole(lever, subject, sample, tmp_path):
+def test_the_report_adds_up_and_is_written_whole(steerable, subject, sample, tmp_path):
     batch = subject.encode([sample], answer="", max_tokens=None)
-    found = attribute(subject, batch, lever.dictionaries, LogProb(7))
-    told = tables(found, labels={}, statistics=lever.statistics, top=5)
+    found = attribute(subject, batch, steerable.dictionaries, LogProb(7))
+    told = tables(found, labels={}, statistics=steerable.statistics, top=5)
     site = told["sites"][0]
     assert site["features"] + site["error"] + site["bias"] == pytest.approx(site["total"], abs=1e-3)
     image = sum(row["score"] for row in told["tokens"] if row["kind"] == "image")
@@ -192,7 +192,7 @@ def test_the_report_adds_up_and_is_written_whole(lever, subject, sample, tmp_pat
     assert not told["common"]
     here = tables(found, region=Region(left=0, top=0, right=32, bottom=24), top=99)
     assert 0 < len(here["features"]) < len(tables(found, top=999)["features"])
-    exact = ablate_exactly(subject, batch, lever.dictionaries, LogProb(7), found, top=4)
+    exact = ablate_exactly(subject, batch, steerable.dictionaries, LogProb(7), found, top=4)
     told["ablation"] = ablated(exact, {})
     paths = write(tmp_path / "r", found, told, sample.images)
     assert [path.name for path in paths] == ["heat-0.png", "report.html", "report.json"]

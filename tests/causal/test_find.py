@@ -37,7 +37,7 @@ KEY = "resid_post.2/main"
 
 
 @pytest.fixture(scope="module")
-def lever(subject):
+def steerable(subject):
     from semascope.dictionary.coder import SparseCoder
     from semascope.dictionary.config import CoderConfig
 
@@ -48,9 +48,9 @@ def lever(subject):
 
 
 @pytest.fixture(scope="module")
-def planted(subject, lever):
+def planted(subject, steerable):
     """A feature and the word that it makes the last layer say."""
-    rows = lever.dictionaries[KEY].directions(torch.arange(64))
+    rows = steerable.dictionaries[KEY].directions(torch.arange(64))
     said = (rows @ subject.unembedding().T).argmax(1).tolist()
     for feature, token in enumerate(said):
         word = subject.encoder.text(token)
@@ -106,7 +106,7 @@ def says(text, case):
     return case.wanted.strip() in text
 
 
-def test_a_planted_feature_is_found_and_judged_on_cases_that_did_not_choose_it(lever, planted):
+def test_a_planted_feature_is_found_and_judged_on_cases_that_did_not_choose_it(steerable, planted):
     feature, word = planted
     wish = Goal(
         cases=[Case(asked(n), word) for n in range(10)],
@@ -116,7 +116,7 @@ def test_a_planted_feature_is_found_and_judged_on_cases_that_did_not_choose_it(l
     options = SearchOptions(
         candidates=8, doses=(2.0, 6.0), price=0.0, max_kl=1e9, controls=2, tokens=3, trial_cases=4
     )
-    told = find(lever, wish, options, judge=says)
+    told = find(steerable, wish, options, judge=says)
     assert told.found, told.reason
     assert len(told.interventions) == 1
     assert told.held_out.fixed.value == 1.0
@@ -127,7 +127,7 @@ def test_a_planted_feature_is_found_and_judged_on_cases_that_did_not_choose_it(l
     assert feature in {t.candidate.index for t in told.trials}
 
 
-def test_features_that_search_puts_first_are_tried_as_a_set(lever, planted):
+def test_features_that_search_puts_first_are_tried_as_a_set(steerable, planted):
     """Eight together, though no attribution was asked to propose them."""
     feature, word = planted
     others = [f for f in range(64) if f != feature][:7]
@@ -138,12 +138,12 @@ def test_features_that_search_puts_first_are_tried_as_a_set(lever, planted):
     options = SearchOptions(
         candidates=8, doses=(2.0, 6.0), controls=0, tokens=3, trial_cases=4, groups=(8,)
     )
-    told = find(lever, wish, options, judge=says)
+    told = find(steerable, wish, options, judge=says)
     sizes = {len(t.intervention.features) for t in told.trials}
     assert 8 in sizes
 
 
-def test_a_sure_answer_may_lose_some_of_its_margin(lever, planted):
+def test_a_sure_answer_may_lose_some_of_its_margin(steerable, planted):
     """Harm begins where a protected answer comes into doubt."""
     from semascope.causal.search.trials import SAFE, CachedRuns, CandidateTrials
 
@@ -152,12 +152,12 @@ def test_a_sure_answer_may_lose_some_of_its_margin(lever, planted):
             return [0.5, 6.0, 6.0] if interventions else [2.0, 9.0, 0.0]
 
     cases = [Case(asked(n), "yes", "no") for n in range(3)]
-    bench = CandidateTrials(Told(lever, Ledger()), SearchOptions(), (), [], cases, ())
+    bench = CandidateTrials(Told(steerable, Ledger()), SearchOptions(), (), [], cases, ())
     one = Intervention(features=((KEY, planted[0]),))
     assert bench._harm(one) == pytest.approx((SAFE - 0.5) / 3)
 
 
-def test_a_margin_that_stands_fast_wins_no_more(lever, planted):
+def test_a_margin_that_stands_fast_wins_no_more(steerable, planted):
     """Else the strongest dose is the best one, and flips all that was right."""
     from semascope.causal.search.trials import CachedRuns, CandidateTrials
 
@@ -166,12 +166,12 @@ def test_a_margin_that_stands_fast_wins_no_more(lever, planted):
             return [4.0, 0.8, 9.0] if interventions else [-2.0, 0.5, 3.0]
 
     cases = [Case(asked(n), "yes", "no") for n in range(3)]
-    bench = CandidateTrials(Told(lever, Ledger()), SearchOptions(), (), cases, [], ())
+    bench = CandidateTrials(Told(steerable, Ledger()), SearchOptions(), (), cases, [], ())
     one = Intervention(features=((KEY, planted[0]),))
     assert bench._gain(cases, one) == pytest.approx((3.0 + 0.3 + 0.0) / 3)
 
 
-def test_doses_below_those_given_are_tried_while_they_are_worth_more(lever, planted):
+def test_doses_below_those_given_are_tried_while_they_are_worth_more(steerable, planted):
     """Both wrong answers stand fast from a tenth on, and right ones come into doubt from there."""
     from semascope.causal.search.trials import CachedRuns, CandidateTrials
 
@@ -184,13 +184,13 @@ def test_doses_below_those_given_are_tried_while_they_are_worth_more(lever, plan
     failing = [Case(asked(n), "no", "yes") for n in range(2)]
     right = [Case(asked(n), "yes", "no") for n in range(2, 5)]
     options = SearchOptions(doses=(1.0, 2.0))
-    bench = CandidateTrials(Told(lever, Ledger()), options, (Where(),), failing, right, ())
+    bench = CandidateTrials(Told(steerable, Ledger()), options, (Where(),), failing, right, ())
     trial = bench._dosed([CandidateFeature(KEY, planted[0], "up", "search", 1.0, Where())])
     assert trial.intervention.strength == 0.125
     assert (trial.gain, trial.harm) == pytest.approx((2.0, 0.5))
 
 
-def test_a_wrong_yes_has_nothing_to_lose(lever, planted):
+def test_a_wrong_yes_has_nothing_to_lose(steerable, planted):
     """And what is wished to be said has, however unlikely it is."""
     from semascope.causal.search.trials import CachedRuns, CandidateTrials
 
@@ -201,7 +201,7 @@ def test_a_wrong_yes_has_nothing_to_lose(lever, planted):
     one = Intervention(features=((KEY, planted[0]),))
     for unwanted, harm in (("no", 0.0), ("", 3.0)):
         cases = [Case(asked(n), "yes", unwanted) for n in range(2)]
-        bench = CandidateTrials(Told(lever, Ledger()), SearchOptions(), (), [], cases, ())
+        bench = CandidateTrials(Told(steerable, Ledger()), SearchOptions(), (), [], cases, ())
         assert bench._harm(one) == pytest.approx(harm)
 
 
@@ -228,25 +228,25 @@ def test_a_set_that_breaks_too_much_is_tried_softer_and_its_dose_tuned(planted):
     assert trying.score(tuned) == pytest.approx(0.7)
 
 
-def test_when_nothing_does_it_the_finding_says_so(lever, planted):
+def test_when_nothing_does_it_the_finding_says_so(steerable, planted):
     wish = Goal(cases=[Case(asked(n), planted[1]) for n in range(8)])
     told = find(
-        lever,
+        steerable,
         wish,
         SearchOptions(candidates=3, doses=(1e-4,), scales=(1.0001,), controls=0, tokens=3),
     )
     assert not told.found
     assert "No feature set does this" in told.reason
     already = Goal(cases=[Case(asked(n), "") for n in range(8)])
-    assert "does this already" in find(lever, already).reason
+    assert "does this already" in find(steerable, already).reason
 
 
-def test_dose_response_starts_at_the_unsteered_model(lever, subject, planted):
+def test_dose_response_starts_at_the_unsteered_model(steerable, subject, planted):
     feature, word = planted
     cases = [Case(asked(n), word) for n in range(4)]
     one = Intervention(features=((KEY, feature),), how="add")
     doses = dose_response(
-        lever,
+        steerable,
         one,
         [c.sample for c in cases],
         lambda samples, edits: margins(subject, cases, edits),
@@ -256,23 +256,23 @@ def test_dose_response_starts_at_the_unsteered_model(lever, subject, planted):
     assert doses[0].effect.value < doses[1].effect.value < doses[2].effect.value
 
 
-def test_side_effects_of_nothing_are_nothing(lever):
+def test_side_effects_of_nothing_are_nothing(steerable):
     prompts = [(asked(1), (7, 9, 11)), (asked(2), (12, 13))]
-    none = side_effects(lever, [Intervention(features=((KEY, 1),), strength=0.0)], prompts)
+    none = side_effects(steerable, [Intervention(features=((KEY, 1),), strength=0.0)], prompts)
     assert none.kl.value == 0.0
     assert none.perplexity_ratio == 1.0
-    much = side_effects(lever, [Intervention(features=((KEY, 1),), strength=5.0)], prompts)
+    much = side_effects(steerable, [Intervention(features=((KEY, 1),), strength=5.0)], prompts)
     assert much.kl.value > 0
     assert much.perplexity_ratio != 1.0
     with pytest.raises(CausalError, match="at least one prompt"):
-        side_effects(lever, [], [])
+        side_effects(steerable, [], [])
 
 
-def test_controls_match_in_density(lever):
+def test_controls_match_in_density(steerable):
     density = np.full(64, 0.5)
     density[:30] = 0.01
     stats = {KEY: {"density": density, "max": np.ones(64)}}
-    coder = lever.dictionaries[KEY]
+    coder = steerable.dictionaries[KEY]
     drawn = matched_controls(coder, KEY, 3, stats, count=4, avoid=[5])
     assert len(set(drawn)) == 4
     assert all(i < 30 and i not in (3, 5) for i in drawn)
@@ -291,13 +291,13 @@ def scene(number):
     return Sample(id=f"s{number}", images=(picture,), truth=SceneTruth((), "", "", questions))
 
 
-def test_the_harness_counts_fixed_and_broken_beside_its_controls(lever, subject):
+def test_the_harness_counts_fixed_and_broken_beside_its_controls(steerable, subject):
     cases = presence_cases([scene(n) for n in range(3)])
     assert [c.kind for c in cases] == ["presence"] * 6
     assert cases[1].wanted == "no"
     assert cases[1].unwanted == "yes"
-    arms = {"no-op": {}, "reconstruction": reconstruction_only(lever.dictionaries.values())}
-    told = examine(lever, cases, arms, max_new_tokens=3)
+    arms = {"no-op": {}, "reconstruction": reconstruction_only(steerable.dictionaries.values())}
+    told = examine(steerable, cases, arms, max_new_tokens=3)
     no_op = told.table()[0]
     assert no_op["unchanged"]["value"] == 1.0
     assert no_op["broken"]["value"] in (0.0, None)
@@ -345,9 +345,9 @@ def test_accuracies_are_of_all_cases_though_few_of_the_right_ones_are_asked_agai
     assert told["half"]["presence no"] == pytest.approx(expected)
 
 
-def test_blame_splits_a_wrong_answer_into_image_and_text(lever):
+def test_blame_splits_a_wrong_answer_into_image_and_text(steerable):
     case = presence_cases([scene(0)])[1]
-    told = blame(lever, case, "Yes, a dog.")
+    told = blame(steerable, case, "Yes, a dog.")
     assert 0 <= told.image_share <= 1
     assert all(f.score > 0 for f in (*told.image, *told.text))
     total = told.attribution.sites[0].score.sum()
@@ -402,17 +402,17 @@ def test_answers_are_the_same_in_any_batch(subject):
     assert answers(subject, cases, rows=2) == answers(subject, cases, rows=5)
 
 
-def test_candidates_promise_what_attribution_says(lever, planted):
+def test_candidates_promise_what_attribution_says(steerable, planted):
     """Taking out promises the score's opposite, amplifying the score; protected cases cost."""
     from semascope.causal.attribution.attribute import attribute
     from semascope.causal.search.candidates import from_attribution, metric_of
     from semascope.causal.steering.interventions import Where
 
     case = Case(asked(1), planted[1])
-    lists = from_attribution(lever, [case], [Where()], 64)
+    lists = from_attribution(steerable, [case], [Where()], 64)
     assert len(lists) == 3  # up, down, amplify; nothing to protect
-    batch = lever.subject.encode([case.sample], answer="", max_tokens=None)
-    found = attribute(lever.subject, batch, lever.dictionaries, metric_of(lever, case))
+    batch = steerable.subject.encode([case.sample], answer="", max_tokens=None)
+    found = attribute(steerable.subject, batch, steerable.dictionaries, metric_of(steerable, case))
     scores = {share.id: share.score for share in found.features()}
     for push, own in zip(("up", "down", "amplify"), lists, strict=True):
         assert {c.push for c in own} == {push}
@@ -421,36 +421,36 @@ def test_candidates_promise_what_attribution_says(lever, planted):
         assert candidate.promise == pytest.approx(-scores[candidate.id], rel=1e-3, abs=1e-5)
     for candidate in lists[2]:
         assert candidate.promise == pytest.approx(scores[candidate.id], rel=1e-3, abs=1e-5)
-    fair = from_attribution(lever, [case], [Where()], 64, [case])
+    fair = from_attribution(steerable, [case], [Where()], 64, [case])
     assert len(fair) == 6
     opposed = Case(case.sample, "no", planted[1])
-    (_, net, *_) = from_attribution(lever, [case], [Where()], 64, [opposed])
+    (_, net, *_) = from_attribution(steerable, [case], [Where()], 64, [opposed])
     plain = {c.id: c.promise for c in lists[0]}
     assert all(c.promise <= plain[c.id] + 1e-6 for c in net)
 
 
-def test_words_that_set_inputs_apart_give_sets_of_their_own(lever) -> None:
+def test_words_that_set_inputs_apart_give_sets_of_their_own(steerable) -> None:
     with_wish = [asked(n, "tell me the name of") for n in range(3)]
     without = [asked(n, "tell me the age of") for n in range(3)]
-    maps = [lever.subject.encode([s], answer="").maps[0] for s in (*with_wish, *without)]
+    maps = [steerable.subject.encode([s], answer="").maps[0] for s in (*with_wish, *without)]
     texts = [{m.tokens[i] for i in np.flatnonzero(m.kinds == Kind.TEXT)} for m in maps]
     every = set.union(*texts[:3])
     often = {word for word in every if sum(word in text for text in texts[:3]) > 1}
     own = often - set.union(*texts[3:])
-    lists = from_words(lever, with_wish, without, 4)
+    lists = from_words(steerable, with_wish, without, 4)
     assert len(own) > 1
     assert len(lists) == min(4, len(own))
     assert all(0 < len(one) <= 4 and {c.push for c in one} == {"up"} for one in lists)
     # What a list names fires on one of those words, and it is what fires most there.
-    batch = lever.subject.encode([with_wish[0]], answer="")
-    x = lever.subject.run(batch, ["resid_post.2"])["resid_post.2"][0]
+    batch = steerable.subject.encode([with_wish[0]], answer="")
+    x = steerable.subject.run(batch, ["resid_post.2"])["resid_post.2"][0]
     best = set()
     for at, token in enumerate(batch.maps[0].tokens):
         if token in own:
-            codes = lever.dictionaries[KEY].encode(x[at][None].float())
+            codes = steerable.dictionaries[KEY].encode(x[at][None].float())
             best.add(int(codes.indices[0][codes.values[0].argmax()]))
     assert {one[0].index for one in lists} <= best
-    assert from_words(lever, with_wish, with_wish, 4) == []
+    assert from_words(steerable, with_wish, with_wish, 4) == []
 
 
 def test_sets_of_every_kind_of_token_are_kept() -> None:
@@ -464,7 +464,7 @@ def test_sets_of_every_kind_of_token_are_kept() -> None:
     assert [one[0].index for one in _some_of_each(own, 6)] == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_set_that_breaks_what_is_right_is_refused(lever, planted):
+def test_a_set_that_breaks_what_is_right_is_refused(steerable, planted):
     """Saying the word everywhere mends every case, and every protected answer pays for it."""
     word = planted[1].strip()
 
@@ -478,7 +478,7 @@ def test_a_set_that_breaks_what_is_right_is_refused(lever, planted):
     options = SearchOptions(
         candidates=8, doses=(6.0,), price=0.0, controls=1, tokens=3, trial_cases=4, shortlist=2
     )
-    told = find(lever, wish, options, judge=fair)
+    told = find(steerable, wish, options, judge=fair)
     assert not told.found
     assert "No feature set does this" in told.reason
 
@@ -496,7 +496,7 @@ def test_few_cases_are_taken_from_all_over_and_no_wrong_one_is_left_out() -> Non
     assert len(kept) == 12
 
 
-def test_what_cannot_be_better_is_not_run_to_its_end(lever, planted):
+def test_what_cannot_be_better_is_not_run_to_its_end(steerable, planted):
     """A set that mends no more than another is not asked what it breaks; a dose, not priced."""
     from semascope.causal.search.feature_sets import FeatureSetSearch
     from semascope.causal.search.trials import CachedRuns, CandidateTrials
@@ -513,7 +513,7 @@ def test_what_cannot_be_better_is_not_run_to_its_end(lever, planted):
             asked_about.append(cases)
             return [0.5 if interventions else 0.0] * len(cases)
 
-    memo = Told(lever, Ledger())
+    memo = Told(steerable, Ledger())
     one = Intervention(features=((KEY, planted[0]),))
     trying = FeatureSetSearch(memo, wrong, right, meets, SearchOptions())
     assert trying.score([one], 0.5) <= 0.5

@@ -30,7 +30,7 @@ NOT_HELD = ("paligemma",)
 """The prompt looks ahead."""
 
 
-def lever_of(family: str) -> SteerableModel:
+def steerable_of(family: str) -> SteerableModel:
     subject = tiny(family)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -40,22 +40,22 @@ def lever_of(family: str) -> SteerableModel:
 
 @pytest.fixture(scope="module")
 def llava() -> SteerableModel:
-    return lever_of("llava")
+    return steerable_of("llava")
 
 
 def asked(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     holder: PassCache | None,
     *wishes: Intervention,
     answer: tuple[int, ...] = ANSWER,
     shade: int | None = 90,
 ) -> Conversation:
     """A conversation, with a picture of one shade where the subject sees."""
-    picture = shade is not None and lever.subject.has_vision
+    picture = shade is not None and steerable.subject.has_vision
     images = (Image.new("RGB", (40, 30), (shade or 0, 20, 200)),) if picture else ()
     turn = Turn("user", "what number is on it", images=len(images))
     sample = Sample(id="x", turns=(turn,), images=images)
-    return Conversation(lever, sample, answer=answer, interventions=wishes, holder=holder)
+    return Conversation(steerable, sample, answer=answer, interventions=wishes, holder=holder)
 
 
 def alike(
@@ -74,8 +74,8 @@ def alike(
 @pytest.mark.parametrize("family", [*HELD, *BEGUN, *NOT_HELD])
 def test_every_token_is_explained_as_without(family: str) -> None:
     """Of the answer and of the prompt; one pass, begun by whoever asks first, serves all."""
-    lever, holder = lever_of(family), PassCache()
-    plain, kept = asked(lever, None), asked(lever, holder)
+    steerable, holder = steerable_of(family), PassCache()
+    plain, kept = asked(steerable, None), asked(steerable, holder)
     first = len(plain.map)
     for position in (None, first, first + 2, first - 1):
         alike(plain, kept, position)

@@ -29,7 +29,7 @@ ANSWER = (7, 9, 11)
 
 
 @pytest.fixture(scope="module")
-def lever() -> SteerableModel:
+def steerable() -> SteerableModel:
     from semascope.dictionary import CoderConfig, SparseCoder
     from semascope.subject.testing import tiny
 
@@ -44,64 +44,64 @@ def lever() -> SteerableModel:
 
 
 def asked(
-    lever: SteerableModel, *wishes: Intervention, answer: tuple[int, ...] = ANSWER
+    steerable: SteerableModel, *wishes: Intervention, answer: tuple[int, ...] = ANSWER
 ) -> Conversation:
     sample = Sample(id="x", turns=(Turn("user", "which number is larger here"),))
-    return Conversation(lever, sample, answer=answer, interventions=wishes)
+    return Conversation(steerable, sample, answer=answer, interventions=wishes)
 
 
-def test_a_token_is_measured_as_a_span_would_be(lever: SteerableModel) -> None:
+def test_a_token_is_measured_as_a_span_would_be(steerable: SteerableModel) -> None:
     """An answer's token through the metric of one position, and through that of a continuation."""
-    here = asked(lever)
+    here = asked(steerable)
     for n in range(len(ANSWER)):
         target = said(here, position=len(here.map) + n)
         span = ContinuationLogProb(ANSWER[: n + 1], start=n)
         ours, theirs = (
-            attribute(lever.subject, here.batch, lever.dictionaries, metric)
+            attribute(steerable.subject, here.batch, steerable.dictionaries, metric)
             for metric in (target, span)
         )
         assert ours.values[0] == pytest.approx(theirs.values[0], abs=1e-5)
         assert np.allclose(ours.sites[0].score, theirs.sites[0].score, atol=1e-5)
 
 
-def test_every_token_read_back_has_its_own_probability(lever: SteerableModel) -> None:
-    here = asked(lever)
+def test_every_token_read_back_has_its_own_probability(steerable: SteerableModel) -> None:
+    here = asked(steerable)
     told = read_tokens(here, top=3)
     assert len(told) == here.total and told[0].logprob is None
     assert [t.id for t in told[-3:]] == list(ANSWER)
     metric = ContinuationLogProb(ANSWER)
     forced = prepare(here.batch, metric)
-    whole = float(metric.measure(lever.subject.logits(forced.batch), forced.ends)[0])
+    whole = float(metric.measure(steerable.subject.logits(forced.batch), forced.ends)[0])
     assert sum(t.logprob or 0.0 for t in told[-3:]) == pytest.approx(whole, abs=1e-4)
     for token in told[1:]:
         assert token.logprob is not None and token.top[0][2] >= token.logprob - 1e-6
-    few = read_tokens(asked(lever, answer=()), top=0)
+    few = read_tokens(asked(steerable, answer=()), top=0)
     assert [t.logprob for t in few[1:]] == pytest.approx(
         [t.logprob for t in told[1 : len(few)]], abs=1e-5
     )
 
 
-def test_with_no_answer_the_likeliest_token_is_meant(lever: SteerableModel) -> None:
-    here = asked(lever, answer=())
+def test_with_no_answer_the_likeliest_token_is_meant(steerable: SteerableModel) -> None:
+    here = asked(steerable, answer=())
     target = said(here)
-    logits = lever.subject.logits(here.batch)[0, -1]
+    logits = steerable.subject.logits(here.batch)[0, -1]
     assert target.token == int(logits.argmax())
     assert target.probability(here, {}) == pytest.approx(float(logits.softmax(-1).max()), rel=1e-5)
 
 
 @pytest.mark.parametrize("position", [0, 10_000])
-def test_no_token_there(lever: SteerableModel, position: int) -> None:
+def test_no_token_there(steerable: SteerableModel, position: int) -> None:
     with pytest.raises(CausalError, match="position"):
-        said(asked(lever), position=position)
+        said(asked(steerable), position=position)
     with pytest.raises(CausalError, match="id lies"):
-        said(asked(lever, answer=(10**7,)))
-    mark = lever.subject.encoder.image_token_id
+        said(asked(steerable, answer=(10**7,)))
+    mark = steerable.subject.encoder.image_token_id
     with pytest.raises(CausalError, match="stands for a picture"):
-        said(asked(lever, answer=(7, mark)))
+        said(asked(steerable, answer=(7, mark)))
 
 
-def test_places_restrict_what_counts_and_parts_sum_to_the_whole(lever: SteerableModel) -> None:
-    here = asked(lever)
+def test_places_restrict_what_counts_and_parts_sum_to_the_whole(steerable: SteerableModel) -> None:
+    here = asked(steerable)
     every = {s.id: s.score for s in inspect(here).shares}
     halves: dict[tuple[str, int], float] = {}
     middle = here.total // 2
@@ -113,99 +113,103 @@ def test_places_restrict_what_counts_and_parts_sum_to_the_whole(lever: Steerable
     assert halves == pytest.approx(every, abs=1e-5)
 
 
-def test_activation_mode_tells_shares_of_maxima(lever: SteerableModel) -> None:
-    found = inspect(asked(lever), mode="activation")
+def test_activation_mode_tells_shares_of_maxima(steerable: SteerableModel) -> None:
+    found = inspect(asked(steerable), mode="activation")
     scores = [share.score for share in found.shares]
     assert found.metric == "activation" and scores == sorted(scores, reverse=True)
     assert all(share.score == pytest.approx(share.peak / 2.0) for share in found.shares)
     assert found.probability == pytest.approx(math.exp(found.value), rel=1e-5)
 
 
-def test_the_steered_run_is_inspected_and_effects_are_exact(lever: SteerableModel) -> None:
-    here = asked(lever)
+def test_the_steered_run_is_inspected_and_effects_are_exact(steerable: SteerableModel) -> None:
+    here = asked(steerable)
     found = inspect(here)
     group = Cluster(found.shares[:3], ("", "", ""), "three", 7.0, 0.0)
     (one,) = effects(here, found, [group])
-    gone = inspect(asked(lever, group.suppress()))
+    gone = inspect(asked(steerable, group.suppress()))
     assert one.after == pytest.approx(gone.probability, rel=1e-5)
     assert one.before == pytest.approx(found.probability, rel=1e-6)
     first, *rest = group.suppress().features
-    steered = asked(lever, Intervention(features=(first,), how="clamp", strength=3.0))
+    steered = asked(steerable, Intervention(features=(first,), how="clamp", strength=3.0))
     (partly,) = effects(steered, inspect(steered), [group])
     assert partly.note.startswith("1 of") and partly.after != one.after
     held = Intervention(features=(first, *rest), how="clamp", strength=3.0)
-    (wholly,) = effects(asked(lever, held), found, [group])
+    (wholly,) = effects(asked(steerable, held), found, [group])
     assert wholly.after is None and "already" in wholly.note
 
 
-def test_controls_match_and_stack_alike(lever: SteerableModel) -> None:
+def test_controls_match_and_stack_alike(steerable: SteerableModel) -> None:
     """One feature under two interventions has one control, and no control is among the wished."""
     up = Intervention(features=((KEY, 1), (KEY, 2)), where=Where(roles=("user",)))
     down = Intervention(features=((KEY, 2),), where=Where(roles=("assistant",)), how="ablate")
-    (a, b), notes = controls(lever, [up, down])
+    (a, b), notes = controls(steerable, [up, down])
     assert not notes and a.features[1] == b.features[0]
     assert not {i for _, i in (*a.features, *b.features)} & {1, 2, 5}
     assert (a.how, b.how, a.where) == (up.how, "ablate", up.where)
-    none, told = controls(lever, [Intervention(features=((KEY, 5),))])
+    none, told = controls(steerable, [Intervention(features=((KEY, 5),))])
     assert none == [] and "1 of 1" in told[0]
 
 
-def test_ordinary_prompts_are_measured_once(lever: SteerableModel, tmp_path: Path) -> None:
+def test_ordinary_prompts_are_measured_once(steerable: SteerableModel, tmp_path: Path) -> None:
     some = prompts()[:3]
     calls: list[int] = []
-    first = ordinary(lever, some, tmp_path, progress=lambda done, _: bool(calls.append(done)))
-    again = ordinary(lever, some, tmp_path, progress=lambda *_: pytest.fail("measured again"))
+    first = ordinary(steerable, some, tmp_path, progress=lambda done, _: bool(calls.append(done)))
+    again = ordinary(steerable, some, tmp_path, progress=lambda *_: pytest.fail("measured again"))
     assert calls == [0, 1, 2] and first is not None and again is not None
     assert first.prompts == again.prompts == 3 and set(first.fired) == set(again.fired)
     assert all((first.fired[f] == again.fired[f]).all() for f in first.fired)
-    assert ordinary(lever, some, tmp_path, "new weights", lambda *_: True) is None
+    assert ordinary(steerable, some, tmp_path, "new weights", lambda *_: True) is None
 
 
-def test_one_feature_live_is_what_encoding_says(lever: SteerableModel) -> None:
+def test_one_feature_live_is_what_encoding_says(steerable: SteerableModel) -> None:
     sample = Sample(id="x", text="one two three")
-    batch = lever.subject.encode([sample], max_tokens=None)
-    x = lever.subject.run(batch, ["resid_post.1"])["resid_post.1"][0]
-    codes = lever.dictionaries[KEY].encode(x.float())
+    batch = steerable.subject.encode([sample], max_tokens=None)
+    x = steerable.subject.run(batch, ["resid_post.1"])["resid_post.1"][0]
+    codes = steerable.dictionaries[KEY].encode(x.float())
     index = int(codes.indices[-1, 0])
-    values, seen = tried(lever, sample, (KEY, index))
+    values, seen = tried(steerable, sample, (KEY, index))
     dense = torch.zeros(len(x), WIDTH).scatter_add(1, codes.indices, codes.values.float())
     assert len(values) == len(seen) and np.allclose(values, dense[:, index].numpy(), atol=1e-5)
 
 
-def test_features_by_example(lever: SteerableModel) -> None:
+def test_features_by_example(steerable: SteerableModel) -> None:
     """The same example on both sides leaves nothing."""
     one, other = (Sample(id=t, text=t) for t in ("abc abc abc", "xyz 123 ?!"))
-    found = alike(lever, [one], [other], limit=5)
+    found = alike(steerable, [one], [other], limit=5)
     assert found and [a.score for a in found] == sorted((a.score for a in found), reverse=True)
-    assert alike(lever, [one], [one]) == []
+    assert alike(steerable, [one], [one]) == []
 
 
-def test_two_dictionaries_on_one_prompt(lever: SteerableModel) -> None:
+def test_two_dictionaries_on_one_prompt(steerable: SteerableModel) -> None:
     from semascope.dictionary import CoderConfig, SparseCoder
 
     twin = SparseCoder(
-        CoderConfig(d_in=lever.subject.d_model, width=WIDTH, k=6), site="resid_post.1"
+        CoderConfig(d_in=steerable.subject.d_model, width=WIDTH, k=6), site="resid_post.1"
     )
-    twin.load_state_dict(lever.dictionaries[KEY].state_dict())  # type: ignore[attr-defined]
+    twin.load_state_dict(steerable.dictionaries[KEY].state_dict())  # type: ignore[attr-defined]
     twin.name = "other"
-    both = SteerableModel.of(lever.subject, [lever.dictionaries[KEY], twin], lever.statistics)
+    both = SteerableModel.of(
+        steerable.subject, [steerable.dictionaries[KEY], twin], steerable.statistics
+    )
     found = versus(asked(both))
     one, other = found.sides
     assert (one.key, other.key) == (KEY, OTHER) and one.l0 == other.l0 and one.fvu == other.fvu
     assert [s.index for s in one.shares] == [s.index for s in other.shares]
     assert {(a[1], t) for a, b, t in found.pairs if a[1] == b[1]} >= {(one.shares[0].index, 1.0)}
     with pytest.raises(CausalError, match="two different"):
-        versus(asked(lever))
+        versus(asked(steerable))
 
 
-def test_a_registers_feature_is_measured_on_its_probes(lever: SteerableModel) -> None:
+def test_a_registers_feature_is_measured_on_its_probes(steerable: SteerableModel) -> None:
     concept = registers.register().concept("flattery")
     done: list[int] = []
-    found = registers.tested(lever, (KEY, 1), concept, progress=lambda n, _: bool(done.append(n)))
+    found = registers.tested(
+        steerable, (KEY, 1), concept, progress=lambda n, _: bool(done.append(n))
+    )
     assert found is not None and done == list(range(len(concept.probes)))
     assert found.effect.low <= found.effect.value <= found.effect.high
-    still = registers.tested(lever, (KEY, 1), concept, strength=0.0)
+    still = registers.tested(steerable, (KEY, 1), concept, strength=0.0)
     assert still is not None and still.effect.value == 0.0 and still.control == 0.0
-    assert registers.tested(lever, (KEY, 1), concept, progress=lambda *_: True) is None
+    assert registers.tested(steerable, (KEY, 1), concept, progress=lambda *_: True) is None
     with pytest.raises(NotThere, match="deception"):
         registers.register().concept("nothing")

@@ -87,7 +87,7 @@ def test_surprise_is_how_rarely_ordinary_prompts_do_this():
 
 
 @pytest.fixture(scope="module")
-def lever():
+def steerable():
     from semascope.dictionary import CoderConfig, SparseCoder
     from semascope.subject.testing import tiny
 
@@ -96,23 +96,23 @@ def lever():
     return SteerableModel.of(subject, [coder])
 
 
-def test_lint_sorts_by_surprise_and_by_exact_effect(lever):
+def test_lint_sorts_by_surprise_and_by_exact_effect(steerable):
     sample = Sample(id="x", turns=(Turn("user", "which number is larger here"),))
-    batch = lever.subject.encode([sample], answer="")
+    batch = steerable.subject.encode([sample], answer="")
     metric = Prob(7)
-    found = attribute(lever.subject, batch, lever.dictionaries, metric)
+    found = attribute(steerable.subject, batch, steerable.dictionaries, metric)
     shares = found.features()
     words = {s.id: ("bible verses" if n % 2 else "red cars") for n, s in enumerate(shares[:8])}
     others = [Sample(id=str(n), turns=(Turn("user", f"say {n}"),)) for n in range(3)]
-    ordinary = BaseRates.measure(lever, others)
+    ordinary = BaseRates.measure(steerable, others)
     assert ordinary.prompts == 3
     told = lint(
-        lever, batch, metric, found, words, HashingEmbedder(), ordinary=ordinary, smallest=2
+        steerable, batch, metric, found, words, HashingEmbedder(), ordinary=ordinary, smallest=2
     )
     assert {c.label for c in told} == {"bible, verses", "cars, red"}
     weights = [abs(c.effect) * c.surprise for c in told]
     assert weights == sorted(weights, reverse=True)
     forced = prepare(batch, metric)
-    gone = lever.subject.logits(forced.batch, edits=lever.edits([told[0].suppress()]))
+    gone = steerable.subject.logits(forced.batch, edits=steerable.edits([told[0].suppress()]))
     exact = float(metric.measure(gone, forced.ends)[0]) - float(found.values[0])
     assert told[0].effect == pytest.approx(exact, abs=1e-6)

@@ -21,7 +21,7 @@ SITES = ("projector", "vision.1")
 
 
 @pytest.fixture(scope="module")
-def lever() -> SteerableModel:
+def steerable() -> SteerableModel:
     subject = tiny("llava")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -39,8 +39,10 @@ def seen() -> Sample:
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_a_feature_is_tried_on_the_patches_of_a_picture(lever: SteerableModel, site: str) -> None:
-    found = [tried(lever, seen(), (f"{site}/main", index)) for index in range(WIDTH)]
+def test_a_feature_is_tried_on_the_patches_of_a_picture(
+    steerable: SteerableModel, site: str
+) -> None:
+    found = [tried(steerable, seen(), (f"{site}/main", index)) for index in range(WIDTH)]
     pictured = found[0][1].kinds == Kind.IMAGE
     total = np.sum([values for values, _ in found], axis=0)  # (T,)
     assert (total[pictured] > 0).any()
@@ -48,19 +50,19 @@ def test_a_feature_is_tried_on_the_patches_of_a_picture(lever: SteerableModel, s
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_a_text_has_nothing_of_it(lever: SteerableModel, site: str) -> None:
-    values, _ = tried(lever, Sample(id="t", text="one two three"), (f"{site}/main", 1))
+def test_a_text_has_nothing_of_it(steerable: SteerableModel, site: str) -> None:
+    values, _ = tried(steerable, Sample(id="t", text="one two three"), (f"{site}/main", 1))
     assert not values.any()
 
 
-def test_two_of_them_are_compared_on_a_picture(lever: SteerableModel) -> None:
-    found = versus(Conversation(lever, seen(), answer=(7, 9)))
+def test_two_of_them_are_compared_on_a_picture(steerable: SteerableModel) -> None:
+    found = versus(Conversation(steerable, seen(), answer=(7, 9)))
     assert [side.l0 for side in found.sides] == pytest.approx([4.0, 4.0], abs=1.0)
     assert all(side.fvu is not None and side.fvu > 0 for side in found.sides)
 
 
-def test_ordinary_prompts_may_show_no_picture(lever: SteerableModel) -> None:
+def test_ordinary_prompts_may_show_no_picture(steerable: SteerableModel) -> None:
     plain = Sample(id="t", turns=(Turn("user", "hello"),))
-    found = BaseRates.measure(lever, [seen(), plain])
+    found = BaseRates.measure(steerable, [seen(), plain])
     assert {key for key, _ in found.fired} == {f"{site}/main" for site in SITES}
     assert all(row[0] and not row[1] for row in found.fired.values())

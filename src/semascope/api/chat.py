@@ -53,7 +53,7 @@ class Chat:
         **settings: Any,
     ) -> Chat:
         """Let the model answer. CausalError where the interventions cannot be done."""
-        edits = run.lever.edits(interventions)
+        edits = run.steerable.edits(interventions)
         answer = run.subject.generate(sample, edits=edits, **settings)
         return cls(run, sample, answer, interventions, settings)
 
@@ -80,7 +80,7 @@ class Chat:
 
         ids = tuple(token.id for token in self.answer.tokens if not token.ends)
         return Conversation(
-            self.run.lever, self.sample, "", ids, self.interventions, holder=PassCache()
+            self.run.steerable, self.sample, "", ids, self.interventions, holder=PassCache()
         )
 
     def ask(self, question: str, picture: str | Image.Image | None = None) -> Chat:

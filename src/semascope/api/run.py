@@ -37,16 +37,16 @@ class OpenRun:
     """
 
     def __init__(
-        self, workspace: Workspace | None, make_lever: Callable[[], SteerableModel]
+        self, workspace: Workspace | None, make_steerable: Callable[[], SteerableModel]
     ) -> None:
-        """``make_lever`` loads the model with its dictionaries."""
+        """``make_steerable`` loads the model with its dictionaries."""
         self.workspace = workspace
-        self._make_lever = make_lever
+        self._make_steerable = make_steerable
 
     @classmethod
     def of_workspace(cls, workspace: Workspace, device: str = "auto") -> OpenRun:
         """A run on disk. WorkspaceError, when the model is first needed, before ``gather``."""
-        run = cls(workspace, lambda: _lever_of(run.pipeline))
+        run = cls(workspace, lambda: _steerable_of(run.pipeline))
         run._device = device
         return run
 
@@ -57,8 +57,8 @@ class OpenRun:
 
         if dictionary is not None:
             _check_fits(subject, dictionary)
-        lever = SteerableModel.of(subject, [] if dictionary is None else [dictionary])
-        return cls(None, lambda: lever)
+        steerable = SteerableModel.of(subject, [] if dictionary is None else [dictionary])
+        return cls(None, lambda: steerable)
 
     _device = "auto"
 
@@ -74,16 +74,16 @@ class OpenRun:
         return Run(space, options.model_copy(update={"train": train}))
 
     @cached_property
-    def lever(self) -> SteerableModel:
+    def steerable(self) -> SteerableModel:
         """The model with its dictionaries and statistics, as ``semascope.causal`` takes it."""
         if self.workspace is not None:
             self.workspace.require("gather")
-        return self._make_lever()
+        return self._make_steerable()
 
     @property
     def subject(self) -> Subject:
         """The model."""
-        return self.lever.subject  # type: ignore[no-any-return]
+        return self.steerable.subject  # type: ignore[no-any-return]
 
     @cached_property
     def atlas(self) -> Atlas:
@@ -111,7 +111,7 @@ class OpenRun:
     def dictionaries(self) -> tuple[str, ...]:
         """``site/name`` of every dictionary, the run's first."""
         if self.workspace is None:
-            return tuple(self.lever.dictionaries)
+            return tuple(self.steerable.dictionaries)
         from semascope.evidence.store.evidence import dictionaries
 
         self.workspace.require("gather")
@@ -277,7 +277,7 @@ class OpenRun:
 
     def __repr__(self) -> str:
         if self.workspace is None:
-            held = ", ".join(self.lever.dictionaries) or "no dictionary"
+            held = ", ".join(self.steerable.dictionaries) or "no dictionary"
             return f"OpenRun({self.subject.name}, {held})"
         record = self.workspace.record()
         return f"OpenRun({str(self.workspace.root)!r}: {record.subject}, {record.site})"
@@ -292,7 +292,7 @@ class OpenRun:
         return table([("run", repr(self)), *found])
 
 
-def _lever_of(run: Run) -> SteerableModel:
+def _steerable_of(run: Run) -> SteerableModel:
     """The model with every dictionary of the run that evidence was gathered for."""
     from semascope.causal import SteerableModel
     from semascope.dictionary import load

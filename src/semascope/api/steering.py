@@ -81,10 +81,10 @@ class Steering:
         """
         from semascope.causal import compare
 
-        lever = self.run.lever
+        steerable = self.run.steerable
         found = compare(
-            lever.subject, chat.sample, (*chat.interventions, self.intervention),
-            lever.dictionaries, lever.statistics, **chat.settings,
+            steerable.subject, chat.sample, (*chat.interventions, self.intervention),
+            steerable.dictionaries, steerable.statistics, **chat.settings,
         )  # fmt: skip
         return SteeringComparison(chat, self, found)
 

@@ -123,9 +123,9 @@ class Why:
 
         if self.mode != "attribution":
             raise CausalError("Heat by attribution needs mode='attribution'.")
-        lever, asked = self.chat.run.lever, self.chat.asked
+        steerable, asked = self.chat.run.steerable, self.chat.asked
         return attribute(
-            lever.subject, asked.batch, lever.dictionaries, self.inspection.said,
+            steerable.subject, asked.batch, steerable.dictionaries, self.inspection.said,
             integrated=self.integrated, edits=asked.edits,
         )  # fmt: skip
 

@@ -69,9 +69,9 @@ class Opened:
         return self.run.dictionary_id
 
     @property
-    def lever(self) -> SteerableModel:
+    def steerable(self) -> SteerableModel:
         """The model with every dictionary of the run that evidence was gathered for."""
-        return self.front.lever
+        return self.front.steerable
 
     @cached_property
     def labels(self) -> dict[Feature, str]:

@@ -35,7 +35,7 @@ Progress = Callable[[int, int, str], None]
 
 
 def evaluate_attribution(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     *,
     seed: int = 0,
     samples: int = 100,
@@ -54,7 +54,7 @@ def evaluate_attribution(
     ledger = ledger or Ledger()
     rows: list[dict[str, Any]] = []
     for number, sample in enumerate(asked_scenes(seed, samples)):
-        work = partial(_one_prompt, lever, sample, top=top, steps=steps, timed=number < 10)
+        work = partial(_one_prompt, steerable, sample, top=top, steps=steps, timed=number < 10)
         rows.append(ledger.do(f"{number}|{top}|{steps}", work))
         if progress is not None:
             told = np.nanmean([row["integrated"] or np.nan for row in rows])
@@ -77,19 +77,21 @@ def evaluate_attribution(
 
 
 def _one_prompt(
-    lever: SteerableModel, sample: Sample, *, top: int, steps: int, timed: bool
+    steerable: SteerableModel, sample: Sample, *, top: int, steps: int, timed: bool
 ) -> dict[str, float | None]:
     """The figures of one prompt; None where there is none."""
-    batch = lever.subject.encode([sample], answer="", max_tokens=None)
+    batch = steerable.subject.encode([sample], answer="", max_tokens=None)
     with torch.no_grad():
-        said, rival = lever.subject.logits(batch)[0, -1].topk(2).indices.tolist()
+        said, rival = steerable.subject.logits(batch)[0, -1].topk(2).indices.tolist()
     metric = LogitDiff(said, rival)
-    plain = attribute(lever.subject, batch, lever.dictionaries, metric)
-    whole = attribute(lever.subject, batch, lever.dictionaries, metric, integrated=steps)
+    plain = attribute(steerable.subject, batch, steerable.dictionaries, metric)
+    whole = attribute(steerable.subject, batch, steerable.dictionaries, metric, integrated=steps)
     of = {name: one.features()[:top] for name, one in (("gradient", plain), ("integrated", whole))}
     # What both put first is taken out once: the passes are most of the time.
     both = list({share.id: share for shares in of.values() for share in shares}.values())
-    told = ablate_exactly(lever.subject, batch, lever.dictionaries, metric, plain, features=both)
+    told = ablate_exactly(
+        steerable.subject, batch, steerable.dictionaries, metric, plain, features=both
+    )
     effect = {share.id: e for share, e in zip(told.features, told.effects, strict=True)}
     effects = {name: np.asarray([effect[s.id] for s in shares]) for name, shares in of.items()}
     found = {
@@ -98,17 +100,17 @@ def _one_prompt(
     }
     peaks = np.asarray([share.peak for share in of["gradient"]])
     found["activation"] = pearson(peaks, effects["gradient"])
-    found["logprob"] = _r(lever, batch, LogProb(said), top) if timed else math.nan
+    found["logprob"] = _r(steerable, batch, LogProb(said), top) if timed else math.nan
     found["gap"] = max(site.gap() for one in (plain, whole) for site in one.sites)
     found["error"] = float(np.mean([site.error_share() for site in plain.sites]))
-    found["cost"] = cost_ratio(lever, batch, metric) if timed else math.nan
+    found["cost"] = cost_ratio(steerable, batch, metric) if timed else math.nan
     return {name: None if math.isnan(value) else value for name, value in found.items()}
 
 
-def _r(lever: SteerableModel, batch: Batch, metric: Metric, top: int) -> float:
+def _r(steerable: SteerableModel, batch: Batch, metric: Metric, top: int) -> float:
     """Pearson's r of the plain gradient with ablation."""
-    plain = attribute(lever.subject, batch, lever.dictionaries, metric)
-    told = ablate_exactly(lever.subject, batch, lever.dictionaries, metric, plain, top=top)
+    plain = attribute(steerable.subject, batch, steerable.dictionaries, metric)
+    told = ablate_exactly(steerable.subject, batch, steerable.dictionaries, metric, plain, top=top)
     return told.r
 
 
@@ -126,18 +128,18 @@ def asked_scenes(seed: int, samples: int, split: str = "heldout") -> Iterator[Sa
         yield Sample(id=sample.id, turns=(turn,), images=sample.images, source=sample.source)
 
 
-def cost_ratio(lever: SteerableModel, batch: Batch, metric: Metric, repeats: int = 3) -> float:
+def cost_ratio(steerable: SteerableModel, batch: Batch, metric: Metric, repeats: int = 3) -> float:
     """Seconds to attribute all features over those of one plain forward and backward.
 
     The plain pass goes back to the same activations and encodes nothing.
     """
-    targets = sorted({output_site(d) for d in lever.dictionaries.values()})
+    targets = sorted({output_site(d) for d in steerable.dictionaries.values()})
     ours, plain = [], []
     for _ in range(repeats):
         begun = time.perf_counter()
-        watched_run(lever.subject, prepare(batch, metric), targets, targets, metric, {})
+        watched_run(steerable.subject, prepare(batch, metric), targets, targets, metric, {})
         middle = time.perf_counter()
-        attribute(lever.subject, batch, lever.dictionaries, metric)
+        attribute(steerable.subject, batch, steerable.dictionaries, metric)
         plain.append(middle - begun)
         ours.append(time.perf_counter() - middle)
     return float(np.median(ours) / np.median(plain))

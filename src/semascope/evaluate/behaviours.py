@@ -23,7 +23,7 @@ from semascope.causal.steering.steerable_model import SteerableModel
 
 
 def evaluate_behaviours(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     search: Search,
     *,
     names: Iterable[str] = BEHAVIOURS,
@@ -40,14 +40,14 @@ def evaluate_behaviours(
     """
     told: dict[str, Any] = {}
     for name in names:
-        if name == "word" and not lever.subject.has_vision:
+        if name == "word" and not steerable.subject.has_vision:
             continue
-        wish = wish_for(lever, name, search, thing=thing, seed=seed)
+        wish = wish_for(steerable, name, search, thing=thing, seed=seed)
         found = find(
-            lever, wish, options or SearchOptions(seed=seed), ledger=ledger, progress=progress
+            steerable, wish, options or SearchOptions(seed=seed), ledger=ledger, progress=progress
         )
         told[name] = {"wish": wish.text, **found.as_json()}
-        if name == "object" and lever.subject.has_vision and found.best:
-            facts = own_answers(lever, _facts(_QUIET // 2))
-            told[name]["on_other_pictures"] = side_effects(lever, found.best, facts).as_json()
+        if name == "object" and steerable.subject.has_vision and found.best:
+            facts = own_answers(steerable, _facts(_QUIET // 2))
+            told[name]["on_other_pictures"] = side_effects(steerable, found.best, facts).as_json()
     return {"behaviours": told, "found": sum(row["found"] for row in told.values())}

@@ -49,7 +49,7 @@ class _Tried:
 
 
 def empathy(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     features: Sequence[Feature],
     *,
     doses: Sequence[float] = (0.125, 0.25, 0.5, 1.0, 2.0),
@@ -70,10 +70,10 @@ def empathy(
             "The empathy case needs features of emotions, and no feature here is called one. "
             "Name some: --emotion-features 12 77"
         )
-    memo = CachedRuns(lever, ledger or Ledger())
-    cases = with_feeling(lever).cases
+    memo = CachedRuns(steerable, ledger or Ledger())
+    cases = with_feeling(steerable).cases
     choosing, judging = cases[::2], cases[1::2]
-    quiet = own_answers(lever, [words_alone(f"What is this: {text}") for text in UNMOVED])
+    quiet = own_answers(steerable, [words_alone(f"What is this: {text}") for text in UNMOVED])
 
     def felt(of: Sequence[Case], chosen: Sequence[Intervention]) -> Figure:
         met = memo.met(of, chosen, meets, tokens)
@@ -91,7 +91,7 @@ def empathy(
                 told = f"{curve[-1].felt.value:.0%} at {dose:g}"
                 progress(len(curve), len(wheres) * len(doses), told)
     best = max(curve, key=lambda tried: tried.worth)
-    random_ones = as_controls(lever, [best.intervention], seed)
+    random_ones = as_controls(steerable, [best.intervention], seed)
     return {
         "felt": felt(judging, [best.intervention]).as_json(),
         "felt_plain": felt(judging, ()).as_json(),

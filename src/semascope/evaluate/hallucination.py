@@ -164,7 +164,7 @@ def compared(base: Arm, arm: Arm) -> dict[str, Any]:
 
 
 def examine(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     cases: Sequence[Case],
     arms: Mapping[str, Edits],
     *,
@@ -182,7 +182,7 @@ def examine(
     ledger, asked = ledger or Ledger(), stamp([case.id for case in cases])
     for number, (name, edits) in enumerate([("base", {}), *arms.items()]):
         work = partial(
-            answers, lever.subject, cases, edits, max_new_tokens=max_new_tokens, rows=rows
+            answers, steerable.subject, cases, edits, max_new_tokens=max_new_tokens, rows=rows
         )
         known = list(plain) if plain is not None and not number else None
         written: list[str] = known or ledger.do(f"arm {name} {max_new_tokens}|{asked}", work)
@@ -279,7 +279,7 @@ class Blame:
         }
 
 
-def blame(lever: SteerableModel, case: Case, answer: str, *, top: int = 10) -> Blame:
+def blame(steerable: SteerableModel, case: Case, answer: str, *, top: int = 10) -> Blame:
     """Attribute log p(the wrong answer) − log p(the right one) to features of image and text.
 
     ``answer`` is what the model said; for yes and no, its first word is set against the other.
@@ -289,10 +289,10 @@ def blame(lever: SteerableModel, case: Case, answer: str, *, top: int = 10) -> B
     words = answer.strip().split()
     wrong = case.unwanted or (words[0] if words else "")
     metric = ContinuationContrast(
-        token_ids(lever.subject, wrong), token_ids(lever.subject, case.wanted)
+        token_ids(steerable.subject, wrong), token_ids(steerable.subject, case.wanted)
     )
-    batch = lever.subject.encode([case.sample], answer="", max_tokens=None)
-    found = attribute(lever.subject, batch, lever.dictionaries, metric)
+    batch = steerable.subject.encode([case.sample], answer="", max_tokens=None)
+    found = attribute(steerable.subject, batch, steerable.dictionaries, metric)
     seen = np.isin(found.maps[0].kinds, (Kind.IMAGE, Kind.TILE, Kind.NEWLINE))
     sides = [
         [share_ for share_ in found.features(at(mask)) if share_.score > 0]

@@ -28,7 +28,7 @@ from semascope.evaluate.hallucination import (
 
 
 def evaluate_hallucination(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     *,
     seed: int = 0,
     samples: int = 200,
@@ -48,7 +48,7 @@ def evaluate_hallucination(
     that were right must stay so.
 
     Args:
-        lever: with statistics.
+        steerable: with statistics.
         seed: of the scenes.
         samples: scenes to draw.
         options: how hard to look.
@@ -64,11 +64,13 @@ def evaluate_hallucination(
     wish = replace(wish, protect=spread(wish.protect, 2 * options.kept))
     cases = [*wish.cases, *wish.protect]
     _, held = halves(cases)  # by picture, as ``find`` splits
-    memo = CachedRuns(lever, ledger or Ledger())
-    told = find(lever, wish, options, memo=memo, progress=progress)
-    asked = partial(examine, lever, max_new_tokens=options.tokens, ledger=ledger, progress=progress)
+    memo = CachedRuns(steerable, ledger or Ledger())
+    told = find(steerable, wish, options, memo=memo, progress=progress)
+    asked = partial(
+        examine, steerable, max_new_tokens=options.tokens, ledger=ledger, progress=progress
+    )
     before = asked(held, {}, plain=memo.plainly(held, options.tokens, progress))
-    arms = _arms(lever, told, seed)
+    arms = _arms(steerable, told, seed)
     fewer = before.fewer(options.kept)
     after = asked(fewer, arms, plain=memo.plainly(fewer, options.tokens))
     return {
@@ -77,7 +79,7 @@ def evaluate_hallucination(
         "mended": {name: mended(after, name).as_json() for name in arms},
         "broken": after.broken_by(),
         "accuracy": after.accuracies(before),
-        "wrong": _explained(lever, after, explained, on_blame),
+        "wrong": _explained(steerable, after, explained, on_blame),
         "finding": told.as_json(),
         "samples": len({case.sample.id for case in cases}),
         "split": split,
@@ -85,24 +87,24 @@ def evaluate_hallucination(
     }
 
 
-def _arms(lever: SteerableModel, told: SearchResult, seed: int) -> dict[str, Any]:
+def _arms(steerable: SteerableModel, told: SearchResult, seed: int) -> dict[str, Any]:
     """Edits of every arm: nothing, the reconstruction alone, what was found, random features.
 
     Where nothing good enough was found, the best set that was tried stands as ``best tried``.
     """
     arms: dict[str, Any] = {
         "no-op": {},
-        "reconstruction": reconstruction_only(lever.dictionaries.values()),
+        "reconstruction": reconstruction_only(steerable.dictionaries.values()),
     }
     own = told.interventions or told.best
     if own:
-        arms["found" if told.found else "best tried"] = lever.edits(own)
-        arms["random"] = lever.edits(as_controls(lever, own, seed))
+        arms["found" if told.found else "best tried"] = steerable.edits(own)
+        arms["random"] = steerable.edits(as_controls(steerable, own, seed))
     return arms
 
 
 def _explained(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     after: Examination,
     count: int,
     on_blame: Callable[[Blame], Any] | None,
@@ -112,7 +114,7 @@ def _explained(
     wrong = ((case, text) for case, text, right in pairs if not right and case.wanted)
     rows = []
     for case, text in islice(wrong, count):
-        found = blame(lever, case, text)
+        found = blame(steerable, case, text)
         row = found.as_json()
         if on_blame is not None:
             row["picture"] = on_blame(found)

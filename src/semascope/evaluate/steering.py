@@ -11,7 +11,8 @@ and at which site (its own, or as borrowed directions at others) is not assumed 
 3. *Judge* on all concepts, and apart on the held-out half, which chose nothing; beside random
    features of like density and norm under the same setting, and beside no steering at all.
 
-Knows levers and pictures; which features are objects, and what they are called, the caller says.
+Knows steerable models and pictures; which features are objects, and what they are called, the
+caller says.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class SteeringPlan:
 
 
 def evaluate_steering(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     objects: Sequence[Object],
     *,
     seed: int = 0,
@@ -106,7 +107,7 @@ def evaluate_steering(
     """Share of concepts that the model names in a blank picture under their features.
 
     Args:
-        lever: with statistics ``max`` and ``density``.
+        steerable: with statistics ``max`` and ``density``.
         objects: (features of one concept, concept as a person would say it), best-scored first.
         seed: of the controls.
         plan: settings to choose from.
@@ -118,16 +119,16 @@ def evaluate_steering(
         CausalError: fewer than four concepts, or no statistics.
     """
     plan, ledger = plan or SteeringPlan(), ledger or Ledger()
-    if len(objects) < 4 or lever.statistics is None:
+    if len(objects) < 4 or steerable.statistics is None:
         raise CausalError("Steering is judged on at least four features with their statistics.")
-    bench = _Bench(lever, blank_sample(blank), plan, ledger)
+    bench = _Bench(steerable, blank_sample(blank), plan, ledger)
     sets = [(members(features), concept) for features, concept in objects]
     chosen, tried = _choose(bench, sets[::2], progress)
     answered = bench.answers("judge", sets, chosen)
     named = [_says(text, concept, plan) for text, (_, concept) in zip(answered, sets, strict=True)]
     controls: list[bool] = []
     for draw in range(seed, seed + _DRAWS):
-        random_sets = [(random_features(lever, own, draw), concept) for own, concept in sets]
+        random_sets = [(random_features(steerable, own, draw), concept) for own, concept in sets]
         controls += bench.named(f"random {draw}", random_sets, chosen)
     return {
         "named": share(sum(named), len(named)).as_json(),
@@ -187,14 +188,14 @@ def _rank(row: tuple[int, SteeringSetting]) -> tuple[int, int, float]:
 class _Bench:
     """Where settings are tried."""
 
-    lever: SteerableModel
+    steerable: SteerableModel
     sample: Sample
     plan: SteeringPlan
     ledger: Ledger
 
     def settings(self, most: int) -> list[SteeringSetting]:
         """Every setting of the plan, with no more features than any concept has."""
-        wheres = self.plan.wheres or usual_wheres(self.lever.subject, self.sample)
+        wheres = self.plan.wheres or usual_wheres(self.steerable.subject, self.sample)
         return [
             SteeringSetting(where, dose, size, site)
             for site in self.plan.sites
@@ -226,8 +227,8 @@ class _Bench:
         told: list[str] = []
         for start in range(0, len(sets), self.plan.rows):
             part = sets[start : start + self.plan.rows]
-            edits = per_row([self.lever.edits([self._add(own, setting)]) for own, _ in part])
-            answers = self.lever.subject.generate_batch(
+            edits = per_row([self.steerable.edits([self._add(own, setting)]) for own, _ in part])
+            answers = self.steerable.subject.generate_batch(
                 [self.sample] * len(part), edits=edits, max_new_tokens=self.plan.tokens, top=1
             )
             told += [answer.text for answer in answers]

@@ -48,7 +48,7 @@ def prompts(pictures: Sequence[Image.Image] = ()) -> list[Sample]:
 
 
 def ordinary(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     samples: Sequence[Sample],
     folder: Path,
     stamp: str = "",
@@ -58,7 +58,7 @@ def ordinary(
 
     ``stamp`` changes when the dictionaries' weights do. None where ``progress`` said stop.
     """
-    about = [stamp, str(lever.subject.name), *sorted(lever.dictionaries)]
+    about = [stamp, str(steerable.subject.name), *sorted(steerable.dictionaries)]
     about += [s.id + "|".join(t.text for t in s.turns) for s in samples]
     digest = hashlib.sha256("\n".join(about).encode()).hexdigest()
     path = folder / f"{digest[:24]}.npz"
@@ -68,7 +68,7 @@ def ordinary(
     for number, sample in enumerate(samples):
         if progress is not None and progress(number, len(samples)):
             return None
-        for feature in BaseRates.measure(lever, [sample]).fired:
+        for feature in BaseRates.measure(steerable, [sample]).fired:
             row = bits.setdefault(feature, np.zeros(len(samples), dtype=np.bool_))
             row[number] = True
     found = BaseRates(len(samples), bits)

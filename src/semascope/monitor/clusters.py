@@ -187,15 +187,15 @@ class BaseRates:
         self.fired = fired
 
     @classmethod
-    def measure(cls, lever: SteerableModel, prompts: Sequence[Sample]) -> BaseRates:
+    def measure(cls, steerable: SteerableModel, prompts: Sequence[Sample]) -> BaseRates:
         """Run the prompts, to the deepest dictionary."""
         found: dict[Feature, NDArray[np.bool_]] = {}
         for number, sample in enumerate(prompts):
-            batch = lever.subject.encode([sample], answer="", max_tokens=None)
-            sites = sorted({d.site for d in lever.dictionaries.values()})
+            batch = steerable.subject.encode([sample], answer="", max_tokens=None)
+            sites = sorted({d.site for d in steerable.dictionaries.values()})
             with torch.no_grad():
-                outputs = lever.subject.run(batch, sites)
-            for key, dictionary in lever.dictionaries.items():
+                outputs = steerable.subject.run(batch, sites)
+            for key, dictionary in steerable.dictionaries.items():
                 x, there = laid_out(dictionary.site, outputs[dictionary.site], batch)
                 codes = dictionary.encode(x[batch.mask if there is None else there].float())
                 for index in torch.unique(codes.indices[codes.values != 0]).tolist():
@@ -215,7 +215,7 @@ class BaseRates:
 
 
 def lint(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     batch: Batch,
     metric: Metric,
     attribution: Attribution,
@@ -232,7 +232,7 @@ def lint(
     """Clusters of the features behind one metric of one prompt, by surprise and effect.
 
     Args:
-        lever: subject and dictionaries.
+        steerable: subject and dictionaries.
         batch: the prompt that was attributed.
         metric: the metric of the attribution; with ``Prob``, effects are changes of probability.
         attribution: what mattered.
@@ -258,7 +258,7 @@ def lint(
     found = [
         replace(
             group,
-            effect=effect(lever, batch, metric, group, base),
+            effect=effect(steerable, batch, metric, group, base),
             surprise=ordinary.surprise(group.ids) if ordinary else math.nan,
         )
         for group in groups
@@ -267,10 +267,10 @@ def lint(
 
 
 def effect(
-    lever: SteerableModel, batch: Batch, metric: Metric, group: Cluster, base: float
+    steerable: SteerableModel, batch: Batch, metric: Metric, group: Cluster, base: float
 ) -> float:
     """The metric with the whole cluster ablated, less ``base``."""
     forced = prepare(batch, metric)
     with torch.no_grad():
-        value = measured(lever.subject, forced, metric, lever.edits([group.suppress()]))
+        value = measured(steerable.subject, forced, metric, steerable.edits([group.suppress()]))
     return float(value[0]) - base

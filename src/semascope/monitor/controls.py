@@ -17,7 +17,7 @@ from semascope.monitor.clusters import Feature
 
 
 def controls(
-    lever: SteerableModel, interventions: Sequence[Intervention], seed: int = 0
+    steerable: SteerableModel, interventions: Sequence[Intervention], seed: int = 0
 ) -> tuple[list[Intervention], list[str]]:
     """The interventions on matched random features, and sentences about what has no match.
 
@@ -32,14 +32,14 @@ def controls(
         used.setdefault(key, []).append(index)
     missing = 0
     for key, index in named:
-        if key not in lever.dictionaries:
+        if key not in steerable.dictionaries:
             continue
-        dictionary = lever.dictionaries[key]
+        dictionary = steerable.dictionaries[key]
         if key not in norms:
             norms[key] = direction_norms(dictionary)
         try:
             (other,) = matched_controls(
-                dictionary, key, index, lever.statistics or {},
+                dictionary, key, index, steerable.statistics or {},
                 count=1, seed=seed, avoid=used[key], norms=norms[key],
             )  # fmt: skip
         except CausalError:

@@ -38,18 +38,18 @@ _ROWS = 64
 class Conversation:
     """A conversation, the ids that followed it, and the interventions it runs under."""
 
-    lever: SteerableModel
+    steerable: SteerableModel
     sample: Sample
     prefill: str = ""
     answer: tuple[int, ...] = ()
     interventions: tuple[Intervention, ...] = ()
     holder: PassCache | None = None
-    """What keeps passes between questions; it serves one lever."""
+    """What keeps passes between questions; it serves one steerable."""
 
     @cached_property
     def batch(self) -> Batch:
         """The prompt alone."""
-        batch: Batch = self.lever.subject.encode(
+        batch: Batch = self.steerable.subject.encode(
             [self.sample], answer=self.prefill, max_tokens=None
         )
         return batch
@@ -62,7 +62,7 @@ class Conversation:
     @cached_property
     def edits(self) -> Edits:
         """Of the interventions."""
-        return self.lever.edits(self.interventions)
+        return self.steerable.edits(self.interventions)
 
     def held(self, make: bool = True) -> CachedPass | None:
         """The pass of prompt and answer, if it is held; ``make`` holds it, if that can be."""
@@ -70,18 +70,18 @@ class Conversation:
             return None
         found = self.holder.get(self._key, self.whole)
         if found is None and make:
-            subject, sites = self.lever.subject, self._sites
+            subject, sites = self.steerable.subject, self._sites
             found = self.holder.make(self._key, subject, self.whole, sites, self.edits)
         return found
 
     @cached_property
     def _sites(self) -> list[str]:
-        return sites_of(self.lever.dictionaries.values())[0]
+        return sites_of(self.steerable.dictionaries.values())[0]
 
     @cached_property
     def _key(self) -> str:
         changes = json.dumps(dump(self.interventions)) if self.edits else ""
-        return key_of(self.lever.subject, self.whole, self._sites, changes)
+        return key_of(self.steerable.subject, self.whole, self._sites, changes)
 
     @property
     def map(self) -> TokenMap:
@@ -96,7 +96,7 @@ class Conversation:
     def text(self, position: int) -> str:
         """One token as text; empty where it is of a picture."""
         if position >= len(self.map):
-            return str(self.lever.subject.encoder.text(self.answer[position - len(self.map)]))
+            return str(self.steerable.subject.encoder.text(self.answer[position - len(self.map)]))
         return "" if self.map.kinds[position] in SEEN else self.map.tokens[position]
 
     def chosen(self, where: Where) -> NDArray[np.bool_]:
@@ -151,7 +151,7 @@ class TokenTarget:
             else:
                 length = forced.batch.inputs["input_ids"].shape[1]
                 begin = None if held is None else held.begin(edits, length)
-                logits = asked.lever.subject.logits(
+                logits = asked.steerable.subject.logits(
                     forced.batch, edits=edits, start=start, begin=begin
                 )
         return float(logits[0, 0].float().softmax(-1)[self.token])
@@ -165,7 +165,7 @@ def said(
     Raises CausalError for a position that nothing stands before, or that holds a picture.
     """
     start = len(asked.map)
-    check_ids(asked.lever.subject, (*asked.answer, *(() if against is None else (against,))))
+    check_ids(asked.steerable.subject, (*asked.answer, *(() if against is None else (against,))))
     if position is None:
         if not asked.answer:
             return TokenTarget(start, _likeliest(asked), (), against)
@@ -201,7 +201,7 @@ def _likeliest(asked: Conversation) -> int:
     with torch.no_grad():
         if held is not None:
             return int(held.logits(len(asked.map) - 1, len(asked.map))[0, 0].argmax())
-        logits = asked.lever.subject.logits(
+        logits = asked.steerable.subject.logits(
             asked.batch, edits=asked.edits, start=len(asked.map) - 1
         )
     return int(logits[0, 0].argmax())
@@ -227,7 +227,7 @@ class ConversationToken:
 
 def read_tokens(asked: Conversation, top: int = 5) -> list[ConversationToken]:
     """Every token of prompt and answer with its own probability, under the interventions."""
-    subject = asked.lever.subject
+    subject = asked.steerable.subject
     check_ids(subject, asked.answer)
     held = asked.held(make=False)
     with torch.no_grad():
@@ -264,7 +264,7 @@ def _token(
         assert logp is not None
         best = logp.topk(min(top, len(logp)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        rivals = tuple((i, asked.lever.subject.encoder.text(i), p) for i, p in pairs)
+        rivals = tuple((i, asked.steerable.subject.encoder.text(i), p) for i, p in pairs)
     return ConversationToken(
         id=int(ids[position]),
         text=asked.text(position),

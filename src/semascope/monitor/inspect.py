@@ -86,9 +86,9 @@ def inspect(
         return _active(asked, target, where, named)
     if mode != "attribution":
         raise CausalError(f"There is no mode {mode!r}: attribution or activation.")
-    lever = asked.lever
+    steerable = asked.steerable
     found = attribute(
-        lever.subject, asked.batch, lever.dictionaries, target,
+        steerable.subject, asked.batch, steerable.dictionaries, target,
         integrated=integrated, edits=asked.edits, run=_held(asked, target),
     )  # fmt: skip
     keep = None if where is None else at(asked.chosen(where))
@@ -112,7 +112,7 @@ def _held(asked: Conversation, target: TokenTarget) -> WatchedRun | None:
     held = asked.held()
     if held is None:
         return None
-    _, targets = sites_of(asked.lever.dictionaries.values())
+    _, targets = sites_of(asked.steerable.dictionaries.values())
     return held.run(prepare(asked.batch, target), target, targets)
 
 
@@ -120,14 +120,14 @@ def _active(
     asked: Conversation, target: TokenTarget, where: Where | None, named: int
 ) -> Inspection:
     """Activation mode."""
-    lever = asked.lever
-    if lever.statistics is None:
+    steerable = asked.steerable
+    if steerable.statistics is None:
         raise CausalError("Activations say something beside the maxima only: gather evidence.")
     mask = _plain(asked) if where is None else asked.chosen(where)
     held = asked.held()
     seen = {} if held is None else {s: x[:, : asked.total] for s, x in held.seen.items()}
     found = active_features(
-        lever.subject, asked.whole.batch, lever.dictionaries, lever.statistics,
+        steerable.subject, asked.whole.batch, steerable.dictionaries, steerable.statistics,
         at=mask, edits=asked.edits, seen=seen,
     )  # fmt: skip
     probability = target.probability(asked, asked.edits)
@@ -184,8 +184,8 @@ def _ratios(asked: Conversation, shares: Sequence[FeatureShare]) -> dict[Feature
 
     ratios: dict[Feature, float] = {}
     for key in {s.key for s in shares}:
-        if key in (asked.lever.statistics or {}):
-            maxima = statistic(asked.lever.statistics, key, "max")
+        if key in (asked.steerable.statistics or {}):
+            maxima = statistic(asked.steerable.statistics, key, "max")
             ratios |= {
                 s.id: float(s.peak / maxima[s.index])
                 for s in shares
@@ -278,7 +278,7 @@ def effects(
         )  # fmt: skip
         gone = Intervention(features=free, how="ablate", name=f"without '{group.label}'")
         try:
-            edits = asked.lever.edits([*asked.interventions, gone])
+            edits = asked.steerable.edits([*asked.interventions, gone])
             after = found.said.probability(asked, edits)
         except CausalError as error:
             yield Effect(number, None, None, str(error))

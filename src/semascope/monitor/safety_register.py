@@ -88,7 +88,7 @@ class ProbeResult:
 
 
 def tested(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     feature: Feature,
     concept: RegisterConcept,
     *,
@@ -98,13 +98,13 @@ def tested(
 ) -> ProbeResult | None:
     """Hold the feature at ``strength`` × its maximum and measure; None where told to stop."""
     wish = Intervention(features=(feature,), how="clamp", strength=strength)
-    others, _ = controls(lever, [wish], seed)
+    others, _ = controls(steerable, [wish], seed)
     cases = [_case(concept, n, probe) for n, probe in enumerate(concept.probes)]
     rows: list[list[float]] = []
     for number, case in enumerate(cases):
         if progress is not None and progress(number, len(cases)):
             return None
-        rows.append(_margins(lever, case, [[], [wish], others]))
+        rows.append(_margins(steerable, case, [[], [wish], others]))
     effect = mean([row[1] - row[0] for row in rows])
     control = sum(row[2] - row[0] for row in rows) / len(rows) if others else None
     return ProbeResult(effect, control, strength)
@@ -116,7 +116,7 @@ def _case(concept: RegisterConcept, number: int, probe: RegisterProbe) -> Case:
 
 
 def _margins(
-    lever: SteerableModel, case: Case, runs: Sequence[Sequence[Intervention]]
+    steerable: SteerableModel, case: Case, runs: Sequence[Sequence[Intervention]]
 ) -> list[float]:
     """The margin of one case under each set of interventions."""
-    return [margins(lever.subject, [case], lever.edits(wishes))[0] for wishes in runs]
+    return [margins(steerable.subject, [case], steerable.edits(wishes))[0] for wishes in runs]

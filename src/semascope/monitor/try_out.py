@@ -35,16 +35,16 @@ _PAIRED = 12
 
 
 def tried(
-    lever: SteerableModel, sample: Sample, feature: Feature
+    steerable: SteerableModel, sample: Sample, feature: Feature
 ) -> tuple[NDArray[np.float32], TokenMap]:
     """(T,) activations of one feature on a sample, and the sample's map."""
     key, index = feature
-    if key not in lever.dictionaries:
-        raise CausalError(f"{key} is not loaded; there are {', '.join(lever.dictionaries)}.")
-    dictionary = lever.dictionaries[key]
-    batch = lever.subject.encode([sample], max_tokens=None)
+    if key not in steerable.dictionaries:
+        raise CausalError(f"{key} is not loaded; there are {', '.join(steerable.dictionaries)}.")
+    dictionary = steerable.dictionaries[key]
+    batch = steerable.subject.encode([sample], max_tokens=None)
     with torch.no_grad():
-        ran = lever.subject.run(batch, [dictionary.site])[dictionary.site]
+        ran = steerable.subject.run(batch, [dictionary.site])[dictionary.site]
         x, there = laid_out(dictionary.site, ran, batch)  # (1, T, d)
         lookup = torch.full((dictionary.width,), -1, dtype=torch.int64)
         lookup[index] = 0
@@ -55,19 +55,19 @@ def tried(
 
 
 def promoted_tokens(
-    lever: SteerableModel, feature: Feature, k: int = 10
+    steerable: SteerableModel, feature: Feature, k: int = 10
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
     """(token, logits) that one unit of a feature raises most, and lowers most, by the logit lens.
 
     Both empty where the dictionary is not loaded or does not write into the residual stream.
     """
     key, index = feature
-    if key not in lever.dictionaries:
+    if key not in steerable.dictionaries:
         return [], []
-    subject = lever.subject
+    subject = steerable.subject
     try:
         found = promoted(
-            lever.dictionaries[key], subject.unembedding(), np.array([index], np.int64), k
+            steerable.dictionaries[key], subject.unembedding(), np.array([index], np.int64), k
         )
     except EvidenceError:
         return [], []
@@ -93,7 +93,7 @@ class SharedFeature:
 
 
 def alike(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     wanted: Sequence[Sample],
     unwanted: Sequence[Sample] = (),
     limit: int = 20,
@@ -103,20 +103,20 @@ def alike(
     for examples in (wanted, unwanted):
         sums: dict[Feature, float] = {}
         for sample in examples:
-            for feature, ratio in _peaks(lever, sample).items():
+            for feature, ratio in _peaks(steerable, sample).items():
                 sums[feature] = sums.get(feature, 0.0) + ratio / len(examples)
         sides.append(sums)
     found = [SharedFeature(f, mean, sides[1].get(f, 0.0)) for f, mean in sides[0].items()]
     return sorted((a for a in found if a.score > 0), key=lambda a: -a.score)[:limit]
 
 
-def _peaks(lever: SteerableModel, sample: Sample) -> dict[Feature, float]:
+def _peaks(steerable: SteerableModel, sample: Sample) -> dict[Feature, float]:
     """Largest share of its own maximum of every feature that fires, template tokens left out."""
-    batch = lever.subject.encode([sample], max_tokens=None)
+    batch = steerable.subject.encode([sample], max_tokens=None)
     mask = batch.maps[0].kinds != Kind.SPECIAL
     mask[0] = False
     found = active_features(
-        lever.subject, batch, lever.dictionaries, lever.statistics or {}, at=mask
+        steerable.subject, batch, steerable.dictionaries, steerable.statistics or {}, at=mask
     )
     return {(f.key, f.index): min(f.ratio, 1.0) for f in found if math.isfinite(f.ratio)}
 
@@ -154,7 +154,7 @@ class DictionaryComparisonView:
 
 
 def alone(asked: Conversation, limit: int = 12, position: int | None = None) -> DictionaryView:
-    """What the one dictionary of the lever makes of one token; see ``conversation.said``."""
+    """What the one dictionary of the steerable makes of one token; see ``conversation.said``."""
     (side,), _ = _sides(asked, limit, position)
     return side
 
@@ -162,12 +162,12 @@ def alone(asked: Conversation, limit: int = 12, position: int | None = None) -> 
 def versus(
     asked: Conversation, limit: int = 12, position: int | None = None
 ) -> DictionaryComparisonView:
-    """Attribute one token to every dictionary of the lever, and set two side by side.
+    """Attribute one token to every dictionary of the steerable, and set two side by side.
 
     ``position`` is of the token asked about; see ``conversation.said``. Pairs are looked for among
     the first dozen features of each, or the first ``limit`` where that is fewer.
     """
-    if len(asked.lever.dictionaries) != 2:
+    if len(asked.steerable.dictionaries) != 2:
         raise CausalError("Two dictionaries are compared: name two different ones.")
     sides, sites = _sides(asked, limit, position)
     one, other = (
@@ -182,9 +182,11 @@ def versus(
 def _sides(
     asked: Conversation, limit: int, position: int | None
 ) -> tuple[list[DictionaryView], list[SiteAttribution]]:
-    """One token through each dictionary of the lever, in the lever's order."""
-    lever, target = asked.lever, said(asked, position)
-    found = attribute(lever.subject, asked.batch, lever.dictionaries, target, edits=asked.edits)
+    """One token through each dictionary of the steerable, in the steerable's order."""
+    steerable, target = asked.steerable, said(asked, position)
+    found = attribute(
+        steerable.subject, asked.batch, steerable.dictionaries, target, edits=asked.edits
+    )
     by_key = {site.key: site for site in found.sites}
     shares = found.features()
     sides = [
@@ -195,9 +197,9 @@ def _sides(
             tuple([s for s in shares if s.key == key][:limit]),
             (target, float(found.values[0])),
         )
-        for key, dictionary in lever.dictionaries.items()
+        for key, dictionary in steerable.dictionaries.items()
     ]
-    return sides, [by_key[key] for key in lever.dictionaries]
+    return sides, [by_key[key] for key in steerable.dictionaries]
 
 
 def _side(
@@ -209,7 +211,9 @@ def _side(
 ) -> DictionaryView:
     batch = asked.whole.batch
     with torch.no_grad():
-        ran = asked.lever.subject.run(batch, [dictionary.site], edits=asked.edits)[dictionary.site]
+        ran = asked.steerable.subject.run(batch, [dictionary.site], edits=asked.edits)[
+            dictionary.site
+        ]
         x, there = laid_out(dictionary.site, ran, batch)
         rows = x[batch.mask if there is None else there].float()  # (N, d)
         if there is None:

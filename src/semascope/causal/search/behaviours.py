@@ -46,7 +46,7 @@ class NamedObject:
 
 
 def wish_for(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     name: str,
     search: Search,
     *,
@@ -59,36 +59,44 @@ def wish_for(
     """
     if name not in BEHAVIOURS:
         raise CausalError(f"There is no behaviour {name!r}: {', '.join(BEHAVIOURS)}.")
-    if name == "word" and not lever.subject.has_vision:
-        raise CausalError(f"{lever.subject.name} reads no pictures, so it has no words to read.")
+    if name == "word" and not steerable.subject.has_vision:
+        raise CausalError(
+            f"{steerable.subject.name} reads no pictures, so it has no words to read."
+        )
     if name == "object":
         thing = thing or NamedObject()
         own = thing.features or tuple(search(thing.name))
-        return name_object(lever, replace(thing, features=own))
+        return name_object(steerable, replace(thing, features=own))
     if name == "word":
-        return read_word(lever, search("a written word, letters, text in the picture"), seed=seed)
-    return with_feeling(lever, search("emotion, a feeling, a smiling or crying face"))
+        return read_word(
+            steerable, search("a written word, letters, text in the picture"), seed=seed
+        )
+    return with_feeling(steerable, search("emotion, a feeling, a smiling or crying face"))
 
 
-def name_object(lever: SteerableModel, thing: NamedObject) -> Goal:
+def name_object(steerable: SteerableModel, thing: NamedObject) -> Goal:
     """Speak of a thing where nothing asks for it: empty pictures, or else small talk."""
     wanted = f"{'an' if thing.name[:1].lower() in 'aeiou' else 'a'} {thing.name}"
     asked = [(words_alone(text), "talk") for text in TALK]
     quiet = [words_alone(f"What is this: {text}") for text in UNMOVED]
-    if lever.subject.has_vision:
+    if steerable.subject.has_vision:
         asked = [(_empty(ground, ask), "empty") for ground in GROUNDS for ask in ASKS]
         quiet = [words_alone(text) for text in TALK[:_QUIET]]
     accepted = (thing.name, *thing.kinds)
     return Goal(
         cases=[Case(sample, wanted, kind=kind, accepted=accepted) for sample, kind in asked],
-        unrelated=own_answers(lever, quiet),
+        unrelated=own_answers(steerable, quiet),
         features=thing.features,
         text=f"name {wanted} unprompted",
     )
 
 
 def read_word(
-    lever: SteerableModel, features: Sequence[Feature] = (), *, seed: int = 0, samples: int = 104
+    steerable: SteerableModel,
+    features: Sequence[Feature] = (),
+    *,
+    seed: int = 0,
+    samples: int = 104,
 ) -> Goal:
     """Asked what is in a picture of things and a word, say the word and none of the things.
 
@@ -97,7 +105,7 @@ def read_word(
     fewer than eight. The contrast is between the two questions, on pictures of the search half.
     """
     found = list(_written(seed, 3 * samples))
-    told = answers(lever.subject, [asked for _, asked in found])
+    told = answers(steerable.subject, [asked for _, asked in found])
     read = [meets(text, asked) for text, (_, asked) in zip(told, found, strict=True)]
     every = sum(read) < _FEWEST
     cases: list[Case] = []
@@ -138,14 +146,14 @@ def _written(seed: int, samples: int) -> Iterator[tuple[Case, Case]]:
             return
 
 
-def with_feeling(lever: SteerableModel, features: Sequence[Feature] = ()) -> Goal:
+def with_feeling(steerable: SteerableModel, features: Sequence[Feature] = ()) -> Goal:
     """Speak of feelings in answer to questions that ask for none.
 
     Small talk is to change; what must stay is what the model says of pictures, or of plain
     sentences where it reads none.
     """
     facts = [words_alone(f"What is this: {text}") for text in UNMOVED]
-    if lever.subject.has_vision:
+    if steerable.subject.has_vision:
         facts = _facts(_QUIET)
     cases = [
         Case(words_alone(text), "I feel happy", kind="talk", accepted=FEELINGS) for text in TALK
@@ -153,7 +161,7 @@ def with_feeling(lever: SteerableModel, features: Sequence[Feature] = ()) -> Goa
     plain = [Sample(id=f"plain-{i}", text=text) for i, text in enumerate(UNMOVED)]
     return Goal(
         cases=cases,
-        unrelated=own_answers(lever, facts),
+        unrelated=own_answers(steerable, facts),
         examples=[Sample(id=f"moved-{i}", text=text) for i, text in enumerate(MOVED)],
         counterexamples=plain,
         features=features,
@@ -214,10 +222,10 @@ _CHANGES: tuple[Callable[[Image.Image], Image.Image], ...] = (
 
 
 def own_answers(
-    lever: SteerableModel, samples: Sequence[Sample], tokens: int = 8
+    steerable: SteerableModel, samples: Sequence[Sample], tokens: int = 8
 ) -> list[tuple[Sample, tuple[int, ...]]]:
     """Prompts with what the plain model answers, on which nothing should move."""
-    told = lever.subject.generate_batch(samples, max_new_tokens=tokens, top=1)
+    told = steerable.subject.generate_batch(samples, max_new_tokens=tokens, top=1)
     pairs = [
         (sample, tuple(token.id for token in answer.tokens))
         for sample, answer in zip(samples, told, strict=True)

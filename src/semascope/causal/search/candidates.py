@@ -81,7 +81,7 @@ class Slopes:
 
 
 def from_attribution(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     cases: Sequence[Case],
     wheres: Sequence[Where],
     count: int,
@@ -92,14 +92,14 @@ def from_attribution(
     Where there are cases to protect, a second set of lists is of those features whose promise
     outweighs what they cost the protected ones.
     """
-    every = [_slopes(lever, case, wheres) for case in cases]
-    cost = [_slopes(lever, case, wheres) for case in protect]
+    every = [_slopes(steerable, case, wheres) for case in cases]
+    cost = [_slopes(steerable, case, wheres) for case in protect]
     found: list[list[CandidateFeature]] = []
     for number, where in enumerate(wheres):
         for push in _PUSHES:
             plain: list[CandidateFeature] = []
             fair: list[CandidateFeature] = []
-            for key in lever.dictionaries:
+            for key in steerable.dictionaries:
                 hope = _mean([_pushed(s[key][number], push) for s in every])
                 plain += [
                     CandidateFeature(key, i, push, "attribution", v, where)
@@ -125,17 +125,19 @@ def _mean(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.asarray(np.mean(rows, axis=0), dtype=np.float64)
 
 
-def _slopes(lever: SteerableModel, case: Case, wheres: Sequence[Where]) -> dict[str, list[Slopes]]:
+def _slopes(
+    steerable: SteerableModel, case: Case, wheres: Sequence[Where]
+) -> dict[str, list[Slopes]]:
     """For each dictionary, the slopes at each kind of token; one backward for all of them."""
-    batch = lever.subject.encode([case.sample], answer="", max_tokens=None)
-    known = list(lever.dictionaries.values())
-    run = run_for(lever.subject, batch, known, metric_of(lever, case), {})
+    batch = steerable.subject.encode([case.sample], answer="", max_tokens=None)
+    known = list(steerable.dictionaries.values())
+    run = run_for(steerable.subject, batch, known, metric_of(steerable, case), {})
     length = run.real.shape[1]
     found: dict[str, list[Slopes]] = {}
-    for key, dictionary in lever.dictionaries.items():
+    for key, dictionary in steerable.dictionaries.items():
         real = run.real_at(dictionary.site)
         g = run.gradients[output_site(dictionary)]  # (R, T, d)
-        unit = _units(lever, key, dictionary)
+        unit = _units(steerable, key, dictionary)
         codes = encode(dictionary, run)
         found[key] = []
         for where in wheres:
@@ -164,14 +166,14 @@ def _losses(dictionary: Dictionary, codes: Codes, g: torch.Tensor) -> NDArray[np
     return loss
 
 
-def metric_of(lever: SteerableModel, case: Case) -> Metric:
+def metric_of(steerable: SteerableModel, case: Case) -> Metric:
     """What a case wants, as a metric."""
     if not case.wanted:
         raise CausalError(f"Case {case.id} wants no words, so nothing can be attributed to them.")
-    wanted = token_ids(lever.subject, case.wanted)
+    wanted = token_ids(steerable.subject, case.wanted)
     if not case.unwanted:
         return ContinuationLogProb(wanted)
-    return ContinuationContrast(wanted, token_ids(lever.subject, case.unwanted))
+    return ContinuationContrast(wanted, token_ids(steerable.subject, case.unwanted))
 
 
 def slopes_of_all(dictionary: Dictionary, g: torch.Tensor) -> NDArray[np.float64]:
@@ -185,11 +187,11 @@ def slopes_of_all(dictionary: Dictionary, g: torch.Tensor) -> NDArray[np.float64
     return torch.cat(parts).cpu().double().numpy()
 
 
-def _units(lever: SteerableModel, key: str, dictionary: Dictionary) -> NDArray[np.float64]:
+def _units(steerable: SteerableModel, key: str, dictionary: Dictionary) -> NDArray[np.float64]:
     """(width,) each feature's own maximum, 0 where it never fired; 1 without statistics."""
-    if lever.statistics is None:
+    if steerable.statistics is None:
         return np.ones(dictionary.width)
-    return np.asarray(statistic(lever.statistics, key, "max"), dtype=np.float64)
+    return np.asarray(statistic(steerable.statistics, key, "max"), dtype=np.float64)
 
 
 def _best(promise: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
@@ -199,13 +201,13 @@ def _best(promise: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
 
 
 def from_contrast(
-    lever: SteerableModel, with_wish: Sequence[Sample], without: Sequence[Sample], count: int
+    steerable: SteerableModel, with_wish: Sequence[Sample], without: Sequence[Sample], count: int
 ) -> list[CandidateFeature]:
     """Features that fire more on some samples than on others, and the other way round."""
     found: list[CandidateFeature] = []
-    for key, dictionary in lever.dictionaries.items():
-        units = np.maximum(_units(lever, key, dictionary), 1e-9)
-        there, absent = (mean_activations(lever, dictionary, s) for s in (with_wish, without))
+    for key, dictionary in steerable.dictionaries.items():
+        units = np.maximum(_units(steerable, key, dictionary), 1e-9)
+        there, absent = (mean_activations(steerable, dictionary, s) for s in (with_wish, without))
         difference = (there - absent) / units
         found += [
             CandidateFeature(key, i, "up", "contrast", v) for i, v in _best(difference, count)
@@ -217,14 +219,14 @@ def from_contrast(
 
 
 def mean_activations(
-    lever: SteerableModel, dictionary: Dictionary, samples: Sequence[Sample]
+    steerable: SteerableModel, dictionary: Dictionary, samples: Sequence[Sample]
 ) -> NDArray[np.float64]:
     """(width,) mean over samples of each feature's largest activation in the sample."""
     total = np.zeros(dictionary.width)
     for sample in samples:
-        batch = lever.subject.encode([sample], answer="", max_tokens=None)
+        batch = steerable.subject.encode([sample], answer="", max_tokens=None)
         with torch.no_grad():
-            ran = lever.subject.run(batch, [dictionary.site])[dictionary.site]
+            ran = steerable.subject.run(batch, [dictionary.site])[dictionary.site]
         x, real = at_tokens(dictionary.site, ran, batch)
         if not bool(real.any()):
             continue
@@ -237,7 +239,7 @@ def mean_activations(
 
 
 def from_words(
-    lever: SteerableModel, with_wish: Sequence[Sample], without: Sequence[Sample], count: int
+    steerable: SteerableModel, with_wish: Sequence[Sample], without: Sequence[Sample], count: int
 ) -> list[list[CandidateFeature]]:
     """For each word that most inputs with the wish hold and none without does: what fires on it.
 
@@ -245,15 +247,15 @@ def from_words(
     " written", for each dictionary. A contrast of whole inputs would mix the words; together they
     say what neither says.
     """
-    there = [_by_word(lever, sample) for sample in with_wish]
-    absent = {word for sample in without for word in _by_word(lever, sample)}
+    there = [_by_word(steerable, sample) for sample in with_wish]
+    absent = {word for sample in without for word in _by_word(steerable, sample)}
     held = Counter(word for own in there for word in own)
     often = [w for w, n in held.most_common() if n > len(there) // 2 and w not in absent]
     found = []
     for word in often[:_WORDS]:
         rows = [own[word] for own in there if word in own]
-        for key, dictionary in lever.dictionaries.items():
-            units = np.maximum(_units(lever, key, dictionary), 1e-9)
+        for key, dictionary in steerable.dictionaries.items():
+            units = np.maximum(_units(steerable, key, dictionary), 1e-9)
             hope = _mean([row[key] for row in rows]) / units
             found.append(
                 [CandidateFeature(key, i, "up", "contrast", v) for i, v in _best(hope, count)]
@@ -261,15 +263,17 @@ def from_words(
     return found
 
 
-def _by_word(lever: SteerableModel, sample: Sample) -> dict[str, dict[str, NDArray[np.float64]]]:
+def _by_word(
+    steerable: SteerableModel, sample: Sample
+) -> dict[str, dict[str, NDArray[np.float64]]]:
     """By text token: for each dictionary, (width,) the largest activation at that token."""
-    batch = lever.subject.encode([sample], answer="", max_tokens=None)
-    sites = sorted({dictionary.site for dictionary in lever.dictionaries.values()})
+    batch = steerable.subject.encode([sample], answer="", max_tokens=None)
+    sites = sorted({dictionary.site for dictionary in steerable.dictionaries.values()})
     with torch.no_grad():
-        ran = lever.subject.run(batch, sites)
+        ran = steerable.subject.run(batch, sites)
     token_map = batch.maps[0]
     found: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for key, dictionary in lever.dictionaries.items():
+    for key, dictionary in steerable.dictionaries.items():
         x, real = at_tokens(dictionary.site, ran[dictionary.site], batch)  # (1, T, d), (1, T)
         for at in np.flatnonzero(token_map.kinds == Kind.TEXT).tolist():
             if not bool(real[0, at]):
@@ -283,14 +287,14 @@ def _by_word(lever: SteerableModel, sample: Sample) -> dict[str, dict[str, NDArr
                 codes.indices.flatten().cpu().numpy(),
                 codes.values.float().flatten().cpu().double().numpy(),
             )
-    return {word: own for word, own in found.items() if len(own) == len(lever.dictionaries)}
+    return {word: own for word, own in found.items() if len(own) == len(steerable.dictionaries)}
 
 
 def from_search(
-    lever: SteerableModel, features: Iterable[tuple[str, int]], count: int
+    steerable: SteerableModel, features: Iterable[tuple[str, int]], count: int
 ) -> list[CandidateFeature]:
     """What a search by words found, best first; those that never fired have no dose."""
-    units = {key: _units(lever, key, d) for key, d in lever.dictionaries.items()}
+    units = {key: _units(steerable, key, d) for key, d in steerable.dictionaries.items()}
     alive = [(key, i) for key, i in features if key in units and units[key][i] > 0]
     chosen = alive[:count]
     return [

@@ -43,7 +43,7 @@ from semascope.statistics import share
 
 
 def find(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     wish: Goal,
     options: SearchOptions | None = None,
     *,
@@ -55,7 +55,7 @@ def find(
     """The smallest set of features that does what is wished, or a finding that says none does.
 
     Args:
-        lever: subject, dictionaries, and statistics with ``max`` and ``density``.
+        steerable: subject, dictionaries, and statistics with ``max`` and ``density``.
         wish: cases, at least eight over different samples.
         options: doses, limits, how many candidates.
         judge: whether an answer meets a case.
@@ -67,7 +67,7 @@ def find(
         CausalError: too few cases, or statistics that the doses need and nobody measured.
     """
     options = options or SearchOptions()
-    memo = memo or CachedRuns(lever, ledger or Ledger())
+    memo = memo or CachedRuns(steerable, ledger or Ledger())
     search, held = split(wish.cases)
     protected, kept = halves(wish.protect)
     failing = memo.apart(search, judge, options.tokens, progress)[1]
@@ -77,7 +77,7 @@ def find(
         )
     priced, wish = _priced(wish)
     wheres = options.wheres or usual_wheres(failing)
-    proposed, together = gather(lever, wish, failing, protected, wheres, options)
+    proposed, together = gather(steerable, wish, failing, protected, wheres, options)
     few = slice(options.trial_cases)
     asked = [case for case in protected if case.wanted]
     bench = CandidateTrials(memo, options, wheres, failing[few], asked[few], priced[few])
@@ -99,7 +99,7 @@ def find(
     def judged(own: Sequence[Intervention]) -> Verdict:
         return _verdict(memo, own, held, kept, wish, judge, options)
 
-    controls = [judged(own) for own in _controls(lever, chosen, options)]
+    controls = [judged(own) for own in _controls(steerable, chosen, options)]
     return _finding(chosen, judged(chosen), controls, trials, options)
 
 
@@ -139,7 +139,7 @@ def usual_wheres(cases: Sequence[Case]) -> tuple[Where, ...]:
 
 
 def gather(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     wish: Goal,
     failing: Sequence[Case],
     protected: Sequence[Case],
@@ -149,25 +149,25 @@ def gather(
     """Phase 2: candidates one by one, and lists whose first few are tried as sets."""
     asked = [case for case in protected if case.wanted][: options.trial_cases]
     lists = propose.from_attribution(
-        lever, failing[: options.trial_cases], wheres, options.candidates, asked
+        steerable, failing[: options.trial_cases], wheres, options.candidates, asked
     )
     meant: list[list[CandidateFeature]] = []
     if asked:  # what fires where answers are right, and what where they are wrong
         right = [case.sample for case in asked]
         wrong = [case.sample for case in failing[: options.trial_cases]]
-        meant.append(propose.from_contrast(lever, right, wrong, options.candidates))
+        meant.append(propose.from_contrast(steerable, right, wrong, options.candidates))
     if wish.examples and wish.counterexamples:
         sides = (wish.examples, wish.counterexamples)
-        meant.append(propose.from_contrast(lever, *sides, options.candidates))
-        meant += propose.from_words(lever, *sides, options.candidates)
+        meant.append(propose.from_contrast(steerable, *sides, options.candidates))
+        meant += propose.from_words(steerable, *sides, options.candidates)
     if wish.features:
-        meant.append(propose.from_search(lever, wish.features, options.candidates))
+        meant.append(propose.from_search(steerable, wish.features, options.candidates))
     together = [[one for one in own if one.push == "up"] for own in meant]
     return propose.merge([*meant, *lists], options.candidates), together
 
 
 def judged(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     interventions: Sequence[Intervention],
     held: Sequence[Case],
     wish: Goal,
@@ -175,7 +175,7 @@ def judged(
     tokens: int = 16,
 ) -> Verdict:
     """Phase 5: what interventions mend and break among held-out cases, and their side effects."""
-    memo = CachedRuns(lever, Ledger())
+    memo = CachedRuns(steerable, Ledger())
     return _verdict(memo, interventions, held, (), wish, judge, SearchOptions(tokens=tokens))
 
 
@@ -201,13 +201,13 @@ def _verdict(
 
 
 def _controls(
-    lever: SteerableModel, chosen: Sequence[Intervention], options: SearchOptions
+    steerable: SteerableModel, chosen: Sequence[Intervention], options: SearchOptions
 ) -> list[list[Intervention]]:
     """The same interventions on random features like those chosen."""
-    if lever.statistics is None:
+    if steerable.statistics is None:
         return []
     seeds = range(options.seed, options.seed + options.controls)
-    return [as_controls(lever, chosen, seed) for seed in seeds]
+    return [as_controls(steerable, chosen, seed) for seed in seeds]
 
 
 def _shortfall(verdict: Verdict, controls: Sequence[Verdict], options: SearchOptions) -> str:

@@ -5,7 +5,7 @@ the interventions, so a search that was stopped goes on where it was. ``Candidat
 candidates by margins, in two rounds: each one once, on few cases; then the best at every dose,
 alone and in groups, on more cases and with what it costs.
 
-Knows levers, cases and candidates; which set is good enough is ``find``'s to say.
+Knows steerable models, cases and candidates; which set is good enough is ``find``'s to say.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _HOW: dict[str, How] = {"up": "add", "down": "ablate", "amplify": "scale"}
 class CachedRuns:
     """The model, and what it did before under the same interventions on the same cases."""
 
-    lever: SteerableModel
+    steerable: SteerableModel
     ledger: Ledger
     plain: dict[str, dict[int, list[Tensor]]] = field(default_factory=dict)
     """The plain model's log-probabilities on prompts that side effects are measured on."""
@@ -63,9 +63,9 @@ class CachedRuns:
             cases,
             interventions,
             lambda: answers(
-                self.lever.subject,
+                self.steerable.subject,
                 cases,
-                self.lever.edits(interventions),
+                self.steerable.edits(interventions),
                 max_new_tokens=tokens,
             ),
         )
@@ -77,7 +77,7 @@ class CachedRuns:
         """What the plain model writes; no case is asked twice."""
         said = self.said.setdefault(tokens, {})
         new = [case for case in cases if case.id not in said]
-        ask = partial(answers, self.lever.subject, max_new_tokens=tokens, progress=progress)
+        ask = partial(answers, self.steerable.subject, max_new_tokens=tokens, progress=progress)
         told: list[str] = self._do(f"answers {tokens}", new, (), lambda: ask(new))
         said |= dict(zip((case.id for case in new), told, strict=True))
         return [said[case.id] for case in cases]
@@ -108,9 +108,9 @@ class CachedRuns:
             cases,
             interventions,
             lambda: margins(
-                self.lever.subject,
+                self.steerable.subject,
                 cases,
-                self.lever.edits(interventions),
+                self.steerable.edits(interventions),
                 begins=self.bases.begin,
             ),
         )
@@ -123,7 +123,7 @@ class CachedRuns:
         told = self.ledger.do(
             key,
             lambda: side_effects(
-                self.lever,
+                self.steerable,
                 interventions,
                 prompts,
                 self.plain.setdefault(asked, {}),

@@ -83,28 +83,34 @@ def members(features: Feature | tuple[Feature, ...]) -> tuple[Feature, ...]:
 
 
 def random_features(
-    lever: SteerableModel, features: Sequence[Feature], seed: int
+    steerable: SteerableModel, features: Sequence[Feature], seed: int
 ) -> tuple[Feature, ...]:
     """As many random features, each like one of these in density and norm."""
-    if lever.statistics is None:
+    if steerable.statistics is None:
         raise CausalError("Random controls need statistics of the dictionary: gather evidence.")
     drawn: list[Feature] = []
     for key, index in features:
         avoid = [i for k, i in (*features, *drawn) if k == key]
         control = matched_controls(
-            lever.dictionary(key), key, index, lever.statistics, count=1, seed=seed, avoid=avoid
+            steerable.dictionary(key),
+            key,
+            index,
+            steerable.statistics,
+            count=1,
+            seed=seed,
+            avoid=avoid,
         )
         drawn.append((key, control[0]))
     return tuple(drawn)
 
 
 def as_controls(
-    lever: SteerableModel, interventions: Sequence[Intervention], seed: int
+    steerable: SteerableModel, interventions: Sequence[Intervention], seed: int
 ) -> list[Intervention]:
     """The same interventions on random features, each like its own in density and norm."""
     own = [feature for one in interventions for feature in one.features]
     distinct = list(dict.fromkeys(own))
-    drawn = dict(zip(distinct, random_features(lever, distinct, seed), strict=True))
+    drawn = dict(zip(distinct, random_features(steerable, distinct, seed), strict=True))
     return [as_control(one, [drawn[f] for f in one.features]) for one in interventions]
 
 

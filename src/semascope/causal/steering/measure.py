@@ -43,7 +43,7 @@ class Dose:
 
 
 def dose_response(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     intervention: Intervention,
     samples: Sequence[Sample],
     effect: Effect,
@@ -52,7 +52,7 @@ def dose_response(
     """The effect at each strength, over the same samples."""
     doses = []
     for strength in strengths:
-        values = tuple(effect(samples, lever.edits([intervention.at(strength)])))
+        values = tuple(effect(samples, steerable.edits([intervention.at(strength)])))
         doses.append(Dose(float(strength), mean(values), values))
     return doses
 
@@ -83,7 +83,7 @@ class SideEffects:
 
 
 def side_effects(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     interventions: Sequence[Intervention],
     prompts: Sequence[tuple[Sample, Sequence[int]]],
     before: dict[int, list[torch.Tensor]] | None = None,
@@ -96,7 +96,7 @@ def side_effects(
     Raises CausalError where no prompt has an answer.
     """
     known = {} if before is None else before
-    edits = lever.edits(interventions)
+    edits = steerable.edits(interventions)
     kls: list[float] = []
     before_sum = after_sum = 0.0
     tokens = 0
@@ -104,13 +104,13 @@ def side_effects(
     for start in range(0, len(asked), _ROWS):
         part = asked[start : start + _ROWS]
         answers = [answer for _, answer in part]
-        batch = lever.subject.encode([sample for sample, _ in part], answer="", max_tokens=None)
+        batch = steerable.subject.encode([sample for sample, _ in part], answer="", max_tokens=None)
         if start not in known:
-            known[start] = answer_logprobs(lever.subject, batch, answers, {})
+            known[start] = answer_logprobs(steerable.subject, batch, answers, {})
         plain = known[start]
         steered = plain
         if edits:
-            steered = answer_logprobs(lever.subject, batch, answers, edits, begins)
+            steered = answer_logprobs(steerable.subject, batch, answers, edits, begins)
         for own, after, answer in zip(plain, steered, answers, strict=True):  # (L, V) each
             kls.append(float(divergence(own, after).mean()))
             ids = torch.as_tensor(answer, device=own.device)[:, None]

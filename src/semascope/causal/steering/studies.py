@@ -50,7 +50,7 @@ _REFUSES = re.compile(
 
 
 def clamped(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     feature: tuple[str, int],
     samples: Sequence[Sample],
     *,
@@ -61,11 +61,11 @@ def clamped(
     one = Intervention(features=(feature,), how="clamp", strength=strength)
     return [
         compare(
-            lever.subject,
+            steerable.subject,
             sample,
             [one],
-            lever.dictionaries,
-            lever.statistics,
+            steerable.dictionaries,
+            steerable.statistics,
             max_new_tokens=max_new_tokens,
         )
         for sample in samples
@@ -94,7 +94,7 @@ class Persona:
 
 
 def probe_persona(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     interventions: Sequence[Intervention],
     *,
     persona: Sequence[str] = PERSONA,
@@ -110,9 +110,9 @@ def probe_persona(
         Case(Sample(id=f"probe-{n}", turns=(Turn("user", text),)), "")
         for n, text in enumerate(questions)
     ]
-    before = answers(lever.subject, cases, max_new_tokens=max_new_tokens)
-    edits = lever.edits(interventions)
-    after = answers(lever.subject, cases, edits, max_new_tokens=max_new_tokens)
+    before = answers(steerable.subject, cases, max_new_tokens=max_new_tokens)
+    edits = steerable.edits(interventions)
+    after = answers(steerable.subject, cases, edits, max_new_tokens=max_new_tokens)
     return Persona(
         questions=questions,
         before=tuple(before),
@@ -123,7 +123,7 @@ def probe_persona(
 
 
 def few_shot_vector(
-    lever: SteerableModel,
+    steerable: SteerableModel,
     site: str,
     examples: Sequence[Sample],
     counterexamples: Sequence[Sample],
@@ -140,7 +140,7 @@ def few_shot_vector(
     """
     if not examples or not counterexamples:
         raise CausalError("A steering vector needs examples and counter-examples.")
-    there, absent = (_mean(lever, site, samples) for samples in (examples, counterexamples))
+    there, absent = (_mean(steerable, site, samples) for samples in (examples, counterexamples))
     difference = there - absent  # (d,)
     norm = float(difference.norm())
     if norm == 0.0:
@@ -150,24 +150,24 @@ def few_shot_vector(
 
 
 def with_vector(
-    lever: SteerableModel, vector: Directions, statistics: Mapping[str, NDArray[np.float32]]
+    steerable: SteerableModel, vector: Directions, statistics: Mapping[str, NDArray[np.float32]]
 ) -> SteerableModel:
-    """A lever that can steer with the vector too."""
+    """A steerable that can steer with the vector too."""
     key = dictionary_id(vector)
     return SteerableModel(
-        lever.subject,
-        {**lever.dictionaries, key: vector},
-        {**(lever.statistics or {}), key: statistics},
+        steerable.subject,
+        {**steerable.dictionaries, key: vector},
+        {**(steerable.statistics or {}), key: statistics},
     )
 
 
-def _mean(lever: SteerableModel, site: str, samples: Sequence[Sample]) -> torch.Tensor:
+def _mean(steerable: SteerableModel, site: str, samples: Sequence[Sample]) -> torch.Tensor:
     """(d,) mean over samples of their mean activation."""
     means: list[torch.Tensor] = []
     for sample in samples:
-        batch = lever.subject.encode([sample], answer="", max_tokens=None)
+        batch = steerable.subject.encode([sample], answer="", max_tokens=None)
         with torch.no_grad():
-            ran = lever.subject.run(batch, [site])[site]
+            ran = steerable.subject.run(batch, [site])[site]
         x, real = at_tokens(site, ran, batch)  # (1, T, d)
         if not bool(real.any()):
             raise CausalError(f"{site} reads pictures, and sample {sample.id} has none.")

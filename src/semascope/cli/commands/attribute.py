@@ -72,13 +72,13 @@ class Attribute(CausalVerb):
     def run(self) -> int:
         """Attribute, print the tables, write the files."""
         opened = self.opened()
-        asked = asked_of(opened.lever.subject, self.picture, self.question)
+        asked = asked_of(opened.steerable.subject, self.picture, self.question)
         return self.model_copy(update=asked)._attribute(opened)
 
     def _attribute(self, opened: Opened) -> int:
         if self.mode == "activation":
             return self._activation(opened)
-        subject, lever = opened.lever.subject, opened.lever
+        subject, steerable = opened.steerable.subject, opened.steerable
         sample = sample_of(self.picture, self.question)
         batch = subject.encode([sample], answer="", max_tokens=None)
         metric, words = self._metric(subject, sample)
@@ -92,7 +92,7 @@ class Attribute(CausalVerb):
         if self.as_json:
             print(json.dumps(record, indent=2))
         else:
-            self._print(record, len(lever.dictionaries))
+            self._print(record, len(steerable.dictionaries))
         return 0
 
     @property
@@ -159,11 +159,11 @@ class Attribute(CausalVerb):
         from semascope.causal import attribute
         from semascope.causal.attribution.patching import attribute_patch
 
-        lever = opened.lever
+        steerable = opened.steerable
         if self._corrupted is None:
             edits = self._edits(opened)
             return attribute(
-                lever.subject, batch, lever.dictionaries, metric,
+                steerable.subject, batch, steerable.dictionaries, metric,
                 integrated=self.integrated, edits=edits,
             )  # fmt: skip
         if self.interventions or self.integrated > 1 or self.ablate:
@@ -173,13 +173,13 @@ class Attribute(CausalVerb):
             )
         question, picture = self._corrupted
         other = sample_of(picture, question)
-        wrong = lever.subject.encode([other], answer="", max_tokens=None)
-        return attribute_patch(lever.subject, batch, wrong, lever.dictionaries, metric)[0]
+        wrong = steerable.subject.encode([other], answer="", max_tokens=None)
+        return attribute_patch(steerable.subject, batch, wrong, steerable.dictionaries, metric)[0]
 
     def _edits(self, opened: Opened) -> Any:
         from semascope.causal import load
 
-        return opened.lever.edits(load(self.interventions)) if self.interventions else {}
+        return opened.steerable.edits(load(self.interventions)) if self.interventions else {}
 
     def _record(
         self, opened: Opened, batch: Batch, metric: Metric, found: Attribution
@@ -188,14 +188,14 @@ class Attribute(CausalVerb):
         from semascope.causal import ablate_exactly
         from semascope.causal.attribution import report
 
-        lever, labels = opened.lever, opened.labels
+        steerable, labels = opened.steerable, opened.labels
         record: dict[str, Any] = {"question": self.question, "picture": self.picture}
         if self._corrupted:
             record |= {"less_question": self._corrupted[0], "less_picture": self._corrupted[1]}
         record |= report.tables(
             found,
             labels=labels,
-            statistics=lever.statistics,
+            statistics=steerable.statistics,
             top=self.top,
             region=region_of(self.region) if self.region else None,
         )
@@ -205,7 +205,7 @@ class Attribute(CausalVerb):
             record["feature"] = report.row(one, labels)
         if self.ablate:
             told = ablate_exactly(
-                lever.subject, batch, lever.dictionaries, metric, found,
+                steerable.subject, batch, steerable.dictionaries, metric, found,
                 top=self.ablate, edits=self._edits(opened),
             )  # fmt: skip
             record["ablation"] = report.ablated(told, labels)
@@ -273,11 +273,11 @@ class Attribute(CausalVerb):
         from semascope.causal import active_features
         from semascope.causal.steering.token_masks import region_mask
 
-        lever, sample = opened.lever, sample_of(self.picture, self.question)
-        batch = lever.subject.encode([sample], answer="", max_tokens=None)
+        steerable, sample = opened.steerable, sample_of(self.picture, self.question)
+        batch = steerable.subject.encode([sample], answer="", max_tokens=None)
         at = region_mask(region_of(self.region), batch.maps[0]) if self.region else None
         found = active_features(
-            lever.subject, batch, lever.dictionaries, lever.statistics or {}, at=at,
+            steerable.subject, batch, steerable.dictionaries, steerable.statistics or {}, at=at,
             edits=self._edits(opened),
         )[: self.top]  # fmt: skip
         rows = [

@@ -88,7 +88,7 @@ class Find(CausalVerb):
             wish, kind = self._wish(opened)
             options = self._options(kind)
             bars.say(f"{len(wish.cases)} prompts; read as: {wish.text}")
-            found = find(opened.lever, wish, options, ledger=ledger, progress=progress)
+            found = find(opened.steerable, wish, options, ledger=ledger, progress=progress)
         record = {"wish": self.wish, "read_as": wish.text, **found.as_json()}
         path = folder / f"{name}.json"
         for target in (path, *([self.save] if self.save else [])):
@@ -123,7 +123,7 @@ class Find(CausalVerb):
                 wish = self._presence()
             else:
                 thing = NamedObject(concept, kinds=opened.instances([concept])[concept])
-                wish = wish_for(opened.lever, kind, opened.search, thing=thing, seed=self.seed)
+                wish = wish_for(opened.steerable, kind, opened.search, thing=thing, seed=self.seed)
         return with_files(wish, sample_of, want=want, not_want=not_want, keep=keep), kind
 
     def _presence(self) -> Goal:

@@ -83,7 +83,7 @@ class Steer(CausalVerb):
             from semascope.causal import save
 
             save(wishes, self.save)
-        asked = asked_of(opened.lever.subject, self.picture, self.question)
+        asked = asked_of(opened.steerable.subject, self.picture, self.question)
         return self.model_copy(update=asked)._steer(opened, wishes)
 
     def _steer(self, opened: Opened, wishes: list[Intervention]) -> int:
@@ -152,11 +152,11 @@ class Steer(CausalVerb):
         from semascope.causal import compare
 
         return compare(
-            opened.lever.subject,
+            opened.steerable.subject,
             sample,
             wishes,
-            opened.lever.dictionaries,
-            opened.lever.statistics,
+            opened.steerable.dictionaries,
+            opened.steerable.statistics,
             max_new_tokens=self.tokens,
             temperature=self.temperature,
             seed=self.seed,
@@ -166,7 +166,7 @@ class Steer(CausalVerb):
         """Both answers by beam search."""
         from semascope.causal.steering.beam_search import beam_answer
 
-        subject, edits = opened.lever.subject, opened.lever.edits(wishes)
+        subject, edits = opened.steerable.subject, opened.steerable.edits(wishes)
         answer = partial(beam_answer, subject, sample, beams=self.beams, max_new_tokens=self.tokens)
         return {"base": answer(), "steered": answer(edits)}
 

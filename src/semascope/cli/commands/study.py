@@ -75,7 +75,7 @@ class Study(CausalVerb):
         own = self._own(opened)
         asked = [sample_of(self.picture, question) for question in self.questions]
         found = clamped(
-            opened.lever, own, asked, strength=self.strength, max_new_tokens=self.tokens
+            opened.steerable, own, asked, strength=self.strength, max_new_tokens=self.tokens
         )
         return {
             "feature": f"{own[0]}/{own[1]}",
@@ -87,15 +87,17 @@ class Study(CausalVerb):
         from semascope.causal import ablate_exactly, attribute
         from semascope.causal.attribution.metrics import LogitDiff
 
-        lever = opened.lever
+        steerable = opened.steerable
         sample = sample_of(self.picture, self.questions[0])
-        batch = lever.subject.encode([sample], answer="", max_tokens=None)
-        said, rival = lever.subject.logits(batch)[0, -1].topk(2).indices.tolist()
+        batch = steerable.subject.encode([sample], answer="", max_tokens=None)
+        said, rival = steerable.subject.logits(batch)[0, -1].topk(2).indices.tolist()
         metric = LogitDiff(said, rival)
         rows = {}
         for name, steps in (("r_gradient", 1), ("r_integrated", 10)):
-            found = attribute(lever.subject, batch, lever.dictionaries, metric, integrated=steps)
-            told = ablate_exactly(lever.subject, batch, lever.dictionaries, metric, found)
+            found = attribute(
+                steerable.subject, batch, steerable.dictionaries, metric, integrated=steps
+            )
+            told = ablate_exactly(steerable.subject, batch, steerable.dictionaries, metric, found)
             rows[name] = float(told.r)
         return {"question": self.questions[0], **rows, "features": len(told.features)}
 
@@ -104,7 +106,7 @@ class Study(CausalVerb):
         from semascope.causal.steering.studies import probe_persona
 
         one = Intervention(features=(self._own(opened),), how="clamp", strength=self.strength)
-        return probe_persona(opened.lever, [one], max_new_tokens=self.tokens).as_json()
+        return probe_persona(opened.steerable, [one], max_new_tokens=self.tokens).as_json()
 
     def _vector(self, opened: Opened) -> dict[str, Any]:
         from semascope.causal import Intervention, compare
@@ -115,15 +117,15 @@ class Study(CausalVerb):
             raise CausalError("A steering vector needs --want FILE and --not-want FILE.")
         there, absent = read_items(self.want).texts, read_items(self.not_want).texts
         site = opened.key.partition("/")[0]
-        vector, statistics = few_shot_vector(opened.lever, site, there, absent)
-        lever = with_vector(opened.lever, vector, statistics)
+        vector, statistics = few_shot_vector(opened.steerable, site, there, absent)
+        steerable = with_vector(opened.steerable, vector, statistics)
         one = Intervention(
             features=((f"{site}/{vector.name}", 0),), how="add", strength=self.strength
         )
         found = [
             compare(
-                lever.subject, sample_of(self.picture, question), [one], lever.dictionaries,
-                lever.statistics, max_new_tokens=self.tokens,
+                steerable.subject, sample_of(self.picture, question), [one], steerable.dictionaries,
+                steerable.statistics, max_new_tokens=self.tokens,
             )
             for question in self.questions
         ]  # fmt: skip

@@ -98,10 +98,11 @@ class SideBySide:
         first = self.benches[0].asker
         if self.same:
             ask = self.ask.model_copy(update={"answer": list(answers[0])})
-            return [first.asked(ask, first.lever_on(self.ask.dictionaries))]
+            return [first.asked(ask, first.steerable_on(self.ask.dictionaries))]
         return [
             bench.asker.asked(
-                self.ask.model_copy(update={"answer": list(answer)}), bench.asker.lever_on([key])
+                self.ask.model_copy(update={"answer": list(answer)}),
+                bench.asker.steerable_on([key]),
             )
             for bench, answer, key in zip(self.benches, answers, self.ask.dictionaries, strict=True)
         ]
@@ -122,8 +123,8 @@ class SideBySide:
         if teller.stopped:
             return []
         ask, asker = self.ask, self.benches[n].asker
-        lever = asker.lever_on(ask.dictionaries if self.same else [ask.dictionaries[n]])
-        answer = yield from asker.answer(ask, lever, teller, SIDES[n])
+        steerable = asker.steerable_on(ask.dictionaries if self.same else [ask.dictionaries[n]])
+        answer = yield from asker.answer(ask, steerable, teller, SIDES[n])
         return [token.id for token in answer.tokens]
 
     def _position(self, asked: Conversation, answer: Sequence[int]) -> int | None:
@@ -168,7 +169,7 @@ class SideBySide:
             value=side.value,
             target=Target(
                 id=target.token,
-                text=str(asked.lever.subject.encoder.text(target.token)),
+                text=str(asked.steerable.subject.encoder.text(target.token)),
                 position=target.position,
                 probability=math.exp(side.value),
             ),

@@ -91,7 +91,7 @@ class ModelSession:
             return self._run
 
     @property
-    def lever(self) -> SteerableModel:
+    def steerable(self) -> SteerableModel:
         """The subject with its dictionary and the dictionary's statistics."""
         from semascope.causal.steering.steerable_model import SteerableModel
 
@@ -100,7 +100,7 @@ class ModelSession:
             run.same_subject, [run.dictionary], {run.dictionary_id: run.evidence}
         )
 
-    def lever_on(self, keys: Sequence[str]) -> SteerableModel:
+    def steerable_on(self, keys: Sequence[str]) -> SteerableModel:
         """The same over other dictionaries of the workspace; NotThere where one is not here."""
         from semascope.causal.steering.steerable_model import SteerableModel
 
@@ -149,17 +149,17 @@ class ModelSession:
         turn = Turn("user", ask.text, images=1)
         return Sample(id="yours", turns=(turn,), images=(self.picture(ask.picture),))
 
-    def asked(self, ask: FollowedAsk, lever: SteerableModel | None = None) -> Conversation:
+    def asked(self, ask: FollowedAsk, steerable: SteerableModel | None = None) -> Conversation:
         """A conversation with what followed it, for those who look behind it."""
         from semascope.monitor.conversation import Conversation
 
         return Conversation(
-            lever=lever or self.lever,
+            steerable=steerable or self.steerable,
             sample=self.conversation(ask),
             prefill=ask.prefill,
             answer=tuple(ask.answer),
             interventions=tuple(ask.interventions),
-            holder=self.holder if lever is None else None,
+            holder=self.holder if steerable is None else None,
         )
 
     def check_length(self, subject: Any, sample: Sample) -> None:
@@ -181,14 +181,14 @@ class ModelSession:
         """Both answers token by token, then what lies between them."""
         from semascope.causal import compare
 
-        lever = self.lever
+        steerable = self.steerable
         teller = EventWriter(emit)
         found = compare(
-            lever.subject,
+            steerable.subject,
             self.sample(ask),
             ask.interventions,
-            lever.dictionaries,
-            lever.statistics,
+            steerable.dictionaries,
+            steerable.statistics,
             max_new_tokens=ask.max_new_tokens,
             temperature=ask.temperature,
             seed=ask.seed,
@@ -201,7 +201,7 @@ class ModelSession:
     def chat(self, ask: ChatAsk, emit: Emit) -> Generator[None, None, More]:
         """One answer, a token a step; the pass that clicks on it begin with is left aside."""
         teller = EventWriter(emit)
-        answer = yield from self.answer(ask, self.lever, teller, "answer")
+        answer = yield from self.answer(ask, self.steerable, teller, "answer")
         return None if teller.stopped else self.ready(ask, answer)
 
     def ready(self, ask: ChatAsk, answer: Generation) -> BackgroundWork:
@@ -211,14 +211,14 @@ class ModelSession:
         return BackgroundWork(lambda: self.asked(followed).held())
 
     def answer(
-        self, ask: ChatAsk, lever: SteerableModel, teller: EventWriter, side: Side
+        self, ask: ChatAsk, steerable: SteerableModel, teller: EventWriter, side: Side
     ) -> Generator[None, None, Generation]:
-        """Let the model of a lever answer, and tell every token as one side's, one a step."""
+        """Let the model of a steerable answer, and tell every token as one side's, one a step."""
         sample = self.conversation(ask)
-        self.check_length(lever.subject, sample)
-        answer: Generation = yield from lever.subject.answering(
+        self.check_length(steerable.subject, sample)
+        answer: Generation = yield from steerable.subject.answering(
             sample,
-            edits=lever.edits(ask.interventions),
+            edits=steerable.edits(ask.interventions),
             max_new_tokens=ask.max_new_tokens,
             temperature=ask.temperature,
             seed=ask.seed,

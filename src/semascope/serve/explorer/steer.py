@@ -30,7 +30,7 @@ class SteeredAnswers:
         self.asker = asker
         self.ask = ask
         self.emit = emit
-        self.lever: SteerableModel = asker.lever
+        self.steerable: SteerableModel = asker.steerable
         self.sample: Sample = asker.conversation(ask)
         self.teller = EventWriter(emit)
 
@@ -39,8 +39,8 @@ class SteeredAnswers:
         changed answer's pass is left aside, as clicks go there next."""
         from semascope.monitor.conversation import check_ids
 
-        self.lever.edits(self.ask.interventions)
-        check_ids(self.lever.subject, self.ask.answer)
+        self.steerable.edits(self.ask.interventions)
+        check_ids(self.steerable.subject, self.ask.answer)
         base = list(self.ask.answer)
         if not base:
             answer = yield from self._answer("before", [])
@@ -51,7 +51,7 @@ class SteeredAnswers:
         if self.ask.control and not self.teller.stopped:
             from semascope.monitor.controls import controls
 
-            others, notes = controls(self.lever, self.ask.interventions, self.ask.control_seed)
+            others, notes = controls(self.steerable, self.ask.interventions, self.ask.control_seed)
             if others:
                 yield from self._beside("control", base, others, notes)
         if changed is None or self.teller.stopped:
@@ -67,10 +67,10 @@ class SteeredAnswers:
         if self.teller.stopped:
             return None
         shifts = token_shifts(
-            self.lever.subject,
+            self.steerable.subject,
             self.sample,
             base,
-            self.lever.edits(wishes),
+            self.steerable.edits(wishes),
             prefill=self.ask.prefill,
         )
         still = wishes and all(s.kl == 0 and s.after == s.before for s in shifts)
@@ -84,9 +84,9 @@ class SteeredAnswers:
     def _answer(
         self, side: Side, wishes: Sequence[Intervention]
     ) -> Generator[None, None, Generation]:
-        answer: Generation = yield from self.lever.subject.answering(
+        answer: Generation = yield from self.steerable.subject.answering(
             self.sample,
-            edits=self.lever.edits(wishes),
+            edits=self.steerable.edits(wishes),
             max_new_tokens=self.ask.max_new_tokens,
             temperature=self.ask.temperature,
             seed=self.ask.seed,
@@ -100,4 +100,4 @@ class SteeredAnswers:
     def share(self, wishes: Sequence[Intervention]) -> float:
         """Part of all features that the interventions hold."""
         held = {feature for wish in wishes for feature in wish.features}
-        return len(held) / sum(d.width for d in self.lever.dictionaries.values())
+        return len(held) / sum(d.width for d in self.steerable.dictionaries.values())

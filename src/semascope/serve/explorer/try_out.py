@@ -33,12 +33,12 @@ class FeatureTrials:
         from semascope.causal.steering.units import statistic
         from semascope.monitor.try_out import tried
 
-        lever, feature = self.asker.lever, self._feature(ask.feature)
-        values, seen = tried(lever, self.asker.example(ask), feature)
+        steerable, feature = self.asker.steerable, self._feature(ask.feature)
+        values, seen = tried(steerable, self.asker.example(ask), feature)
         media = () if ask.picture is None else (ask.picture,)
         shown = to_records.own(seen, media)
         exemplar: ExemplarRecord = to_records.live(shown, values)
-        largest = float(statistic(lever.statistics, feature[0], "max")[feature[1]])
+        largest = float(statistic(steerable.statistics, feature[0], "max")[feature[1]])
         emit(
             Tried(
                 feature=ask.feature,
@@ -53,7 +53,7 @@ class FeatureTrials:
         from semascope.monitor.try_out import alike
 
         found = alike(
-            self.asker.lever,
+            self.asker.steerable,
             [self.asker.example(e) for e in ask.wanted],
             [self.asker.example(e) for e in ask.unwanted],
             ask.limit,
@@ -84,7 +84,9 @@ class FeatureTrials:
             return emit(Progress(done=done, total=total, note=f"probes of {concept.title.lower()}"))
 
         feature = self._feature(ask.feature)
-        found = tested(self.asker.lever, feature, concept, strength=ask.strength, progress=progress)
+        found = tested(
+            self.asker.steerable, feature, concept, strength=ask.strength, progress=progress
+        )
         if found is None:
             return None
         record = tested_record(found)
@@ -94,7 +96,7 @@ class FeatureTrials:
     def _feature(self, feature_id: str) -> Feature:
         """A feature of the loaded dictionary; NotThere for any other."""
         key, index = split_id(feature_id)
-        known = self.asker.lever.dictionaries
+        known = self.asker.steerable.dictionaries
         if key not in known or index >= known[key].width:
             raise NotThere(
                 f"{feature_id} is no feature of {', '.join(known)}, which is what this run reads."

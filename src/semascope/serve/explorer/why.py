@@ -103,7 +103,7 @@ class TokenExplainer:
         rows: Mapping[Feature, FeatureListRow],
     ) -> Explained:
         said, shown = found.said, found.shares[: ask.limit]
-        text = str(asked.lever.subject.encoder.text(said.token))
+        text = str(asked.steerable.subject.encoder.text(said.token))
         return Explained(
             metric=found.metric,
             value=found.value,
@@ -173,9 +173,9 @@ class TokenExplainer:
                 note = "how features fire on ordinary prompts"
                 return emit(Progress(done=done, total=total, note=note))
 
-            space, lever = self.asker.workspace, self.asker.lever
+            space, steerable = self.asker.workspace, self.asker.steerable
             found = ordinary(
-                lever,
+                steerable,
                 prompts(self._pictures() if pictured else ()),
                 space.root / "ordinary",
                 space.record().stages["gather"].hash,

@@ -376,7 +376,9 @@ class WorkspaceExplorer:
         if not up and not down and self.asker.loaded:
             from semascope.monitor.try_out import promoted_tokens
 
-            up, down = promoted_tokens(self.asker.lever, (detail.row.dictionary, detail.row.index))
+            up, down = promoted_tokens(
+                self.asker.steerable, (detail.row.dictionary, detail.row.index)
+            )
         return [
             [PromotedToken(text=str(t), value=float(v)) for t, v in side or ()]
             for side in (up, down)

@@ -120,7 +120,7 @@ class EvaluateAttribution(CausalEvaluation):
         from semascope.evaluate.attribution import evaluate_attribution
 
         return evaluate_attribution(
-            opened.lever,
+            opened.steerable,
             seed=self.seed,
             samples=self.samples,
             top=self.features,
@@ -175,13 +175,13 @@ class EvaluateSteering(CausalEvaluation):
         plan = SteeringPlan(
             doses=self.doses,
             sizes=self.sizes,
-            sites=("", *opened.lever.subject.resolve(self.sites)) if self.sites else ("",),
+            sites=("", *opened.steerable.subject.resolve(self.sites)) if self.sites else ("",),
             how=self.how,
             tokens=self.tokens,
             instances=opened.instances(concept for _, concept in objects),
         )
         figures = evaluate_steering(
-            opened.lever, objects, seed=self.seed, plan=plan, ledger=ledger, progress=progress
+            opened.steerable, objects, seed=self.seed, plan=plan, ledger=ledger, progress=progress
         )
         figures["samples"] = len(objects)
         if self.behaviours:
@@ -189,7 +189,7 @@ class EvaluateSteering(CausalEvaluation):
             every = opened.objects(100_000)
             own = next((features for features, name in every if name == concept), ())
             figures |= evaluate_behaviours(
-                opened.lever,
+                opened.steerable,
                 opened.search,
                 names=self.wishes,
                 thing=NamedObject(concept, own, opened.instances([concept])[concept]),
@@ -247,7 +247,7 @@ class EvaluateHallucination(CausalEvaluation):
 
         questions = self._questions()
         figures = evaluate_hallucination(
-            opened.lever,
+            opened.steerable,
             seed=self.seed,
             samples=self.samples,
             cases=None if questions is None else questions[0],
@@ -319,7 +319,7 @@ class EvaluateHallucination(CausalEvaluation):
         named = [opened.feature(word) for word in self.emotion_features]
         try:
             return empathy(
-                opened.lever,
+                opened.steerable,
                 named or opened.emotions(),
                 seed=self.seed,
                 ledger=ledger,
