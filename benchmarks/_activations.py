@@ -57,7 +57,7 @@ def chunks_of(options: argparse.Namespace) -> Any:
     """The activations that training would read of a model, by number."""
     from semascope.corpus.open import open_corpus
     from semascope.pipeline.activations import SiteChunks
-    from semascope.pipeline.run import load_subject
+    from semascope.pipeline.run_context import load_subject
 
     subject = load_subject(options.model)
     corpus = open_corpus(options.corpus, seed=0)

@@ -28,8 +28,8 @@ from semascope.corpus.open import open_corpus
 from semascope.corpus.sample import Corpus, Sample, SkipReport
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.evidence import Evidence, EvidenceOptions, Gatherer, gather
-from semascope.evidence.gather.reader import ReadTokens, batches, chunks
-from semascope.pipeline.run import load_subject
+from semascope.evidence.gathering.reader import ReadTokens, batches, chunks
+from semascope.pipeline.run_context import load_subject
 
 CALL = "import json, benchmarks._evidence_runs as b; print(json.dumps(b.{way}(**{args!r})))"
 SPLITS = 5

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from semascope.corpus.scenes import SceneCorpus
 from semascope.evaluate.explanations import BARS, figures
-from semascope.evidence.gather.scene_truth import object_patches, truth_record
+from semascope.evidence.gathering.scene_truth import object_patches, truth_record
 from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 from semascope.explain.driver import explain_all, score_all
 from semascope.explain.explainers.term_frequency import TermFrequency

@@ -25,7 +25,7 @@ from semascope.evidence import Evidence, Exemplar
 from semascope.explain.crops import data_url, firing_picture, overlay
 from semascope.explain.text.exemplar_terms import mode_of
 from semascope.pipeline import recorded
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.workspace import Workspace
 
 SHOWN = 4

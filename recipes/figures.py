@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.measured import MADE, MEASURED
-from semascope.pipeline.run import subject_stamp
+from semascope.pipeline.run_context import subject_stamp
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "docs" / "figures"

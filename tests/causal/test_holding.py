@@ -17,7 +17,7 @@ from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.monitor.clusters import Cluster
 from semascope.monitor.conversation import Conversation, read_tokens, said
-from semascope.monitor.inspect import effects, inspect
+from semascope.monitor.inspection import effects, inspect
 from semascope.subject.testing import tiny
 
 SITE = "resid_post.0"

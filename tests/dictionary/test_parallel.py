@@ -27,8 +27,8 @@ import torch, torch.distributed as dist
 from conftest import planted
 from semascope.dictionary import (
     ActivationBatch, CoderConfig, SparseCoder, TensorSource, TrainConfig, train)
-from semascope.dictionary.parallel import Ranks
-from semascope.dictionary.sharded import ShardedTopK
+from semascope.dictionary.training.distributed import ProcessGroup
+from semascope.dictionary.training.sharded import ShardedTopK
 torch.set_num_threads(1)
 folder, data = Path(sys.argv[1]), planted(4096)
 config = TrainConfig(width=256, k=4, steps=24, lr=3e-3, dead_tokens=200, checkpoint_every=8)
@@ -52,9 +52,9 @@ class Whole:
 def exchanged(rank):
     lengths = [3, 0, 2, 5, 1]
     every = [torch.randn((n, 4), generator=torch.Generator().manual_seed(n)) for n in lengths]
-    found = Ranks().exchange(every[rank::2], lengths)
+    found = ProcessGroup().exchange(every[rank::2], lengths)
     assert all(torch.equal(a, b) for a, b in zip(found, every, strict=True))
-    assert torch.equal(Ranks().rows(every[rank]), torch.cat(every[:2]))
+    assert torch.equal(ProcessGroup().rows(every[rank]), torch.cat(every[:2]))
 
 def child(rank):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)

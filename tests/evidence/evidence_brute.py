@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from evidence_fakes import FakeDictionary, FakeSubject, ListCorpus
 
-from semascope.evidence.gather.hashing import content_hash, mix
+from semascope.evidence.gathering.hashing import content_hash, mix
 from semascope.subject.types import Kind
 
 LEFT_OUT = (Kind.PAD, Kind.SPECIAL, Kind.NEWLINE)

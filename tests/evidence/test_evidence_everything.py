@@ -14,7 +14,7 @@ from evidence_fakes import DIM, FakeDictionary, FakeSubject, ListCorpus, corpus
 from semascope.errors import EvidenceError
 from semascope.evidence import Evidence, EvidenceOptions, Gatherer, gather
 from semascope.evidence.analysis.neuron_alignment import align, neurons_beside
-from semascope.evidence.gather import shard
+from semascope.evidence.gathering import shard
 from semascope.evidence.store import logit_lens_store
 from semascope.evidence.store.all_activations import AllActivations
 

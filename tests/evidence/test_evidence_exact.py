@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semascope.evidence import Evidence, EvidenceOptions, gather
-from semascope.evidence.gather.hashing import mix
-from semascope.evidence.gather.tally import FeatureTally, Hits, SampleRows
+from semascope.evidence.gathering.hashing import mix
+from semascope.evidence.gathering.tally import FeatureTally, Hits, SampleRows
 
 TOP, DRAWS, BATCH = 5, 3, 3
 

@@ -13,7 +13,7 @@ from evidence_fakes import FakeDictionary, FakeSubject, corpus
 
 from semascope.errors import EvidenceError
 from semascope.evidence import EvidenceOptions, Gatherer
-from semascope.evidence.gather.datatrove import DatatroveStep
+from semascope.evidence.gathering.datatrove import DatatroveStep
 
 pytest.importorskip("datatrove")
 pytestmark = pytest.mark.filterwarnings("default")  # the executors' own libraries warn

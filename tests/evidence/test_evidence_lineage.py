@@ -29,8 +29,8 @@ from semascope.evidence.analysis import lineage, plots
 from semascope.evidence.analysis.cross_modal import shared
 from semascope.evidence.analysis.families import family
 from semascope.evidence.analysis.lineage import Lineage
-from semascope.evidence.gather.neighbours import overlap
-from semascope.evidence.gather.tally import SKETCH
+from semascope.evidence.gathering.neighbours import overlap
+from semascope.evidence.gathering.tally import SKETCH
 from semascope.evidence.store.files import write_arrays, write_json
 from semascope.evidence.store.logit_lens_store import aligned, read
 from semascope.workspace import Workspace

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from semascope.atlas import Media
 from semascope.corpus.sample import Sample, Turn
 from semascope.evidence import Evidence, EvidenceOptions, gather
-from semascope.evidence.gather import exact_sums
-from semascope.evidence.gather.hashing import content_hash, split_of
-from semascope.evidence.gather.neighbours import by_firing
-from semascope.evidence.gather.scene_truth import coverage
-from semascope.evidence.gather.tally import SKETCH
+from semascope.evidence.gathering import exact_sums
+from semascope.evidence.gathering.hashing import content_hash, split_of
+from semascope.evidence.gathering.neighbours import by_firing
+from semascope.evidence.gathering.scene_truth import coverage
+from semascope.evidence.gathering.tally import SKETCH
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.types import Codes
 from semascope.errors import SubjectError
 from semascope.evidence import Evidence, gather
-from semascope.evidence.gather.options import EvidenceOptions
-from semascope.evidence.gather.reader import EvidenceReader
+from semascope.evidence.gathering.options import EvidenceOptions
+from semascope.evidence.gathering.reader import EvidenceReader
 from semascope.subject.testing import tiny
 from semascope.subject.types import Kind
 

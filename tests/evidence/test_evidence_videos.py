@@ -19,8 +19,8 @@ from semascope.atlas.media import Media
 from semascope.corpus import Sample, Turn, Video, open_corpus
 from semascope.dictionary.types import Codes
 from semascope.evidence import Evidence, gather
-from semascope.evidence.gather.hashing import content_hash
-from semascope.evidence.gather.options import EvidenceOptions
+from semascope.evidence.gathering.hashing import content_hash
+from semascope.evidence.gathering.options import EvidenceOptions
 from semascope.evidence.store.publish import publish
 from semascope.evidence.video_frames import glimpse, told, worth_showing
 from semascope.explain.crops import firing_picture, overlay

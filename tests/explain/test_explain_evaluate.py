@@ -10,7 +10,7 @@ from scipy import sparse
 from semascope.evaluate.concept_coverage import best_feature, cover, share_covered
 from semascope.evaluate.explanations import BARS
 from semascope.evaluate.explanations_run import _holds, _says, compared, drawn_concepts
-from semascope.evidence.gather.scene_truth import truth_record
+from semascope.evidence.gathering.scene_truth import truth_record
 from semascope.explain.scorers.generated_scenes import SceneGenerator, maker
 from semascope.explain.scorers.lexical_judge import claim
 from semascope.explain.scorers.match_truth import names_object

@@ -27,7 +27,7 @@ from semascope.explain.types import Cost, Explanation
 from semascope.pipeline import explainers, run
 from semascope.pipeline.datatrove import ExplainShard, ScoreShard, begin, chain, steps
 from semascope.pipeline.report import figures
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.pipeline.stages import explain as explaining
 from semascope.pipeline.stages import train
 from semascope.workspace import Workspace

@@ -20,7 +20,7 @@ from semascope.monitor.base_rates import ordinary, prompts
 from semascope.monitor.clusters import Cluster
 from semascope.monitor.controls import controls
 from semascope.monitor.conversation import Conversation, read_tokens, said
-from semascope.monitor.inspect import effects, inspect
+from semascope.monitor.inspection import effects, inspect
 from semascope.monitor.try_out import alike, tried, versus
 
 KEY, OTHER = "resid_post.1/main", "resid_post.1/other"

@@ -10,7 +10,7 @@ import pytest
 
 from semascope.config import RunOptions
 from semascope.errors import WorkspaceError
-from semascope.pipeline.run import Run, subject_stamp
+from semascope.pipeline.run_context import Run, subject_stamp
 from semascope.workspace import RunRecord, Workspace
 
 

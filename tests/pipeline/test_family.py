@@ -128,7 +128,7 @@ def test_later_stages_read_the_first_or_the_one_named() -> None:
 TORCHRUN = """
 import os, socket, sys, warnings
 import torch
-import semascope.pipeline.training, semascope.subject.testing, semascope.corpus.scenes
+import semascope.pipeline.stages.train, semascope.subject.testing, semascope.corpus.scenes
 from semascope.cli import main
 torch.set_num_threads(1)
 folder, *flags = sys.argv[1:]

@@ -11,7 +11,7 @@ from semascope.config import RunOptions, TrainOptions
 from semascope.corpus.scenes import SceneCorpus
 from semascope.pipeline import autocast
 from semascope.pipeline.autocast import AutocastSubject, halves
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.subject import Subject
 from semascope.subject.testing import tiny
 from semascope.workspace import Workspace

@@ -179,6 +179,6 @@ def test_killed_in_every_stage_it_ends_with_the_same_numbers(
     def nothing(*_: object, **__: object) -> None:
         raise AssertionError("a run that stands must open in seconds: no model is loaded for it")
 
-    monkeypatch.setattr("semascope.pipeline.run.load_subject", nothing)
+    monkeypatch.setattr("semascope.pipeline.run_context.load_subject", nothing)
     run(Workspace(killed), options(corpus))
     assert Workspace(killed).run_file.read_bytes() == before

@@ -13,7 +13,7 @@ from semascope.cli import main
 from semascope.config import RunOptions, TrainOptions
 from semascope.errors import SubjectError
 from semascope.pipeline import model_check
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.subject.testing import tiny
 from semascope.workspace import Workspace
 

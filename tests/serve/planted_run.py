@@ -9,7 +9,7 @@ from semascope.atlas import HashingEmbedder, write_vectors
 from semascope.config import ExplainOptions, GatherOptions, RunOptions, TrainOptions
 from semascope.evidence.store.publish import publish
 from semascope.pipeline import run as run_stages
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.workspace import Workspace
 
 KEY = "resid_post.1/main"

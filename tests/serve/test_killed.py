@@ -21,7 +21,7 @@ CODE = """
 import sys, uvicorn
 from pathlib import Path
 from semascope.serve.app import make_app
-from semascope.serve.listening import address, listen
+from semascope.serve.socket import address, listen
 from semascope.serve.testing import DrawnExplorer
 folder = Path(sys.argv[1])
 app = make_app(DrawnExplorer(folder, width=10, pause=0.002), static=folder / "none")

@@ -63,8 +63,8 @@ def test_what_was_kept_survives_a_kill(tmp_path: Path) -> None:
     file = tmp_path / "sessions.db"
     code = (
         "import sys, os, signal; from pathlib import Path\n"
-        "from semascope.serve.session_store import Sessions\n"
-        "s = Sessions(Path(sys.argv[1])); print(s.save('a', 't', '{}'), flush=True)\n"
+        "from semascope.serve.session_store import SessionStore\n"
+        "s = SessionStore(Path(sys.argv[1])); print(s.save('a', 't', '{}'), flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run(

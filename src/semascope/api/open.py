@@ -87,7 +87,7 @@ def _subject(subject: Any, device: str, trust: bool) -> Any:
     if not isinstance(subject, str | Path):
         return subject
     from semascope.pipeline.model_check import vetted
-    from semascope.pipeline.run import load_subject, subject_stamp
+    from semascope.pipeline.run_context import load_subject, subject_stamp
     from semascope.workspace import RunRecord
 
     loaded = load_subject(str(subject), device=device, trust=trust)

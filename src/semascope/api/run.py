@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from semascope.causal import Intervention, SteerableModel
     from semascope.dictionary.types import Dictionary
     from semascope.evidence import Evidence
-    from semascope.pipeline.run import Run
+    from semascope.pipeline.run_context import Run
     from semascope.subject import Subject
     from semascope.workspace import Workspace
 
@@ -66,7 +66,7 @@ class OpenRun:
     def pipeline(self) -> Run:
         """The stages' view of the run. WorkspaceError without a workspace."""
         from semascope.pipeline import recorded
-        from semascope.pipeline.run import Run
+        from semascope.pipeline.run_context import Run
 
         space = self._space("Stages are run")
         options = recorded(space)

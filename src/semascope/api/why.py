@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from semascope.api.feature import Feature
     from semascope.causal.attribution.result import Attribution, FeatureShare
     from semascope.monitor.clusters import Cluster
-    from semascope.monitor.inspect import Effect, Inspection
+    from semascope.monitor.inspection import Effect, Inspection
 
 TOP = 12
 """Features in the HTML view."""
@@ -52,7 +52,7 @@ class Why:
     @cached_property
     def inspection(self) -> Inspection:
         """The result as ``semascope.monitor`` gives it."""
-        from semascope.monitor.inspect import inspect
+        from semascope.monitor.inspection import inspect
 
         return inspect(
             self.chat.asked, mode=self.mode, position=self.position, against=self.against,
@@ -102,7 +102,7 @@ class Why:
     def concepts(self) -> list[Cluster]:
         """Features whose explanations mean the same, as clusters, strongest first."""
         from semascope.atlas import embedder
-        from semascope.monitor.inspect import grouped
+        from semascope.monitor.inspection import grouped
 
         told = {feature: words for feature, (_, words) in self.labels.items()}
         if not told:
@@ -111,7 +111,7 @@ class Why:
 
     def effects(self, most: int = 6) -> list[tuple[Cluster, Effect]]:
         """Exact effects: each concept ablated whole, one forward pass each."""
-        from semascope.monitor.inspect import effects
+        from semascope.monitor.inspection import effects
 
         some = self.concepts[:most]
         return list(zip(some, effects(self.chat.asked, self.inspection, some), strict=True))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from semascope.api.run import OpenRun
     from semascope.causal import Region, SteerableModel
     from semascope.corpus.sample import Sample
-    from semascope.pipeline.run import Run
+    from semascope.pipeline.run_context import Run
     from semascope.subject import Subject
     from semascope.workspace import Workspace
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from semascope.errors import DictionaryError
 from semascope.pipeline.activations import SiteChunks, read_kinds
 from semascope.pipeline.autocast import reader
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.pipeline.splits import CorpusSubset, held_out_rows
 from semascope.pipeline.stages.base import StageProgress, ignore
 from semascope.pipeline.stages.train import batches_of
@@ -128,7 +128,7 @@ def _predictions(
 ) -> tuple[dict[str, dict[str, float]], str]:
     """CE and KL by kind of the token that predicts; or why there are none."""
     from semascope.dictionary.metrics.ce_recovered import spliced
-    from semascope.evidence.gather.reader import encoded
+    from semascope.evidence.gathering.reader import encoded
 
     if wiring.writes or len(wiring.reads) > 1:
         return {}, "none: a transcoder or a crosscoder does not stand in for one site's activations"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semascope.pipeline.explainers import vocabulary
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.pipeline.scorers import TOGETHER, peaks
 from semascope.pipeline.stages.explain import best
 from semascope.pipeline.stages.explain import read as read_explanations
@@ -166,7 +166,7 @@ def _says(text: str, name: str) -> bool:
 
 def _holds(scene: Sample, name: str) -> bool:
     """Whether a drawn scene truly holds a concept."""
-    from semascope.evidence.gather.scene_truth import truth_record
+    from semascope.evidence.gathering.scene_truth import truth_record
     from semascope.explain.scorers.lexical_judge import claim
     from semascope.explain.scorers.match_truth import names_object
 

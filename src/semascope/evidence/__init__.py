@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semascope.evidence.gather.gatherer import Gatherer, gather
-    from semascope.evidence.gather.options import EvidenceOptions
+    from semascope.evidence.gathering.gatherer import Gatherer, gather
+    from semascope.evidence.gathering.options import EvidenceOptions
     from semascope.evidence.store.evidence import Evidence, NearFeature, dictionaries
     from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 
@@ -33,12 +33,12 @@ _HOMES = {
     "Evidence": "store.evidence",
     "Exemplar": "types",
     "FeatureEvidence": "types",
-    "Gatherer": "gather.gatherer",
-    "Neighbour": "store.evidence",
-    "Options": "gather.options",
-    "Shown": "types",
+    "Gatherer": "gathering.gatherer",
+    "NearFeature": "store.evidence",
+    "EvidenceOptions": "gathering.options",
+    "EvidenceSample": "types",
     "dictionaries": "store.evidence",
-    "gather": "gather.gatherer",
+    "gather": "gathering.gatherer",
 }
 
 

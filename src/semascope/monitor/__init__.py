@@ -7,7 +7,7 @@ takes it from the module that has it: ``conversation``, ``inspecting``, ``ordina
 
 from semascope.monitor.clusters import BaseRates, Cluster, cluster, lint
 from semascope.monitor.conversation import Conversation, read_tokens
-from semascope.monitor.inspect import Effect, Inspection, concepts, effects, inspect
+from semascope.monitor.inspection import Effect, Inspection, concepts, effects, inspect
 
 __all__ = [
     "BaseRates",

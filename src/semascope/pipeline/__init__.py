@@ -34,7 +34,7 @@ def run(
     Raises a ``SemascopeError`` for what the user can mend; what was done before is kept.
     """
     from semascope.pipeline.explainers import check_names
-    from semascope.pipeline.run import Run
+    from semascope.pipeline.run_context import Run
     from semascope.pipeline.stages import stage
     from semascope.pipeline.torchrun import TorchrunGroup
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from semascope.config import Arch, RunOptions, TrainOptions, digest
 from semascope.errors import DictionaryError, WorkspaceError
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.pipeline.stages.base import StageProgress, ignore
 from semascope.pipeline.stages.train import beside, measure
 from semascope.wiring import JOIN, Wiring

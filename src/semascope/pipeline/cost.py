@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from semascope.pipeline.explainers import PROMOTED, head, make, vocabulary
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.pipeline.stages.explain import FREE, to_ask
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from typing import Any
 
 from semascope.config import RunOptions, StageName, digest
 from semascope.errors import ExplainError, WorkspaceError
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.pipeline.stages import stage
 from semascope.pipeline.stages.base import SilentReporter, Stage, StageProgress, run_stage
 from semascope.pipeline.stages.explain import explain_share, folder

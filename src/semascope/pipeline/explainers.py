@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from semascope.config import RunOptions
 from semascope.errors import EvidenceError, ExplainError
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 
 if TYPE_CHECKING:
     from semascope.corpus.sample import Sample
@@ -213,7 +213,7 @@ def _lmm(run: Run) -> Explainer:
 
 def _local(run: Run) -> Explainer:
     from semascope.explain.explainers.local_lmm import LocalExplainer
-    from semascope.pipeline.run import load_subject
+    from semascope.pipeline.run_context import load_subject
 
     ref = run.options.explain.model
     models: dict[str, Any] = run.__dict__.setdefault("_models", {})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semascope.errors import AtlasError, EvidenceError
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from semascope.wiring import SKIP, TO, Wiring, activation_of
 
 if TYPE_CHECKING:
     from semascope.dictionary.config import ArchitectureName, TrainConfig
-    from semascope.pipeline.run import Run
+    from semascope.pipeline.run_context import Run
 
 PREFIXES = (6, 12, 25, 50, 100)
 """Matryoshka prefixes in percent of the width: halves of halves (Bussmann et al. 2025)."""

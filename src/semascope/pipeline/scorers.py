@@ -13,7 +13,7 @@ import numpy as np
 from semascope.config import ScoreOptions
 from semascope.errors import ExplainError
 from semascope.pipeline.explainers import ADDRESS, extra_fields, named, server
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

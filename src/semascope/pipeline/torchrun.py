@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from semascope.pipeline.run import Run
+    from semascope.pipeline.run_context import Run
 
 TRAIN, DONE = "train", "done"
 

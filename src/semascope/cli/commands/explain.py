@@ -73,7 +73,7 @@ class Explain(ExplainOptions, StageVerb):
         from semascope.explain.cost_plan import Rates
         from semascope.explain.llm.client import Price
         from semascope.pipeline.cost import as_json, plans
-        from semascope.pipeline.run import Run
+        from semascope.pipeline.run_context import Run
 
         rates = Rates(
             prompt_per_second=self.prompt_per_second,
@@ -121,7 +121,7 @@ class Score(ScoreOptions, StageVerb):
         check_scorers(own)
         reach_judge(recorded(self.space).model_copy(update={self.PART: own}))
         code = super().run()
-        from semascope.pipeline.run import Run
+        from semascope.pipeline.run_context import Run
         from semascope.pipeline.stages.score import summary
 
         show_scores(summary(Run(self.space, recorded(self.space))))
@@ -154,7 +154,7 @@ class Rate(InWorkspace):
         self.space.require("explain")
         from semascope.cli.commands.rate import agreement, rate
         from semascope.pipeline import recorded
-        from semascope.pipeline.run import Run
+        from semascope.pipeline.run_context import Run
 
         run = Run(self.space, recorded(self.space))
         if self.agreement:
@@ -191,7 +191,7 @@ class EvaluateExplanations(InWorkspace):
         from semascope.cli.progress import ProgressBars
         from semascope.evaluate.explanations_run import evaluate
         from semascope.pipeline import recorded
-        from semascope.pipeline.run import Run
+        from semascope.pipeline.run_context import Run
 
         options = recorded(self.space)
         train = options.train.model_copy(update={"device": self.device})

@@ -73,7 +73,7 @@ class Sites(Verb):
 
     def run(self) -> int:
         """Print one site a line."""
-        from semascope.pipeline.run import load_subject
+        from semascope.pipeline.run_context import load_subject
 
         subject = load_subject(self.subject, device=self.device)
         widths = subject.sites()
@@ -101,7 +101,7 @@ class EvaluateSubject(Verb):
         """Measure and print."""
         from semascope.cli.progress import ProgressBars
         from semascope.evaluate.subject import evaluate_subject
-        from semascope.pipeline.run import load_subject
+        from semascope.pipeline.run_context import load_subject
 
         with ProgressBars() as bars:
             progress = bars.begin("evaluate", "")
@@ -142,7 +142,7 @@ class Check(Verb):
         """Check and print; exit code 1 where a check fails."""
         from dataclasses import asdict
 
-        from semascope.pipeline.run import load_subject
+        from semascope.pipeline.run_context import load_subject
         from semascope.subject.check import check, failures
 
         subject = load_subject(
@@ -218,7 +218,7 @@ class EvaluateGeometry(Verb):
     def _subjects(self) -> Iterator[Subject]:
         """The model, or a small one of each family, one after another."""
         from semascope.errors import ModelNotFound
-        from semascope.pipeline.run import load_subject
+        from semascope.pipeline.run_context import load_subject
         from semascope.subject.testing import VISION, tiny
 
         unknown = [name for name in self.families if name not in (*VISION, "all")]

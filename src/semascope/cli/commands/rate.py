@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from semascope.evidence.types import Exemplar
     from semascope.explain.human.blind_rating import BlindRatings
-    from semascope.pipeline.run import Run
+    from semascope.pipeline.run_context import Run
 
 WIDTH = 32
 """Characters of a drawn picture."""

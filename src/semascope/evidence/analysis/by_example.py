@@ -21,9 +21,9 @@ from semascope.atlas import Atlas, FeatureListRow
 from semascope.corpus.sample import Sample
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
-from semascope.evidence.gather.options import EvidenceOptions, keyed
-from semascope.evidence.gather.reader import EvidenceReader
-from semascope.evidence.gather.tally import Hits
+from semascope.evidence.gathering.options import EvidenceOptions, keyed
+from semascope.evidence.gathering.reader import EvidenceReader
+from semascope.evidence.gathering.tally import Hits
 from semascope.subject.types import Kind
 
 Float = NDArray[np.floating[Any]]

@@ -28,7 +28,7 @@ from semascope.evidence.analysis.splitting import (
     leaves,
     levels,
 )
-from semascope.evidence.gather.neighbours import overlap
+from semascope.evidence.gathering.neighbours import overlap
 from semascope.evidence.store.evidence import Evidence
 from semascope.subject.types import Kind
 

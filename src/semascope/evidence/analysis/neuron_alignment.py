@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from semascope.corpus.sample import Corpus
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
-from semascope.evidence.gather.options import EvidenceOptions
-from semascope.evidence.gather.reader import ReadTokens, batches, chunks, encoded
+from semascope.evidence.gathering.options import EvidenceOptions
+from semascope.evidence.gathering.reader import ReadTokens, batches, chunks, encoded
 from semascope.subject.types import Batch
 
 MOST_BYTES = 2 << 30

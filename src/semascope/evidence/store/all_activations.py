@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from semascope.errors import EvidenceError
-from semascope.evidence.gather.tally import Hits, SampleRows
+from semascope.evidence.gathering.tally import Hits, SampleRows
 from semascope.evidence.store.files import replacing
 
 PART_BYTES = 64 << 20

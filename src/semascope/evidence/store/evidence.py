@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from semascope.atlas.packing import pack_activations
 from semascope.atlas.records import NewExemplar
 from semascope.errors import EvidenceError
-from semascope.evidence.gather.tally import BINS
+from semascope.evidence.gathering.tally import BINS
 from semascope.evidence.store.all_activations import AllActivations
 from semascope.evidence.store.files import GATHERING, SHOWN, mapped
 from semascope.evidence.store.samples import SampleStore

@@ -19,7 +19,7 @@ from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
 from semascope.evidence.analysis.logit_lens import promoted
 from semascope.evidence.analysis.neuron_alignment import align, neurons_beside
-from semascope.evidence.gather.options import EvidenceOptions
+from semascope.evidence.gathering.options import EvidenceOptions
 from semascope.evidence.store.evidence import Evidence
 from semascope.evidence.store.files import mapped, write_arrays, write_json
 

@@ -30,8 +30,8 @@ from semascope.atlas.packing import (
 from semascope.atlas.records import SampleRecord
 from semascope.corpus.sample import Moment, Sample
 from semascope.errors import EvidenceError
-from semascope.evidence.gather.hashing import ContentHash, split_of
-from semascope.evidence.gather.scene_truth import object_patches, truth_record
+from semascope.evidence.gathering.hashing import ContentHash, split_of
+from semascope.evidence.gathering.scene_truth import object_patches, truth_record
 from semascope.evidence.store.files import replacing
 from semascope.evidence.types import EvidenceSample
 from semascope.subject.types import Kind, TokenMap

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from semascope.config import StageName
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.pipeline.stages.base import Stage, StageProgress
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from semascope.pipeline.accounts import replies
 from semascope.pipeline.accounts.features import of_explaining
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.pipeline.stages.base import StageProgress
 from semascope.pipeline.stages.parts import Parts, blocks
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from semascope.pipeline.accounts.samples import CountedCorpus, CountingSubject
 from semascope.pipeline.activation_cache import CachedSubject
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.pipeline.splits import CorpusSubset, evidence_rows, read_rows
 from semascope.pipeline.stages.base import StageProgress
 
 if TYPE_CHECKING:
     from semascope.evidence import EvidenceOptions, Gatherer
-    from semascope.evidence.gather.datatrove import DatatroveStep
+    from semascope.evidence.gathering.datatrove import DatatroveStep
     from semascope.evidence.store.logit_lens_store import LogitLensStore
 
 CHECKPOINT = 256
@@ -90,7 +90,7 @@ def step(workspace: Path | str) -> DatatroveStep:
     When every rank is done, ``step(workspace).merge(world_size)``; then ``semascope gather``
     finds the evidence there.
     """
-    from semascope.evidence.gather.datatrove import DatatroveStep
+    from semascope.evidence.gathering.datatrove import DatatroveStep
 
     return DatatroveStep(partial(_gatherer_of, Path(workspace)))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semascope.pipeline.accounts.features import of_indexing
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.pipeline.stages.base import StageProgress
 from semascope.pipeline.stages.explain import best, read_refined
 from semascope.pipeline.stages.explain import read as read_explanations

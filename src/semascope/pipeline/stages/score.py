@@ -12,7 +12,7 @@ import numpy as np
 
 from semascope.pipeline.accounts import replies
 from semascope.pipeline.accounts.features import of_scoring
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.pipeline.stages.base import StageProgress
 from semascope.pipeline.stages.explain import best
 from semascope.pipeline.stages.explain import read as read_explanations

@@ -19,7 +19,7 @@ from semascope.dictionary.training.split_sites import SplitSites, Wired, Wires, 
 from semascope.errors import WorkspaceError
 from semascope.pipeline.activations import SiteChunks
 from semascope.pipeline.members import DictionaryMember, config_of, family, rates
-from semascope.pipeline.run import Run
+from semascope.pipeline.run_context import Run
 from semascope.pipeline.splits import CorpusSubset, held_out_rows, training_rows
 from semascope.pipeline.stages.base import StageProgress
 from semascope.pipeline.torchrun import TRAIN, first, processes, tell

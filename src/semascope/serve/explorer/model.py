@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from semascope.causal.attribution.pass_cache import PassCache
     from semascope.causal.steering.steerable_model import SteerableModel
     from semascope.monitor.conversation import Conversation
-    from semascope.pipeline.run import Run
+    from semascope.pipeline.run_context import Run
 
 PICTURE = 3_000
 """Tokens that a picture may take, for a guess."""
@@ -83,7 +83,7 @@ class ModelSession:
         with self._lock:
             if self._run is None:
                 from semascope.pipeline import recorded
-                from semascope.pipeline.run import Run
+                from semascope.pipeline.run_context import Run
 
                 if why := self.why_not():
                     raise ServeError(why)

@@ -15,7 +15,7 @@ from semascope.causal.steering.compare import Shift
 from semascope.causal.steering.interventions import dump
 from semascope.monitor.clusters import Cluster
 from semascope.monitor.conversation import ConversationToken
-from semascope.monitor.inspect import Effect
+from semascope.monitor.inspection import Effect
 from semascope.serve.explorer.to_records import number
 from semascope.serve.schema.events import (
     Alternative,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from semascope.causal.attribution.result import FeatureShare
     from semascope.monitor.clusters import BaseRates, Cluster
     from semascope.monitor.conversation import Conversation
-    from semascope.monitor.inspect import Effect, Inspection
+    from semascope.monitor.inspection import Effect, Inspection
 
 PICTURES = 8
 """Pictures of the run's evidence that ordinary prompts are asked beside."""
@@ -69,7 +69,7 @@ class TokenExplainer:
         """Reasons, then concepts; the effects are left, one a step, until others had their turn,
         and names come from elsewhere meanwhile."""
         from semascope.causal.steering.interventions import Where
-        from semascope.monitor.inspect import effects, inspect
+        from semascope.monitor.inspection import effects, inspect
 
         asked = self.asker.asked(ask)
         found = inspect(
@@ -148,7 +148,7 @@ class TokenExplainer:
         """Features as concepts, as records, and why there are none. ``familiar``: whether these
         are features whose firing on ordinary prompts is measured. ``rows``: of the atlas, where
         they were read already."""
-        from semascope.monitor.inspect import grouped
+        from semascope.monitor.inspection import grouped
 
         ids = [share.id for share in shares]
         told, embed = self.words.described(ids, rows)

@@ -55,7 +55,7 @@ class EvaluateDictionary(InWorkspace):
         from semascope.cli.progress import ProgressBars
         from semascope.evaluate.dictionary import measure
         from semascope.pipeline import recorded
-        from semascope.pipeline.run import Run
+        from semascope.pipeline.run_context import Run
 
         with ProgressBars() as bars:
             record = measure(

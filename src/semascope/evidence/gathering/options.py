@@ -17,7 +17,7 @@ import torch
 from semascope.corpus.sample import Corpus
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
-from semascope.evidence.gather.bounded_entries import CELLS
+from semascope.evidence.gathering.bounded_entries import CELLS
 from semascope.subject.sites import JOIN
 from semascope.subject.types import Kind
 

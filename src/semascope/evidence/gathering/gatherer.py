@@ -19,8 +19,8 @@ from semascope.atlas.media import Media
 from semascope.corpus.sample import Corpus
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
-from semascope.evidence.gather.merge import finish
-from semascope.evidence.gather.options import (
+from semascope.evidence.gathering.merge import finish
+from semascope.evidence.gathering.options import (
     EvidenceOptions,
     fits,
     identity,
@@ -28,7 +28,7 @@ from semascope.evidence.gather.options import (
     same,
     shard_rows,
 )
-from semascope.evidence.gather.shard import EVERY, Progress, Shard
+from semascope.evidence.gathering.shard import EVERY, Progress, Shard
 from semascope.evidence.store.files import GATHERING, only_writer
 
 log = logging.getLogger(__name__)

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
-from semascope.evidence.gather import exact_sums
-from semascope.evidence.gather.bounded_entries import Entries, Ranked
-from semascope.evidence.gather.counter_examples import counter_examples
-from semascope.evidence.gather.hashing import mix, splits
-from semascope.evidence.gather.neighbours import by_direction, by_firing
-from semascope.evidence.gather.options import EvidenceOptions
-from semascope.evidence.gather.shard import Shard
-from semascope.evidence.gather.tally import KINDS, FeatureTally
+from semascope.evidence.gathering import exact_sums
+from semascope.evidence.gathering.bounded_entries import Entries, Ranked
+from semascope.evidence.gathering.counter_examples import counter_examples
+from semascope.evidence.gathering.hashing import mix, splits
+from semascope.evidence.gathering.neighbours import by_direction, by_firing
+from semascope.evidence.gathering.options import EvidenceOptions
+from semascope.evidence.gathering.shard import Shard
+from semascope.evidence.gathering.tally import KINDS, FeatureTally
 from semascope.evidence.store import all_activations, samples
 from semascope.evidence.store.files import GATHERING, SHOWN, write_arrays, write_json
 from semascope.subject.types import Kind

@@ -22,9 +22,9 @@ from semascope.atlas.media import Media
 from semascope.corpus.sample import Corpus
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
-from semascope.evidence.gather.options import EvidenceOptions, same
-from semascope.evidence.gather.reader import EvidenceReader, ReadBatch, batches, chunks
-from semascope.evidence.gather.tally import KINDS, FeatureTally
+from semascope.evidence.gathering.options import EvidenceOptions, same
+from semascope.evidence.gathering.reader import EvidenceReader, ReadBatch, batches, chunks
+from semascope.evidence.gathering.tally import KINDS, FeatureTally
 from semascope.evidence.store import samples as shown
 from semascope.evidence.store.all_activations import PART_BYTES, ShardParts
 from semascope.evidence.store.files import mapped, only_writer, write_arrays, write_json

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.evidence.gather import exact_sums
-from semascope.evidence.gather.bounded_entries import Entries, Ranked, rank_in_group
-from semascope.evidence.gather.hashing import mix
+from semascope.evidence.gathering import exact_sums
+from semascope.evidence.gathering.bounded_entries import Entries, Ranked, rank_in_group
+from semascope.evidence.gathering.hashing import mix
 
 KINDS = 6
 """Number of values of ``subject.Kind``."""

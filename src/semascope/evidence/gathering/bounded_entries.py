@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.evidence.gather.hashing import mix
+from semascope.evidence.gathering.hashing import mix
 
 CELLS = 40
 _COLUMNS = ("feature", "key", "row", "peak", "count", "position", "value")

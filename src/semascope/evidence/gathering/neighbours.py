@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from semascope.dictionary.types import Dictionary
-from semascope.evidence.gather.tally import SKETCH
+from semascope.evidence.gathering.tally import SKETCH
 
 _BLOCK = 512
 _SUPPORT = 3

@@ -21,9 +21,9 @@ from torch import Tensor
 from semascope.corpus.sample import Corpus, Sample, kind_of
 from semascope.dictionary.types import Dictionary
 from semascope.errors import NotFinite, SubjectError
-from semascope.evidence.gather.hashing import ContentHash, content_hash
-from semascope.evidence.gather.options import EvidenceOptions
-from semascope.evidence.gather.tally import KINDS, Hits, SampleRows
+from semascope.evidence.gathering.hashing import ContentHash, content_hash
+from semascope.evidence.gathering.options import EvidenceOptions
+from semascope.evidence.gathering.tally import KINDS, Hits, SampleRows
 from semascope.subject.patches import is_pictured, laid_out
 from semascope.subject.sinks import sinks
 from semascope.subject.types import Batch, Kind

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from semascope.evidence.gather.gatherer import Gatherer
+from semascope.evidence.gathering.gatherer import Gatherer
 
 
 class DatatroveStep:

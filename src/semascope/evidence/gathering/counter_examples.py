@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.evidence.gather.hashing import mix
+from semascope.evidence.gathering.hashing import mix
 
 Int = NDArray[np.int64]
 _BEST = 6
