@@ -221,7 +221,8 @@ def test_search_by_samples_keeps_the_filters(atlas: Atlas) -> None:
     like, unlike = [scene(1, 0), scene(2, 0)], [scene(3, 1)]
     best = responding(Ids(), [Planted()], atlas, like, unlike)
     assert best[0].feature.id == f"{SITE}/main/0"
-    assert (best[0].contrast, best[0].like, best[0].unlike) == (1, 1, 0)
+    response = best[0].response
+    assert (response.contrast, response.like, response.unlike) == (1, 1, 0)
     assert best[0].feature.max == 1
     kept = {"max_density": best[0].feature.density / 2}
     assert 0 not in [

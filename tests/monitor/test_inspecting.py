@@ -21,7 +21,7 @@ from semascope.monitor.clusters import Cluster
 from semascope.monitor.controls import controls
 from semascope.monitor.conversation import Conversation, read_tokens, said
 from semascope.monitor.inspection import effects, inspect
-from semascope.monitor.try_out import alike, tried, versus
+from semascope.monitor.try_out import tried, versus
 
 KEY, OTHER = "resid_post.1/main", "resid_post.1/other"
 WIDTH = 64
@@ -170,14 +170,6 @@ def test_one_feature_live_is_what_encoding_says(steerable: SteerableModel) -> No
     values, seen = tried(steerable, sample, (KEY, index))
     dense = torch.zeros(len(x), WIDTH).scatter_add(1, codes.indices, codes.values.float())
     assert len(values) == len(seen) and np.allclose(values, dense[:, index].numpy(), atol=1e-5)
-
-
-def test_features_by_example(steerable: SteerableModel) -> None:
-    """The same example on both sides leaves nothing."""
-    one, other = (Sample(id=t, text=t) for t in ("abc abc abc", "xyz 123 ?!"))
-    found = alike(steerable, [one], [other], limit=5)
-    assert found and [a.score for a in found] == sorted((a.score for a in found), reverse=True)
-    assert alike(steerable, [one], [one]) == []
 
 
 def test_two_dictionaries_on_one_prompt(steerable: SteerableModel) -> None:

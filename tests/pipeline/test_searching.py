@@ -82,7 +82,7 @@ def test_words_with_filters(space: Workspace, capsys: pytest.CaptureFixture[str]
 
 def test_pictures_and_prompts(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     """Through the subject: what fires here, what fires on these and not on those, and both."""
-    subject, folder = tiny("llava"), space.root.parent
+    folder = space.root.parent
     Image.new("RGB", (40, 30), (200, 30, 30)).save(folder / "red.png")
     (folder / "a.txt").write_text("one two three\nred.png\n")
     (folder / "b.txt").write_text("four five\n")
@@ -95,7 +95,7 @@ def test_pictures_and_prompts(space: Workspace, capsys: pytest.CaptureFixture[st
         feature_search.prompts(folder / "a.txt"),
         feature_search.prompts(folder / "b.txt"),
     )
-    same = feature_search.by_samples(space, like, unlike, limit=3, subject=subject)
+    same = feature_search.by_samples(space, like, unlike, limit=3)
     assert found == same
     assert [f["contrast"] for f in found] == sorted((f["contrast"] for f in found), reverse=True)
     worded = ask(space, capsys, "flag", "--image", str(folder / "red.png"))

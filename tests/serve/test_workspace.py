@@ -13,12 +13,13 @@ import pytest
 from starlette.testclient import TestClient
 from tests.serve.planted_run import KEY, LABELS, planted_run
 
+from semascope.atlas.records import split_id
 from semascope.errors import NotThere, WorkspaceError
 from semascope.explain.llm.fake_server import FakeLMM
 from semascope.serve import open_explorer
 from semascope.serve.app import make_app
 from semascope.serve.explorer.lmm_names import BackgroundNaming, namer_at
-from semascope.serve.explorer.workspace import WorkspaceExplorer, split_id
+from semascope.serve.explorer.workspace import WorkspaceExplorer
 from semascope.serve.schema.requests import ConceptQuery, FollowedAsk, ListQuery, SearchQuery
 from semascope.serve.tour.files import write
 from semascope.serve.tour.player import TourPlayer

@@ -208,8 +208,9 @@ class OpenRun:
         if text.isdigit():
             return (self._first, int(text))
         if FULL_ID.fullmatch(text):
-            key, _, index = text.rpartition("/")
-            return (key, int(index))
+            from semascope.atlas.records import split_id
+
+            return split_id(text)
         return self._nearest(text)
 
     @property
@@ -220,6 +221,7 @@ class OpenRun:
     def _nearest(self, words: str) -> FeatureId:
         """The feature whose words are nearest; of several as near, the best by detection."""
         from semascope import pipeline
+        from semascope.atlas.records import split_id
 
         try:
             found = pipeline.search(self._space("Words are kept"), words, ALIKE)
@@ -232,8 +234,7 @@ class OpenRun:
             )
         alike = [row for row in found if row["similarity"] == found[0]["similarity"]]
         best = max(alike, key=lambda row: float(row["scores"].get("detection", 0.0)))
-        key, _, index = str(best["id"]).rpartition("/")
-        return (key, int(index))
+        return split_id(str(best["id"]))
 
     # -- steering --------------------------------------------------------------------------------
 

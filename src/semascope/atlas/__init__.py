@@ -21,7 +21,7 @@ from semascope.atlas.records import (
     StoredExemplar,
     StoredSample,
 )
-from semascope.atlas.search import Match, search_features, write_vectors
+from semascope.atlas.search import Match, nearest_features, search_features, write_vectors
 from semascope.atlas.vectors import VectorIndex
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "VectorIndex",
     "draw",
     "embedder",
+    "nearest_features",
     "search_features",
     "write_vectors",
 ]

@@ -14,6 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.corpus.sample import Moment
+from semascope.errors import NotThere
+
+
+def split_id(feature_id: str) -> tuple[str, int]:
+    """``site/dictionary/index`` as its dictionary and number.
+
+    Raises:
+        NotThere: it is not the id of a feature.
+    """
+    key, _, index = feature_id.rpartition("/")
+    if not key or not index.isascii() or not index.isdigit() or len(index) > 9:
+        raise NotThere(f"{feature_id!r} is no feature: write site/dictionary/number.")
+    return key, int(index)
 
 
 class ExplanationLike(Protocol):
@@ -173,6 +186,11 @@ class FeatureListRow:
     """Current figures by kind."""
     past: str = ""
     """Of a member of a list: why it is not, or not the feature that was put there; else empty."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """(dictionary, number)."""
+        return self.dictionary, self.index
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Knows the atlas and vectors; knows no model and no evidence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,3 +66,39 @@ def search_features(
         for i, c in zip(found.index, found.cosine, strict=True)
         if int(i) in by_index
     ]
+
+
+def nearest_features(
+    atlas: Atlas,
+    vectors: Mapping[str, VectorIndex],
+    text: str,
+    k: int = 20,
+    *,
+    where: Mapping[str, Any] | None = None,
+    among: Collection[tuple[str, int]] | None = None,
+    embed: Callable[[str], Embedder] = embedder,
+) -> list[Match]:
+    """The k features of several dictionaries nearest in meaning to ``text``, nearest first.
+
+    The page, the command line and Python all search by words with this.
+
+    Args:
+        atlas: where the features are.
+        vectors: sentence vectors by dictionary (``site/name``); others are not searched.
+        text: what to look for.
+        k: how many features.
+        where: filters of ``Atlas.features``.
+        among: search only these features, (dictionary, number).
+        embed: gives the embedder of a name; pass a cache where many searches follow.
+    """
+    matches: list[Match] = []
+    for key, index in vectors.items():
+        filters = dict(where or {})
+        if among is not None:
+            filters["ids"] = [number for name, number in among if name == key]
+            if not filters["ids"]:
+                continue
+        matches += search_features(
+            atlas, index, text, k, dictionary=key, where=filters, embed=embed(index.embedder)
+        )
+    return sorted(matches, key=lambda match: -match.similarity)[:k]

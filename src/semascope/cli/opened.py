@@ -89,6 +89,7 @@ class Opened:
 
     def search(self, words: str, limit: int = 24) -> list[Feature]:
         """Features by meaning, nearest first; none where nothing was indexed."""
+        from semascope.atlas.records import split_id
         from semascope.errors import WorkspaceError
         from semascope.pipeline import search
 
@@ -175,12 +176,6 @@ class Opened:
         with disk_guard(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-
-def split_id(text: str) -> Feature:
-    """``site/name/index`` as the pair that an intervention takes."""
-    key, _, index = text.rpartition("/")
-    return key, int(index)
 
 
 def concept_of(label: str) -> str:

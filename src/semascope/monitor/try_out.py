@@ -1,19 +1,16 @@
-"""Features on samples of one's own: one feature live, by example, two dictionaries at once.
+"""Features on samples of one's own: one feature live, two dictionaries at once.
 
 Knows conversations and dictionaries; nothing of words, pages or databases.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semascope.causal.attribution.active_features import active_features
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.result import FeatureShare, SiteAttribution
 from semascope.causal.steering.edits import chosen_codes
@@ -26,7 +23,7 @@ from semascope.evidence.analysis.logit_lens import promoted
 from semascope.monitor.clusters import Feature
 from semascope.monitor.conversation import Conversation, TokenTarget, said
 from semascope.subject.patches import laid_out
-from semascope.subject.types import Kind, TokenMap
+from semascope.subject.types import TokenMap
 
 _TOGETHER = 0.3
 """Least overlap of firing at which two features are told as a pair."""
@@ -75,50 +72,6 @@ def promoted_tokens(
     down = zip(found.down[0].tolist(), found.down_value[0].tolist(), strict=True)
     text = subject.encoder.text
     return [(text(i), v) for i, v in up], [(text(i), v) for i, v in down]
-
-
-@dataclass(frozen=True, slots=True)
-class SharedFeature:
-    """How much more of a feature some examples have than others."""
-
-    feature: Feature
-    wanted: float
-    """Mean over the wanted examples of the peak as a share of the feature's own maximum."""
-    unwanted: float
-
-    @property
-    def score(self) -> float:
-        """Their difference."""
-        return self.wanted - self.unwanted
-
-
-def alike(
-    steerable: SteerableModel,
-    wanted: Sequence[Sample],
-    unwanted: Sequence[Sample] = (),
-    limit: int = 20,
-) -> list[SharedFeature]:
-    """Features that the wanted examples have and the unwanted have not, best first."""
-    sides: list[dict[Feature, float]] = []
-    for examples in (wanted, unwanted):
-        sums: dict[Feature, float] = {}
-        for sample in examples:
-            for feature, ratio in _peaks(steerable, sample).items():
-                sums[feature] = sums.get(feature, 0.0) + ratio / len(examples)
-        sides.append(sums)
-    found = [SharedFeature(f, mean, sides[1].get(f, 0.0)) for f, mean in sides[0].items()]
-    return sorted((a for a in found if a.score > 0), key=lambda a: -a.score)[:limit]
-
-
-def _peaks(steerable: SteerableModel, sample: Sample) -> dict[Feature, float]:
-    """Largest share of its own maximum of every feature that fires, template tokens left out."""
-    batch = steerable.subject.encode([sample], max_tokens=None)
-    mask = batch.maps[0].kinds != Kind.SPECIAL
-    mask[0] = False
-    found = active_features(
-        steerable.subject, batch, steerable.dictionaries, steerable.statistics or {}, at=mask
-    )
-    return {(f.key, f.index): min(f.ratio, 1.0) for f in found if math.isfinite(f.ratio)}
 
 
 @dataclass(frozen=True, slots=True)

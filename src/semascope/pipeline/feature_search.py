@@ -1,7 +1,8 @@
 """Search: by words over the atlas, by a picture or by examples through the subject.
 
-Every way of searching gives the same records, best first, and takes the same filters. The page
-and the command line both call this; what loads the model says so.
+Every way of searching gives the same records, best first, and takes the same filters. By words,
+page, command line and Python rank with ``atlas.nearest_features``; by example, with
+``responding_rows``. Functions that load the model say so.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from semascope.pipeline.run_context import Run
 from semascope.workspace import Workspace
 
 if TYPE_CHECKING:
-    from semascope.atlas import Atlas, FeatureListRow, Match, VectorIndex
+    from semascope.atlas import Atlas, FeatureListRow, VectorIndex
     from semascope.corpus.sample import Sample
+    from semascope.dictionary.types import Dictionary
     from semascope.evidence.analysis.by_example import RespondingRow
 
 WIDELY = 5
@@ -44,12 +46,12 @@ def by_words(
 
     ``where`` filters as ``Atlas.features`` does. WorkspaceError where nothing is indexed yet.
     """
-    from semascope.atlas import Atlas
+    from semascope.atlas import Atlas, nearest_features
 
     require_features(workspace)
     with Atlas.open(workspace.atlas, readonly=True) as atlas:
-        found = _nearest(workspace, atlas, text, limit, where)
-    return [_record(m.feature, similarity=round(m.similarity, 4)) for m in found]
+        matches = nearest_features(atlas, _vectors(workspace, atlas), text, limit, where=where)
+    return [_record(m.feature, similarity=round(m.similarity, 4)) for m in matches]
 
 
 def by_samples(
@@ -61,36 +63,64 @@ def by_samples(
     limit: int = 10,
     where: Mapping[str, Any] | None = None,
     images_only: bool = False,
-    subject: Any = None,
 ) -> list[dict[str, Any]]:
     """Features that fire on ``like`` and not on ``unlike``, those that tell them apart most first.
 
     With ``text``, the features that fire come in order of what their words mean instead.
-    ``subject`` is the loaded model; without one, the run's is loaded. EvidenceError where
-    ``like`` is empty; WorkspaceError where nothing is indexed yet.
+    The run's model is loaded. EvidenceError where ``like`` is empty; WorkspaceError where nothing
+    is indexed yet.
     """
-    from semascope.atlas import Atlas
-    from semascope.evidence.analysis.by_example import responding
+    from semascope.atlas import Atlas, nearest_features
 
     workspace.require("index")
     run = _run(workspace)
     if not like:
         raise EvidenceError("Give at least one sample that the features should fire on (--like).")
     with Atlas.open(workspace.atlas, readonly=True) as atlas:
-        found = responding(
-            run.subject if subject is None else subject,
-            _dictionaries(run, atlas, where or {}),
+        rows = responding_rows(
+            run,
             atlas,
             like,
             unlike,
-            k=limit * WIDELY if text else limit,
+            _dictionaries(run, atlas, where or {}),
+            limit=limit * WIDELY if text else limit,
             where=where,
             images_only=images_only,
-            options=_options(run),
         )
         if not text:
-            return [_fired(one) for one in found]
-        return _by_meaning(workspace, atlas, text, found, limit)
+            return [_fired(row) for row in rows]
+        fired = {row.feature.key: row for row in rows}
+        vectors = _vectors(workspace, atlas)
+        matches = nearest_features(atlas, vectors, text, limit, among=fired)
+    return [_fired(fired[m.feature.key]) | {"similarity": round(m.similarity, 4)} for m in matches]
+
+
+def responding_rows(
+    run: Run,
+    atlas: Atlas,
+    like: Sequence[Sample],
+    unlike: Sequence[Sample],
+    dictionaries: Sequence[Dictionary],
+    *,
+    limit: int,
+    where: Mapping[str, Any] | None = None,
+    images_only: bool = False,
+) -> list[RespondingRow]:
+    """Features of an open run by example, best first: the ranking of page and command line."""
+    from semascope.evidence import EvidenceOptions
+    from semascope.evidence.analysis.by_example import responding
+
+    return responding(
+        run.same_subject,
+        dictionaries,
+        atlas,
+        like,
+        unlike,
+        k=limit,
+        where=where,
+        images_only=images_only,
+        options=EvidenceOptions(max_tokens=run.options.train.max_tokens),
+    )
 
 
 def picture(path: Path) -> Sample:
@@ -113,18 +143,12 @@ def _run(workspace: Workspace) -> Run:
     return Run(workspace, recorded(workspace))
 
 
-def _options(run: Run) -> Any:
-    from semascope.evidence import EvidenceOptions
-
-    return EvidenceOptions(max_tokens=run.options.train.max_tokens)
-
-
-def _dictionaries(run: Run, atlas: Atlas, where: Mapping[str, Any]) -> list[Any]:
+def _dictionaries(run: Run, atlas: Atlas, where: Mapping[str, Any]) -> list[Dictionary]:
     """The run's dictionaries that are in the atlas, of one layer where the filter says so."""
     from semascope.dictionary import load
 
     layer = where.get("layer")
-    found = []
+    found: list[Dictionary] = []
     for key in dict.fromkeys(row.key for row in atlas.dictionaries()):
         site, _, name = key.rpartition("/")
         folder = run.workspace.dictionary(site, name)
@@ -147,44 +171,12 @@ def _vectors(workspace: Workspace, atlas: Atlas) -> dict[str, VectorIndex]:
     return out
 
 
-def _nearest(
-    workspace: Workspace, atlas: Atlas, text: str, limit: int, where: Mapping[str, Any] | None
-) -> list[Match]:
-    from semascope.atlas import search_features
-
-    found: list[Match] = []
-    for key, vectors in _vectors(workspace, atlas).items():
-        found += search_features(atlas, vectors, text, limit, dictionary=key, where=where)
-    return sorted(found, key=lambda match: -match.similarity)[:limit]
-
-
-def _by_meaning(
-    workspace: Workspace, atlas: Atlas, text: str, found: Sequence[RespondingRow], limit: int
-) -> list[dict[str, Any]]:
-    """Of the features that fire, those whose words are nearest."""
-    from semascope.atlas import search_features
-
-    fired = {one.feature.id: one for one in found}
-    matches: list[Match] = []
-    for key, vectors in _vectors(workspace, atlas).items():
-        ids = [one.feature.index for one in found if one.feature.dictionary == key]
-        if ids:
-            matches += search_features(
-                atlas, vectors, text, limit, dictionary=key, where={"ids": ids}
-            )
-    matches.sort(key=lambda match: -match.similarity)
-    return [
-        _fired(fired[m.feature.id]) | {"similarity": round(m.similarity, 4)}
-        for m in matches[:limit]
-    ]
-
-
 def _fired(one: RespondingRow) -> dict[str, Any]:
     return _record(
         one.feature,
-        contrast=round(one.contrast, 4),
-        like=round(one.like, 4),
-        unlike=round(one.unlike, 4),
+        contrast=round(one.response.contrast, 4),
+        like=round(one.response.like, 4),
+        unlike=round(one.response.unlike, 4),
     )
 
 

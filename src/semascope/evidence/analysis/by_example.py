@@ -27,6 +27,8 @@ from semascope.evidence.gathering.tally import Hits
 from semascope.subject.types import Kind
 
 Float = NDArray[np.floating[Any]]
+PICTURE_QUESTION = "What is in this picture?"
+"""What a picture without words is read with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ class RespondingFeature:
     """Share of the ``like`` samples on which it fires."""
     unlike: float
     """Share of the ``unlike`` samples; 0 where there are none."""
+    like_mean: float = 0.0
+    """Mean peak over ``like``, as a share of its maximum."""
+    unlike_mean: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,7 @@ class RespondingRow:
     """A feature of an atlas that tells the two sets apart."""
 
     feature: FeatureListRow
-    contrast: float
-    like: float
-    unlike: float
+    response: RespondingFeature
 
 
 def fires_on(
@@ -111,9 +114,7 @@ def responding(
         wanted = [one.index for one, its in best if its == key]
         page = atlas.features(key, where={"ids": wanted}, limit=len(wanted))
         rows |= {(key, row.index): row for row in page.rows}
-    return [
-        RespondingRow(rows[key, one.index], one.contrast, one.like, one.unlike) for one, key in best
-    ]
+    return [RespondingRow(rows[key, one.index], one) for one, key in best]
 
 
 def prompts(path: Path) -> list[Sample]:
@@ -138,7 +139,7 @@ def prompts(path: Path) -> list[Sample]:
     return found
 
 
-def picture(path: Path, question: str = "What is in this picture?") -> Sample:
+def picture(path: Path, question: str = PICTURE_QUESTION) -> Sample:
     """A sample of one picture and a question about it; EvidenceError where it is no picture."""
     from semascope.corpus.media.pictures import decode
     from semascope.corpus.sample import Turn
@@ -170,8 +171,10 @@ def _ranked(
     largest = peaks.max(axis=0) if maximum is None else np.asarray(maximum, np.float32)
     scaled = peaks / np.where(largest > 0, largest, 1)
     yes, no = scaled[:n], scaled[n:]
-    contrast = yes.mean(axis=0) - (no.mean(axis=0) if len(no) else 0)
-    fired, other = (yes > 0).mean(axis=0), (no > 0).mean(axis=0) if len(no) else None
+    none = np.zeros(peaks.shape[1], np.float32)
+    like_mean, unlike_mean = yes.mean(axis=0), no.mean(axis=0) if len(no) else none
+    contrast = like_mean - unlike_mean
+    fired, other = (yes > 0).mean(axis=0), (no > 0).mean(axis=0) if len(no) else none
     good = fired > 0
     if allowed is not None:
         good &= allowed
@@ -179,7 +182,7 @@ def _ranked(
     chosen = order[good[order]][:k]
     return [
         RespondingFeature(
-            int(i), float(contrast[i]), float(fired[i]), 0.0 if other is None else float(other[i])
+            int(i), *(float(x[i]) for x in (contrast, fired, other, like_mean, unlike_mean))
         )
         for i in chosen
     ]

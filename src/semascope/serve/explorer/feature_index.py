@@ -12,10 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.atlas import Atlas, Embedder, VectorIndex, embedder, search_features
+from semascope.atlas import Atlas, Embedder, VectorIndex, embedder, nearest_features
 from semascope.atlas.records import FeatureListRow
 from semascope.atlas.search import Match
-from semascope.errors import NotThere
 from semascope.workspace import Workspace
 
 Feature = tuple[str, int]
@@ -122,13 +121,8 @@ class FeatureIndex:
         keys = [dictionary] if dictionary else [d.key for d in self.atlas.dictionaries()]
         if not dictionary and any(self.has_vectors(key) for key in keys):
             keys = [key for key in keys if self.has_vectors(key)]
-        found: list[Match] = []
-        for key in keys:
-            vectors = self.vectors(key)
-            found += search_features(
-                self.atlas, vectors, query, k, dictionary=key, embed=self.embedder(vectors.embedder)
-            )
-        return sorted(found, key=lambda match: -match.similarity)[:k]
+        vectors = {key: self.vectors(key) for key in keys}
+        return nearest_features(self.atlas, vectors, query, k, embed=self.embedder)
 
     def described(
         self, features: Iterable[Feature], known: Mapping[Feature, FeatureListRow] | None = None
@@ -179,14 +173,6 @@ class FeatureIndex:
             return np.stack([made[t] for t in texts]).astype(np.float32)
 
         return embed
-
-
-def split_id(feature_id: str) -> Feature:
-    """``site/dictionary/index`` in two; ``NotThere`` where it is no such id."""
-    key, _, index = feature_id.rpartition("/")
-    if not key or not index.isascii() or not index.isdigit() or len(index) > 9:
-        raise NotThere(f"{feature_id!r} is no feature: write site/dictionary/number.")
-    return key, int(index)
 
 
 def _fit(row: FeatureListRow) -> float:

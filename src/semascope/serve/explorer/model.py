@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from functools import cached_property
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semascope.corpus.sample import Sample, Turn
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from semascope.causal.attribution.pass_cache import PassCache
     from semascope.causal.steering.steerable_model import SteerableModel
+    from semascope.dictionary.types import Dictionary
     from semascope.monitor.conversation import Conversation
     from semascope.pipeline.run_context import Run
 
@@ -51,7 +53,7 @@ class ModelSession:
         self.workspace = workspace
         self.picture = picture
         self._run: Run | None = None
-        self._others: dict[str, Any] = {}
+        self._others: dict[str, Dictionary] = {}
         self._lock = threading.Lock()
 
     def why_not(self) -> str:
@@ -108,16 +110,26 @@ class ModelSession:
         found = {key: self._dictionary(run, key) for key in keys}
         return SteerableModel(run.same_subject, found, {run.dictionary_id: run.evidence})
 
-    def _dictionary(self, run: Run, key: str) -> Any:
+    def dictionaries(self, keys: Sequence[str]) -> list[Dictionary]:
+        """Those of ``keys`` whose weights are in the workspace; imported features have none."""
+        run, known = self.run, self._folders()
+        return [self._dictionary(run, key) for key in keys if key in known]
+
+    def _folders(self) -> dict[str, Path]:
+        """Folder of each trained dictionary by ``site/name``."""
+        return {
+            f"{path.parent.parent.name}/{path.parent.name}": path.parent
+            for path in (self.workspace.root / "dictionaries").glob("*/*/cfg.json")
+        }
+
+    def _dictionary(self, run: Run, key: str) -> Dictionary:
         if key == run.dictionary_id:
-            return run.dictionary
+            own: Dictionary = run.dictionary
+            return own
         if key not in self._others:
             from semascope.dictionary import load
 
-            known = {
-                f"{path.parent.parent.name}/{path.parent.name}": path.parent
-                for path in (self.workspace.root / "dictionaries").glob("*/*/cfg.json")
-            }
+            known = self._folders()
             if key not in known:
                 names = ", ".join(sorted(known)) or "none"
                 raise NotThere(f"There is no dictionary {key!r} here; there are {names}.")

@@ -15,11 +15,10 @@ from pathlib import Path
 from semascope.atlas import Atlas
 from semascope.atlas.delete import remove_list, remove_note
 from semascope.atlas.records import FeatureListRow as AtlasRow
-from semascope.atlas.records import Note
+from semascope.atlas.records import Note, split_id
 from semascope.errors import AtlasError, ExplainError, NotThere, ServeError
 from semascope.explain.human.blind_rating import GRADES, BlindRatings
 from semascope.explain.types import Explanation
-from semascope.serve.explorer.feature_index import split_id
 from semascope.serve.explorer.to_records import number
 from semascope.serve.schema.requests import ListAsk, NoteAsk, RateAsk
 from semascope.serve.schema.responses import (

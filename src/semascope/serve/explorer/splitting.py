@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from semascope.atlas.records import FeatureListRow
+from semascope.atlas.records import FeatureListRow, split_id
 from semascope.errors import NotThere
-from semascope.serve.explorer.feature_index import Feature, FeatureIndex, split_id
+from semascope.serve.explorer.feature_index import Feature, FeatureIndex
 from semascope.serve.schema.requests import SplittingQuery
 from semascope.serve.schema.responses import Record
 from semascope.workspace import Workspace

@@ -7,17 +7,20 @@ tensor.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from semascope.atlas.records import split_id
 from semascope.errors import NotThere
 from semascope.serve.explorer import to_records
-from semascope.serve.explorer.feature_index import Feature, FeatureIndex, split_id
+from semascope.serve.explorer.feature_index import Feature, FeatureIndex
 from semascope.serve.explorer.model import ModelSession
 from semascope.serve.schema.events import AlikeFound, AlikeRow, Emit, Progress, TestedFound, Tried
-from semascope.serve.schema.requests import ExamplesAsk, MeasureAsk, TryAsk
+from semascope.serve.schema.requests import Example, ExamplesAsk, MeasureAsk, TryAsk
 from semascope.serve.schema.responses import ExemplarRecord, TestedRecord
 
 if TYPE_CHECKING:
+    from semascope.corpus.sample import Sample
     from semascope.monitor.safety_register import ProbeResult
 
 
@@ -50,29 +53,33 @@ class FeatureTrials:
 
     def examples(self, ask: ExamplesAsk, emit: Emit) -> None:
         """Features by example."""
-        from semascope.monitor.try_out import alike
+        from semascope.evidence.analysis.by_example import PICTURE_QUESTION
+        from semascope.pipeline.feature_search import responding_rows
 
-        found = alike(
-            self.asker.steerable,
-            [self.asker.example(e) for e in ask.wanted],
-            [self.asker.example(e) for e in ask.unwanted],
-            ask.limit,
+        def samples(examples: Sequence[Example]) -> list[Sample]:
+            asked = (e.model_copy(update={"text": e.text or PICTURE_QUESTION}) for e in examples)
+            return [self.asker.example(e) for e in asked]
+
+        found = responding_rows(
+            self.asker.run,
+            self.words.atlas,
+            samples(ask.wanted),
+            samples(ask.unwanted),
+            self.asker.dictionaries([row.key for row in self.words.atlas.dictionaries()]),
+            limit=ask.limit,
+            images_only=not any(e.text for e in ask.wanted),
         )
-        rows = self.words.rows(a.feature for a in found)
-        emit(
-            AlikeFound(
-                rows=[
-                    AlikeRow(
-                        row=to_records.feature(rows[a.feature]),
-                        score=a.score,
-                        wanted=a.wanted,
-                        unwanted=a.unwanted,
-                    )
-                    for a in found
-                    if a.feature in rows
-                ]
+        rows = [
+            AlikeRow(
+                row=to_records.feature(one.feature),
+                score=one.response.contrast,
+                wanted=one.response.like_mean,
+                unwanted=one.response.unlike_mean,
             )
-        )
+            for one in found
+            if one.response.contrast > 0
+        ]
+        emit(AlikeFound(rows=rows))
 
     def measure(self, ask: MeasureAsk, emit: Emit) -> TestedRecord | None:
         """What a feature does to a concept's probes; None where nobody listens any more."""

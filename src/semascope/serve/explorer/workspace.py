@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from semascope.atlas import Atlas, Media
-from semascope.atlas.records import DictionaryRow, FeatureDetail
+from semascope.atlas.records import DictionaryRow, FeatureDetail, split_id
 from semascope.atlas.records import FeatureListRow as AtlasRow
 from semascope.causal.steering.interventions import Intervention, dump
 from semascope.errors import AtlasError, EvidenceError, NotThere, ServeError
@@ -23,7 +23,7 @@ from semascope.explain.types import CATEGORIES
 from semascope.pipeline.accounts.text import by_stage, lines
 from semascope.serve.explorer import to_records
 from semascope.serve.explorer.compare import SideBySide, benches, model_info
-from semascope.serve.explorer.feature_index import FeatureIndex, split_id
+from semascope.serve.explorer.feature_index import FeatureIndex
 from semascope.serve.explorer.feature_map import map_of
 from semascope.serve.explorer.guides import Guides
 from semascope.serve.explorer.lmm_names import BackgroundNaming
@@ -66,7 +66,7 @@ from semascope.serve.schema.responses import (
 from semascope.serve.session_store import READ_ONLY
 from semascope.workspace import Workspace
 
-__all__ = ["WorkspaceExplorer", "split_id"]
+__all__ = ["WorkspaceExplorer"]
 
 log = logging.getLogger(__name__)
 SMALL_WORDS = 24

@@ -10,9 +10,9 @@ import random
 from functools import cached_property
 from pathlib import Path
 
+from semascope.atlas.records import split_id
 from semascope.causal.steering.interventions import Intervention, dump
 from semascope.errors import NotThere
-from semascope.serve.explorer.feature_index import split_id
 from semascope.serve.explorer.feature_map import map_of
 from semascope.serve.explorer.guides import Guides
 from semascope.serve.explorer.notebook import Notebook
