@@ -125,9 +125,7 @@ def test_the_token_asked_about_holds_one_of_the_words(drawn: DrawnExplorer) -> N
 def drawn_words(drawn: DrawnExplorer) -> list[str]:
     told = []
     ask = ChatAsk(messages=[Message(role="user", text="What?")], max_new_tokens=20)
-    more = drawn.chat(ask, lambda event: bool(told.append(event)))
-    while callable(more):
-        more = more(lambda event: bool(told.append(event)))
+    drawn.ask(ask, lambda event: bool(told.append(event)))
     return [event.text for event in told if isinstance(event, Token)]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -25,9 +25,11 @@ from semascope.serve.routes.sessions import SessionBody, SessionLine, SessionRec
 from semascope.serve.schema import events as told
 from semascope.serve.schema import requests as ask
 from semascope.serve.schema import responses as seen
+from semascope.serve.schema.questions import BY_BODY, QUESTIONS
 from semascope.serve.schema.tours import NearRecord, TourLine, TourRecord
 
 Model = TypeVar("Model", bound=BaseModel)
+Body = TypeVar("Body", bound=ask.RequestBody)
 _EVENT: TypeAdapter[told.Event] = TypeAdapter(Annotated[told.Event, Field(discriminator="kind")])
 _KINDS = {kind.model_fields["kind"].default for kind in get_args(told.Event)}
 
@@ -47,6 +49,7 @@ class Route:
 
 
 ROUTES: dict[str, Route] = {
+    **{q.name: Route("post", q.path, q.body) for q in QUESTIONS},
     "info": Route("get", "/api/info", None, seen.SubjectInfo),
     "features": Route("get", "/api/features", ask.ListQuery, seen.FeatureList),
     "search": Route("get", "/api/search", ask.SearchQuery, seen.FeatureList),
@@ -60,15 +63,6 @@ ROUTES: dict[str, Route] = {
     "register": Route("get", "/api/register", None, seen.RegisterRecord),
     "tours": Route("get", "/api/tours", None, TourLine, many=True),
     "tour": Route("get", "/api/tours/{name}", None, TourRecord),
-    "chat": Route("post", "/api/chat", ask.ChatAsk),
-    "compare": Route("post", "/api/compare", ask.CompareAsk),
-    "read": Route("post", "/api/read", ask.ReadAsk),
-    "why": Route("post", "/api/why", ask.WhyAsk),
-    "steer": Route("post", "/api/steer", ask.SteerAsk),
-    "try_feature": Route("post", "/api/try", ask.TryAsk),
-    "examples": Route("post", "/api/examples", ask.ExamplesAsk),
-    "versus": Route("post", "/api/versus", ask.VersusAsk),
-    "measure": Route("post", "/api/register/measure", ask.MeasureAsk),
     "notes": Route("get", "/api/notes", None, seen.NoteRecord, many=True),
     "add_note": Route("post", "/api/notes", ask.NoteAsk, seen.NoteRecord),
     "remove_note": Route("delete", "/api/notes/{note}"),
@@ -85,6 +79,17 @@ ROUTES: dict[str, Route] = {
     "save_session": Route("put", "/api/sessions/{session}", SessionBody, SessionLine),
     "remove_session": Route("delete", "/api/sessions/{session}"),
 }
+
+
+def _streams(body: type[Body]) -> Callable[[Client, Body], Iterator[told.Event]]:
+    """The client's method that asks a question of ``QUESTIONS`` and gives its events."""
+    row = BY_BODY[body]
+
+    def method(self: Client, question: Body) -> Iterator[told.Event]:
+        return self.stream(row.name, question)
+
+    method.__name__, method.__doc__ = row.name, row.about
+    return method
 
 
 class Client:
@@ -173,43 +178,17 @@ class Client:
         """One tour."""
         return self._one("tour", TourRecord, name=name)
 
-    # -- asking ----------------------------------------------------------------------------
+    # -- asking: one method for each row of QUESTIONS -----------------------------------------
 
-    def chat(self, question: ask.ChatAsk) -> Iterator[told.Event]:
-        """An answer, token by token."""
-        return self._stream("chat", question)
-
-    def compare(self, question: ask.CompareAsk) -> Iterator[told.Event]:
-        """One question answered twice."""
-        return self._stream("compare", question)
-
-    def read(self, question: ask.ReadAsk) -> Iterator[told.Event]:
-        """The prompt as the model reads it."""
-        return self._stream("read", question)
-
-    def why(self, question: ask.WhyAsk) -> Iterator[told.Event]:
-        """Features and concepts behind a token."""
-        return self._stream("why", question)
-
-    def steer(self, question: ask.SteerAsk) -> Iterator[told.Event]:
-        """The answer beside the steered answer and a control."""
-        return self._stream("steer", question)
-
-    def try_feature(self, question: ask.TryAsk) -> Iterator[told.Event]:
-        """One feature on a text or a picture of one's own."""
-        return self._stream("try_feature", question)
-
-    def examples(self, question: ask.ExamplesAsk) -> Iterator[told.Event]:
-        """Features by example."""
-        return self._stream("examples", question)
-
-    def versus(self, question: ask.VersusAsk) -> Iterator[told.Event]:
-        """Two dictionaries on one prompt."""
-        return self._stream("versus", question)
-
-    def measure(self, question: ask.MeasureAsk) -> Iterator[told.Event]:
-        """What a feature does to a concept of the register."""
-        return self._stream("measure", question)
+    chat = _streams(ask.ChatAsk)
+    compare = _streams(ask.CompareAsk)
+    read = _streams(ask.ReadAsk)
+    why = _streams(ask.WhyAsk)
+    steer = _streams(ask.SteerAsk)
+    try_feature = _streams(ask.TryAsk)
+    examples = _streams(ask.ExamplesAsk)
+    versus = _streams(ask.VersusAsk)
+    measure = _streams(ask.MeasureAsk)
 
     # -- keeping ---------------------------------------------------------------------------
 
@@ -282,7 +261,8 @@ class Client:
     def _many(self, route: str, gives: type[Model], /, **more: Any) -> list[Model]:
         return [gives.model_validate(one) for one in json.loads(self._bytes(route, **more))]
 
-    def _stream(self, name: str, body: BaseModel) -> Iterator[told.Event]:
+    def stream(self, name: str, body: BaseModel) -> Iterator[told.Event]:
+        """Post a request to the route ``name`` of ``ROUTES`` and give its events."""
         answer = self._ask(name, body=body)
         rest = b""
         for piece in answer.pieces:

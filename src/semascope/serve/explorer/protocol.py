@@ -17,19 +17,11 @@ from semascope.serve.explorer.splitting import SplittingRecord
 from semascope.serve.queue.jobs import More
 from semascope.serve.schema.events import Emit
 from semascope.serve.schema.requests import (
-    ChatAsk,
-    CompareAsk,
     ConceptQuery,
-    ExamplesAsk,
     ListQuery,
-    MeasureAsk,
-    ReadAsk,
+    RequestBody,
     SearchQuery,
     SplittingQuery,
-    SteerAsk,
-    TryAsk,
-    VersusAsk,
-    WhyAsk,
 )
 from semascope.serve.schema.responses import (
     ConceptRecord,
@@ -109,39 +101,10 @@ class Explorer(Protocol):
         """Keep an uploaded picture; ``BadPicture`` where it is none."""
         ...
 
-    def compare(self, ask: CompareAsk, emit: Emit) -> None:
-        """Answer twice, unchanged and steered, telling ``emit`` each token. Runs the model."""
-        ...
+    def ask(self, question: RequestBody, emit: Emit) -> More:
+        """Answer a question of ``QUESTIONS``, handing each event to ``emit``. Runs the model.
 
-    def chat(self, ask: ChatAsk, emit: Emit) -> More:
-        """Answer a conversation, telling ``emit`` each token. Runs the model, a token a step."""
-        ...
-
-    def read(self, ask: ReadAsk, emit: Emit) -> None:
-        """The prompt as the model reads it, token by token. Runs the model."""
-        ...
-
-    def why(self, ask: WhyAsk, emit: Emit) -> More:
-        """Which features and concepts stand behind a token. Runs the model; what may wait, the
-        effects, is returned."""
-        ...
-
-    def steer(self, ask: SteerAsk, emit: Emit) -> More:
-        """Answer unchanged, steered, and with a control. Runs the model, a token a step."""
-        ...
-
-    def attempt(self, ask: TryAsk, emit: Emit) -> None:
-        """One feature on a text or picture. Runs the model."""
-        ...
-
-    def examples(self, ask: ExamplesAsk, emit: Emit) -> None:
-        """Features that some examples have and others have not. Runs the model."""
-        ...
-
-    def versus(self, ask: VersusAsk, emit: Emit) -> More:
-        """Two dictionaries on one prompt. Runs the model, a token a step."""
-        ...
-
-    def measure(self, ask: MeasureAsk, emit: Emit) -> None:
-        """What a feature does to a concept of the register, measured and kept. Runs the model."""
+        What is returned is work that is left: the worker does it when its turn comes again, so
+        that long answers let other people's clicks in between two tokens.
+        """
         ...

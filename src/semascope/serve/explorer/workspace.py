@@ -44,6 +44,7 @@ from semascope.serve.schema.requests import (
     ListQuery,
     MeasureAsk,
     ReadAsk,
+    RequestBody,
     SearchQuery,
     SplittingQuery,
     SteerAsk,
@@ -277,43 +278,36 @@ class WorkspaceExplorer:
 
     # -- asking ----------------------------------------------------------------------------
 
-    def compare(self, ask: CompareAsk, emit: Emit) -> None:
-        """Unchanged and steered."""
-        self.asker.compare(ask, emit)
+    def ask(self, question: RequestBody, emit: Emit) -> More:
+        """Answer a question of ``QUESTIONS``; the most particular requests come first."""
+        match question:
+            case CompareAsk():
+                self.asker.compare(question, emit)
+            case ReadAsk():
+                self.behind.read(question, emit)
+            case WhyAsk():
+                return self.behind.why(question, emit)
+            case SteerAsk():
+                return taken(SteeredAnswers(self.asker, question, emit).run())
+            case VersusAsk():
+                return taken(SideBySide(self.benches, question, emit).run())
+            case ChatAsk():
+                return taken(self.asker.chat(question, emit))
+            case TryAsk():
+                self.trials.attempt(question, emit)
+            case ExamplesAsk():
+                self.trials.examples(question, emit)
+            case MeasureAsk():
+                self._measure(question, emit)
+            case _:
+                raise ServeError(f"{type(question).__name__} is no question to a model.")
+        return None
 
-    def chat(self, ask: ChatAsk, emit: Emit) -> More:
-        """A conversation, continued."""
-        return taken(self.asker.chat(ask, emit))
-
-    def read(self, ask: ReadAsk, emit: Emit) -> None:
-        """The prompt as the model reads it."""
-        self.behind.read(ask, emit)
-
-    def why(self, ask: WhyAsk, emit: Emit) -> More:
-        """Reasons for a token, as features and as concepts."""
-        return self.behind.why(ask, emit)
-
-    def steer(self, ask: SteerAsk, emit: Emit) -> More:
-        """Unchanged, steered, and a control."""
-        return taken(SteeredAnswers(self.asker, ask, emit).run())
-
-    def attempt(self, ask: TryAsk, emit: Emit) -> None:
-        """One feature on one's own text or picture."""
-        self.trials.attempt(ask, emit)
-
-    def examples(self, ask: ExamplesAsk, emit: Emit) -> None:
-        """Features by example."""
-        self.trials.examples(ask, emit)
-
-    def versus(self, ask: VersusAsk, emit: Emit) -> More:
-        """Two dictionaries on one prompt, or two models."""
-        return taken(SideBySide(self.benches, ask, emit).run())
-
-    def measure(self, ask: MeasureAsk, emit: Emit) -> None:
+    def _measure(self, ask: MeasureAsk, emit: Emit) -> None:
         """What a feature does to a concept of the register; the figure is kept."""
-        found = self.trials.measure(ask, emit)
-        if found is not None:
-            self.guides.keep(ask.concept, ask.feature, found)
+        effect = self.trials.measure(ask, emit)
+        if effect is not None:
+            self.guides.keep(ask.concept, ask.feature, effect)
 
     # -- joining ---------------------------------------------------------------------------
 

@@ -104,7 +104,7 @@ async def _answered(
     request: Request, data: Explorer, asked: GenerationRequest, ask: ChatAsk, shape: Shape
 ) -> Response:
     """The answer, whole or as a stream; the model is free again when the client has gone."""
-    heard = lambda emit: alone(data.chat(ask, until(asked.stops, emit)))  # noqa: E731
+    heard = lambda emit: alone(data.ask(ask, until(asked.stops, emit)))  # noqa: E731
     ticket = join(request, heard, most=MOST_WAITING)
     about = {"id": f"{shape.prefix}-{uuid.uuid4().hex}", "created": int(time.time()),
              "model": asked.model or data.info().name}  # fmt: skip

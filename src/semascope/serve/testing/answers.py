@@ -37,12 +37,14 @@ from semascope.serve.schema.events import (
     VersusFound,
     VersusSide,
 )
+from semascope.serve.schema.questions import BY_BODY
 from semascope.serve.schema.requests import (
     ChatAsk,
     CompareAsk,
     ExamplesAsk,
     MeasureAsk,
     ReadAsk,
+    RequestBody,
     SteerAsk,
     TryAsk,
     VersusAsk,
@@ -75,6 +77,10 @@ class DrawnAnswers:
 
     def _few(self, index: int) -> list[ExemplarRecord]:
         raise NotImplementedError
+
+    def ask(self, question: RequestBody, emit: Emit) -> None:
+        """Answer with the method of the question's name."""
+        getattr(self, BY_BODY[type(question)].name)(question, emit)
 
     def compare(self, ask: CompareAsk, emit: Emit) -> None:
         """Two made-up answers; at strength 0 they are one."""
@@ -184,7 +190,7 @@ class DrawnAnswers:
                 return
             emit(_apart(side, text, force, len(ask.interventions[0].features) / self.width))
 
-    def attempt(self, ask: TryAsk, emit: Emit) -> None:
+    def try_feature(self, ask: TryAsk, emit: Emit) -> None:
         """Its own strongest exemplar, called yours."""
         index = self._index(ask.feature)
         row = self._row(index)

@@ -140,7 +140,7 @@ class TourPlayer:
         if step.get("note"):
             self.tell(TourEvent("note", step["note"]))
         self.tell(TourEvent("ask", step["text"], picture=pictures[0] if pictures else ""))
-        told = _heard(lambda emit: self.data.chat(ChatAsk(**question), emit))
+        told = _heard(lambda emit: self.data.ask(ChatAsk(**question), emit))
         text = next((e.text for e in told if isinstance(e, Answered)), "")
         tokens = [e for e in told if isinstance(e, Token)]
         self.talk = _Talk(question, tokens, text, text)
@@ -159,7 +159,7 @@ class TourPlayer:
             clusters=True,
             effects=TOLD,
         )
-        told = _heard(lambda emit: self.data.why(ask, emit))
+        told = _heard(lambda emit: self.data.ask(ask, emit))
         talk.clusters = [c for e in told if isinstance(e, Clustered) for c in e.clusters]
         effects = {e.cluster: e for e in told if isinstance(e, EffectRecord)}
         (explained,) = [e for e in told if isinstance(e, Explained)]
@@ -192,7 +192,7 @@ class TourPlayer:
         """Where the concept's first feature fires on the picture; None where it does not."""
         text = talk.question["messages"][-1].text
         ask = TryAsk(feature=group.features[0].id, text=text, picture=shown)
-        told = _heard(lambda emit: self.data.attempt(ask, emit))
+        told = _heard(lambda emit: self.data.ask(ask, emit))
         pictures = [p for e in told if isinstance(e, Tried) for p in e.exemplar.pictures]
         return next((p for p in pictures if any(p.values)), None)
 
@@ -243,7 +243,7 @@ class TourPlayer:
 
     def _again(self, talk: _Talk) -> None:
         ask = SteerAsk(**self._asked(talk, answer=talk.base))
-        told = _heard(lambda emit: self.data.steer(ask, emit))
+        told = _heard(lambda emit: self.data.ask(ask, emit))
         talk.apart = {e.side: e for e in told if isinstance(e, Compared)}
         for event in told:
             if isinstance(event, Answered) and event.side == "after":
@@ -284,7 +284,7 @@ class TourPlayer:
 
     def _probability(self, talk: _Talk, wishes: list[Intervention]) -> float:
         more = {**talk.question, "interventions": wishes, "answer": talk.base[: talk.looked + 1]}
-        told = _heard(lambda emit: self.data.why(WhyAsk(**more, limit=1), emit))
+        told = _heard(lambda emit: self.data.ask(WhyAsk(**more, limit=1), emit))
         return next(e.target.probability for e in told if isinstance(e, Explained) and e.target)
 
     def _by_clusters(self, talk: _Talk, step: dict[str, Any]) -> tuple[str, dict[str, Any]]:
