@@ -25,7 +25,9 @@ from semascope.serve.routes.sessions import SessionBody, SessionLine, SessionRec
 from semascope.serve.schema import events as told
 from semascope.serve.schema import requests as ask
 from semascope.serve.schema import responses as seen
+from semascope.serve.schema.notebook import AgreementRecord, ListRecord, RatingReveal, RatingTask
 from semascope.serve.schema.questions import BY_BODY, QUESTIONS
+from semascope.serve.schema.register import RegisterRecord
 from semascope.serve.schema.tours import NearRecord, TourLine, TourRecord
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -60,19 +62,19 @@ ROUTES: dict[str, Route] = {
     "splitting": Route("get", "/api/splitting/{feature_id}", ask.SplittingQuery, SplittingRecord),
     "media": Route("get", "/media/{digest}"),
     "upload": Route("post", "/api/pictures", None, seen.Upload),
-    "register": Route("get", "/api/register", None, seen.RegisterRecord),
+    "register": Route("get", "/api/register", None, RegisterRecord),
     "tours": Route("get", "/api/tours", None, TourLine, many=True),
     "tour": Route("get", "/api/tours/{name}", None, TourRecord),
     "notes": Route("get", "/api/notes", None, seen.NoteRecord, many=True),
     "add_note": Route("post", "/api/notes", ask.NoteAsk, seen.NoteRecord),
     "remove_note": Route("delete", "/api/notes/{note}"),
-    "lists": Route("get", "/api/lists", None, seen.ListRecord, many=True),
+    "lists": Route("get", "/api/lists", None, ListRecord, many=True),
     "listed": Route("get", "/api/lists/{name}", None, seen.FeatureList),
-    "save_list": Route("put", "/api/lists/{name}", ask.ListAsk, seen.ListRecord),
+    "save_list": Route("put", "/api/lists/{name}", ask.ListAsk, ListRecord),
     "remove_list": Route("delete", "/api/lists/{name}"),
-    "next_rating": Route("get", "/api/rating", None, seen.RatingTask),
-    "rate": Route("post", "/api/rating", ask.RateAsk, seen.RatingReveal),
-    "agreement": Route("get", "/api/rating/agreement", None, seen.AgreementRecord),
+    "next_rating": Route("get", "/api/rating", None, RatingTask),
+    "rate": Route("post", "/api/rating", ask.RateAsk, RatingReveal),
+    "agreement": Route("get", "/api/rating/agreement", None, AgreementRecord),
     "sessions": Route("get", "/api/sessions", None, SessionLine, many=True),
     "session": Route("get", "/api/sessions/{session}", None, SessionRecord),
     "add_session": Route("post", "/api/sessions", SessionBody, SessionLine),
@@ -166,9 +168,9 @@ class Client:
         kind = f"multipart/form-data; boundary={edge}"
         return seen.Upload.model_validate_json(self._bytes("upload", body=body, kind=kind))
 
-    def register(self) -> seen.RegisterRecord:
+    def register(self) -> RegisterRecord:
         """Features that bear on safety, found by search."""
-        return self._one("register", seen.RegisterRecord)
+        return self._one("register", RegisterRecord)
 
     def tours(self) -> list[TourLine]:
         """The guided tours."""
@@ -205,33 +207,33 @@ class Client:
         """Take one away."""
         self._bytes("remove_note", note=str(note))
 
-    def lists(self) -> list[seen.ListRecord]:
+    def lists(self) -> list[ListRecord]:
         """Named lists."""
-        return self._many("lists", seen.ListRecord)
+        return self._many("lists", ListRecord)
 
     def listed(self, name: str) -> seen.FeatureList:
         """The features of a list."""
         return self._one("listed", seen.FeatureList, name=name)
 
-    def save_list(self, name: str, features: ask.ListAsk) -> seen.ListRecord:
+    def save_list(self, name: str, features: ask.ListAsk) -> ListRecord:
         """Make a list, or replace it."""
-        return self._one("save_list", seen.ListRecord, body=features, name=name)
+        return self._one("save_list", ListRecord, body=features, name=name)
 
     def remove_list(self, name: str) -> None:
         """Take a list away."""
         self._bytes("remove_list", name=name)
 
-    def next_rating(self, rater: str) -> seen.RatingTask:
+    def next_rating(self, rater: str) -> RatingTask:
         """The next words to be graded, blind."""
-        return self._one("next_rating", seen.RatingTask, query={"rater": rater})
+        return self._one("next_rating", RatingTask, query={"rater": rater})
 
-    def rate(self, grade: ask.RateAsk) -> seen.RatingReveal:
+    def rate(self, grade: ask.RateAsk) -> RatingReveal:
         """Keep a grade; then whose words they were is told."""
-        return self._one("rate", seen.RatingReveal, body=grade)
+        return self._one("rate", RatingReveal, body=grade)
 
-    def agreement(self) -> seen.AgreementRecord:
+    def agreement(self) -> AgreementRecord:
         """How far raters agree."""
-        return self._one("agreement", seen.AgreementRecord)
+        return self._one("agreement", AgreementRecord)
 
     def sessions(self) -> list[SessionLine]:
         """This client's conversations."""

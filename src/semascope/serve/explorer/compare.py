@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from semascope.atlas import Atlas
 from semascope.errors import NotThere, ServeError
-from semascope.serve.explorer import to_records
 from semascope.serve.explorer.feature_index import FeatureIndex
 from semascope.serve.explorer.model import ModelSession
 from semascope.serve.explorer.to_events import EventWriter, reasons
@@ -162,7 +161,7 @@ class SideBySide:
         return VersusSide(
             dictionary=side.key,
             l0=side.l0,
-            fvu=to_records.number(side.fvu),
+            fvu=side.fvu,
             unexplained=side.unexplained,
             reasons=reasons(shown, places={}, ratios={}, rows=rows),
             model=bench.name,

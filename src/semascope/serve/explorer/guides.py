@@ -18,13 +18,8 @@ from semascope.monitor import safety_register as registers
 from semascope.monitor import tours as guided
 from semascope.serve.explorer.feature_index import FeatureIndex
 from semascope.serve.explorer.to_records import feature
-from semascope.serve.schema.responses import (
-    ConceptFound,
-    ExemplarRecord,
-    RegisterRecord,
-    RegisterRow,
-    TestedRecord,
-)
+from semascope.serve.schema.register import ConceptFound, RegisterRecord, RegisterRow, TestedRecord
+from semascope.serve.schema.responses import ExemplarRecord
 from semascope.serve.schema.tours import NearRecord, TourLine, TourRecord
 
 Shown = Callable[[str, int], list[ExemplarRecord]]
@@ -74,11 +69,8 @@ class Guides:
         rows = sorted(best.values(), key=lambda found: -found[0])[:EACH]
         if not rows and not note:
             note = "No feature here speaks of this: the nearest words are far from every seed."
-        return ConceptFound(
-            name=one.name,
-            title=one.title,
-            about=one.about,
-            caution=one.caution,
+        return ConceptFound.of(
+            one,
             seeds=list(one.seeds),
             features=[
                 RegisterRow(
@@ -119,29 +111,15 @@ class Guides:
 
     def tours(self) -> list[TourLine]:
         """What there is."""
-        return [
-            TourLine(
-                name=one.name,
-                title=one.title,
-                about=one.about,
-                needs_picture=one.needs_picture,
-                steps=len(one.steps),
-            )
-            for one in guided.tours()
-        ]
+        return [TourLine.of(one, steps=len(one.steps)) for one in guided.tours()]
 
     def tour(self, name: str) -> TourRecord:
         """One, with pictures found for its questions."""
         one = guided.tour(name)
         thing, note = self._thing(one.thing)
         steps = [self._step(step, thing) for step in one.steps]
-        return TourRecord(
-            name=one.name,
-            title=one.title,
-            about=one.about,
-            needs_picture=one.needs_picture,
-            steps=[{"do": "say", "text": note}, *steps] if note else steps,
-        )
+        steps = [{"do": "say", "text": note}, *steps] if note else steps
+        return TourRecord.of(one, steps=steps)
 
     def _thing(self, wanted: str) -> tuple[str, str]:
         """What a tour is about here, and what to say where that is not what it was made for."""

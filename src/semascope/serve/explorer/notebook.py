@@ -15,21 +15,19 @@ from pathlib import Path
 from semascope.atlas import Atlas
 from semascope.atlas.delete import remove_list, remove_note
 from semascope.atlas.records import FeatureListRow as AtlasRow
-from semascope.atlas.records import Note, split_id
+from semascope.atlas.records import split_id
 from semascope.errors import AtlasError, ExplainError, NotThere, ServeError
 from semascope.explain.human.blind_rating import GRADES, BlindRatings
 from semascope.explain.types import Explanation
-from semascope.serve.explorer.to_records import number
-from semascope.serve.schema.requests import ListAsk, NoteAsk, RateAsk
-from semascope.serve.schema.responses import (
+from semascope.serve.schema.notebook import (
     AgreementRecord,
-    ExemplarRecord,
     GradeRecord,
     ListRecord,
-    NoteRecord,
     RatingReveal,
     RatingTask,
 )
+from semascope.serve.schema.requests import ListAsk, NoteAsk, RateAsk
+from semascope.serve.schema.responses import ExemplarRecord, NoteRecord
 from semascope.serve.session_store import READ_ONLY
 
 HeldOut = Callable[[str, int], list[ExemplarRecord]]
@@ -54,12 +52,12 @@ class Notebook:
     def notes(self, feature_id: str = "") -> list[NoteRecord]:
         """Notes on a feature, or all; oldest first. A feature that is gone keeps its notes."""
         if not feature_id:
-            return [note_record(note) for note in self.atlas.all_notes()]
+            return [NoteRecord.of(note) for note in self.atlas.all_notes()]
         key, index = split_id(feature_id)
         found = self.atlas.notes(key, index)
         if not found:
             self._known(feature_id)
-        return [note_record(note) for note in found]
+        return [NoteRecord.of(note) for note in found]
 
     def add_note(self, ask: NoteAsk) -> NoteRecord:
         """Keep one."""
@@ -165,15 +163,7 @@ class Notebook:
         except ExplainError as error:
             raise ServeError("Nothing was rated yet: rate some words first.") from error
         mean, low, high = found.mean
-        return AgreementRecord(
-            raters=found.raters,
-            ratings=found.ratings,
-            alpha=number(found.alpha),
-            mean=number(mean),
-            low=number(low),
-            high=number(high),
-            swapped=number(found.swapped),
-        )
+        return AgreementRecord.of(found, mean=mean, low=low, high=high)
 
     def _open(self) -> BlindRatings:
         """The ratings, dealt from the first dictionary that has words."""
@@ -201,15 +191,3 @@ class Notebook:
 
 def _explanation(row: AtlasRow) -> Explanation:
     return Explanation(row.index, row.description, row.label, author=row.author)
-
-
-def note_record(note: Note) -> NoteRecord:
-    """A note as it travels."""
-    return NoteRecord(
-        id=note.id,
-        feature=note.feature,
-        author=note.author,
-        text=note.text,
-        created=str(note.created),
-        past=note.past,
-    )

@@ -1,213 +1,165 @@
-"""From the atlas's and the evidence's records to those that travel as JSON.
+"""Records that travel as JSON, built from the atlas's and the evidence's.
 
-Arrays become short lists, NaN becomes absence, text is cut to a window around what matters.
-Knows records on both sides; no database, no model.
+Arrays become short lists, NaN becomes null, and text is cut to a window around its strongest
+token. No database and no model.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.atlas.records import ExplanationRow, ScoreRow, StoredExemplar
 from semascope.atlas.records import FeatureListRow as AtlasRow
+from semascope.atlas.records import ScoreRow, StoredExemplar
 from semascope.evidence.types import EvidenceSample, Exemplar
 from semascope.evidence.video_frames import told, worth_showing
 from semascope.explain.scorers.kinds import describe
 from semascope.serve.schema.responses import (
     Bin,
     ExemplarRecord,
-    ExplanationRecord,
     FeatureRow,
     PictureRecord,
     ScoreKindRecord,
     ScoreRecord,
     TokenRecord,
+    finite,
 )
 from semascope.subject.types import Kind, TokenMap, looking_at
 
 WINDOW = 40
 """Text tokens shown around the strongest one."""
-SEEN = (Kind.IMAGE, Kind.TILE)
-
-
-def number(value: float | None) -> float | None:
-    """A finite number, or nothing: JSON has no NaN."""
-    return None if value is None or not math.isfinite(value) else float(value)
+PICTURE_KINDS = (Kind.IMAGE, Kind.TILE)
 
 
 def score(row: ScoreRow) -> ScoreRecord:
-    """One figure."""
-    said = ", ".join(
+    """One score; its evidence in words is the number of samples, or what the scorer noted."""
+    notes = ", ".join(
         f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}"
         for name, value in row.evidence.items()
         if isinstance(value, int | float | str) and not isinstance(value, bool)
     )
-    counted = f"{row.n} samples" if row.n else ""
-    return ScoreRecord(
-        kind=row.kind,
-        value=number(row.value) or 0.0,
-        baseline=number(row.baseline),
-        low=number(row.low),
-        high=number(row.high),
-        evidence=(counted or said)[:200],
-    )
+    evidence = f"{row.n} samples" if row.n else notes
+    return ScoreRecord.of(row, value=finite(row.value) or 0.0, evidence=evidence[:200])
 
 
 def score_names(kinds: Iterable[str]) -> dict[str, ScoreKindRecord]:
     """Name and meaning of each kind of score."""
-    return {
-        kind: ScoreKindRecord(name=said.name, meaning=said.meaning, top=said.top)
-        for kind, said in ((kind, describe(kind)) for kind in kinds)
-    }
-
-
-def explanation(row: ExplanationRow) -> ExplanationRecord:
-    """Words with their author."""
-    return ExplanationRecord(
-        label=row.label,
-        description=row.description,
-        category=row.category,
-        confidence=number(row.confidence),
-        abstained=bool(row.abstained),
-        author=row.author,
-        prompt_version=row.prompt_version,
-    )
+    return {kind: ScoreKindRecord.of(describe(kind)) for kind in kinds}
 
 
 def feature(
     row: AtlasRow, exemplars: Sequence[ExemplarRecord] = (), similarity: float | None = None
 ) -> FeatureRow:
     """A feature of a list."""
-    return FeatureRow(
-        id=row.id,
-        dictionary=row.dictionary,
-        index=row.index,
-        label=row.label or "",
-        description=row.description or "",
-        category=row.category or "",
-        author=row.author or "",
-        confidence=number(row.confidence),
+    return FeatureRow.of(
+        row,
         abstained=bool(row.abstained),
-        alive=bool(row.alive),
-        modality=row.modality or "none",  # type: ignore[arg-type]  # one of the four words
-        density=number(row.density),
-        maximum=number(row.max),
-        scores=[score(s) for s in row.scores.values() if number(s.value) is not None],
+        modality=row.modality or "none",
+        maximum=row.max,
+        scores=[score(s) for s in row.scores.values() if finite(s.value) is not None],
         exemplars=list(exemplars),
-        similarity=number(similarity),
-        past=row.past,
+        similarity=similarity,
     )
 
 
-def exemplar(found: Exemplar, *, tenth: bool = False, words: int = WINDOW) -> ExemplarRecord:
-    """A sample in which the feature fired."""
-    return _sample(
-        found.shown, found.activations, found.peak, found.interval if tenth else None, words
-    )
+def exemplar(source: Exemplar, *, tenth: bool = False, window: int = WINDOW) -> ExemplarRecord:
+    """A sample in which the feature fired; ``tenth`` says in which tenth of its maximum."""
+    interval = source.interval if tenth else None
+    return _sample(source.shown, source.activations, source.peak, interval, window)
 
 
-def stored(found: StoredExemplar, *, words: int = WINDOW) -> ExemplarRecord:
+def stored(source: StoredExemplar, *, window: int = WINDOW) -> ExemplarRecord:
     """An exemplar as an atlas keeps it, which need not come from a run's evidence."""
-    sample = found.sample
-    shown = EvidenceSample(
-        row=sample.row,
-        id=sample.id,
-        tokens=sample.tokens,
-        kinds=sample.kinds,
-        rects=sample.rects,
-        image=sample.image,
-        media=sample.media,
-        sizes=sample.sizes,
-        split="score" if sample.split == "score" else "explain",
-        truth=sample.truth,
-        spans=sample.spans,
-        moments=sample.moments,
-    )
-    return _sample(shown, found.activations, found.peak, None, words)
+    sample = source.sample
+    known = {f.name: getattr(sample, f.name) for f in fields(EvidenceSample)}
+    known["split"] = "score" if sample.split == "score" else "explain"
+    return _sample(EvidenceSample(**known), source.activations, source.peak, None, window)
 
 
-def silent(shown: EvidenceSample) -> ExemplarRecord:
-    """A sample in which it did not."""
-    return _sample(shown, np.zeros(len(shown.tokens), np.float32), 0.0, None, WINDOW)
+def silent(sample: EvidenceSample) -> ExemplarRecord:
+    """A sample in which the feature did not fire."""
+    return _sample(sample, np.zeros(len(sample.tokens), np.float32), 0.0, None, WINDOW)
 
 
-def own(seen: TokenMap, media: Sequence[str]) -> EvidenceSample:
-    """A sample of one's own, as evidence would keep it."""
-    return EvidenceSample(
+def uploaded(
+    token_map: TokenMap, media: Sequence[str], values: NDArray[np.float32]
+) -> ExemplarRecord:
+    """A user's sample with one feature's activations, (T,); all of its text."""
+    sample = EvidenceSample(
         row=-1,
         id="yours",
-        tokens=seen.tokens,
-        kinds=seen.kinds,
-        rects=seen.rects,
-        image=seen.image,
+        tokens=token_map.tokens,
+        kinds=token_map.kinds,
+        rects=token_map.rects,
+        image=token_map.image,
         media=tuple(media),
-        sizes=seen.sizes,
+        sizes=token_map.sizes,
         split="score",
-        spans=seen.spans,
+        spans=token_map.spans,
     )
-
-
-def live(shown: EvidenceSample, values: NDArray[np.float32]) -> ExemplarRecord:
-    """A sample of one's own with one feature's activations; all of its text."""
-    told = _sample(shown, values, float(values.max(initial=0.0)), None, len(shown.tokens))
-    return told.model_copy(update={"split": ""})
+    peak = float(values.max(initial=0.0))
+    record = _sample(sample, values, peak, None, len(sample.tokens))
+    return record.model_copy(update={"split": ""})
 
 
 def _sample(
-    shown: EvidenceSample, values: NDArray[np.float32], peak: float, tenth: int | None, words: int
+    sample: EvidenceSample,
+    values: NDArray[np.float32],
+    peak: float,
+    interval: int | None,
+    window: int,
 ) -> ExemplarRecord:
-    pictures = worth_showing(shown, values)
-    frames = (told(shown, i) for i in pictures)
+    pictures = worth_showing(sample, values)
+    frames = (told(sample, i) for i in pictures)
     return ExemplarRecord(
-        sample=shown.id,
+        sample=sample.id,
         peak=round(float(peak), 4),
-        split=shown.split,
-        interval=tenth,
-        pictures=[_picture(shown, values, i) for i in pictures],
-        tokens=_window(shown, values, words),
-        caption=str(shown.truth.get("caption", "")) or ", ".join(filter(None, frames)),
+        split=sample.split,
+        interval=interval,
+        pictures=[_picture(sample, values, i) for i in pictures],
+        tokens=_window(sample, values, window),
+        caption=str(sample.truth.get("caption", "")) or ", ".join(filter(None, frames)),
     )
 
 
-def _picture(shown: EvidenceSample, values: NDArray[np.float32], which: int) -> PictureRecord:
-    """A picture with its cells: those of the tiles too, where it was read in tiles."""
-    here = np.isin(shown.kinds, SEEN) & looking_at(shown, which)
-    here &= np.isfinite(shown.rects).all(axis=1)  # (T,)
-    width, height = shown.sizes[which]
+def _picture(sample: EvidenceSample, values: NDArray[np.float32], which: int) -> PictureRecord:
+    """A picture with its cells, those of its tiles too where it was read in tiles."""
+    here = np.isin(sample.kinds, PICTURE_KINDS) & looking_at(sample, which)
+    here &= np.isfinite(sample.rects).all(axis=1)  # (T,)
+    width, height = sample.sizes[which]
     return PictureRecord(
-        media=shown.media[which],
+        media=sample.media[which],
         width=width,
         height=height,
-        rects=np.round(shown.rects[here], 2).tolist(),
+        rects=np.round(sample.rects[here], 2).tolist(),
         values=np.round(values[here], 4).tolist(),
     )
 
 
-def _window(shown: EvidenceSample, values: NDArray[np.float32], words: int) -> list[TokenRecord]:
+def _window(sample: EvidenceSample, values: NDArray[np.float32], window: int) -> list[TokenRecord]:
     """The text around the strongest token; all of it where it is short."""
-    places = np.flatnonzero(np.isin(shown.kinds, (Kind.TEXT, Kind.SPECIAL)))  # (W,)
-    plain = np.flatnonzero(shown.kinds[places] == Kind.TEXT)
+    places = np.flatnonzero(np.isin(sample.kinds, (Kind.TEXT, Kind.SPECIAL)))  # (W,)
+    plain = np.flatnonzero(sample.kinds[places] == Kind.TEXT)
     if not len(plain):
         return []
     middle = int(np.argmax(values[places])) if values[places].any() else int(plain[-1])
-    first = max(0, min(middle - words // 2, len(places) - words))
+    first = max(0, min(middle - window // 2, len(places) - window))
     return [
         TokenRecord(
-            text=shown.tokens[t],
+            text=sample.tokens[t],
             value=round(float(values[t]), 4),
-            special=bool(shown.kinds[t] == Kind.SPECIAL),
+            special=bool(sample.kinds[t] == Kind.SPECIAL),
         )
-        for t in places[first : first + words].tolist()
+        for t in places[first : first + window].tolist()
     ]
 
 
 def histogram(edges: NDArray[np.float64], counts: NDArray[np.int64]) -> list[Bin]:
-    """The bins from the first that holds a token to the last."""
+    """The bins from the first that holds a token to the last that does."""
     used = np.flatnonzero(counts)
     if not len(used):
         return []
@@ -218,15 +170,15 @@ def histogram(edges: NDArray[np.float64], counts: NDArray[np.int64]) -> list[Bin
 
 
 def figures(stats: Mapping[str, Any]) -> dict[str, float]:
-    """Those figures that are finite numbers."""
+    """The statistics that are finite numbers."""
     return {
         name: float(value)
         for name, value in stats.items()
-        if isinstance(value, int | float) and math.isfinite(value)
+        if isinstance(value, int | float) and finite(value) is not None
     }
 
 
 def metrics(about: Mapping[str, Any]) -> dict[str, float]:
     """What the run measured about a dictionary."""
-    found = about.get("metrics")
-    return figures(found) if isinstance(found, Mapping) else {}
+    measured = about.get("metrics")
+    return figures(measured) if isinstance(measured, Mapping) else {}

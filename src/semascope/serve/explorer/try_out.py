@@ -16,8 +16,8 @@ from semascope.serve.explorer import to_records
 from semascope.serve.explorer.feature_index import Feature, FeatureIndex
 from semascope.serve.explorer.model import ModelSession
 from semascope.serve.schema.events import AlikeFound, AlikeRow, Emit, Progress, TestedFound, Tried
+from semascope.serve.schema.register import TestedRecord
 from semascope.serve.schema.requests import Example, ExamplesAsk, MeasureAsk, TryAsk
-from semascope.serve.schema.responses import ExemplarRecord, TestedRecord
 
 if TYPE_CHECKING:
     from semascope.corpus.sample import Sample
@@ -39,8 +39,7 @@ class FeatureTrials:
         steerable, feature = self.asker.steerable, self._feature(ask.feature)
         values, seen = tried(steerable, self.asker.example(ask), feature)
         media = () if ask.picture is None else (ask.picture,)
-        shown = to_records.own(seen, media)
-        exemplar: ExemplarRecord = to_records.live(shown, values)
+        exemplar = to_records.uploaded(seen, media, values)
         largest = float(statistic(steerable.statistics, feature[0], "max")[feature[1]])
         emit(
             Tried(
@@ -118,7 +117,7 @@ def tested_record(found: ProbeResult) -> TestedRecord:
         effect=found.effect.value,
         low=found.effect.low,
         high=found.effect.high,
-        control=to_records.number(found.control),
+        control=found.control,
         strength=found.strength,
         probes=found.effect.n,
         when=now.isoformat(),

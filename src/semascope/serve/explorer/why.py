@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from semascope.serve.explorer.feature_index import Feature, FeatureIndex
 from semascope.serve.explorer.lmm_names import BackgroundNaming
 from semascope.serve.explorer.model import ModelSession
-from semascope.serve.explorer.to_events import cluster, effect, read_record, reasons
+from semascope.serve.explorer.to_events import cluster, effect, reasons
 from semascope.serve.queue.jobs import Later, More, NextStep, Rank
 from semascope.serve.schema.events import (
     Clustered,
@@ -21,6 +21,7 @@ from semascope.serve.schema.events import (
     Explained,
     Progress,
     ReadBack,
+    ReadRecord,
     Target,
 )
 from semascope.serve.schema.requests import ReadAsk, VersusAsk, WhyAsk
@@ -62,7 +63,7 @@ class TokenExplainer:
         from semascope.monitor.conversation import read_tokens
 
         asked = self.asker.asked(ask)
-        tokens = [read_record(token) for token in read_tokens(asked, ask.top)]
+        tokens = [ReadRecord.of(token) for token in read_tokens(asked, ask.top)]
         emit(ReadBack(tokens=tokens, sizes=list(asked.map.sizes)))
 
     def why(self, ask: WhyAsk, emit: Emit) -> More:

@@ -28,7 +28,7 @@ from semascope.serve.explorer.feature_map import map_of
 from semascope.serve.explorer.guides import Guides
 from semascope.serve.explorer.lmm_names import BackgroundNaming
 from semascope.serve.explorer.model import ModelSession
-from semascope.serve.explorer.notebook import Notebook, note_record
+from semascope.serve.explorer.notebook import Notebook
 from semascope.serve.explorer.splitting import SplittingFamilies, SplittingRecord
 from semascope.serve.explorer.steer import SteeredAnswers
 from semascope.serve.explorer.try_out import FeatureTrials
@@ -56,10 +56,12 @@ from semascope.serve.schema.responses import (
     ConceptRecord,
     DictionaryInfo,
     ExemplarRecord,
+    ExplanationRecord,
     FeatureList,
     FeaturePage,
     MapRecord,
     Neighbour,
+    NoteRecord,
     PromotedToken,
     SubjectInfo,
     Upload,
@@ -229,9 +231,9 @@ class WorkspaceExplorer:
         up, down = self._promoted(detail)
         page = FeaturePage(
             feature=to_records.feature(detail.row, self._of(detail.row)),
-            explanations=[to_records.explanation(e) for e in detail.explanations],
+            explanations=[ExplanationRecord.of(e) for e in detail.explanations],
             stats=to_records.figures(detail.stats),
-            notes=[note_record(note) for note in detail.notes],
+            notes=[NoteRecord.of(note) for note in detail.notes],
             lists=list(detail.lists),
             promoted=up,
             lowered=down,
@@ -318,9 +320,9 @@ class WorkspaceExplorer:
         evidence = self._evidence_with(key, index)
         if evidence is None:
             stored = self.atlas.feature(key, index).of("top")[:4]
-            return [to_records.stored(e, words=SMALL_WORDS) for e in stored]
+            return [to_records.stored(e, window=SMALL_WORDS) for e in stored]
         top = evidence.feature(index).top[:4]
-        return [to_records.exemplar(e, words=SMALL_WORDS) for e in top]
+        return [to_records.exemplar(e, window=SMALL_WORDS) for e in top]
 
     def _neighbours(self, evidence: Evidence, key: str, index: int) -> list[Neighbour]:
         near = [

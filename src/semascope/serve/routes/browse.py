@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from semascope.serve.explorer.protocol import Explorer
 from semascope.serve.explorer.splitting import SplittingRecord
 from semascope.serve.explorer.uploads import MAX_BYTES
+from semascope.serve.schema.register import RegisterRecord
 from semascope.serve.schema.requests import (
     ConceptQuery,
     ListQuery,
@@ -22,7 +23,6 @@ from semascope.serve.schema.responses import (
     FeatureList,
     FeaturePage,
     MapRecord,
-    RegisterRecord,
     SubjectInfo,
     Upload,
 )

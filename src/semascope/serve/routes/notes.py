@@ -7,15 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from semascope.serve.routes.browse import Data
+from semascope.serve.schema.notebook import AgreementRecord, ListRecord, RatingReveal, RatingTask
 from semascope.serve.schema.requests import FeatureId, ListAsk, NoteAsk, RateAsk, RaterName
-from semascope.serve.schema.responses import (
-    AgreementRecord,
-    FeatureList,
-    ListRecord,
-    NoteRecord,
-    RatingReveal,
-    RatingTask,
-)
+from semascope.serve.schema.responses import FeatureList, NoteRecord
 
 router = APIRouter(prefix="/api", tags=["keep"])
 ListName = Annotated[str, Path(min_length=1, max_length=100)]

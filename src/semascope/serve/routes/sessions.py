@@ -77,13 +77,8 @@ def changed(
 def read(request: Request, sessions: Keep, session: SessionId) -> SessionRecord:
     """One conversation, by anyone who was given its id."""
     found = sessions.read(session)
-    return SessionRecord(
-        id=found.id,
-        title=found.title,
-        updated=found.updated,
-        body=json.loads(found.body),
-        own=found.owner == request.state.client,
-    )
+    own = found.owner == request.state.client
+    return SessionRecord.of(found, body=json.loads(found.body), own=own)
 
 
 @router.delete("/{session}", status_code=204)

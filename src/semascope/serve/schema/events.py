@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from semascope.serve.schema.responses import ExemplarRecord, FeatureRow, Record, TestedRecord
+from semascope.serve.schema.register import TestedRecord
+from semascope.serve.schema.responses import ExemplarRecord, FeatureRow, Measure, Record
 
 Side = Literal["before", "after", "answer", "control", "one", "other"]
 
@@ -35,6 +36,13 @@ class Alternative(Record):
     id: int
     text: str
     logprob: float
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_tuple(cls, value: object) -> object:
+        """(id, text, log-probability), as the rooms below give it."""
+        names = ("id", "text", "logprob")
+        return dict(zip(names, value, strict=True)) if isinstance(value, tuple) else value
 
 
 class Token(Record):
@@ -74,6 +82,13 @@ class Gain(Record):
     """Probability without the change."""
     after: float
     """Probability with it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_tuple(cls, value: object) -> object:
+        """(id, text, before, after), as the rooms below give it."""
+        names = ("text", "before", "after")
+        return dict(zip(names, value[1:], strict=True)) if isinstance(value, tuple) else value
 
 
 class ShiftRecord(Record):
@@ -118,7 +133,7 @@ class Reason(Record):
     """First-order share of the log-probability, nats; negative where it speaks against."""
     activation: float
     """Its largest activation in the prompt and the answer so far."""
-    share: float | None = None
+    share: Measure = None
     """That activation as a share of its own maximum in the corpus."""
     where: list[int] = Field(default_factory=list)
     """Its strongest positions, counted from the prompt's first token."""
@@ -147,7 +162,7 @@ class Explained(Record):
     reasons: list[Reason] = Field(default_factory=list)
     tokens: list[str] = Field(default_factory=list)
     """The prompt and the answer so far, token by token; image tokens are empty."""
-    unexplained: float | None = None
+    unexplained: Measure = None
     """Share of the attribution that the dictionaries' errors hold."""
 
 
@@ -177,7 +192,7 @@ class ClusterRecord(Record):
     label: str
     coherence: float
     """1 to 7."""
-    surprise: float | None = None
+    surprise: Measure = None
     """Bits: how rarely all of its features fire on ordinary prompts."""
     score: float
     """Sum of its features' attributions; of their shares in activation mode."""
@@ -202,9 +217,9 @@ class EffectRecord(Record):
 
     kind: Literal["effect"] = "effect"
     cluster: int
-    before: float | None = None
-    after: float | None = None
-    effect: float | None = None
+    before: Measure = None
+    after: Measure = None
+    effect: Measure = None
     """``after`` less ``before``."""
     note: str = ""
 
@@ -216,7 +231,7 @@ class NamedRecord(Record):
     cluster: int
     label: str = ""
     """Text from outside: words, never markup. Empty where there is no name."""
-    coherence: float | None = None
+    coherence: Measure = None
     """1 to 7, as the LMM judges it."""
     author: str
     """``lmm:`` and its model."""
@@ -234,9 +249,9 @@ class ReadRecord(Record):
     """``text``, ``special``, ``image``, ``tile`` or ``newline``."""
     role: str
     """``none``, ``system``, ``user`` or ``assistant``."""
-    logprob: float | None = None
+    logprob: Measure = None
     """Of itself given what stands before it, nats."""
-    entropy: float | None = None
+    entropy: Measure = None
     """Nats."""
     top: list[Alternative] = Field(default_factory=list)
     image: int | None = None
@@ -260,7 +275,7 @@ class Tried(Record):
     kind: Literal["tried"] = "tried"
     feature: str
     peak: float
-    share: float | None = None
+    share: Measure = None
     """The peak as a share of the feature's maximum in the corpus."""
     exemplar: ExemplarRecord
 
@@ -289,7 +304,7 @@ class VersusSide(Record):
     dictionary: str
     l0: float
     """Mean features a token."""
-    fvu: float | None = None
+    fvu: Measure = None
     """Unexplained variance of this prompt."""
     unexplained: float
     """Share of the attribution that its error holds."""

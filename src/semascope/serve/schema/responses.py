@@ -6,13 +6,23 @@ database, a model or a tensor; numbers are Python floats, pictures are hashes of
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Modality = Literal["image", "text", "both", "none"]
 Order = Literal["asc", "desc"]
 SortKey = Literal["score", "density", "confidence", "max", "index", "label"]
+
+
+def finite(value: float | None) -> float | None:
+    """A finite number, or None: JSON has no NaN."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+Measure = Annotated[float | None, BeforeValidator(finite)]
+"""A figure that may be missing; NaN and infinity travel as null."""
 
 
 class Record(BaseModel):
@@ -22,8 +32,19 @@ class Record(BaseModel):
         extra="forbid",
         use_attribute_docstrings=True,
         frozen=True,
+        from_attributes=True,
         json_schema_serialization_defaults_required=True,  # every field is in every answer
     )
+
+    @classmethod
+    def of(cls, source: object, **fields: object) -> Self:
+        """A record of the attributes of ``source`` that bear its fields' names, and ``fields``.
+
+        What is named in ``fields`` is not read from ``source``.
+        """
+        names = cls.model_fields.keys() - fields.keys()
+        own = {name: getattr(source, name) for name in names if hasattr(source, name)}
+        return cls.model_validate({**own, **fields})
 
 
 class ScoreRecord(Record):
@@ -32,11 +53,11 @@ class ScoreRecord(Record):
     kind: str
     """What was measured, a key of ``SubjectInfo.score_names``: ``iou``, ``detection`` …"""
     value: float
-    baseline: float | None = None
+    baseline: Measure = None
     """The same figure for a shuffled or random explanation."""
-    low: float | None = None
+    low: Measure = None
     """Lower end of its interval."""
-    high: float | None = None
+    high: Measure = None
     """Upper end of its interval."""
     evidence: str = ""
     """How it was measured, for a person to read."""
@@ -58,7 +79,7 @@ class ExplanationRecord(Record):
     label: str
     description: str
     category: str = "other"
-    confidence: float | None = None
+    confidence: Measure = None
     abstained: bool = False
     author: str = ""
     """Which explainer, and which model it asked."""
@@ -115,18 +136,18 @@ class FeatureRow(Record):
     description: str = ""
     category: str = ""
     author: str = ""
-    confidence: float | None = None
+    confidence: Measure = None
     abstained: bool = False
     alive: bool = True
     modality: Modality = "none"
     """Where it fires: four fifths or more of its firings on one side, or both."""
-    density: float | None = None
+    density: Measure = None
     """Share of all tokens at which it fires."""
-    maximum: float | None = None
+    maximum: Measure = None
     """Its largest activation in the corpus."""
     scores: list[ScoreRecord] = Field(default_factory=list)
     exemplars: list[ExemplarRecord] = Field(default_factory=list)
-    similarity: float | None = None
+    similarity: Measure = None
     """Cosine to the words searched for, in a search's answer."""
     past: str = ""
     """In a list: why it is not, or not the feature that was put there; else empty."""
@@ -306,101 +327,3 @@ class MapRecord(Record):
     labels: list[MapLabel] = Field(default_factory=list)
     note: str = ""
     """Why it is empty, and what to run."""
-
-
-class ListRecord(Record):
-    """A named list of features."""
-
-    name: str
-    size: int
-
-
-class GradeRecord(Record):
-    """A grade that a rater may give."""
-
-    grade: int
-    meaning: str
-
-
-class RatingTask(Record):
-    """What a rater is shown: no feature, no author, no word of whether it is the right one."""
-
-    task: str | None = None
-    """None where all are done."""
-    description: str = ""
-    exemplars: list[ExemplarRecord] = Field(default_factory=list)
-    """Held out: no explainer saw them."""
-    grades: list[GradeRecord] = Field(default_factory=list)
-    done: int = 0
-    total: int = 0
-
-
-class RatingReveal(Record):
-    """What a rater is told once the grade is kept."""
-
-    feature: str
-    label: str
-    """The feature's own, in the atlas."""
-    description: str
-    author: str
-    swapped: bool
-    """Whether the words that were rated belong to another feature."""
-    done: int
-    total: int
-
-
-class AgreementRecord(Record):
-    """What the ratings say."""
-
-    raters: int
-    ratings: int
-    alpha: float | None = None
-    """Krippendorff's, 1 is full agreement."""
-    mean: float | None = None
-    low: float | None = None
-    high: float | None = None
-    swapped: float | None = None
-    """Mean grade of words that belong to another feature."""
-
-
-class TestedRecord(Record):
-    """What a feature did to a concept's probes."""
-
-    effect: float
-    """Change of log p(telling) less log p(plain), nats a token."""
-    low: float
-    high: float
-    control: float | None = None
-    """The same for a matched random feature."""
-    strength: float
-    """In multiples of the feature's own maximum."""
-    probes: int
-    when: str
-
-
-class RegisterRow(Record):
-    """One feature found for a concept."""
-
-    row: FeatureRow
-    seed: str
-    """The sentence that it is nearest to."""
-    tested: TestedRecord | None = None
-
-
-class ConceptFound(Record):
-    """A concept of the register with the features found for it."""
-
-    name: str
-    title: str
-    about: str
-    caution: str
-    seeds: list[str]
-    features: list[RegisterRow] = Field(default_factory=list)
-    note: str = ""
-
-
-class RegisterRecord(Record):
-    """Features that bear on safety, found by search."""
-
-    caution: str
-    concepts: list[ConceptFound]

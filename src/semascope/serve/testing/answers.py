@@ -38,6 +38,7 @@ from semascope.serve.schema.events import (
     VersusSide,
 )
 from semascope.serve.schema.questions import BY_BODY
+from semascope.serve.schema.register import TestedRecord
 from semascope.serve.schema.requests import (
     ChatAsk,
     CompareAsk,
@@ -50,7 +51,7 @@ from semascope.serve.schema.requests import (
     VersusAsk,
     WhyAsk,
 )
-from semascope.serve.schema.responses import ExemplarRecord, FeatureRow, TestedRecord
+from semascope.serve.schema.responses import ExemplarRecord, FeatureRow
 
 MODELS = ("drawn-subject", "drawn-other")
 TOLD = "There is a red circle and a blue square on a white ground."

@@ -1,0 +1,62 @@
+"""Records of what people keep about features: lists, grades and how far raters agree."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from semascope.serve.schema.responses import ExemplarRecord, Measure, Record
+
+
+class ListRecord(Record):
+    """A named list of features."""
+
+    name: str
+    size: int
+
+
+class GradeRecord(Record):
+    """A grade that a rater may give."""
+
+    grade: int
+    meaning: str
+
+
+class RatingTask(Record):
+    """What a rater is shown: no feature, no author, no word of whether it is the right one."""
+
+    task: str | None = None
+    """None where all are done."""
+    description: str = ""
+    exemplars: list[ExemplarRecord] = Field(default_factory=list)
+    """Held out: no explainer saw them."""
+    grades: list[GradeRecord] = Field(default_factory=list)
+    done: int = 0
+    total: int = 0
+
+
+class RatingReveal(Record):
+    """What a rater is told once the grade is kept."""
+
+    feature: str
+    label: str
+    """The feature's own, in the atlas."""
+    description: str
+    author: str
+    swapped: bool
+    """Whether the words that were rated belong to another feature."""
+    done: int
+    total: int
+
+
+class AgreementRecord(Record):
+    """What the ratings say."""
+
+    raters: int
+    ratings: int
+    alpha: Measure = None
+    """Krippendorff's, 1 is full agreement."""
+    mean: Measure = None
+    low: Measure = None
+    high: Measure = None
+    swapped: Measure = None
+    """Mean grade of words that belong to another feature."""
