@@ -266,9 +266,16 @@ class ScoreOptions(Options):
 
     LATER: ClassVar[frozenset[str]] = frozenset({"extra_body"})
 
-    scorers: tuple[str, ...] = ("iou", "detection", "fuzzing", "simulation", "specificity")
-    """Which figures: iou, detection, fuzzing, simulation, specificity, monosemanticity,
-    sensitivity, clip, grounded, or all of those that can be had here."""
+    scorers: tuple[str, ...] = (
+        "iou",
+        "detection",
+        "fuzzing",
+        "simulation",
+        "specificity",
+        "told_apart",
+    )
+    """Which figures: iou, detection, fuzzing, simulation, specificity, told_apart,
+    monosemanticity, sensitivity, clip, grounded, or all of those that can be had here."""
     judge: str = "words"
     """Who rates how well words fit a sample: words (no model), meaning (words, and sentence vectors
     so that a synonym is no miss; semascope[embed]), or lmm (with --base-url)."""

@@ -24,6 +24,7 @@ from semascope.explain.scorers.regions import TruthRegions
 from semascope.explain.scorers.sensitivity import SensitivityScorer
 from semascope.explain.scorers.simulation import SimulationScorer, WordSimulator
 from semascope.explain.scorers.specificity import SpecificityScorer
+from semascope.explain.scorers.told_apart import ToldApartScorer
 from semascope.explain.types import Explanation, Score, Scorer
 from semascope.pipeline.scorers import _SCORERS
 from semascope.pipeline.stages.score import REPORTED
@@ -55,6 +56,10 @@ class _Noise:
         return np.eye(picture.height, picture.width, dtype=np.bool_)
 
 
+def _neighbours(feature: int) -> list[Explanation]:
+    return [Explanation(i, f"Pictures of {n}.", n) for i, n in enumerate(NAMES[:4]) if i != feature]
+
+
 def _vectors(samples: Sequence[EvidenceSample]) -> NDArray[np.float32]:
     return _unit(2, len(samples))
 
@@ -73,6 +78,7 @@ EVERY: dict[str, Scorer] = {
     "fuzzing": FuzzingScorer(TruthRegions()),
     "simulation": SimulationScorer(WordSimulator(truth=True)),
     "specificity": SpecificityScorer(),
+    "told_apart": ToldApartScorer(_neighbours),
     "monosemanticity": MonosemanticityScorer(_vectors),
     "sensitivity": SensitivityScorer(_draw, _peaks),
     "clip": ClipScorer(_Noise(), _grey),

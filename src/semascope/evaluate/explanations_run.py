@@ -8,7 +8,7 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from semascope.corpus.sample import Sample
     from semascope.evaluate.concept_coverage import CoveredConcept
     from semascope.evidence.types import FeatureEvidence
+    from semascope.explain.types import Explanation, Score
 
 Progress = Callable[[int, int, str], None]
 FAR = 9_000_011
@@ -64,7 +65,10 @@ def evaluate(
                 said(number, len(alive), "features against truth")
             yield run.evidence.feature(index)
 
-    out = explanations.figures(records(), words, read_scores(run))
+    scores = list(read_scores(run))
+    if not any(score.kind == "told_apart" for score in scores):
+        scores += told_apart_scores(run, words, said)
+    out = explanations.figures(records(), words, scores)
     if ceiling:
         out |= ceiling_figures(run, alive, ceiling, seed, said)
     if concepts and run.subject.has_vision:
@@ -78,6 +82,27 @@ def evaluate(
         "subject": run.options.train.subject,
     }
     return out
+
+
+def told_apart_scores(run: Run, words: Mapping[int, Explanation], said: Progress) -> list[Score]:
+    """Scores of words against those of the nearest features, in a workspace that has none yet.
+
+    An LMM is not asked here: where the options name one as judge, words are matched by rule.
+    """
+    from semascope.pipeline.scorers import told_apart
+
+    own = sorted(feature for feature, e in words.items() if not e.abstained)
+    if run.options.score.judge == "lmm":
+        options = run.options.score.model_copy(update={"judge": "words"})
+        run = Run(run.workspace, run.options.model_copy(update={"score": options}))
+    scorer, scores = told_apart(run), []
+    for first in range(0, len(own), TOGETHER * TOGETHER):
+        said(first, len(own), "words against those of the nearest features")
+        block = own[first : first + TOGETHER * TOGETHER]
+        scores += scorer.score(
+            [run.evidence.feature(feature) for feature in block], [words[f] for f in block]
+        )
+    return scores
 
 
 def ceiling_figures(

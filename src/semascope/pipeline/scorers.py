@@ -29,6 +29,8 @@ BORROWED = ("clip", "grounded")
 """Scorers that need the weights of other models."""
 JUDGES = ("words", "meaning", "lmm")
 """Who rates how well words fit a sample."""
+CHOICES = 8
+"""Exemplars of a feature for which an LMM chooses among explanations: each is a question."""
 
 
 def make_scorers(run: Run) -> list[Scorer]:
@@ -179,6 +181,25 @@ def _specificity(run: Run) -> Scorer:
     return SpecificityScorer(_judge(run), seed=run.options.score.seed)
 
 
+def told_apart(run: Run) -> Scorer:
+    """The scorer of words against those of the nearest features, with the judge of the options."""
+    from semascope.explain.scorers.lmm_choice import LMMChooser
+    from semascope.explain.scorers.told_apart import (
+        LargestRating,
+        ToldApartScorer,
+        nearest_explained,
+    )
+    from semascope.pipeline.stages.explain import best, read
+
+    own = {feature: e for feature, e in best(read(run)).items() if not e.abstained}
+    by_direction, by_firing = (run.evidence.nearest(by)[0] for by in ("cosine", "cofire"))
+    judge, seed = lmm_judge(run), run.options.score.seed
+    neighbours = nearest_explained(by_direction, by_firing, own)
+    if judge is not None:
+        return ToldApartScorer(neighbours, LMMChooser(judge, seed=seed), most=CHOICES, seed=seed)
+    return ToldApartScorer(neighbours, LargestRating(_judge(run)), seed=seed)
+
+
 def _monosemanticity(run: Run) -> Scorer:
     from semascope.explain.scorers.monosemanticity import MonosemanticityScorer
 
@@ -217,6 +238,7 @@ _SCORERS: Mapping[str, Callable[[Run], Scorer]] = {
     "fuzzing": _fuzzing,
     "simulation": _simulation,
     "specificity": _specificity,
+    "told_apart": told_apart,
     "monosemanticity": _monosemanticity,
     "sensitivity": _sensitivity,
     "clip": _clip,

@@ -107,9 +107,10 @@ class Score(ScoreOptions, StageVerb):
         "fuzzing",
         "simulation",
         "specificity",
+        "told_apart",
     )
-    """Which figures: iou, detection, fuzzing, simulation, specificity, monosemanticity,
-    sensitivity, clip, grounded, or all of those that can be had here."""
+    """Which figures: iou, detection, fuzzing, simulation, specificity, told_apart,
+    monosemanticity, sensitivity, clip, grounded, or all of those that can be had here."""
 
     def run(self) -> int:
         """Score, and print the means beside their baselines."""

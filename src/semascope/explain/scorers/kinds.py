@@ -57,6 +57,12 @@ SCORE_KINDS: Mapping[str, ScoreKind] = {
         "Correlation of the activations predicted from the description with the true ones, on "
         "held-out tokens.",
     ),
+    "told_apart": ScoreKind(
+        "Told apart",
+        "Share of the held-out samples that activate the feature and fit its explanation better "
+        "than those of its five nearest features. Chance is one in six; explanations that fit "
+        "equally well share a sample.",
+    ),
     "specificity": ScoreKind(
         "Specificity, 0 to 3",
         "Mean grade of how well held-out samples that activate the feature fit the description, "
@@ -111,6 +117,10 @@ SCORE_KINDS: Mapping[str, ScoreKind] = {
     "detection_shuffled": ScoreKind(
         "Detection AUROC, shuffled labels",
         "Control: detection with the description of another feature. Chance is .5.",
+    ),
+    "told_apart_shuffled": ScoreKind(
+        "Told apart, shuffled labels",
+        "Control: told apart with the six explanations shuffled. Chance is one in six.",
     ),
     "fuzzing_shuffled": ScoreKind(
         "Fuzzing AUROC, shuffled labels",

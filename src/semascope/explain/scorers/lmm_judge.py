@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import openai
@@ -24,6 +24,7 @@ from semascope.explain.llm.client import LMM
 from semascope.explain.llm.messages import sample_parts
 from semascope.explain.types import Cost, Explanation, Pictures
 
+Answer = TypeVar("Answer")
 _SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"fit": {"type": "number"}},
@@ -77,23 +78,44 @@ class LMMJudge:
     ) -> float:
         text = self.prompt.fill(description=said.description, label=said.label)
         parts = [{"type": "text", "text": text}, *sample_parts(shown, self.pictures)]
-        messages = [{"role": "user", "content": parts}]
+        fit = await self.ask(client, parts, _SCHEMA, parse_answer.fit_of)
+        return float("nan") if fit is None else fit
+
+    async def ask(
+        self,
+        client: openai.AsyncOpenAI,
+        parts: Sequence[Mapping[str, Any]],
+        schema: Mapping[str, Any],
+        read: Callable[[str], Answer],
+    ) -> Answer | None:
+        """One judgement; None, counted with its reason, where ``read`` raises twice.
+
+        Raises ServerUnreachable and ExplainError as the client does, and ExplainError where none
+        of the first ``EARLY`` answers could be read.
+        """
+        messages = [{"role": "user", "content": list(parts)}]
         reason = ""
         # Asked the same again, a server at temperature 0 would say the same: another seed.
         for seed in (0, 1000):
-            reply = await self.lmm.ask(client, messages, _SCHEMA, seed=seed, usable=_usable)
+            reply = await self.lmm.ask(
+                client, messages, schema, seed=seed, usable=lambda text: _reads(read, text)
+            )
             self.cost += reply.cost
             reason = reply.failure
             if not reason:
                 try:
-                    fit = parse_answer.fit_of(reply.text)
+                    answer = read(reply.text)
                 except parse_answer.UnreadableError as error:
                     reason = str(error)
                 else:
                     self.asked += 1
-                    return fit
+                    return answer
             elif reply.final:
                 break
+        self._failed(reason)
+        return None
+
+    def _failed(self, reason: str) -> None:
         self.asked += 1
         self.unread[reason] += 1
         if self.unread.total() == self.asked >= EARLY:
@@ -102,12 +124,11 @@ class LMMJudge:
                 f"{reason.rstrip('.')}. No score is given for what was not measured. Name another "
                 "model with --model; one that thinks may need more with --max-reply-tokens."
             )
-        return float("nan")
 
 
-def _usable(text: str) -> bool:
+def _reads(read: Callable[[str], object], text: str) -> bool:
     try:
-        parse_answer.fit_of(text)
+        read(text)
     except parse_answer.UnreadableError:
         return False
     return True
