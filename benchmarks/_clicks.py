@@ -73,10 +73,10 @@ def click(ask: ChatAsk, answer: Sequence[int], effects: int = 0) -> WhyAsk:
     return WhyAsk(**said, answer=list(answer), clusters=True, effects=effects, limit=24)
 
 
-def alone(behind: TokenExplainer, ask: ChatAsk, answer: Sequence[int], repeats: int) -> float:
+def alone(explainer: TokenExplainer, ask: ChatAsk, answer: Sequence[int], repeats: int) -> float:
     """Median seconds of one forward and one backward pass of a conversation."""
     followed = FollowedAsk(**click(ask, answer).model_dump(include=set(FollowedAsk.model_fields)))
-    asked = behind.asker.asked(followed)
+    asked = explainer.session.conversation(followed)
     known, target = list(asked.steerable.dictionaries.values()), said(asked)
     subject, seconds = asked.steerable.subject, []
     for _ in range(repeats + 1):
@@ -86,23 +86,23 @@ def alone(behind: TokenExplainer, ask: ChatAsk, answer: Sequence[int], repeats: 
     return statistics.median(seconds[1:])
 
 
-def keep(behind: TokenExplainer, holder: PassCache | None) -> None:
+def keep(explainer: TokenExplainer, holder: PassCache | None) -> None:
     """Have clicks begin with what this holds; with none, each runs by itself."""
-    vars(behind.asker)["holder"] = holder
+    vars(explainer.session)["pass_cache"] = holder
 
 
-def clicks(behind: TokenExplainer, repeats: int, seconds: float) -> dict[str, Any]:
+def clicks(explainer: TokenExplainer, repeats: int, seconds: float) -> dict[str, Any]:
     """Seconds from click to clusters, for one person and for eight, in every situation."""
     ask, answer = asking(QUESTION).model_copy(update={"prefill": "The bigger number is"}), (5, 9)
-    keep(behind, None)
-    plain = alone(behind, ask, answer, max(3, repeats // 4))
-    asked = behind.asker.asked(click(ask, answer))
+    keep(explainer, None)
+    plain = alone(explainer, ask, answer, max(3, repeats // 4))
+    asked = explainer.session.conversation(click(ask, answer))
     record: dict[str, Any] = {"tokens": asked.total, "seconds_forward_backward": plain}
     rows: list[dict[str, Any]] = []
     one = [click(ask, answer)]
-    asyncio.run(_rounds(behind, one, 1))  # the first loads what is loaded once
+    asyncio.run(_rounds(explainer, one, 1))  # the first loads what is loaded once
     for users, asks in ((1, one), (USERS, one * USERS)):
-        taken = asyncio.run(_rounds(behind, asks, max(1, repeats // users)))
+        taken = asyncio.run(_rounds(explainer, asks, max(1, repeats // users)))
         p50, p95 = _percentiles(taken)
         record |= {
             f"seconds_click_to_clusters_p50_{users}_users": p50,
@@ -112,34 +112,34 @@ def clicks(behind: TokenExplainer, repeats: int, seconds: float) -> dict[str, An
         }
         when = "one person" if users == 1 else "eight click at one instant"
         rows.append(_row(f"{when}, nothing kept", taken, [t / plain for t in taken]))
-    rows += _kept(behind, repeats)
-    row, about = _page(behind, seconds)
+    rows += _kept(explainer, repeats)
+    row, about = _page(explainer, seconds)
     title = "From a click to clusters, in seconds and beside one forward and one backward pass"
     return record | about | {"tables": {"clicks": (title, [*rows, row])}}
 
 
-def _kept(behind: TokenExplainer, repeats: int) -> list[dict[str, Any]]:
+def _kept(explainer: TokenExplainer, repeats: int) -> list[dict[str, Any]]:
     """One person and eight at one instant, each at a conversation of their own that is held."""
     holder = PassCache()
     own = [asking(text, f"{n:016x}" if n % 2 else "") for n, text in enumerate(OTHERS)]
     asks = [click(ask, range(40, 60)) for ask in own]
     for ask in asks:
-        vars(behind.asker)["holder"] = holder
-        behind.asker.asked(ask).held()
-    keep(behind, None)
-    single = [alone(behind, ask, ask.answer, 3) for ask in asks]
-    keep(behind, holder)
+        vars(explainer.session)["pass_cache"] = holder
+        explainer.session.conversation(ask).held()
+    keep(explainer, None)
+    single = [alone(explainer, ask, ask.answer, 3) for ask in asks]
+    keep(explainer, holder)
     rows = []
     for when, users in (("one person", 1), ("eight click at one instant", USERS)):
         seconds: list[float] = []
         ratios: list[float] = []
         for turn in range(max(1, repeats // users)):
             part = [(turn + n) % USERS for n in range(users)]
-            taken = asyncio.run(_rounds(behind, [asks[n] for n in part], 1))
+            taken = asyncio.run(_rounds(explainer, [asks[n] for n in part], 1))
             seconds += taken
             ratios += [t / single[n] for t, n in zip(taken, part, strict=True)]
         rows.append(_row(f"{when}, passes kept", seconds, ratios))
-    keep(behind, None)
+    keep(explainer, None)
     return rows
 
 
@@ -156,19 +156,19 @@ def _percentiles(values: Sequence[float]) -> tuple[float, float]:
     return float(np.percentile(values, 50)), float(np.percentile(values, 95))
 
 
-async def _rounds(behind: TokenExplainer, asks: Sequence[WhyAsk], rounds: int) -> list[float]:
+async def _rounds(explainer: TokenExplainer, asks: Sequence[WhyAsk], rounds: int) -> list[float]:
     """Seconds of every click, all of a round at one instant."""
     worker, taken = ModelWorker(), []
     for _ in range(rounds):
         begun = time.perf_counter()
-        tickets = [_click(worker, behind, str(n), ask) for n, ask in enumerate(asks)]
+        tickets = [_click(worker, explainer, str(n), ask) for n, ask in enumerate(asks)]
         taken += await asyncio.gather(*(_clustered(ticket, begun) for ticket in tickets))
     worker.close()
     return taken
 
 
-def _click(worker: ModelWorker, behind: TokenExplainer, client: str, ask: WhyAsk) -> Ticket:
-    return worker.submit(client, lambda emit: behind.why(ask, emit), Rank.CLICK)
+def _click(worker: ModelWorker, explainer: TokenExplainer, client: str, ask: WhyAsk) -> Ticket:
+    return worker.submit(client, lambda emit: explainer.why(ask, emit), Rank.CLICK)
 
 
 async def _clustered(ticket: Ticket, begun: float) -> float:
@@ -186,7 +186,7 @@ class _Person:
     """Somebody at the page: asks, reads, clicks."""
 
     worker: ModelWorker
-    behind: TokenExplainer
+    explainer: TokenExplainer
     number: int
     until: float
     taken: list[tuple[ChatAsk, tuple[int, ...], float]] = field(default_factory=list)
@@ -217,14 +217,14 @@ class _Person:
         return asking(text, f"{100 * self.number + asked:016x}" if self.number % 2 else "")
 
     async def _answer(self, ask: ChatAsk) -> tuple[int, ...]:
-        asker = self.behind.asker
-        ticket = self.worker.submit(str(self.number), lambda emit: taken(asker.chat(ask, emit)))
+        session = self.explainer.session
+        ticket = self.worker.submit(str(self.number), lambda emit: taken(session.chat(ask, emit)))
         return tuple([e.id async for e in ticket.events() if isinstance(e, Token)])
 
     async def _why(self, ask: WhyAsk) -> tuple[float, asyncio.Task[float]]:
         """Seconds until the clusters, and what still comes."""
         begun = time.perf_counter()
-        events = _click(self.worker, self.behind, str(self.number), ask).events()
+        events = _click(self.worker, self.explainer, str(self.number), ask).events()
         async for event in events:
             if isinstance(event, Clustered):
                 break
@@ -237,26 +237,26 @@ class _Person:
         return time.perf_counter() - begun, asyncio.create_task(rest())
 
 
-def _page(behind: TokenExplainer, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
+def _page(explainer: TokenExplainer, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
     """Eight people reading: a row of the table, and the same for the record."""
-    keep(behind, PassCache())
+    keep(explainer, PassCache())
 
     async def play() -> list[_Person]:
         worker, until = ModelWorker(), time.perf_counter() + seconds
-        people = [_Person(worker, behind, n, until) for n in range(USERS)]
+        people = [_Person(worker, explainer, n, until) for n in range(USERS)]
         await asyncio.gather(*(person.stay() for person in people))
         await asyncio.to_thread(worker.close)
         return people
 
     people = asyncio.run(play())
-    holder = behind.asker.holder
-    keep(behind, None)
+    holder = explainer.session.pass_cache
+    keep(explainer, None)
     known: dict[str, float] = {}
     taken = [one for person in people for one in person.taken]
     for ask, answer, _ in taken:
         name = ask.model_dump_json()
         if name not in known:
-            known[name] = alone(behind, ask, answer, 3)
+            known[name] = alone(explainer, ask, answer, 3)
     waited = [s for *_, s in taken]
     ratios = [s / known[ask.model_dump_json()] for ask, _, s in taken]
     about: dict[str, Any] = {

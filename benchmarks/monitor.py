@@ -54,7 +54,7 @@ def main(
     tokens: int = 32,
     page: float = 50.0,
 ) -> dict[str, Any]:
-    """Measure; the record of ``make bench``."""
+    """Measure; the record of ``make model``."""
     model = _subject(subject)
     sites = [site for site in model.sites() if site.startswith("resid_post.")]
     site = sites[len(sites) // 2]
@@ -63,14 +63,14 @@ def main(
     steerable = SteerableModel.of(model, [coder], {f"{site}/main": figures})
     found: dict[str, Any] = {"subject": model.name, "site": site, "width": width}
     with tempfile.TemporaryDirectory() as folder:
-        with written(Path(folder), steerable, f"{site}/main") as behind:
-            found |= clicks(behind, repeats, page)
+        with written(Path(folder), steerable, f"{site}/main") as explainer:
+            found |= clicks(explainer, repeats, page)
         found |= searches(Path(folder) / "many", descriptions, max(20, repeats))
     return found | steering(steerable, f"{site}/main", tokens, max(3, repeats // 4))
 
 
 class Ready(ModelSession):
-    """An asker whose model is there already; its pictures are drawn."""
+    """An session whose model is there already; its pictures are drawn."""
 
     def __init__(self, space: Workspace, steerable: SteerableModel) -> None:
         super().__init__(space, picture)

@@ -24,7 +24,7 @@ openai = pytest.importorskip("openai")
 
 
 @pytest.fixture(scope="module")
-def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def sdk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("media")
     with listen("127.0.0.1", 0) as listener:
         app = make_app(DrawnExplorer(folder), token="secret", static=folder / "none")
@@ -37,47 +37,47 @@ def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         thread.join(timeout=20)
 
 
-def ask(asker: Any, content: Any = "hello", **more: Any) -> Any:
-    return asker.chat.completions.create(
+def ask(sdk: Any, content: Any = "hello", **more: Any) -> Any:
+    return sdk.chat.completions.create(
         model="drawn-subject", messages=[{"role": "user", "content": content}], **more
     )
 
 
-def test_a_question_is_answered(asker: Any) -> None:
-    got = ask(asker)
+def test_a_question_is_answered(sdk: Any) -> None:
+    got = ask(sdk)
     assert got.choices[0].message.content == "You said 'hello' with 0 pictures."
     assert got.choices[0].finish_reason == "stop" and got.usage.completion_tokens == 6
-    assert [m.id for m in asker.models.list()] == ["drawn-subject"]
+    assert [m.id for m in sdk.models.list()] == ["drawn-subject"]
 
 
-def test_a_picture_is_seen(asker: Any) -> None:
+def test_a_picture_is_seen(sdk: Any) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (20, 20), "red").save(buffer, "PNG")
     url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     got = ask(
-        asker, [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": url}}]
+        sdk, [{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": url}}]
     )
     assert "with 1 pictures" in got.choices[0].message.content
 
 
 @pytest.mark.parametrize("url", ["http://evil.example/x.png", "file:///etc/passwd", "media:../x"])
-def test_nothing_is_fetched_from_elsewhere(asker: Any, url: str) -> None:
+def test_nothing_is_fetched_from_elsewhere(sdk: Any, url: str) -> None:
     with pytest.raises(openai.APIStatusError) as caught:
-        ask(asker, [{"type": "image_url", "image_url": {"url": url}}])
+        ask(sdk, [{"type": "image_url", "image_url": {"url": url}}])
     assert caught.value.status_code == 400
     assert caught.value.param == "messages[0].content[0].image_url"
 
 
-def test_logprobs_come_with_alternatives(asker: Any) -> None:
-    got = ask(asker, logprobs=True, top_logprobs=3)
+def test_logprobs_come_with_alternatives(sdk: Any) -> None:
+    got = ask(sdk, logprobs=True, top_logprobs=3)
     tokens = got.choices[0].logprobs.content
     assert "".join(t.token for t in tokens) == got.choices[0].message.content
     assert all(t.logprob <= 0 and len(t.top_logprobs) == 3 for t in tokens)
 
 
-def test_a_stream_adds_up_to_the_whole(asker: Any) -> None:
-    whole = ask(asker).choices[0].message.content
-    chunks = list(ask(asker, stream=True, stream_options={"include_usage": True}))
+def test_a_stream_adds_up_to_the_whole(sdk: Any) -> None:
+    whole = ask(sdk).choices[0].message.content
+    chunks = list(ask(sdk, stream=True, stream_options={"include_usage": True}))
     parts = [c.choices[0].delta.content or "" for c in chunks if c.choices]
     assert "".join(parts) == whole and chunks[-1].usage.completion_tokens == 6
     assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
@@ -130,26 +130,26 @@ def test_a_stream_never_takes_back_what_it_sent() -> None:
     assert asyncio.run(sent(["one E", "AT"], "one EAT", "END")) == "one EAT"
 
 
-def test_interventions_reach_the_model(asker: Any) -> None:
+def test_interventions_reach_the_model(sdk: Any) -> None:
     wish = {"features": [["resid_post.12/drawn", 1]], "how": "ablate"}
-    got = ask(asker, extra_body={"interventions": [wish]})
+    got = ask(sdk, extra_body={"interventions": [wish]})
     assert got.choices[0].message.content == "YOU SAID 'HELLO' WITH 0 PICTURES."
 
 
-def test_an_answer_ends_at_a_stop_and_at_the_limit(asker: Any) -> None:
-    assert ask(asker, stop="said").choices[0].message.content == "You "
-    parts = [c.choices[0].delta.content or "" for c in ask(asker, stop="said", stream=True)]
+def test_an_answer_ends_at_a_stop_and_at_the_limit(sdk: Any) -> None:
+    assert ask(sdk, stop="said").choices[0].message.content == "You "
+    parts = [c.choices[0].delta.content or "" for c in ask(sdk, stop="said", stream=True)]
     assert "".join(parts) == "You "
-    assert ask(asker, max_tokens=2).choices[0].message.content == "You said"
+    assert ask(sdk, max_tokens=2).choices[0].message.content == "You said"
     assert cut("abc", ["x"]) == "abc" and cut("abcb", ["c", "b"]) == "a"
 
 
-def test_errors_are_those_of_the_package(asker: Any) -> None:
+def test_errors_are_those_of_the_package(sdk: Any) -> None:
     with pytest.raises(openai.BadRequestError, match="less than or equal to 2"):
-        ask(asker, temperature=9)
+        ask(sdk, temperature=9)
     with pytest.raises(openai.BadRequestError, match="last message"):
-        asker.chat.completions.create(
+        sdk.chat.completions.create(
             model="drawn-subject", messages=[{"role": "assistant", "content": "I began."}]
         )
     with pytest.raises(openai.AuthenticationError):
-        ask(asker.with_options(api_key="wrong"))
+        ask(sdk.with_options(api_key="wrong"))

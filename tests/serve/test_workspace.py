@@ -139,7 +139,7 @@ def test_clicks_begin_with_the_answers_pass_and_say_the_same(workspace: Workspac
     talk = {"messages": [{"role": "user", "text": "a red circle"}], "max_new_tokens": 4}
     with TestClient(make_app(explorer)) as client:
         ids = [e["id"] for e in events(client, "/api/chat", talk) if e["kind"] == "token"]
-        assert soon(lambda: len(explorer.asker.holder))
+        assert soon(lambda: len(explorer.session.pass_cache))
 
         def asked() -> list[dict[str, Any]]:
             more = {**talk, "clusters": True, "similarity": 0.0, "effects": 2, "features": 1000}
@@ -148,8 +148,8 @@ def test_clicks_begin_with_the_answers_pass_and_say_the_same(workspace: Workspac
             return [event for event in told if event["kind"] != "progress"]
 
         kept = asked()
-        assert len(explorer.asker.holder) == 1  # no click had to run forward
-        vars(explorer.asker)["holder"] = None
+        assert len(explorer.session.pass_cache) == 1  # no click had to run forward
+        vars(explorer.session)["pass_cache"] = None
         plain = asked()
     assert [e["kind"] for e in kept] == [e["kind"] for e in plain]
     for one, two in zip(kept, plain, strict=True):
@@ -242,9 +242,9 @@ def test_steering_beside_chance(explorer: WorkspaceExplorer) -> None:
         after, control = (e for e in told if e["kind"] == "compared")
         assert after["kl"] > 0 and control["kl"] != after["kl"] and after["share"] == 1 / 32
         ids = [e["id"] for e in told if e["kind"] == "token" and e["side"] == "after"]
-        asker = explorer.asker
+        session = explorer.session
         under = FollowedAsk.model_validate({**talk, "interventions": [wish], "answer": ids[:1]})
-        assert soon(lambda: asker.asked(under).held(make=False))  # ready to be asked about
+        assert soon(lambda: session.conversation(under).held(make=False))  # ready to be asked about
         none = {**wish, "strength": 0.0}
         still = events(client, "/api/steer", {**talk, "interventions": [none], "control": False})
         (same,) = [e for e in still if e["kind"] == "compared"]
@@ -278,7 +278,7 @@ def test_one_feature_live_is_what_the_evidence_says(explorer: WorkspaceExplorer)
 
 
 def test_a_model_beside_itself_is_itself(workspace: Workspace) -> None:
-    """Two benches with models of their own over one run: the same answer, token and features."""
+    """Two models with models of their own over one run: the same answer, token and features."""
     explorer = WorkspaceExplorer(workspace, beside=[workspace])
     info = explorer.info()
     names = [model.name for model in info.models]
@@ -309,7 +309,7 @@ def test_a_model_beside_itself_is_itself(workspace: Workspace) -> None:
         (known,) = [e for e in again if e["kind"] == "versus"]
         assert known["sides"] == found["sides"]
         for wrong, why_ in (
-            ({"answer": [9]}, "other tokens"),
+            ({"answer": [9]}, "different tokenizers"),
             ({"models": ["", ""]}, "two different"),
             ({"models": ["", "nobody"]}, names[1]),
         ):

@@ -1,8 +1,8 @@
-"""One prompt beside itself: through two dictionaries of a model, or through two models.
+"""One prompt through two dictionaries of a model, or through two models.
 
-Called by the model thread. A ``ComparedModel`` is a model with its words; the first is of the
-workspace that is served, the others of workspaces named beside it. Joins ``monitor.live`` with
-words; holds no tensor.
+The model thread calls this. A ``ComparedModel`` is a model with the words of its features: the
+first of the workspace that is served, the others of workspaces that were named beside it. Nothing
+here holds a tensor.
 """
 
 from __future__ import annotations
@@ -40,37 +40,37 @@ SIDES: tuple[Side, Side] = ("one", "other")
 
 @dataclass(frozen=True, slots=True)
 class ComparedModel:
-    """One model, what its features are called, and what looks behind its answers."""
+    """One model, what its features are called, and what explains its answers."""
 
     name: str
-    asker: ModelSession
-    words: FeatureIndex
-    behind: TokenExplainer
+    session: ModelSession
+    feature_index: FeatureIndex
+    explainer: TokenExplainer
 
 
 class SideBySide:
-    """Sets two sides beside each other."""
+    """Compares two sides on one prompt."""
 
-    def __init__(self, benches: Sequence[ComparedModel], ask: VersusAsk, emit: Emit) -> None:
+    def __init__(self, models: Sequence[ComparedModel], ask: VersusAsk, emit: Emit) -> None:
         self.ask = ask
         self.emit = emit
-        known = {bench.name: bench for bench in benches} | {"": benches[0]}
+        known = {model.name: model for model in models} | {"": models[0]}
         for name in ask.models:
             if name not in known:
-                names = ", ".join(bench.name for bench in benches)
+                names = ", ".join(model.name for model in models)
                 raise NotThere(f"No model {name!r} is served here; there are {names}.")
-        self.benches = [known[name] for name in ask.models]
-        self.same = self.benches[0] is self.benches[1]
+        self.models = [known[name] for name in ask.models]
+        self.same = self.models[0] is self.models[1]
         if self.same and len(set(ask.dictionaries)) < 2:
             raise ServeError("Two dictionaries are compared: name two different ones.")
         if not self.same and ask.answer:
             raise ServeError(
-                "Two models may cut words into other tokens, so one answer's ids do not do for "
-                "both: let them write, or give the answers of each."
+                "Two models may have different tokenizers, so one answer's token ids do not fit "
+                "both: let each model write its answer, or give the answers of each."
             )
 
     def run(self) -> Generator[None, None, None]:
-        """Answers as they are written, a token a step, then both sides."""
+        """Answers as they are generated, one token per step, then both sides."""
         answers = yield from self._answers()
         if answers is None:
             return
@@ -83,51 +83,51 @@ class SideBySide:
 
         sides = []
         for n, one in enumerate(asked):
-            found = alone(one, self._most, self._position(one, answers[n]))
-            sides.append(self._side(n, found, one))
+            view = alone(one, self._most, self._position(one, answers[n]))
+            sides.append(self._side(n, view, one))
         self.emit(VersusFound(value=sides[0].value, sides=sides))
 
     @property
     def _most(self) -> int:
-        """Features that are read off each side."""
+        """Features looked at on each side."""
         return max(self.ask.limit, self.ask.features if self.ask.clusters else 0)
 
     def _asked(self, answers: Sequence[Sequence[int]]) -> list[Conversation]:
-        """The conversation under each side's dictionary; once, under both, for one model."""
-        first = self.benches[0].asker
+        """The conversation with each side's dictionary; for one model, once with both."""
+        first = self.models[0].session
         if self.same:
             ask = self.ask.model_copy(update={"answer": list(answers[0])})
-            return [first.asked(ask, first.steerable_on(self.ask.dictionaries))]
+            return [first.conversation(ask, first.steerable_on(self.ask.dictionaries))]
         return [
-            bench.asker.asked(
+            model.session.conversation(
                 self.ask.model_copy(update={"answer": list(answer)}),
-                bench.asker.steerable_on([key]),
+                model.session.steerable_on([key]),
             )
-            for bench, answer, key in zip(self.benches, answers, self.ask.dictionaries, strict=True)
+            for model, answer, key in zip(self.models, answers, self.ask.dictionaries, strict=True)
         ]
 
     def _answers(self) -> Generator[None, None, list[list[int]] | None]:
-        """What each side's model answers; None where nobody listens any more."""
+        """Token ids of each side's answer; None when the listener has gone."""
         if self.ask.answers:
             return [self.ask.answers[0], self.ask.answers[-1]]
         if not self.ask.write:
             return [self.ask.answer, self.ask.answer]
-        teller = EventWriter(self.emit)
+        writer = EventWriter(self.emit)
         written: list[list[int]] = []
         for n in range(1 if self.same else 2):
-            written.append((yield from self._write(n, teller)))
-        return None if teller.stopped else [written[0], written[-1]]
+            written.append((yield from self._write(n, writer)))
+        return None if writer.stopped else [written[0], written[-1]]
 
-    def _write(self, n: int, teller: EventWriter) -> Generator[None, None, list[int]]:
-        if teller.stopped:
+    def _write(self, n: int, writer: EventWriter) -> Generator[None, None, list[int]]:
+        if writer.stopped:
             return []
-        ask, asker = self.ask, self.benches[n].asker
-        steerable = asker.steerable_on(ask.dictionaries if self.same else [ask.dictionaries[n]])
-        answer = yield from asker.answer(ask, steerable, teller, SIDES[n])
+        ask, session = self.ask, self.models[n].session
+        steerable = session.steerable_on(ask.dictionaries if self.same else [ask.dictionaries[n]])
+        answer = yield from session.answer(ask, steerable, writer, SIDES[n])
         return [token.id for token in answer.tokens]
 
     def _position(self, asked: Conversation, answer: Sequence[int]) -> int | None:
-        """Of the token asked about; None for the answer's last, or the one to come."""
+        """Position of the token asked about; None for the answer's last or the next one."""
         if not answer or not (self.ask.write or self.ask.answers):
             return None
         return len(asked.map) + min(self.ask.token, len(answer) - 1)
@@ -135,36 +135,36 @@ class SideBySide:
     def _tell_same(self, asked: Conversation, position: int | None) -> None:
         from semascope.monitor.try_out import versus
 
-        found = versus(asked, self._most, position)
+        both = versus(asked, self._most, position)
         self.emit(
             VersusFound(
-                value=found.value,
-                sides=[self._side(n, side, asked) for n, side in enumerate(found.sides)],
+                value=both.value,
+                sides=[self._side(n, side, asked) for n, side in enumerate(both.sides)],
                 pairs=[
                     Pair(one=f"{a[0]}/{a[1]}", other=f"{b[0]}/{b[1]}", together=value)
-                    for a, b, value in found.pairs
+                    for a, b, value in both.pairs
                 ],
             )
         )
 
     def _side(self, n: int, side: try_out.DictionaryView, asked: Conversation) -> VersusSide:
-        bench, target = self.benches[n], side.target
-        known = side.key in {d.key for d in bench.words.atlas.dictionaries()}
+        model, target = self.models[n], side.target
+        known = side.key in {d.key for d in model.feature_index.atlas.dictionaries()}
         shown = side.shares[: self.ask.limit]
-        rows = bench.words.rows(share.id for share in shown) if known else {}
+        rows = model.feature_index.rows(share.id for share in shown) if known else {}
         clusters: list[ClusterRecord] = []
         note = ""
         if self.ask.clusters:
             looked = side.shares[: self.ask.features] if known else ()
-            own = side.key == bench.asker.run.dictionary_id
-            _, clusters, note = bench.behind.grouped(looked, self.ask, asked, self.emit, own)
+            own = side.key == model.session.run.dictionary_id
+            _, clusters, note = model.explainer.grouped(looked, self.ask, asked, self.emit, own)
         return VersusSide(
             dictionary=side.key,
             l0=side.l0,
             fvu=side.fvu,
             unexplained=side.unexplained,
             reasons=reasons(shown, places={}, ratios={}, rows=rows),
-            model=bench.name,
+            model=model.name,
             value=side.value,
             target=Target(
                 id=target.token,
@@ -177,32 +177,33 @@ class SideBySide:
         )
 
 
-def benches(
+def compared_models(
     workspace: Workspace,
-    asker: ModelSession,
-    words: FeatureIndex,
-    behind: TokenExplainer,
+    session: ModelSession,
+    feature_index: FeatureIndex,
+    explainer: TokenExplainer,
     beside: Sequence[Workspace],
 ) -> list[ComparedModel]:
-    """The models that can be compared, the workspace's own first, each by a name of its own.
+    """The models that can be compared, the workspace's own first, under names that differ.
 
-    Pictures of the others are looked for where the first one's are: uploads have one store.
+    All read uploaded pictures from the first one's store.
     """
-    found = [ComparedModel(workspace.record().subject or workspace.root.name, asker, words, behind)]
+    name = workspace.record().subject or workspace.root.name
+    models = [ComparedModel(name, session, feature_index, explainer)]
     for space in beside:
-        other = ModelSession(space, asker.picture)
-        told = FeatureIndex(space, Atlas.open(space.atlas, readonly=True))
-        taken = {bench.name for bench in found}
+        other = ModelSession(space, session.picture)
+        names_of = FeatureIndex(space, Atlas.open(space.atlas, readonly=True))
+        taken = {model.name for model in models}
         first = space.record().subject or space.root.name
         names = (first, f"{first} ({space.root.name})", *(f"{first} {n}" for n in range(2, 99)))
         name = next(name for name in names if name not in taken)
-        found.append(ComparedModel(name, other, told, TokenExplainer(other, told)))
-    return found
+        models.append(ComparedModel(name, other, names_of, TokenExplainer(other, names_of)))
+    return models
 
 
-def model_info(bench: ComparedModel) -> ModelInfo:
-    """Its name and its dictionaries, those of the atlas and those that were only trained."""
-    folder = bench.words.workspace.root / "dictionaries"
+def model_info(model: ComparedModel) -> ModelInfo:
+    """A model's name and its dictionaries: those in the atlas, then those only trained."""
+    folder = model.feature_index.workspace.root / "dictionaries"
     trained = {f"{p.parent.parent.name}/{p.parent.name}" for p in folder.glob("*/*/cfg.json")}
-    known = [row.key for row in bench.words.atlas.dictionaries()]
-    return ModelInfo(name=bench.name, dictionaries=[*known, *sorted(trained - set(known))])
+    known = [row.key for row in model.feature_index.atlas.dictionaries()]
+    return ModelInfo(name=model.name, dictionaries=[*known, *sorted(trained - set(known))])

@@ -71,7 +71,7 @@ class FeatureIndex:
         known = [file.stat() for file in files if file.exists()]
         return tuple((one.st_mtime_ns, one.st_size) for one in known)
 
-    def best_told(self) -> FeatureListRow | None:
+    def best_explained(self) -> FeatureListRow | None:
         """The feature of one kind of thing whose words tell best where on pictures it fires; where
         the truth of its pictures is known, one whose words name a thing that is on them."""
         for dictionary in self.atlas.dictionaries():

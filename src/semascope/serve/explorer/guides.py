@@ -39,8 +39,8 @@ LOOKED = 20
 class Guides:
     """What the register and the tours find in one workspace."""
 
-    def __init__(self, words: FeatureIndex, file: Path, shown: Shown) -> None:
-        self.words = words
+    def __init__(self, feature_index: FeatureIndex, file: Path, shown: Shown) -> None:
+        self.feature_index = feature_index
         self.file = file
         self.shown = shown
         self._lock = threading.Lock()
@@ -60,7 +60,7 @@ class Guides:
         note = ""
         try:
             for seed in one.seeds:
-                for match in self.words.nearest(seed, EACH):
+                for match in self.feature_index.nearest(seed, EACH):
                     near = float(match.similarity)
                     if near >= max(LEAST, best.get(match.feature.id, (0.0,))[0]):
                         best[match.feature.id] = (near, seed, match.feature)
@@ -126,10 +126,10 @@ class Guides:
         if not wanted:
             return "", ""
         try:
-            near = self.words.nearest(wanted, 1)
+            near = self.feature_index.nearest(wanted, 1)
             if near and near[0].similarity >= SAME:
                 return wanted, ""
-            told = self.words.best_told()
+            told = self.feature_index.best_explained()
         except AtlasError:
             return wanted, ""  # nothing was explained here; every step will say so
         if told is None:
@@ -142,7 +142,7 @@ class Guides:
 
     def near(self, text: str, others: Sequence[str]) -> NearRecord:
         """Cosines of ``text`` with other texts, beside the one from which a tour says yes."""
-        rows = self.words.embedder()([text, *others])  # (1 + n, dim) unit rows
+        rows = self.feature_index.embedder()([text, *others])  # (1 + n, dim) unit rows
         return NearRecord(cosines=[float(row @ rows[0]) for row in rows[1:]], near=NEAR)
 
     def _step(self, step: Any, thing: str) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class Guides:
         if not shows:
             return None, ""
         try:
-            found = self.words.nearest(shows, LOOKED)
+            found = self.feature_index.nearest(shows, LOOKED)
         except AtlasError as error:
             return None, str(error)
         for match in found:

@@ -1,9 +1,8 @@
-"""Names of concepts from an LMM, asked for beside the model's queue, never within it.
+"""Names of concepts from an LMM, asked for outside the model's queue.
 
-Another's server may take a minute to answer; the thread that owns the model waits for nobody. So
-each question has a thread of its own, told of by a future: ``worker`` keeps the stream open until
-it is done. At most ``MOST`` at once; who comes then keeps the words that need no server. Knows the
-namer and events; no HTTP, no tensor.
+A remote server may take a minute to answer, and the thread that owns the model must not wait for
+it. So each request runs in a thread of its own and returns a future; ``worker`` keeps the stream
+open until it is done. At most ``MOST`` run at once; further requests get no names.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MOST = 8
-BUSY = "Others are having their concepts named: ask again for names."
+BUSY = "The server is naming other people's concepts: ask again for names."
 
 
 class BackgroundNaming:
@@ -37,7 +36,7 @@ class BackgroundNaming:
         self._free = threading.BoundedSemaphore(most)
 
     def begin(self, groups: Sequence[Cluster], emit: Emit) -> Later:
-        """Tell a name, or why there is none, for each group; the future is done after the last."""
+        """Emit a name, or why there is none, for each group; the future is done after the last."""
         done: Later = Future()
         if not self._free.acquire(blocking=False):
             self._rest(range(len(groups)), BUSY, emit)
@@ -57,24 +56,16 @@ class BackgroundNaming:
     def _name(self, groups: Sequence[Cluster], emit: Emit) -> None:
         left = set(range(len(groups)))
 
-        def told(name: ClusterName) -> bool:
+        def hear(name: ClusterName) -> bool:
             left.discard(name.cluster)
-            return emit(
-                NamedRecord(
-                    cluster=name.cluster,
-                    label=name.label,
-                    coherence=name.coherence,
-                    author=self.namer.author,
-                    note=name.note,
-                )
-            )
+            return emit(NamedRecord.of(name, kind="named", author=self.namer.author))
 
         try:
-            self.namer.name([group.descriptions for group in groups], told)
+            self.namer.name([group.descriptions for group in groups], hear)
         except SemascopeError as error:
-            log.warning("Concepts keep the words they have: %s", error)
+            log.warning("Concepts get no names from the LMM: %s", error)
             self._rest(sorted(left), str(error), emit)
-        except Exception as error:  # a name is never worth a broken answer
+        except Exception as error:  # a missing name must not break an answer
             log.exception("Concepts could not be named")
             why = f"Naming stopped with {type(error).__name__}; the server's log has the details."
             self._rest(sorted(left), why, emit)
@@ -86,16 +77,16 @@ class BackgroundNaming:
 
 
 def namer_at(workspace: Workspace, base_url: str, model: str, most: int = 0) -> ClusterNamer:
-    """Who names concepts: a model at an address, its replies kept in the workspace.
+    """A namer that asks the model at an address; its replies are kept in the workspace.
 
-    Somebody waits at a page, so it is given up sooner than where a whole run is explained.
+    It gives up sooner than an explainer does, since somebody waits for the page.
     """
     from semascope.explain.llm.async_map import Backoff
     from semascope.explain.llm.client import LMM
     from semascope.explain.llm.reply_cache import ReplyCache
     from semascope.monitor.name_clusters import ClusterNamer
 
-    kept = workspace.root / "explanations" / "replies.db"
+    replies = workspace.root / "explanations" / "replies.db"
     lmm = LMM(
         base_url=base_url,
         model=model,
@@ -103,7 +94,7 @@ def namer_at(workspace: Workspace, base_url: str, model: str, most: int = 0) -> 
         concurrency=4,
         timeout=30.0,
         max_tokens=200,
-        cache=ReplyCache(kept if workspace.writable else ":memory:"),
+        cache=ReplyCache(replies if workspace.writable else ":memory:"),
         backoff=Backoff(longest=5.0, attempts=3),
     )
     return ClusterNamer(lmm, most=most)

@@ -1,8 +1,8 @@
-"""What holds the model: loads it once, turns questions into samples, answers and compares.
+"""The model of a workspace: loads it once, turns questions into samples, answers and compares.
 
-Called by the one model thread alone. It speaks to ``pipeline.context.Run``, ``causal.compare`` and
-``Subject.generate`` and hands their tokens on; it holds no tensor. What looks behind an answer is
-``behind``, what steers it ``steering``, what tries features out ``trials``.
+Only the model thread calls this. It stands on ``api.run.OpenRun``, ``causal.compare`` and
+``Subject.generate`` and passes their tokens on; it holds no tensor. ``TokenExplainer`` explains
+answers, ``SteeredAnswers`` steers them, and ``FeatureTrials`` tries features out.
 """
 
 from __future__ import annotations
@@ -35,14 +35,16 @@ from semascope.workspace import Workspace
 if TYPE_CHECKING:
     from PIL import Image
 
+    from semascope.api.run import OpenRun
     from semascope.causal.attribution.pass_cache import PassCache
     from semascope.causal.steering.steerable_model import SteerableModel
     from semascope.dictionary.types import Dictionary
     from semascope.monitor.conversation import Conversation
     from semascope.pipeline.run_context import Run
+    from semascope.subject import Subject
 
 PICTURE = 3_000
-"""Tokens that a picture may take, for a guess."""
+"""Most tokens that a picture may take: a guess."""
 Picture = Callable[[str], "Image.Image"]
 
 
@@ -52,12 +54,12 @@ class ModelSession:
     def __init__(self, workspace: Workspace, picture: Picture) -> None:
         self.workspace = workspace
         self.picture = picture
-        self._run: Run | None = None
+        self._open: OpenRun | None = None
         self._others: dict[str, Dictionary] = {}
         self._lock = threading.Lock()
 
     def why_not(self) -> str:
-        """Why nothing can be asked here; empty where it can."""
+        """Why the model cannot be asked; empty where it can."""
         record = self.workspace.record()
         if not record.subject:
             if self.workspace.atlas.is_file():
@@ -69,32 +71,33 @@ class ModelSession:
 
     @property
     def loaded(self) -> bool:
-        """Whether the model is there already."""
-        return self._run is not None and "subject" in vars(self._run)
+        """Whether the model is loaded."""
+        return self._open is not None and "subject" in vars(self._open.pipeline)
 
     @cached_property
-    def holder(self) -> PassCache:
-        """Passes that clicks on the run's own dictionary begin with."""
+    def pass_cache(self) -> PassCache:
+        """Forward passes that clicks start from, for the run's own dictionary."""
         from semascope.causal.attribution.pass_cache import PassCache
 
         return PassCache()
 
     @property
     def run(self) -> Run:
-        """The run with its model, dictionary and evidence."""
+        """The run with its model, dictionary and evidence. ServeError where it cannot be asked."""
         with self._lock:
-            if self._run is None:
+            if self._open is None:
+                from semascope.api.run import OpenRun
                 from semascope.pipeline import recorded
-                from semascope.pipeline.run_context import Run
 
                 if why := self.why_not():
                     raise ServeError(why)
-                self._run = Run(self.workspace, recorded(self.workspace))
-            return self._run
+                device = recorded(self.workspace).train.device
+                self._open = OpenRun.of_workspace(self.workspace, device)
+            return self._open.pipeline
 
     @property
     def steerable(self) -> SteerableModel:
-        """The subject with its dictionary and the dictionary's statistics."""
+        """The model with the run's dictionary and its statistics."""
         from semascope.causal.steering.steerable_model import SteerableModel
 
         run = self.run
@@ -103,12 +106,12 @@ class ModelSession:
         )
 
     def steerable_on(self, keys: Sequence[str]) -> SteerableModel:
-        """The same over other dictionaries of the workspace; NotThere where one is not here."""
+        """The model with other dictionaries. NotThere where the workspace lacks one."""
         from semascope.causal.steering.steerable_model import SteerableModel
 
         run = self.run
-        found = {key: self._dictionary(run, key) for key in keys}
-        return SteerableModel(run.same_subject, found, {run.dictionary_id: run.evidence})
+        dictionaries = {key: self._dictionary(run, key) for key in keys}
+        return SteerableModel(run.same_subject, dictionaries, {run.dictionary_id: run.evidence})
 
     def dictionaries(self, keys: Sequence[str]) -> list[Dictionary]:
         """Those of ``keys`` whose weights are in the workspace; imported features have none."""
@@ -134,48 +137,55 @@ class ModelSession:
                 names = ", ".join(sorted(known)) or "none"
                 raise NotThere(f"There is no dictionary {key!r} here; there are {names}.")
             self._others[key] = load(known[key])
-            self._others[key].name = key.rpartition("/")[2]  # its folder's: a copy is another
+            self._others[key].name = key.rpartition("/")[
+                2
+            ]  # the folder's: a copy is another dictionary
         return self._others[key]
 
     # -- samples ---------------------------------------------------------------------------
 
-    def sample(self, ask: Ask) -> Sample:
-        """The question as the subject reads it."""
+    def question_sample(self, ask: Ask) -> Sample:
+        """A single question as the model reads it."""
         images = () if ask.picture is None else (self.picture(ask.picture),)
         turns = [Turn("system", ask.system)] if ask.system else []
         turns.append(Turn("user", ask.question, images=len(images)))
         return Sample(id="asked", turns=tuple(turns), images=images)
 
-    def conversation(self, ask: ChatAsk) -> Sample:
-        """Turns with their pictures, as the subject reads them; a plain text as a document."""
+    def conversation_sample(self, ask: ChatAsk) -> Sample:
+        """A conversation with its pictures as the model reads it; plain text as a document."""
         if ask.plain:
             return Sample(id="asked", text=ask.messages[0].text)
         images = [self.picture(p) for message in ask.messages for p in message.pictures]
         turns = [turn(message) for message in ask.messages]
         return Sample(id="asked", turns=tuple(turns), images=tuple(images))
 
-    def example(self, ask: TryAsk | Example) -> Sample:
-        """A text alone as a document, a picture as what a person shows."""
+    def example_sample(self, ask: TryAsk | Example) -> Sample:
+        """An example as the model reads it: text alone as a document, a picture as a turn."""
         if ask.picture is None:
             return Sample(id="yours", text=ask.text)
         turn = Turn("user", ask.text, images=1)
         return Sample(id="yours", turns=(turn,), images=(self.picture(ask.picture),))
 
-    def asked(self, ask: FollowedAsk, steerable: SteerableModel | None = None) -> Conversation:
-        """A conversation with what followed it, for those who look behind it."""
+    def conversation(
+        self, ask: FollowedAsk, steerable: SteerableModel | None = None
+    ) -> Conversation:
+        """A conversation and its answer so far, as attribution takes it."""
         from semascope.monitor.conversation import Conversation
 
         return Conversation(
             steerable=steerable or self.steerable,
-            sample=self.conversation(ask),
+            sample=self.conversation_sample(ask),
             prefill=ask.prefill,
             answer=tuple(ask.answer),
             interventions=tuple(ask.interventions),
-            holder=self.holder if steerable is None else None,
+            holder=self.pass_cache if steerable is None else None,
         )
 
-    def check_length(self, subject: Any, sample: Sample) -> None:
-        """TooLong where the model cannot read all of a question. Most are short by far."""
+    def check_length(self, subject: Subject, sample: Sample) -> None:
+        """Raise TooLong where the prompt does not fit into the model's context.
+
+        Prompts that are short by far are not tokenized.
+        """
         context = context_of(subject.model)
         letters = len(sample.text) + sum(len(turn.text) for turn in sample.turns)
         if not context or letters + PICTURE * len(sample.images) < context:
@@ -184,49 +194,49 @@ class ModelSession:
         if tokens >= context:
             raise TooLong(
                 f"The prompt has {tokens:,} tokens, and the model reads {context:,} with its "
-                "answer: say less."
+                "answer: shorten it."
             )
 
     # -- answers ---------------------------------------------------------------------------
 
     def compare(self, ask: CompareAsk, emit: Emit) -> None:
-        """Both answers token by token, then what lies between them."""
+        """Answer twice, token by token, then tell how far the answers are apart."""
         from semascope.causal import compare
 
         steerable = self.steerable
-        teller = EventWriter(emit)
-        found = compare(
+        writer = EventWriter(emit)
+        result = compare(
             steerable.subject,
-            self.sample(ask),
+            self.question_sample(ask),
             ask.interventions,
             steerable.dictionaries,
             steerable.statistics,
             max_new_tokens=ask.max_new_tokens,
             temperature=ask.temperature,
             seed=ask.seed,
-            sinks=(teller.sink("before"), teller.sink("after")),
+            sinks=(writer.sink("before"), writer.sink("after")),
         )
-        teller.done("before", found.base)
-        teller.done("after", found.steered)
-        emit(compared(found.shifts, changed=found.changed, notes=found.notes))
+        writer.done("before", result.base)
+        writer.done("after", result.steered)
+        emit(compared(result.shifts, changed=result.changed, notes=result.notes))
 
     def chat(self, ask: ChatAsk, emit: Emit) -> Generator[None, None, More]:
-        """One answer, a token a step; the pass that clicks on it begin with is left aside."""
-        teller = EventWriter(emit)
-        answer = yield from self.answer(ask, self.steerable, teller, "answer")
-        return None if teller.stopped else self.ready(ask, answer)
+        """One answer, one token per step; then the pass that clicks on it start from."""
+        writer = EventWriter(emit)
+        answer = yield from self.answer(ask, self.steerable, writer, "answer")
+        return None if writer.stopped else self.prepare_clicks(ask, answer)
 
-    def ready(self, ask: ChatAsk, answer: Generation) -> BackgroundWork:
-        """What makes an answer ready to be asked about, when there is time."""
-        said = {name: getattr(ask, name) for name in ChatAsk.model_fields}
-        followed = FollowedAsk(**said, answer=[token.id for token in answer.tokens])
-        return BackgroundWork(lambda: self.asked(followed).held())
+    def prepare_clicks(self, ask: ChatAsk, answer: Generation) -> BackgroundWork:
+        """Work for idle time: the forward pass that clicks on an answer start from."""
+        fields = {name: getattr(ask, name) for name in ChatAsk.model_fields}
+        followed = FollowedAsk(**fields, answer=[token.id for token in answer.tokens])
+        return BackgroundWork(lambda: self.conversation(followed).held())
 
     def answer(
-        self, ask: ChatAsk, steerable: SteerableModel, teller: EventWriter, side: Side
+        self, ask: ChatAsk, steerable: SteerableModel, writer: EventWriter, side: Side
     ) -> Generator[None, None, Generation]:
-        """Let the model of a steerable answer, and tell every token as one side's, one a step."""
-        sample = self.conversation(ask)
+        """Generate one side's answer, one token per step, and write each token as an event."""
+        sample = self.conversation_sample(ask)
         self.check_length(steerable.subject, sample)
         answer: Generation = yield from steerable.subject.answering(
             sample,
@@ -235,16 +245,16 @@ class ModelSession:
             temperature=ask.temperature,
             seed=ask.seed,
             top=ask.top,
-            sink=teller.sink(side),
+            sink=writer.sink(side),
             answer=ask.prefill,
             top_p=ask.top_p,
         )
-        teller.done(side, answer)
+        writer.done(side, answer)
         return answer
 
 
 def turn(message: Message) -> Turn:
-    """A message as a turn, with its pictures where they are marked, else before its text."""
+    """A message as a turn, its pictures where U+FFFC marks them, else before its text."""
     pieces = message.text.split(HERE)
     if not message.pictures or len(pieces) != len(message.pictures) + 1:
         return Turn(message.role, message.text, images=len(message.pictures))
@@ -253,7 +263,7 @@ def turn(message: Message) -> Turn:
 
 
 def context_of(model: Any) -> int:
-    """How many tokens a model reads; 0 where its configuration does not say."""
+    """Tokens in a model's context; 0 where its configuration does not say."""
     config = model.config
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     return int(getattr(text, "max_position_embeddings", 0) or 0)

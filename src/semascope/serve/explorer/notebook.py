@@ -1,8 +1,6 @@
-"""What people keep about features: notes, lists, and blind ratings of their words.
+"""What people keep about features: notes, lists, and blind ratings of explanations.
 
-One object over an atlas and a file of ratings; every method is short and blocking. Knows records
-and databases; no model, no HTTP. Exemplars are handed in as a function, since where they come from
-differs.
+One object over an atlas and a file of ratings; every method is short and blocking.
 """
 
 from __future__ import annotations
@@ -31,9 +29,9 @@ from semascope.serve.schema.responses import ExemplarRecord, NoteRecord
 from semascope.serve.session_store import READ_ONLY
 
 HeldOut = Callable[[str, int], list[ExemplarRecord]]
-"""(dictionary, index) to exemplars that no explainer saw."""
+"""(dictionary, index) to held-out exemplars, which no explainer saw."""
 MOST_DEALT = 2_000
-_GRADES = [GradeRecord(grade=grade, meaning=said) for grade, said in GRADES.items()]
+_GRADES = [GradeRecord(grade=grade, meaning=meaning) for grade, meaning in GRADES.items()]
 
 
 class Notebook:
@@ -60,33 +58,33 @@ class Notebook:
         return [NoteRecord.of(note) for note in found]
 
     def add_note(self, ask: NoteAsk) -> NoteRecord:
-        """Keep one."""
+        """Add a note. NotThere where there is no such feature."""
         self._writable()
         key, index = self._known(ask.feature)
         self.atlas.add_note(key, index, ask.text, author=ask.author)
         return self.notes(ask.feature)[-1]
 
     def remove_note(self, note: int) -> None:
-        """Take one away."""
+        """Delete a note. NotThere where it is gone already."""
         self._writable()
         if not remove_note(self.atlas, note):
-            raise NotThere("There is no note by that number: it was taken away already.")
+            raise NotThere("There is no note with that number: it was deleted already.")
 
     # -- lists -----------------------------------------------------------------------------
 
     def lists(self) -> list[ListRecord]:
-        """Names and sizes."""
+        """Names and sizes of the lists."""
         return [ListRecord(name=name, size=size) for name, size in self.atlas.lists().items()]
 
     def listed(self, name: str) -> tuple[AtlasRow, ...]:
-        """The features of a list, in its order."""
+        """The features of a list, in its order. NotThere where there is no such list."""
         try:
             return self.atlas.list_features(name)
         except AtlasError as error:
             raise NotThere(str(error)) from error
 
     def save_list(self, name: str, ask: ListAsk) -> ListRecord:
-        """Make or replace one."""
+        """Make a list, or replace it. NotThere where it names a feature that does not exist."""
         features = [split_id(feature) for feature in ask.features]
         try:
             self.atlas.set_list(name, features, ask.about)
@@ -96,31 +94,31 @@ class Notebook:
         return ListRecord(name=name, size=len(set(features)))
 
     def remove_list(self, name: str) -> None:
-        """Take one away; its features stay."""
+        """Delete a list; its features stay. NotThere where there is none."""
         self._writable()
         if not remove_list(self.atlas, name):
             raise NotThere(f"There is no list {name!r}.")
 
     def _writable(self) -> None:
-        """ServeError where the run can only be read."""
+        """Raise ServeError where the run can only be read."""
         if not self.atlas.writable:
             raise ServeError(READ_ONLY)
 
     def _known(self, feature_id: str) -> tuple[str, int]:
-        """A feature that the atlas holds."""
+        """The id of a feature that the atlas holds. NotThere for any other."""
         key, index = split_id(feature_id)
         try:
-            found = self.atlas.features(key, where={"ids": [index]}, limit=1)
+            page = self.atlas.features(key, where={"ids": [index]}, limit=1)
         except AtlasError as error:
             raise NotThere(str(error)) from error
-        if not found.rows:
+        if not page.rows:
             raise NotThere(f"There is no feature {feature_id!r} here.")
         return key, index
 
     # -- ratings ---------------------------------------------------------------------------
 
     def next_rating(self, rater: str) -> RatingTask:
-        """The next words to be graded, with exemplars; nothing that gives away whose they are."""
+        """The next explanation to grade, with exemplars and without its author."""
         ratings = self._open()
         task = ratings.next(rater)
         done, total = ratings.progress(rater)
@@ -136,7 +134,7 @@ class Notebook:
         )
 
     def rate(self, ask: RateAsk) -> RatingReveal:
-        """Keep a grade, then tell whose words they were."""
+        """Keep a grade and reveal whose explanation it was."""
         self._writable()
         ratings = self._open()
         try:
@@ -157,29 +155,31 @@ class Notebook:
         )
 
     def agreement(self) -> AgreementRecord:
-        """What the ratings say so far."""
+        """How far raters agree so far."""
         try:
-            found = self._open().agreement()
+            agreement = self._open().agreement()
         except ExplainError as error:
-            raise ServeError("Nothing was rated yet: rate some words first.") from error
-        mean, low, high = found.mean
-        return AgreementRecord.of(found, mean=mean, low=low, high=high)
+            raise ServeError("Nothing was rated yet: rate some explanations first.") from error
+        mean, low, high = agreement.mean
+        return AgreementRecord.of(agreement, mean=mean, low=low, high=high)
 
     def _open(self) -> BlindRatings:
-        """The ratings, dealt from the first dictionary that has words."""
+        """The ratings, drawn from the first dictionary that has explanations."""
         with self._lock:
             if self._ratings is None:
-                key, said = self._words()
-                if not said:
-                    raise ServeError("No feature has words to be rated: run semascope explain.")
+                key, explanations = self._explanations()
+                if not explanations:
+                    raise ServeError(
+                        "No feature has an explanation to rate: run semascope explain."
+                    )
                 self._dealt = key
                 readonly = not os.access(self.file.parent, os.W_OK)
                 self._ratings = BlindRatings(self.file, readonly=readonly)
                 if not readonly and not self._ratings.progress("")[1]:
-                    self._ratings.deal(said)
+                    self._ratings.deal(explanations)
             return self._ratings
 
-    def _words(self) -> tuple[str, list[Explanation]]:
+    def _explanations(self) -> tuple[str, list[Explanation]]:
         for dictionary in self.atlas.dictionaries():
             rows = self.atlas.features(
                 dictionary.key, where={"explained": True}, limit=MOST_DEALT

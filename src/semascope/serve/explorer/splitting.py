@@ -1,7 +1,7 @@
-"""What a feature comes from in narrower dictionaries and becomes in wider ones, as records.
+"""Feature splitting: a feature's parents in narrower dictionaries and children in wider ones.
 
-The family of a site is opened when one of its features is first asked about, and kept for as long
-as its gathering stands. Joins ``evidence.lineage`` with the atlas's words; holds no tensor.
+The dictionaries of a site form a family. It is opened when one of its features is first asked
+about, and opened again when evidence is gathered anew. Holds no tensor.
 """
 
 from __future__ import annotations
@@ -41,56 +41,56 @@ class BranchRecord(Record):
     id: str
     name: str = ""
     by: Named = "nothing"
-    """What ``name`` is: words of the atlas, the known concept that its firing tells best, or the
-    token that it fires most at."""
+    """What ``name`` is: words of the atlas, the known concept that it detects best, or the token
+    at which it fires most."""
     f1: float | None = None
-    """How well its firing tells the concept, where ``by`` is ``concept``."""
+    """F1 of its firing as a detector of the concept, where ``by`` is ``concept``."""
     held: bool = False
-    """Whether the atlas holds it, so that it has a page."""
+    """Whether the atlas has it, so that it has a page."""
     cosine: float | None = None
-    """Of its direction with that of the feature it comes from; null where it comes from none."""
+    """Cosine of its direction and its parent's; null without a parent."""
     together: float | None = None
-    """Jaccard overlap of the tokens on which it and that feature fire."""
+    """Jaccard overlap of the tokens on which it and its parent fire."""
     within: float | None = None
-    """The part of its samples on which that feature fires too."""
+    """Share of its samples on which its parent fires too."""
     usual: float | None = None
-    """The part of all samples on which that feature fires."""
+    """Share of all samples on which its parent fires."""
     leaves: int = 1
-    """How many features it has become in the end."""
+    """How many features it has split into in the widest dictionary."""
     more: int = 0
-    """How many children are left out."""
+    """How many children are not listed."""
     children: list[BranchRecord] = Field(default_factory=list)
     """Nearest first."""
 
 
 class SplittingRecord(Record):
-    """Where a feature stands in the family of widths at its site."""
+    """A feature's ancestors and descendants in the dictionaries of its site."""
 
     feature: str
     threshold: float
-    """Cosine from which a feature comes from another."""
+    """Least cosine of a feature and its parent."""
     widths: list[WidthRecord] = Field(default_factory=list)
-    """Narrowest first; empty where there is one width only."""
+    """Narrowest first; empty where the site has one width only."""
     ancestors: list[BranchRecord] = Field(default_factory=list)
-    """The line that leads to it, the narrowest first, without their other children."""
+    """Its parent, its parent's parent and so on, narrowest first, without other children."""
     nearest: float | None = None
-    """The greatest cosine with a feature of the next narrower dictionary, near enough or not."""
+    """Largest cosine with a feature of the next narrower dictionary, above ``threshold`` or not."""
     tree: BranchRecord | None = None
-    """The feature with what it becomes; null where it never fired, or has no family."""
+    """The feature with its children; null where it never fired or has no family."""
 
 
 class SplittingFamilies:
-    """The families of one workspace."""
+    """The families of dictionaries of one workspace."""
 
-    def __init__(self, workspace: Workspace, words: FeatureIndex) -> None:
+    def __init__(self, workspace: Workspace, feature_index: FeatureIndex) -> None:
         self.workspace = workspace
-        self.words = words
-        self._lock = threading.Lock()  # two pages at once open a family once
+        self.feature_index = feature_index
+        self._lock = threading.Lock()  # so that two pages at once open a family once
         self._gathered: tuple[int, ...] = ()
         self._lines: dict[str, Lineage | None] = {}
 
     def of(self, feature_id: str, query: SplittingQuery) -> SplittingRecord:
-        """One feature's; NotThere where neither the atlas nor its family has it."""
+        """One feature's place. NotThere where neither the atlas nor its family has it."""
         key, index = split_id(feature_id)
         with self._lock:
             line = self._line(key)
@@ -104,26 +104,26 @@ class SplittingFamilies:
                 WidthRecord(id=one.key, width=one.width, alive=len(alive))
                 for one, alive in zip(line.members, line.alive, strict=True)
             ]
-            told = SplittingRecord(feature=feature_id, threshold=query.threshold, widths=widths)
+            record = SplittingRecord(feature=feature_id, threshold=query.threshold, widths=widths)
             if index not in line.alive[place]:
-                return told
+                return record
             tree = line.at(query.threshold).tree(place, index, query.children)
             nearest = line.nearest(place, index)
-        line_down, own = _parted(tree)
-        rows = self._rows([*line_down, own])
-        return told.model_copy(
+        ancestors, node = _parted(tree)
+        rows = self._rows([*ancestors, node])
+        return record.model_copy(
             update={
-                "ancestors": [_branch(node, rows, below=False) for node in line_down],
+                "ancestors": [_branch(one, rows, below=False) for one in ancestors],
                 "nearest": None if nearest is None else round(nearest[1], 4),
-                "tree": _branch(own, rows),
+                "tree": _branch(node, rows),
             }
         )
 
     def _line(self, key: str) -> Lineage | None:
-        """The family of a dictionary; None where it is alone, or nothing was gathered for it."""
+        """A dictionary's family; None where it has no sibling or no evidence."""
         from semascope.pipeline.lineage import lineage, members
 
-        if (stamp := self._stamp()) != self._gathered:  # gathered again: all is new
+        if (stamp := self._stamp()) != self._gathered:  # evidence was gathered again
             self._gathered, self._lines = stamp, {}
         if not stamp:
             return None
@@ -131,23 +131,23 @@ class SplittingFamilies:
             if key not in self._keys():
                 return None
             site = key.rpartition("/")[0]
-            found = members(self.workspace, site, key)
+            family = members(self.workspace, site, key)
             line = None
-            if len(found) > 1:
-                line = lineage(self.workspace, site, found=found)
+            if len(family) > 1:
+                line = lineage(self.workspace, site, found=family)
                 line.let_go()
-                for one in found:
+                for one in family:
                     self._lines.setdefault(one.key, line)
             self._lines[key] = line
         return self._lines[key]
 
     def _stamp(self) -> tuple[int, ...]:
-        """Which gathering it is; empty where there is none."""
+        """Changes when evidence is gathered again; empty where there is none."""
         try:
-            told = (self.workspace.evidence() / "gathering.json").stat()
+            gathering = (self.workspace.evidence() / "gathering.json").stat()
         except OSError:
             return ()
-        return told.st_mtime_ns, told.st_ino, told.st_size
+        return gathering.st_mtime_ns, gathering.st_ino, gathering.st_size
 
     def _keys(self) -> tuple[str, ...]:
         from semascope.evidence.store.evidence import dictionaries
@@ -162,13 +162,13 @@ class SplittingFamilies:
         return self._held([split_id(str(node["feature"])) for t in trees for node in _nodes(t)])
 
     def _held(self, features: list[Feature]) -> Rows:
-        """Of these, the rows of those that the atlas holds."""
-        there = {row.key for row in self.words.atlas.dictionaries()}
-        return self.words.rows({one for one in features if one[0] in there})
+        """Rows of the features that the atlas holds."""
+        there = {row.key for row in self.feature_index.atlas.dictionaries()}
+        return self.feature_index.rows({one for one in features if one[0] in there})
 
 
 def _parted(tree: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The line of ancestors, and the feature that was asked about with all below it."""
+    """The ancestors, and the feature that was asked about with its children."""
     line = []
     while not tree["asked"]:
         line.append(tree)
@@ -187,6 +187,7 @@ def _branch(node: dict[str, Any], rows: Rows, *, below: bool = True) -> BranchRe
     name, by = node["name"], _BY.get(node["by"], "concept")
     if row is not None and not row.abstained and (row.label or row.description):
         name, by = row.label or row.description, "words"
+    figures = {key: node[key] for key in _FIGURES if key in node}
     return BranchRecord(
         id=node["feature"],
         name=name,
@@ -194,13 +195,10 @@ def _branch(node: dict[str, Any], rows: Rows, *, below: bool = True) -> BranchRe
         f1=node.get("f1") if by == "concept" else None,
         held=row is not None,
         cosine=round(node["cosine"], 4) if "cosine" in node else None,
-        together=node.get("together"),
-        within=node.get("within"),
-        usual=node.get("usual"),
-        leaves=node["leaves"],
-        more=node["more"],
         children=[_branch(child, rows) for child in node["children"]] if below else [],
+        **figures,
     )
 
 
+_FIGURES = ("together", "within", "usual", "leaves", "more")
 _BY: Mapping[str, Named] = {"words": "words", "strongest token": "token", "": "nothing"}

@@ -1,8 +1,8 @@
-"""The answer beside the answer, and both beside chance.
+"""An answer beside the steered answer and a random control.
 
-Called by the model thread. Three runs of one conversation: as it is, with the interventions, and
-with the same interventions on matched random features; every distance is measured on the unchanged
-answer's tokens. Holds no tensor.
+The model thread calls this. One conversation is answered three times: as it is, with the
+interventions, and with the same interventions on random features matched in density and norm. Every
+distance is measured on the tokens of the unchanged answer. Nothing here holds a tensor.
 """
 
 from __future__ import annotations
@@ -24,19 +24,21 @@ if TYPE_CHECKING:
 
 
 class SteeredAnswers:
-    """Steers one conversation."""
+    """Answers one conversation with and without interventions."""
 
-    def __init__(self, asker: ModelSession, ask: SteerAsk, emit: Emit) -> None:
-        self.asker = asker
+    def __init__(self, session: ModelSession, ask: SteerAsk, emit: Emit) -> None:
+        self.session = session
         self.ask = ask
         self.emit = emit
-        self.steerable: SteerableModel = asker.steerable
-        self.sample: Sample = asker.conversation(ask)
-        self.teller = EventWriter(emit)
+        self.steerable: SteerableModel = session.steerable
+        self.sample: Sample = session.conversation_sample(ask)
+        self.writer = EventWriter(emit)
 
     def run(self) -> Generator[None, None, More]:
-        """All three, told as they come, a token a step; a conflict is raised before any. The
-        changed answer's pass is left aside, as clicks go there next."""
+        """All three answers, one token per step. Conflicting interventions are refused first.
+
+        Returns the work for idle time: the pass that clicks on the steered answer start from.
+        """
         from semascope.monitor.conversation import check_ids
 
         self.steerable.edits(self.ask.interventions)
@@ -46,58 +48,58 @@ class SteeredAnswers:
             answer = yield from self._answer("before", [])
             base = [token.id for token in answer.tokens]
         changed = None
-        if not self.teller.stopped:
+        if not self.writer.stopped:
             changed = yield from self._beside("after", base, self.ask.interventions, [])
-        if self.ask.control and not self.teller.stopped:
+        if self.ask.control and not self.writer.stopped:
             from semascope.monitor.controls import controls
 
             others, notes = controls(self.steerable, self.ask.interventions, self.ask.control_seed)
             if others:
                 yield from self._beside("control", base, others, notes)
-        if changed is None or self.teller.stopped:
+        if changed is None or self.writer.stopped:
             return None
-        return self.asker.ready(self.ask, changed)
+        return self.session.prepare_clicks(self.ask, changed)
 
     def _beside(
-        self, side: Side, base: list[int], wishes: Sequence[Intervention], notes: list[str]
+        self, side: Side, base: list[int], interventions: Sequence[Intervention], notes: list[str]
     ) -> Generator[None, None, Generation | None]:
         from semascope.causal.steering.compare import token_shifts
 
-        answer = yield from self._answer(side, wishes)
-        if self.teller.stopped:
+        answer = yield from self._answer(side, interventions)
+        if self.writer.stopped:
             return None
         shifts = token_shifts(
             self.steerable.subject,
             self.sample,
             base,
-            self.steerable.edits(wishes),
+            self.steerable.edits(interventions),
             prefill=self.ask.prefill,
         )
-        still = wishes and all(s.kl == 0 and s.after == s.before for s in shifts)
-        if still and any(not wish.is_identity for wish in wishes):
-            notes = [*notes, "Nothing moved: these features do not fire at these tokens."]
+        unmoved = interventions and all(s.kl == 0 and s.after == s.before for s in shifts)
+        if unmoved and any(not one.is_identity for one in interventions):
+            notes = [*notes, "Nothing changed: these features do not fire at these tokens."]
         changed = [token.id for token in answer.tokens] != base
-        share = self.share(wishes)
+        share = self.share(interventions)
         self.emit(compared(shifts, side=side, changed=changed, share=share, notes=notes))
         return answer
 
     def _answer(
-        self, side: Side, wishes: Sequence[Intervention]
+        self, side: Side, interventions: Sequence[Intervention]
     ) -> Generator[None, None, Generation]:
         answer: Generation = yield from self.steerable.subject.answering(
             self.sample,
-            edits=self.steerable.edits(wishes),
+            edits=self.steerable.edits(interventions),
             max_new_tokens=self.ask.max_new_tokens,
             temperature=self.ask.temperature,
             seed=self.ask.seed,
             top=self.ask.top,
-            sink=self.teller.sink(side),
+            sink=self.writer.sink(side),
             answer=self.ask.prefill,
         )
-        self.teller.done(side, answer)
+        self.writer.done(side, answer)
         return answer
 
-    def share(self, wishes: Sequence[Intervention]) -> float:
-        """Part of all features that the interventions hold."""
-        held = {feature for wish in wishes for feature in wish.features}
+    def share(self, interventions: Sequence[Intervention]) -> float:
+        """Share of all features that the interventions change."""
+        held = {feature for one in interventions for feature in one.features}
         return len(held) / sum(d.width for d in self.steerable.dictionaries.values())

@@ -1,7 +1,6 @@
-"""Features tried out: on one's own text or picture, by example, on probes.
+"""Features on your own text or picture, by example, and on the register's probes.
 
-Called by the model thread. Joins ``monitor.live`` and ``monitor.register`` with words; holds no
-tensor.
+The model thread calls this; nothing here holds a tensor.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ if TYPE_CHECKING:
 
 
 class FeatureTrials:
-    """Tries features out."""
+    """Tries features on samples that are not of the run."""
 
-    def __init__(self, asker: ModelSession, words: FeatureIndex) -> None:
-        self.asker = asker
-        self.words = words
+    def __init__(self, session: ModelSession, feature_index: FeatureIndex) -> None:
+        self.session = session
+        self.feature_index = feature_index
 
     def attempt(self, ask: TryAsk, emit: Emit) -> None:
-        """One feature on a text or a picture of one's own."""
+        """One feature's activations on a user's text or picture."""
         from semascope.causal.steering.units import statistic
         from semascope.monitor.try_out import tried
 
-        steerable, feature = self.asker.steerable, self._feature(ask.feature)
-        values, seen = tried(steerable, self.asker.example(ask), feature)
+        steerable, feature = self.session.steerable, self._feature(ask.feature)
+        values, seen = tried(steerable, self.session.example_sample(ask), feature)
         media = () if ask.picture is None else (ask.picture,)
         exemplar = to_records.uploaded(seen, media, values)
         largest = float(statistic(steerable.statistics, feature[0], "max")[feature[1]])
@@ -51,20 +50,20 @@ class FeatureTrials:
         )
 
     def examples(self, ask: ExamplesAsk, emit: Emit) -> None:
-        """Features by example."""
+        """Features that the wanted examples have and the unwanted lack."""
         from semascope.evidence.analysis.by_example import PICTURE_QUESTION
         from semascope.pipeline.feature_search import responding_rows
 
         def samples(examples: Sequence[Example]) -> list[Sample]:
             asked = (e.model_copy(update={"text": e.text or PICTURE_QUESTION}) for e in examples)
-            return [self.asker.example(e) for e in asked]
+            return [self.session.example_sample(e) for e in asked]
 
         found = responding_rows(
-            self.asker.run,
-            self.words.atlas,
+            self.session.run,
+            self.feature_index.atlas,
             samples(ask.wanted),
             samples(ask.unwanted),
-            self.asker.dictionaries([row.key for row in self.words.atlas.dictionaries()]),
+            self.session.dictionaries([row.key for row in self.feature_index.atlas.dictionaries()]),
             limit=ask.limit,
             images_only=not any(e.text for e in ask.wanted),
         )
@@ -81,7 +80,7 @@ class FeatureTrials:
         emit(AlikeFound(rows=rows))
 
     def measure(self, ask: MeasureAsk, emit: Emit) -> TestedRecord | None:
-        """What a feature does to a concept's probes; None where nobody listens any more."""
+        """What a feature does to a concept's probes; None when the listener has gone."""
         from semascope.monitor.safety_register import register, tested
 
         concept = register().concept(ask.concept)
@@ -91,7 +90,7 @@ class FeatureTrials:
 
         feature = self._feature(ask.feature)
         found = tested(
-            self.asker.steerable, feature, concept, strength=ask.strength, progress=progress
+            self.session.steerable, feature, concept, strength=ask.strength, progress=progress
         )
         if found is None:
             return None
@@ -100,18 +99,18 @@ class FeatureTrials:
         return record
 
     def _feature(self, feature_id: str) -> Feature:
-        """A feature of the loaded dictionary; NotThere for any other."""
+        """A feature of the run's dictionary. NotThere for any other."""
         key, index = split_id(feature_id)
-        known = self.asker.steerable.dictionaries
+        known = self.session.steerable.dictionaries
         if key not in known or index >= known[key].width:
             raise NotThere(
-                f"{feature_id} is no feature of {', '.join(known)}, which is what this run reads."
+                f"{feature_id} is no feature of this run's dictionary, {', '.join(known)}."
             )
         return key, index
 
 
 def tested_record(found: ProbeResult) -> TestedRecord:
-    """A measured effect, signed with the time."""
+    """A measured effect with the time of measuring."""
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     return TestedRecord(
         effect=found.effect.value,

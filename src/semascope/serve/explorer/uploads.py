@@ -1,7 +1,7 @@
-"""Pictures that people send: decoded safely, made upright, kept by hash, never too many.
+"""Pictures that people send: decoded safely, turned upright and kept by hash.
 
-The bytes that arrive are never stored or served: what is kept is what was decoded,
-written anew as PNG, so that nothing but pixels survives. Knows no HTTP.
+The bytes that arrive are never stored or served. The decoded pixels are written as a new PNG, so
+that nothing else survives.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_BYTES = 12 * 2**20
 MAX_PIXELS = 40_000_000
 MAX_SIDE = 1_536
-"""Longer pictures are made smaller: no subject here looks closer than this."""
+"""Larger pictures are scaled down: no model here reads more pixels."""
 
 _HASH = re.compile(r"[0-9a-f]{16,64}")
 
 
 def decode(data: bytes) -> Image.Image:
-    """An upright RGB picture from untrusted bytes; ``BadPicture`` says why not."""
+    """An upright RGB picture from untrusted bytes. Raises BadPicture, which says why not."""
     if len(data) > MAX_BYTES:
         raise BadPicture(f"The picture has more than {MAX_BYTES // 2**20} MB: send a smaller one.")
     try:
@@ -56,7 +56,7 @@ def decode(data: bytes) -> Image.Image:
 
 
 def _flatten(picture: Image.Image) -> Image.Image:
-    """RGB on white, at most ``MAX_SIDE`` long."""
+    """The picture as RGB on white, its longer side at most ``MAX_SIDE``."""
     rgba = picture.convert("RGBA")
     sheet = Image.new("RGBA", rgba.size, "white")
     flat = Image.alpha_composite(sheet, rgba).convert("RGB")
@@ -65,10 +65,10 @@ def _flatten(picture: Image.Image) -> Image.Image:
 
 
 class UploadedPictures:
-    """A folder of uploaded pictures by hash; the oldest leave when there are ``most``."""
+    """A folder of uploaded pictures by hash; the oldest are deleted beyond ``most``."""
 
     def __init__(self, folder: Path, most: int = 500, *, kept: bool = True) -> None:
-        """Without ``kept``, they lie in a temporary folder for as long as this lives."""
+        """Without ``kept``, pictures go into a temporary folder that this object deletes."""
         self.readable = folder
         self.folder = folder if kept else Path(tempfile.mkdtemp(prefix="semascope-"))
         if not kept:
@@ -76,7 +76,7 @@ class UploadedPictures:
         self.most = most
 
     def put(self, data: bytes) -> Upload:
-        """Decode, store, and say under which hash."""
+        """Decode and store a picture. Raises BadPicture."""
         picture = decode(data)
         digest = hashlib.sha256(
             f"{picture.width}x{picture.height}:".encode() + picture.tobytes()
@@ -88,12 +88,12 @@ class UploadedPictures:
         return Upload(media=digest, width=picture.width, height=picture.height)
 
     def path(self, digest: str) -> Path:
-        """The file of a hash; ``NotThere`` where there is none."""
+        """The file of a hash. Raises NotThere."""
         name = f"{digest}.png"
         for folder in (self.folder, self.readable) if _HASH.fullmatch(digest) else ():
             if (folder / name).is_file():
                 return folder / name
-        raise NotThere("There is no picture by that hash: upload it again.")
+        raise NotThere("There is no picture with that hash: upload it again.")
 
     def _write(self, picture: Image.Image, target: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""What stands behind a token: reasons, concepts and their effects, told as they are found.
+"""Why a token came: its features, the concepts they form, and the measured effects.
 
-Called by the model thread. Joins ``monitor`` (which runs the model) with ``FeatureIndex`` (what
-features are called); holds no tensor.
+The model thread calls this. ``monitor`` runs the model and ``FeatureIndex`` gives features their
+words; nothing here holds a tensor.
 """
 
 from __future__ import annotations
@@ -34,46 +34,51 @@ if TYPE_CHECKING:
     from semascope.monitor.inspection import Effect, Inspection
 
 PICTURES = 8
-"""Pictures of the run's evidence that ordinary prompts are asked beside."""
+"""Pictures of the run's evidence that ordinary prompts are asked with."""
 NO_WORDS = (
-    "These features have no words yet, so there is nothing to group them by: run semascope explain."
+    "These features have no explanations yet, so they cannot be grouped: run semascope explain."
 )
-NO_GROUP = "No features here say the same thing: lower the similarity, or look at the single ones."
+NO_GROUP = "No features here mean the same: lower the similarity, or look at single features."
 
 
 class TokenExplainer:
-    """Looks behind answers."""
+    """Explains the tokens of answers."""
 
     def __init__(
         self,
-        asker: ModelSession,
-        words: FeatureIndex,
-        ordinary: Mapping[bool, BaseRates] | None = None,
+        session: ModelSession,
+        feature_index: FeatureIndex,
+        base_rates: Mapping[bool, BaseRates] | None = None,
         naming: BackgroundNaming | None = None,
     ) -> None:
-        """``ordinary``: what is known already of prompts with pictures (True) and without.
-        ``naming``: who names concepts; without it they keep the words that they share."""
-        self.asker = asker
-        self.words = words
+        """Args:
+        session: the model.
+        feature_index: what features are called.
+        base_rates: how features fire on ordinary prompts with pictures (True) and without, where
+            that is known already.
+        naming: names concepts with an LMM; without it they are called by words they share.
+        """
+        self.session = session
+        self.feature_index = feature_index
         self.naming = naming
-        self._ordinary: dict[bool, BaseRates] = dict(ordinary or {})
+        self._base_rates: dict[bool, BaseRates] = dict(base_rates or {})
 
     def read(self, ask: ReadAsk, emit: Emit) -> None:
-        """Every token of prompt and answer."""
+        """Every token of prompt and answer with its probability."""
         from semascope.monitor.conversation import read_tokens
 
-        asked = self.asker.asked(ask)
+        asked = self.session.conversation(ask)
         tokens = [ReadRecord.of(token) for token in read_tokens(asked, ask.top)]
         emit(ReadBack(tokens=tokens, sizes=list(asked.map.sizes)))
 
     def why(self, ask: WhyAsk, emit: Emit) -> More:
-        """Reasons, then concepts; the effects are left, one a step, until others had their turn,
-        and names come from elsewhere meanwhile."""
+        """Features, then concepts. Effects are measured one per step, after other people's
+        questions, while an LMM names the concepts."""
         from semascope.causal.steering.interventions import Where
         from semascope.monitor.inspection import effects, inspect
 
-        asked = self.asker.asked(ask)
-        found = inspect(
+        asked = self.session.conversation(ask)
+        inspection = inspect(
             asked,
             mode=ask.mode,
             position=ask.position,
@@ -82,56 +87,59 @@ class TokenExplainer:
             integrated=ask.integrated,
             named=max(ask.limit, ask.features if ask.clusters else 0),
         )
-        # Once for both: what is told first are the strongest of what is grouped.
+        # Read once for both: the features shown are the strongest of those grouped.
         most = max(ask.limit, ask.features if ask.clusters else 0)
-        rows = self.words.rows(share.id for share in found.shares[:most])
-        if emit(self._explained(ask, asked, found, rows)) or not ask.clusters:
+        rows = self.feature_index.rows(share.id for share in inspection.shares[:most])
+        if emit(self._explained(ask, asked, inspection, rows)) or not ask.clusters:
             return None
-        groups = self._clustered(ask, asked, found, rows, emit)
+        groups = self._clustered(ask, asked, inspection, rows, emit)
         if not groups:
             return None
         named = groups[: ask.names] if self.naming is not None else []
         later = self.naming.begin(named, emit) if self.naming is not None and named else None
         if not ask.effects:
             return later
-        return _one_by_one(effects(asked, found, groups[: ask.effects]), later)
+        return _one_by_one(effects(asked, inspection, groups[: ask.effects]), later)
 
     def _explained(
         self,
         ask: WhyAsk,
         asked: Conversation,
-        found: Inspection,
+        inspection: Inspection,
         rows: Mapping[Feature, FeatureListRow],
     ) -> Explained:
-        said, shown = found.said, found.shares[: ask.limit]
-        text = str(asked.steerable.subject.encoder.text(said.token))
+        target, shown = inspection.said, inspection.shares[: ask.limit]
+        text = str(asked.steerable.subject.encoder.text(target.token))
         return Explained(
-            metric=found.metric,
-            value=found.value,
+            metric=inspection.metric,
+            value=inspection.value,
             mode=ask.mode,
             target=Target(
-                id=said.token, text=text, position=said.position, probability=found.probability
+                id=target.token,
+                text=text,
+                position=target.position,
+                probability=inspection.probability,
             ),
             reasons=reasons(
                 shown,
-                places=found.places,
-                ratios=found.ratios,
+                places=inspection.places,
+                ratios=inspection.ratios,
                 rows=rows,
                 active=ask.mode == "activation",
             ),
-            tokens=[asked.text(n) for n in range(min(asked.total, said.position))],
-            unexplained=found.unexplained,
+            tokens=[asked.text(n) for n in range(min(asked.total, target.position))],
+            unexplained=inspection.unexplained,
         )
 
     def _clustered(
         self,
         ask: WhyAsk,
         asked: Conversation,
-        found: Inspection,
+        inspection: Inspection,
         rows: Mapping[Feature, FeatureListRow],
         emit: Emit,
     ) -> list[Cluster]:
-        looked = found.shares[: ask.features]
+        looked = inspection.shares[: ask.features]
         groups, records, note = self.grouped(looked, ask, asked, emit, rows=rows)
         alone = len(looked) - sum(len(group.features) for group in groups)
         emit(Clustered(clusters=records, unclustered=alone, note=note))
@@ -146,52 +154,59 @@ class TokenExplainer:
         familiar: bool = True,
         rows: Mapping[Feature, FeatureListRow] | None = None,
     ) -> tuple[list[Cluster], list[ClusterRecord], str]:
-        """Features as concepts, as records, and why there are none. ``familiar``: whether these
-        are features whose firing on ordinary prompts is measured. ``rows``: of the atlas, where
-        they were read already."""
+        """Features grouped into concepts: the groups, their records, and why there are none.
+
+        Args:
+            shares: the features.
+            ask: how alike and how large groups are.
+            asked: the conversation.
+            emit: hears the progress of measuring base rates.
+            familiar: whether the features' base rates on ordinary prompts can be measured.
+            rows: the features' rows of the atlas, where they were read already.
+        """
         from semascope.monitor.inspection import grouped
 
         ids = [share.id for share in shares]
-        told, embed = self.words.described(ids, rows)
+        described, embed = self.feature_index.described(ids, rows)
         pictured = bool(asked.sample.images)
         groups = grouped(
             shares,
-            {feature: row.description for feature, row in told.items()},
+            {feature: row.description for feature, row in described.items()},
             embed,
-            ordinary=self.ordinary(pictured, emit) if told and familiar else None,
+            ordinary=self.base_rates(pictured, emit) if described and familiar else None,
             similarity=ask.similarity,
             smallest=ask.smallest,
         )
-        records = [cluster(n, group, told) for n, group in enumerate(groups)]
-        return groups, records, "" if groups else NO_GROUP if told else NO_WORDS
+        records = [cluster(n, group, described) for n, group in enumerate(groups)]
+        return groups, records, "" if groups else NO_GROUP if described else NO_WORDS
 
-    def ordinary(self, pictured: bool, emit: Emit) -> BaseRates | None:
-        """How features fire on ordinary prompts of this kind; measured once a workspace."""
-        if pictured not in self._ordinary:
+    def base_rates(self, pictured: bool, emit: Emit) -> BaseRates | None:
+        """How features fire on ordinary prompts of this kind; measured once per workspace."""
+        if pictured not in self._base_rates:
             from semascope.monitor.base_rates import ordinary, prompts
 
             def progress(done: int, total: int) -> bool:
                 note = "how features fire on ordinary prompts"
                 return emit(Progress(done=done, total=total, note=note))
 
-            space, steerable = self.asker.workspace, self.asker.steerable
-            found = ordinary(
+            space, steerable = self.session.workspace, self.session.steerable
+            rates = ordinary(
                 steerable,
                 prompts(self._pictures() if pictured else ()),
                 space.root / "ordinary",
                 space.record().stages["gather"].hash,
                 progress,
             )
-            if found is None:
+            if rates is None:
                 return None
-            self._ordinary[pictured] = found
-        return self._ordinary[pictured]
+            self._base_rates[pictured] = rates
+        return self._base_rates[pictured]
 
     def _pictures(self) -> list[Any]:
         """The first pictures of the evidence, in the order of their hashes."""
         from PIL import Image
 
-        folder = self.asker.workspace.media
+        folder = self.session.workspace.media
         files = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".webp"))
         pictures = []
         for path in files[:PICTURES]:
@@ -200,12 +215,12 @@ class TokenExplainer:
         return pictures
 
 
-def _one_by_one(found: Iterator[Effect], later: Later | None = None) -> NextStep:
-    """A step that measures and tells one effect, and returns itself while there are more; then
-    what goes on without the model, if anything does."""
+def _one_by_one(measured: Iterator[Effect], later: Later | None = None) -> NextStep:
+    """A step that measures one effect and returns itself while there are more; at the end, the
+    work that goes on without the model, if there is any."""
 
     def step(emit: Emit, /) -> More:
-        one = next(found, None)
+        one = next(measured, None)
         return later if one is None or emit(effect(one)) else NextStep(step, Rank.REST)
 
     return NextStep(step, Rank.REST)

@@ -1,7 +1,7 @@
 """The Explorer over a workspace: atlas for words and figures, evidence for exemplars.
 
 Joins what the rooms below hold and turns it into records; runs nothing. What runs the model
-is handed to ``asker`` and those who stand on it, which load it when first asked.
+is handed to ``session`` and those who stand on it, which load it when first asked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from semascope.explain.scorers.kinds import ordered
 from semascope.explain.types import CATEGORIES
 from semascope.pipeline.accounts.text import by_stage, lines
 from semascope.serve.explorer import to_records
-from semascope.serve.explorer.compare import SideBySide, benches, model_info
+from semascope.serve.explorer.compare import SideBySide, compared_models, model_info
 from semascope.serve.explorer.feature_index import FeatureIndex
 from semascope.serve.explorer.feature_map import map_of
 from semascope.serve.explorer.guides import Guides
@@ -99,17 +99,19 @@ class WorkspaceExplorer:
         self.atlas = Atlas.open(workspace.atlas)
         self.media_store = Media(workspace.media)
         self.uploads = UploadedPictures(workspace.root / "uploads", kept=workspace.writable)
-        self.asker = ModelSession(workspace, self.picture)
-        self.words = FeatureIndex(workspace, self.atlas)
-        self.behind = TokenExplainer(self.asker, self.words, naming=naming)
-        self.trials = FeatureTrials(self.asker, self.words)
-        self.families = SplittingFamilies(workspace, self.words)
+        self.session = ModelSession(workspace, self.picture)
+        self.feature_index = FeatureIndex(workspace, self.atlas)
+        self.explainer = TokenExplainer(self.session, self.feature_index, naming=naming)
+        self.trials = FeatureTrials(self.session, self.feature_index)
+        self.families = SplittingFamilies(workspace, self.feature_index)
         self._evidence: dict[str, Evidence] = {}
         self._without: set[str] = set()
         self._small = lru_cache(maxsize=4_096)(self._small_exemplars)
         self.notebook = Notebook(self.atlas, workspace.root / "ratings.db", self._held_out)
-        self.guides = Guides(self.words, workspace.root / "register.json", self._small)
-        self.benches = benches(workspace, self.asker, self.words, self.behind, beside)
+        self.guides = Guides(self.feature_index, workspace.root / "register.json", self._small)
+        self.models = compared_models(
+            workspace, self.session, self.feature_index, self.explainer, beside
+        )
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -127,7 +129,7 @@ class WorkspaceExplorer:
         """The run, its dictionaries, what can be done."""
         record = self.workspace.record()
         rows = self.atlas.dictionaries()
-        why = self.asker.why_not()
+        why = self.session.why_not()
         stages = {name: stage.model_dump() for name, stage in record.stages.items()}
         kinds = self._score_kinds()
         return SubjectInfo(
@@ -140,11 +142,11 @@ class WorkspaceExplorer:
             categories=list(CATEGORIES),
             score_kinds=kinds,
             score_names=to_records.score_names(kinds),
-            can_search=any(self.words.has_vectors(row.key) for row in rows),
+            can_search=any(self.feature_index.has_vectors(row.key) for row in rows),
             features=sum(row.width for row in rows),
             questions=QUESTIONS if self._sees else [],
-            models=[model_info(bench) for bench in self.benches],
-            namer=self.behind.naming.namer.lmm.model if self.behind.naming else "",
+            models=[model_info(model) for model in self.models],
+            namer=self.explainer.naming.namer.lmm.model if self.explainer.naming else "",
             corpus=record.corpus,
             read={name: lines(read) for name, read in by_stage(stages).items()},
             read_only="" if self.keeps else READ_ONLY,
@@ -178,7 +180,7 @@ class WorkspaceExplorer:
 
     def search(self, query: SearchQuery) -> FeatureList:
         """By meaning, over one dictionary or all that have vectors."""
-        found = self.words.nearest(query.q, query.limit, query.dictionary)
+        found = self.feature_index.nearest(query.q, query.limit, query.dictionary)
         rows = [
             to_records.feature(match.feature, self._of(match.feature), match.similarity)
             for match in found
@@ -189,7 +191,7 @@ class WorkspaceExplorer:
         """The k features nearest in meaning, and the interventions on them."""
         found = [
             match
-            for match in self.words.nearest(query.q, query.k, query.dictionary)
+            for match in self.feature_index.nearest(query.q, query.k, query.dictionary)
             if match.feature.alive
         ]
         if not found:
@@ -265,7 +267,7 @@ class WorkspaceExplorer:
 
     def warm(self) -> None:
         """Load what turns words into vectors, so that the first search does not wait for it."""
-        self.words.warm()
+        self.feature_index.warm()
 
     def store(self, data: bytes) -> Upload:
         """Keep an upload beside the workspace's own pictures."""
@@ -284,17 +286,17 @@ class WorkspaceExplorer:
         """Answer a question of ``QUESTIONS``; the most particular requests come first."""
         match question:
             case CompareAsk():
-                self.asker.compare(question, emit)
+                self.session.compare(question, emit)
             case ReadAsk():
-                self.behind.read(question, emit)
+                self.explainer.read(question, emit)
             case WhyAsk():
-                return self.behind.why(question, emit)
+                return self.explainer.why(question, emit)
             case SteerAsk():
-                return taken(SteeredAnswers(self.asker, question, emit).run())
+                return taken(SteeredAnswers(self.session, question, emit).run())
             case VersusAsk():
-                return taken(SideBySide(self.benches, question, emit).run())
+                return taken(SideBySide(self.models, question, emit).run())
             case ChatAsk():
-                return taken(self.asker.chat(question, emit))
+                return taken(self.session.chat(question, emit))
             case TryAsk():
                 self.trials.attempt(question, emit)
             case ExamplesAsk():
@@ -369,11 +371,11 @@ class WorkspaceExplorer:
     def _promoted(self, detail: FeatureDetail) -> list[list[PromotedToken]]:
         """Output tokens by the logit lens: as the atlas has them, or read off a loaded model."""
         up, down = detail.near.get("promoted"), detail.near.get("suppressed")
-        if not up and not down and self.asker.loaded:
+        if not up and not down and self.session.loaded:
             from semascope.monitor.try_out import promoted_tokens
 
             up, down = promoted_tokens(
-                self.asker.steerable, (detail.row.dictionary, detail.row.index)
+                self.session.steerable, (detail.row.dictionary, detail.row.index)
             )
         return [
             [PromotedToken(text=str(t), value=float(v)) for t, v in side or ()]

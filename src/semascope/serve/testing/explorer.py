@@ -155,7 +155,7 @@ class DrawnExplorer(DrawnAnswers):
     def guides(self) -> Guides:
         """The register and the tours over that atlas."""
         file = self.pictures.folder / "register.json"
-        return Guides(self.kept.words, file, lambda _, index: self._few(index))
+        return Guides(self.kept.feature_index, file, lambda _, index: self._few(index))
 
     def map(self, dictionary: str) -> MapRecord:
         """Features where their colour and shape put them."""

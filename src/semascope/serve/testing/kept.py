@@ -34,7 +34,7 @@ class DrawnAtlas:
         write_vectors(self.atlas, key, space.vectors / key, HashingEmbedder())
         alive = np.array([row.index for row in rows if row.alive], np.int64)
         self.atlas.write_map(key, alive, _places(alive))
-        self.words = FeatureIndex(space, self.atlas)
+        self.feature_index = FeatureIndex(space, self.atlas)
 
 
 def _figures(row: FeatureRow) -> FeatureFigures:
