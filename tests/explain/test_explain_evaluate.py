@@ -156,5 +156,6 @@ def test_every_bar_of_the_command_has_a_name() -> None:
     assert set(BARS) == {
         "explained_fraction", "detection_auroc_mean", "detection_auroc_shuffled",
         "iou_object_mean", "iou_random", "right_concept", "concepts_with_feature",
-        "cascade_score_share", "cascade_call_share",
+        "cascade_score_share", "cascade_call_share", "told_apart", "labels_refused",
+        "distinct_labels",
     }  # fmt: skip

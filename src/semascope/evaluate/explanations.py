@@ -18,6 +18,7 @@ from semascope.explain.scorers.iou import overlap
 from semascope.explain.scorers.lexical_judge import Claim, claim
 from semascope.explain.scorers.match_truth import areas, coverage, named_things, picture_tokens
 from semascope.explain.stats import mean_interval
+from semascope.explain.text import form
 from semascope.explain.text.exemplar_terms import mode_of
 from semascope.explain.types import Explanation, Score
 
@@ -33,6 +34,9 @@ BARS: Mapping[str, tuple[float, float]] = {
     "concepts_with_feature": (0.70, 1.0),
     "cascade_score_share": (0.95, float("inf")),
     "cascade_call_share": (0.0, 0.25),
+    "told_apart": (0.55, 1.0),
+    "labels_refused": (0.0, 0.01),
+    "distinct_labels": (0.85, 1.0),
 }
 """What each figure is to lie between."""
 SURE = (10, 30, 50, 70, 90)
@@ -157,6 +161,10 @@ def figures(
     for name, values in _collected(listed, concepts).items():
         _put(out, name, values)
     out |= by_confidence(listed, explanations)
+    labels = [e.label for _, e in sorted(explanations.items()) if not e.abstained and e.label]
+    for name, values in form.figures(labels).items():
+        _put(out, name, values)
+    out["labels_refused_by_reason"] = form.reasons(labels)
     out["bars"] = reached(out)
     return out
 

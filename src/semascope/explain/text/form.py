@@ -1,0 +1,256 @@
+"""A test of form for labels: would a person write this as the name of a feature?
+
+A label is a short noun phrase ("flag of South Korea"), or a token in quotes. What the words claim
+is judged elsewhere (``scorers``); this module looks at their shape alone. Its rules are literal and
+its lists short, so a label that passes may still be odd, while one that is refused has a fault
+that anyone can see. Depends on the names of the sprite pack and the word lists in ``explain/data``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from importlib import resources
+from itertools import pairwise
+
+from semascope.explain.text import hypernyms, terms
+
+LONGEST = 8
+"""Words of the longest label."""
+_QUOTES = re.compile(r'"[^"]*"|“[^”]*”|«[^»]*»')
+_TOKEN = "\N{REPLACEMENT CHARACTER}"
+"""Stands for a quoted token while the other words are looked at."""
+_WORD = re.compile(rf"{_TOKEN}|[^\W_]+(?:['’.-][^\W_]+)*")
+TOKEN, COUNTRY, SHAPE = "a token", "a country", "a kind of text"
+_SHARP = frozenset((TOKEN, COUNTRY, SHAPE))
+"""Kinds that are recognised with certainty: what is not seen to be of them is of another."""
+_OR = re.compile(r"\s*,?\s+or\s+", re.IGNORECASE)
+_DIALECT = (
+    ", above all",
+    "pictures of",
+    "images of",
+    "photos of",
+    "text with",
+    "text about",
+    "tokens of",
+    "or text",
+)
+"""What belongs in a description, or in no English text."""
+_LOOSE_END = frozenset(
+    "of in on at to for from by with without into onto over under above below between behind "
+    "beside near through against among upon about a an the and or but nor as than that which "
+    "this these those such".split()
+)
+_STEM = re.compile(
+    r"(?:[liu]at|[ae]rat|[it]cat|[aeiou]t(?:iv|at|ti)|[^aeiouy]iz|ectur|[ae]nc|iou|graphi|olog|amou)$"
+)
+"""Endings that are left when an English suffix is cut off: relat-e, differenc-e, biolog-y."""
+_ORDINARY = frozenset(
+    "new south north central united saint cape republic city islands coast".split()
+)
+"""Words of countries' names that are ordinary words as well."""
+_WHOLE = frozenset("splat squat concat eclat franc carat karat secretariat proletariat".split())
+"""Words that end so and are whole."""
+_ALSO = ("united states", "united kingdom", "great britain")
+"""Countries that the pack calls otherwise."""
+_AMBIGUOUS = frozenset("turkey china chad jordan guinea georgia mali niger".split())
+"""Countries whose names are other words as well: names beside the word "flag" only."""
+
+
+def refusals(label: str) -> list[str]:
+    """Why a label is not well formed, each reason a few words; empty where it is."""
+    if not label.strip():
+        return ["it is empty"]
+    if label.count('"') % 2 or any(label.count(a) != label.count(b) for a, b in ("“”", "«»", "()")):
+        return ["its quotes or brackets are not balanced"]
+    plain = _QUOTES.sub(f" {_TOKEN} ", label)
+    parts = [_WORD.findall(part) for part in _OR.split(plain)]
+    found = [*_whole(label, plain), *_alternatives(label, parts), *_names(plain)]
+    for part in parts:
+        found += _phrase(part)
+    return list(dict.fromkeys(found))
+
+
+def _whole(label: str, plain: str) -> Iterator[str]:
+    """Faults of the label as a whole."""
+    words = _WORD.findall(plain)
+    quoted = sum(max(1, len(quote.split())) for quote in _QUOTES.findall(label))
+    if quoted + sum(word != _TOKEN for word in words) > LONGEST:
+        yield f"it has more than {LONGEST} words"
+    lower = plain.lower()
+    for phrase in _DIALECT:
+        if phrase in lower:
+            yield f'it says "{phrase.strip(", ")}"'
+    if re.search(r"[.;:!?,]\s*$", plain) or re.search(r"[;<>{}\n]|\.\s", plain):
+        yield "it is punctuated as a sentence"
+    if words and words[-1].lower() in _LOOSE_END and len(words) > 1:
+        yield f'it ends with "{words[-1].lower()}"'
+    if words and words[0].lower() in ("or", "and", "but", "nor", "of"):
+        yield f'it begins with "{words[0].lower()}"'
+
+
+def _phrase(words: Sequence[str]) -> Iterator[str]:
+    """Faults of one alternative, as its words; a quoted token is one word."""
+    spoken = [word for word in words if word != _TOKEN]
+    small = [word.lower().replace("’", "'") for word in spoken]
+    if spoken == list(words) and small:
+        if all(word in _listed("function") for word in small):
+            yield f'"{" ".join(spoken)}" is a function word without quotes'
+        elif len(small) == 1 and small[0] in _listed("verb"):
+            yield f'"{spoken[0]}" is a verb without quotes'
+        elif len(small) == 1 and (len(small[0]) <= 2 or small[0].isdigit()):
+            yield f'"{spoken[0]}" is a token without quotes'
+        elif small[0] == "word" and len(small) == 2:
+            yield f'"{spoken[1]}" is a written word without quotes'
+    for word in small:
+        if len(word) > 4 and _STEM.search(word) and word not in _WHOLE and not _known(word):
+            yield f'"{word}" is a stem'
+
+
+def _alternatives(label: str, parts: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Faults of what stands around "or"."""
+    if len(parts) < 2:
+        return
+    sides = [_content(part) for part in _OR.split(label)]
+    for i, left in enumerate(sides):
+        for right in sides[i + 1 :]:
+            for word in left:
+                if any(_same(word, other) for other in right):
+                    yield f'"{word}" is repeated around "or"'
+    kinds = [_kinds(part) for part in parts]
+    for a, b in pairwise(kinds):
+        if ((a and b) or (a | b) & _SHARP) and not a & b:
+            yield 'the "or" joins things that have no kind in common'
+
+
+def _content(part: str) -> list[str]:
+    """The telling words of one side of "or", quoted ones included."""
+    words = [word.lower() for word in _WORD.findall(re.sub(r'["“”«»]', " ", part))]
+    return [w for w in words if w not in _listed("function") and w not in ("word", "piece")]
+
+
+def _same(a: str, b: str) -> bool:
+    """Whether two words are one, or one is the other with an ending."""
+    short, long = sorted((a, b), key=len)
+    if short == long:
+        return True
+    if len(short) < 3 or not long.startswith(short[: max(3, len(short) - 1)]):
+        return False
+    return bool(re.fullmatch(r"e?(?:s|es|d|ed|ing|er|ly|'s|ies)", long[len(short) :])) or (
+        short[-1] in "ey"
+        and long.startswith(short[:-1])
+        and long[len(short) - 1 :] in ("ing", "ed", "ies", "ied")
+    )
+
+
+def _kinds(words: Sequence[str]) -> frozenset[str]:
+    """What kinds of thing an alternative is of; empty where none is known."""
+    if _TOKEN in words:
+        return frozenset((TOKEN,))
+    text = " ".join(words)
+    lower = text.lower()
+    if lower.removeprefix("flag of ") in _countries() or lower in _countries():
+        return frozenset((COUNTRY,))
+    if terms.alternatives(lower) and terms.alternatives(lower)[0] in terms.SHAPE_OF:
+        return frozenset((SHAPE,))
+    kinds = set(hypernyms.of(hypernyms.stems_of(lower)))
+    if words and not kinds:
+        kinds |= hypernyms.of(terms.stem(words[-1]))
+    name = hypernyms.key_of(lower)
+    return frozenset(kinds | ({name} if name in hypernyms.kinds() else set()))
+
+
+def _names(plain: str) -> Iterator[str]:
+    """Names without their capitals, and names that are cut."""
+    words = [word for word in _WORD.findall(plain) if word != _TOKEN]
+    lower = " ".join(words).lower()
+    flags = re.search(r"\bflags?\b", lower) is not None
+    for word in words:
+        small = word.lower()
+        if word == small and (small in _people() or (small in _AMBIGUOUS and flags)):
+            yield f'"{word}" has no capital'
+    rest = f" {lower} "
+    for country in _countries():
+        if f" {country} " in rest and (country not in _AMBIGUOUS or flags):
+            at = rest.index(f" {country} ")
+            written = f" {' '.join(words)} "[at + 1 : at + 1 + len(country)]
+            if written == country:
+                yield f'"{country}" has no capital'
+            rest = rest.replace(f" {country} ", "  ")
+    for word in rest.split():
+        if word in _parts_of_names():
+            yield f'"{word}" is a part of a name'
+    cut = re.search(r"\bflag of ((?:south|north|new|central|cape|saint|el|san)\b)", rest)
+    if cut:
+        yield f'"{cut[1]}" is a part of a name'
+
+
+@lru_cache(maxsize=1)
+def _countries() -> tuple[str, ...]:
+    """Countries in lower case, the most words first: "papua new guinea" before "guinea"."""
+    from semascope.corpus.scenes.sprites import SpritePack
+
+    flags = {s.name for s in SpritePack.load().sprites if s.name.startswith("flag of ")}
+    names = {name.removeprefix("flag of ").lower() for name in flags} | set(_ALSO)
+    return tuple(sorted(names, key=lambda name: (-len(name.split()), -len(name), name)))
+
+
+@lru_cache(maxsize=1)
+def _parts_of_names() -> frozenset[str]:
+    """Words that stand in names of several words only: "lanka", "kitts"."""
+    several = {word for name in _countries() if " " in name for word in name.split()}
+    single = {name for name in _countries() if " " not in name}
+    return frozenset(several - single - _ORDINARY - _people() - {"and", "of", "el", "dr"})
+
+
+@lru_cache(maxsize=1)
+def _people() -> frozenset[str]:
+    """People, peoples, places, days and months, in lower case."""
+    lines = _data("names.txt")
+    countries = {name for name in _countries() if " " not in name} - _AMBIGUOUS
+    return frozenset(word.lower() for line in lines for word in line.split()) | countries
+
+
+@lru_cache(maxsize=4)
+def _listed(kind: str) -> frozenset[str]:
+    """Words of one kind in ``not_nouns.txt``."""
+    for line in _data("not_nouns.txt"):
+        name, _, words = line.partition(":")
+        if name == kind:
+            return frozenset(words.split())
+    return frozenset()
+
+
+def _data(name: str) -> list[str]:
+    text = resources.files("semascope.explain").joinpath(f"data/{name}").read_text("utf-8")
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+@lru_cache(maxsize=100_000)
+def _known(word: str) -> bool:
+    """Whether a word is a name of the sprite pack or of the kinds: whole, whatever its ending."""
+    return any(terms.stem(word) in name.split() for name in hypernyms.table())
+
+
+def figures(labels: Sequence[str]) -> dict[str, list[float]]:
+    """``labels_refused`` and ``distinct_labels`` of each label, to be averaged over features.
+
+    A label that n features share, case aside, counts 1 / n as distinct, so that the mean is the
+    number of distinct labels as a share of all.
+    """
+    folded = [label.casefold().strip() for label in labels]
+    shared = Counter(folded)
+    return {
+        "labels_refused": [float(bool(refusals(label))) for label in labels],
+        "distinct_labels": [1.0 / shared[label] for label in folded],
+    }
+
+
+def reasons(labels: Sequence[str]) -> dict[str, int]:
+    """How many labels are refused for each reason, the words that it quotes left out."""
+    counts = Counter(
+        re.sub(r'^".*?" ', "a word ", reason) for label in labels for reason in refusals(label)
+    )
+    return dict(counts.most_common())
