@@ -28,7 +28,8 @@ from semascope.monitor.conversation import said
 from semascope.serve.explorer.why import TokenExplainer
 from semascope.serve.queue.jobs import Rank, taken
 from semascope.serve.queue.worker import ModelWorker, Ticket
-from semascope.serve.schema.events import Clustered, Token
+from semascope.serve.schema.answers import Token
+from semascope.serve.schema.explanations import Clustered
 from semascope.serve.schema.requests import ChatAsk, FollowedAsk, WhyAsk
 
 USERS = 8

@@ -31,7 +31,7 @@ from semascope.client import Client
 from semascope.corpus.scenes import SceneCorpus
 from semascope.errors import SemascopeError
 from semascope.serve.routes.sessions import SessionBody
-from semascope.serve.schema.events import Answered
+from semascope.serve.schema.answers import Answered
 from semascope.serve.schema.requests import ChatAsk, Message
 from semascope.serve.socket import listen
 

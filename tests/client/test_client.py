@@ -15,7 +15,8 @@ from semascope.client import ROUTES, Answer, Client, over_http
 from semascope.errors import NotThere, ServeError
 from semascope.serve.app import make_app
 from semascope.serve.routes.sessions import SessionBody
-from semascope.serve.schema.events import Answered, Clustered, Compared, EffectRecord
+from semascope.serve.schema.answers import Answered, Compared
+from semascope.serve.schema.explanations import Clustered, EffectRecord
 from semascope.serve.schema.requests import (
     ChatAsk,
     ListAsk,

@@ -114,7 +114,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``semascope.serve``'s endpoint with a tiny random LLaVA behind it."""
     uvicorn = pytest.importorskip("uvicorn")
     from semascope.serve.app import make_app
-    from semascope.serve.schema.events import Answered, Emit, Token
+    from semascope.serve.schema.answers import Answered, Token
+    from semascope.serve.schema.events import Emit
     from semascope.serve.schema.requests import ChatAsk
     from semascope.serve.socket import address, listen
     from semascope.serve.testing import DrawnExplorer

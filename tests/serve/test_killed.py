@@ -14,7 +14,7 @@ import pytest
 from semascope.client import Client
 from semascope.errors import ServeError
 from semascope.serve.routes.sessions import SessionBody
-from semascope.serve.schema.events import Answered, Token
+from semascope.serve.schema.answers import Answered, Token
 from semascope.serve.schema.requests import ChatAsk, Message
 
 CODE = """

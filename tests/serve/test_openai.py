@@ -16,7 +16,7 @@ from PIL import Image
 
 from semascope.serve.app import make_app
 from semascope.serve.openai.routes import ChatRequest, _chunks, cut, settled
-from semascope.serve.schema.events import Answered, Token
+from semascope.serve.schema.answers import Answered, Token
 from semascope.serve.socket import address, listen
 from semascope.serve.testing import DrawnExplorer
 

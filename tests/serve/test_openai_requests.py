@@ -26,7 +26,8 @@ from semascope.serve.app import make_app
 from semascope.serve.explorer.model import turn
 from semascope.serve.openai.answer import aligned
 from semascope.serve.queue.jobs import More
-from semascope.serve.schema.events import Emit, Token
+from semascope.serve.schema.answers import Token
+from semascope.serve.schema.events import Emit
 from semascope.serve.schema.requests import ChatAsk, Message
 from semascope.serve.testing import DrawnExplorer
 

@@ -8,28 +8,42 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from starlette.testclient import TestClient
 
 from semascope.causal.attribution.metrics import first_telling
 from semascope.causal.steering.interventions import Where
 from semascope.errors import NotThere, ServeError
 from semascope.monitor.tours import Expect, Tour, tour, tours
-from semascope.serve.schema.events import Token
+from semascope.serve.schema.answers import Token
+from semascope.serve.schema.events import Emit, Event
 from semascope.serve.schema.requests import ChatAsk, Message
 from semascope.serve.schema.responses import PictureRecord
+from semascope.serve.schema.tours import TourEvent
 from semascope.serve.testing import DrawnExplorer
 from semascope.serve.tour.files import heat, write
-from semascope.serve.tour.player import TourEvent, TourPlayer
+from semascope.serve.tour.player import TourPlayer
+
+
+def keep(lines: list[TourEvent]) -> Emit:
+    """A listener that keeps a tour's lines."""
+
+    def hear(event: Event) -> bool:
+        if isinstance(event, TourEvent):
+            lines.append(event)
+        return False
+
+    return hear
 
 
 @pytest.mark.parametrize("name", [one.name for one in tours()])
 def test_each_tour_plays_to_its_end(drawn: DrawnExplorer, name: str, tmp_path: Path) -> None:
     found, lines = drawn.guides.tour(name), []
-    TourPlayer(drawn, lines.append).play(found)
+    TourPlayer(drawn, keep(lines)).play(found)
     expected = sum(isinstance(step, Expect) for step in tour(name).steps)
-    done = [line for line in lines if line.kind == "expect"]
+    done = [line for line in lines if line.line == "expect"]
     failed = [line for line in lines if line.text.startswith("This step could not")]
     assert not failed and len(done) == expected
-    kinds = {line.kind for line in lines}
+    kinds = {line.line for line in lines}
     assert {"ask", "answer"} <= kinds and kinds & {"change", "note"}
     file = write(tmp_path / name, found, lines, drawn.media)
     assert found.title in file.read_text("utf-8")
@@ -52,8 +66,8 @@ def test_what_was_measured_is_what_is_told(drawn: DrawnExplorer) -> None:
         {"do": "expect", "question": "Changed?", "measure": "changed", "text": ""},
     ]  # fmt: skip
     plain = drawn.guides.tour("bridge")
-    TourPlayer(drawn, lines.append).play(plain.model_copy(update={"steps": steps}))
-    figures = [line.figures for line in lines if line.kind == "expect"]
+    TourPlayer(drawn, keep(lines)).play(plain.model_copy(update={"steps": steps}))
+    figures = [line.figures for line in lines if line.line == "expect"]
     assert [f["changed"] for f in figures if "changed" in f] == [False, True, False]
     far = next(f for f in figures if "kl" in f)
     assert far["kl"] > far["control"] > 0
@@ -67,21 +81,21 @@ def test_the_concept_nearest_to_the_words_is_switched_off(drawn: DrawnExplorer) 
 
     def played(*steps: dict[str, object]) -> tuple[list[TourEvent], TourPlayer]:
         lines: list[TourEvent] = []
-        player = TourPlayer(drawn, lines.append)
+        player = TourPlayer(drawn, keep(lines))
         player.play(plain.model_copy(update={"steps": list(steps)}))
         return lines, player
 
     _, player = played(asks, looks)
-    assert player.talk is not None
-    group = player.talk.clusters[1]
+    assert player.state is not None
+    group = player.state.clusters[1]
     off = {"do": "switch_off", "words": group.label, "text": ""}
     lines, player = played(asks, looks, off, off)
-    assert player.talk is not None
-    (wish,) = player.talk.wishes
+    assert player.state is not None
+    (wish,) = player.state.interventions
     assert wish.how == "ablate" and [list(f) for f in wish.features] == group.suppress["features"]
-    (change,) = [line for line in lines if line.kind == "change"]
+    (change,) = [line for line in lines if line.line == "change"]
     assert change.figures["features"] == len(group.features) and change.figures["cosine"] > 0.5
-    assert any("held already" in line.text for line in lines)
+    assert any("under an intervention already" in line.text for line in lines)
     lines, _ = played(asks, off)
     assert "no concepts here" in lines[-1].text
 
@@ -99,9 +113,11 @@ def test_a_change_is_made_at_the_tokens_that_the_step_names(
 ) -> None:
     asks = {"do": "ask", "text": "What?", "picture": None, "prefill": "", "tokens": 20, "note": ""}
     more = {"do": "strengthen", "words": "red circle", "k": 1, "strength": 1.0, "at": at}
-    player = TourPlayer(drawn, lambda line: None)
+    player = TourPlayer(drawn, lambda event: False)
     player.play(drawn.guides.tour("bridge").model_copy(update={"steps": [asks, more]}))
-    assert player.talk is not None and [wish.where for wish in player.talk.wishes] == [where]
+    assert player.state is not None and [wish.where for wish in player.state.interventions] == [
+        where
+    ]
 
 
 def test_the_token_asked_about_holds_one_of_the_words(drawn: DrawnExplorer) -> None:
@@ -110,10 +126,10 @@ def test_the_token_asked_about_holds_one_of_the_words(drawn: DrawnExplorer) -> N
 
     def looked(token: str) -> int:
         why = {"do": "why", "token": token, "mode": "attribution", "pictured": False, "text": ""}
-        player = TourPlayer(drawn, lambda line: None)
+        player = TourPlayer(drawn, lambda event: False)
         player.play(drawn.guides.tour("bridge").model_copy(update={"steps": [asks, why]}))
-        assert player.talk is not None
-        return player.talk.looked
+        assert player.state is not None
+        return player.state.explained
 
     words = drawn_words(drawn)
     last = max(n for n, word in enumerate(words) if word.strip().isalpha())
@@ -137,9 +153,9 @@ def test_a_step_that_fails_is_told_and_the_tour_goes_on(
 
     monkeypatch.setattr(drawn, "steer", refuse)
     lines: list[TourEvent] = []
-    TourPlayer(drawn, lines.append).play(drawn.guides.tour("bridge"))
+    TourPlayer(drawn, keep(lines)).play(drawn.guides.tour("bridge"))
     away = next(n for n, line in enumerate(lines) if "The model is away" in line.text)
-    assert any(line.kind == "expect" for line in lines[away:])
+    assert any(line.line == "expect" for line in lines[away:])
 
 
 def test_a_tour_holds_no_result() -> None:
@@ -160,3 +176,25 @@ def test_heat_lies_on_its_own_cells() -> None:
     canvas = heat(record, (8, 8))
     assert canvas[:4, :4].min() == canvas[:4, :4].max() == 1.0
     assert canvas[4:, 4:].min() == 3.0 and np.count_nonzero(canvas) == 32
+
+
+@pytest.mark.parametrize("name", ["bridge", "nine"])
+def test_the_page_gets_the_figures_of_the_command_line(
+    drawn: DrawnExplorer, client: TestClient, name: str
+) -> None:
+    """The page plays a step at a time with the state of the step before: one player for both."""
+    whole: list[TourEvent] = []
+    tour = drawn.guides.tour(name)
+    TourPlayer(drawn, keep(whole)).play(tour)
+    state, lines = None, []
+    for step in range(len(tour.steps)):
+        reply = client.post("/api/tour", json={"name": name, "step": step, "state": state})
+        events = [json.loads(x[6:]) for x in reply.text.splitlines() if x.startswith("data: ")]
+        assert events[-1]["kind"] == "finished", events[-1]
+        lines += [e for e in events if e["kind"] == "tour"]
+        state = next((e for e in reversed(events) if e["kind"] == "tour_state"), state)
+    measured = [(e["text"], e["figures"]) for e in lines if e["line"] == "expect"]
+    assert measured == [(e.text, e.figures) for e in whole if e.line == "expect"]
+    asked = {"name": name, "step": 0, "state": {"of": "another version"}}
+    assert "begin the tour again" in client.post("/api/tour", json=asked).text
+    assert "steps" in client.post("/api/tour", json={"name": name, "step": 99}).text

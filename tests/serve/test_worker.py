@@ -14,7 +14,8 @@ from semascope.errors import CausalError, TooMuch
 from semascope.serve.queue import worker as queue
 from semascope.serve.queue.jobs import BackgroundWork, Job, More, NextStep, Rank, alone, taken
 from semascope.serve.queue.worker import ModelWorker, Ticket
-from semascope.serve.schema.events import Emit, Event, Failed, Finished, Queued, Started
+from semascope.serve.schema.answers import Started
+from semascope.serve.schema.events import Emit, Event, Failed, Finished, Queued
 
 
 async def hear(ticket: Ticket) -> list[Event]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 from tests.serve.planted_run import KEY, LABELS, planted_run
+from tests.serve.test_touring import keep
 
 from semascope.atlas.records import split_id
 from semascope.errors import NotThere, WorkspaceError
@@ -350,10 +351,10 @@ def test_words_to_features_and_an_empty_map(explorer: WorkspaceExplorer) -> None
 def test_tours_play_on_a_real_model(explorer: WorkspaceExplorer, name: str, tmp_path: Path) -> None:
     """Mechanics on random weights: every expectation is answered, and each answer is a figure."""
     found, lines = explorer.guides.tour(name), []
-    TourPlayer(explorer, lines.append).play(found)
+    TourPlayer(explorer, keep(lines)).play(found)
     expected = [step for step in found.steps if step["do"] == "expect"]
-    done = [line for line in lines if line.kind == "expect"]
-    assert len(done) == len(expected), [line.text for line in lines if line.kind == "note"]
+    done = [line for line in lines if line.line == "expect"]
+    assert len(done) == len(expected), [line.text for line in lines if line.line == "note"]
     assert all(line.figures for line in done if "Nothing was changed" not in line.text)
     assert write(tmp_path, found, lines, explorer.media).is_file()
     if name == "fries":

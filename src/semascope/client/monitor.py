@@ -191,6 +191,7 @@ class Client:
     examples = _streams(ask.ExamplesAsk)
     versus = _streams(ask.VersusAsk)
     measure = _streams(ask.MeasureAsk)
+    play_tour = _streams(ask.TourAsk)
 
     # -- keeping ---------------------------------------------------------------------------
 

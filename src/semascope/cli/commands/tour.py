@@ -10,7 +10,8 @@ import tyro
 from semascope.cli.base import InWorkspace
 
 if TYPE_CHECKING:
-    from semascope.serve.tour.player import TourEvent
+    from semascope.serve.schema.events import Event
+    from semascope.serve.schema.tours import TourEvent
 
 
 class Guided(InWorkspace):
@@ -36,6 +37,7 @@ class Guided(InWorkspace):
         tour(self.name)  # a name that is none is told before anything is loaded
         self.space.require("index")
         from semascope.serve.explorer.workspace import WorkspaceExplorer
+        from semascope.serve.schema.tours import TourEvent
         from semascope.serve.tour.files import write
         from semascope.serve.tour.player import TourPlayer
         from semascope.workspace import disk_guard
@@ -44,14 +46,16 @@ class Guided(InWorkspace):
         found = data.guides.tour(self.name)
         lines: list[TourEvent] = []
 
-        def tell(line: TourEvent) -> None:
-            lines.append(line)
-            if not self.as_json:
-                print(f"{line.kind:>8}  {line.text}", flush=True)
+        def hear(event: Event) -> bool:
+            if isinstance(event, TourEvent):
+                lines.append(event)
+                if not self.as_json:
+                    print(f"{event.line:>8}  {event.text}", flush=True)
+            return False
 
         if not self.as_json:
             print(f"{found.title}\n")
-        TourPlayer(data, tell).play(found)
+        TourPlayer(data, hear).play(found)
         folder = self.out or self.space.results("tours", self.name)
         with disk_guard(folder):
             file = write(folder, found, lines, data.media)

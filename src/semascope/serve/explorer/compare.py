@@ -18,15 +18,9 @@ from semascope.serve.explorer.feature_index import FeatureIndex
 from semascope.serve.explorer.model import ModelSession
 from semascope.serve.explorer.to_events import EventWriter, reasons
 from semascope.serve.explorer.why import TokenExplainer
-from semascope.serve.schema.events import (
-    ClusterRecord,
-    Emit,
-    Pair,
-    Side,
-    Target,
-    VersusFound,
-    VersusSide,
-)
+from semascope.serve.schema.answers import Side
+from semascope.serve.schema.events import Emit, Pair, VersusFound, VersusSide
+from semascope.serve.schema.explanations import ClusterRecord, Target
 from semascope.serve.schema.requests import VersusAsk
 from semascope.serve.schema.responses import ModelInfo
 from semascope.workspace import Workspace

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from semascope.errors import SemascopeError
 from semascope.serve.queue.jobs import Later
-from semascope.serve.schema.events import Emit, NamedRecord
+from semascope.serve.schema.events import Emit
+from semascope.serve.schema.explanations import NamedRecord
 
 if TYPE_CHECKING:
     from semascope.monitor.clusters import Cluster

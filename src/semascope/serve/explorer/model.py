@@ -18,7 +18,8 @@ from semascope.corpus.sample import Sample, Turn
 from semascope.errors import NotThere, ServeError, TooLong
 from semascope.serve.explorer.to_events import EventWriter, compared
 from semascope.serve.queue.jobs import BackgroundWork, More
-from semascope.serve.schema.events import Emit, Side
+from semascope.serve.schema.answers import Side
+from semascope.serve.schema.events import Emit
 from semascope.serve.schema.requests import (
     HERE,
     Ask,

@@ -14,7 +14,8 @@ from semascope.causal.steering.interventions import Intervention
 from semascope.serve.explorer.model import ModelSession
 from semascope.serve.explorer.to_events import EventWriter, compared
 from semascope.serve.queue.jobs import More
-from semascope.serve.schema.events import Emit, Side
+from semascope.serve.schema.answers import Side
+from semascope.serve.schema.events import Emit
 from semascope.serve.schema.requests import SteerAsk
 
 if TYPE_CHECKING:

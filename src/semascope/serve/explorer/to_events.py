@@ -15,19 +15,9 @@ from semascope.causal.steering.compare import Shift
 from semascope.causal.steering.interventions import dump
 from semascope.monitor.clusters import Cluster
 from semascope.monitor.inspection import Effect
-from semascope.serve.schema.events import (
-    Answered,
-    ClusterRecord,
-    Compared,
-    EffectRecord,
-    Emit,
-    Member,
-    Reason,
-    ShiftRecord,
-    Side,
-    Started,
-    Token,
-)
+from semascope.serve.schema.answers import Answered, Compared, ShiftRecord, Side, Started, Token
+from semascope.serve.schema.events import Emit
+from semascope.serve.schema.explanations import ClusterRecord, EffectRecord, Member, Reason
 from semascope.subject.types import Generation, TokenChoice, TokenSink
 
 if TYPE_CHECKING:

@@ -14,12 +14,11 @@ from semascope.serve.explorer.lmm_names import BackgroundNaming
 from semascope.serve.explorer.model import ModelSession
 from semascope.serve.explorer.to_events import cluster, effect, reasons
 from semascope.serve.queue.jobs import Later, More, NextStep, Rank
-from semascope.serve.schema.events import (
+from semascope.serve.schema.events import Emit, Progress
+from semascope.serve.schema.explanations import (
     Clustered,
     ClusterRecord,
-    Emit,
     Explained,
-    Progress,
     ReadBack,
     ReadRecord,
     Target,
@@ -42,7 +41,15 @@ NO_GROUP = "No features here mean the same: lower the similarity, or look at sin
 
 
 class TokenExplainer:
-    """Explains the tokens of answers."""
+    """Explains the tokens of answers.
+
+    Args:
+        session: the model.
+        feature_index: what features are called.
+        base_rates: how features fire on ordinary prompts with pictures (True) and without, where
+            that is known already.
+        naming: names concepts with an LMM; without it they are called by words they share.
+    """
 
     def __init__(
         self,
@@ -51,13 +58,6 @@ class TokenExplainer:
         base_rates: Mapping[bool, BaseRates] | None = None,
         naming: BackgroundNaming | None = None,
     ) -> None:
-        """Args:
-        session: the model.
-        feature_index: what features are called.
-        base_rates: how features fire on ordinary prompts with pictures (True) and without, where
-            that is known already.
-        naming: names concepts with an LMM; without it they are called by words they share.
-        """
         self.session = session
         self.feature_index = feature_index
         self.naming = naming

@@ -48,6 +48,7 @@ from semascope.serve.schema.requests import (
     SearchQuery,
     SplittingQuery,
     SteerAsk,
+    TourAsk,
     TryAsk,
     VersusAsk,
     WhyAsk,
@@ -67,6 +68,7 @@ from semascope.serve.schema.responses import (
     Upload,
 )
 from semascope.serve.session_store import READ_ONLY
+from semascope.serve.tour.player import play_step
 from semascope.workspace import Workspace
 
 __all__ = ["WorkspaceExplorer"]
@@ -303,6 +305,8 @@ class WorkspaceExplorer:
                 self.trials.examples(question, emit)
             case MeasureAsk():
                 self._measure(question, emit)
+            case TourAsk():
+                return taken(play_step(self, question, emit))
             case _:
                 raise ServeError(f"{type(question).__name__} is no question to a model.")
         return None

@@ -14,7 +14,8 @@ from semascope.errors import ServeError
 from semascope.serve.openai.errors import TOO_LONG, Refused
 from semascope.serve.openai.request import GenerationRequest
 from semascope.serve.queue.worker import Ticket
-from semascope.serve.schema.events import Answered, Emit, Event, Failed, Queued, Started, Token
+from semascope.serve.schema.answers import Answered, Started, Token
+from semascope.serve.schema.events import Emit, Event, Failed, Queued
 
 LOST = "\ufffd"
 """What stands for a part of a letter."""

@@ -16,6 +16,7 @@ from semascope.serve.schema.requests import (
     ReadAsk,
     RequestBody,
     SteerAsk,
+    TourAsk,
     TryAsk,
     VersusAsk,
     WhyAsk,
@@ -73,6 +74,10 @@ QUESTIONS = (
     Question(
         "measure", "/api/register/measure", MeasureAsk,
         "Measure what a feature does to a concept of the register, and keep the figure.",
+    ),
+    Question(
+        "play_tour", "/api/tour", TourAsk,
+        "Play one step of a guided tour; its events are those of the questions that it asks.",
     ),
 )  # fmt: skip
 """Every question, in the order of the documentation."""

@@ -6,7 +6,7 @@ passed is answered with a sentence, never with a truncated run. Knows no model.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -283,6 +283,16 @@ class ConceptQuery(RequestBody):
     k: int = Field(50, ge=1, le=500)
     dictionary: str = Field("", max_length=300)
     """``site/name``; empty for all."""
+
+
+class TourAsk(RequestBody):
+    """Play one step of a guided tour."""
+
+    name: str = Field(pattern=r"^[a-z-]{1,60}$")
+    step: int = Field(ge=0, le=1_000)
+    """Its place among the tour's steps."""
+    state: dict[str, Any] | None = None
+    """The event ``tour_state`` of the step before; null for the first."""
 
 
 class NearAsk(RequestBody):

@@ -5,37 +5,43 @@ from __future__ import annotations
 import math
 import random
 import time
+from typing import cast
 
 from semascope.causal.attribution.metrics import telling
 from semascope.errors import NotThere
 from semascope.serve.explorer.guides import Guides
-from semascope.serve.schema.events import (
-    AlikeFound,
-    AlikeRow,
+from semascope.serve.explorer.protocol import Explorer
+from semascope.serve.schema.answers import (
     Alternative,
     Answered,
-    Clustered,
-    ClusterRecord,
     Compared,
-    EffectRecord,
-    Emit,
-    Explained,
     Gain,
-    Member,
-    NamedRecord,
-    Pair,
-    ReadBack,
-    ReadRecord,
-    Reason,
     ShiftRecord,
     Side,
     Started,
-    Target,
-    TestedFound,
     Token,
+)
+from semascope.serve.schema.events import (
+    AlikeFound,
+    AlikeRow,
+    Emit,
+    Pair,
+    TestedFound,
     Tried,
     VersusFound,
     VersusSide,
+)
+from semascope.serve.schema.explanations import (
+    Clustered,
+    ClusterRecord,
+    EffectRecord,
+    Explained,
+    Member,
+    NamedRecord,
+    ReadBack,
+    ReadRecord,
+    Reason,
+    Target,
 )
 from semascope.serve.schema.questions import BY_BODY
 from semascope.serve.schema.register import TestedRecord
@@ -47,11 +53,13 @@ from semascope.serve.schema.requests import (
     ReadAsk,
     RequestBody,
     SteerAsk,
+    TourAsk,
     TryAsk,
     VersusAsk,
     WhyAsk,
 )
 from semascope.serve.schema.responses import ExemplarRecord, FeatureRow
+from semascope.serve.tour.player import play_step
 
 MODELS = ("drawn-subject", "drawn-other")
 TOLD = "There is a red circle and a blue square on a white ground."
@@ -263,6 +271,11 @@ class DrawnAnswers:
         )  # fmt: skip
         emit(TestedFound(concept=ask.concept, feature=ask.feature, tested=found))
         self.guides.keep(ask.concept, ask.feature, found)
+
+    def play_tour(self, ask: TourAsk, emit: Emit) -> None:
+        """A step, played on these answers."""
+        for _ in play_step(cast(Explorer, self), ask, emit):
+            pass
 
     def _answer(self, ask: CompareAsk | ChatAsk, side: Side, text: str, emit: Emit) -> bool:
         """Say a text word by word; True when the listener stopped it."""

@@ -1,7 +1,4 @@
-"""A played tour as a folder: ``tour.md``, ``tour.json`` and the pictures that it speaks of.
-
-Knows lines and files of pictures; plays nothing.
-"""
+"""A played tour as a folder: ``tour.md``, ``tour.json`` and the tour's pictures."""
 
 from __future__ import annotations
 
@@ -15,8 +12,7 @@ from PIL import Image
 
 from semascope.causal.attribution.views import overlay
 from semascope.serve.schema.responses import PictureRecord
-from semascope.serve.schema.tours import TourRecord
-from semascope.serve.tour.player import TourEvent
+from semascope.serve.schema.tours import TourEvent, TourRecord
 
 _MARKS = {"ask": "> **Asked:** ", "answer": "> **Answered:** ", "concept": "* ", "note": "_Note:_ ",
           "expect": "**Measured.** "}  # fmt: skip
@@ -28,23 +24,23 @@ def write(
     """Write a tour that was played; returns the Markdown file.
 
     Args:
-        folder: made where it is not there.
-        tour: what was played.
-        lines: what was told.
-        picture: file of a picture by its hash.
+        folder: where to; it is created if needed.
+        tour: the tour.
+        lines: its lines, in order.
+        picture: gives the file of a picture by its hash.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = [f"# {tour.title}", ""]
     for number, line in enumerate(lines):
-        parts += [f"{_MARKS.get(line.kind, '')}{line.text}", ""]
+        parts += [f"{_MARKS.get(line.line, '')}{line.text}", ""]
         if line.picture:
             name = f"{number:02d}.png"
             drawn(line, picture(line.picture)).save(folder / name)
             parts += [f"![{'where it fires' if line.heat else 'the picture'}]({name})", ""]
     file = folder / "tour.md"
     file.write_text("\n".join(parts), encoding="utf-8")
-    told = [{"kind": line.kind, "text": line.text, "figures": line.figures} for line in lines]
-    record = {"tour": tour.name, "title": tour.title, "lines": told}
+    records = [{"kind": line.line, "text": line.text, "figures": line.figures} for line in lines]
+    record = {"tour": tour.name, "title": tour.title, "lines": records}
     (folder / "tour.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return file
 

@@ -1,321 +1,362 @@
-"""Playing a guided tour on an Explorer, without a page: every question is answered by measuring.
+"""Playing a guided tour on an Explorer: every question is answered by measuring.
 
-One ``TourPlayer`` keeps one conversation with its changes, does the steps in order and tells lines;
-a step that cannot be done (no words yet, a conflict) is told in a sentence and the tour goes on.
-Knows Explorers and events; no model, no console.
+The command line plays a whole tour, the page one step at a time with the state of the step before;
+both get the same figures. A step that cannot be done (no explanations yet, a conflict) leaves a
+note, and the tour goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Generator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from semascope.causal.steering.interventions import Intervention, Where
-from semascope.errors import SemascopeError
+from semascope.errors import NotThere, SemascopeError, ServeError
 from semascope.serve.explorer.guides import NEAR
 from semascope.serve.explorer.protocol import Explorer
 from semascope.serve.queue.jobs import BackgroundWork, More
-from semascope.serve.schema.events import (
-    Answered,
-    Clustered,
-    ClusterRecord,
-    Compared,
-    EffectRecord,
-    Event,
-    Explained,
-    Token,
-    Tried,
+from semascope.serve.schema.answers import Answered, Compared, Token
+from semascope.serve.schema.events import Emit, Event, Tried
+from semascope.serve.schema.explanations import Clustered, ClusterRecord, EffectRecord, Explained
+from semascope.serve.schema.requests import (
+    ChatAsk,
+    ConceptQuery,
+    Message,
+    RequestBody,
+    SteerAsk,
+    TourAsk,
+    TryAsk,
+    WhyAsk,
 )
-from semascope.serve.schema.requests import ChatAsk, ConceptQuery, Message, SteerAsk, TryAsk, WhyAsk
 from semascope.serve.schema.responses import PictureRecord
-from semascope.serve.schema.tours import TourRecord
+from semascope.serve.schema.tours import TourEvent, TourRecord, TourState
 
-TOLD = 5
-"""Concepts that are told of one look."""
-
-
-@dataclass(frozen=True, slots=True)
-class TourEvent:
-    """One thing that the tour tells."""
-
-    kind: str
-    """say, ask, answer, why, change, expect, note."""
-    text: str
-    figures: dict[str, Any] = field(default_factory=dict)
-    """What was measured."""
-    picture: str = ""
-    """Hash of the picture that belongs to it."""
-    heat: PictureRecord | None = None
-    """Where on it a concept fires."""
-
-
-Tell = Callable[[TourEvent], None]
-_AT = {
+LISTED = 5
+"""Concepts behind a token that are listed and measured."""
+PLACES = {
     "all": Where(),
     "image": Where(kinds=("image", "tile")),
     "user": Where(roles=("user",), kinds=("text",)),
 }
+"""Tokens at which a step acts, by its ``at``."""
+Step = dict[str, Any]
+Heard = Generator[None, None, list[Event]]
+Steps = Generator[None, None, None]
+Body = TypeVar("Body", bound=ChatAsk)
 
 
-@dataclass
-class _Talk:
-    """The conversation of the moment."""
+def play_step(data: Explorer, ask: TourAsk, emit: Emit) -> Generator[None, None, More]:
+    """One step of a tour, for the page. NotThere where the tour has no such step.
 
-    question: dict[str, Any]
-    tokens: list[Token] = field(default_factory=list)
-    """The unchanged answer."""
-    base_text: str = ""
-    answer: str = ""
-    wishes: list[Intervention] = field(default_factory=list)
-    looked: int = 0
-    """Place in the answer of the token that was asked about."""
-    clusters: list[ClusterRecord] = field(default_factory=list)
-    apart: dict[str, Compared] = field(default_factory=dict)
-    """The last comparison, by side."""
-
-    @property
-    def base(self) -> list[int]:
-        """Ids of the unchanged answer."""
-        return [token.id for token in self.tokens]
-
-    def place(self, words: str) -> int:
-        """Where in the answer the first token stands that holds one of some words; where none
-        does, the first that says something."""
-        asked = words.lower().split()  # of "french fries", the token of either
-        held = (n for n, t in enumerate(self.tokens) if any(w in t.text.lower() for w in asked))
-        return next(held, next((n for n, token in enumerate(self.tokens) if token.tells), 0))
+    Raises:
+        ServeError: the state is not one that a step of this server gave.
+    """
+    tour = data.guides.tour(ask.name)
+    if ask.step >= len(tour.steps):
+        raise NotThere(f"The tour {ask.name!r} has {len(tour.steps)} steps.")
+    try:
+        state = None if ask.state is None else TourState.model_validate(ask.state)
+    except ValidationError as error:
+        raise ServeError(
+            "The tour's state is from another version: begin the tour again."
+        ) from error
+    player = TourPlayer(data, emit, state, heat=False)
+    yield from player.step(tour.steps[ask.step])
+    return player.left
 
 
 class TourPlayer:
-    """Plays one tour."""
+    """Plays the steps of a tour in one conversation.
 
-    def __init__(self, data: Explorer, tell: Tell) -> None:
+    Args:
+        data: what is asked.
+        emit: hears the tour's lines, its state after each step, and the events between them.
+        state: where the tour stands; None before its first question.
+        heat: whether each concept's first feature is drawn on the picture.
+    """
+
+    def __init__(
+        self, data: Explorer, emit: Emit, state: TourState | None = None, *, heat: bool = True
+    ) -> None:
         self.data = data
-        self.tell = tell
-        self.talk: _Talk | None = None
+        self.emit = emit
+        self.state = state
+        self.heat = heat
+        self.left: Future[None] | BackgroundWork | None = None
+        """Work that the last question left: names from an LMM, or a pass for clicks."""
 
     def play(self, tour: TourRecord) -> None:
         """All steps, in order."""
-        self.tell(TourEvent("say", tour.about))
+        self._tell("say", tour.about)
         for step in tour.steps:
-            try:
-                self._step(step)
-            except SemascopeError as error:
-                self.tell(TourEvent("note", f"This step could not be done: {error}"))
+            for _ in self.step(step):
+                pass
+            if isinstance(self.left, Future):
+                self.left.result()
 
-    def _step(self, step: dict[str, Any]) -> None:
-        do = step["do"]
-        if do == "say":
-            self.tell(TourEvent("say", step["text"]))
-        elif do == "ask":
-            self._ask(step)
-        elif self.talk is None:
-            self.tell(
-                TourEvent("note", "Nothing was asked yet, so this step has nothing to stand on.")
-            )
-        elif do == "why":
-            self._why(self.talk, step)
-        elif do in ("suppress", "strengthen"):
-            self._change(self.talk, step)
-        elif do == "switch_off":
-            self._switch_off(self.talk, step)
-        elif do == "undo":
-            self.talk.wishes, self.talk.answer, self.talk.apart = [], self.talk.base_text, {}
-            self.tell(TourEvent("change", "All changes are dropped."))
+    def step(self, step: Step) -> Steps:
+        """One step; it pauses wherever the model may do something else first."""
+        try:
+            yield from self._do(step)
+        except SemascopeError as error:
+            self._tell("note", f"This step could not be done: {error}")
+        if self.state is not None:
+            self.emit(self.state.model_copy())
+
+    def _do(self, step: Step) -> Steps:
+        kind, state = step["do"], self.state
+        if kind == "say":
+            self._tell("say", step["text"])
+        elif kind == "ask":
+            yield from self._ask(step)
+        elif state is None:
+            self._tell("note", "Nothing was asked yet, so this step cannot be done.")
+        elif kind == "why":
+            yield from self._why(state, step)
+        elif kind in ("suppress", "strengthen"):
+            yield from self._change(state, step)
+        elif kind == "switch_off":
+            yield from self._switch_off(state, step)
+        elif kind == "undo":
+            state.interventions, state.answer, state.compared = [], state.base_text, {}
+            self._tell("change", "All changes are undone.")
         else:
-            self._expect(self.talk, step)
+            yield from self._expect(state, step)
+
+    def _tell(self, line: str, text: str, **more: Any) -> None:
+        self.emit(TourEvent.model_validate({"line": line, "text": text, **more}))
+
+    def _hear(self, question: RequestBody, *, shown: bool = True) -> Heard:
+        """All events of one question; ``shown`` passes them on to the listener too."""
+        events: list[Event] = []
+
+        def emit(event: Event) -> bool:
+            events.append(event)
+            return self.emit(event) if shown else False
+
+        job = self.data.ask(question, emit)
+        while job is not None and not isinstance(job, Future | BackgroundWork):
+            yield
+            job = job(emit)
+        self.left = job
+        return events
 
     # -- asking ----------------------------------------------------------------------------
 
-    def _ask(self, step: dict[str, Any]) -> None:
+    def _ask(self, step: Step) -> Steps:
         pictures = [step["picture"]] if step.get("picture") else []
         messages = [Message(role="user", text=step["text"], pictures=pictures)]
         if step.get("system"):
             messages.insert(0, Message(role="system", text=step["system"]))
-        question = {
-            "messages": messages, "prefill": step["prefill"], "max_new_tokens": step["tokens"],
-        }  # fmt: skip
+        question = ChatAsk.model_validate(
+            {"messages": messages, "prefill": step["prefill"], "max_new_tokens": step["tokens"]}
+        )
         if step.get("note"):
-            self.tell(TourEvent("note", step["note"]))
-        self.tell(TourEvent("ask", step["text"], picture=pictures[0] if pictures else ""))
-        told = _heard(lambda emit: self.data.ask(ChatAsk(**question), emit))
-        text = next((e.text for e in told if isinstance(e, Answered)), "")
-        tokens = [e for e in told if isinstance(e, Token)]
-        self.talk = _Talk(question, tokens, text, text)
-        self.tell(TourEvent("answer", text, {"tokens": len(tokens)}))
+            self._tell("note", step["note"])
+        self._tell("ask", step["text"], picture=pictures[0] if pictures else "")
+        events = yield from self._hear(question)
+        text = next((e.text for e in events if isinstance(e, Answered)), "")
+        tokens = [e for e in events if isinstance(e, Token)]
+        self.state = TourState(question=question, tokens=tokens, base_text=text, answer=text)
+        self._tell("answer", text, figures={"tokens": len(tokens)})
 
-    def _asked(self, talk: _Talk, **more: Any) -> dict[str, Any]:
-        return {**talk.question, "interventions": talk.wishes, **more}
-
-    def _why(self, talk: _Talk, step: dict[str, Any]) -> None:
-        talk.looked = talk.place(step["token"])
-        pictured = step["pictured"] and any(m.pictures for m in talk.question["messages"])
-        ask = WhyAsk(
-            **self._asked(talk, answer=talk.base[: talk.looked + 1]),
+    def _why(self, state: TourState, step: Step) -> Steps:
+        state.explained = place(state.tokens, step["token"])
+        self.emit(state.model_copy())  # the page marks the token while it waits
+        pictured = step["pictured"] and any(m.pictures for m in state.question.messages)
+        ask = _under(
+            state,
+            WhyAsk,
+            answer=_ids(state)[: state.explained + 1],
             mode=step["mode"],
-            at=_AT["image" if pictured else "all"],
+            at=PLACES["image" if pictured else "all"],
             clusters=True,
-            effects=TOLD,
+            effects=LISTED,
         )
-        told = _heard(lambda emit: self.data.ask(ask, emit))
-        talk.clusters = [c for e in told if isinstance(e, Clustered) for c in e.clusters]
-        effects = {e.cluster: e for e in told if isinstance(e, EffectRecord)}
-        (explained,) = [e for e in told if isinstance(e, Explained)]
-        about = explained.target
-        assert about is not None  # every explanation names its token
-        self.tell(
-            TourEvent(
-                "why", f"{step['text']} ({about.text!r}, probability {about.probability:.3f})"
-            )
-        )
-        for note in (e.note for e in told if isinstance(e, Clustered) and e.note):
-            self.tell(TourEvent("note", note))
-        for group in talk.clusters[:TOLD]:
-            self._concept(talk, group, effects.get(group.number))
+        events = yield from self._hear(ask)
+        state.clusters = [c for e in events if isinstance(e, Clustered) for c in e.clusters]
+        effects = {e.cluster: e for e in events if isinstance(e, EffectRecord)}
+        (explained,) = [e for e in events if isinstance(e, Explained)]
+        target = explained.target
+        assert target is not None  # every explanation names its token
+        self._tell("why", f"{step['text']} ({target.text!r}, probability {target.probability:.3f})")
+        for note in (e.note for e in events if isinstance(e, Clustered) and e.note):
+            self._tell("note", note)
+        for group in state.clusters[:LISTED]:
+            yield from self._concept(state, group, effects.get(group.number))
 
-    def _concept(self, talk: _Talk, group: ClusterRecord, effect: EffectRecord | None) -> None:
+    def _concept(
+        self, state: TourState, group: ClusterRecord, effect: EffectRecord | None
+    ) -> Steps:
         figures = {
             "score": group.score,
             "coherence": group.coherence,
             "surprise": group.surprise,
             "effect": effect.effect if effect else None,
         }
-        said = ", ".join(f"{n} {v:.3g}" for n, v in figures.items() if v is not None)
-        shown = next((p for m in talk.question["messages"] for p in m.pictures), "")
-        heat = self._heat(talk, group, shown) if shown else None
-        text = f"{group.label} ({len(group.features)} features): {said}"
-        self.tell(TourEvent("concept", text, figures, picture=shown if heat else "", heat=heat))
+        numbers = ", ".join(f"{n} {v:.3g}" for n, v in figures.items() if v is not None)
+        picture = next((p for m in state.question.messages for p in m.pictures), "")
+        heat = None
+        if picture and self.heat:
+            heat = yield from self._heat_of(state, group, picture)
+        self._tell(
+            "concept",
+            f"{group.label} ({len(group.features)} features): {numbers}",
+            figures=figures,
+            picture=picture if heat else "",
+            heat=heat,
+        )
 
-    def _heat(self, talk: _Talk, group: ClusterRecord, shown: str) -> PictureRecord | None:
+    def _heat_of(
+        self, state: TourState, group: ClusterRecord, picture: str
+    ) -> Generator[None, None, PictureRecord | None]:
         """Where the concept's first feature fires on the picture; None where it does not."""
-        text = talk.question["messages"][-1].text
-        ask = TryAsk(feature=group.features[0].id, text=text, picture=shown)
-        told = _heard(lambda emit: self.data.ask(ask, emit))
-        pictures = [p for e in told if isinstance(e, Tried) for p in e.exemplar.pictures]
+        text = state.question.messages[-1].text
+        ask = TryAsk(feature=group.features[0].id, text=text, picture=picture)
+        events = yield from self._hear(ask, shown=False)
+        pictures = [p for e in events if isinstance(e, Tried) for p in e.exemplar.pictures]
         return next((p for p in pictures if any(p.values)), None)
 
     # -- changing --------------------------------------------------------------------------
 
-    def _change(self, talk: _Talk, step: dict[str, Any]) -> None:
-        found = self.data.concept(ConceptQuery(q=step["words"], k=step["k"], dictionary=""))
-        if not found.rows:
-            self.tell(
-                TourEvent("note", found.note or f"No feature's words are of '{step['words']}'.")
-            )
+    def _change(self, state: TourState, step: Step) -> Steps:
+        concept = self.data.concept(ConceptQuery(q=step["words"], k=step["k"], dictionary=""))
+        if not concept.rows:
+            self._tell("note", concept.note or f"No feature's words mean '{step['words']}'.")
             return
         less = step["do"] == "suppress"
-        wish = Intervention(
-            features=tuple((row.dictionary, row.index) for row in found.rows),
+        intervention = Intervention(
+            features=tuple((row.dictionary, row.index) for row in concept.rows),
             how="ablate" if less else "clamp",
             strength=min(1.0, step["strength"]) if less else step["strength"],
-            where=_AT[step.get("at", "all")],
+            where=PLACES[step.get("at", "all")],
             name=f"{'without' if less else 'more'} '{step['words']}'",
         )
         nearest = ", ".join(
-            f"{r.label or r.index} ({r.similarity or 0:.2f})" for r in found.rows[:3]
+            f"{r.label or r.index} ({r.similarity or 0:.2f})" for r in concept.rows[:3]
         )
-        self._hold(talk, wish, f"the nearest: {nearest}", {"share": found.share})
+        figures = {"share": concept.share}
+        yield from self._intervene(state, intervention, f"the nearest: {nearest}", figures)
 
-    def _switch_off(self, talk: _Talk, step: dict[str, Any]) -> None:
-        """The concept of the last look that comes nearest to the step's words is taken out."""
-        if not talk.clusters:
-            self.tell(TourEvent("note", "There are no concepts here that could be switched off."))
+    def _switch_off(self, state: TourState, step: Step) -> Steps:
+        """Ablate the concept behind the last token explained that is nearest to the words."""
+        if not state.clusters:
+            self._tell("note", "There are no concepts here to switch off.")
             return
-        group, cosine = self._nearest(talk, step["words"])
-        wish = Intervention.model_validate(group.suppress)
-        said = f"of the concepts behind the word, the nearest to '{step['words']}'"
-        self._hold(talk, wish, f"{said} (cosine {cosine:.2f})", {"cosine": cosine})
+        group, cosine = self._nearest(state, step["words"])
+        intervention = Intervention.model_validate(group.suppress)
+        reason = f"of the concepts behind the word, the nearest to '{step['words']}'"
+        reason += f" (cosine {cosine:.2f})"
+        yield from self._intervene(state, intervention, reason, {"cosine": cosine})
 
-    def _hold(self, talk: _Talk, wish: Intervention, said: str, figures: dict[str, Any]) -> None:
-        """Add a change, of the features that no other holds, and answer again."""
-        held = {feature for other in talk.wishes for feature in other.features}
-        free = tuple(feature for feature in wish.features if feature not in held)
+    def _intervene(
+        self, state: TourState, intervention: Intervention, reason: str, figures: dict[str, Any]
+    ) -> Steps:
+        """Change the features that no other intervention changes, and answer again."""
+        held = {feature for other in state.interventions for feature in other.features}
+        free = tuple(feature for feature in intervention.features if feature not in held)
         if not free:
-            note = f"All {len(wish.features)} features are held already."
-            self.tell(TourEvent("note", note))
+            note = f"All {len(intervention.features)} features are under an intervention already."
+            self._tell("note", note)
             return
-        text = f"{wish.label}: {len(free)} features; {said}"
-        self.tell(TourEvent("change", text, {"features": len(free), **figures}))
-        talk.wishes.append(wish.model_copy(update={"features": free}))
-        self._again(talk)
+        text = f"{intervention.label}: {len(free)} features; {reason}"
+        self._tell("change", text, figures={"features": len(free), **figures})
+        changed = intervention.model_copy(update={"features": free})
+        state.interventions = [*state.interventions, changed]
+        yield from self._answer_again(state)
 
-    def _again(self, talk: _Talk) -> None:
-        ask = SteerAsk(**self._asked(talk, answer=talk.base))
-        told = _heard(lambda emit: self.data.ask(ask, emit))
-        talk.apart = {e.side: e for e in told if isinstance(e, Compared)}
-        for event in told:
+    def _answer_again(self, state: TourState) -> Steps:
+        events = yield from self._hear(_under(state, SteerAsk, answer=_ids(state)))
+        state.compared = {e.side: e for e in events if isinstance(e, Compared)}
+        for event in events:
             if isinstance(event, Answered) and event.side == "after":
-                talk.answer = event.text
-                self.tell(TourEvent("answer", event.text))
-        for note in (note for e in talk.apart.values() for note in e.notes):
-            self.tell(TourEvent("note", note))
+                state.answer = event.text
+                self._tell("answer", event.text)
+        for note in (note for e in state.compared.values() for note in e.notes):
+            self._tell("note", note)
 
-    # -- expecting -------------------------------------------------------------------------
+    # -- measuring -------------------------------------------------------------------------
 
-    def _expect(self, talk: _Talk, step: dict[str, Any]) -> None:
-        measure = getattr(self, f"_by_{step['measure']}")
-        answer, figures = measure(talk, step)
-        self.tell(TourEvent("expect", f"{step['question']} {answer}", figures))
+    def _expect(self, state: TourState, step: Step) -> Steps:
+        if step["measure"] == "probability":
+            answer, figures = yield from self._by_probability(state)
+        else:
+            answer, figures = getattr(self, f"_by_{step['measure']}")(state, step)
+        self._tell("expect", f"{step['question']} {answer}", figures=figures)
 
-    def _by_changed(self, talk: _Talk, step: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        changed = talk.answer != talk.base_text
-        said = f"Yes: {talk.base_text!r} became {talk.answer!r}." if changed else "No."
-        return said, {"changed": changed, "before": talk.base_text, "after": talk.answer}
+    def _by_changed(self, state: TourState, step: Step) -> tuple[str, dict[str, Any]]:
+        changed = state.answer != state.base_text
+        text = f"Yes: {state.base_text!r} became {state.answer!r}." if changed else "No."
+        return text, {"changed": changed, "before": state.base_text, "after": state.answer}
 
-    def _by_contains(self, talk: _Talk, step: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        here = step["text"].lower() in talk.answer.lower()
-        before = step["text"].lower() in talk.base_text.lower()
-        said = f"{_yes(here)} Before the changes: {_yes(before).lower()}"
-        return said, {"contains": here, "before": before}
+    def _by_contains(self, state: TourState, step: Step) -> tuple[str, dict[str, Any]]:
+        here = step["text"].lower() in state.answer.lower()
+        before = step["text"].lower() in state.base_text.lower()
+        text = f"{_yes(here)} Before the changes: {_yes(before).lower()}"
+        return text, {"contains": here, "before": before}
 
-    def _by_kl(self, talk: _Talk, step: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        after, control = talk.apart.get("after"), talk.apart.get("control")
+    def _by_kl(self, state: TourState, step: Step) -> tuple[str, dict[str, Any]]:
+        after, control = state.compared.get("after"), state.compared.get("control")
         if after is None:
             return "Nothing was changed, so there is nothing to measure.", {}
         beside = f"; the control {control.kl:.4f}" if control else "; there is no control"
         figures = {"kl": after.kl, "control": control.kl if control else None}
         return f"{after.kl:.4f} nats a token{beside}.", figures
 
-    def _by_probability(self, talk: _Talk, step: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        before, after = (self._probability(talk, wishes) for wishes in ([], talk.wishes))
+    def _by_probability(
+        self, state: TourState
+    ) -> Generator[None, None, tuple[str, dict[str, Any]]]:
+        before = yield from self._probability(state, [])
+        after = yield from self._probability(state, state.interventions)
         return f"{before:.3f} before, {after:.3f} after.", {"before": before, "after": after}
 
-    def _probability(self, talk: _Talk, wishes: list[Intervention]) -> float:
-        more = {**talk.question, "interventions": wishes, "answer": talk.base[: talk.looked + 1]}
-        told = _heard(lambda emit: self.data.ask(WhyAsk(**more, limit=1), emit))
-        return next(e.target.probability for e in told if isinstance(e, Explained) and e.target)
+    def _probability(
+        self, state: TourState, interventions: list[Intervention]
+    ) -> Generator[None, None, float]:
+        """Of the token explained last."""
+        ids = _ids(state)[: state.explained + 1]
+        ask = _under(state, WhyAsk, interventions=interventions, answer=ids, limit=1)
+        events = yield from self._hear(ask, shown=False)
+        return next(e.target.probability for e in events if isinstance(e, Explained) and e.target)
 
-    def _by_clusters(self, talk: _Talk, step: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        if not talk.clusters:
+    def _by_clusters(self, state: TourState, step: Step) -> tuple[str, dict[str, Any]]:
+        if not state.clusters:
             return "There are no concepts here.", {"nearest": None, "cosine": None}
-        group, cosine = self._nearest(talk, step["text"])
+        group, cosine = self._nearest(state, step["text"])
         text = f"{_yes(cosine >= NEAR)} The nearest is '{group.label}' (cosine {cosine:.2f})."
         return text, {"nearest": group.label, "cosine": cosine}
 
-    def _nearest(self, talk: _Talk, words: str) -> tuple[ClusterRecord, float]:
-        """The concept of the last look that comes nearest to the words, and its cosine."""
-        said = [f"{c.label}. {c.features[0].description}" for c in talk.clusters]
-        cosines = self.data.guides.near(words, said).cosines
+    def _nearest(self, state: TourState, words: str) -> tuple[ClusterRecord, float]:
+        """The concept behind the last token explained that is nearest to the words; its cosine."""
+        texts = [f"{c.label}. {c.features[0].description}" for c in state.clusters]
+        cosines = self.data.guides.near(words, texts).cosines
         best = max(range(len(cosines)), key=lambda n: cosines[n])
-        return talk.clusters[best], cosines[best]
+        return state.clusters[best], cosines[best]
+
+
+def place(tokens: list[Token], words: str) -> int:
+    """Place of the answer's first token that contains one of the words.
+
+    Where none does, the first token that says something.
+    """
+    wanted = words.lower().split()  # for "french fries", the token of either word
+    found = (n for n, t in enumerate(tokens) if any(w in t.text.lower() for w in wanted))
+    return next(found, next((n for n, token in enumerate(tokens) if token.tells), 0))
+
+
+def _ids(state: TourState) -> list[int]:
+    """Token ids of the unchanged answer."""
+    return [token.id for token in state.tokens]
+
+
+def _under(state: TourState, body: type[Body], **fields: Any) -> Body:
+    """The tour's question as another request, under its interventions."""
+    known = {name: getattr(state.question, name) for name in ChatAsk.model_fields}
+    return body(**{**known, "interventions": state.interventions, **fields})
 
 
 def _yes(value: bool) -> str:
     return "Yes." if value else "No."
-
-
-def _heard(job: More) -> list[Event]:
-    """All events of one question, step after step."""
-    told: list[Event] = []
-
-    def emit(event: Event) -> bool:
-        told.append(event)
-        return False
-
-    while job is not None and not isinstance(job, Future | BackgroundWork):
-        job = job(emit)
-    if isinstance(job, Future):
-        job.result()
-    return told

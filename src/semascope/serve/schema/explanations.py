@@ -1,0 +1,147 @@
+"""Events that explain a token: its features, the concepts they form, and their measured effects."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from semascope.serve.schema.answers import Alternative
+from semascope.serve.schema.responses import Measure, Record
+
+
+class Reason(Record):
+    """One feature's part in a token's log-probability."""
+
+    id: str
+    label: str = ""
+    category: str = ""
+    attribution: float
+    """First-order share of the log-probability, nats; negative where it speaks against."""
+    activation: float
+    """Its largest activation in the prompt and the answer so far."""
+    share: Measure = None
+    """That activation as a share of its own maximum in the corpus."""
+    where: list[int] = Field(default_factory=list)
+    """Its strongest positions, counted from the prompt's first token."""
+
+
+class Target(Record):
+    """The token that is asked about."""
+
+    id: int
+    text: str
+    position: int
+    """Counted from the prompt's first token."""
+    probability: float
+
+
+class Explained(Record):
+    """Why a token came."""
+
+    kind: Literal["explained"] = "explained"
+    metric: str
+    """``logprob``, ``logit_diff`` or ``activation``."""
+    value: float
+    """The metric; the token's log-probability in nats, unless it is a difference of logits."""
+    mode: str = "attribution"
+    target: Target | None = None
+    reasons: list[Reason] = Field(default_factory=list)
+    tokens: list[str] = Field(default_factory=list)
+    """The prompt and the answer so far, token by token; image tokens are empty."""
+    unexplained: Measure = None
+    """Share of the attribution that the dictionaries' errors hold."""
+
+
+class Member(Record):
+    """One feature of a cluster."""
+
+    id: str
+    label: str = ""
+    description: str = ""
+    score: float
+
+
+class ClusterRecord(Record):
+    """Features that say the same thing."""
+
+    number: int
+    """Its place, by which effects name it."""
+    label: str
+    coherence: float
+    """1 to 7."""
+    surprise: Measure = None
+    """Bits: how rarely all of its features fire on ordinary prompts."""
+    score: float
+    """Sum of its features' attributions; of their shares in activation mode."""
+    features: list[Member]
+    suppress: dict[str, Any]
+    """The intervention that takes it out, ready to be sent."""
+
+
+class Clustered(Record):
+    """The features as concepts, novel first."""
+
+    kind: Literal["clustered"] = "clustered"
+    clusters: list[ClusterRecord] = Field(default_factory=list)
+    unclustered: int = 0
+    """Features that were looked at and stand in no cluster."""
+    note: str = ""
+    """Why there are none."""
+
+
+class EffectRecord(Record):
+    """What ablating one cluster did to the token's probability."""
+
+    kind: Literal["effect"] = "effect"
+    cluster: int
+    before: Measure = None
+    after: Measure = None
+    effect: Measure = None
+    """``after`` less ``before``."""
+    note: str = ""
+
+
+class NamedRecord(Record):
+    """What an LMM calls one concept; the words that it had stay where there is no name."""
+
+    kind: Literal["named"] = "named"
+    cluster: int
+    label: str = ""
+    """Text from outside: words, never markup. Empty where there is no name."""
+    coherence: Measure = None
+    """1 to 7, as the LMM judges it."""
+    author: str
+    """``lmm:`` and its model."""
+    note: str = ""
+    """Why there is no name."""
+
+
+class ReadRecord(Record):
+    """One token of the prompt or the answer, as the model read it."""
+
+    id: int
+    text: str
+    """Empty for a token of a picture."""
+    kind: str
+    """``text``, ``special``, ``image``, ``tile`` or ``newline``."""
+    role: str
+    """``none``, ``system``, ``user`` or ``assistant``."""
+    logprob: Measure = None
+    """Of itself given what stands before it, nats."""
+    entropy: Measure = None
+    """Nats."""
+    top: list[Alternative] = Field(default_factory=list)
+    image: int | None = None
+    """Which picture it looks at."""
+    rect: tuple[float, float, float, float] | None = None
+    """Left, top, right, bottom, in pixels of the picture."""
+
+
+class ReadBack(Record):
+    """The prompt as the model reads it; a token's place here is its position."""
+
+    kind: Literal["read"] = "read"
+    tokens: list[ReadRecord]
+    sizes: list[tuple[int, int]] = Field(default_factory=list)
+    """Width and height of each picture."""
