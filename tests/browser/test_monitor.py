@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from semascope.monitor.tours import Look, Put, tour
+from semascope.monitor.tours import Put, tour
 
 expect = pytest.importorskip("playwright.sync_api").expect
 expect.set_options(timeout=60_000)  # a busy machine is slow, and no test is about time
@@ -301,27 +301,20 @@ def test_a_tour_is_walked_and_measured(page: Any) -> None:
     assert page.locator("ol .result").count() >= 1
 
 
-def test_a_tour_asks_on_the_page_what_the_command_asks(page: Any) -> None:
-    """A conversation a question, as long an answer, and only the picture where only that counts."""
-    sent: dict[str, list[dict[str, Any]]] = {"/api/chat": [], "/api/why": []}
+def test_a_tour_is_played_by_the_server_a_step_at_a_time(page: Any) -> None:
+    """The page asks for one step after another and measures nothing itself."""
+    sent: dict[str, list[Any]] = {}
     page.on(
         "request",
-        lambda r: (
-            sent[urlsplit(r.url).path].append(json.loads(r.post_data))
-            if urlsplit(r.url).path in sent
-            else None
-        ),
+        lambda r: sent.setdefault(urlsplit(r.url).path, []).append(json.loads(r.post_data or "{}")),
     )
     walk(page, "Hungry and eating, in word and picture")
-    asked = [step for step in tour("hungry").steps if isinstance(step, Put)]
-    assert [ask["messages"][0]["text"] for ask in sent["/api/chat"]] == [s.text for s in asked]
-    assert {len(ask["messages"]) for ask in sent["/api/chat"]} == {1}
-    assert [ask["max_new_tokens"] for ask in sent["/api/chat"]] == [s.tokens for s in asked]
-    looks = [step for step in tour("hungry").steps if isinstance(step, Look)]
-    assert [ask["mode"] for ask in sent["/api/why"]] == [s.mode for s in looks]
-    pictures = [bool(ask["messages"][0]["pictures"]) for ask in sent["/api/chat"]]
-    assert pictures == [False, True]
-    assert [ask["at"] for ask in sent["/api/why"]] == [{}, {"kinds": ["image", "tile"]}]
+    steps = sent["/api/tour"]
+    assert [ask["step"] for ask in steps] == list(range(len(steps)))
+    assert not {"/api/chat", "/api/why", "/api/steer", "/api/near"} & sent.keys()
+    questions = [step for step in tour("hungry").steps if isinstance(step, Put)]
+    expect(page.get_by_text(questions[-1].text).last).to_be_visible()
+    expect(page.get_by_role("tab", name="Concepts")).to_be_visible()
 
 
 def test_the_register_bears_its_caution(page: Any) -> None:

@@ -11,7 +11,6 @@ import type {
   KeptWhole,
   ListLine,
   MapData,
-  Near,
   Note,
   RatingItem,
   RatingTold,
@@ -111,8 +110,6 @@ export const forget = (id: string) => asked(`/api/sessions/${encodeURIComponent(
 
 export const getConcept = (params: Params, signal?: AbortSignal) =>
   json<Concept>(`/api/concept?${query(params)}`, { signal });
-export const getNear = (text: string, others: string[]) =>
-  json<Near>("/api/near", sent("POST", { text, others }));
 export const getMap = (dictionary: string, signal?: AbortSignal) =>
   json<MapData>(`/api/map?${query({ dictionary })}`, { signal });
 

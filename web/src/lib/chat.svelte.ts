@@ -158,7 +158,7 @@ export class Conversation extends Asking {
     const base = exchange.answers.findLast((a) => a.side === "plain" && a.tokens.length);
     const prefill = base?.prefill ?? this.prefill;
     const sides: Record<string, Answered | undefined> = { before: base };
-    const side = (name: string): Answered => {
+    const side: Side = (name) => {
       sides[name] ??= answerAgain(exchange, name, prefill, under, words);
       return sides[name] as Answered;
     };
@@ -232,8 +232,11 @@ export class Conversation extends Asking {
   }
 }
 
-/** Put an event where it belongs: `side` is the answer of each run, made when it is first named. */
-function put(event: Event, side: (name: string) => Answered): void {
+/** The answer of each run by the side that its events name, made when it is first named. */
+export type Side = (name: string) => Answered;
+
+/** Put an event into the answer that it belongs to. */
+export function put(event: Event, side: Side): void {
   if (event.kind === "token") side(event.side).tokens.push(event);
   else if (event.kind === "compared") side(event.side).distance = event;
   else if (event.kind === "answered")

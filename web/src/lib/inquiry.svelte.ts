@@ -140,7 +140,13 @@ export class Inquiry {
     };
   }
 
-  private hear(event: Event): void {
+  /** Show what a tour asks about a token; its events follow. */
+  show(picked: Picked): void {
+    this.clear();
+    this.picked = picked;
+  }
+
+  hear(event: Event): void {
     if (event.kind === "explained") {
       const { metric, value, target, reasons: list, tokens, unexplained } = event;
       this.reasons = { metric, value, target, list, tokens, unexplained };

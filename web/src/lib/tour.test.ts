@@ -1,60 +1,80 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
-import { asChange } from "./changes";
-import { Conversation } from "./chat.svelte";
-import { newAnswer } from "./exchange";
-import { answering, token } from "./testing";
-import { measured, nearest, place } from "./tour";
-import type { Cluster, TourStep } from "./types";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { said } from "./exchange";
+import { answering, finished, token } from "./testing";
+import { TourTalk } from "./tour.svelte";
+import type { Event, Tour, TourState } from "./types";
 
+beforeEach(() => vi.stubGlobal("location", { hash: "" }));
 afterEach(() => vi.unstubAllGlobals());
-const look = { token: 0, clusters: [] };
-const cluster = (label: string): Cluster => ({
-  number: 0,
-  label,
-  coherence: 5,
-  surprise: null,
-  score: 1,
-  features: [],
-  suppress: { features: [] },
-});
 
-/** A conversation with a plain answer, and a steered one where `changed` is given. */
-function talked(plain: string, changed?: string): Conversation {
-  const talk = new Conversation(false);
-  const answers = [{ ...newAnswer("plain", ""), tokens: [token("answer", plain)] }];
-  if (changed !== undefined) {
-    answers.push({ ...newAnswer("changed", ""), tokens: [token("after", changed)] });
-    talk.changes = [asChange({ key: "x" })];
-  }
-  talk.exchanges = [{ text: "?", pictures: [], answers }];
-  return talk;
-}
+const tour: Tour = {
+  name: "flags",
+  title: "",
+  about: "",
+  needs_picture: false,
+  steps: [
+    { do: "ask", text: "What is it?", picture: "hash", tokens: 4 },
+    { do: "suppress", words: "flag", k: 1 },
+    { do: "expect", question: "Did it change?", measure: "changed" },
+  ],
+};
+const state = (interventions: TourState["interventions"] = []): TourState => ({
+  kind: "tour_state",
+  question: { messages: [{ role: "user", text: "What is it?" }] },
+  tokens: [],
+  base_text: "",
+  answer: "",
+  interventions,
+  explained: 0,
+  clusters: [],
+  compared: {},
+});
+const line = (kind: "change" | "expect", text: string): Event => ({
+  kind: "tour",
+  line: kind,
+  text,
+  figures: {},
+  picture: "",
+  heat: null,
+});
+const off = {
+  features: [["site/name", 1]],
+  how: "ablate",
+  name: "flag off",
+} as TourState["interventions"][0];
 
 describe("tours", () => {
-  it("take the token that holds the words, or the first that says something", () => {
-    const tokens = [
-      { ...token("answer", " the"), tells: false },
-      token("answer", " Bolivia"),
-      token("answer", "."),
-    ];
-    expect([place(tokens, "bolivia"), place(tokens, "Peru"), place([], "x")]).toEqual([1, 1, 0]);
+  it("are played by the server, with the state of the step before", async () => {
+    const talk = new TourTalk(false);
+    const asked = answering(
+      [token("answer", "a flag"), state(), finished],
+      [line("change", "flag off"), token("after", "a sign"), state([off]), finished],
+      [line("expect", "Did it change? Yes."), state([off]), finished],
+    );
+    for (let n = 0; n < 3; n += 1) await talk.next(tour);
+    expect(asked).toMatchObject([
+      { name: "flags", step: 0, state: null },
+      { step: 1, state: { kind: "tour_state", interventions: [] } },
+      { step: 2, state: { interventions: [{ how: "ablate" }] } },
+    ]);
+    expect(talk.results).toEqual(["", "flag off", "Yes."]);
+    const answers = talk.exchanges[0]?.answers ?? [];
+    expect(answers.map((a) => [a.side, said(a)])).toEqual([
+      ["plain", "a flag"],
+      ["changed", "a sign"],
+    ]);
+    expect([answers[1]?.changes, talk.changes.length]).toEqual([["flag off"], 1]);
+    expect([talk.done, talk.busy]).toEqual([3, false]);
   });
 
-  it("measure only what was changed", async () => {
-    const step: TourStep = { do: "expect", measure: "changed" };
-    expect(await measured(step, talked("yes"), look)).toContain("no intervention");
-    expect(await measured(step, talked("yes", "no"), look)).toBe("Yes: “yes” became “no”.");
-    expect(await measured(step, talked("yes", "yes"), look)).toContain("same answer");
-    const kl: TourStep = { do: "expect", measure: "kl" };
-    expect(await measured(kl, talked("yes", "no"), look)).toContain("could not be measured");
-    const holds: TourStep = { do: "expect", measure: "contains", text: "NO" };
-    expect(await measured(holds, talked("yes", "no"), look)).toMatch(/^Yes/);
-  });
-
-  it("take the nearest concept, and say whether it is near enough", async () => {
-    answering(Response.json({ cosines: [0.1, 0.4], near: 0.5 }));
-    const found = await nearest("flags", [cluster("cats"), cluster("banners")]);
-    expect([found?.cluster.label, found?.meant]).toEqual(["banners", false]);
-    expect(await nearest("flags", [])).toBeNull();
+  it("show the token that is explained, and say what went wrong", async () => {
+    const talk = new TourTalk(false);
+    const why: Tour = { ...tour, steps: [tour.steps[0]!, { do: "why", token: "flag" }] };
+    const failed: Event = { kind: "failed", message: "The model is away.", type: "ServeError" };
+    answering([token("answer", "a flag"), state(), finished], [{ ...state(), explained: 1 }, failed]);
+    await talk.next(why);
+    await talk.next(why);
+    expect(talk.inquiry.picked).toEqual({ exchange: 0, answer: 0, token: 1 });
+    expect(talk.results[1]).toBe("The model is away.");
   });
 });

@@ -40,7 +40,6 @@ export type Upload = Records["Upload"];
 export type Note = Records["NoteRecord"];
 export type ListLine = Records["ListRecord"];
 export type Concept = Records["ConceptRecord"];
-export type Near = Records["NearRecord"];
 export type MapData = Records["MapRecord"];
 export type MapLabel = Records["MapLabel"];
 export type Register = Records["RegisterRecord"];
@@ -50,6 +49,7 @@ export type RatingTold = Records["RatingReveal"];
 export type Kept = Records["SessionLine"];
 export type KeptWhole = Records["SessionRecord"];
 export type TourLine = Records["TourLine"];
+export type TourState = Records["TourState"];
 export type Tour = Omit<Records["TourRecord"], "steps"> & { steps: TourStep[] };
 
 export type Region = Records["Region"];
@@ -72,6 +72,7 @@ export interface Asks {
   "/api/examples": Records["ExamplesAsk"];
   "/api/versus": Records["VersusAsk"];
   "/api/register/measure": Records["MeasureAsk"];
+  "/api/tour": Omit<Records["TourAsk"], "state"> & { state: TourState | null };
 }
 
 /** One step of a tour, as its file has it: the schema says no more than that it is an object. */
