@@ -112,6 +112,14 @@ def test_grades_agree_with_judges_when_both_see_the_same(tmp_path: Path) -> None
         {"good": {i: i // 2 for i in range(8)}, "bad": {i: -(i // 2) for i in range(8)}}
     )
     assert result.judges == pytest.approx({"good": 1.0, "bad": -1.0})
+    low, high = result.judge_intervals["good"]
+    assert 0.9 < low <= high <= 1.0
+    assert {name: one.value for name, one in result.shares.items()} == dict.fromkeys(
+        ("right", "vague", "wrong", "silly"), 0.25
+    )
+    assert result.shares["silly"].low < 0.25 < result.shares["silly"].high
+    one = store.agreement(tasks=list(store.grades("me"))[:1])
+    assert one.ratings == 1
     store.close()
 
 
@@ -122,7 +130,7 @@ def test_bad_grades_are_sentences(tmp_path: Path) -> None:
     store.deal([said(0, "mango")])
     task = store.next("me")
     assert task is not None
-    with pytest.raises(ExplainError, match="fits exactly"):
+    with pytest.raises(ExplainError, match="right"):
         store.rate(task.id, "me", 7)
     with pytest.raises(ExplainError, match="no rating task"):
         store.rate("nonsense", "me", 1)

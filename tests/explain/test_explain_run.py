@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from semascope.config import (
 )
 from semascope.errors import ExplainError
 from semascope.evidence.types import FeatureEvidence
+from semascope.explain.human.blind_rating import BlindRatings
 from semascope.explain.llm.fake_server import FakeLMM, completion
 from semascope.explain.types import Cost, Explanation
 from semascope.pipeline import explainers, run
@@ -172,8 +174,8 @@ def test_ratings_are_blind_and_agreement_is_told(
     assert main(["rate", "--rater", "ann", "--tasks", "4", "--workspace", str(whole)]) == 0
     out = capsys.readouterr().out
     assert "vocabulary" not in out, "who wrote the words is hidden"
-    assert "Words: Pictures of " in out
-    assert "ann has graded 2 of" in out
+    assert "Explanation: " in out
+    assert "ann has rated 2 of" in out
     again = iter(["1", "q"])
     monkeypatch.setattr("builtins.input", lambda *_: next(again))
     assert main(["rate", "--rater", "bob", "--tasks", "4", "--workspace", str(whole)]) == 0
@@ -183,6 +185,54 @@ def test_ratings_are_blind_and_agreement_is_told(
     assert (found["raters"], found["ratings"]) == (2, 3)
     assert main(["rate", "--agreement", "--workspace", str(whole)]) == 0
     assert "Krippendorff" in capsys.readouterr().out
+
+
+def test_a_sheet_goes_out_as_a_page_and_comes_back_as_ratings(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "sheet.html"
+    asked = ["rate", "--sheet", "5", "--seed", "3", "--workspace", str(whole)]
+    assert main([*asked, "--html", str(page)]) == 0
+    assert "semascope rate --read" in capsys.readouterr().out
+    text = page.read_text("utf-8")
+    tasks = re.findall(r'data-task="(\w+)"', text)
+    assert len(tasks) == 5
+    assert "vocabulary" not in text, "the author is hidden"
+    assert not re.search(r'(?:src|href)="(?!data:)', text), "it opens from disk, without a server"
+    back = {
+        "kind": "semascope ratings", "dictionary": "d", "seed": 3, "size": 5, "rater": "Ana",
+        "ratings": [{"task": t, "grade": "right", "note": "a note", "seconds": 1} for t in tasks],
+    }  # fmt: skip
+    file = tmp_path / "ratings.json"
+    file.write_text(json.dumps(back))
+    read = ["rate", "--read", str(file), "--workspace", str(whole)]
+    assert main(read) == 0
+    out = capsys.readouterr().out
+    assert "5 of 5 explanations rated by Ana" in out
+    assert "right: 100% (57% to 100% of 5)" in out
+    assert main([*read, "--json"]) == 0, "the same twice replaces, and adds nothing"
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ratings"], found["shares"]["right"]["value"]) == (5, 1.0)
+    back["ratings"][0]["task"] = "0" * 16
+    file.write_text(json.dumps(back))
+    assert main(read) == 2
+    assert "1 of 5 ratings are of explanations" in capsys.readouterr().err
+    assert main(["rate", "--html", str(page), "--workspace", str(whole)]) == 2
+    assert "--sheet 60" in capsys.readouterr().err
+
+
+def test_a_sheet_is_rated_at_the_terminal(
+    whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(["1 says it well", "4", "2"])
+    monkeypatch.setattr("builtins.input", lambda *_: next(answers))
+    asked = ["rate", "--sheet", "3", "--seed", "11", "--rater", "Cy", "--workspace", str(whole)]
+    assert main(asked) == 0
+    out = capsys.readouterr().out
+    assert "right: 33%" in out and "silly: 33%" in out
+    ratings = BlindRatings(whole / "ratings.db", readonly=True)
+    assert list(ratings.notes("Cy").values()) == ["says it well"]
+    ratings.close()
 
 
 # ---- workers

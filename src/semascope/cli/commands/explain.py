@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -12,6 +13,7 @@ from pydantic import Field
 from semascope.cli.base import InWorkspace
 from semascope.cli.commands.run import StageVerb
 from semascope.config import ExplainOptions, RunOptions, ScoreOptions
+from semascope.errors import ExplainError
 from semascope.numbers import Count, CountOrNone, NotNegative, Seed
 
 if TYPE_CHECKING:
@@ -130,37 +132,54 @@ class Score(ScoreOptions, StageVerb):
 
 
 class Rate(InWorkspace):
-    """Rate explanations blind: see where a feature fires, read some words, grade from 0 to 3.
+    """Rate explanations blind: see where a feature is active, read its explanation, press a key.
 
-    Who wrote the words is hidden, and one task in five carries the words of another feature.
-    Only samples that no explainer saw are shown. Stop with q at any time; what was graded is kept.
-    --agreement says how far people agree with one another and with each judge.
+    The grades are right, vague, wrong and silly (keys 1 to 4). The author is hidden, and only
+    samples that no explainer saw are shown. Stop with q at any time; what was graded is kept.
+    One task in five carries the explanation of another feature, except on a sheet: --sheet 60
+    draws so many explanations at random, and --html FILE writes them as a page that opens from
+    disk; --read brings in the ratings that it downloads. --agreement says how far people agree
+    with one another and with each kind of score.
     """
 
     rater: str = "me"
     """Your name, so that raters can be told apart."""
     tasks: Count = 50
-    """How many explanations are dealt, drawn by the seed."""
-    exemplars: Count = 3
-    """Samples shown with each."""
+    """Explanations to deal, drawn by the seed."""
+    sheet: CountOrNone = 0
+    """Explanations on a sheet, drawn by the seed; none of them is swapped. 0: no sheet."""
+    html: Path | None = None
+    """With --sheet: write a page to rate from, and ask nothing here."""
+    read: Path | None = None
+    """Bring in the ratings that such a page downloaded, and print what they say."""
+    exemplars: CountOrNone = 0
+    """Samples shown with each explanation; 0: 3 at the terminal, 6 on a page."""
     agreement: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Print how far raters and judges agree, and rate nothing."""
+    """Print how far raters agree with one another and with the scores; rate nothing."""
     seed: Seed = 0
     """Of the draw."""
     as_json: JsonFlag = False
-    """Print the agreement as JSON."""
+    """With --agreement and --read: print JSON."""
 
     def run(self) -> int:
-        """Rate until done or stopped, or print the agreement."""
+        """Rate until done or stopped, write or read a sheet, or print the agreement."""
+        if self.html is not None and not self.sheet:
+            raise ExplainError("--html writes a sheet: say how many explanations, --sheet 60.")
         self.space.require("explain")
-        from semascope.cli.commands.rate import agreement, rate
+        from semascope.cli.commands import rate
         from semascope.pipeline import recorded
         from semascope.pipeline.run_context import Run
 
         run = Run(self.space, recorded(self.space))
         if self.agreement:
-            return agreement(run, as_json=self.as_json)
-        return rate(run, self.rater, self.tasks, self.exemplars, self.seed)
+            return rate.agreement(run, as_json=self.as_json)
+        if self.read is not None:
+            return rate.read_sheet(run, self.read, as_json=self.as_json)
+        if self.html is not None:
+            return rate.write_sheet(run, self.sheet, self.exemplars or 6, self.seed, self.html)
+        if self.sheet:
+            return rate.rate_sheet(run, self.rater, self.sheet, self.exemplars or 3, self.seed)
+        return rate.rate(run, self.rater, self.tasks, self.exemplars or 3, self.seed)
 
 
 class EvaluateExplanations(InWorkspace):

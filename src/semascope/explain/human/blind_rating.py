@@ -1,9 +1,9 @@
-"""Blind rating by people: explanations dealt without their authors, some with words swapped.
+"""Blind rating: people grade explanations without knowing who wrote them.
 
-A rater sees a feature's held-out exemplars and some words, and grades the fit from 0 to 3.
-Who wrote the words is hidden, and one task in a few carries the words of another feature: a
-rater who likes everything shows by liking those. One SQLite file; many raters at once.
-Knows explanations and grades; knows no page and no terminal.
+A rater sees a feature's held-out exemplars and an explanation, and calls it right, vague, wrong or
+silly. The author is hidden, and some tasks carry the explanation of another feature: a rater who
+likes everything likes those too. A sheet (``rating_sheet``) has no such tasks. One SQLite file
+holds tasks, grades and notes; several people may rate at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +21,26 @@ import numpy as np
 from semascope.atlas.database.sqlite import released, way_to
 from semascope.errors import ExplainError
 from semascope.explain.human.agreement import krippendorff_alpha, spearman, table
-from semascope.explain.stats import mean_interval, strangers
+from semascope.explain.stats import DRAWS, ends, mean_interval, strangers
 from semascope.explain.types import Explanation
+from semascope.statistics import Figure, share
 
-GRADES = {0: "does not fit", 1: "fits loosely", 2: "fits well", 3: "fits exactly"}
+GRADES = {3: "right", 2: "vague", 1: "wrong", 0: "silly"}
+"""Names of grades, best first; a key from 1 to 4 gives each."""
+MEANINGS = {
+    "right": "names what the examples share",
+    "vague": "fits, but says too little or only part of it",
+    "wrong": "names something else",
+    "silly": "no person would write this",
+}
 _TABLES = """
 CREATE TABLE IF NOT EXISTS tasks (
     id TEXT PRIMARY KEY, feature INTEGER, description TEXT, label TEXT,
     author TEXT, swapped INTEGER);
 CREATE TABLE IF NOT EXISTS ratings (
     task TEXT, rater TEXT, grade INTEGER, seconds REAL, at REAL, PRIMARY KEY (task, rater));
+CREATE TABLE IF NOT EXISTS notes (
+    task TEXT, rater TEXT, text TEXT, PRIMARY KEY (task, rater));
 """
 
 
@@ -45,7 +55,7 @@ class Task:
 
 
 FEWEST = 8
-"""Features that a rank correlation is told of: of three it is one half by luck alone."""
+"""Features that a rank correlation needs: among three it is one half by luck alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +71,15 @@ class Agreement:
     swapped: float
     """Grade of swapped words; a careful rater gives about 0. NaN where none was rated."""
     by_author: Mapping[str, float]
+    shares: Mapping[str, Figure]
+    """Share of each grade by name, of true words, with Wilson's interval."""
     judges: Mapping[str, float]
-    """Spearman's rho between the people's mean grade and each judge's score; NaN of fewer than
-    ``FEWEST`` features."""
+    """Spearman's rho between the people's mean grade and each judge's score; NaN below ``FEWEST``
+    features."""
+    judge_intervals: Mapping[str, tuple[float, float]]
+    """95 % interval of each, by bootstrap over features; NaN where rho is."""
     compared: Mapping[str, int]
-    """How many features each of those is of."""
+    """Number of features behind each."""
 
 
 class BlindRatings:
@@ -124,8 +138,11 @@ class BlindRatings:
             row = self._db.execute(query, (rater,)).fetchone()
         return Task(*row) if row else None
 
-    def rate(self, task: str, rater: str, grade: int, seconds: float = 0.0) -> None:
-        """Keep a grade; a second one by the same rater replaces the first."""
+    def rate(self, task: str, rater: str, grade: int, seconds: float = 0.0, note: str = "") -> None:
+        """Keep a grade and a note; those of the same rater for the same task are replaced.
+
+        Raises ExplainError for an unknown task or grade, and where no rater is named.
+        """
         if grade not in GRADES:
             listed = ", ".join(f"{g} ({what})" for g, what in GRADES.items())
             raise ExplainError(f"A grade is one of {listed}; not {grade}.")
@@ -137,7 +154,28 @@ class BlindRatings:
                 raise ExplainError(f"There is no rating task {task!r}: deal tasks first.")
             row = (task, rater, grade, seconds, time.time())
             self._db.execute("INSERT OR REPLACE INTO ratings VALUES (?,?,?,?,?)", row)
+            self._db.execute("DELETE FROM notes WHERE task = ? AND rater = ?", (task, rater))
+            if note.strip():
+                self._db.execute("INSERT INTO notes VALUES (?,?,?)", (task, rater, note.strip()))
             self._db.commit()
+
+    def grades(self, rater: str) -> dict[str, int]:
+        """Task -> grade of all that a rater has graded."""
+        with self._lock:
+            query = "SELECT task, grade FROM ratings WHERE rater = ?"
+            return dict(self._db.execute(query, (rater,)).fetchall())
+
+    def notes(self, rater: str) -> dict[str, str]:
+        """Task -> note of a rater."""
+        with self._lock:
+            query = "SELECT task, text FROM notes WHERE rater = ?"
+            return dict(self._db.execute(query, (rater,)).fetchall())
+
+    def known(self, tasks: Collection[str]) -> set[str]:
+        """Those of some tasks that were dealt."""
+        with self._lock:
+            dealt = self._db.execute("SELECT id FROM tasks").fetchall()
+        return {task for (task,) in dealt} & set(tasks)
 
     def reveal(self, task: str, rater: str) -> tuple[int, str, bool]:
         """(feature, author, whether the words were another feature's) of a task that this rater
@@ -159,14 +197,22 @@ class BlindRatings:
             return int(mine.fetchone()[0]), int(total.fetchone()[0])
 
     def agreement(
-        self, judges: Mapping[str, Mapping[int, float]] | None = None, seed: int = 0
+        self,
+        judges: Mapping[str, Mapping[int, float]] | None = None,
+        seed: int = 0,
+        *,
+        tasks: Collection[str] | None = None,
     ) -> Agreement:
-        """People among themselves, and with judges: name -> feature -> score of its true words."""
+        """People among themselves, and with judges: name -> feature -> score of its true words.
+
+        ``tasks``: count these alone. Raises ExplainError where none is rated.
+        """
         with self._lock:
             rows = self._db.execute(
                 "SELECT t.id, t.feature, t.author, t.swapped, r.rater, r.grade "
                 "FROM ratings r JOIN tasks t ON t.id = r.task ORDER BY t.id, r.rater"
             ).fetchall()
+        rows = [row for row in rows if tasks is None or row[0] in tasks]
         if not rows:
             raise ExplainError("Nothing was rated yet: run `semascope rate`.")
         by_rater: dict[str, dict[str, float]] = {}
@@ -181,6 +227,7 @@ class BlindRatings:
                 authors.setdefault(author, []).append(grade)
                 features.setdefault(feature, []).append(grade)
         true = np.array([g for grades in authors.values() for g in grades], float)
+        rho = {n: _with_judge(features, s, seed) for n, s in (judges or {}).items()}
         return Agreement(
             raters=len(by_rater),
             ratings=len(rows),
@@ -188,7 +235,9 @@ class BlindRatings:
             mean=tuple(mean_interval(true, seed)) if len(true) else (float("nan"),) * 3,  # type: ignore[arg-type]
             swapped=float(np.mean(swapped)) if swapped else float("nan"),
             by_author={a: float(np.mean(g)) for a, g in sorted(authors.items())},
-            judges={n: _with_judge(features, s) for n, s in (judges or {}).items()},
+            shares={name: share(int((true == g).sum()), len(true)) for g, name in GRADES.items()},
+            judges={name: value for name, (value, _, _) in rho.items()},
+            judge_intervals={name: (low, high) for name, (_, low, high) in rho.items()},
             compared={n: len(features.keys() & s) for n, s in (judges or {}).items()},
         )
 
@@ -197,15 +246,29 @@ class BlindRatings:
         self._db.close()
 
 
-def _with_judge(features: Mapping[int, Sequence[float]], scores: Mapping[int, float]) -> float:
+def _with_judge(
+    features: Mapping[int, Sequence[float]], scores: Mapping[int, float], seed: int
+) -> tuple[float, float, float]:
+    """Spearman's rho of mean grades with scores, and its interval; NaN where it says nothing."""
     both = sorted(set(features) & set(scores))
     if len(both) < FEWEST:
-        return float("nan")
-    return spearman([float(np.mean(features[f])) for f in both], [scores[f] for f in both])
+        return (float("nan"),) * 3
+    grades = np.array([float(np.mean(features[f])) for f in both])
+    values = np.array([scores[f] for f in both], np.float64)
+    rng = np.random.default_rng((seed, len(both)))
+    drawn = (rng.integers(len(both), size=len(both)) for _ in range(DRAWS))
+    rho = np.array([spearman(grades[rows].tolist(), values[rows].tolist()) for rows in drawn])
+    rho = rho[np.isfinite(rho)]
+    low, high = ends(rho) if len(rho) else (float("nan"),) * 2
+    return spearman(grades.tolist(), values.tolist()), low, high
+
+
+def task_id(feature: int, said: Explanation, swapped: bool, seed: int) -> str:
+    """A hash; tasks are dealt in its order, so nothing in it gives a swap away."""
+    text = f"{seed}/{feature}/{said.author}/{said.label}/{said.description}/{swapped}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _row(feature: int, said: Explanation, swapped: bool, seed: int) -> tuple[object, ...]:
-    text = f"{seed}/{feature}/{said.author}/{said.label}/{said.description}/{swapped}"
-    # The id is a hash, and tasks are dealt in its order: nothing in it tells a swap.
-    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    name = task_id(feature, said, swapped, seed)
     return name, feature, said.description, said.label, said.author, int(swapped)

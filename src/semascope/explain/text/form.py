@@ -48,7 +48,7 @@ _STEM = re.compile(
 )
 """Endings that are left when an English suffix is cut off: relat-e, differenc-e, biolog-y."""
 _ORDINARY = frozenset(
-    "new south north central united saint cape republic city islands coast".split()
+    "new south north central united saint cape republic city islands coast ivory equatorial".split()
 )
 """Words of countries' names that are ordinary words as well."""
 _WHOLE = frozenset("splat squat concat eclat franc carat karat secretariat proletariat".split())
@@ -178,7 +178,7 @@ def _names(plain: str) -> Iterator[str]:
             written = f" {' '.join(words)} "[at + 1 : at + 1 + len(country)]
             if written == country:
                 yield f'"{country}" has no capital'
-            rest = rest.replace(f" {country} ", "  ")
+            rest = rest.replace(f" {country} ", " " * (len(country) + 2))
     for word in rest.split():
         if word in _parts_of_names():
             yield f'"{word}" is a part of a name'
