@@ -136,17 +136,18 @@ def lmm_judge(run: Run) -> LMMJudge | None:
 
 
 def _judge(run: Run) -> Judge:
-    options = run.options.score
+    """The judge that the options name, one for all scorers of a run: a sample is read once."""
     asked = lmm_judge(run)
     if asked is not None:
         return asked
-    from semascope.explain.scorers.lexical_judge import LexicalJudge
-
-    if options.judge == "meaning":
+    if "_judge" not in run.__dict__:
         from semascope.atlas import embedder
+        from semascope.explain.scorers.lexical_judge import LexicalJudge
 
-        return LexicalJudge(embed=embedder())
-    return LexicalJudge()
+        meaning = run.options.score.judge == "meaning"
+        run.__dict__["_judge"] = LexicalJudge(embed=embedder() if meaning else None)
+    judge: Judge = run.__dict__["_judge"]
+    return judge
 
 
 def _iou(run: Run) -> Scorer:

@@ -183,11 +183,15 @@ class Rate(InWorkspace):
 
 
 class EvaluateExplanations(InWorkspace):
-    """How true a workspace's explanations are: every bar by name, with its interval.
+    """How true a workspace's explanations are: every figure with its interval, beside its bar.
 
-    Words and scores are read from the workspace. Which concepts the model itself names, and
-    which of those have a feature, is measured on fresh scenes drawn with the seed; so is what a
-    cascade saves against asking the subject about everything.
+    Explanations and scores are read from the workspace: the share of alive features explained,
+    detection, IoU, told_apart (held-out samples that fit a feature's explanation better than those
+    of its five nearest features; chance is one in six; measured here where it was not scored),
+    labels_refused (labels that a test of form refuses) and distinct_labels (of the explained).
+    Which concepts the model itself names, and which of those have a feature, is measured on fresh
+    scenes drawn with the seed; so is what a cascade saves against asking the subject about
+    everything.
     """
 
     seed: Seed = 0
