@@ -12,8 +12,9 @@ describe("numbers", () => {
   });
 
   it("keeps small probabilities apart from nothing", () => {
-    const found = [1, 0.994, 0.5, 0.012, 0.0004, 0].map(percent);
-    expect(found).toEqual(["100 %", "99 %", "50 %", "1.2 %", "0.04 %", "0 %"]);
+    const found = [1, 0.9996, 0.9994, 0.996, 0.994, 0.5, 0.012, 0.0004, 0].map(percent);
+    expect(found.slice(0, 4)).toEqual(["100 %", "100 %", "99.9 %", "99.6 %"]);
+    expect(found.slice(4)).toEqual(["99 %", "50 %", "1.2 %", "0.04 %", "0 %"]);
   });
 
   it("says how rarely a feature fires", () => {

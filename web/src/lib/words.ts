@@ -15,7 +15,7 @@ export const short = (value: number): string => {
 export const percent = (p: number): string => {
   const value = 100 * p;
   if (value >= 99.95) return "100 %";
-  if (value >= 10) return `${value.toFixed(0)} %`;
+  if (value >= 10 && value < 99.5) return `${value.toFixed(0)} %`;
   if (value >= 0.1) return `${value.toFixed(1)} %`;
   return value > 0 ? `${value.toPrecision(1)} %` : "0 %";
 };
