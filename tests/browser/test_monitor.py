@@ -274,6 +274,7 @@ def test_a_feature_is_tried_noted_and_put_on_a_list(page: Any) -> None:
 def test_words_are_rated_blind(page: Any) -> None:
     page.goto("/#/rate")
     page.get_by_label("Your name").fill("Ana")
+    page.get_by_label("How many").fill("2")
     page.get_by_role("button", name="Begin").click()
     grades = page.get_by_role("group", name="How well does the explanation fit?")
     expect(grades).to_be_visible()
@@ -281,7 +282,15 @@ def test_words_are_rated_blind(page: Any) -> None:
     page.keyboard.press("2")
     expect(page.get_by_text("The feature is ")).to_be_visible()
     page.keyboard.press("n")
-    expect(page.get_by_text("1 of ")).to_be_visible()
+    expect(page.get_by_text("1 of 2")).to_be_visible()
+    expect(page.get_by_text("The feature is ")).to_be_hidden()
+    page.keyboard.press("1")
+    expect(page.get_by_text("The feature is ")).to_be_visible()
+    page.keyboard.press("n")
+    expect(page.get_by_role("heading", name="2 rated")).to_be_visible()
+    expect(page.get_by_role("listitem").filter(has_text="vague")).to_contain_text(" %")
+    page.get_by_role("button", name="2 more").click()
+    expect(page.get_by_text("0 of 2")).to_be_visible()
 
 
 def walk(page: Any, title: str) -> None:

@@ -48,7 +48,9 @@ def test_a_rater_is_told_nothing_before_the_grade(client: TestClient) -> None:
     assert told.json()["author"] == "drawn-explainer"
     again = client.get("/api/rating", params={"rater": "Ana"}).json()
     assert again["task"] != task["task"] and again["total"] == task["total"]
-    assert client.get("/api/rating/agreement").json()["ratings"] >= 1
+    agreement = client.get("/api/rating/agreement").json()
+    assert agreement["ratings"] >= 1
+    assert [one["name"] for one in agreement["shares"]] == ["right", "vague", "wrong", "silly"]
     bad = {"task": "nothing", "rater": "Ana", "grade": 2}
     assert client.post("/api/rating", json=bad).status_code == 404
 
@@ -66,6 +68,9 @@ def test_swapped_words_are_told_to_be_another_features(client: TestClient) -> No
         else:
             assert told["description"] == task["description"]
     assert 0 < swapped < 20
+    judges = client.get("/api/rating/agreement").json()["judges"]
+    assert "Detection AUROC" in {one["name"] for one in judges}
+    assert all(one["features"] <= 21 for one in judges)
 
 
 def test_the_map_is_whole_and_small(client: TestClient) -> None:

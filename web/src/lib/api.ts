@@ -2,6 +2,7 @@
 
 import { eventsOf } from "./events";
 import type {
+  Agreement,
   Asks,
   Concept,
   Event,
@@ -126,6 +127,7 @@ export const putList = (name: string, features: string[], about = "") =>
   json<ListLine>(listPath(name), sent("PUT", { features, about }));
 export const dropList = (name: string) => asked(listPath(name), { method: "DELETE" });
 
+export const agreement = () => json<Agreement>("/api/rating/agreement");
 export const nextRating = (rater: string) => json<RatingItem>(`/api/rating?${query({ rater })}`);
 export const rate = (task: string, rater: string, grade: number, seconds: number) =>
   json<RatingTold>("/api/rating", sent("POST", { task, rater, grade, seconds }));

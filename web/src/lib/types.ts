@@ -46,6 +46,7 @@ export type Register = Records["RegisterRecord"];
 export type Tested = Records["TestedRecord"];
 export type RatingItem = Records["RatingTask"];
 export type RatingTold = Records["RatingReveal"];
+export type Agreement = Records["AgreementRecord"];
 export type Kept = Records["SessionLine"];
 export type KeptWhole = Records["SessionRecord"];
 export type TourLine = Records["TourLine"];

@@ -30,16 +30,6 @@ if TYPE_CHECKING:
 
 WIDTH = 32
 """Characters of a drawn picture."""
-JUDGES = (
-    "detection",
-    "specificity",
-    "consistency",
-    "simulation",
-    "fuzzing",
-    "told_apart",
-    "iou",
-    "clip",
-)
 Read = Callable[[str], str]
 
 
@@ -234,6 +224,7 @@ def blocks(image: Image.Image, width: int = WIDTH) -> Text:
 
 def scores_by_judge(run: Run) -> dict[str, dict[int, float]]:
     """Kind of score -> feature -> value, of the kinds that say how true an explanation is."""
+    from semascope.explain.human.blind_rating import JUDGES
     from semascope.pipeline.stages.score import read as read_scores
 
     judges: dict[str, dict[int, float]] = defaultdict(dict)

@@ -54,6 +54,17 @@ class Task:
     label: str
 
 
+JUDGES = (
+    "detection",
+    "specificity",
+    "consistency",
+    "simulation",
+    "fuzzing",
+    "told_apart",
+    "iou",
+    "clip",
+)
+"""Kinds of score that say how true an explanation is; people's grades are compared with these."""
 FEWEST = 8
 """Features that a rank correlation needs: among three it is one half by luck alone."""
 
@@ -127,12 +138,17 @@ class BlindRatings:
             return int(self._db.execute("SELECT COUNT(*) FROM tasks").fetchone()[0])
 
     def next(self, rater: str) -> Task | None:
-        """A task that this rater has not rated: the least rated first, so that people overlap
-        evenly; among those in an order that gives nothing away. None when all are done.
+        """A task that this rater has not rated, on a sheet or otherwise; None when all are done.
+
+        The least rated come first, so that people overlap evenly; among these the order gives
+        nothing away.
         """
         query = """
             SELECT t.id, t.feature, t.description, t.label FROM tasks t
-            WHERE NOT EXISTS (SELECT 1 FROM ratings r WHERE r.task = t.id AND r.rater = ?)
+            WHERE NOT EXISTS (
+                SELECT 1 FROM ratings r JOIN tasks u ON u.id = r.task
+                WHERE r.rater = ? AND u.feature = t.feature
+                AND u.label = t.label AND u.description = t.description)
             ORDER BY (SELECT COUNT(*) FROM ratings r WHERE r.task = t.id), t.id LIMIT 1"""
         with self._lock:
             row = self._db.execute(query, (rater,)).fetchone()
@@ -170,6 +186,12 @@ class BlindRatings:
         with self._lock:
             query = "SELECT task, text FROM notes WHERE rater = ?"
             return dict(self._db.execute(query, (rater,)).fetchall())
+
+    def features(self) -> list[int]:
+        """Features with a grade."""
+        query = "SELECT DISTINCT t.feature FROM ratings r JOIN tasks t ON t.id = r.task ORDER BY 1"
+        with self._lock:
+            return [feature for (feature,) in self._db.execute(query)]
 
     def known(self, tasks: Collection[str]) -> set[str]:
         """Those of some tasks that were dealt."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from semascope.atlas import Atlas
@@ -15,11 +15,14 @@ from semascope.atlas.delete import remove_list, remove_note
 from semascope.atlas.records import FeatureListRow as AtlasRow
 from semascope.atlas.records import split_id
 from semascope.errors import AtlasError, ExplainError, NotThere, ServeError
-from semascope.explain.human.blind_rating import GRADES, BlindRatings
+from semascope.explain.human.blind_rating import GRADES, JUDGES, BlindRatings
+from semascope.explain.scorers.kinds import describe
 from semascope.explain.types import Explanation
 from semascope.serve.schema.notebook import (
     AgreementRecord,
     GradeRecord,
+    GradeShare,
+    JudgeAgreement,
     ListRecord,
     RatingReveal,
     RatingTask,
@@ -156,12 +159,41 @@ class Notebook:
 
     def agreement(self) -> AgreementRecord:
         """How far raters agree so far."""
+        ratings = self._open()
+        judges = self._judges(ratings.features())
         try:
-            agreement = self._open().agreement()
+            agreement = ratings.agreement(judges)
         except ExplainError as error:
             raise ServeError("Nothing was rated yet: rate some explanations first.") from error
         mean, low, high = agreement.mean
-        return AgreementRecord.of(agreement, mean=mean, low=low, high=high)
+        return AgreementRecord.of(
+            agreement,
+            mean=mean,
+            low=low,
+            high=high,
+            shares=[GradeShare.of(one, name=name) for name, one in agreement.shares.items()],
+            judges=[
+                JudgeAgreement(
+                    name=describe(kind).name,
+                    rho=rho,
+                    low=agreement.judge_intervals[kind][0],
+                    high=agreement.judge_intervals[kind][1],
+                    features=agreement.compared[kind],
+                )
+                for kind, rho in agreement.judges.items()
+            ],
+        )
+
+    def _judges(self, features: Sequence[int]) -> dict[str, dict[int, float]]:
+        """Kind of score -> feature -> value, of some features."""
+        rows = self.atlas.features(
+            self._dealt, where={"ids": list(features)}, limit=max(1, len(features))
+        ).rows
+        return {
+            kind: {row.index: row.scores[kind].value for row in rows if kind in row.scores}
+            for kind in JUDGES
+            if any(kind in row.scores for row in rows)
+        }
 
     def _open(self) -> BlindRatings:
         """The ratings, drawn from the first dictionary that has explanations."""
@@ -175,7 +207,7 @@ class Notebook:
                 self._dealt = key
                 readonly = not os.access(self.file.parent, os.W_OK)
                 self._ratings = BlindRatings(self.file, readonly=readonly)
-                if not readonly and not self._ratings.progress("")[1]:
+                if not readonly:
                     self._ratings.deal(explanations)
             return self._ratings
 

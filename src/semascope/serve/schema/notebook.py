@@ -48,6 +48,28 @@ class RatingReveal(Record):
     total: int
 
 
+class GradeShare(Record):
+    """How often a grade was given to features' own explanations."""
+
+    name: str
+    value: Measure = None
+    low: Measure = None
+    """Ends of Wilson's 95 % interval."""
+    high: Measure = None
+    n: int
+
+
+class JudgeAgreement(Record):
+    """How people's grades rank features, compared with one kind of score."""
+
+    name: str
+    rho: Measure = None
+    """Spearman's, with a 95 % bootstrap interval; null of fewer than eight features."""
+    low: Measure = None
+    high: Measure = None
+    features: int
+
+
 class AgreementRecord(Record):
     """What the ratings say."""
 
@@ -60,3 +82,7 @@ class AgreementRecord(Record):
     high: Measure = None
     swapped: Measure = None
     """Mean grade of words that belong to another feature."""
+    shares: list[GradeShare] = Field(default_factory=list)
+    """Best grade first."""
+    judges: list[JudgeAgreement] = Field(default_factory=list)
+    """Kinds of score that rated features have."""
