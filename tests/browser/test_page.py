@@ -167,7 +167,7 @@ def test_an_own_picture_is_sent_and_shown(page: Any) -> None:
 
 def test_a_missing_feature_is_told_calmly(page: Any) -> None:
     page.goto("/#/feature/resid_post.12/drawn/99999")
-    expect(page.get_by_role("alert")).to_contain_text("There is no feature")
+    expect(page.get_by_role("alert")).to_contain_text("No feature 99999")
 
 
 @NARROW

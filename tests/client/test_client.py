@@ -129,7 +129,7 @@ def test_keeping(monitor: Client) -> None:
 
 
 def test_errors_come_back_as_what_they_are(monitor: Client) -> None:
-    with pytest.raises(NotThere, match="no feature"):
+    with pytest.raises(NotThere, match="No feature"):
         monitor.feature("resid_post.12/drawn/99999")
     with pytest.raises(NotThere, match="no feature"):
         list(monitor.try_feature(TryAsk(feature="no/such/1", text="x")))

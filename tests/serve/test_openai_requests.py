@@ -28,7 +28,7 @@ from semascope.serve.openai.answer import aligned
 from semascope.serve.queue.jobs import More
 from semascope.serve.schema.answers import Token
 from semascope.serve.schema.events import Emit
-from semascope.serve.schema.requests import ChatAsk, Message
+from semascope.serve.schema.requests import ChatAsk, Message, RequestBody
 from semascope.serve.testing import DrawnExplorer
 
 
@@ -184,7 +184,8 @@ def test_a_prompt_longer_than_the_model_is_an_error(tmp_path: Path) -> None:
     """Found by the model's thread: told as a status, of a stream too."""
 
     class Short(DrawnExplorer):
-        def chat(self, ask: ChatAsk, emit: Emit) -> More:
+        def ask(self, ask: RequestBody, emit: Emit) -> More:
+            assert isinstance(ask, ChatAsk)
             raise TooLong("The prompt has 9,000 tokens, and the model reads 8,192.")
 
     with TestClient(make_app(Short(tmp_path), static=tmp_path / "none")) as client:
@@ -214,9 +215,10 @@ def test_texts_and_pictures_keep_their_order(tmp_path: Path) -> None:
     heard: list[ChatAsk] = []
 
     class Hearing(DrawnExplorer):
-        def chat(self, ask: ChatAsk, emit: Emit) -> More:
+        def ask(self, ask: RequestBody, emit: Emit) -> More:
+            assert isinstance(ask, ChatAsk)
             heard.append(ask)
-            return super().chat(ask, emit)
+            return super().ask(ask, emit)
 
     def text(words: str) -> dict[str, Any]:
         return {"type": "text", "text": words}
@@ -347,7 +349,8 @@ def test_the_model_is_free_when_a_client_has_gone(tmp_path: Path) -> None:
     stopped = threading.Event()
 
     class Slow(DrawnExplorer):
-        def chat(self, ask: ChatAsk, emit: Emit) -> More:
+        def ask(self, ask: RequestBody, emit: Emit) -> More:
+            assert isinstance(ask, ChatAsk)
             for _ in range(2_000):
                 if emit(Token(side="answer", id=1, text="x", logprob=-1.0)):
                     stopped.set()

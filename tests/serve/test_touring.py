@@ -151,7 +151,7 @@ def test_a_step_that_fails_is_told_and_the_tour_goes_on(
     def refuse(*_: object) -> None:
         raise ServeError("The model is away.")
 
-    monkeypatch.setattr(drawn, "steer", refuse)
+    monkeypatch.setattr(drawn.answers, "steer", refuse)
     lines: list[TourEvent] = []
     TourPlayer(drawn, keep(lines)).play(drawn.guides.tour("bridge"))
     away = next(n for n, line in enumerate(lines) if "The model is away" in line.text)

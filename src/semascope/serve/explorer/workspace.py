@@ -78,6 +78,7 @@ SMALL_WORDS = 24
 STRENGTHEN = 0.75
 """Of the quantile, as a strengthened concept begins."""
 QUANTILE = 0.999
+NO_EXPLANATION = "No living feature has an explanation to search: run semascope explain."
 QUESTIONS = [
     "What is in the picture?",
     "Describe the picture.",
@@ -197,7 +198,7 @@ class WorkspaceExplorer:
             if match.feature.alive
         ]
         if not found:
-            return ConceptRecord(query=query.q, note="No living feature has words to be searched.")
+            return ConceptRecord(query=query.q, note=NO_EXPLANATION)
         features = tuple((m.feature.dictionary, m.feature.index) for m in found)
         widths = {d.key: d.width for d in self.atlas.dictionaries()}
         less = Intervention(features=features, how="ablate", name=f"without '{query.q}'")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import random
 import time
-from typing import cast
+from typing import TYPE_CHECKING
 
 from semascope.causal.attribution.metrics import telling
 from semascope.errors import NotThere
-from semascope.serve.explorer.guides import Guides
-from semascope.serve.explorer.protocol import Explorer
 from semascope.serve.schema.answers import (
     Alternative,
     Answered,
@@ -43,7 +41,6 @@ from semascope.serve.schema.explanations import (
     Reason,
     Target,
 )
-from semascope.serve.schema.questions import BY_BODY
 from semascope.serve.schema.register import TestedRecord
 from semascope.serve.schema.requests import (
     ChatAsk,
@@ -51,58 +48,49 @@ from semascope.serve.schema.requests import (
     ExamplesAsk,
     MeasureAsk,
     ReadAsk,
-    RequestBody,
     SteerAsk,
     TourAsk,
     TryAsk,
     VersusAsk,
     WhyAsk,
 )
-from semascope.serve.schema.responses import ExemplarRecord, FeatureRow
+from semascope.serve.schema.responses import FeatureRow
 from semascope.serve.tour.player import play_step
+
+if TYPE_CHECKING:
+    from semascope.serve.testing.explorer import DrawnExplorer
 
 MODELS = ("drawn-subject", "drawn-other")
 TOLD = "There is a red circle and a blue square on a white ground."
 
 
 class DrawnAnswers:
-    """The asking half; the looking half gives it features."""
+    """Answers of the made-up model; one method for each row of ``QUESTIONS``.
 
-    width: int
-    pause: float
-    namer: str
-    """Who names concepts; empty for nobody."""
+    Args:
+        explorer: the features that the answers are about.
+        pause: seconds between two tokens.
+        namer: the model that is said to name concepts; empty for none.
+    """
 
-    @property
-    def guides(self) -> Guides:
-        """Where measured effects are kept."""
-        raise NotImplementedError
-
-    def _index(self, feature_id: str) -> int:
-        raise NotImplementedError
-
-    def _row(self, index: int) -> FeatureRow:
-        raise NotImplementedError
-
-    def _few(self, index: int) -> list[ExemplarRecord]:
-        raise NotImplementedError
-
-    def ask(self, question: RequestBody, emit: Emit) -> None:
-        """Answer with the method of the question's name."""
-        getattr(self, BY_BODY[type(question)].name)(question, emit)
+    def __init__(self, explorer: DrawnExplorer, pause: float, namer: str) -> None:
+        self.explorer = explorer
+        self.pause = pause
+        self.namer = namer
 
     def compare(self, ask: CompareAsk, emit: Emit) -> None:
         """Two made-up answers; at strength 0 they are one."""
         first = ask.interventions[0]
         dictionary, index = first.features[0]
-        told = self._row(self._index(f"{dictionary}/{index}")).label
+        number = self.explorer.number(f"{dictionary}/{index}")
+        told = self.explorer.rows(range(number, number + 1))[0].label
         strong = not first.is_identity
         changed = f"There is a {told} and a blue square on a white ground." if strong else TOLD
         both: tuple[tuple[Side, str], ...] = (("before", TOLD), ("after", changed))
         for side, text in both:
             if self._answer(ask, side, text, emit):
                 return
-        emit(_apart("after", changed, float(strong), len(first.features) / self.width))
+        emit(_apart("after", changed, float(strong), len(first.features) / self.explorer.width))
 
     def chat(self, ask: ChatAsk, emit: Emit) -> None:
         """Say back what was asked, and how many pictures were seen; louder when steered."""
@@ -131,7 +119,7 @@ class DrawnAnswers:
 
     def why(self, ask: WhyAsk, emit: Emit) -> None:
         """Made-up reasons: the first features, the even ones for it; as concepts by their words."""
-        rows = [self._row(i) for i in range(0, min(3 * ask.limit, self.width), 3)]
+        rows = self.explorer.rows(range(0, min(3 * ask.limit, self.explorer.width), 3))
         active = ask.mode == "activation"
         reasons = [
             Reason(
@@ -197,21 +185,24 @@ class DrawnAnswers:
         for side, text, force in sides:
             if self._answer(ask, side, text, emit):
                 return
-            emit(_apart(side, text, force, len(ask.interventions[0].features) / self.width))
+            emit(
+                _apart(side, text, force, len(ask.interventions[0].features) / self.explorer.width)
+            )
 
     def try_feature(self, ask: TryAsk, emit: Emit) -> None:
         """Its own strongest exemplar, called yours."""
-        index = self._index(ask.feature)
-        row = self._row(index)
+        index = self.explorer.number(ask.feature)
+        (row,) = self.explorer.rows(range(index, index + 1))
         if not row.alive:
             raise NotThere(f"{ask.feature} never fired, so there is nothing to try.")
-        exemplar = self._few(index)[0].model_copy(update={"sample": "yours", "split": ""})
+        exemplar = self.explorer.few(index)[0].model_copy(update={"sample": "yours", "split": ""})
         share = exemplar.peak / row.maximum if row.maximum else None
         emit(Tried(feature=ask.feature, peak=exemplar.peak, share=share, exemplar=exemplar))
 
     def examples(self, ask: ExamplesAsk, emit: Emit) -> None:
         """The first living features."""
-        rows = [row for row in map(self._row, range(self.width)) if row.alive][: ask.limit]
+        every = self.explorer.rows(range(self.explorer.width))
+        rows = [row for row in every if row.alive][: ask.limit]
         found = [
             AlikeRow(row=row, score=0.5 / (n + 1), wanted=0.6 / (n + 1), unwanted=0.1 / (n + 1))
             for n, row in enumerate(rows)
@@ -223,7 +214,7 @@ class DrawnAnswers:
         for name in ask.models:
             if name not in ("", *MODELS):
                 raise NotThere(f"No model {name!r} is served here; there are {MODELS}.")
-        rows = [self._row(i) for i in range(min(ask.limit, self.width))]
+        rows = self.explorer.rows(range(min(ask.limit, self.explorer.width)))
         known = rows[0].dictionary
         for name in ask.dictionaries:
             if not name.startswith(known.split("/")[0]):
@@ -261,7 +252,7 @@ class DrawnAnswers:
 
     def measure(self, ask: MeasureAsk, emit: Emit) -> None:
         """A made-up effect, kept as a measured one would be."""
-        self._index(ask.feature)
+        self.explorer.number(ask.feature)
         from semascope.monitor.safety_register import register
 
         probes = len(register().concept(ask.concept).probes)
@@ -270,11 +261,11 @@ class DrawnAnswers:
             when="2026-01-01T10:00:00+00:00",
         )  # fmt: skip
         emit(TestedFound(concept=ask.concept, feature=ask.feature, tested=found))
-        self.guides.keep(ask.concept, ask.feature, found)
+        self.explorer.guides.keep(ask.concept, ask.feature, found)
 
     def play_tour(self, ask: TourAsk, emit: Emit) -> None:
         """A step, played on these answers."""
-        for _ in play_step(cast(Explorer, self), ask, emit):
+        for _ in play_step(self.explorer, ask, emit):
             pass
 
     def _answer(self, ask: CompareAsk | ChatAsk, side: Side, text: str, emit: Emit) -> bool:
