@@ -10,6 +10,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "semascope"
 FLOORS = (
     {
         "errors",
+        "heat",
+        "html",
         "svg",
         "config",
         "workspace",

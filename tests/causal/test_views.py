@@ -9,12 +9,11 @@ from semascope.causal.attribution.result import Attribution, SiteAttribution
 from semascope.causal.attribution.views import (
     AttributionView,
     by_region,
-    coloured_text,
-    heat,
-    overlay,
+    heat_on,
     set_apart,
 )
 from semascope.errors import CausalError
+from semascope.html import by_activation
 
 KEY = "resid_post.1/main"
 
@@ -48,15 +47,10 @@ def test_features_are_signed_sums_strongest_first(attribution):
     assert attribution.by_token().tolist() == [0, 0.5, -0.25, 0, -2, 0, 0, 1, 0, 0]
 
 
-def test_heat_keeps_strength_and_place(attribution, token_map):
+def test_heat_keeps_strength_and_place(attribution):
     """A mask of on and off made a touch and a blow look alike."""
-    canvas = heat(attribution.by_token(), token_map)
-    assert canvas.shape == (20, 40)
-    assert canvas[5, 5] == 0.5
-    assert canvas[5, 25] == -0.25
-    assert canvas[15, 25] == -2.0
-    assert canvas[15, 5] == 0.0
-    drawn = np.asarray(overlay(Image.new("RGB", (40, 20), "white"), canvas)).astype(int)
+    drawn = np.asarray(heat_on(Image.new("RGB", (40, 20), "white"), attribution)).astype(int)
+    assert drawn.shape == (20, 40, 3)
     assert drawn[5, 5, 0] > drawn[5, 5, 2]
     assert drawn[15, 25, 2] > drawn[15, 25, 0]
     assert drawn[15, 5].tolist() == [255, 255, 255]
@@ -78,7 +72,7 @@ def test_common_features_are_shown_apart_not_dropped(attribution):
 
 
 def test_html_escapes_what_the_model_read(attribution):
-    page = coloured_text(["<script>", "a\n"], np.array([1.0, -0.5], dtype=np.float32))
+    page = by_activation(["<script>", "a\n"], np.array([1.0, -0.5], dtype=np.float32), 1.0)
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     shown = AttributionView(

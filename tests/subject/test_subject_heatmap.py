@@ -1,5 +1,7 @@
 """Heat maps: on the right pixels, at the right strength."""
 
+import json
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +11,9 @@ from hypothesis import strategies as st
 from samples_of_subjects import asked, picture
 
 from semascope.errors import GeometryUnknown
+from semascope.heat import blend, colours, paint
 from semascope.subject.geometry.base import grid
-from semascope.subject.heatmap import blend, heat, overlay
+from semascope.subject.heatmap import heat
 
 
 class Placed(NamedTuple):
@@ -59,12 +62,26 @@ def test_tiles_are_stitched_on_the_original_picture(subject) -> None:
 
 
 def test_colours_grow_with_strength_and_tell_the_sign() -> None:
-    colours = overlay(np.array([[0.0, 1.0, 2.0, -2.0]], np.float32), top=4.0)
-    assert colours.dtype == np.uint8 and colours.shape == (1, 4, 4)
-    assert colours[0, 0, 3] == 0
-    assert 0 < colours[0, 1, 3] < colours[0, 2, 3] == colours[0, 3, 3] < 255
-    assert colours[0, 2, 0] > colours[0, 2, 2] and colours[0, 3, 0] < colours[0, 3, 2]
-    assert (overlay(np.zeros((2, 2), np.float32))[..., 3] == 0).all()
+    drawn = colours(np.array([[0.0, 1.0, 2.0, -2.0]], np.float32), top=4.0)
+    assert drawn.dtype == np.uint8 and drawn.shape == (1, 4, 4)
+    assert drawn[0, 0, 3] == 0
+    assert 0 < drawn[0, 1, 3] < drawn[0, 2, 3] == drawn[0, 3, 3] < 255
+    assert drawn[0, 2, 0] > drawn[0, 2, 2] and drawn[0, 3, 0] < drawn[0, 3, 2]
+    assert (colours(np.zeros((2, 2), np.float32))[..., 3] == 0).all()
+
+
+def test_the_page_draws_heat_as_python_does() -> None:
+    """The page has code of its own: without this, its rule and its colours drift away.
+
+    ``heat.test.ts`` reads the same file.
+    """
+    file = Path(__file__).parents[2] / "web" / "src" / "lib" / "heat.golden.json"
+    golden = json.loads(file.read_text())
+    picture = golden["picture"]
+    drawn = paint(picture["rects"], picture["values"], (golden["width"], golden["height"]))
+    assert drawn.tolist() == golden["heat"]
+    shades = colours(np.array(golden["scale"]["values"], np.float32), top=golden["scale"]["top"])
+    assert shades.tolist() == golden["scale"]["colours"]
 
 
 def test_a_silent_map_leaves_the_picture_as_it_is() -> None:

@@ -150,7 +150,7 @@ class Chat:
         return f"Chat({self.sample.turns[-1].text!r} → {self.text!r})"
 
     def _repr_html_(self) -> str:
-        from semascope.api import html
+        from semascope import html
 
         parts = [html.turn(turn.role, turn.text) for turn in self.sample.turns]
         parts += [html.picture(image, 192) for image in self.pictures]

@@ -59,15 +59,16 @@ class ExemplarView:
         Raises:
             CausalError: the sample has no such picture.
         """
+        from semascope import heat as heatmap
         from semascope.errors import CausalError
-        from semascope.subject import heatmap
+        from semascope.subject.heatmap import heat as heat_of
 
         if not 0 <= number < len(self.sample.media):
             raise CausalError(f"The sample has {len(self.sample.media)} pictures.")
         image = self.media.open(self.sample.media[number])
         if not heat:
             return image
-        drawn = heatmap.heat(self.sample, self.activations, image=number)  # (H, W)
+        drawn = heat_of(self.sample, self.activations, image=number)  # (H, W)
         size = self.sample.sizes[number]
         return heatmap.blend(
             image if image.size == size else image.resize(size), drawn, top=self.top
@@ -78,7 +79,7 @@ class ExemplarView:
         return f"Exemplar({where} {self.sample.id!r}, peak {self.peak:.3g})"
 
     def _repr_html_(self) -> str:
-        from semascope.api import html
+        from semascope import html
 
         parts = [html.picture(self.picture(n)) for n in range(len(self.sample.media))]
         text = np.flatnonzero(np.isin(self.sample.kinds, (Kind.TEXT, Kind.SPECIAL)))
@@ -109,7 +110,7 @@ class Exemplars(Sequence[ExemplarView]):
         )
 
     def _repr_html_(self) -> str:
-        from semascope.api import html
+        from semascope import html
 
         return html.block(*(view._repr_html_() for view in self._views))
 
@@ -202,7 +203,7 @@ class Feature:
         return f"Feature({self.id}{f': {label}' if label else ''})"
 
     def _repr_html_(self) -> str:
-        from semascope.api import html
+        from semascope import html
 
         row = self.detail.row
         words = row.description or "No explanation."

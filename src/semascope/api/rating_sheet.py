@@ -19,7 +19,7 @@ from importlib import resources
 import numpy as np
 from PIL import Image
 
-from semascope.api import html
+from semascope import heat, html
 from semascope.evidence.types import Exemplar
 from semascope.explain.crops import firing_picture
 from semascope.explain.human.blind_rating import GRADES, MEANINGS
@@ -111,9 +111,7 @@ def _picture(exemplar: Exemplar, top: float, pictures: Pictures) -> str:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     image = pictures(exemplar.shown.media[number]).convert("RGB").resize(size)
     drawn = heatmap.heat(exemplar.shown, exemplar.activations, image=number)  # (H, W)
-    layer = Image.fromarray(heatmap.overlay(drawn, top=top, opacity=0.6)).resize(
-        size, Image.Resampling.NEAREST
-    )
+    layer = heat.overlay(drawn, top=top, opacity=0.6).resize(size, Image.Resampling.NEAREST)
     return (
         f'<div class="picture"><img alt="" src="{_data(image, "WEBP")}">'
         f'<img alt="" class="heat" src="{_data(layer, "PNG")}"></div>'

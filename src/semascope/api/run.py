@@ -284,7 +284,7 @@ class OpenRun:
         return f"OpenRun({str(self.workspace.root)!r}: {record.subject}, {record.site})"
 
     def _repr_html_(self) -> str:
-        from semascope.api.html import table
+        from semascope.html import table
 
         if self.workspace is None:
             held = [("dictionary", key) for key in self.dictionaries]

@@ -119,7 +119,7 @@ class SteeringComparison:
         return f"SteeringComparison({self.plain!r} → {self.steered!r}, KL {self.kl:.3g} nats/token)"
 
     def _repr_html_(self) -> str:
-        from semascope.api import html
+        from semascope import html
 
         shift = self.result.logprob_shift
         return html.block(

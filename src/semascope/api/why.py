@@ -146,22 +146,22 @@ class Why:
             CausalError: the conversation has no such picture.
             GeometryUnknown: where the subject's image tokens look is not known.
         """
-        from semascope.subject import heatmap
+        from semascope import heat
+        from semascope.subject.heatmap import heat as heat_of
 
         images = self.chat.pictures
         if not 0 <= picture < len(images):
             raise CausalError(f"The conversation has {len(images)} pictures.")
         token_map = self.chat.asked.map
         scores = self.by_token(feature)[: len(token_map)]
-        drawn = heatmap.heat(token_map, scores, image=picture)
-        return heatmap.blend(images[picture], drawn)
+        return heat.blend(images[picture], heat_of(token_map, scores, image=picture))
 
     def __repr__(self) -> str:
         names = [self.labels.get(s.id, (f"#{s.index}", ""))[0] for s in self.shares[:3]]
         return f"Why({self.token.strip()!r} at {self.probability:.0%}: {', '.join(names)}, …)"
 
     def _repr_html_(self) -> str:
-        from semascope.api import html
+        from semascope import html
 
         title = f"Why “{self.token.strip()}” (probability {self.probability:.1%})"
         parts = [html.line(title, strong=True)]
@@ -192,7 +192,7 @@ class Why:
 
     def _read(self) -> str:
         """Prompt and answer up to the token, each word on the colour of its score."""
-        from semascope.api import html
+        from semascope import html
 
         kinds = self.chat.asked.map.kinds
         shown = [n for n in range(self.position) if n >= len(kinds) or kinds[n] in READ]

@@ -28,7 +28,6 @@ from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import ContinuationContrast, token_ids
 from semascope.causal.attribution.result import Attribution, FeatureShare, at
 from semascope.causal.attribution.scores import reconstruct
-from semascope.causal.attribution.views import heat, overlay
 from semascope.causal.attribution.watched_run import Watch
 from semascope.causal.search.cases import Case, answers, meets, spread
 from semascope.causal.search.ledger import Ledger, stamp
@@ -37,7 +36,9 @@ from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.units import output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
+from semascope.heat import blend
 from semascope.statistics import Figure, share
+from semascope.subject.heatmap import heat
 from semascope.subject.sinks import sinks
 from semascope.subject.types import Edit, EditContext, Edits, Kind
 
@@ -258,11 +259,12 @@ class Blame:
         return "image" if self.image_share > 0.5 else "text"
 
     def picture(self) -> Image.Image | None:
-        """The picture with what spoke for the wrong answer in red; None where there is none."""
+        """The picture with what promoted the wrong answer as heat; None without a picture."""
         if not self.case.sample.images:
             return None
         values = self.attribution.by_token()
-        return overlay(self.case.sample.images[0], heat(values, self.attribution.maps[0]))
+        token_map = self.attribution.maps[0]
+        return blend(self.case.sample.images[0], heat(token_map, values[: len(token_map)]))
 
     def as_json(self) -> dict[str, Any]:
         """For a report."""

@@ -1,7 +1,7 @@
 """Where in a picture a feature fired: the region, the crop, and the picture with its heat map.
 
-Knows rectangles and pixels; knows no model. The heat map is the subject's own (``heatmap``),
-with strength kept, unlike an on/off mask.
+Knows rectangles and pixels; knows no model. The heat map is that of ``semascope.heat``, with
+strength kept, unlike an on/off mask.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from PIL import Image
 
 from semascope.evidence.types import Exemplar
 from semascope.explain.text.documents import IMAGE_KINDS
-from semascope.subject import heatmap
+from semascope.heat import blend
+from semascope.subject.heatmap import heat
 from semascope.subject.types import looking_at
 
 Box = tuple[float, float, float, float]
@@ -79,10 +80,10 @@ def crop(image: Image.Image, box: Box, size: int = 128, padding: float = 0.25) -
 
 def overlay(image: Image.Image, exemplar: Exemplar, picture: int = 0) -> Image.Image:
     """The picture with the subject's heat map over it, clear enough to see what lies beneath."""
-    drawn = heatmap.heat(exemplar.shown, exemplar.activations, image=picture)
+    drawn = heat(exemplar.shown, exemplar.activations, image=picture)
     if image.size != exemplar.shown.sizes[picture]:
         image = image.resize(exemplar.shown.sizes[picture])
-    return heatmap.blend(image, drawn, opacity=0.6)
+    return blend(image, drawn, opacity=0.6)
 
 
 def data_url(image: Image.Image) -> str:

@@ -1,45 +1,79 @@
-// One scale for heat, on pictures and on text, and how it is drawn.
+// Heat on pictures: one rule for overlapping cells and one colour scale, those of
+// `src/semascope/heat.py`. Both are tested against `heat.golden.json`.
 //
-// Strength is told twice, so that it survives a printer and any colour vision: by lightness
-// (what is silent lies under a veil, what fires is clear) and by a blue-to-amber tint whose
-// lightness rises with it.
+// Rule: the strongest cell on a pixel wins. Scale: warm for positive values, blue for negative
+// ones, lighter and more opaque as they grow (Okabe and Ito's colours).
 
 import type { Picture } from "./types";
 
 type Rgb = [number, number, number];
-const STOPS: Rgb[] = [
-  [44, 62, 110],
-  [112, 92, 132],
-  [196, 116, 92],
-  [243, 164, 52],
-  [255, 214, 92],
+export type Rgba = [number, number, number, number];
+
+const WARM: Rgb[] = [
+  [213, 94, 0],
+  [230, 159, 0],
+  [240, 228, 66],
 ];
-const VEIL: Rgb = [16, 22, 36];
-const VEIL_MOST = 0.7;
-const TINT_MOST = 0.42;
+const COLD: Rgb[] = [
+  [0, 114, 178],
+  [43, 147, 205],
+  [86, 180, 233],
+];
+const OPACITY = 0.8;
 
 export const share = (value: number, maximum: number): number =>
   maximum > 0 ? Math.min(1, Math.max(0, value / maximum)) : 0;
 
-export function ramp(t: number): Rgb {
-  const at = Math.min(1, Math.max(0, t)) * (STOPS.length - 1);
-  const i = Math.min(STOPS.length - 2, Math.floor(at));
-  const a = STOPS[i] as Rgb;
-  const b = STOPS[i + 1] as Rgb;
-  return a.map((x, k) => Math.round(x + ((b[k] as number) - x) * (at - i))) as Rgb;
+/** Red, green, blue and opacity, 0 to 255, of a value; `maximum` has full strength. */
+export function colour(value: number, maximum: number): Rgba {
+  const t = Math.min(1, Math.abs(value) / (maximum || 1));
+  const stops = value < 0 ? COLD : WARM;
+  const at = t * (stops.length - 1);
+  const i = Math.min(stops.length - 2, Math.floor(at));
+  const mixed = (k: 0 | 1 | 2): number => {
+    const [a, b] = [(stops[i] as Rgb)[k], (stops[i + 1] as Rgb)[k]];
+    return Math.round(a + (b - a) * (at - i));
+  };
+  return [mixed(0), mixed(1), mixed(2), value === 0 ? 0 : Math.round(255 * OPACITY * t)];
 }
 
-const css = ([r, g, b]: Rgb, alpha: number) => `rgb(${r} ${g} ${b} / ${alpha.toFixed(3)})`;
-export const veil = (t: number): string => css(VEIL, VEIL_MOST * (1 - t) ** 1.15);
-export const tint = (t: number): string => css(ramp(t), t > 0 ? TINT_MOST * t ** 0.6 : 0);
+export const css = ([r, g, b, alpha]: Rgba): string => `rgb(${r} ${g} ${b} / ${(alpha / 255).toFixed(3)})`;
+
+interface Cell {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  value: number;
+}
+
+/** Whole pixels of a side of a cell: neighbours share none, and none is empty. */
+function span(start: number, end: number, size: number): [number, number] {
+  const first = Math.min(Math.floor(start + 0.5), size - 1);
+  const last = Math.min(Math.max(Math.floor(end + 0.5), first + 1), size);
+  return [first, last - first];
+}
+
+/** The cells of a picture scaled to a canvas, weakest first: paint them in this order. */
+export function cells(picture: Picture, width: number, height: number): Cell[] {
+  const [kx, ky] = [width / picture.width, height / picture.height];
+  return picture.rects
+    .map(([left, top, right, bottom], i) => {
+      const [x, across] = span(left * kx, right * kx, width);
+      const [y, down] = span(top * ky, bottom * ky, height);
+      return { x, y, width: across, height: down, value: picture.values[i] ?? 0 };
+    })
+    .filter((cell) => cell.value !== 0)
+    .sort((a, b) => Math.abs(a.value) - Math.abs(b.value));
+}
 
 const loaded = new Map<string, Promise<HTMLImageElement>>();
 
-/** A picture by its address, fetched once; the oldest are forgotten after a thousand. */
+/** A picture by its address, fetched once; the oldest are dropped after a thousand. */
 export function image(url: string): Promise<HTMLImageElement> {
-  let found = loaded.get(url);
-  if (!found) {
-    found = new Promise((resolve, reject) => {
+  let pending = loaded.get(url);
+  if (!pending) {
+    pending = new Promise((resolve, reject) => {
       const element = new Image();
       element.decoding = "async";
       element.onload = () => resolve(element);
@@ -49,14 +83,14 @@ export function image(url: string): Promise<HTMLImageElement> {
       };
       element.src = url;
     });
-    loaded.set(url, found);
+    loaded.set(url, pending);
     const oldest = loaded.keys().next();
     if (loaded.size > 1000 && !oldest.done) loaded.delete(oldest.value);
   }
-  return found;
+  return pending;
 }
 
-/** Draw a picture and its heat, `side` CSS pixels wide. */
+/** Draw a picture and its heat, as wide as the canvas is on the page. */
 export function paint(
   canvas: HTMLCanvasElement,
   source: HTMLImageElement,
@@ -73,28 +107,32 @@ export function paint(
   if (!pen) return;
   pen.imageSmoothingQuality = "high";
   pen.drawImage(source, 0, 0, width, height);
-  if (!heat || picture.rects.length === 0) return;
-  const kx = width / picture.width;
-  const ky = height / picture.height;
-  picture.rects.forEach(([left, top, right, bottom], i) => {
-    const t = share(picture.values[i] ?? 0, maximum);
-    const x = Math.round(left * kx);
-    const y = Math.round(top * ky);
-    const w = Math.round(right * kx) - x;
-    const h = Math.round(bottom * ky) - y;
-    for (const fill of [veil(t), tint(t)]) {
-      pen.fillStyle = fill;
-      pen.fillRect(x, y, w, h);
-    }
-  });
+  if (heat && picture.rects.length > 0) pen.drawImage(layer(picture, maximum, width, height), 0, 0);
 }
 
-/** The cell under a point of the picture, and what the feature is there. */
+/** The heat alone, on a clear ground. */
+function layer(picture: Picture, maximum: number, width: number, height: number): HTMLCanvasElement {
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  const pen = canvas.getContext("2d");
+  if (!pen) return canvas;
+  for (const cell of cells(picture, width, height)) {
+    // A stronger cell replaces what lies beneath it: colours do not add up.
+    pen.clearRect(cell.x, cell.y, cell.width, cell.height);
+    pen.fillStyle = css(colour(cell.value, maximum));
+    pen.fillRect(cell.x, cell.y, cell.width, cell.height);
+  }
+  return canvas;
+}
+
+/** The feature's activation at a point of the picture; null outside of all cells. */
 export function valueAt(picture: Picture, x: number, y: number): number | null {
-  let found: number | null = null;
+  let strongest: number | null = null;
   picture.rects.forEach(([left, top, right, bottom], i) => {
-    if (x >= left && x < right && y >= top && y < bottom)
-      found = Math.max(found ?? 0, picture.values[i] ?? 0);
+    const value = picture.values[i] ?? 0;
+    const inside = x >= left && x < right && y >= top && y < bottom;
+    if (inside && (strongest === null || Math.abs(value) >= Math.abs(strongest))) strongest = value;
   });
-  return found;
+  return strongest;
 }

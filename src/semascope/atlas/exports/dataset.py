@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from semascope.atlas.atlas import Atlas
-from semascope.atlas.exports.features import details, heat, strongest, whole
+from semascope.atlas.exports.features import details, heat, painted, strongest, whole
 from semascope.atlas.media import Media
 from semascope.atlas.records import FeatureDetail, StoredExemplar
 
@@ -95,12 +95,9 @@ def drawn_heat(size: tuple[int, int], exemplar: StoredExemplar, maximum: float) 
 
     Of several pictures or frames, the one on which it fires most.
     """
-    grey = np.zeros((size[1], size[0]), np.uint8)
-    for (left, top, right, bottom), value in heat(exemplar, strongest(exemplar)):
-        strength = round(255 * min(value / maximum, 1)) if maximum > 0 else 0
-        box = np.s_[round(top) : round(bottom), round(left) : round(right)]
-        grey[box] = np.maximum(grey[box], strength)
-    return Image.fromarray(grey)
+    activations = painted(exemplar, strongest(exemplar), size)  # (H, W)
+    share = np.clip(activations / maximum, 0, 1) if maximum > 0 else np.zeros_like(activations)
+    return Image.fromarray((255 * share).round().astype(np.uint8))
 
 
 def _png(image: Image.Image) -> dict[str, Any]:

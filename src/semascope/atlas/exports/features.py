@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semascope.atlas.atlas import Atlas
 from semascope.atlas.records import FeatureDetail, StoredExemplar
+from semascope.heat import paint
 
 _WINDOW = 500
 
@@ -51,6 +53,12 @@ def heat(exemplar: StoredExemplar, picture: int = 0) -> list[tuple[list[float], 
     rects = exemplar.sample.rects[here].astype(float).round(2).tolist()
     values = exemplar.activations[here].astype(float).round(5).tolist()
     return list(zip(rects, values, strict=True))
+
+
+def painted(exemplar: StoredExemplar, picture: int, size: tuple[int, int]) -> NDArray[np.float32]:
+    """(H, W) activations on one picture, by the rule of ``semascope.heat``; ``size`` in pixels."""
+    here = fired(exemplar, picture)
+    return paint(exemplar.sample.rects[here], exemplar.activations[here], size)
 
 
 @contextmanager

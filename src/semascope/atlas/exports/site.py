@@ -10,10 +10,12 @@ import shutil
 from html import escape
 from pathlib import Path
 
+from semascope import heat
 from semascope.atlas.atlas import Atlas
-from semascope.atlas.exports.features import details, heat, strongest, whole
+from semascope.atlas.exports.features import details, painted, strongest, whole
 from semascope.atlas.media import Media
 from semascope.atlas.records import FeatureDetail, StoredExemplar
+from semascope.html import data_url
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;
@@ -21,7 +23,7 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding
 a{color:#0b57d0}table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;
  border-bottom:1px solid #ddd}.row{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}
 figcaption,.dim{color:#666;font-size:13px}.pic{position:relative;display:inline-block}
-.pic svg{position:absolute;inset:0;width:100%;height:100%}
+.pic .heat{position:absolute;inset:0;width:100%;height:100%;image-rendering:pixelated}
 .text{white-space:pre-wrap;max-width:34rem}
 img{display:block;width:160px;height:auto}
 """
@@ -94,16 +96,11 @@ def _exemplar(exemplar: StoredExemplar, maximum: float) -> str:
 
 def _picture(exemplar: StoredExemplar, maximum: float) -> str:
     which = strongest(exemplar)
-    (width, height), digest = exemplar.sample.sizes[which], exemplar.sample.media[which]
-    cells = "".join(
-        f'<rect x="{x:g}" y="{y:g}" width="{r - x:g}" height="{b - y:g}" '
-        f'opacity="{min(value / maximum, 1) * 0.75 if maximum else 0:.3f}"/>'
-        for (x, y, r, b), value in heat(exemplar, which)
-    )
+    digest = exemplar.sample.media[which]
+    layer = heat.overlay(painted(exemplar, which, exemplar.sample.sizes[which]), top=maximum)
     return (
         f'<span class=pic><img src="../media/{digest}.png" alt="">'
-        f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" fill="#e8590c">'
-        f"{cells}</svg></span>"
+        f'<img class=heat src="{data_url(layer)}" alt=""></span>'
     )
 
 
@@ -111,11 +108,8 @@ def _text(exemplar: StoredExemplar, maximum: float) -> str:
     out = []
     for token, value in zip(exemplar.sample.tokens, exemplar.activations, strict=True):
         if value > 0 and maximum > 0:
-            strength = min(float(value) / maximum, 1) * 0.75
-            out.append(
-                f'<span style="background:rgba(232,89,12,{strength:.3f})" title="{value:.3f}">'
-                f"{escape(token)}</span>"
-            )
+            ground = f"background:{heat.css(float(value), maximum)}"
+            out.append(f'<span style="{ground}" title="{value:.3f}">{escape(token)}</span>')
         else:
             out.append(escape(token))
     return "".join(out)

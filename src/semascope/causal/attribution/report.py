@@ -16,7 +16,7 @@ from PIL import Image
 
 from semascope.causal.attribution.ablation import AblationResult
 from semascope.causal.attribution.result import Attribution, FeatureShare, at
-from semascope.causal.attribution.views import AttributionView, by_region, heat, overlay, set_apart
+from semascope.causal.attribution.views import AttributionView, by_region, heat_on, set_apart
 from semascope.causal.steering.interventions import Region
 from semascope.causal.steering.units import Statistics
 from semascope.subject.types import Kind
@@ -160,11 +160,10 @@ def write(
     """``heat-N.png`` a picture, ``report.html`` and ``report.json``: their paths, in this order."""
     folder.mkdir(parents=True, exist_ok=True)
     token_map = attribution.maps[0]
-    values = attribution.by_token()
     paths = []
     for number, picture in enumerate(pictures[: len(token_map.sizes)]):
         paths.append(folder / f"heat-{number}.png")
-        overlay(picture, heat(values, token_map, number)).save(paths[-1])
+        heat_on(picture, attribution, number).save(paths[-1])
     view = AttributionView(attribution, pictures, dict(labels or {}))
     page = f"<!doctype html><meta charset=utf-8><title>attribution</title>{view._repr_html_()}"
     for name, text in (("report.html", page), ("report.json", json.dumps(record, indent=2))):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semascope.causal.attribution.views import overlay
+from semascope.heat import blend, paint
 from semascope.serve.schema.responses import PictureRecord
 from semascope.serve.schema.tours import TourEvent, TourRecord
 
@@ -49,16 +49,11 @@ def drawn(line: TourEvent, file: Path) -> Image.Image:
     """The picture of a line, with its heat where it has one."""
     with Image.open(file) as image:
         picture = image.convert("RGB")
-    return picture if line.heat is None else overlay(picture, heat(line.heat, picture.size))
+    return picture if line.heat is None else blend(picture, heat(line.heat, picture.size))
 
 
-def heat(found: PictureRecord, size: tuple[int, int]) -> NDArray[np.float32]:
-    """(H, W) one value a pixel, each cell painted on its own rectangle."""
+def heat(record: PictureRecord, size: tuple[int, int]) -> NDArray[np.float32]:
+    """(H, W) one value a pixel, the record's rectangles scaled to a picture of ``size``."""
     width, height = size
-    canvas = np.zeros((height, width), dtype=np.float32)
-    across, down = width / found.width, height / found.height
-    for (left, top, right, bottom), value in zip(found.rects, found.values, strict=True):
-        x0, x1 = round(left * across), round(right * across)
-        y0, y1 = round(top * down), round(bottom * down)
-        canvas[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] += value
-    return canvas
+    scale = np.array([width / record.width, height / record.height] * 2)
+    return paint(np.reshape(record.rects, (-1, 4)) * scale, record.values, size)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semascope.subject.heatmap import COLD, WARM
+from semascope.heat import COLD, WARM, css
 
 BAR = 120
 """Pixels of the longest bar."""
@@ -38,11 +38,15 @@ def turn(role: str, text: str, *, raw: bool = False) -> str:
 
 def picture(image: Image.Image, height: int = 160) -> str:
     """An ``<img>`` that carries its own bytes, scaled for display."""
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "PNG")
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
     style = f"height:{height}px;margin:2px 6px 2px 0;image-rendering:auto"
-    return f'<img alt="" style="{style}" src="data:image/png;base64,{data}">'
+    return f'<img alt="" style="{style}" src="{data_url(image.convert("RGB"))}">'
+
+
+def data_url(image: Image.Image) -> str:
+    """The picture as a PNG data URL."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def table(rows: Iterable[tuple[object, object]]) -> str:
@@ -92,12 +96,10 @@ def by_probability(words: Sequence[tuple[str, float]]) -> str:
 
 
 def by_activation(tokens: Sequence[str], values: NDArray[np.float32], top: float) -> str:
-    """Tokens on a ground as warm as the feature is active; ``top`` is full colour."""
+    """Tokens on a ground coloured by their values, as heat maps are; ``top`` is full colour."""
     spans = []
     for text, value in zip(tokens, values.tolist(), strict=True):
-        depth = min(1.0, abs(value) / top) if top else 0.0
-        red, green, blue = PROMOTES if value >= 0 else SUPPRESSES
-        ground = f"background:rgba({red},{green},{blue},{depth:.2f})"
+        ground = f"background:{css(value, top)}"
         spans.append(f'<span title="{value:.3g}" style="{ground}">{_shown(text)}</span>')
     return f'<div style="white-space:pre-wrap;margin:4px 0">{"".join(spans)}</div>'
 
