@@ -11,6 +11,7 @@ import torch
 
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import ContinuationLogProb, prepare
+from semascope.causal.steering.controls import controls
 from semascope.causal.steering.interventions import Intervention, Where
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
@@ -18,7 +19,6 @@ from semascope.errors import CausalError, NotThere
 from semascope.monitor import safety_register as registers
 from semascope.monitor.base_rates import ordinary, prompts
 from semascope.monitor.clusters import Cluster
-from semascope.monitor.controls import controls
 from semascope.monitor.conversation import Conversation, read_tokens, said
 from semascope.monitor.inspection import effects, inspect
 from semascope.monitor.try_out import tried, versus

@@ -18,12 +18,12 @@ from importlib.resources import files
 from pydantic import BaseModel, ConfigDict, Field
 
 from semascope.causal.search.cases import Case, margins
+from semascope.causal.steering.controls import controls
 from semascope.causal.steering.interventions import Intervention
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import NotThere
 from semascope.monitor.clusters import Feature
-from semascope.monitor.controls import controls
 from semascope.statistics import Figure, mean
 
 

@@ -1,6 +1,6 @@
-"""Controls of steering: random features of like density and norm, a blank picture, usual places.
+"""Controls of steering: random features matched in density and norm, a blank picture, usual places.
 
-What random features do under the same intervention is what steering as such does.
+What matched random features do under the same intervention is what steering as such does.
 """
 
 from __future__ import annotations
@@ -85,33 +85,82 @@ def members(features: Feature | tuple[Feature, ...]) -> tuple[Feature, ...]:
 def random_features(
     steerable: SteerableModel, features: Sequence[Feature], seed: int
 ) -> tuple[Feature, ...]:
-    """As many random features, each like one of these in density and norm."""
+    """As many random features, each matched in density and direction norm.
+
+    Raises:
+        CausalError: there are no statistics, or a feature has no match.
+    """
     if steerable.statistics is None:
         raise CausalError("Random controls need statistics of the dictionary: gather evidence.")
-    drawn: list[Feature] = []
-    for key, index in features:
-        avoid = [i for k, i in (*features, *drawn) if k == key]
-        control = matched_controls(
-            steerable.dictionary(key),
-            key,
-            index,
-            steerable.statistics,
-            count=1,
-            seed=seed,
-            avoid=avoid,
-        )
-        drawn.append((key, control[0]))
-    return tuple(drawn)
+    matches = _matches(steerable, features, seed, skip_unmatched=False)
+    return tuple(matches[feature] for feature in features)
 
 
 def as_controls(
     steerable: SteerableModel, interventions: Sequence[Intervention], seed: int
 ) -> list[Intervention]:
-    """The same interventions on random features, each like its own in density and norm."""
-    own = [feature for one in interventions for feature in one.features]
-    distinct = list(dict.fromkeys(own))
-    drawn = dict(zip(distinct, random_features(steerable, distinct, seed), strict=True))
-    return [as_control(one, [drawn[f] for f in one.features]) for one in interventions]
+    """The same interventions on matched random features. CausalError where one has no match."""
+    features = _features_of(interventions)
+    matches = dict(zip(features, random_features(steerable, features, seed), strict=True))
+    return [as_control(one, [matches[f] for f in one.features]) for one in interventions]
+
+
+def controls(
+    steerable: SteerableModel, interventions: Sequence[Intervention], seed: int = 0
+) -> tuple[list[Intervention], list[str]]:
+    """As ``as_controls``, but without the features that have no match: notes say how many.
+
+    A feature that several interventions name gets one control, so that they stack alike. Features
+    that never fired match nothing; borrowed directions have no statistics and are left out.
+    """
+    features = _features_of(interventions)
+    loaded = [feature for feature in features if feature[0] in steerable.dictionaries]
+    matches = _matches(steerable, loaded, seed, skip_unmatched=True, avoid=features)
+    swapped = [
+        as_control(one, others)
+        for one in interventions
+        if (others := [matches[f] for f in one.features if f in matches])
+    ]
+    unmatched = len(loaded) - len(matches)
+    notes = [
+        f"{unmatched} of {len(features)} features have no match of like density and norm; the "
+        "control is without them."
+    ]
+    return swapped, notes if unmatched else []
+
+
+def _features_of(interventions: Sequence[Intervention]) -> list[Feature]:
+    """Every feature that interventions name, once."""
+    return list(dict.fromkeys(feature for one in interventions for feature in one.features))
+
+
+def _matches(
+    steerable: SteerableModel,
+    features: Sequence[Feature],
+    seed: int,
+    *,
+    skip_unmatched: bool,
+    avoid: Sequence[Feature] = (),
+) -> dict[Feature, Feature]:
+    """A matched random feature for each; none is drawn twice, none is one of these."""
+    norms: dict[str, NDArray[np.float64]] = {}
+    matches: dict[Feature, Feature] = {}
+    for key, index in features:
+        dictionary = steerable.dictionary(key)
+        if key not in norms:
+            norms[key] = direction_norms(dictionary)
+        taken = [i for k, i in (*features, *avoid, *matches.values()) if k == key]
+        try:
+            (other,) = matched_controls(
+                dictionary, key, index, steerable.statistics or {},
+                count=1, seed=seed, avoid=taken, norms=norms[key],
+            )  # fmt: skip
+        except CausalError:
+            if skip_unmatched:
+                continue
+            raise
+        matches[key, index] = (key, other)
+    return matches
 
 
 def matched_controls(
@@ -128,7 +177,10 @@ def matched_controls(
     """Random features of like density and direction norm.
 
     Drawn among the nearest 5 % (at least 20) by |log density ratio| + |log norm ratio|.
-    ``norms`` is ``direction_norms(dictionary)``, for whoever asks about many features.
+    ``norms`` is ``direction_norms(dictionary)``, to compute it once for many features.
+
+    Raises:
+        CausalError: the feature never fired, or too few others ever did.
     """
     density = np.asarray(statistic(statistics, key, "density"), dtype=np.float64)
     norms = direction_norms(dictionary) if norms is None else norms

@@ -52,7 +52,7 @@ class SteeredAnswers:
         if not self.writer.stopped:
             changed = yield from self._beside("after", base, self.ask.interventions, [])
         if self.ask.control and not self.writer.stopped:
-            from semascope.monitor.controls import controls
+            from semascope.causal.steering.controls import controls
 
             others, notes = controls(self.steerable, self.ask.interventions, self.ask.control_seed)
             if others:
