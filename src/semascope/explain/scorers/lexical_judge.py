@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from semascope.evidence.types import EvidenceSample
 from semascope.explain.text import terms as words
 from semascope.explain.text.documents import Document, DocumentLibrary
+from semascope.explain.text.letters import LetterRule, letter_rule, written_words
 from semascope.explain.types import Embedder, Explanation
 
 _SEEN = re.compile(r"\b(pictures?|images?|photos?|drawings?|scenes?|visual)\b", re.IGNORECASE)
@@ -43,17 +44,23 @@ class Claim:
     """Whether it speaks of text. Neither means either."""
     above: Claim | None = None
     """What it names above all, where it says so: "flag, above all flag of Cuba"."""
+    letters: LetterRule | None = None
+    """Which written words it names, by their letters: "words that begin with S"."""
 
     @property
     def empty(self) -> bool:
         """Nothing that could be looked for."""
-        return not (self.phrases or self.shapes or self.literal)
+        return not (self.phrases or self.shapes or self.literal or self.letters)
 
 
 @lru_cache(maxsize=100_000)
 def claim(label: str, description: str) -> Claim:
     """Take an explanation apart. The label says what; the description says where."""
     source, particular = words.parted(label or description)
+    rule = letter_rule(source)
+    if rule is not None:
+        seen, read = bool(_SEEN.search(description)), bool(_READ.search(description))
+        return Claim((), (), (), seen, read, letters=rule)
     phrases = words.alternatives(source)
     shapes = tuple(words.SHAPE_OF[p] for p in phrases if p in words.SHAPE_OF)
     plain = tuple(p for p in phrases if p not in words.SHAPE_OF or _a_word_too(p, source))
@@ -114,13 +121,15 @@ class LexicalJudge:
             return max(self._fit(c.above, doc), _LESS * self._fit(replace(c, above=None), doc))
         fit = 0.0
         if doc.has_picture and (c.seen or not c.read):
-            fit = self._match(c, doc.caption_terms, doc.caption)
+            fit = self._match(c, doc.caption_terms, doc.caption, seen=True)
         if fit < 1.0 and (c.read or not c.seen):
             fit = max(fit, self._match(c, doc.text_terms, doc.text))
         return fit
 
-    def _match(self, c: Claim, terms: frozenset[int], text: str) -> float:
+    def _match(self, c: Claim, terms: frozenset[int], text: str, seen: bool = False) -> float:
         find = self.library.find
+        if c.letters is not None:
+            return float(any(map(c.letters.fits, written_words(text, seen=seen))))
         if any(find(shape) in terms for shape in c.shapes):
             return 1.0
         if c.literal and any(self._has_literal(q, terms, text) for q in c.literal):

@@ -1,0 +1,1 @@
+"""The reader: the model itself says in words what its activations hold."""
