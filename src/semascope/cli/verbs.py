@@ -42,6 +42,8 @@ ENTRIES = (
           "explain:Explain", "semascope explain --plan --workspace workspace/demo"),
     Entry("score", "how true the words are, on samples no explainer saw",
           "explain:Score", "semascope score --workspace workspace/demo"),
+    Entry("read", "what the model says of a feature's own activations, exemplar by exemplar",
+          "read:Read", "semascope read resid_post.12/main/2479 --workspace workspace/demo"),
     Entry("rate", "rate explanations blind: right, vague, wrong, silly; agreement with the scores",
           "explain:Rate", "semascope rate --sheet 5 --html sheet.html --workspace workspace/demo"),
     Entry("report", "the figures of a run, beside their baselines", "report:Report",
@@ -129,7 +131,7 @@ STEPS = (
     ),
     ("reads a corpus; a dictionary splits its activations into features", ("train", "adopt")),
     ("one pass gathers evidence for every feature", ("gather",)),
-    ("which is put into words, and the words are scored", ("explain", "score", "rate")),
+    ("which is put into words, and the words are scored", ("explain", "score", "read", "rate")),
     (
         "the atlas keeps all of it",
         (

@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from semascope.pipeline.explainers import PROMOTED, head, make, vocabulary
+from semascope.pipeline import readings
+from semascope.pipeline.explainers import PROMOTED, head, make, reading, vocabulary
 from semascope.pipeline.run_context import Run
-from semascope.pipeline.stages.explain import FREE, to_ask
+from semascope.pipeline.stages.explain import FREE, READER, asked_few, count
 
 if TYPE_CHECKING:
+    from semascope.evidence.types import FeatureEvidence
     from semascope.explain.cost_plan import CostPlan, Rates
+    from semascope.explain.types import Explainer
 
 FREE_PILOT, ASKED_PILOT = PROMOTED, 16
 """Features that a plan looks at, for a namer that asks no model and for one that does. The first
@@ -39,10 +42,17 @@ def plans(run: Run, rates: Rates, pilot: int = 0) -> dict[str, list[CostPlan]]:
         wanted = pilot or (FREE_PILOT if name == FREE else ASKED_PILOT)
         step = 1 if name == FREE else max(1, len(alive) // wanted)
         records = [run.evidence.feature(i) for i in alive[::step][:wanted]]
-        asked = len(alive) if name == FREE else to_ask(run, len(alive))
-        first = plan(asked, make(name, run), records, rates)
+        asked = count(run, name, alive) if asked_few(name) else len(alive)
+        first = plan(asked, _explainer(run, name, records), records, rates)
         found[name] = [first, *(first.at(n, rates.servers) for n in (len(alive), *WIDTHS))]
     return found
+
+
+def _explainer(run: Run, name: str, records: Sequence[FeatureEvidence]) -> Explainer:
+    """By name; the reader reads these few features alone."""
+    if name == READER:
+        return reading(run, readings.pilot(run, records))
+    return make(name, run)
 
 
 def _warm(run: Run, alive: Sequence[int]) -> None:

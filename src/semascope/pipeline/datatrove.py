@@ -166,13 +166,10 @@ def _run(root: Path, options: RunOptions, rank: int) -> Run:
 def _check_done(run: Run, name: str) -> None:
     """Every block of an explainer stands: what comes after it chooses by its words."""
     from semascope.pipeline.stages import explain
-    from semascope.pipeline.stages.explain import FREE, to_ask
 
-    alive = len(run.evidence.alive())
-    features = alive if name == FREE else to_ask(run, alive)
-    size = explain.FREE_BLOCK if name == FREE else explain.ASKED_BLOCK
+    features = explain.count(run, name, run.evidence.alive().tolist())
     parts = Parts(folder(run) / name)
-    missing = [n for n in range(-(-features // size)) if n not in parts]
+    missing = [n for n in range(-(-features // explain.block_size(name))) if n not in parts]
     if missing:
         raise ExplainError(
             f"The explainer {name!r} has {len(missing)} blocks left to do: run its stage to the "

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from semascope.explain.explainers.vocabulary import VocabularyNamer
     from semascope.explain.llm.client import LMM
     from semascope.explain.types import Explainer, Promoted
+    from semascope.pipeline.readings import Readings
     from semascope.subject.types import Generation
 
 Made = TypeVar("Made")
@@ -198,6 +199,24 @@ def _asked(run: Run) -> Explainer:
     return SubjectNamer(run.subject, run.media.open)
 
 
+def _reader(run: Run) -> Explainer:
+    from semascope.pipeline import readings
+
+    return reading(run, readings.read(run))
+
+
+def reading(run: Run, known: Readings) -> Explainer:
+    """The explainer that puts readings into words."""
+    from semascope.explain.reader.explainer import ReaderExplainer
+
+    return ReaderExplainer(
+        known.texts,
+        model=run.subject.name,
+        refusal=known.refusal,
+        seconds=known.seconds,
+    )
+
+
 def _steering(run: Run) -> Explainer:
     from semascope.explain.explainers.steering import CausalNamer
 
@@ -230,6 +249,13 @@ def _after(dear: Callable[[Run], Explainer]) -> Callable[[Run], Explainer]:
     return lambda run: _chain(run, [_vocabulary(run), dear(run)], most=1.0)  # --ask says how many
 
 
+def _contest(other: Callable[[Run], Explainer]) -> Callable[[Run], Explainer]:
+    """Both name every feature, however good the first words are."""
+    from semascope.explain.explainers.cascade import BestOf
+
+    return lambda run: BestOf([_vocabulary(run), other(run)])
+
+
 def _chain(run: Run, steps: Sequence[Explainer], most: float) -> Explainer:
     from semascope.explain.explainers.cascade import Cascade
 
@@ -259,6 +285,7 @@ def _best(run: Run) -> Explainer:
 _EXPLAINERS: dict[str, Callable[[Run], Explainer]] = {
     "vocabulary": _vocabulary,
     "subject": _after(_asked),
+    "reader": _contest(_reader),
     "causal": _after(_steering),
     "lmm": _after(_lmm),
     "server": _after(_lmm),

@@ -7,7 +7,7 @@ model is tried on drawn things that are known: one that cannot name them is not 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +20,7 @@ from semascope.workspace import write_text
 
 if TYPE_CHECKING:
     from semascope.evidence.store.peak_vectors import PeakVectors
+    from semascope.evidence.types import Exemplar, FeatureEvidence
     from semascope.explain.reader.explainer import Place
     from semascope.explain.reader.self_reading import SelfReader
 
@@ -89,27 +90,103 @@ def read(run: Run) -> Readings:
     return Readings(texts, said["refusal"], said["trial"], spent / max(len(texts), 1))
 
 
-def make(run: Run) -> Iterator[tuple[int, int]]:
-    """Read what is not read yet; yields (activations read, all)."""
+def make(run: Run, rank: int = 0, world_size: int = 1) -> Iterator[tuple[int, int]]:
+    """Read what is not read yet; yields (activations read, all).
+
+    One worker of several begins with the blocks that fall to it.
+    """
     refusal = _tried(run)
     if refusal:
         return
     known = vectors(run)
     places = list(known.index)
     parts = Parts(folder(run))
-    for start in range(0, len(places), BLOCK):
-        yield start, len(places)
-        if start // BLOCK in parts:
+    numbers = range(-(-len(places) // BLOCK))
+    order = sorted(numbers, key=lambda number: (number % world_size != rank, number))
+    for done, number in enumerate(order):
+        yield done * BLOCK, len(places)
+        if number in parts:
             continue
-        block, began = places[start : start + BLOCK], perf_counter()
+        block, began = places[number * BLOCK : (number + 1) * BLOCK], perf_counter()
         said = reader_of(run).read(known.of(block))
         each = (perf_counter() - began) / len(block)
         lines = zip(block, said, strict=True)
         parts.write(
-            start // BLOCK,
+            number,
             ({"row": r, "token": t, "text": text, "seconds": each} for (r, t), text in lines),
         )
     yield len(places), len(places)
+
+
+def pilot(run: Run, records: Sequence[FeatureEvidence]) -> Readings:
+    """Readings of some features alone, for what reading all of them would cost."""
+    from semascope.evidence.store.peak_vectors import peaks
+
+    refusal = _tried(run)
+    if refusal:
+        return Readings(refusal=refusal)
+    known = vectors(run)
+    found = {(p.row, p.token) for record in records for p in peaks(record)}
+    places = sorted(place for place in found if place in known)
+    if not places:
+        return Readings()
+    reader_of(run).read(known.of(places[:1]))  # what is done once is not counted
+    began = perf_counter()
+    said = reader_of(run).read(known.of(places))
+    seconds = (perf_counter() - began) / len(places)
+    return Readings(dict(zip(places, said, strict=True)), seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadExemplar:
+    """One exemplar with what the model says of its peak."""
+
+    exemplar: Exemplar
+    token: int
+    strength: float
+    """Share of the feature's largest activation."""
+    answers: dict[str, str]
+    """By question."""
+
+
+def of_feature(
+    run: Run, feature: int, *, count: int = 8, questions: Sequence[str] = ()
+) -> list[ReadExemplar]:
+    """Read the peaks of one feature's exemplars anew, strong to weak.
+
+    Raises ExplainError where the model cannot read itself, or the feature fires on no picture.
+    """
+    from semascope.evidence.store import peak_vectors
+    from semascope.explain.reader.self_reading import QUESTION, SelfReader, reading_site
+    from semascope.pipeline.stages.gather import evidence_corpus
+
+    refusal = _tried(run)
+    if refusal:
+        raise ExplainError(refusal)
+    record = run.evidence.feature(feature)
+    chosen = peak_vectors.peaks(record, count)
+    if not chosen:
+        raise ExplainError(
+            f"Feature {feature} has no exemplar on pictures to read: it fires on text, "
+            "or not at all."
+        )
+    site = run.options.chosen()[0]
+    wanted: dict[int, set[int]] = {}
+    for peak in chosen:
+        wanted.setdefault(peak.row, set()).add(peak.token)
+    taken = peak_vectors.take(
+        run.subject, reading_site(site), evidence_corpus(run), wanted, run.options.train.max_tokens
+    )
+    x = taken.of([(p.row, p.token) for p in chosen])
+    asked = questions or (QUESTION,)
+    answers = {q: SelfReader(run.subject, site, question=q).read(x) for q in asked}
+    by_row = {e.shown.row: e for e in (*record.intervals, *record.top)}
+    return [
+        ReadExemplar(
+            by_row[p.row], p.token, p.strength, {q: said[n] for q, said in answers.items()}
+        )
+        for n, p in enumerate(chosen)
+    ]
 
 
 def reader_of(run: Run) -> SelfReader:

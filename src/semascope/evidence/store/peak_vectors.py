@@ -8,7 +8,7 @@ that whoever reads them (``explain.reader``) needs no second pass over the corpu
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -121,6 +121,27 @@ def write(
     for feature in evidence.alive().tolist():
         for peak in peaks(evidence.feature(feature), count):
             wanted[peak.row].add(peak.token)
+    found = take(subject, site, corpus, wanted, max_tokens, batch=batch, progress=progress)
+    arrays: dict[str, NDArray[Any]] = {
+        "row": np.array([row for row, _ in found.index], np.int64),
+        "token": np.array([token for _, token in found.index], np.int32),
+        "vector": found.vectors,
+    }
+    write_arrays(evidence.folder / evidence.key / FILE, arrays)
+    return found
+
+
+def take(
+    subject: Any,
+    site: str,
+    corpus: Corpus,
+    wanted: Mapping[int, Collection[int]],
+    max_tokens: int | None,
+    *,
+    batch: int = 16,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> PeakVectors:
+    """The site's activations at some tokens, by row of the corpus."""
     rows = sorted(wanted)
     places: list[Place] = []
     vectors: list[NDArray[np.float16]] = []
@@ -132,14 +153,8 @@ def write(
             tokens = sorted(wanted[row])
             places += [(row, token) for token in tokens]
             vectors.append(x[tokens].astype(np.float16))
-    width = vectors[0].shape[1] if vectors else 0
-    arrays: dict[str, NDArray[Any]] = {
-        "row": np.array([row for row, _ in places], np.int64),
-        "token": np.array([token for _, token in places], np.int32),
-        "vector": np.concatenate(vectors) if vectors else np.zeros((0, width), np.float16),
-    }
-    write_arrays(evidence.folder / evidence.key / FILE, arrays)
-    return PeakVectors({place: n for n, place in enumerate(places)}, arrays["vector"])
+    stacked = np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float16)
+    return PeakVectors({place: n for n, place in enumerate(places)}, stacked)
 
 
 def _activations(

@@ -128,7 +128,7 @@ class ReaderExplainer:
             for ratings in self._judge.rate(words, [samples] * len(words))
         ]
         # Of phrases that tell alike, the one that covers more of what was read.
-        best = max(range(len(found)), key=lambda i: (round(figures[i], 2), found[i].specific))
+        best = max(range(len(found)), key=lambda i: (round(figures[i], 2), found[i].specific, -i))
         return found[best], figures[best]
 
 

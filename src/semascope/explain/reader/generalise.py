@@ -56,11 +56,12 @@ def phrases(readings: Sequence[Reading], common: Mapping[str, float]) -> list[Ph
         for name, (weight, _) in cover.items()
     ]
     singles = [p for p in singles if common.get(p.names[0], 0.0) <= MOST_SHARE and p.specific > 0]
-    singles.sort(key=lambda p: (-p.specific, len(p.label), p.label))
+    # Of names that cover alike, the whole one: "glass of water" and not "glass".
+    singles.sort(key=lambda p: (-round(p.specific, 3), -len(p.label.split()), p.label))
     things = [p.names[0] for p in singles if _joinable(p.names[0])]
     unions = _unions(things[:8], cover, total, common)
     found = [p for p in (*singles, *unions) if p.share >= LEAST]
-    return sorted(found, key=lambda p: (-p.specific, len(p.names), p.label))[:PHRASES]
+    return sorted(found, key=lambda p: (-round(p.specific, 3), len(p.names)))[:PHRASES]
 
 
 def commonness(readings: Sequence[Sequence[Reading]]) -> dict[str, float]:

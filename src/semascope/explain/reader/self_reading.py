@@ -23,6 +23,7 @@ from semascope.corpus.scenes import SceneCorpus
 from semascope.errors import ExplainError
 from semascope.explain.reader.shared_prompt import SharedPrompt
 from semascope.explain.text import terms
+from semascope.subject.generation.cache import rope_owner
 from semascope.subject.generation.decoding import FOREIGN
 from semascope.subject.generation.generate import Sampling, generate
 from semascope.subject.types import Batch, EditContext, Edits, Kind, TokenMap
@@ -116,8 +117,8 @@ class SelfReader:
         ids, at = self.prompt
         edits = dict(self._edits(torch.zeros(1, 1), at))
         edits.pop(self.site)
-        if not self.site.startswith("resid_post."):
-            return None
+        if not self.site.startswith("resid_post.") or rope_owner(self.subject.model) is not None:
+            return None  # positions of pictures are kept between passes, and not in the cache
         try:
             shared = SharedPrompt(self.subject, self.site, ids, at, edits, (_words_alone(ids),))
             vectors = shared.stream[0, at:][:TRIED].clone().cpu()

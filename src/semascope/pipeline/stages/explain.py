@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semascope.pipeline import readings
 from semascope.pipeline.accounts import replies
 from semascope.pipeline.accounts.features import of_explaining
 from semascope.pipeline.run_context import Run
@@ -32,8 +33,13 @@ REFINED = "refined"
 """Folder of what is made of all words together."""
 SEEING = "subject"
 """The explainer that is asked about features of pictures alone."""
+READER = "reader"
+"""The explainer that reads the model's own activations: a reading costs a tenth of a question, so
+every feature that fires on pictures is read."""
 FREE_BLOCK = 512
 """Features that a namer without a model is given at once."""
+READ_BLOCK = 128
+"""Features of which the readings are put into words at once."""
 ASKED_BLOCK = 4
 """Features that an explainer with a model is given at once: what a kill may lose."""
 ASKED_COST = 500
@@ -54,10 +60,13 @@ def explain_features(run: Run, progress: StageProgress) -> Mapping[str, Any]:
     alive = [int(i) for i in run.evidence.alive()]
     order = run.options.explain.explainers
     ask = to_ask(run, len(alive))
-    total = sum(len(alive) if name == FREE else ask * ASKED_COST for name in order)
+    if READER in order:
+        for read_now, all_of_them in readings.make(run):
+            progress(read_now, all_of_them, "reading activations")
+    total = sum(ask * ASKED_COST if asked_few(name) else len(alive) for name in order)
     done = 0
     for name in order:
-        cost = 1 if name == FREE else ASKED_COST
+        cost = ASKED_COST if asked_few(name) else 1
         for size, note in explain_share(run, name, alive):
             done += cost * size
             progress(done, total, note)
@@ -79,11 +88,11 @@ def explain_share(
     explainer) after.
 
     Raises ExplainError where a model's first answers were all of no use."""
-    size = FREE_BLOCK if name == FREE else ASKED_BLOCK
+    if name == READER:
+        for _ in readings.make(run, rank, world_size):
+            pass
     parts = Parts(folder(run) / name)
-    features = list(alive) if name == FREE else in_need(run, name, alive)
-    if name != FREE:
-        features = features[: to_ask(run, len(alive))]
+    features, size = _work(run, name, alive), block_size(name)
     answers: dict[str, replies.ReplyCounts] = {}
     for number, block in enumerate(blocks(features, size)):
         if number % world_size != rank:
@@ -94,6 +103,41 @@ def explain_share(
             parts.write(number, map(asdict, made))
             replies.check(replies.tally(made, answers), early=True)
         yield len(block), name
+
+
+def asked_few(name: str) -> bool:
+    """Whether an explainer is so dear that it is asked about few features (``--ask``)."""
+    return name not in (FREE, READER)
+
+
+def block_size(name: str) -> int:
+    """Features that an explainer is given at once."""
+    return {FREE: FREE_BLOCK, READER: READ_BLOCK}.get(name, ASKED_BLOCK)
+
+
+def _work(run: Run, name: str, alive: Sequence[int]) -> list[int]:
+    """The features that an explainer is given, in order."""
+    if name == FREE:
+        return list(alive)
+    if name == READER:
+        return readable(run, alive)
+    return in_need(run, name, alive)[: to_ask(run, len(alive))]
+
+
+def count(run: Run, name: str, alive: Sequence[int]) -> int:
+    """How many features an explainer is given."""
+    if name == READER:
+        return len(readable(run, alive))
+    return to_ask(run, len(alive)) if asked_few(name) else len(alive)
+
+
+def readable(run: Run, alive: Sequence[int]) -> list[int]:
+    """Features with a reading: those that fire on pictures."""
+    from semascope.evidence.store.peak_vectors import peaks
+
+    texts = readings.read(run).texts
+    records = ((feature, run.evidence.feature(feature)) for feature in alive)
+    return [f for f, r in records if any((p.row, p.token) in texts for p in peaks(r, None))]
 
 
 def to_ask(run: Run, alive: int) -> int:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semascope.pipeline import readings
 from semascope.pipeline.accounts.samples import CountedCorpus, CountingSubject
 from semascope.pipeline.activation_cache import CachedSubject
 from semascope.pipeline.run_context import Run
@@ -33,12 +34,15 @@ def gather_evidence(run: Run, progress: StageProgress) -> Mapping[str, Any]:
     read = account.total(run.opened)
     skipped = sum(read.get("skipped", {}).values())
     read_out(run, progress)
+    if "reader" in run.options.explain.explainers:
+        progress(0, 1, "activations at the peaks of exemplars")
+        readings.vectors(run)
     run.memory.forget()
     account.forget()
     alive = len(run.evidence.alive())
     width = run.evidence.width
     return {
-        "samples": len(_rows(run)),
+        "samples": len(evidence_corpus(run)),
         "tokens": run.evidence.tokens(),
         "features_alive": alive,
         "dead_fraction": 1 - alive / width,
@@ -59,7 +63,7 @@ def read_out(run: Run, progress: StageProgress) -> LogitLensStore:
         run.evidence,
         run.reader,
         run.dictionary,
-        _rows(run),
+        evidence_corpus(run),
         options=_options(run),
         progress=progress,
     )
@@ -73,7 +77,7 @@ def gatherer(run: Run, progress: StageProgress | None = None) -> Gatherer:
     account = run.account("gather")
     return Gatherer(
         CountingSubject(subject, account),
-        CountedCorpus(_rows(run), account),
+        CountedCorpus(evidence_corpus(run), account),
         _members(run),
         run.workspace.evidence(),
         media=run.workspace.media,
@@ -104,7 +108,7 @@ def _gatherer_of(folder: Path) -> Gatherer:
     return gatherer(Run(workspace, recorded(workspace)))
 
 
-def _rows(run: Run) -> CorpusSubset:
+def evidence_corpus(run: Run) -> CorpusSubset:
     """The samples that evidence is gathered from."""
     gather, seed = run.options.gather, run.options.train.seed
     rows = (evidence_rows if gather.fresh else read_rows)(run.corpus, seed, gather.samples)
