@@ -106,7 +106,7 @@ def _write(
     """A page that opens from disk, the pictures inside it."""
     from html import escape
 
-    from semascope.api import html
+    from semascope import html
     from semascope.explain.crops import firing_picture, overlay
     from semascope.workspace import write_text
 
