@@ -159,6 +159,8 @@ def test_every_bar_is_told_by_name(whole: Path, capsys: pytest.CaptureFixture[st
     assert main(["evaluate", "explanations", *flags, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["explained_fraction"] == 1.0
+    assert found["told_apart_judge"] == found["detection_judge"] == "words"
+    assert {"told_apart_interval", "labels_refused_interval", "distinct_labels"} <= found.keys()
     assert found["features_alive"] == found["features_explained"]
     assert len(found["concepts"]) >= 4
     assert found["concepts_with_feature_n"] == 0, "a random model names nothing"

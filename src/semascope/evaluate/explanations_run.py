@@ -69,6 +69,7 @@ def evaluate(
     if not any(score.kind == "told_apart" for score in scores):
         scores += told_apart_scores(run, words, said)
     out = explanations.figures(records(), words, scores)
+    out |= judges(scores)
     if ceiling:
         out |= ceiling_figures(run, alive, ceiling, seed, said)
     if concepts and run.subject.has_vision:
@@ -82,6 +83,12 @@ def evaluate(
         "subject": run.options.train.subject,
     }
     return out
+
+
+def judges(scores: Sequence[Score]) -> dict[str, str]:
+    """``detection_judge`` and ``told_apart_judge``: who judged, words, meaning or an LMM."""
+    found = {s.kind: str(s.evidence["judge"]) for s in scores if s.evidence.get("judge")}
+    return {f"{kind}_judge": found[kind] for kind in ("detection", "told_apart") if kind in found}
 
 
 def told_apart_scores(run: Run, words: Mapping[int, Explanation], said: Progress) -> list[Score]:
