@@ -84,7 +84,7 @@ def test_a_wrong_request_is_answered_in_words(client: TestClient, path: str, sta
 def test_a_body_that_is_no_json_is_told_where(client: TestClient) -> None:
     sent = client.post("/api/chat", content="{bad", headers={"content-type": "application/json"})
     assert sent.status_code == 422
-    assert "Its body is no JSON" in sent.json()["error"]["message"]
+    assert "Its body is not JSON" in sent.json()["error"]["message"]
 
 
 def test_compare_streams_both_answers(client: TestClient) -> None:

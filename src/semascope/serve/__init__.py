@@ -19,14 +19,14 @@ __all__ = ["make_app", "open_explorer", "run"]
 
 
 def make_app(data: Explorer, *, token: str | None = None) -> FastAPI:
-    """The page and its interface over any Explorer; see ``serve.app.make_app``."""
+    """The page and its HTTP interface over any Explorer; see ``serve.app.make_app``."""
     from semascope.serve import app
 
     return app.make_app(data, token=token)
 
 
 def open_explorer(workspace_path: str | Path) -> WorkspaceExplorer:
-    """The Explorer over a workspace; a WorkspaceError where there is none."""
+    """The Explorer over a workspace. Raises WorkspaceError where there is none."""
     from semascope.errors import WorkspaceError
     from semascope.serve.explorer.workspace import WorkspaceExplorer
     from semascope.workspace import Workspace
@@ -47,16 +47,16 @@ def run(
     token: str | None = None,
     open_browser: bool = False,
 ) -> None:
-    """Serve the page until Ctrl-C. ``port`` 0 takes a free one.
+    """Serve the page until Ctrl-C; ``port`` 0 takes a free one.
 
-    Raises ServeError for an address that is not this machine's own without a ``token``, and
-    for one that cannot be listened at.
+    Raises:
+        ServeError: ``host`` is not loopback and there is no ``token``, or the address is taken.
     """
     from semascope.errors import ServeError
     from semascope.serve.guard import is_loopback
     from semascope.serve.socket import listen, serve
 
     if not is_loopback(host) and not token:
-        raise ServeError(f"Serving at {host} would show the run to everyone there: give a token.")
+        raise ServeError(f"Serving at {host} would show the run to everyone there: give a --token.")
     with listen(host, port) as listener:
         serve(make_app(open_explorer(workspace_path), token=token), listener, open_browser)

@@ -1,7 +1,6 @@
 """The app factory: ``make_app(data)`` is the page and its HTTP interface over one ``Explorer``.
 
-Knows the Explorer, the queue before the model and the built page; no file of the workspace,
-no database, no tensor.
+It depends on the Explorer, the queue before the model and the built page only.
 """
 
 from __future__ import annotations
@@ -45,7 +44,14 @@ HOW_TO_BUILD = (
 def make_app(
     data: Explorer, *, token: str | None = None, static: Path = STATIC, most_waiting: int = 64
 ) -> FastAPI:
-    """The whole application. ``token`` is asked of every request; None answers loopback only."""
+    """The page and its HTTP interface.
+
+    Args:
+        data: what is shown and asked.
+        token: required of every request; without one, only loopback hosts are answered.
+        static: folder of the built page.
+        most_waiting: questions that may wait for the model, of all clients together.
+    """
     worker = ModelWorker(in_all=most_waiting)
     sessions = SessionStore(data.sessions_file, readonly=not data.keeps)
 
@@ -77,7 +83,7 @@ def make_app(
 
 
 async def _warm(data: Explorer) -> None:
-    """In a thread of its own; what fails here is told again when it is asked for."""
+    """Load what searches need, in a thread; errors come up again when somebody searches."""
     try:
         await asyncio.to_thread(data.warm)
     except SemascopeError as error:
@@ -85,7 +91,7 @@ async def _warm(data: Explorer) -> None:
 
 
 def status_of(error: SemascopeError) -> int:
-    """The HTTP status that says the same as the error."""
+    """The HTTP status of an error."""
     if isinstance(error, NotThere):
         return 404
     if isinstance(error, TooMuch):
@@ -96,7 +102,7 @@ def status_of(error: SemascopeError) -> int:
 
 
 def problem(status: int, kind: str, message: str) -> JSONResponse:
-    """An error in the user's words: always ``{"error": {"message", "type"}}``."""
+    """An error as a response: always ``{"error": {"message", "type"}}``."""
     message = message.encode("utf-8", "replace").decode()
     headers = {"retry-after": str(errors.RETRY_SECONDS)} if status == 429 else None
     body = {"error": {"message": message, "type": kind}}
@@ -110,7 +116,7 @@ def _in_openai(request: Request) -> bool:
 def _complaint(error: Mapping[str, Any]) -> str:
     """What is wrong with one part of a request."""
     if error["type"] == "json_invalid":
-        return f"Its body is no JSON: {error['ctx']['error']}, at letter {error['loc'][-1]}"
+        return f"Its body is not JSON: {error['ctx']['error']}, at character {error['loc'][-1]}"
     return f"{'.'.join(str(p) for p in error['loc'][1:]) or error['loc'][0]}: {error['msg']}"
 
 
@@ -125,8 +131,8 @@ def _errors(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         if _in_openai(request):
             return errors.invalid(error.errors())
-        said = "; ".join(_complaint(e) for e in error.errors()[:5])
-        return problem(422, "Invalid", f"The request is not valid. {said}.")
+        problems = "; ".join(_complaint(e) for e in error.errors()[:5])
+        return problem(422, "Invalid", f"The request is not valid. {problems}.")
 
     async def plain(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -147,13 +153,13 @@ def _errors(app: FastAPI) -> None:
 
 
 class _Built(StaticFiles):
-    """The built page: files named by their content are kept for ever, the rest asked again."""
+    """The built page. Browsers cache files named by their content and revalidate the rest."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
-        forever = path.startswith("assets/") and response.status_code in (200, 304)
+        cached = path.startswith("assets/") and response.status_code in (200, 304)
         response.headers["cache-control"] = (
-            "public, max-age=31536000, immutable" if forever else "no-cache"
+            "public, max-age=31536000, immutable" if cached else "no-cache"
         )
         return response
 

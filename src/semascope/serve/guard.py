@@ -1,8 +1,7 @@
-"""What stands before every request: who may come in, how much they may send, what leaves.
+"""Checks before every request: host and origin, token, size of the body; and security headers.
 
-Plain ASGI, outermost first: headers, host and origin, token, size of the body. Bound to
-loopback and without a token, only requests that name a loopback host are answered, so a
-web page elsewhere that points its own name at 127.0.0.1 learns nothing. Knows no route.
+Plain ASGI. Without a token, only requests that name a loopback host are answered, so that a web
+page elsewhere that resolves its own name to 127.0.0.1 learns nothing (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """The ASGI application inside, with the door in front of it."""
+    """An ASGI application behind these checks."""
 
     def __init__(self, app: ASGIApp, token: str | None = None) -> None:
         self.app = app
@@ -58,7 +57,7 @@ class Guard:
         self._badge = hashlib.sha256((token or "").encode()).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass the request on."""
+        """Refuse a request, or pass it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -116,7 +115,7 @@ class Guard:
         return next(iter(parse_qs(scope["query_string"].decode("latin-1")).get("token", [])), None)
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
-        """Count the body as it comes: a chunked one has no length to look at."""
+        """Limit the body as it arrives: a chunked one does not declare its length."""
         seen, started, refused = 0, False, False
 
         async def counted() -> Message:
@@ -140,11 +139,11 @@ class Guard:
             if not refused:
                 raise
         if refused:
-            await _answer(send, 413, "TooMuch", "More was sent than the server takes.")
+            await _answer(send, 413, "TooMuch", "The request is larger than the server accepts.")
 
 
 def _client(headers: Headers, scope: Scope) -> tuple[str, bool]:
-    """Whose turn it is in the queue: the browser's cookie, and whether it was just made."""
+    """The client of a request, by the browser's cookie, and whether the cookie is new."""
     cookie = SimpleCookie(headers.get("cookie", "")).get(CLIENT_COOKIE)
     if cookie is not None and 16 <= len(cookie.value) <= 64 and cookie.value.isalnum():
         return cookie.value, False
@@ -182,7 +181,7 @@ async def _answer(send: Send, status: int, kind: str, message: str) -> None:
 
 
 async def _enter(send: Send, badge: str) -> None:
-    """Turn the token in the address into a cookie, so that it is not shared with the link."""
+    """Move the token from the address into a cookie, so that copied links do not contain it."""
     cookie = f"{TOKEN_COOKIE}={badge}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000"
     start = {
         "type": "http.response.start",

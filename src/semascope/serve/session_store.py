@@ -1,8 +1,8 @@
-"""Conversations that survive the server: one SQLite file, one row a conversation.
+"""Conversations that survive the server: one SQLite file, one row per conversation.
 
-A row is written whole in one transaction, so a server that is killed loses nothing that was
-answered. Whoever knows a conversation's id can read it (that is how one is shared); only the
-browser that made it can change it. Knows JSON text; nothing of what it says.
+A row is written in one transaction, so a server that is killed loses no answer. Whoever knows a
+conversation's id can read it (that is how one is shared); only the browser that made it can change
+it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from semascope.errors import NotThere, ServeError, TooMuch
 
 MAX_BODY = 2 * 2**20
 MOST = 500
-"""Conversations that one browser keeps; the oldest leave."""
+"""Conversations kept per browser; the oldest are deleted."""
 
 READ_ONLY = (
     "This run is served from a folder that cannot be written: notes, lists, grades and "
@@ -38,7 +38,7 @@ CREATE INDEX IF NOT EXISTS sessions_by_owner ON sessions (owner, updated DESC);
 
 
 class StoredSession(NamedTuple):
-    """One conversation as it lies there."""
+    """A conversation as it is stored; ``body`` is JSON."""
 
     id: str
     owner: str
@@ -48,10 +48,10 @@ class StoredSession(NamedTuple):
 
 
 class SessionStore:
-    """All conversations of one workspace; None keeps them in memory."""
+    """The conversations of one workspace; without a file they are kept in memory."""
 
     def __init__(self, file: Path | None, *, readonly: bool = False) -> None:
-        """``readonly``: conversations that are there can be read, and none is kept."""
+        """With ``readonly``, stored conversations can be read and none is written."""
         self._lock = threading.Lock()
         self.readonly = readonly
         try:
@@ -71,12 +71,17 @@ class SessionStore:
             ) from error
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._db.close()
 
     def save(self, owner: str, title: str, body: str, session: str = "") -> str:
-        """Write a conversation; returns its id, a new one where it has none or is another's."""
+        """Store a conversation and return its id: a new one if it has none or another owner.
+
+        Raises:
+            TooMuch: the body is larger than 2 MB.
+            ServeError: the workspace is read-only.
+        """
         self._writable()
         if len(body.encode()) > MAX_BODY:
             raise TooMuch("The conversation has grown past 2 MB: begin a new one.")
@@ -93,13 +98,13 @@ class SessionStore:
         return session
 
     def read(self, session: str) -> StoredSession:
-        """One conversation by its id."""
+        """One conversation by its id. Raises NotThere."""
         with self._lock:
             row = self._db.execute(
                 "SELECT id, owner, title, body, updated FROM sessions WHERE id = ?", (session,)
             ).fetchone()
         if row is None:
-            raise NotThere("There is no conversation by that name here.")
+            raise NotThere("There is no conversation with that id here.")
         return StoredSession(*row)
 
     def of(self, owner: str) -> list[tuple[str, str, float]]:
@@ -111,14 +116,14 @@ class SessionStore:
             ).fetchall()
 
     def remove(self, owner: str, session: str) -> None:
-        """Forget a conversation of one's own."""
+        """Delete a conversation of this owner. Raises NotThere."""
         self._writable()
         with self._lock, self._db:
             gone = self._db.execute(
                 "DELETE FROM sessions WHERE id = ? AND owner = ?", (session, owner)
             ).rowcount
         if not gone:
-            raise NotThere("There is no conversation of yours by that name here.")
+            raise NotThere("You have no conversation with that id here.")
 
     def _writable(self) -> None:
         if self.readonly:

@@ -1,4 +1,4 @@
-"""A socket bound before the server starts: port 0 is known, and failures are told in words."""
+"""The server's socket, bound before it starts, so that its port and any failure are known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; a ServeError where the address is taken or is not ours."""
+    """A listening socket. Raises ServeError where the address is taken or not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -25,14 +25,14 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         raise ServeError(
-            f"Nothing can listen at {host}:{port} ({error}). Name another port; 0 takes a free one."
+            f"Cannot listen at {host}:{port} ({error}). Use another --port; 0 takes a free one."
         ) from error
     listener.listen(128)
     return listener
 
 
 def address(listener: socket.socket) -> str:
-    """The page's address."""
+    """The URL of the page."""
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 

@@ -1,7 +1,7 @@
-"""The Explorer over a workspace: atlas for words and figures, evidence for exemplars.
+"""The Explorer over a workspace: explanations and scores from the atlas, exemplars from evidence.
 
-Joins what the rooms below hold and turns it into records; runs nothing. What runs the model
-is handed to ``session`` and those who stand on it, which load it when first asked.
+It turns them into records and runs nothing itself. ``ModelSession`` loads the model when it is
+first asked.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from semascope.atlas import Atlas, Media
-from semascope.atlas.records import DictionaryRow, FeatureDetail, split_id
+from semascope.atlas.records import DictionaryRow
 from semascope.atlas.records import FeatureListRow as AtlasRow
 from semascope.causal.steering.interventions import Intervention, dump
-from semascope.errors import AtlasError, EvidenceError, NotThere, ServeError
+from semascope.errors import EvidenceError, ServeError
 from semascope.evidence import Evidence
 from semascope.explain.scorers.kinds import ordered
 from semascope.explain.types import CATEGORIES
@@ -25,6 +25,7 @@ from semascope.serve.explorer import to_records
 from semascope.serve.explorer.compare import SideBySide, compared_models, model_info
 from semascope.serve.explorer.feature_index import FeatureIndex
 from semascope.serve.explorer.feature_map import map_of
+from semascope.serve.explorer.feature_page import feature_page
 from semascope.serve.explorer.guides import Guides
 from semascope.serve.explorer.lmm_names import BackgroundNaming
 from semascope.serve.explorer.model import ModelSession
@@ -57,13 +58,9 @@ from semascope.serve.schema.responses import (
     ConceptRecord,
     DictionaryInfo,
     ExemplarRecord,
-    ExplanationRecord,
     FeatureList,
     FeaturePage,
     MapRecord,
-    Neighbour,
-    NoteRecord,
-    PromotedToken,
     SubjectInfo,
     Upload,
 )
@@ -75,8 +72,9 @@ __all__ = ["WorkspaceExplorer"]
 
 log = logging.getLogger(__name__)
 SMALL_WORDS = 24
+"""Text tokens of an exemplar in a list."""
 STRENGTHEN = 0.75
-"""Of the quantile, as a strengthened concept begins."""
+"""Times the quantile: how strongly a concept is strengthened at first."""
 QUANTILE = 0.999
 NO_EXPLANATION = "No living feature has an explanation to search: run semascope explain."
 QUESTIONS = [
@@ -88,7 +86,13 @@ QUESTIONS = [
 
 
 class WorkspaceExplorer:
-    """What the page sees of one workspace."""
+    """What the page sees of one workspace.
+
+    Args:
+        workspace: the workspace that is served.
+        naming: names concepts with an LMM; None where there is no server for it.
+        beside: other workspaces, whose models can be compared with this one's.
+    """
 
     def __init__(
         self,
@@ -96,8 +100,6 @@ class WorkspaceExplorer:
         naming: BackgroundNaming | None = None,
         beside: Sequence[Workspace] = (),
     ) -> None:
-        """``naming``: who names concepts, where a server that does is at hand. ``beside``: other
-        workspaces, whose models can be compared with this one's."""
         self.workspace = workspace
         self.atlas = Atlas.open(workspace.atlas)
         self.media_store = Media(workspace.media)
@@ -120,16 +122,16 @@ class WorkspaceExplorer:
 
     @property
     def sessions_file(self) -> Path | None:
-        """In the workspace, so that a conversation survives the server."""
+        """In the workspace, so that conversations survive the server."""
         return self.workspace.root / "sessions.db"
 
     @property
     def keeps(self) -> bool:
-        """Whether the workspace's folder and its atlas can be written."""
+        """Whether the workspace's folder and its atlas are writable."""
         return self.workspace.writable and self.atlas.writable
 
     def info(self) -> SubjectInfo:
-        """The run, its dictionaries, what can be done."""
+        """The run, its dictionaries, and what can be done with them."""
         record = self.workspace.record()
         rows = self.atlas.dictionaries()
         why = self.session.why_not()
@@ -156,7 +158,7 @@ class WorkspaceExplorer:
         )
 
     def features(self, query: ListQuery) -> FeatureList:
-        """One window, sorted and filtered by the database."""
+        """One window of the sorted, filtered list. ServeError for a score that is not there."""
         kinds = self._score_kinds()
         kind = query.score or (kinds[0] if kinds else "")
         if query.score and query.score not in kinds:
@@ -182,11 +184,11 @@ class WorkspaceExplorer:
         return FeatureList(total=page.total, offset=query.offset, rows=rows)
 
     def search(self, query: SearchQuery) -> FeatureList:
-        """By meaning, over one dictionary or all that have vectors."""
-        found = self.feature_index.nearest(query.q, query.limit, query.dictionary)
+        """Features by meaning, over one dictionary or all that have vectors."""
+        matches = self.feature_index.nearest(query.q, query.limit, query.dictionary)
         rows = [
             to_records.feature(match.feature, self._of(match.feature), match.similarity)
-            for match in found
+            for match in matches
         ]
         return FeatureList(total=len(rows), offset=0, rows=rows)
 
@@ -206,7 +208,7 @@ class WorkspaceExplorer:
             features=features, how="clamp", strength=STRENGTHEN, unit="quantile",
             quantile=QUANTILE, name=f"more '{query.q}'",
         )  # fmt: skip
-        short = f"{len(found)} living features have words; {query.k} were asked for."
+        short = f"Only {len(found)} of {query.k} features: no more have an explanation."
         return ConceptRecord(
             query=query.q,
             rows=[to_records.feature(m.feature, (), m.similarity) for m in found],
@@ -217,7 +219,7 @@ class WorkspaceExplorer:
         )
 
     def map(self, dictionary: str) -> MapRecord:
-        """Every feature as a point."""
+        """Every feature of a dictionary as a point."""
         return map_of(self.atlas, dictionary)
 
     def listed(self, name: str) -> FeatureList:
@@ -226,54 +228,25 @@ class WorkspaceExplorer:
         return FeatureList(total=len(rows), offset=0, rows=rows)
 
     def feature(self, feature_id: str) -> FeaturePage:
-        """All about one; exemplars from the evidence, or, of what was imported, the atlas."""
-        key, index = split_id(feature_id)
-        try:
-            evidence = self._evidence_with(key, index)
-            detail = self.atlas.feature(key, index, exemplars=evidence is None)
-        except AtlasError as error:
-            raise NotThere(str(error)) from error
-        up, down = self._promoted(detail)
-        page = FeaturePage(
-            feature=to_records.feature(detail.row, self._of(detail.row)),
-            explanations=[ExplanationRecord.of(e) for e in detail.explanations],
-            stats=to_records.figures(detail.stats),
-            notes=[NoteRecord.of(note) for note in detail.notes],
-            lists=list(detail.lists),
-            promoted=up,
-            lowered=down,
-        )
-        if evidence is None:
-            top = [to_records.stored(e) for e in detail.of("top")]
-            return page.model_copy(update={"top": top})
-        found = evidence.feature(index)
-        return page.model_copy(
-            update={
-                "top": [to_records.exemplar(e) for e in found.top],
-                "intervals": [to_records.exemplar(e, tenth=True) for e in found.intervals],
-                "silent": [to_records.silent(s) for s in found.silent],
-                "histogram": to_records.histogram(*evidence.histogram(index)),
-                "stats": to_records.figures(found.stats),
-                "neighbours": self._neighbours(evidence, key, index),
-            }
-        )
+        """All about one feature. Raises NotThere."""
+        return feature_page(feature_id, self.atlas, self._evidence_with, self._of, self.session)
 
     def splitting(self, feature_id: str, query: SplittingQuery) -> SplittingRecord:
-        """Its place in a family of widths."""
+        """The feature's parents and children in dictionaries of other widths."""
         return self.families.of(feature_id, query)
 
     def media(self, digest: str) -> Path:
-        """A picture of the corpus, or one that was uploaded."""
+        """The file of a picture, of the corpus or uploaded. Raises NotThere."""
         if digest in self.media_store:
             return self.media_store.path(digest)
         return self.uploads.path(digest)
 
     def warm(self) -> None:
-        """Load what turns words into vectors, so that the first search does not wait for it."""
+        """Load the sentence embedder, so that the first search does not wait for it."""
         self.feature_index.warm()
 
     def store(self, data: bytes) -> Upload:
-        """Keep an upload beside the workspace's own pictures."""
+        """Keep an uploaded picture. Raises BadPicture."""
         return self.uploads.put(data)
 
     def picture(self, digest: str) -> Any:
@@ -331,68 +304,37 @@ class WorkspaceExplorer:
         top = evidence.feature(index).top[:4]
         return [to_records.exemplar(e, window=SMALL_WORDS) for e in top]
 
-    def _neighbours(self, evidence: Evidence, key: str, index: int) -> list[Neighbour]:
-        near = [
-            (n, how)
-            for by, how in (("cosine", "direction"), ("cofire", "firing"))
-            for n in evidence.near(index, by)[:6]
-            if n.strength > 0
-        ]
-        wanted = list({n.index for n, _ in near})
-        rows = self.atlas.features(key, where={"ids": wanted}, limit=len(wanted)).rows
-        labels = {row.index: row.label or "" for row in rows}
-        return [
-            Neighbour(
-                id=f"{key}/{n.index}", label=labels.get(n.index, ""), value=n.strength, how=how
-            )
-            for n, how in near
-        ]
-
     def _evidence_of(self, key: str) -> Evidence | None:
-        """The dictionary's evidence, opened once; None where the atlas came without it."""
+        """A dictionary's evidence, opened once; None where the atlas came without it."""
         if key not in self._evidence:
             try:
                 self._evidence[key] = Evidence.open(self.workspace.evidence(), key)
             except EvidenceError as error:
-                if key not in self._without:  # said once, looked for again
+                if key not in self._without:  # warn once, but look again
                     log.warning("%s is shown as the atlas has it: %s", key, error)
                     self._without.add(key)
                 return None
         return self._evidence[key]
 
     def _evidence_with(self, key: str, index: int) -> Evidence | None:
-        """The dictionary's evidence, where it holds this feature."""
+        """A dictionary's evidence, if it holds this feature."""
         evidence = self._evidence_of(key)
         return evidence if evidence is not None and index < evidence.width else None
 
     def _held_out(self, key: str, index: int) -> list[ExemplarRecord]:
-        """The strongest exemplars that no explainer saw, with nothing that names them."""
+        """The strongest held-out exemplars, without captions, for blind rating."""
         evidence = self._evidence_with(key, index)
-        if evidence is None:  # or the words were dealt before the dictionary was made anew
+        if evidence is None:  # or explanations were drawn before the dictionary was trained anew
             return []
         top = evidence.feature(index).split("score").top[:6]
         return [to_records.exemplar(e).model_copy(update={"caption": ""}) for e in top]
-
-    def _promoted(self, detail: FeatureDetail) -> list[list[PromotedToken]]:
-        """Output tokens by the logit lens: as the atlas has them, or read off a loaded model."""
-        up, down = detail.near.get("promoted"), detail.near.get("suppressed")
-        if not up and not down and self.session.loaded:
-            from semascope.monitor.try_out import promoted_tokens
-
-            up, down = promoted_tokens(
-                self.session.steerable, (detail.row.dictionary, detail.row.index)
-            )
-        return [
-            [PromotedToken(text=str(t), value=float(v)) for t, v in side or ()]
-            for side in (up, down)
-        ]
 
     def _score_kinds(self) -> list[str]:
         return ordered(self.atlas.score_kinds())
 
     @cached_property
     def _sees(self) -> bool:
-        """Whether the corpus held pictures: known without loading the model."""
+        """Whether the corpus has pictures, found without loading the model."""
         return self.workspace.media.is_dir() and any(self.workspace.media.iterdir())
 
     def _dictionary_info(self, row: DictionaryRow) -> DictionaryInfo:

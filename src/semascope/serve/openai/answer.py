@@ -1,4 +1,4 @@
-"""The answer in OpenAI's shapes: whole, or as chunks that never take back what they sent.
+"""The answer in OpenAI's format: whole, or as chunks; what was sent is never taken back.
 
 Knows events and requests; no model and no route.
 """
@@ -18,12 +18,12 @@ from semascope.serve.schema.answers import Answered, Started, Token
 from semascope.serve.schema.events import Emit, Event, Failed, Queued
 
 LOST = "\ufffd"
-"""What stands for a part of a letter."""
+"""Stands for a part of a character."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How one of the routes writes an answer."""
+    """How a route writes an answer."""
 
     prefix: str
     """Of its id."""
@@ -46,7 +46,7 @@ PLAIN = Shape("cmpl", "text_completion", "text_completion", lambda text, _: {"te
 
 
 def until(stops: list[str], emit: Emit) -> Emit:
-    """An ``emit`` that also ends the answer when one of ``stops`` stands in it."""
+    """An ``emit`` that also ends the answer when it contains one of ``stops``."""
     if not stops:
         return emit
     so_far = ""
@@ -67,8 +67,10 @@ def cut(text: str, stops: list[str]) -> str:
 
 
 def settled(text: str, stops: list[str]) -> str:
-    """What of an unfinished answer is sure to stay: not a character of which a part is still to
-    come, nor what may be the beginning of one of ``stops``."""
+    """The part of an unfinished answer that can no longer change.
+
+    It ends before an incomplete character and before what may be the beginning of a stop.
+    """
     text = cut(text, [*stops, LOST])
     open_ = (n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n]))
     return text[: len(text) - max(open_, default=0)]
@@ -99,7 +101,7 @@ def aligned(tokens: Sequence[Token], text: str) -> list[tuple[Token, str]]:
 
 
 def _found(part: str, text: str, place: int) -> int:
-    """Where a token's words stand from ``place`` on; cut short only at the end; −1 if nowhere."""
+    """Where a token's text occurs from ``place`` on, cut short only at the end; −1 if nowhere."""
     start = text.find(part, place)
     if start >= 0:
         return start
@@ -113,7 +115,7 @@ def _together(held: Sequence[Token], text: str) -> list[tuple[Token, str]]:
 
 
 async def first_event(events: AsyncIterator[Event]) -> Event:
-    """The first event that says how it goes; raises what the model failed with."""
+    """The first event of the answer. Raises what the model failed with."""
     async for event in events:
         if isinstance(event, Failed):
             raise failure(event)
@@ -123,7 +125,7 @@ async def first_event(events: AsyncIterator[Event]) -> Event:
 
 
 def failure(event: Failed) -> Refused:
-    """What the model failed with, as an error of the request or of the server."""
+    """The model's failure, as an error of the request or of the server."""
     if event.type == "Internal":
         return Refused(event.message, status=500)
     return Refused(event.message, code=TOO_LONG if event.type == "TooLong" else "")
@@ -164,7 +166,7 @@ async def _chunks(
     first: Event | None = None,
     events: AsyncIterator[Event] | None = None,
 ) -> AsyncIterator[str]:
-    """The answer as it grows, a chunk a line; ``first`` was taken from ``events`` already."""
+    """The answer as it grows, one chunk per line; ``first`` was taken from ``events`` already."""
     writer = _Writer(asked, about, shape)
     if shape is CHAT:
         yield writer.line({"delta": {"role": "assistant", "content": ""}})
@@ -187,10 +189,10 @@ class _Writer:
         self.sent = 0
         self.count = 0
         self.tokens: list[Token] = []
-        """Those whose words were not sent yet."""
+        """Tokens whose text was not sent yet."""
 
     def hear(self, event: Event) -> list[str]:
-        """What is to be sent now."""
+        """The text to send now."""
         if isinstance(event, Token):
             return self._token(event)
         if isinstance(event, Answered):
@@ -210,7 +212,7 @@ class _Writer:
         return [self._piece(shown, self._covered(shown))] if shown else []
 
     def _covered(self, shown: str) -> list[tuple[Token, str]]:
-        """Tokens that lie within what is sent now; the others wait."""
+        """Tokens that lie within the text sent now; the others wait."""
         self.sent += len(shown)
         done, length = 0, len(self.text) - sum(len(t.text) for t in self.tokens if not t.ends)
         for token in self.tokens:
@@ -230,7 +232,7 @@ class _Writer:
         return lines
 
     def _held(self) -> str:
-        """Words of tokens that wait and of which a part was sent."""
+        """Text already sent of tokens that still wait."""
         waiting = sum(len(t.text) for t in self.tokens if not t.ends)
         return self.text[len(self.text) - waiting : self.sent] if waiting else ""
 

@@ -16,11 +16,11 @@ PREFIX = "/v1/"
 TOO_LONG = "context_length_exceeded"
 NO_MODEL = "model_not_found"
 RETRY_SECONDS = 5
-"""After which a client that found the queue full may ask again."""
+"""Seconds after which a client that found the queue full may ask again."""
 
 
 class Refused(ServeError):
-    """A request that is not done, or cannot be, with the name of what is refused."""
+    """A request that is unsupported or invalid; ``param`` names the field."""
 
     def __init__(self, message: str, param: str = "", code: str = "", status: int = 400) -> None:
         """``param``: the field; ``code``: OpenAI's word for the error, where it has one."""
@@ -29,7 +29,7 @@ class Refused(ServeError):
 
 
 def answer(error: SemascopeError) -> JSONResponse:
-    """An error of ours."""
+    """One of semascope's errors."""
     if isinstance(error, TooMuch):
         return body(429, str(error), kind="rate_limit_error", code="rate_limit_exceeded")
     if isinstance(error, Refused):
@@ -50,14 +50,14 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
 
 
 def _is_branch(part: Any) -> bool:
-    """Whether a part of an error's place is the name of one type of several."""
+    """Whether a part of an error's location names one type of a union."""
     return isinstance(part, str) and (part in ("str", "none") or "[" in part)
 
 
 def body(
     status: int, message: str, *, kind: str = "", param: str = "", code: str = ""
 ) -> JSONResponse:
-    """The answer; text that cannot be sent is replaced."""
+    """The response; characters that cannot be encoded are replaced."""
     usual = "server_error" if status >= 500 else "invalid_request_error"
     said = {"message": message, "type": kind or usual, "param": param or None, "code": code or None}
     clean = {k: v and v.encode("utf-8", "replace").decode() for k, v in said.items()}

@@ -1,7 +1,7 @@
-"""What ``/v1`` is asked: the fields that are kept, and refusals, by name, of all others.
+"""Requests to ``/v1``: the fields that are supported; all others are refused by name.
 
-A field that would change the answer elsewhere and is not done here is refused; one that is null,
-or says what is done anyway, is accepted. Knows requests; no model and no queue.
+An unsupported field that would change the answer is refused. It is accepted where it is null or
+asks for what happens anyway.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from semascope.numbers import MOST
 from semascope.serve.openai.errors import Refused
 
 MOST_TOKENS = 1_024
-"""Tokens of an answer; who asks for more gets as many."""
+"""Most tokens of an answer; larger limits are lowered to this."""
 MOST_STOPS = 16
 _NOTHING: tuple[Any, ...] = (None, [], {}, "")
 _ANYTHING = frozenset(
     {"user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"}
 )
-"""Fields about the asker: they change no answer anywhere."""
+"""Fields about the user, which never change an answer."""
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
     "best_of": (1,),
@@ -41,7 +41,7 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True, False),
     "use_beam_search": (False,),
 }
-"""Values of fields that are not done, which say what is done anyway."""
+"""Values of unsupported fields that ask for what happens anyway."""
 _MESSAGE_NEUTRAL = frozenset({"refusal", "annotations", "audio", "tool_calls", "function_call"})
 """Fields of an assistant's message that clients send back empty."""
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False, strict=True)]
@@ -49,7 +49,7 @@ TopP = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True)]
 
 
 class Part(BaseModel):
-    """A piece of a message."""
+    """A part of a message."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -67,40 +67,40 @@ class ChatMessage(BaseModel):
     content: str | list[Part] | None = None
 
     def check(self, place: int) -> None:
-        """Raise Refused for what a message says that is not read here."""
+        """Raise Refused for a field of the message that is not supported."""
         for name, value in (self.model_extra or {}).items():
             if value not in _NOTHING:
                 raise Refused(
-                    f"'{name}' of a message is not read here: leave it out.",
+                    f"'{name}' of a message is not supported: leave it out.",
                     f"messages[{place}].{name}",
                     "unsupported_parameter",
                 )
 
 
 class StreamOptions(BaseModel):
-    """What a stream tells beside the answer."""
+    """What a stream holds besides the answer."""
 
     model_config = ConfigDict(extra="forbid")
 
     include_usage: StrictBool | None = None
     """Whether a last chunk counts the tokens."""
     include_obfuscation: Literal[False] | None = None
-    """Chunks are not padded to hide how long their words are."""
+    """Chunks are not padded to hide the length of their text."""
 
 
 class GenerationRequest(BaseModel):
-    """What is common to every request for an answer."""
+    """Fields of every request for an answer."""
 
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
     model: str | None = None
-    """The name that ``/v1/models`` tells; none for that."""
+    """The name in ``/v1/models``, which is also the default."""
     max_tokens: StrictInt | None = Field(None, ge=1, le=MOST)
-    """More than 1,024 are held to these."""
+    """At most 1,024; larger values are lowered."""
     temperature: Temperature | None = None
-    """0 takes the likeliest token; 1 where it is left out, as elsewhere."""
+    """0 takes the likeliest token; the default is 1, as in OpenAI's interface."""
     top_p: TopP | None = None
-    """Nucleus sampling: the share of probability that is drawn from."""
+    """Nucleus sampling: the share of probability to draw from."""
     seed: StrictInt | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: str | list[str] | None = None
     """At most 16 strings that end the answer."""
@@ -111,7 +111,7 @@ class GenerationRequest(BaseModel):
 
     @model_validator(mode="after")
     def _stops_are_few(self) -> GenerationRequest:
-        """All of them are kept, or none."""
+        """Refuse too many stops instead of dropping some."""
         if isinstance(self.stop, list) and len(self.stop) > MOST_STOPS:
             raise ValueError(f"stop: at most {MOST_STOPS} strings can end an answer")
         return self
@@ -129,18 +129,18 @@ class GenerationRequest(BaseModel):
 
     @property
     def wants_logprobs(self) -> bool:
-        """Whether each token is told with its log-probability."""
+        """Whether each token comes with its log-probability."""
         return False
 
     def check(self) -> None:
-        """Raise Refused for a field that is not done here, by its name."""
+        """Raise Refused for an unsupported field, by its name."""
         if self.stream_options is not None and not self.stream:
             raise Refused("stream_options needs stream: true.", "stream_options")
         for name, value in (self.model_extra or {}).items():
             if value in _NOTHING or name in _ANYTHING or value in _NEUTRAL.get(name, ()):
                 continue
             if name == "tool_choice" or name not in _NEUTRAL:
-                why = "is not done here, and would be ignored"
+                why = "is not supported"
             else:
                 usual = " or ".join(repr(v) for v in _NEUTRAL[name])
                 why = f"can only be {usual} here"
@@ -148,7 +148,7 @@ class GenerationRequest(BaseModel):
 
 
 class ChatRequest(GenerationRequest):
-    """The body of ``/v1/chat/completions``; what is not done is refused by name."""
+    """The body of ``/v1/chat/completions``; unsupported fields are refused by name."""
 
     messages: list[ChatMessage] = Field(min_length=1, max_length=100)
     max_completion_tokens: StrictInt | None = Field(None, ge=1, le=MOST)
@@ -164,11 +164,11 @@ class ChatRequest(GenerationRequest):
 
     @property
     def wants_logprobs(self) -> bool:
-        """As it says."""
+        """Whether ``logprobs`` asks for them."""
         return bool(self.logprobs)
 
     def check(self) -> None:
-        """Raise Refused for what is not done."""
+        """Raise Refused for an unsupported field."""
         super().check()
         if self.top_logprobs and not self.logprobs:
             raise Refused("top_logprobs needs logprobs: true.", "top_logprobs")
@@ -187,7 +187,7 @@ class TextRequest(GenerationRequest):
 
     @property
     def limit(self) -> int:
-        """Tokens that the answer may have; 16 where nothing is said, as elsewhere."""
+        """Tokens that the answer may have; 16 by default, as in OpenAI's interface."""
         return min(self.max_tokens or 16, MOST_TOKENS)
 
     @property

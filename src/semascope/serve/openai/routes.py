@@ -58,19 +58,19 @@ __all__ = [
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 MOST_WAITING = 32
-"""Requests of one client that wait in line: libraries ask many at once."""
+"""Requests of one client that may wait: libraries send many at once."""
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 @router.get("/models")
 def models(data: Data) -> dict[str, Any]:
-    """The one model that answers; none where features were only imported."""
+    """The model that answers; empty where features were only imported."""
     return {"object": "list", "data": [_model(name) for name in _served(data)]}
 
 
 @router.get("/models/{name:path}")
 def model(data: Data, name: str) -> dict[str, Any]:
-    """That model."""
+    """The model by that name."""
     _check_model(name, data)
     return _model(name)
 
@@ -91,7 +91,7 @@ async def continued(request: Request, data: Data, asked: TextRequest) -> Respons
 
 @router.api_route("/{rest:path}", methods=_METHODS, include_in_schema=False)
 def unknown(request: Request, rest: str) -> None:
-    """Whatever else OpenAI has."""
+    """Refuse every other route of OpenAI's interface."""
     raise Refused(
         f"There is no {request.method} /v1/{rest} here; there are /v1/chat/completions, "
         "/v1/completions and /v1/models.",
@@ -103,7 +103,7 @@ def unknown(request: Request, rest: str) -> None:
 async def _answered(
     request: Request, data: Explorer, asked: GenerationRequest, ask: ChatAsk, shape: Shape
 ) -> Response:
-    """The answer, whole or as a stream; the model is free again when the client has gone."""
+    """The answer, whole or as a stream; it stops when the client disconnects."""
     heard = lambda emit: alone(data.ask(ask, until(asked.stops, emit)))  # noqa: E731
     ticket = join(request, heard, most=MOST_WAITING)
     about = {"id": f"{shape.prefix}-{uuid.uuid4().hex}", "created": int(time.time()),
@@ -116,7 +116,7 @@ async def _answered(
     try:
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            return Response(status_code=499)  # nobody reads it
+            return Response(status_code=499)  # the client has gone
         found = work.result()
     finally:
         if not work.done() or not asked.stream or work.exception() is not None:
@@ -130,26 +130,26 @@ async def _answered(
 
 
 async def _disconnected(request: Request) -> None:
-    """Return when the client has gone."""
+    """Return when the client disconnects."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-# -- the same question in our words ------------------------------------------------------------
+# -- OpenAI's requests as questions of QUESTIONS -----------------------------------------------
 
 
 def question(asked: ChatRequest, data: Explorer) -> ChatAsk:
-    """A conversation; Refused where it is not valid, or asks for what is not done."""
+    """A conversation. Raises Refused where it is invalid or asks for something unsupported."""
     asked.check()
     _check_model(asked.model, data)
-    messages = [_message(said, data, place) for place, said in enumerate(asked.messages)]
+    messages = [_message(message, data, place) for place, message in enumerate(asked.messages)]
     top = asked.top_logprobs or 0
     return _ask(asked, asked.limit, messages, prefill=asked.prefill or "",
                 top=top if asked.logprobs else 0)  # fmt: skip
 
 
 def continuation(asked: TextRequest, data: Explorer) -> ChatAsk:
-    """A text to be continued; Refused as above."""
+    """A text to be continued. Raises Refused as ``question`` does."""
     asked.check()
     _check_model(asked.model, data)
     message = {"role": "user", "text": asked.text.replace(HERE, "\ufffd")}
@@ -198,14 +198,13 @@ def _check_model(name: str | None, data: Explorer) -> None:
         )  # fmt: skip
 
 
-def _message(said: ChatMessage, data: Explorer, place: int = 0) -> Message:
+def _message(message: ChatMessage, data: Explorer, place: int = 0) -> Message:
     """A message with its pictures, in the order of its parts.
 
-    Pictures before all words are only listed. Others are marked in the text where they stand, by
-    U+FFFC.
+    Pictures that come before all text are only listed; U+FFFC marks the place of the others.
     """
-    role = "system" if said.role == "developer" else said.role
-    parts = said.content
+    role = "system" if message.role == "developer" else message.role
+    parts = message.content
     if parts is None or isinstance(parts, str):
         parts = [Part(type="text", text=parts or "")]
     text, pictures, before = "", [], ""

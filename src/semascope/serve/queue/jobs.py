@@ -1,6 +1,6 @@
-"""What the model is asked to do: jobs of one step or several, and what goes before what.
+"""Jobs for the model, of one step or several, and their priorities.
 
-Knows no model: a job is a callable that tells its events.
+A job is a callable that emits events.
 """
 
 from __future__ import annotations
@@ -14,34 +14,37 @@ from typing import Protocol, TypeAlias
 from semascope.serve.schema.events import Emit
 
 Later = Future[None]
-"""Work that goes on without the model and tells its own events; it never fails."""
+"""Work that goes on without the model and emits its own events; it never fails."""
 
 
 class Rank(IntEnum):
-    """What the model does first, of all that waits for it."""
+    """Priority of a waiting job; the lowest number goes first."""
 
     CLICK = 0
-    """A few passes, for which somebody looks at the page."""
+    """A few forward passes that somebody waits for at the page."""
     RUNNING = 1
     """The next token of an answer that has begun."""
     ANSWER = 2
-    """An answer, and whatever else is long."""
+    """An answer, or anything else that is long."""
     REST = 3
-    """What is left when the words are told."""
+    """What remains when the main result was sent."""
 
 
 class Job(Protocol):
-    """Something to be done by the model, in one step or several."""
+    """Work for the model, in one step or several."""
 
     def __call__(self, emit: Emit, /) -> More:
-        """Do a step; a job that is returned is done when its turn comes again, after other
-        people's. A future that is returned needs the model no more: its events still come."""
+        """Do one step and return what is left.
+
+        A returned job runs when its turn comes again, after other people's. A returned future no
+        longer needs the model, but still emits events.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """A step that is left, and how soon it is to be done."""
+    """The next step of a job and its priority."""
 
     job: Job
     rank: Rank
@@ -52,18 +55,18 @@ class NextStep:
 
 @dataclass(frozen=True, slots=True)
 class BackgroundWork:
-    """All is told; ``work`` makes later questions quicker, and is done before another answer
-    begins."""
+    """The stream is finished. ``work`` makes later questions quicker; it runs when the model is
+    idle, before another answer begins."""
 
     work: Callable[[], object]
 
 
 More: TypeAlias = Job | Later | BackgroundWork | None
-"""What a step leaves to be done."""
+"""What is left after a step."""
 
 
 def taken(steps: Generator[None, None, More]) -> More:
-    """A step of work that pauses wherever others may come first, and the rest of it."""
+    """Run a generator up to its next pause; the rest is returned as the next step."""
     try:
         next(steps)
     except StopIteration as done:
@@ -73,7 +76,7 @@ def taken(steps: Generator[None, None, More]) -> More:
 
 
 def alone(more: More) -> More:
-    """The same steps, with nothing left aside: for those who will not ask about the answer."""
+    """The same steps without background work, for clients that will not click on the answer."""
     if more is None or isinstance(more, Future):
         return more
     if isinstance(more, BackgroundWork):

@@ -1,16 +1,14 @@
-"""One thread owns the model; many people wait in a fair queue for it.
+"""One thread owns the model; clients wait for it in a fair queue.
 
-Each client has its own line, and the thread takes one job from each line in turn, so a person with
-twenty questions does not hold up a person with one. What somebody looks at the page for (a click)
-goes before what is long, an answer that has begun before one that has not, and what may wait after
-all of them (``Rank``); one step a second is given to whatever has waited past its patience, so that
-nothing waits for ever.
+Each client has a line of its own, and the thread takes one job from each line in turn, so that
+somebody with twenty questions does not hold up somebody with one. Clicks go before answers, running
+answers before new ones, and everything that may wait comes last (``Rank``). One step a second goes
+to whatever has waited too long, so that nothing waits for ever.
 
-A job tells its events through ``emit``; a listener that has gone away turns ``emit`` into "stop". A
-job that returns another goes on with it when its turn comes again, so that it holds nobody up
-meanwhile. One that returns a future has done with the model, and its stream stays open until that
-is done. One that leaves work aside is finished, and that work is done when nobody waits for a click
-or for an answer that has begun. Knows no model: a job is a callable.
+A job emits events; when its listener has gone, ``emit`` returns True and the job should stop. A job
+that returns another one continues when its turn comes again. One that returns a future no longer
+needs the model, and its stream stays open until the future is done. One that returns background
+work is finished; that work runs when no click and no running answer waits.
 """
 
 from __future__ import annotations
@@ -29,11 +27,11 @@ from semascope.serve.schema.events import Event, Failed, Finished, Queued
 
 log = logging.getLogger(__name__)
 PATIENCE = {Rank.RUNNING: 1.0, Rank.ANSWER: 5.0, Rank.REST: 5.0}
-"""Seconds after which a step of a rank may go before others."""
+"""Seconds after which a waiting step of a rank may go before others."""
 SPARED = 1.0
-"""Seconds between two steps that do."""
+"""Seconds between two steps that jump the queue."""
 ASIDE = 16
-"""Works for when nobody waits that are remembered, the latest first done."""
+"""Most background works that are remembered; the latest runs first."""
 
 
 class Ticket:
@@ -49,16 +47,16 @@ class Ticket:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
 
     def cancel(self) -> None:
-        """Ask the job to stop at its next token, or not to start."""
+        """Ask the job to stop at its next token, or not to start at all."""
         self._cancelled.set()
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits for this any more."""
+        """Whether nobody waits for the job any more."""
         return self._cancelled.is_set()
 
     def emit(self, event: Event) -> bool:
-        """Hand an event over from any thread; True when the job should stop."""
+        """Send an event, from any thread; True when the job should stop."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
         return self.cancelled
@@ -76,7 +74,7 @@ class Ticket:
 
 
 class ModelWorker:
-    """The thread, and the lines before it.
+    """The thread that owns the model, and its queue.
 
     ``per_client`` and ``in_all`` bound how many jobs may wait; past them ``submit`` raises
     ``TooMuch``.
@@ -133,7 +131,7 @@ class ModelWorker:
             self._thread.start()
 
     def _sweep(self) -> None:
-        """Forget jobs that nobody waits for."""
+        """Drop jobs that nobody waits for."""
         for client in list(self._lines):
             kept = deque(t for t in self._lines[client] if not t.cancelled)
             if kept:
@@ -142,7 +140,7 @@ class ModelWorker:
                 del self._lines[client]
 
     def _next(self) -> Ticket | BackgroundWork | None:
-        """What the model does now; None to stop."""
+        """What to run now; None to stop."""
         with self._wake:
             while True:
                 self._sweep()
@@ -157,8 +155,7 @@ class ModelWorker:
                 self._wake.wait()
 
     def _chosen(self) -> Ticket:
-        """The best ticket of the line whose turn it is, taken from there; its line goes to the
-        back."""
+        """Take the next ticket and move its client's line to the back."""
         # Of equal ranks the first line goes first, and in a line the first question.
         first = [min(line, key=lambda ticket: ticket.rank) for line in self._lines.values()]
         best, now = min(first, key=lambda ticket: ticket.rank), time.monotonic()
@@ -170,35 +167,35 @@ class ModelWorker:
         return best
 
     def _work(self) -> None:
-        while (found := self._next()) is not None:
-            if isinstance(found, BackgroundWork):
-                self._do_aside(found)
+        while (item := self._next()) is not None:
+            if isinstance(item, BackgroundWork):
+                self._do_aside(item)
                 continue
-            more = self._run(found)
+            more = self._run(item)
             with self._wake:
                 self._running = None
                 if isinstance(more, Future):
-                    more.add_done_callback(lambda _, to=found: to.emit(Finished()))  # type: ignore[misc]
+                    more.add_done_callback(lambda _, to=item: to.emit(Finished()))  # type: ignore[misc]
                 elif isinstance(more, BackgroundWork):
                     self._aside.append(more)
                 elif more is not None:
-                    self._go_on(found, more)
+                    self._go_on(item, more)
 
     def _go_on(self, ticket: Ticket, job: Job) -> None:
-        """Back into its client's line, before the questions that came after it."""
+        """Put a job back at the front of its client's line."""
         ticket.job = job
         ticket.rank = job.rank if isinstance(job, NextStep) else ticket.rank
         ticket.since = time.monotonic()
         self._lines.setdefault(ticket.client, deque()).appendleft(ticket)
 
-    def _do_aside(self, found: BackgroundWork) -> None:
+    def _do_aside(self, background: BackgroundWork) -> None:
         try:
-            found.work()
-        except Exception:  # nobody asked for it
-            log.exception("Work between questions failed")
+            background.work()
+        except Exception:  # nobody waits for it
+            log.exception("Background work failed")
 
     def _run(self, ticket: Ticket) -> More:
-        """One step; what is left to be done, or None."""
+        """Run one step; returns what is left, or None."""
         try:
             more = ticket.job(ticket.emit)
         except SemascopeError as error:

@@ -12,7 +12,7 @@ Side = Literal["before", "after", "answer", "control", "one", "other"]
 
 
 class Started(Record):
-    """One side of the question begins."""
+    """One side's answer begins."""
 
     kind: Literal["started"] = "started"
     side: Side
@@ -45,13 +45,13 @@ class Token(Record):
     entropy: float = 0.0
     """Nats."""
     ends: bool = False
-    """Whether it closes the answer: no word of it."""
+    """Whether it is the end-of-answer token, which is no part of the text."""
     tells: bool = True
-    """Whether it says something: more than an article, a form of "there is", or nothing."""
+    """Whether it carries content: it is no article, no form of "there is" and not empty."""
 
 
 class Answered(Record):
-    """One side is done."""
+    """One side's answer is complete."""
 
     kind: Literal["answered"] = "answered"
     side: Side
@@ -63,7 +63,7 @@ class Answered(Record):
 
 
 class Gain(Record):
-    """A token that a change makes likelier."""
+    """A token that the interventions make likelier."""
 
     text: str
     before: float
@@ -80,7 +80,7 @@ class Gain(Record):
 
 
 class ShiftRecord(Record):
-    """What the change does to one token of the unchanged answer."""
+    """What the interventions do to one token of the unchanged answer."""
 
     text: str
     before: float
@@ -93,19 +93,19 @@ class ShiftRecord(Record):
 
 
 class Compared(Record):
-    """How far apart the two runs are, measured on the unchanged answer's tokens."""
+    """How far apart two runs are, measured on the unchanged answer's tokens."""
 
     kind: Literal["compared"] = "compared"
     side: Side = "after"
-    """Which run stands beside the unchanged one: ``after`` or ``control``."""
+    """The run compared with the unchanged one: ``after`` or ``control``."""
     changed: bool = True
     """Whether the two answers differ."""
     kl: float
-    """Mean KL a token, nats."""
+    """Mean KL per token, nats."""
     logprob_shift: float
     """Change of the unchanged answer's log-probability, nats."""
     shifts: list[ShiftRecord] = Field(default_factory=list)
     share: float = 0.0
-    """Part of all features that the interventions hold."""
+    """Share of all features that the interventions change."""
     notes: list[str] = Field(default_factory=list)
-    """What the reader should know, in sentences."""
+    """Remarks, in sentences."""

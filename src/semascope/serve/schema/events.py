@@ -27,14 +27,14 @@ from semascope.serve.schema.tours import TourEvent, TourState
 
 
 class Queued(Record):
-    """The question waits; ``ahead`` others run first."""
+    """The question waits; ``ahead`` others go first."""
 
     kind: Literal["queued"] = "queued"
     ahead: int
 
 
 class Progress(Record):
-    """Something long goes on."""
+    """Progress of a long measurement."""
 
     kind: Literal["progress"] = "progress"
     done: int
@@ -43,7 +43,7 @@ class Progress(Record):
 
 
 class Tried(Record):
-    """One feature on a text or a picture of one's own."""
+    """One feature on a user's text or picture."""
 
     kind: Literal["tried"] = "tried"
     feature: str
@@ -54,13 +54,13 @@ class Tried(Record):
 
 
 class AlikeRow(Record):
-    """One feature that the wanted examples have and the unwanted have not."""
+    """A feature that the wanted examples have and the unwanted lack."""
 
     row: FeatureRow
     score: float
     """``wanted`` less ``unwanted``."""
     wanted: float
-    """Mean share of its own maximum over the examples."""
+    """Its mean peak over the wanted examples, as a share of its maximum."""
     unwanted: float
 
 
@@ -72,29 +72,29 @@ class AlikeFound(Record):
 
 
 class VersusSide(Record):
-    """What one dictionary makes of the prompt."""
+    """One dictionary's features on the prompt."""
 
     dictionary: str
     l0: float
-    """Mean features a token."""
+    """Mean active features per token."""
     fvu: Measure = None
-    """Unexplained variance of this prompt."""
+    """Fraction of variance unexplained on this prompt."""
     unexplained: float
-    """Share of the attribution that its error holds."""
+    """Share of the attribution that falls to its reconstruction error."""
     reasons: list[Reason]
     model: str = ""
     value: float
     """Log-probability of the token, nats."""
     target: Target
-    """The token asked about, as this side's model reads it."""
+    """The token explained, as this side's model reads it."""
     clusters: list[ClusterRecord] = Field(default_factory=list)
-    """The features as concepts, novel first where that is known."""
+    """The features as concepts, the most surprising first where that is known."""
     note: str = ""
-    """Why there are none, where they were asked for."""
+    """Why there are no concepts, if they were asked for."""
 
 
 class Pair(Record):
-    """Two features that fire together here."""
+    """Two features that fire together on this prompt."""
 
     one: str
     other: str
@@ -103,7 +103,7 @@ class Pair(Record):
 
 
 class VersusFound(Record):
-    """Two dictionaries on one prompt, or two models."""
+    """Two dictionaries, or two models, on one prompt."""
 
     kind: Literal["versus"] = "versus"
     value: float
@@ -113,7 +113,7 @@ class VersusFound(Record):
 
 
 class TestedFound(Record):
-    """What one feature of the register did when it was held."""
+    """The measured effect of a feature of the register."""
 
     kind: Literal["tested"] = "tested"
     concept: str
@@ -122,13 +122,13 @@ class TestedFound(Record):
 
 
 class Finished(Record):
-    """Nothing more will come."""
+    """The last event of a question that was answered."""
 
     kind: Literal["finished"] = "finished"
 
 
 class Failed(Record):
-    """It could not be done; ``message`` says why and what to do."""
+    """The last event of a question that failed; ``message`` says why and what to do."""
 
     kind: Literal["failed"] = "failed"
     message: str
@@ -157,4 +157,4 @@ Event = (
     | Failed
 )
 Emit = Callable[[Event], bool]
-"""Hands one event to whoever listens; True means: stop, nobody does any more."""
+"""Sends one event to the listener; True means that it has gone, so stop."""

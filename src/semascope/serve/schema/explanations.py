@@ -11,23 +11,23 @@ from semascope.serve.schema.responses import Measure, Record
 
 
 class Reason(Record):
-    """One feature's part in a token's log-probability."""
+    """One feature's share of a token's log-probability."""
 
     id: str
     label: str = ""
     category: str = ""
     attribution: float
-    """First-order share of the log-probability, nats; negative where it speaks against."""
+    """First-order attribution, nats; negative where the feature suppresses the token."""
     activation: float
     """Its largest activation in the prompt and the answer so far."""
     share: Measure = None
-    """That activation as a share of its own maximum in the corpus."""
+    """That activation as a share of the feature's maximum in the corpus."""
     where: list[int] = Field(default_factory=list)
     """Its strongest positions, counted from the prompt's first token."""
 
 
 class Target(Record):
-    """The token that is asked about."""
+    """The token that is explained."""
 
     id: int
     text: str
@@ -43,14 +43,14 @@ class Explained(Record):
     metric: str
     """``logprob``, ``logit_diff`` or ``activation``."""
     value: float
-    """The metric; the token's log-probability in nats, unless it is a difference of logits."""
+    """The metric's value: the token's log-probability in nats, or a difference of logits."""
     mode: str = "attribution"
     target: Target | None = None
     reasons: list[Reason] = Field(default_factory=list)
     tokens: list[str] = Field(default_factory=list)
     """The prompt and the answer so far, token by token; image tokens are empty."""
     unexplained: Measure = None
-    """Share of the attribution that the dictionaries' errors hold."""
+    """Share of the attribution that falls to the dictionaries' reconstruction errors."""
 
 
 class Member(Record):
@@ -63,31 +63,31 @@ class Member(Record):
 
 
 class ClusterRecord(Record):
-    """Features that say the same thing."""
+    """A concept: features whose explanations mean the same."""
 
     number: int
-    """Its place, by which effects name it."""
+    """Its number, by which effects refer to it."""
     label: str
     coherence: float
     """1 to 7."""
     surprise: Measure = None
     """Bits: how rarely all of its features fire on ordinary prompts."""
     score: float
-    """Sum of its features' attributions; of their shares in activation mode."""
+    """Sum of its features' attributions or, in activation mode, of their shares."""
     features: list[Member]
     suppress: dict[str, Any]
-    """The intervention that takes it out, ready to be sent."""
+    """The intervention that ablates it, ready to be sent."""
 
 
 class Clustered(Record):
-    """The features as concepts, novel first."""
+    """The features grouped into concepts, the most surprising first."""
 
     kind: Literal["clustered"] = "clustered"
     clusters: list[ClusterRecord] = Field(default_factory=list)
     unclustered: int = 0
-    """Features that were looked at and stand in no cluster."""
+    """Features that were considered and belong to no cluster."""
     note: str = ""
-    """Why there are none."""
+    """Why there are no clusters."""
 
 
 class EffectRecord(Record):
@@ -103,16 +103,16 @@ class EffectRecord(Record):
 
 
 class NamedRecord(Record):
-    """What an LMM calls one concept; the words that it had stay where there is no name."""
+    """An LMM's name for a concept; without one the concept keeps its label."""
 
     kind: Literal["named"] = "named"
     cluster: int
     label: str = ""
-    """Text from outside: words, never markup. Empty where there is no name."""
+    """Untrusted text, to be shown as text only. Empty where there is no name."""
     coherence: Measure = None
     """1 to 7, as the LMM judges it."""
     author: str
-    """``lmm:`` and its model."""
+    """``lmm:`` and the model."""
     note: str = ""
     """Why there is no name."""
 
@@ -128,18 +128,18 @@ class ReadRecord(Record):
     role: str
     """``none``, ``system``, ``user`` or ``assistant``."""
     logprob: Measure = None
-    """Of itself given what stands before it, nats."""
+    """Its log-probability given the tokens before it, nats."""
     entropy: Measure = None
     """Nats."""
     top: list[Alternative] = Field(default_factory=list)
     image: int | None = None
-    """Which picture it looks at."""
+    """The picture that it covers a part of."""
     rect: tuple[float, float, float, float] | None = None
     """Left, top, right, bottom, in pixels of the picture."""
 
 
 class ReadBack(Record):
-    """The prompt as the model reads it; a token's place here is its position."""
+    """The prompt as the model reads it; a token's index here is its position."""
 
     kind: Literal["read"] = "read"
     tokens: list[ReadRecord]

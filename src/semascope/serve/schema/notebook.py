@@ -22,28 +22,28 @@ class GradeRecord(Record):
 
 
 class RatingTask(Record):
-    """What a rater is shown: no feature, no author, no word of whether it is the right one."""
+    """An explanation to grade, without its feature and author: it may be another feature's."""
 
     task: str | None = None
-    """None where all are done."""
+    """None when all are graded."""
     description: str = ""
     exemplars: list[ExemplarRecord] = Field(default_factory=list)
-    """Held out: no explainer saw them."""
+    """Held-out exemplars, which no explainer saw."""
     grades: list[GradeRecord] = Field(default_factory=list)
     done: int = 0
     total: int = 0
 
 
 class RatingReveal(Record):
-    """What a rater is told once the grade is kept."""
+    """What a rater learns after grading."""
 
     feature: str
     label: str
-    """The feature's own, in the atlas."""
+    """The feature's own label in the atlas."""
     description: str
     author: str
     swapped: bool
-    """Whether the words that were rated belong to another feature."""
+    """Whether the graded explanation belongs to another feature."""
     done: int
     total: int
 
@@ -71,17 +71,17 @@ class JudgeAgreement(Record):
 
 
 class AgreementRecord(Record):
-    """What the ratings say."""
+    """How far raters agree."""
 
     raters: int
     ratings: int
     alpha: Measure = None
-    """Krippendorff's, 1 is full agreement."""
+    """Krippendorff's alpha; 1 is full agreement."""
     mean: Measure = None
     low: Measure = None
     high: Measure = None
     swapped: Measure = None
-    """Mean grade of words that belong to another feature."""
+    """Mean grade of explanations that belong to another feature."""
     shares: list[GradeShare] = Field(default_factory=list)
     """Best grade first."""
     judges: list[JudgeAgreement] = Field(default_factory=list)

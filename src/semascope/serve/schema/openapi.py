@@ -1,4 +1,4 @@
-"""The HTTP interface as OpenAPI, with the records of event streams: what page types are made of.
+"""The HTTP interface as OpenAPI, with the events of streams: the page's types come from it.
 
 ``python -m semascope.serve.schema.openapi > openapi.json``. It is ``/openapi.json`` plus the schema
 ``Event``, because OpenAPI has no place for the events of a ``text/event-stream``. It loads no
@@ -40,7 +40,7 @@ def schema() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print it."""
+    """Print the document."""
     print(json.dumps(schema(), indent=1))
 
 

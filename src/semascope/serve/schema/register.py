@@ -8,14 +8,14 @@ from semascope.serve.schema.responses import FeatureRow, Measure, Record
 
 
 class TestedRecord(Record):
-    """What a feature did to a concept's probes."""
+    """What steering with a feature did to a concept's probes."""
 
     effect: float
-    """Change of log p(telling) less log p(plain), nats a token."""
+    """Change of log p(telling answer) − log p(plain answer), nats per token."""
     low: float
     high: float
     control: Measure = None
-    """The same for a matched random feature."""
+    """The same for a random feature matched in density and norm."""
     strength: float
     """In multiples of the feature's own maximum."""
     probes: int
@@ -27,7 +27,7 @@ class RegisterRow(Record):
 
     row: FeatureRow
     seed: str
-    """The sentence that it is nearest to."""
+    """The seed sentence that it is nearest to."""
     tested: TestedRecord | None = None
 
 

@@ -1,7 +1,7 @@
-"""What may be asked of the model, with the limits that keep one question from taking all of it.
+"""Requests, with the limits that keep one question from occupying the model.
 
-Each record is at once the body of a request, its validation and its schema. A limit that is
-passed is answered with a sentence, never with a truncated run. Knows no model.
+Each record is a request's body, its validation and its schema. A request beyond a limit is refused
+with a sentence; it is never cut.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ RaterName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"\S")]
 TokenId = Annotated[int, Field(ge=0, le=10_000_000)]
 MOST_FEATURES = 2_000
 HERE = "\ufffc"
-"""Stands in a text where a picture of the message does (U+FFFC, object replacement character)."""
+"""Marks the place of a picture in a message's text (U+FFFC, object replacement character)."""
 
 
 def few_enough(value: list[Intervention]) -> list[Intervention]:
-    """The interventions, or a ValueError where they name too many features."""
+    """The interventions. Raises ValueError where they name too many features."""
     if sum(len(item.features) for item in value) > MOST_FEATURES:
         raise ValueError(f"at most {MOST_FEATURES} features can be changed at once")
     return value
 
 
 class RequestBody(BaseModel):
-    """A request: strict about its fields, described by their docstrings."""
+    """A request; unknown fields are refused, and docstrings describe the others."""
 
     model_config = ConfigDict(
         extra="forbid", use_attribute_docstrings=True, frozen=True, allow_inf_nan=False
@@ -39,28 +39,28 @@ class RequestBody(BaseModel):
 
 
 class ListQuery(RequestBody):
-    """Which features, in which order, which window."""
+    """A window of the filtered, sorted list of features."""
 
     dictionary: str = Field("", max_length=300)
     """``site/name``; empty for all."""
     sort: SortKey = "score"
     order: Order = "desc"
     score: str = Field("", max_length=60)
-    """Which score ``sort=score`` and ``min_score`` read; empty for the first that exists."""
+    """The score that ``sort=score`` and ``min_score`` use; empty for the first that exists."""
     category: str = Field("", max_length=60)
     modality: Modality | Literal[""] = ""
     alive: bool | None = None
     explained: bool | None = None
-    """True: only features with words; false: only those that an explainer abstained from."""
+    """True: only features with an explanation; false: only those that explainers abstained from."""
     min_score: float | None = Field(None, ge=-1, le=1)
     words: str = Field("", max_length=200)
-    """Letters that the label or the description contains."""
+    """Text that the label or the description contains."""
     offset: int = Field(0, ge=0, le=10_000_000)
     limit: int = Field(40, ge=1, le=200)
 
 
 class SearchQuery(RequestBody):
-    """Features whose words mean what these words mean."""
+    """A search for features by the meaning of their explanations."""
 
     q: str = Field(min_length=1, max_length=300)
     dictionary: str = Field("", max_length=300)
@@ -68,16 +68,16 @@ class SearchQuery(RequestBody):
 
 
 class SplittingQuery(RequestBody):
-    """How far a feature is followed through wider dictionaries."""
+    """How a feature is followed through wider dictionaries."""
 
     threshold: float = Field(0.6, gt=0, le=1, allow_inf_nan=False)
-    """Cosine from which a feature comes from another."""
+    """Least cosine of a feature and its parent."""
     children: int = Field(6, ge=1, le=24)
-    """Most children of a feature that are shown."""
+    """Most children shown for each feature."""
 
 
 class Ask(RequestBody):
-    """A picture or none, a question, and how to answer it."""
+    """A question, with a picture or without, and how to answer it."""
 
     question: str = Field(min_length=1, max_length=4_000)
     picture: MediaHash | None = None
@@ -96,23 +96,23 @@ class Message(RequestBody):
     role: Literal["system", "user", "assistant"]
     text: str = Field("", max_length=20_000)
     pictures: list[MediaHash] = Field(default_factory=list, max_length=8)
-    """Hashes of its pictures: before its text, or where U+FFFC stands in it, once for each."""
+    """Hashes of its pictures. They come before the text, or where U+FFFC marks each in it."""
 
 
 class ChatAsk(RequestBody):
-    """A conversation to be continued, with features changed or not."""
+    """A conversation to continue, with features changed or not."""
 
     messages: list[Message] = Field(min_length=1, max_length=100)
     plain: bool = False
-    """Continue the text of the one message, without pictures and without a chat template."""
+    """Continue the text of the only message, without pictures and without a chat template."""
     prefill: str = Field("", max_length=4_000)
-    """Words that the answer begins with."""
+    """Text that the answer begins with."""
     interventions: list[Intervention] = Field(default_factory=list, max_length=64)
     max_new_tokens: int = Field(128, ge=1, le=1_024)
     temperature: float = Field(0.0, ge=0, le=2, allow_inf_nan=False)
-    """0 takes the likeliest token, always."""
+    """0 always takes the likeliest token."""
     top_p: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
-    """Draw from the likeliest tokens alone, whose probabilities reach this share together."""
+    """Nucleus sampling: draw from the likeliest tokens whose probabilities add up to this."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     top: int = Field(5, ge=0, le=20)
     """How many alternatives to give for each token."""
@@ -120,12 +120,12 @@ class ChatAsk(RequestBody):
     @field_validator("interventions")
     @classmethod
     def _bounded(cls, value: list[Intervention]) -> list[Intervention]:
-        """As in a comparison."""
+        """At most ``MOST_FEATURES`` features."""
         return few_enough(value)
 
     @model_validator(mode="after")
     def _one_text(self) -> Self:
-        """What is plain is one text."""
+        """Plain text is one message without pictures."""
         if self.plain and (len(self.messages) > 1 or self.messages[0].pictures):
             raise ValueError("plain needs one message, without pictures")
         return self
@@ -133,7 +133,7 @@ class ChatAsk(RequestBody):
     @field_validator("messages")
     @classmethod
     def _to_answer(cls, value: list[Message]) -> list[Message]:
-        """Somebody must have said something to be answered."""
+        """The last message is the user's, and the conversation is not too long."""
         if value[-1].role != "user":
             raise ValueError("the last message must be the user's; to begin an answer use prefill")
         if sum(len(message.text) for message in value) > 60_000:
@@ -142,64 +142,64 @@ class ChatAsk(RequestBody):
 
 
 class FollowedAsk(ChatAsk):
-    """A conversation and the tokens that followed it."""
+    """A conversation and the answer's tokens so far."""
 
     answer: list[TokenId] = Field(default_factory=list, max_length=1_024)
     """Ids of the answer's tokens so far."""
 
 
 class WhyAsk(FollowedAsk):
-    """Why a token came: which features, and which concepts, speak for it and against it.
+    """Why a token came: the features and concepts that promote or suppress it.
 
-    The token asked about is the answer's last; with no answer, the one that would come next.
+    By default the token is the answer's last; without an answer, the next one.
     """
 
     position: int | None = Field(None, ge=0, le=1_000_000)
-    """Another token instead, of prompt or answer, counted from the prompt's first."""
+    """Position of another token of the prompt or the answer, counted from the prompt's first."""
     mode: Literal["attribution", "activation"] = "attribution"
-    """What speaks for the token, signed, or what fires."""
+    """``attribution``: what promotes or suppresses the token; ``activation``: what fires."""
     at: Where = Where()
-    """Only features at these tokens count: a span, a role, a region of a picture."""
+    """Only features at these tokens count: positions, a role, a region of a picture."""
     against: TokenId | None = None
-    """Id of another token: then the difference of the two logits is explained."""
+    """Id of another token: explain the difference of the two logits."""
     integrated: int = Field(1, ge=1, le=32)
     """Steps of integrated gradients."""
     limit: int = Field(24, ge=1, le=200)
     clusters: bool = False
-    """Whether the features are told as concepts too, with measured effects."""
+    """Whether features are also grouped into concepts, with measured effects."""
     similarity: float = Field(0.4, ge=-1, le=1)
-    """Mean cosine of the descriptions within a cluster, at the least."""
+    """Least mean cosine of the descriptions within a cluster."""
     smallest: int = Field(2, ge=1, le=50)
-    """Features that a cluster has, at the least."""
+    """Fewest features of a cluster."""
     features: int = Field(200, ge=2, le=1_000)
-    """How many of the strongest are clustered."""
+    """How many of the strongest features are clustered."""
     effects: int = Field(8, ge=0, le=64)
     """How many clusters are ablated and measured."""
     names: int = Field(8, ge=0, le=24)
-    """How many clusters an LMM names, where the server was given one."""
+    """How many clusters an LMM names, if the server has one."""
 
 
 class ReadAsk(FollowedAsk):
-    """The prompt as the model reads it, with every token's own probability."""
+    """The prompt as the model reads it, with the probability of every token."""
 
 
 class SteerAsk(FollowedAsk):
-    """A conversation answered as it is, with features changed, and with random ones changed.
+    """A conversation answered as it is, with features changed, and with random features changed.
 
-    ``answer`` holds the unchanged answer where it is there already.
+    ``answer`` holds the unchanged answer if it exists already.
     """
 
     interventions: list[Intervention] = Field(min_length=1, max_length=64)
     control: bool = True
-    """Whether the same is done to random features matched in density and norm."""
+    """Whether to run a control: random features matched in density and norm."""
     control_seed: int = Field(0, ge=0, le=2**31 - 1)
 
 
 class VersusAsk(FollowedAsk):
-    """Two dictionaries on one prompt, or two models.
+    """Two dictionaries, or two models, on one prompt.
 
-    The token asked about is ``answer``'s last, or the one that would come next. With ``write`` each
-    model first answers for itself, and its answer's ``token`` is asked about.
+    The token explained is ``answer``'s last, or the next one. With ``write``, each model first
+    writes its own answer, and token number ``token`` of it is explained.
     """
 
     dictionaries: list[Annotated[str, Field(min_length=3, max_length=300)]] = Field(
@@ -209,25 +209,24 @@ class VersusAsk(FollowedAsk):
     models: list[Annotated[str, Field(max_length=300)]] = Field(
         default_factory=lambda: ["", ""], min_length=2, max_length=2
     )
-    """Which model each dictionary is of, by the names that ``/api/info`` tells; empty for the
-    first."""
+    """The model of each dictionary, by its name in ``/api/info``; empty for the first."""
     write: bool = False
-    """Whether each model answers, ``max_new_tokens`` long."""
+    """Whether each model writes an answer of up to ``max_new_tokens``."""
     answers: list[Annotated[list[TokenId], Field(max_length=1_024)]] = Field(
         default_factory=list, max_length=2
     )
-    """Ids of what each model answered, where it is known: then nothing is written again."""
+    """Token ids of each model's answer, if known: then no answer is written."""
     token: int = Field(0, ge=0, le=1_023)
-    """Which token of each answer is asked about, the last where an answer is shorter."""
+    """Which token of each answer is explained; the last where an answer is shorter."""
     limit: int = Field(12, ge=1, le=100)
     clusters: bool = False
-    """Whether the features of each are told as concepts too."""
+    """Whether the features of each side are also grouped into concepts."""
     similarity: float = Field(0.4, ge=-1, le=1)
-    """Mean cosine of the descriptions within a cluster, at the least."""
+    """Least mean cosine of the descriptions within a cluster."""
     smallest: int = Field(2, ge=1, le=50)
-    """Features that a cluster has, at the least."""
+    """Fewest features of a cluster."""
     features: int = Field(200, ge=2, le=1_000)
-    """How many of the strongest are clustered."""
+    """How many of the strongest features are clustered."""
 
 
 class TryAsk(RequestBody):
@@ -239,7 +238,7 @@ class TryAsk(RequestBody):
 
     @model_validator(mode="after")
     def _something(self) -> TryAsk:
-        """There must be something to read."""
+        """There is a text or a picture."""
         if not self.text and self.picture is None:
             raise ValueError("give a text or a picture")
         return self
@@ -253,14 +252,14 @@ class Example(RequestBody):
 
     @model_validator(mode="after")
     def _something(self) -> Example:
-        """There must be something to read."""
+        """There is a text or a picture."""
         if not self.text and self.picture is None:
             raise ValueError("give a text or a picture")
         return self
 
 
 class ExamplesAsk(RequestBody):
-    """Features that some examples have and others have not."""
+    """A search for features that some examples have and others lack."""
 
     wanted: list[Example] = Field(min_length=1, max_length=8)
     unwanted: list[Example] = Field(default_factory=list, max_length=8)
@@ -296,14 +295,14 @@ class TourAsk(RequestBody):
 
 
 class NearAsk(RequestBody):
-    """Texts to be held against another by meaning."""
+    """Texts to compare with another by meaning."""
 
     text: str = Field(min_length=1, max_length=2_000)
     others: list[Annotated[str, Field(max_length=2_000)]] = Field(max_length=200)
 
 
 class NoteAsk(RequestBody):
-    """Something to keep about a feature."""
+    """A note about a feature."""
 
     feature: FeatureId
     text: str = Field(min_length=1, max_length=4_000)
@@ -311,7 +310,7 @@ class NoteAsk(RequestBody):
 
 
 class ListAsk(RequestBody):
-    """What a list holds, in order."""
+    """The features of a list, in order."""
 
     features: list[FeatureId] = Field(default_factory=list, max_length=5_000)
     about: str = Field("", max_length=2_000)
@@ -327,12 +326,12 @@ class RateAsk(RequestBody):
 
 
 class CompareAsk(Ask):
-    """The same question twice: as the model is, and with features changed."""
+    """A question answered twice: as the model is, and with features changed."""
 
     interventions: list[Intervention] = Field(min_length=1, max_length=64)
 
     @field_validator("interventions")
     @classmethod
     def _bounded(cls, value: list[Intervention]) -> list[Intervention]:
-        """Enough for any concept, too few to hold the model up."""
+        """At most ``MOST_FEATURES`` features."""
         return few_enough(value)

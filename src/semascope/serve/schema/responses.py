@@ -1,7 +1,7 @@
-"""What the page and other programs read over HTTP, as plain records: JSON in, JSON out.
+"""Records that the page and other programs read over HTTP.
 
-Every field's docstring is its description in ``/openapi.json``. Nothing here knows a
-database, a model or a tensor; numbers are Python floats, pictures are hashes of their bytes.
+Every field's docstring is its description in ``/openapi.json``. Numbers are Python floats, pictures
+are hashes of their bytes.
 """
 
 from __future__ import annotations
@@ -48,23 +48,23 @@ class Record(BaseModel):
 
 
 class ScoreRecord(Record):
-    """One figure about one explanation, beside what chance would give."""
+    """One score of an explanation, with its baseline."""
 
     kind: str
-    """What was measured, a key of ``SubjectInfo.score_names``: ``iou``, ``detection`` …"""
+    """What was measured: a key of ``SubjectInfo.score_names``, such as ``iou``."""
     value: float
     baseline: Measure = None
-    """The same figure for a shuffled or random explanation."""
+    """The same score for a shuffled or random explanation."""
     low: Measure = None
     """Lower end of its interval."""
     high: Measure = None
     """Upper end of its interval."""
     evidence: str = ""
-    """How it was measured, for a person to read."""
+    """How it was measured, in words."""
 
 
 class ScoreKindRecord(Record):
-    """How a person reads one kind of score."""
+    """Name and meaning of a kind of score."""
 
     name: str
     meaning: str
@@ -74,7 +74,7 @@ class ScoreKindRecord(Record):
 
 
 class ExplanationRecord(Record):
-    """Words for a feature, and whose they are."""
+    """An explanation of a feature and its author."""
 
     label: str
     description: str
@@ -87,10 +87,10 @@ class ExplanationRecord(Record):
 
 
 class PictureRecord(Record):
-    """A picture and the cells of it in which the feature fired, strength kept."""
+    """A picture and the feature's activation on its cells."""
 
     media: str
-    """Hash of its bytes; the picture itself is at ``/media/<hash>``."""
+    """Hash of its bytes; the picture is at ``/media/<hash>``."""
     width: int
     height: int
     rects: list[tuple[float, float, float, float]] = Field(default_factory=list)
@@ -105,11 +105,11 @@ class TokenRecord(Record):
     text: str
     value: float = 0.0
     special: bool = False
-    """Of the chat template, not of the text."""
+    """Whether it belongs to the chat template, not to the text."""
 
 
 class ExemplarRecord(Record):
-    """One sample in which a feature fired, or, as a counter-example, did not."""
+    """A sample in which a feature fired or, as a counter-example, did not."""
 
     sample: str
     peak: float
@@ -117,12 +117,12 @@ class ExemplarRecord(Record):
     split: str = ""
     """``explain`` or ``score``: which half of the evidence it belongs to."""
     interval: int | None = None
-    """Which tenth of [0, maximum] its peak lies in; 9 is the top."""
+    """Which tenth of [0, the feature's maximum] its peak lies in; 9 is the top."""
     pictures: list[PictureRecord] = Field(default_factory=list)
     tokens: list[TokenRecord] = Field(default_factory=list)
-    """The text, cut to a window around the strongest token in a feature's row."""
+    """The text, in lists cut to a window around the strongest token."""
     caption: str = ""
-    """What is truly in the picture, where that is known."""
+    """What is in the picture, where the truth is known."""
 
 
 class FeatureRow(Record):
@@ -140,7 +140,7 @@ class FeatureRow(Record):
     abstained: bool = False
     alive: bool = True
     modality: Modality = "none"
-    """Where it fires: four fifths or more of its firings on one side, or both."""
+    """Where it fires: on one modality if at least four fifths of its firings are there."""
     density: Measure = None
     """Share of all tokens at which it fires."""
     maximum: Measure = None
@@ -148,16 +148,16 @@ class FeatureRow(Record):
     scores: list[ScoreRecord] = Field(default_factory=list)
     exemplars: list[ExemplarRecord] = Field(default_factory=list)
     similarity: Measure = None
-    """Cosine to the words searched for, in a search's answer."""
+    """Cosine to the search text, in the answer to a search."""
     past: str = ""
-    """In a list: why it is not, or not the feature that was put there; else empty."""
+    """In a list: why it is gone, or no longer the feature that was added; empty otherwise."""
 
 
 class FeatureList(Record):
     """One window of a sorted, filtered list."""
 
     total: int
-    """How many features the filter leaves."""
+    """How many features pass the filter."""
     offset: int
     rows: list[FeatureRow]
 
@@ -176,13 +176,13 @@ class Neighbour(Record):
     id: str
     label: str = ""
     value: float
-    """How near: a cosine, or a rate of firing together."""
+    """A cosine, or a rate of firing together."""
     how: str = "direction"
-    """``direction``, ``firing`` or ``words``."""
+    """What ``value`` compares: ``direction``, ``firing`` or ``words``."""
 
 
 class PromotedToken(Record):
-    """An output token that the feature's direction raises or lowers."""
+    """An output token that the feature's direction promotes or suppresses."""
 
     text: str
     value: float
@@ -198,18 +198,18 @@ class NoteRecord(Record):
     created: str
     """UTC, ISO 8601."""
     past: str = ""
-    """Why it is not about a feature that is there now; empty where it is."""
+    """Why it is not about a feature of this run any more; empty otherwise."""
 
 
 class FeaturePage(Record):
-    """All that is known about one feature."""
+    """Everything known about one feature."""
 
     feature: FeatureRow
     explanations: list[ExplanationRecord] = Field(default_factory=list)
     top: list[ExemplarRecord] = Field(default_factory=list)
     intervals: list[ExemplarRecord] = Field(default_factory=list)
     silent: list[ExemplarRecord] = Field(default_factory=list)
-    """Counter-examples: it is silent in them and its nearest neighbours fire."""
+    """Counter-examples, in which it is silent and its nearest neighbours fire."""
     histogram: list[Bin] = Field(default_factory=list)
     stats: dict[str, float] = Field(default_factory=dict)
     neighbours: list[Neighbour] = Field(default_factory=list)
@@ -217,11 +217,11 @@ class FeaturePage(Record):
     lowered: list[PromotedToken] = Field(default_factory=list)
     notes: list[NoteRecord] = Field(default_factory=list)
     lists: list[str] = Field(default_factory=list)
-    """Names of the lists that it is in."""
+    """Names of the lists that contain it."""
 
 
 class DictionaryInfo(Record):
-    """One feature set and how good it is."""
+    """A dictionary and its quality."""
 
     id: str
     """``site/name``."""
@@ -230,11 +230,11 @@ class DictionaryInfo(Record):
     alive: int | None = None
     explained: int | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
-    """Fraction of variance unexplained, L0, mean scores … as measured by the run."""
+    """Fraction of variance unexplained, L0, mean scores and so on, as the run measured them."""
 
 
 class ModelInfo(Record):
-    """One of the models that can be compared."""
+    """A model that can be compared."""
 
     name: str
     dictionaries: list[str] = Field(default_factory=list)
@@ -242,38 +242,38 @@ class ModelInfo(Record):
 
 
 class SubjectInfo(Record):
-    """What is under the microscope."""
+    """The model, its dictionaries, and what can be done with them."""
 
     name: str
     workspace: str = ""
     has_vision: bool = False
     can_generate: bool = False
     why_not: str = ""
-    """Why the model cannot be asked, where it cannot."""
+    """Why the model cannot be asked; empty where it can."""
     dictionaries: list[DictionaryInfo] = Field(default_factory=list)
     categories: list[str] = Field(default_factory=list)
     score_kinds: list[str] = Field(default_factory=list)
-    """Kinds of the scores in the atlas, in the order in which to offer them."""
+    """Kinds of scores in the atlas, in the order of the page."""
     score_names: dict[str, ScoreKindRecord] = Field(default_factory=dict)
     """Name and meaning of each of ``score_kinds``."""
     can_search: bool = False
     features: int = 0
     questions: list[str] = Field(default_factory=list)
-    """Questions that this subject is good at, as suggestions."""
+    """Suggested questions."""
     models: list[ModelInfo] = Field(default_factory=list)
-    """All that can be set beside each other, this one first."""
+    """Models that can be compared, this one first."""
     namer: str = ""
-    """The LMM that names concepts; empty where the words that their features share do."""
+    """The LMM that names concepts; empty where they are called by words they share."""
     corpus: str = ""
-    """What the run read."""
+    """The corpus of the run."""
     read: dict[str, list[str]] = Field(default_factory=dict)
-    """By stage: what it read and what it left out and why, in sentences."""
+    """By stage: what it read, and what it skipped and why, in sentences."""
     read_only: str = ""
-    """Why notes, lists, grades and conversations are not kept here; empty where they are."""
+    """Why notes, lists, grades and conversations cannot be kept; empty where they can."""
 
 
 class Upload(Record):
-    """A picture that was sent, decoded safely, and is now known by its hash."""
+    """An uploaded picture, by its hash."""
 
     media: str
     width: int
@@ -281,21 +281,21 @@ class Upload(Record):
 
 
 class ConceptRecord(Record):
-    """The k features nearest in meaning to some words, and what to do with them."""
+    """The k features nearest in meaning to some words, with interventions on them."""
 
     query: str
     rows: list[FeatureRow] = Field(default_factory=list)
     share: float = 0.0
-    """The part of all features that they are."""
+    """Their share of all features."""
     suppress: dict[str, Any] | None = None
-    """The intervention that takes them out, ready to be sent."""
+    """The intervention that ablates them, ready to be sent."""
     strengthen: dict[str, Any] | None = None
-    """The intervention that holds them at a quantile of their activations."""
+    """The intervention that clamps them to a quantile of their activations."""
     note: str = ""
 
 
 class MapLabel(Record):
-    """Words on the map."""
+    """A label on the map."""
 
     text: str
     x: float
@@ -303,13 +303,13 @@ class MapLabel(Record):
     y: float
     """0 to 1."""
     level: int = 0
-    """0 is shown from the farthest zoom."""
+    """Zoom level from which it is shown; 0 is the widest."""
     count: int = 0
-    """Features that it stands for."""
+    """How many features it stands for."""
 
 
 class MapRecord(Record):
-    """Every feature as a point: little-endian arrays in base64, ``count`` long."""
+    """Every feature as a point: little-endian arrays of length ``count``, in base64."""
 
     dictionary: str
     count: int = 0
@@ -320,7 +320,7 @@ class MapRecord(Record):
     y: str = ""
     """uint16."""
     category: str = ""
-    """uint8: places in ``categories``."""
+    """uint8: indices into ``categories``."""
     size: str = ""
     """uint8: logarithm of the density, 0 … 255."""
     categories: list[str] = Field(default_factory=list)
