@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semascope.corpus.scenes.sprites import SpritePack
 from semascope.evaluate.explanations import figures
 from semascope.explain.text import form
 from semascope.explain.text.form import refusals
@@ -22,6 +23,8 @@ from semascope.explain.types import Explanation
         "last word of a sentence", "prohibition signs", "china plates", "names of months",
         "decimal number or year", "word ending in ing", "flag of Papua New Guinea", "html",
         'tokens before "="', "glass of water", "United States",
+        "US states", "sad or worried", "red or blue", "text about whales", "names of people",
+        "past tense verbs", "chess or card games", "Captain Ahab", 'words that end in "ing"',
     ],
 )  # fmt: skip
 def test_labels_that_a_person_would_write_pass(label: str) -> None:
@@ -61,10 +64,18 @@ def test_labels_that_a_person_would_write_pass(label: str) -> None:
         ("word stop", "written word"),
         ("one two three four five six seven eight nine", "more than 8"),
         ("A picture of a cat.", "punctuated"),
+        ("red or penguin", "no kind in common"),
     ],
 )  # fmt: skip
 def test_labels_with_a_fault_are_refused_with_the_reason(label: str, reason: str) -> None:
     assert any(reason in why for why in refusals(label)), refusals(label)
+
+
+def test_the_names_of_things_pass() -> None:
+    """A rule that refuses what pictures are called would count good labels as faults."""
+    names = sorted({sprite.name for sprite in SpritePack.load().sprites})
+    refused = [name for name in names if refusals(name)]
+    assert len(refused) <= 2, refused  # "can" and "saw" are other words as well
 
 
 @given(st.text(max_size=40))

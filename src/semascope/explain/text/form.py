@@ -24,6 +24,7 @@ _TOKEN = "\N{REPLACEMENT CHARACTER}"
 """Stands for a quoted token while the other words are looked at."""
 _WORD = re.compile(rf"{_TOKEN}|[^\W_]+(?:['’.-][^\W_]+)*")
 TOKEN, COUNTRY, SHAPE = "a token", "a country", "a kind of text"
+COLOUR, FEELING = "a colour", "a feeling"
 _SHARP = frozenset((TOKEN, COUNTRY, SHAPE))
 """Kinds that are recognised with certainty: what is not seen to be of them is of another."""
 _OR = re.compile(r"\s*,?\s+or\s+", re.IGNORECASE)
@@ -33,7 +34,6 @@ _DIALECT = (
     "images of",
     "photos of",
     "text with",
-    "text about",
     "tokens of",
     "or text",
 )
@@ -48,7 +48,8 @@ _STEM = re.compile(
 )
 """Endings that are left when an English suffix is cut off: relat-e, differenc-e, biolog-y."""
 _ORDINARY = frozenset(
-    "new south north central united saint cape republic city islands coast ivory equatorial".split()
+    "new south north central united saint cape republic city islands coast ivory equatorial "
+    "states kingdom great".split()
 )
 """Words of countries' names that are ordinary words as well."""
 _WHOLE = frozenset("splat squat concat eclat franc carat karat secretariat proletariat".split())
@@ -159,6 +160,9 @@ def _kinds(words: Sequence[str]) -> frozenset[str]:
     if words and not kinds:
         kinds |= hypernyms.of(terms.stem(words[-1]))
     name = hypernyms.key_of(lower)
+    for kind, members in ((COLOUR, _colours()), (FEELING, hypernyms.feelings())):
+        if name in members:
+            return frozenset((kind,))
     return frozenset(kinds | ({name} if name in hypernyms.kinds() else set()))
 
 
@@ -185,6 +189,14 @@ def _names(plain: str) -> Iterator[str]:
     cut = re.search(r"\bflag of ((?:south|north|new|central|cape|saint|el|san)\b)", rest)
     if cut:
         yield f'"{cut[1]}" is a part of a name'
+
+
+@lru_cache(maxsize=1)
+def _colours() -> frozenset[str]:
+    """Names of colours."""
+    from semascope.corpus.scenes.colours import NAMES
+
+    return frozenset(NAMES)
 
 
 @lru_cache(maxsize=1)
