@@ -1,8 +1,8 @@
-"""``Client``: one method a route, typed by the server's own records.
+"""``Client``: one method per route, typed by the server's own records.
 
-``ROUTES`` says which method calls what and with which records; a test holds it against
-``/openapi.json``, so that neither side can change alone. Streams are iterators of events; leaving
-one early cancels the work. An answer that is an error is raised as the error that it is.
+``ROUTES`` gives each method's route and records; a test compares it with ``/openapi.json``, so that
+neither side can change alone. Streams are iterators of events; closing one early cancels the work.
+An error answer is raised as the exception that the server had.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _KINDS = {kind.model_fields["kind"].default for kind in get_args(told.Event)}
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What one method calls."""
+    """The route of one method."""
 
     method: Literal["get", "post", "put", "delete"]
     path: str
     sends: type[BaseModel] | None = None
     """Body of the request, or its query where the method is get."""
     gives: type[BaseModel] | None = None
-    """None for a stream, for bytes and for nothing."""
+    """None for a stream, for bytes and for an empty answer."""
     many: bool = False
-    """Whether it gives a list of them."""
+    """Whether the answer is a list of ``gives``."""
 
 
 ROUTES: dict[str, Route] = {
@@ -95,12 +95,12 @@ def _streams(body: type[Body]) -> Callable[[Client, Body], Iterator[told.Event]]
 
 
 class Client:
-    """A server, as an object.
+    """A semascope server as a Python object.
 
     Args:
         address: ``http://host:port``.
-        token: what ``semascope serve --token`` was given, where it was.
-        transport: how requests travel; over HTTP to ``address``, where left out.
+        token: the token of ``semascope serve --token``, if it has one.
+        transport: sends requests; by default over HTTP to ``address``.
     """
 
     def __init__(
@@ -113,13 +113,13 @@ class Client:
         self._headers = {"accept": "application/json, text/event-stream"}
         if token:
             self._headers["authorization"] = f"Bearer {token}"
-        # Whose turn it is in the queue, and whose conversations these are.
+        # Identifies this client in the queue and as the owner of its conversations.
         self._headers["cookie"] = f"semascope_client={secrets.token_hex(16)}"
 
     # -- looking ---------------------------------------------------------------------------
 
     def info(self) -> seen.SubjectInfo:
-        """What is under the microscope."""
+        """The model, its dictionaries, and what can be done with them."""
         return self._one("info", seen.SubjectInfo)
 
     def features(self, query: ask.ListQuery | None = None) -> seen.FeatureList:
@@ -137,7 +137,7 @@ class Client:
         return self._one("concept", seen.ConceptRecord, query=query)
 
     def near(self, text: str, others: Sequence[str]) -> NearRecord:
-        """How near texts are in meaning to another."""
+        """How near texts are to another in meaning."""
         return self._one("near", NearRecord, body=ask.NearAsk(text=text, others=list(others)))
 
     def map(self, dictionary: str = "") -> seen.MapRecord:
@@ -149,16 +149,16 @@ class Client:
         return self._one("feature", seen.FeaturePage, feature_id=feature)
 
     def splitting(self, feature: str, threshold: float = 0.6, children: int = 6) -> SplittingRecord:
-        """What a feature comes from and becomes, where its site has several widths."""
+        """A feature's parents and children, where its site has several widths."""
         query = ask.SplittingQuery(threshold=threshold, children=children)
         return self._one("splitting", SplittingRecord, query=query, feature_id=feature)
 
     def media(self, digest: str) -> bytes:
-        """A picture's bytes."""
+        """The bytes of a picture."""
         return self._bytes("media", digest=digest)
 
     def upload(self, picture: bytes | Path) -> seen.Upload:
-        """Send a picture to ask about."""
+        """Upload a picture to ask about."""
         data = picture.read_bytes() if isinstance(picture, Path) else picture
         edge = secrets.token_hex(16)
         head = (
@@ -169,7 +169,7 @@ class Client:
         return seen.Upload.model_validate_json(self._bytes("upload", body=body, kind=kind))
 
     def register(self) -> RegisterRecord:
-        """Features that bear on safety, found by search."""
+        """Safety-relevant features, found by search."""
         return self._one("register", RegisterRecord)
 
     def tours(self) -> list[TourLine]:
@@ -196,16 +196,16 @@ class Client:
     # -- keeping ---------------------------------------------------------------------------
 
     def notes(self, feature: str = "") -> list[seen.NoteRecord]:
-        """What people wrote about a feature, or about all; those that are gone too."""
+        """Notes on a feature, or on all, including features that are gone."""
         query = {"feature": feature} if feature else {}
         return self._many("notes", seen.NoteRecord, query=query)
 
     def add_note(self, note: ask.NoteAsk) -> seen.NoteRecord:
-        """Keep a note."""
+        """Add a note."""
         return self._one("add_note", seen.NoteRecord, body=note)
 
     def remove_note(self, note: int) -> None:
-        """Take one away."""
+        """Delete a note."""
         self._bytes("remove_note", note=str(note))
 
     def lists(self) -> list[ListRecord]:
@@ -221,15 +221,15 @@ class Client:
         return self._one("save_list", ListRecord, body=features, name=name)
 
     def remove_list(self, name: str) -> None:
-        """Take a list away."""
+        """Delete a list."""
         self._bytes("remove_list", name=name)
 
     def next_rating(self, rater: str) -> RatingTask:
-        """The next words to be graded, blind."""
+        """The next explanation to grade, blind."""
         return self._one("next_rating", RatingTask, query={"rater": rater})
 
     def rate(self, grade: ask.RateAsk) -> RatingReveal:
-        """Keep a grade; then whose words they were is told."""
+        """Keep a grade and learn whose explanation it was."""
         return self._one("rate", RatingReveal, body=grade)
 
     def agreement(self) -> AgreementRecord:
@@ -245,18 +245,18 @@ class Client:
         return self._one("session", SessionRecord, session=session)
 
     def add_session(self, body: SessionBody) -> SessionLine:
-        """Keep a new conversation."""
+        """Store a new conversation."""
         return self._one("add_session", SessionLine, body=body)
 
     def save_session(self, session: str, body: SessionBody) -> SessionLine:
-        """Change a conversation of one's own."""
+        """Change a conversation of this client."""
         return self._one("save_session", SessionLine, body=body, session=session)
 
     def remove_session(self, session: str) -> None:
-        """Forget a conversation of one's own."""
+        """Delete a conversation of this client."""
         self._bytes("remove_session", session=session)
 
-    # -- travelling ------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------
 
     def _one(self, route: str, gives: type[Model], /, **more: Any) -> Model:
         return gives.model_validate_json(self._bytes(route, **more))
@@ -273,10 +273,10 @@ class Client:
             for line in lines:
                 if not line.startswith(b"data: "):
                     continue
-                said = json.loads(line[6:])
-                if said.get("kind") not in _KINDS:
-                    continue  # of a later server
-                event = _EVENT.validate_python(said)
+                record = json.loads(line[6:])
+                if record.get("kind") not in _KINDS:
+                    continue  # an event of a later server
+                event = _EVENT.validate_python(record)
                 if isinstance(event, told.Failed):
                     raise _error(event.type, event.message)
                 yield event
@@ -315,16 +315,16 @@ def _plain(value: object) -> str:
 
 
 def _refusal(status: int, body: bytes) -> SemascopeError:
-    """The error that an answer tells."""
+    """The exception of an error answer."""
     try:
-        said = json.loads(body)["error"]
-        return _error(str(said["type"]), str(said["message"]))
+        error = json.loads(body)["error"]
+        return _error(str(error["type"]), str(error["message"]))
     except (ValueError, KeyError, TypeError):
-        return ServeError(f"The server answered with status {status} and no sentence.")
+        return ServeError(f"The server answered with status {status} and no message.")
 
 
 def _error(kind: str, message: str) -> SemascopeError:
-    """An error by its name in the tree of ``semascope.errors``; ServeError for any other."""
+    """An exception by its name in ``semascope.errors``; ServeError for any other name."""
     found = getattr(errors, kind, None)
     if isinstance(found, type) and issubclass(found, SemascopeError):
         return found(message)

@@ -1,7 +1,4 @@
-"""How a request travels: one function, so that tests can hand in another.
-
-Knows HTTP; no route and no record.
-"""
+"""How requests are sent: one function, which tests can replace."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ _PIECE = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back."""
+    """A response."""
 
     status: int
     pieces: Iterator[bytes]
-    """The body as it comes; closing the iterator hangs up."""
+    """The body as it arrives; closing the iterator closes the connection."""
 
     def read(self) -> bytes:
-        """All of it."""
+        """The whole body."""
         return b"".join(self.pieces)
 
 
@@ -40,10 +37,12 @@ class Transport(Protocol):
 
 
 def over_http(address: str, timeout: float = 600.0) -> Transport:
-    """Requests to ``http://host:port``, one connection each."""
+    """Send requests to ``http://host:port``, one connection each. ServeError for a bad address."""
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ServeError(f"{address!r} is no address: write http://127.0.0.1:8000, say.")
+        raise ServeError(
+            f"{address!r} is no address: write http://host:port, such as http://127.0.0.1:8000."
+        )
     kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
     host, port, prefix = parts.hostname, parts.port, parts.path.rstrip("/")
 
@@ -55,7 +54,7 @@ def over_http(address: str, timeout: float = 600.0) -> Transport:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise ServeError(
-                f"Nobody answers at {address} ({error}): start it with semascope serve."
+                f"No server answers at {address} ({error}): start one with semascope serve."
             ) from error
         return Answer(response.status, _pieces(connection, response))
 
@@ -69,6 +68,8 @@ def _pieces(
         while piece := response.read1(_PIECE):
             yield piece
     except (OSError, http.client.HTTPException) as error:
-        raise ServeError(f"The server hung up in the middle of its answer ({error}).") from error
+        raise ServeError(
+            f"The server closed the connection before its answer was complete ({error})."
+        ) from error
     finally:
         connection.close()

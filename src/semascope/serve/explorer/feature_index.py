@@ -1,6 +1,6 @@
-"""What features are called, and which are near in meaning: the atlas and its vectors, opened once.
+"""What features are called, and which are near in meaning: the atlas and its vectors.
 
-Knows the atlas and sentence vectors; no model, no evidence, no HTTP.
+Both are opened once; no model is loaded.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from semascope.workspace import Workspace
 
 Feature = tuple[str, int]
 ROWS = 8_192
-"""Rows that are kept."""
+"""Most rows that are cached."""
 FEWEST = 6
-"""Held-out pictures that a score must stand on to choose by it."""
+"""Fewest held-out samples of a score by which a feature is chosen."""
 
 
 class Embed(Protocol):
@@ -33,7 +33,7 @@ class Embed(Protocol):
 
 
 class FeatureIndex:
-    """The words of one workspace."""
+    """The explanations of one workspace's features."""
 
     def __init__(self, workspace: Workspace, atlas: Atlas) -> None:
         self.workspace = workspace
@@ -46,10 +46,10 @@ class FeatureIndex:
         self._reading = threading.Lock()
 
     def rows(self, features: Iterable[Feature]) -> dict[Feature, FeatureListRow]:
-        """The atlas's rows of these features; those that it does not hold are missing.
+        """Rows of these features; features that the atlas lacks are missing.
 
-        Rows are kept until the atlas is written to: a click asks for some hundred, most of which
-        stood behind the token before.
+        Rows are cached until the atlas is written to: a click needs some hundred, and most of them
+        were read for the token before.
         """
         wanted = list(features)
         with self._reading:
@@ -66,14 +66,16 @@ class FeatureIndex:
             return {feature: self._rows[feature] for feature in wanted if feature in self._rows}
 
     def _written(self) -> tuple[tuple[int, int], ...]:
-        """When the atlas's files were last written to, and how large they are."""
+        """When the atlas's files were last written, and their sizes."""
         files = (self.workspace.atlas, self.workspace.atlas.with_name("atlas.db-wal"))
         known = [file.stat() for file in files if file.exists()]
         return tuple((one.st_mtime_ns, one.st_size) for one in known)
 
     def best_explained(self) -> FeatureListRow | None:
-        """The feature of one kind of thing whose words tell best where on pictures it fires; where
-        the truth of its pictures is known, one whose words name a thing that is on them."""
+        """The object feature whose explanation is best by IoU and detection, for tours.
+
+        Where the truth of its pictures is known, its label names an object in them.
+        """
         for dictionary in self.atlas.dictionaries():
             kinds = self.atlas.score_kinds(dictionary.key)
             if not {"iou", "detection"} <= set(kinds):
@@ -89,29 +91,29 @@ class FeatureIndex:
 
     def _is_named(self, row: FeatureListRow) -> bool:
         detail = self.atlas.feature(row.dictionary, row.index)
-        things = [o for e in detail.exemplars for o in e.sample.truth.get("objects", ())]
-        return not things or row.label.lower() in {str(o.get("name")).lower() for o in things}
+        objects = [o for e in detail.exemplars for o in e.sample.truth.get("objects", ())]
+        return not objects or row.label.lower() in {str(o.get("name")).lower() for o in objects}
 
     def has_vectors(self, key: str) -> bool:
-        """Whether sentence vectors of a dictionary were made."""
+        """Whether a dictionary has sentence vectors."""
         return (self.workspace.vectors / key / "about.json").is_file()
 
     def vectors(self, key: str) -> VectorIndex:
-        """The vectors of a dictionary that the atlas knows; AtlasError where there are none."""
+        """A dictionary's sentence vectors. Raises AtlasError where there are none."""
         if key not in self._vectors:
-            self.atlas.dictionary(key)  # a name that the atlas knows, before it names a folder
+            self.atlas.dictionary(key)  # only names that the atlas has may name a folder
             self._vectors[key] = VectorIndex(self.workspace.vectors / key)
         return self._vectors[key]
 
     def embedder(self, name: str = "") -> Embedder:
-        """What turns words into vectors, loaded once."""
-        with self._loading:  # two searches at once load it once
+        """The sentence embedder of a name, loaded once."""
+        with self._loading:  # so that two searches at once load it once
             if name not in self._embedders:
                 self._embedders[name] = embedder(name)
             return self._embedders[name]
 
     def warm(self) -> None:
-        """Load what the first search needs."""
+        """Load the embedders that the first search needs."""
         for row in self.atlas.dictionaries():
             if self.has_vectors(row.key):
                 self.embedder(self.vectors(row.key).embedder)
@@ -127,18 +129,17 @@ class FeatureIndex:
     def described(
         self, features: Iterable[Feature], known: Mapping[Feature, FeatureListRow] | None = None
     ) -> tuple[dict[Feature, FeatureListRow], Embed]:
-        """Rows of the features that have words, and what embeds those words.
+        """Rows of the features that have explanations, and a function that embeds those.
 
-        The vectors are read from the index where they lie there, so that grouping some hundred
-        features waits for no sentence model. ``known`` are rows that were read already, of all
-        these features that the atlas holds.
+        It takes vectors from the index where it has them, so that grouping some hundred features
+        does not wait for the sentence model. ``known``: rows that were read already.
         """
         wanted = list(features)
-        found = self.rows(wanted) if known is None else known
+        every = self.rows(wanted) if known is None else known
         rows = {
-            feature: found[feature]
+            feature: every[feature]
             for feature in wanted
-            if feature in found and found[feature].description and not found[feature].abstained
+            if feature in every and every[feature].description and not every[feature].abstained
         }
         kept: dict[str, NDArray[np.float32]] = {}
         names = set()
@@ -146,7 +147,7 @@ class FeatureIndex:
             if self.has_vectors(key):
                 names.add(self.vectors(key).embedder)
                 kept |= self._kept(key, rows)
-        if len(names) > 1:  # vectors of different makers are not to be compared
+        if len(names) > 1:  # vectors of different embedders cannot be compared
             kept, names = {}, set()
         return rows, self._embed(kept, next(iter(names), ""))
 
@@ -154,15 +155,15 @@ class FeatureIndex:
         self, key: str, rows: Mapping[Feature, FeatureListRow]
     ) -> dict[str, NDArray[np.float32]]:
         vectors = self.vectors(key)
-        wanted = [row for (own, _), row in rows.items() if own == key]
+        wanted = [row for (dictionary, _), row in rows.items() if dictionary == key]
         order = np.argsort(vectors.index, kind="stable")
         numbers = np.array([row.index for row in wanted], dtype=np.int64)
         places = np.searchsorted(vectors.index, numbers, sorter=order)
-        found = {}
+        vector_of = {}
         for row, place in zip(wanted, places.tolist(), strict=True):
             if place < len(order) and vectors.index[order[place]] == row.index:
-                found[row.description] = vectors.rows[order[place]]
-        return found
+                vector_of[row.description] = vectors.rows[order[place]]
+        return vector_of
 
     def _embed(self, kept: Mapping[str, NDArray[np.float32]], name: str) -> Embed:
         def embed(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -176,7 +177,7 @@ class FeatureIndex:
 
 
 def _fit(row: FeatureListRow) -> float:
-    """IoU × detection AUROC; 0 where one is missing or stands on few pictures."""
+    """IoU × detection AUROC; 0 where one is missing or was measured on few samples."""
     iou, detection = row.scores.get("iou"), row.scores.get("detection")
     if iou is None or detection is None or (iou.n or 0) < FEWEST:
         return 0.0

@@ -1,6 +1,6 @@
-"""The register and the tours, joined with what a workspace holds: features found, pictures found.
+"""The safety register and the tours, with the features and pictures of a workspace.
 
-Knows words, a file of measured effects, and a way to show exemplars; runs no model.
+No model is loaded.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from semascope.serve.schema.tours import NearRecord, TourLine, TourRecord
 Shown = Callable[[str, int], list[ExemplarRecord]]
 """(dictionary, index) to its strongest exemplars."""
 EACH = 8
-"""Features told for a concept."""
+"""Most features listed for a concept."""
 LEAST = 0.25
-"""Cosine below which a feature is not told for a concept."""
+"""Least cosine of a feature listed for a concept."""
 SAME = 0.5
-"""Cosine from which a feature is held to be of what a tour is about."""
+"""Least cosine of a feature that means what a tour is about."""
 NEAR = 0.5
-"""Cosine from which a concept is taken to mean the words of a tour."""
+"""Least cosine of a concept that means the words of a tour."""
 LOOKED = 20
-"""Features among which a tour's picture is looked for."""
+"""Features among whose exemplars a tour's picture is searched."""
 
 
 class Guides:
-    """What the register and the tours find in one workspace."""
+    """The register and the tours of one workspace."""
 
     def __init__(self, feature_index: FeatureIndex, file: Path, shown: Shown) -> None:
         self.feature_index = feature_index
@@ -48,14 +48,14 @@ class Guides:
     # -- register --------------------------------------------------------------------------
 
     def register(self) -> RegisterRecord:
-        """Every concept with the features that are nearest to its seeds."""
-        told = registers.register()
-        kept = self._kept()
-        return RegisterRecord(
-            caution=told.caution, concepts=[self._found(one, kept) for one in told.concepts]
-        )
+        """Every concept with the features nearest to its seeds."""
+        register, effects = registers.register(), self._kept()
+        concepts = [self._concept(one, effects) for one in register.concepts]
+        return RegisterRecord(caution=register.caution, concepts=concepts)
 
-    def _found(self, one: registers.RegisterConcept, kept: dict[str, TestedRecord]) -> ConceptFound:
+    def _concept(
+        self, one: registers.RegisterConcept, kept: dict[str, TestedRecord]
+    ) -> ConceptFound:
         best: dict[str, tuple[float, str, Any]] = {}
         note = ""
         try:
@@ -66,9 +66,9 @@ class Guides:
                         best[match.feature.id] = (near, seed, match.feature)
         except AtlasError as error:
             note = str(error)
-        rows = sorted(best.values(), key=lambda found: -found[0])[:EACH]
+        rows = sorted(best.values(), key=lambda row: -row[0])[:EACH]
         if not rows and not note:
-            note = "No feature here speaks of this: the nearest words are far from every seed."
+            note = "No feature is near this concept: every explanation is far from every seed."
         return ConceptFound.of(
             one,
             seeds=list(one.seeds),
@@ -83,18 +83,18 @@ class Guides:
             note=note,
         )
 
-    def keep(self, concept: str, feature_id: str, found: TestedRecord) -> None:
-        """Keep a measured effect; the file is written whole."""
+    def keep(self, concept: str, feature_id: str, effect: TestedRecord) -> None:
+        """Keep a measured effect. ServeError where the file cannot be written."""
         with self._lock:
             kept = {name: value.model_dump() for name, value in self._kept().items()}
-            kept[f"{concept} {feature_id}"] = found.model_dump()
+            kept[f"{concept} {feature_id}"] = effect.model_dump()
             temporary = self.file.with_suffix(".part")
             try:
                 temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
                 temporary.replace(self.file)
             except OSError as error:
                 raise ServeError(
-                    f"The effect was measured and is not kept: {self.file} cannot be written "
+                    f"The effect was measured but not kept: {self.file} cannot be written "
                     f"({error.strerror})."
                 ) from error
 
@@ -105,16 +105,16 @@ class Guides:
             read = json.loads(self.file.read_text("utf-8"))
             return {name: TestedRecord(**value) for name, value in read.items()}
         except (ValueError, TypeError, AttributeError, ValidationError):
-            return {}  # another version's: effects are measured anew
+            return {}  # another version's file: effects are measured anew
 
     # -- tours -----------------------------------------------------------------------------
 
     def tours(self) -> list[TourLine]:
-        """What there is."""
+        """The tours, without their steps."""
         return [TourLine.of(one, steps=len(one.steps)) for one in guided.tours()]
 
     def tour(self, name: str) -> TourRecord:
-        """One, with pictures found for its questions."""
+        """One tour, with pictures for its questions. Raises NotThere."""
         one = guided.tour(name)
         thing, note = self._thing(one.thing)
         steps = [self._step(step, thing) for step in one.steps]
@@ -122,51 +122,51 @@ class Guides:
         return TourRecord.of(one, steps=steps)
 
     def _thing(self, wanted: str) -> tuple[str, str]:
-        """What a tour is about here, and what to say where that is not what it was made for."""
+        """What a tour is about in this run, and a note if that is not what it was written for."""
         if not wanted:
             return "", ""
         try:
             near = self.feature_index.nearest(wanted, 1)
             if near and near[0].similarity >= SAME:
                 return wanted, ""
-            told = self.feature_index.best_explained()
+            best = self.feature_index.best_explained()
         except AtlasError:
-            return wanted, ""  # nothing was explained here; every step will say so
-        if told is None:
+            return wanted, ""  # nothing is explained; every step will say so
+        if best is None:
             return wanted, ""
-        nearest = f"the nearest words are '{near[0].feature.label}'" if near else "none has words"
-        return told.label, (
-            f"No feature of this run speaks of {wanted}: {nearest}. The tour goes on with "
-            f"'{told.label}', which this run's features tell best."
+        nearest = f"the nearest is '{near[0].feature.label}'" if near else "none has an explanation"
+        return best.label, (
+            f"No feature of this run means {wanted}: {nearest}. The tour uses '{best.label}' "
+            "instead, the object that this run's features explain best."
         )
 
     def near(self, text: str, others: Sequence[str]) -> NearRecord:
-        """Cosines of ``text`` with other texts, beside the one from which a tour says yes."""
+        """Cosines of ``text`` with other texts, and the cosine from which a tour says yes."""
         rows = self.feature_index.embedder()([text, *others])  # (1 + n, dim) unit rows
         return NearRecord(cosines=[float(row @ rows[0]) for row in rows[1:]], near=NEAR)
 
     def _step(self, step: Any, thing: str) -> dict[str, Any]:
-        told: dict[str, Any] = {
+        record: dict[str, Any] = {
             key: value.replace("{thing}", thing) if isinstance(value, str) else value
             for key, value in step.model_dump(mode="json").items()
         }
-        if told["do"] == "ask":
-            picture, note = self._picture(told["shows"])
-            told |= {"picture": picture, "note": note}
-        return told
+        if record["do"] == "ask":
+            picture, note = self._picture(record["shows"])
+            record |= {"picture": picture, "note": note}
+        return record
 
     def _picture(self, shows: str) -> tuple[str | None, str]:
-        """A picture in which the feature fires whose words are nearest to ``shows``."""
+        """A picture on which the feature nearest in meaning to ``shows`` fires, and a note."""
         if not shows:
             return None, ""
         try:
-            found = self.feature_index.nearest(shows, LOOKED)
+            matches = self.feature_index.nearest(shows, LOOKED)
         except AtlasError as error:
             return None, str(error)
-        for match in found:
+        for match in matches:
             for exemplar in self.shown(match.feature.dictionary, match.feature.index):
                 if exemplar.pictures:
                     label = match.feature.label or match.feature.description
-                    note = f"Looked for {shows}; the nearest feature with a picture is '{label}'."
+                    note = f"Searched for {shows}; the nearest feature with a picture is '{label}'."
                     return exemplar.pictures[0].media, note
-        return None, f"This run holds no picture for {shows}: the question is asked without one."
+        return None, f"This run has no picture of {shows}: the question is asked without one."

@@ -1,9 +1,8 @@
-"""The one object that the server knows: an ``Explorer``.
+"""What the server needs: an ``Explorer``.
 
-The app factory is given an Explorer and nothing else, so the same page stands on a
-workspace, on a fake that draws its own data (``serve.testing``) or on another store.
-Every method is plain and blocking: the app calls the looking ones in a thread pool and
-the asking ones (``compare``) in the one thread that owns the model.
+The app factory takes an Explorer and nothing else, so the same page works on a workspace, on
+made-up data (``serve.testing``) or on another store. Every method is blocking: the app calls
+``ask`` in the one thread that owns the model, and the others in a thread pool.
 """
 
 from __future__ import annotations
@@ -34,21 +33,21 @@ from semascope.serve.schema.responses import (
 
 
 class Explorer(Protocol):
-    """All that the page can look at and ask."""
+    """Everything that the page can look at and ask."""
 
     @property
     def sessions_file(self) -> Path | None:
-        """Where conversations are kept; None keeps them only while the server runs."""
+        """Where conversations are kept; None keeps them in memory."""
         ...
 
     @property
     def keeps(self) -> bool:
-        """Whether notes, lists, grades and conversations are kept; else writing them raises
-        ``ServeError``."""
+        """Whether notes, lists, grades and conversations can be kept; writing them raises
+        ServeError otherwise."""
         ...
 
     def info(self) -> SubjectInfo:
-        """What is under the microscope, and what can be done with it here."""
+        """The model, its dictionaries, and what can be done with them."""
         ...
 
     def features(self, query: ListQuery) -> FeatureList:
@@ -56,7 +55,7 @@ class Explorer(Protocol):
         ...
 
     def search(self, query: SearchQuery) -> FeatureList:
-        """Features by meaning, nearest first; ``ServeError`` where no vectors were made."""
+        """Features by meaning, nearest first. AtlasError where there are no vectors."""
         ...
 
     def concept(self, query: ConceptQuery) -> ConceptRecord:
@@ -64,11 +63,11 @@ class Explorer(Protocol):
         ...
 
     def map(self, dictionary: str) -> MapRecord:
-        """Every feature as a point; empty, with a sentence, where no map was drawn."""
+        """Every feature as a point; empty, with a note, where no map was drawn."""
         ...
 
     def listed(self, name: str) -> FeatureList:
-        """The features of a named list, in its order; ``NotThere`` where there is none."""
+        """The features of a named list, in its order. Raises NotThere."""
         ...
 
     @property
@@ -82,23 +81,23 @@ class Explorer(Protocol):
         ...
 
     def feature(self, feature_id: str) -> FeaturePage:
-        """All about one feature; ``NotThere`` where there is none by that id."""
+        """All about one feature. Raises NotThere."""
         ...
 
     def splitting(self, feature_id: str, query: SplittingQuery) -> SplittingRecord:
-        """Where a feature stands in its family of widths; without ``widths`` where it has none."""
+        """A feature's parents and children in other widths; no ``widths`` if there is one only."""
         ...
 
     def media(self, digest: str) -> Path:
-        """The file that holds a picture; ``NotThere`` where there is none by that hash."""
+        """The file of a picture. Raises NotThere."""
         ...
 
     def warm(self) -> None:
-        """Get ready in the background, once, when the server starts; may do nothing."""
+        """Prepare in the background when the server starts."""
         ...
 
     def store(self, data: bytes) -> Upload:
-        """Keep an uploaded picture; ``BadPicture`` where it is none."""
+        """Keep an uploaded picture. Raises BadPicture."""
         ...
 
     def ask(self, question: RequestBody, emit: Emit) -> More:

@@ -1,4 +1,4 @@
-"""Routes that look: what is here, lists, search, one feature, pictures. None runs the model."""
+"""Routes that only read: the run, lists, search, features, pictures. None runs the model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TYPES = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg", ".jp
 
 
 def explorer(request: Request) -> Explorer:
-    """The data object that the app was made with."""
+    """The Explorer that the app was made with."""
     data: Explorer = request.app.state.data
     return data
 
@@ -43,7 +43,7 @@ Data = Annotated[Explorer, Depends(explorer)]
 
 @router.get("/api/info", tags=["look"])
 def info(data: Data) -> SubjectInfo:
-    """What is under the microscope, and what can be done with it here."""
+    """The model, its dictionaries, and what can be done with them."""
     return data.info()
 
 
@@ -55,7 +55,7 @@ def features(data: Data, query: Annotated[ListQuery, Query()]) -> FeatureList:
 
 @router.get("/api/search", tags=["look"])
 def search(data: Data, query: Annotated[SearchQuery, Query()]) -> FeatureList:
-    """Features whose words mean what the query means, nearest first."""
+    """Features by the meaning of their explanations, nearest first."""
     return data.search(query)
 
 
@@ -73,7 +73,7 @@ def feature_map(data: Data, dictionary: Annotated[str, Query(max_length=300)] = 
 
 @router.get("/api/register", tags=["look"])
 def register(data: Data) -> RegisterRecord:
-    """Features that bear on safety, found by search, each with its tested effect."""
+    """Safety-relevant features, found by search, each with its measured effect."""
     return data.guides.register()
 
 
@@ -105,7 +105,7 @@ def feature(data: Data, feature_id: str) -> FeaturePage:
 def splitting(
     data: Data, feature_id: str, query: Annotated[SplittingQuery, Query()]
 ) -> SplittingRecord:
-    """What a feature comes from in narrower dictionaries of its site, and becomes in wider ones.
+    """A feature's parents in narrower dictionaries of its site, and its children in wider ones.
 
     The first question about a site takes longer: its dictionaries are compared.
     """
@@ -125,5 +125,5 @@ def media(data: Data, digest: str) -> FileResponse:
 
 @router.post("/api/pictures", tags=["ask"], status_code=201)
 def upload(data: Data, file: Annotated[UploadFile, File()]) -> Upload:
-    """Send a picture (PNG, JPEG, WebP, GIF or BMP) to ask about."""
+    """Upload a picture (PNG, JPEG, WebP, GIF or BMP) to ask about."""
     return data.store(file.file.read(MAX_BYTES + 1))

@@ -1,4 +1,4 @@
-"""Routes that keep what people say of features: notes, lists, blind ratings. They run nothing."""
+"""Routes for notes, lists and blind ratings. None runs the model."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ListName = Annotated[str, Path(min_length=1, max_length=100)]
 
 @router.get("/notes")
 def notes(data: Data, feature: Annotated[FeatureId | None, Query()] = None) -> list[NoteRecord]:
-    """What people wrote about a feature, or about all, oldest first."""
+    """Notes on a feature, or on all, oldest first."""
     return data.notebook.notes(feature or "")
 
 
 @router.post("/notes", status_code=201)
 def add_note(data: Data, ask: NoteAsk) -> NoteRecord:
-    """Keep a note."""
+    """Add a note."""
     return data.notebook.add_note(ask)
 
 
 @router.delete("/notes/{note}", status_code=204)
 def remove_note(data: Data, note: Annotated[int, Path(ge=0, le=2**62)]) -> None:
-    """Take a note away."""
+    """Delete a note."""
     data.notebook.remove_note(note)
 
 
@@ -53,19 +53,19 @@ def save_list(data: Data, name: ListName, ask: ListAsk) -> ListRecord:
 
 @router.delete("/lists/{name}", status_code=204)
 def remove_list(data: Data, name: ListName) -> None:
-    """Take a list away; its features stay."""
+    """Delete a list; its features stay."""
     data.notebook.remove_list(name)
 
 
 @router.get("/rating")
 def next_rating(data: Data, rater: Annotated[RaterName, Query()]) -> RatingTask:
-    """The next words to be graded, blind."""
+    """The next explanation to grade, blind."""
     return data.notebook.next_rating(rater)
 
 
 @router.post("/rating")
 def rate(data: Data, ask: RateAsk) -> RatingReveal:
-    """Keep a grade; then whose words they were is told."""
+    """Keep a grade; the answer reveals whose explanation it was."""
     return data.notebook.rate(ask)
 
 

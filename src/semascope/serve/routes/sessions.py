@@ -1,4 +1,4 @@
-"""Routes that keep conversations. They hold what the page puts there, and run nothing."""
+"""Routes for stored conversations. They hold what the page sends, and run nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SessionId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 
 
 class SessionBody(RequestBody):
-    """A conversation to be kept."""
+    """A conversation to store."""
 
     title: str = Field("", max_length=200)
     body: dict[str, Any]
@@ -38,11 +38,11 @@ class SessionRecord(SessionLine):
 
     body: dict[str, Any]
     own: bool
-    """Whether this browser made it and may change it."""
+    """Whether this browser created it and may change it."""
 
 
 def kept(request: Request) -> SessionStore:
-    """Where conversations are."""
+    """The store of conversations."""
     sessions: SessionStore = request.app.state.sessions
     return sessions
 
@@ -61,7 +61,7 @@ def listed(request: Request, sessions: Keep) -> list[SessionLine]:
 
 @router.post("", status_code=201)
 def made(request: Request, sessions: Keep, asked: SessionBody) -> SessionLine:
-    """Keep a new conversation."""
+    """Store a new conversation."""
     return _saved(request, sessions, asked, "")
 
 
@@ -69,13 +69,13 @@ def made(request: Request, sessions: Keep, asked: SessionBody) -> SessionLine:
 def changed(
     request: Request, sessions: Keep, session: SessionId, asked: SessionBody
 ) -> SessionLine:
-    """Change a conversation; another browser's is copied instead, under a new id."""
+    """Change a conversation; another browser's is copied under a new id instead."""
     return _saved(request, sessions, asked, session)
 
 
 @router.get("/{session}")
 def read(request: Request, sessions: Keep, session: SessionId) -> SessionRecord:
-    """One conversation, by anyone who was given its id."""
+    """One conversation, for anyone who knows its id."""
     found = sessions.read(session)
     own = found.owner == request.state.client
     return SessionRecord.of(found, body=json.loads(found.body), own=own)
@@ -83,7 +83,7 @@ def read(request: Request, sessions: Keep, session: SessionId) -> SessionRecord:
 
 @router.delete("/{session}", status_code=204)
 def removed(request: Request, sessions: Keep, session: SessionId) -> None:
-    """Forget a conversation of one's own."""
+    """Delete a conversation of this browser."""
     sessions.remove(request.state.client, session)
 
 
