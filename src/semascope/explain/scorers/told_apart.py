@@ -3,9 +3,10 @@
 Detection asks whether the words tell active samples from silent ones; features that share a label
 ("number") all pass. Here every held-out exemplar of a feature is assigned to one of six
 explanations: the feature's own and those of its five nearest features. The figure is the share
-that is assigned to its own, as in contrastive evaluations of explanations (Paulo et al. 2024 ask
-the same of random features). Chance is one in six, or one in n + 1 where only n neighbours have
-words. The control shuffles the six explanations, once for each feature.
+that is assigned to its own. Chance is one in six, or one in n + 1 where only n neighbours have
+words. The control shuffles the six explanations, once for each feature. Samples are those of
+detection, texts cut to 32 tokens without a mark of where the feature is active; shorter pieces
+would change the figure little, since neighbours mostly fire on the same tokens.
 
 Ratings have to be comparable from one explanation to the next, since the largest wins. Those of
 ``LexicalJudge`` are: 1 means that what the words name is in the sample, whatever they name. The
@@ -131,7 +132,7 @@ class ToldApartScorer:
             if nearest and len(exemplars) >= self.least:
                 candidates.append([explanation, *nearest])
                 samples.append(exemplars)
-        assigned = self.chooser.choose(candidates, samples)
+        assigned = self.chooser.choose(candidates, samples) if candidates else []
         return [
             score
             for group, some in zip(candidates, assigned, strict=True)
