@@ -83,7 +83,7 @@ class OpenRun:
     @property
     def subject(self) -> Subject:
         """The model."""
-        return self.steerable.subject  # type: ignore[no-any-return]
+        return self.steerable.subject
 
     @cached_property
     def atlas(self) -> Atlas:

@@ -79,13 +79,12 @@ class Steering:
 
         KL(plain ‖ steered) and log-probabilities are of the plain answer's tokens, forced in both.
         """
-        from semascope.causal import compare
 
-        steerable = self.run.steerable
-        found = compare(
-            steerable.subject, chat.sample, (*chat.interventions, self.intervention),
-            steerable.dictionaries, steerable.statistics, **chat.settings,
-        )  # fmt: skip
+        found = self.run.steerable.compare(
+            chat.sample,
+            (*chat.interventions, self.intervention),
+            **chat.settings,
+        )
         return SteeringComparison(chat, self, found)
 
     def __repr__(self) -> str:

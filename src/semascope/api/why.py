@@ -119,15 +119,16 @@ class Why:
     @cached_property
     def attribution(self) -> Attribution:
         """One entry for each active token and feature. CausalError in activation mode."""
-        from semascope.causal import attribute
 
         if self.mode != "attribution":
             raise CausalError("Heat by attribution needs mode='attribution'.")
         steerable, asked = self.chat.run.steerable, self.chat.asked
-        return attribute(
-            steerable.subject, asked.batch, steerable.dictionaries, self.inspection.said,
-            integrated=self.integrated, edits=asked.edits,
-        )  # fmt: skip
+        return steerable.attribute(
+            asked.batch,
+            self.inspection.said,
+            integrated=self.integrated,
+            edits=asked.edits,
+        )
 
     def by_token(self, feature: Feature | None = None) -> NDArray[np.float32]:
         """(position,) signed score of every token before this one, of one feature or of all."""

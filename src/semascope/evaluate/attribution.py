@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from semascope.causal.attribution.ablation import ablate_exactly, pearson
-from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.ablation import pearson
 from semascope.causal.attribution.metrics import LogitDiff, LogProb, Metric, prepare
 from semascope.causal.attribution.watched_run import watched_run
 from semascope.causal.search.ledger import Ledger
@@ -80,18 +79,16 @@ def _one_prompt(
     steerable: SteerableModel, sample: Sample, *, top: int, steps: int, timed: bool
 ) -> dict[str, float | None]:
     """The figures of one prompt; None where there is none."""
-    batch = steerable.subject.encode([sample], answer="", max_tokens=None)
+    batch = steerable.prompt(sample)
     with torch.no_grad():
         said, rival = steerable.subject.logits(batch)[0, -1].topk(2).indices.tolist()
     metric = LogitDiff(said, rival)
-    plain = attribute(steerable.subject, batch, steerable.dictionaries, metric)
-    whole = attribute(steerable.subject, batch, steerable.dictionaries, metric, integrated=steps)
+    plain = steerable.attribute(batch, metric)
+    whole = steerable.attribute(batch, metric, integrated=steps)
     of = {name: one.features()[:top] for name, one in (("gradient", plain), ("integrated", whole))}
     # What both put first is taken out once: the passes are most of the time.
     both = list({share.id: share for shares in of.values() for share in shares}.values())
-    told = ablate_exactly(
-        steerable.subject, batch, steerable.dictionaries, metric, plain, features=both
-    )
+    told = steerable.ablate_exactly(batch, metric, plain, features=both)
     effect = {share.id: e for share, e in zip(told.features, told.effects, strict=True)}
     effects = {name: np.asarray([effect[s.id] for s in shares]) for name, shares in of.items()}
     found = {
@@ -109,8 +106,8 @@ def _one_prompt(
 
 def _r(steerable: SteerableModel, batch: Batch, metric: Metric, top: int) -> float:
     """Pearson's r of the plain gradient with ablation."""
-    plain = attribute(steerable.subject, batch, steerable.dictionaries, metric)
-    told = ablate_exactly(steerable.subject, batch, steerable.dictionaries, metric, plain, top=top)
+    plain = steerable.attribute(batch, metric)
+    told = steerable.ablate_exactly(batch, metric, plain, top=top)
     return told.r
 
 
@@ -139,7 +136,7 @@ def cost_ratio(steerable: SteerableModel, batch: Batch, metric: Metric, repeats:
         begun = time.perf_counter()
         watched_run(steerable.subject, prepare(batch, metric), targets, targets, metric, {})
         middle = time.perf_counter()
-        attribute(steerable.subject, batch, steerable.dictionaries, metric)
+        steerable.attribute(batch, metric)
         plain.append(middle - begun)
         ours.append(time.perf_counter() - middle)
     return float(np.median(ours) / np.median(plain))

@@ -24,7 +24,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import ContinuationContrast, token_ids
 from semascope.causal.attribution.result import Attribution, FeatureShare, at
 from semascope.causal.attribution.scores import reconstruct
@@ -293,8 +292,8 @@ def blame(steerable: SteerableModel, case: Case, answer: str, *, top: int = 10) 
     metric = ContinuationContrast(
         token_ids(steerable.subject, wrong), token_ids(steerable.subject, case.wanted)
     )
-    batch = steerable.subject.encode([case.sample], answer="", max_tokens=None)
-    found = attribute(steerable.subject, batch, steerable.dictionaries, metric)
+    batch = steerable.prompt(case.sample)
+    found = steerable.attribute(batch, metric)
     seen = np.isin(found.maps[0].kinds, (Kind.IMAGE, Kind.TILE, Kind.NEWLINE))
     sides = [
         [share_ for share_ in found.features(at(mask)) if share_.score > 0]

@@ -191,8 +191,8 @@ class BaseRates:
         """Run the prompts, to the deepest dictionary."""
         found: dict[Feature, NDArray[np.bool_]] = {}
         for number, sample in enumerate(prompts):
-            batch = steerable.subject.encode([sample], answer="", max_tokens=None)
-            sites = sorted({d.site for d in steerable.dictionaries.values()})
+            batch = steerable.prompt(sample)
+            sites = steerable.sites
             with torch.no_grad():
                 outputs = steerable.subject.run(batch, sites)
             for key, dictionary in steerable.dictionaries.items():

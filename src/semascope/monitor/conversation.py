@@ -12,7 +12,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.token_masks import select
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
+from semascope.subject.model import Subject
 from semascope.subject.types import Batch, Edits, Kind, Role, TokenMap
 
 SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
@@ -186,7 +186,7 @@ def said(
     return TokenTarget(position, int(asked.map.ids[position]), (), against, start - position)
 
 
-def check_ids(subject: Any, ids: Sequence[int]) -> None:
+def check_ids(subject: Subject, ids: Sequence[int]) -> None:
     """CausalError for an id that the subject has no token for, or that stands for a picture."""
     vocabulary = int(subject.embeddings().shape[0])
     if any(not 0 <= i < vocabulary for i in ids):

@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.causal.attribution.active_features import ActiveFeature, active_features
-from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.active_features import ActiveFeature
 from semascope.causal.attribution.metrics import prepare
 from semascope.causal.attribution.result import Attribution, FeatureShare, at
 from semascope.causal.attribution.watched_run import WatchedRun, sites_of
@@ -87,10 +86,13 @@ def inspect(
     if mode != "attribution":
         raise CausalError(f"There is no mode {mode!r}: attribution or activation.")
     steerable = asked.steerable
-    found = attribute(
-        steerable.subject, asked.batch, steerable.dictionaries, target,
-        integrated=integrated, edits=asked.edits, run=_held(asked, target),
-    )  # fmt: skip
+    found = steerable.attribute(
+        asked.batch,
+        target,
+        integrated=integrated,
+        edits=asked.edits,
+        run=_held(asked, target),
+    )
     keep = None if where is None else at(asked.chosen(where))
     shares = tuple(found.features(keep))
     value = float(found.values[0])
@@ -126,10 +128,12 @@ def _active(
     mask = _plain(asked) if where is None else asked.chosen(where)
     held = asked.held()
     seen = {} if held is None else {s: x[:, : asked.total] for s, x in held.seen.items()}
-    found = active_features(
-        steerable.subject, asked.whole.batch, steerable.dictionaries, steerable.statistics,
-        at=mask, edits=asked.edits, seen=seen,
-    )  # fmt: skip
+    found = steerable.active_features(
+        asked.whole.batch,
+        at=mask,
+        edits=asked.edits,
+        seen=seen,
+    )
     probability = target.probability(asked, asked.edits)
     shares = tuple(_share(active) for active in found)
     order = sorted(range(len(found)), key=lambda i: -shares[i].score)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.result import FeatureShare, SiteAttribution
 from semascope.causal.steering.edits import chosen_codes
 from semascope.causal.steering.steerable_model import SteerableModel
@@ -137,9 +136,7 @@ def _sides(
 ) -> tuple[list[DictionaryView], list[SiteAttribution]]:
     """One token through each dictionary of the steerable, in the steerable's order."""
     steerable, target = asked.steerable, said(asked, position)
-    found = attribute(
-        steerable.subject, asked.batch, steerable.dictionaries, target, edits=asked.edits
-    )
+    found = steerable.attribute(asked.batch, target, edits=asked.edits)
     by_key = {site.key: site for site in found.sites}
     shares = found.features()
     sides = [

@@ -25,6 +25,7 @@ from semascope.causal.attribution.result import Attribution, FeatureShare, SiteA
 from semascope.causal.steering.units import by_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
+from semascope.subject.model import Subject
 from semascope.subject.types import Batch, Edits
 
 
@@ -55,7 +56,7 @@ def pearson(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 def ablate_exactly(
-    subject: Any,
+    subject: Subject,
     batch: Batch,
     dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary],
     metric: Metric,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from semascope.causal.steering.units import Statistics, by_id, statistic
 from semascope.dictionary.types import Dictionary
+from semascope.subject.model import Subject
 from semascope.subject.patches import at_tokens
 from semascope.subject.types import Batch, Edits
 
@@ -41,7 +41,7 @@ class ActiveFeature:
 
 
 def active_features(
-    subject: Any,
+    subject: Subject,
     batch: Batch,
     dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary],
     statistics: Statistics,

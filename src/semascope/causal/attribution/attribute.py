@@ -27,7 +27,6 @@ Knows tensors, hooks and metrics; nothing of words, pages or files.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from semascope.causal.attribution.integrated_gradients import IntegrationPath
 from semascope.causal.attribution.metrics import Metric
@@ -37,11 +36,12 @@ from semascope.causal.attribution.watched_run import WatchedRun, encode, run_for
 from semascope.causal.steering.units import by_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
+from semascope.subject.model import Subject
 from semascope.subject.types import Batch, Edits
 
 
 def attribute(
-    subject: Any,
+    subject: Subject,
     batch: Batch,
     dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary],
     metric: Metric,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from semascope.errors import CausalError
+from semascope.subject.model import Subject
 from semascope.subject.patches import VisionPatches
 from semascope.subject.prefix import Begin
 from semascope.subject.types import Batch, Edit, EditContext, Edits, TokenMap
@@ -119,7 +120,7 @@ def _repeated(name: str, value: Tensor, rows: int, copies: int) -> Tensor:
     )
 
 
-def parting(subject: Any, forced: ForcedTokens, edits: Edits) -> str:
+def parting(subject: Subject, forced: ForcedTokens, edits: Edits) -> str:
     """The site where copies of one prompt first differ, if what is before it can be run once.
 
     Empty where it cannot: several rows, nothing edited, or a subject or site that does not allow
@@ -132,7 +133,7 @@ def parting(subject: Any, forced: ForcedTokens, edits: Edits) -> str:
 
 
 def answer_logprobs(
-    subject: Any,
+    subject: Subject,
     batch: Batch,
     answers: Sequence[Sequence[int]],
     edits: Edits,

@@ -30,6 +30,7 @@ from semascope.causal.attribution.watched_run import Watch, WatchedRun, encode, 
 from semascope.causal.steering.units import by_id, dictionary_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
+from semascope.subject.model import Subject
 from semascope.subject.patches import is_pictured
 from semascope.subject.types import Batch
 
@@ -75,7 +76,7 @@ class FeatureGraph:
 
 
 def graph(
-    subject: Any,
+    subject: Subject,
     batch: Batch,
     dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary],
     metric: Metric,
@@ -141,7 +142,7 @@ def _node(entry: SiteAttribution, i: int) -> Node:
     )
 
 
-def _live(subject: Any, run: WatchedRun, sites: Sequence[str]) -> dict[str, Tensor]:
+def _live(subject: Subject, run: WatchedRun, sites: Sequence[str]) -> dict[str, Tensor]:
     """(1, T, d) x of every site, still in one graph."""
     watches = {site: Watch() for site in sites}
     with torch.enable_grad():

@@ -28,6 +28,7 @@ from semascope.causal.attribution.scores import account, features_part
 from semascope.causal.attribution.watched_run import WatchedRun, watched_run
 from semascope.causal.steering.units import output_site
 from semascope.dictionary.types import Codes, Dictionary
+from semascope.subject.model import Subject
 from semascope.subject.types import Batch, Edits
 
 
@@ -35,7 +36,7 @@ from semascope.subject.types import Batch, Edits
 class IntegrationPath:
     """How the features of a run go to 0."""
 
-    subject: Any
+    subject: Subject
     batch: Batch
     metric: Metric
     run: WatchedRun

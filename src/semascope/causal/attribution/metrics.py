@@ -18,13 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from semascope.causal.attribution.forced_tokens import ForcedTokens, extend, repeat
 from semascope.errors import CausalError
+from semascope.subject.model import Subject
 from semascope.subject.prefix import Begin
 from semascope.subject.types import Batch, Edits
 
@@ -69,7 +70,7 @@ def first_telling(tokens: Iterable[str]) -> int:
     return next((n for n, text in enumerate(tokens) if telling(text)), 0)
 
 
-def token_id(subject: Any, text: str | int) -> int:
+def token_id(subject: Subject, text: str | int) -> int:
     """The one token that ``text`` is.
 
     Raises CausalError where it is several tokens: then the target is a sequence.
@@ -86,7 +87,7 @@ def token_id(subject: Any, text: str | int) -> int:
     return ids[0]
 
 
-def token_ids(subject: Any, text: str | Sequence[int]) -> tuple[int, ...]:
+def token_ids(subject: Subject, text: str | Sequence[int]) -> tuple[int, ...]:
     """The tokens of a continuation, control tokens not added."""
     if not isinstance(text, str):
         return tuple(text)
@@ -104,7 +105,7 @@ def prepare(batch: Batch, metric: Metric) -> ForcedTokens:
 
 
 def measured(
-    subject: Any,
+    subject: Subject,
     forced: ForcedTokens,
     metric: Metric,
     edits: Edits,
@@ -238,7 +239,7 @@ def _sum_logprobs(logits: Tensor, ends: Tensor, tokens: Sequence[int], start: in
     return rows.gather(2, ids[None, :, None].expand(len(rows), -1, 1)).sum((1, 2))
 
 
-def metric_from(subject: Any, kind: str, target: str | int, other: str | int | None) -> Metric:
+def metric_from(subject: Subject, kind: str, target: str | int, other: str | int | None) -> Metric:
     """A metric by name, from words: what a command line or a page asks for.
 
     Args:

@@ -32,6 +32,7 @@ from torch import Tensor
 from semascope.causal.attribution.forced_tokens import ForcedTokens
 from semascope.causal.attribution.metrics import Metric, first_read
 from semascope.causal.attribution.watched_run import Watch, WatchedRun, told, watched_run
+from semascope.subject.model import Subject
 from semascope.subject.patches import is_pictured
 from semascope.subject.prefix import Begin, before, ends_alike, key_of_inputs
 from semascope.subject.sinks import LEAST, TIMES
@@ -51,7 +52,7 @@ class CachedPass:
     """One forward pass of one conversation: its graph, or, where that is too large to be kept, what
     the first layers made of it."""
 
-    subject: Any
+    subject: Subject
     forced: ForcedTokens
     ids: tuple[int, ...]
     sites: tuple[str, ...]
@@ -104,7 +105,7 @@ class CachedPass:
         return told(forced, values, seen, back, metric)
 
 
-def _all_past(subject: Any, edits: Edits, site: str) -> bool:
+def _all_past(subject: Subject, edits: Edits, site: str) -> bool:
     """Whether all edits are at a site or after it."""
     order = list(subject.hooks)
     return all(order.index(other) >= order.index(site) for other in edits)
@@ -139,7 +140,7 @@ class PassCache:
         return None
 
     def make(
-        self, key: str, subject: Any, forced: ForcedTokens, sites: Sequence[str], edits: Edits
+        self, key: str, subject: Subject, forced: ForcedTokens, sites: Sequence[str], edits: Edits
     ) -> CachedPass | None:
         """Run it and hold it; None where it cannot be held, which is not tried twice."""
         place = (key, ids_of(forced))
@@ -163,7 +164,7 @@ class PassCache:
         return held
 
     def _hold(
-        self, subject: Any, forced: ForcedTokens, sites: Sequence[str], edits: Edits
+        self, subject: Subject, forced: ForcedTokens, sites: Sequence[str], edits: Edits
     ) -> CachedPass | None:
         """With its graph, or what the first layers made of it, or nothing."""
         tokens = len(ids_of(forced))
@@ -183,7 +184,7 @@ class PassCache:
             return held
         return None if held.final is None else replace(held, base=None)
 
-    def _looks_back(self, subject: Any, forced: ForcedTokens) -> bool:
+    def _looks_back(self, subject: Subject, forced: ForcedTokens) -> bool:
         """Measured once for each kind of input."""
         kind = ("back", str(id(subject)), *sorted(forced.batch.inputs))
         if kind not in self._proved:
@@ -222,7 +223,7 @@ def ids_of(forced: ForcedTokens) -> tuple[int, ...]:
     return tuple(forced.batch.inputs["input_ids"][0].tolist())
 
 
-def key_of(subject: Any, forced: ForcedTokens, sites: Sequence[str], changes: str) -> str:
+def key_of(subject: Subject, forced: ForcedTokens, sites: Sequence[str], changes: str) -> str:
     """A hash of all that makes a pass but its tokens; ``changes`` names the edits in full.
 
     The prompt's length is part of it, as edits tell what was asked from what was answered.
@@ -232,7 +233,7 @@ def key_of(subject: Any, forced: ForcedTokens, sites: Sequence[str], changes: st
     return key_of_inputs(forced.batch.inputs, about, _MAIN)
 
 
-def can_hold(subject: Any, forced: ForcedTokens, sites: Sequence[str]) -> bool:
+def can_hold(subject: Subject, forced: ForcedTokens, sites: Sequence[str]) -> bool:
     """Whether one prompt can be watched at these sites by position: not on the vision side, nor
     where a crosscoder reads several side by side."""
     mask = forced.batch.mask
@@ -240,7 +241,7 @@ def can_hold(subject: Any, forced: ForcedTokens, sites: Sequence[str]) -> bool:
     return one and all(site in subject.hooks and not is_pictured(site) for site in sites)
 
 
-def base_of(subject: Any, sites: Sequence[str], edits: Edits) -> str:
+def base_of(subject: Subject, sites: Sequence[str], edits: Edits) -> str:
     """The site before all that is watched or changed, if a pass may begin there; else empty."""
     first = next((site for site in subject.hooks if site in edits or site in sites), "")
     site = before(first)
@@ -248,7 +249,7 @@ def base_of(subject: Any, sites: Sequence[str], edits: Edits) -> str:
 
 
 def hold(
-    subject: Any, forced: ForcedTokens, sites: Sequence[str], edits: Edits, base: str, most: int
+    subject: Subject, forced: ForcedTokens, sites: Sequence[str], edits: Edits, base: str, most: int
 ) -> CachedPass | None:
     """One pass with watches at ``sites``, its graph kept; None where it is not the graph of its
     beginnings too. NoGraph where it has more than ``most`` bytes, or ends in no product."""
@@ -279,7 +280,7 @@ def hold(
 
 
 def begun_at(
-    subject: Any, forced: ForcedTokens, sites: Sequence[str], edits: Edits, base: str
+    subject: Subject, forced: ForcedTokens, sites: Sequence[str], edits: Edits, base: str
 ) -> CachedPass | None:
     """What the layers up to ``base`` make, without a graph; None where that is no help."""
     if not base or (edits and not _all_past(subject, edits, base)):

@@ -11,7 +11,6 @@ Knows what ``attribution`` knows. Aligning prompts of different lengths is the c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +22,12 @@ from semascope.causal.attribution.watched_run import WatchedRun, encode, run_for
 from semascope.causal.steering.units import by_id, dictionary_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
+from semascope.subject.model import Subject
 from semascope.subject.types import Batch
 
 
 def attribute_patch(
-    subject: Any,
+    subject: Subject,
     clean: Batch,
     corrupted: Batch,
     dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary],

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from semascope.causal.attribution.metrics import Metric, measured, prepare
 from semascope.causal.steering.units import output_site
 from semascope.dictionary.types import Codes, Dictionary
 from semascope.errors import CausalError
+from semascope.subject.model import Subject
 from semascope.subject.patches import VisionPatches, is_pictured
 from semascope.subject.prefix import Begin
 from semascope.subject.sinks import sinks
@@ -24,7 +24,7 @@ from semascope.subject.types import Batch, Edit, EditContext, Edits
 
 
 def run_for(
-    subject: Any, batch: Batch, known: Sequence[Dictionary], metric: Metric, edits: Edits
+    subject: Subject, batch: Batch, known: Sequence[Dictionary], metric: Metric, edits: Edits
 ) -> WatchedRun:
     """Phases 1 and 2 at every site that the dictionaries read or write."""
     sites, targets = sites_of(known)
@@ -82,7 +82,7 @@ class Watch:
 
 
 def watched_run(
-    subject: Any,
+    subject: Subject,
     forced: ForcedTokens,
     sites: Sequence[str],
     targets: Sequence[str],

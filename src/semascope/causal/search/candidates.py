@@ -129,7 +129,7 @@ def _slopes(
     steerable: SteerableModel, case: Case, wheres: Sequence[Where]
 ) -> dict[str, list[Slopes]]:
     """For each dictionary, the slopes at each kind of token; one backward for all of them."""
-    batch = steerable.subject.encode([case.sample], answer="", max_tokens=None)
+    batch = steerable.prompt(case.sample)
     known = list(steerable.dictionaries.values())
     run = run_for(steerable.subject, batch, known, metric_of(steerable, case), {})
     length = run.real.shape[1]
@@ -224,7 +224,7 @@ def mean_activations(
     """(width,) mean over samples of each feature's largest activation in the sample."""
     total = np.zeros(dictionary.width)
     for sample in samples:
-        batch = steerable.subject.encode([sample], answer="", max_tokens=None)
+        batch = steerable.prompt(sample)
         with torch.no_grad():
             ran = steerable.subject.run(batch, [dictionary.site])[dictionary.site]
         x, real = at_tokens(dictionary.site, ran, batch)
@@ -267,8 +267,8 @@ def _by_word(
     steerable: SteerableModel, sample: Sample
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """By text token: for each dictionary, (width,) the largest activation at that token."""
-    batch = steerable.subject.encode([sample], answer="", max_tokens=None)
-    sites = sorted({dictionary.site for dictionary in steerable.dictionaries.values()})
+    batch = steerable.prompt(sample)
+    sites = steerable.sites
     with torch.no_grad():
         ran = steerable.subject.run(batch, sites)
     token_map = batch.maps[0]

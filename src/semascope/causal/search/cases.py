@@ -19,6 +19,7 @@ from semascope.causal.attribution.forced_tokens import Begins, answer_logprobs
 from semascope.causal.attribution.metrics import token_ids
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
+from semascope.subject.model import Subject
 from semascope.subject.types import Edits
 
 
@@ -81,7 +82,7 @@ def _holds(words: list[str], part: list[str]) -> bool:
 
 
 def answers(
-    subject: Any,
+    subject: Subject,
     cases: Sequence[Case],
     edits: Edits | None = None,
     *,
@@ -101,7 +102,7 @@ def answers(
 
 
 def margins(
-    subject: Any,
+    subject: Subject,
     cases: Sequence[Case],
     edits: Edits | None = None,
     *,
@@ -128,12 +129,12 @@ def margins(
     return found
 
 
-def _ids(subject: Any, text: str) -> tuple[int, ...]:
+def _ids(subject: Subject, text: str) -> tuple[int, ...]:
     return token_ids(subject, text) if text else ()
 
 
 def _one_token(
-    subject: Any,
+    subject: Subject,
     batch: Any,
     ids: Sequence[Sequence[Sequence[int]]],
     edits: Edits | None,
@@ -146,7 +147,7 @@ def _one_token(
 
 
 def _leaning(
-    subject: Any,
+    subject: Subject,
     batch: Any,
     ids: Sequence[Sequence[int]],
     edits: Edits | None,

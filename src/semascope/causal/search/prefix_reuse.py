@@ -7,12 +7,12 @@ later: the layers before it, and the vision tower, are run once. Knows batches a
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from semascope.causal.attribution.pass_cache import base_of
+from semascope.subject.model import Subject
 from semascope.subject.prefix import Begin, ends_alike, key_of_inputs
 from semascope.subject.types import Batch, Edits
 
@@ -35,7 +35,7 @@ class PrefixCache:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def begin(self, subject: Any, batch: Batch, edits: Edits) -> Begin | None:
+    def begin(self, subject: Subject, batch: Batch, edits: Edits) -> Begin | None:
         """Where a pass of this batch under these edits may begin; None at the first layer."""
         site = base_of(subject, (), edits) if edits else ""
         kind = (site, str(id(subject)), *sorted(batch.inputs))
@@ -58,7 +58,7 @@ def _bytes(x: Tensor) -> int:
     return x.element_size() * x.nelement()
 
 
-def _same(subject: Any, batch: Batch, begin: Begin) -> bool:
+def _same(subject: Subject, batch: Batch, begin: Begin) -> bool:
     """Whether a pass that begins there ends as a whole one does."""
     last = batch.inputs["input_ids"].shape[1] - 1
     return ends_alike(

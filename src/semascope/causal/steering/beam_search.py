@@ -6,17 +6,16 @@ the prompt that it continues. Knows subjects and edits.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
+from semascope.subject.model import Subject
 from semascope.subject.types import Edits
 
 
 def beam_answer(
-    subject: Any,
+    subject: Subject,
     sample: Sample,
     edits: Edits | None = None,
     *,

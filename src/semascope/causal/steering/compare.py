@@ -21,6 +21,7 @@ from semascope.causal.steering.units import Statistics
 from semascope.corpus.sample import Sample
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
+from semascope.subject.model import Subject
 from semascope.subject.types import Edits, Generation, TokenSink
 
 
@@ -91,7 +92,7 @@ class Comparison:
 
 
 def compare(
-    subject: Any,
+    subject: Subject,
     sample: Sample,
     interventions: Sequence[Intervention],
     dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary],
@@ -121,9 +122,17 @@ def compare(
         CausalError: the interventions cannot be done; see ``edits_for``.
     """
     edits = edits_for(interventions, dictionaries, statistics)
-    options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    base: Generation = subject.generate(sample, sink=sinks[0], **options)
-    steered: Generation = subject.generate(sample, edits=edits, sink=sinks[1], **options)
+    base, steered = (
+        subject.generate(
+            sample,
+            edits=run_edits,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            sink=sink,
+        )
+        for run_edits, sink in zip(({}, edits), sinks, strict=True)
+    )
     shifts = token_shifts(subject, sample, [token.id for token in base.tokens], edits, promoted)
     return Comparison(base, steered, shifts, tuple(interventions), _notes(edits, shifts))
 
@@ -139,7 +148,7 @@ def _notes(edits: Edits, shifts: Sequence[Shift]) -> tuple[str, ...]:
 
 
 def token_shifts(
-    subject: Any,
+    subject: Subject,
     sample: Sample,
     ids: Sequence[int],
     edits: Edits,
@@ -176,13 +185,15 @@ def token_shifts(
     )
 
 
-def _gain(subject: Any, before: Tensor, after: Tensor, token: int) -> tuple[int, str, float, float]:
+def _gain(
+    subject: Subject, before: Tensor, after: Tensor, token: int
+) -> tuple[int, str, float, float]:
     """One gaining token: id, text, probability before and after."""
     text = subject.encoder.text(token)
     return token, text, float(before[token].exp()), float(after[token].exp())
 
 
-def first_unbounded(subject: Any, batch: Any, edits: Edits) -> str:
+def first_unbounded(subject: Subject, batch: Any, edits: Edits) -> str:
     """The first site, in forward order, that is not finite under ``edits``."""
     sites = [site for site in subject.sites() if site.startswith("resid_post.")]
     with torch.no_grad():

@@ -6,7 +6,6 @@ What matched random features do under the same intervention is what steering as 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from semascope.causal.steering.units import Statistics, statistic
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
+from semascope.subject.model import Subject
 from semascope.subject.types import Kind, TokenMap
 
 Feature = tuple[str, int]
@@ -31,7 +31,7 @@ Object = tuple[Feature | tuple[Feature, ...], str]
 QUESTION = "What is in the picture?"
 
 
-def usual_wheres(subject: Any, sample: Sample) -> tuple[Where, ...]:
+def usual_wheres(subject: Subject, sample: Sample) -> tuple[Where, ...]:
     """All image tokens, a block of 3 × 3 of them, the last prompt token, the answer, everything."""
     token_map = subject.encode([sample], answer="", max_tokens=None).maps[0]
     block = middle_block(token_map)

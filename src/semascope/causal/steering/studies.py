@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from semascope.causal.search.cases import Case, answers
-from semascope.causal.steering.compare import Comparison, compare
+from semascope.causal.steering.compare import Comparison
 from semascope.causal.steering.interventions import Intervention
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.units import dictionary_id
@@ -60,12 +60,9 @@ def clamped(
     """Both answers to each prompt, the second with the feature clamped at every token."""
     one = Intervention(features=(feature,), how="clamp", strength=strength)
     return [
-        compare(
-            steerable.subject,
+        steerable.compare(
             sample,
             [one],
-            steerable.dictionaries,
-            steerable.statistics,
             max_new_tokens=max_new_tokens,
         )
         for sample in samples
@@ -165,7 +162,7 @@ def _mean(steerable: SteerableModel, site: str, samples: Sequence[Sample]) -> to
     """(d,) mean over samples of their mean activation."""
     means: list[torch.Tensor] = []
     for sample in samples:
-        batch = steerable.subject.encode([sample], answer="", max_tokens=None)
+        batch = steerable.prompt(sample)
         with torch.no_grad():
             ran = steerable.subject.run(batch, [site])[site]
         x, real = at_tokens(site, ran, batch)  # (1, T, d)

@@ -156,16 +156,17 @@ class Attribute(CausalVerb):
 
     def _attribution(self, opened: Opened, batch: Batch, metric: Metric) -> Attribution:
         """The scores: of one prompt, or of the difference of two."""
-        from semascope.causal import attribute
         from semascope.causal.attribution.patching import attribute_patch
 
         steerable = opened.steerable
         if self._corrupted is None:
             edits = self._edits(opened)
-            return attribute(
-                steerable.subject, batch, steerable.dictionaries, metric,
-                integrated=self.integrated, edits=edits,
-            )  # fmt: skip
+            return steerable.attribute(
+                batch,
+                metric,
+                integrated=self.integrated,
+                edits=edits,
+            )
         if self.interventions or self.integrated > 1 or self.ablate:
             raise CausalError(
                 "--corrupted and --corrupted-question compare two plain runs to first order: leave "
@@ -173,7 +174,7 @@ class Attribute(CausalVerb):
             )
         question, picture = self._corrupted
         other = sample_of(picture, question)
-        wrong = steerable.subject.encode([other], answer="", max_tokens=None)
+        wrong = steerable.prompt(other)
         return attribute_patch(steerable.subject, batch, wrong, steerable.dictionaries, metric)[0]
 
     def _edits(self, opened: Opened) -> Any:
@@ -185,7 +186,6 @@ class Attribute(CausalVerb):
         self, opened: Opened, batch: Batch, metric: Metric, found: Attribution
     ) -> dict[str, Any]:
         """All tables."""
-        from semascope.causal import ablate_exactly
         from semascope.causal.attribution import report
 
         steerable, labels = opened.steerable, opened.labels
@@ -204,10 +204,13 @@ class Attribute(CausalVerb):
             one = found.feature(key, index)
             record["feature"] = report.row(one, labels)
         if self.ablate:
-            told = ablate_exactly(
-                steerable.subject, batch, steerable.dictionaries, metric, found,
-                top=self.ablate, edits=self._edits(opened),
-            )  # fmt: skip
+            told = steerable.ablate_exactly(
+                batch,
+                metric,
+                found,
+                top=self.ablate,
+                edits=self._edits(opened),
+            )
             record["ablation"] = report.ablated(told, labels)
         return record
 
@@ -270,16 +273,16 @@ class Attribute(CausalVerb):
 
     def _activation(self, opened: Opened) -> int:
         """The features that are strongest by their own measure, no gradient."""
-        from semascope.causal import active_features
         from semascope.causal.steering.token_masks import region_mask
 
         steerable, sample = opened.steerable, sample_of(self.picture, self.question)
-        batch = steerable.subject.encode([sample], answer="", max_tokens=None)
+        batch = steerable.prompt(sample)
         at = region_mask(region_of(self.region), batch.maps[0]) if self.region else None
-        found = active_features(
-            steerable.subject, batch, steerable.dictionaries, steerable.statistics or {}, at=at,
+        found = steerable.active_features(
+            batch,
+            at=at,
             edits=self._edits(opened),
-        )[: self.top]  # fmt: skip
+        )[: self.top]
         rows = [
             {
                 "id": f"{one.key}/{one.index}",
@@ -301,8 +304,8 @@ class Attribute(CausalVerb):
             Console(highlight=False),
             ("feature", "of own max", "activation", "tokens", "at", "label"),
             [
-                (r["id"], f"{r['of_own_maximum']:.0%}", f"{r['activation']:.3g}",
-                 str(r["tokens"]), str(r["position"]), r["label"])
+                (str(r["id"]), f"{r['of_own_maximum']:.0%}", f"{r['activation']:.3g}",
+                 str(r["tokens"]), str(r["position"]), str(r["label"]))
                 for r in rows
             ],
         )  # fmt: skip

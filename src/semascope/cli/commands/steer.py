@@ -149,14 +149,10 @@ class Steer(CausalVerb):
         )
 
     def _compare(self, opened: Opened, sample: Sample, wishes: list[Intervention]) -> Comparison:
-        from semascope.causal import compare
 
-        return compare(
-            opened.steerable.subject,
+        return opened.steerable.compare(
             sample,
             wishes,
-            opened.steerable.dictionaries,
-            opened.steerable.statistics,
             max_new_tokens=self.tokens,
             temperature=self.temperature,
             seed=self.seed,

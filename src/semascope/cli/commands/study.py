@@ -84,20 +84,17 @@ class Study(CausalVerb):
         }
 
     def _ablation(self, opened: Opened) -> dict[str, Any]:
-        from semascope.causal import ablate_exactly, attribute
         from semascope.causal.attribution.metrics import LogitDiff
 
         steerable = opened.steerable
         sample = sample_of(self.picture, self.questions[0])
-        batch = steerable.subject.encode([sample], answer="", max_tokens=None)
+        batch = steerable.prompt(sample)
         said, rival = steerable.subject.logits(batch)[0, -1].topk(2).indices.tolist()
         metric = LogitDiff(said, rival)
         rows = {}
         for name, steps in (("r_gradient", 1), ("r_integrated", 10)):
-            found = attribute(
-                steerable.subject, batch, steerable.dictionaries, metric, integrated=steps
-            )
-            told = ablate_exactly(steerable.subject, batch, steerable.dictionaries, metric, found)
+            found = steerable.attribute(batch, metric, integrated=steps)
+            told = steerable.ablate_exactly(batch, metric, found)
             rows[name] = float(told.r)
         return {"question": self.questions[0], **rows, "features": len(told.features)}
 
@@ -109,7 +106,7 @@ class Study(CausalVerb):
         return probe_persona(opened.steerable, [one], max_new_tokens=self.tokens).as_json()
 
     def _vector(self, opened: Opened) -> dict[str, Any]:
-        from semascope.causal import Intervention, compare
+        from semascope.causal import Intervention
         from semascope.causal.search.goal_files import read_items
         from semascope.causal.steering.studies import few_shot_vector, with_vector
 
@@ -123,9 +120,7 @@ class Study(CausalVerb):
             features=((f"{site}/{vector.name}", 0),), how="add", strength=self.strength
         )
         found = [
-            compare(
-                steerable.subject, sample_of(self.picture, question), [one], steerable.dictionaries,
-                steerable.statistics, max_new_tokens=self.tokens,
+            steerable.compare(sample_of(self.picture, question), [one], max_new_tokens=self.tokens,
             )
             for question in self.questions
         ]  # fmt: skip

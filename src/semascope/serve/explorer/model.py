@@ -202,16 +202,12 @@ class ModelSession:
 
     def compare(self, ask: CompareAsk, emit: Emit) -> None:
         """Answer twice, token by token, then tell how far the answers are apart."""
-        from semascope.causal import compare
 
         steerable = self.steerable
         writer = EventWriter(emit)
-        result = compare(
-            steerable.subject,
+        result = steerable.compare(
             self.question_sample(ask),
             ask.interventions,
-            steerable.dictionaries,
-            steerable.statistics,
             max_new_tokens=ask.max_new_tokens,
             temperature=ask.temperature,
             seed=ask.seed,
