@@ -11,7 +11,7 @@ from semascope.errors import CausalError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from semascope.api.run import OpenRun
+    from semascope.api.parts import RunParts
     from semascope.api.why import Why
     from semascope.causal import Intervention
     from semascope.corpus.sample import Sample
@@ -34,7 +34,7 @@ def first_turns(question: str, picture: str | Image.Image | None, system: str) -
 class Chat:
     """A conversation with one answer more than its turns hold."""
 
-    run: OpenRun
+    run: RunParts
     sample: Sample
     """The turns before the answer, with their pictures."""
     answer: Generation
@@ -47,7 +47,7 @@ class Chat:
     @classmethod
     def answered(
         cls,
-        run: OpenRun,
+        run: RunParts,
         sample: Sample,
         interventions: tuple[Intervention, ...] = (),
         **settings: Any,

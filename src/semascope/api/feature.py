@@ -16,7 +16,7 @@ from semascope.subject.types import Kind
 if TYPE_CHECKING:
     from PIL import Image
 
-    from semascope.api.run import FeatureId, OpenRun
+    from semascope.api.parts import FeatureId, RunParts
     from semascope.atlas.media import Media
     from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 
@@ -119,7 +119,7 @@ class Exemplars(Sequence[ExemplarView]):
 class Feature:
     """A feature of a dictionary of an open run."""
 
-    run: OpenRun
+    run: RunParts
     key: FeatureId
 
     @property

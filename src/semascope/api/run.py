@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from semascope.api.chat import Chat
     from semascope.api.feature import Feature
+    from semascope.api.parts import FeatureId
     from semascope.api.steering import Steering, Where
     from semascope.atlas import Atlas, Media
     from semascope.causal import Intervention, SteerableModel
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from semascope.subject import Subject
     from semascope.workspace import Workspace
 
-FeatureId = tuple[str, int]
-"""``site/name`` of a dictionary, and the number of a feature in it."""
 ALIKE = 500
 """Features that are looked through for the one that words stand for."""
 FULL_ID = re.compile(r"[^/\s]+/[^/]+/\d+")

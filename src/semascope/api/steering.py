@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from semascope.api.chat import Chat
-    from semascope.api.run import FeatureId, OpenRun
+    from semascope.api.parts import FeatureId, RunParts
     from semascope.causal import Comparison, Intervention
     from semascope.causal import Where as Places
 
@@ -30,13 +30,13 @@ PLACES: dict[str, dict[str, Any]] = {
 class Steering:
     """An intervention on an open run."""
 
-    run: OpenRun
+    run: RunParts
     intervention: Intervention
 
     @classmethod
     def of(
         cls,
-        run: OpenRun,
+        run: RunParts,
         features: Sequence[FeatureId],
         *,
         strength: float,
@@ -70,9 +70,25 @@ class Steering:
         """The same at another strength."""
         return Steering(self.run, self.intervention.at(strength))
 
-    def ask(self, question: str, picture: str | Image.Image | None = None, **settings: Any) -> Chat:
-        """Ask under the intervention; see ``OpenRun.ask``."""
-        return self.run.ask(question, picture, interventions=(self.intervention,), **settings)
+    def ask(
+        self,
+        question: str,
+        picture: str | Image.Image | None = None,
+        *,
+        system: str = "",
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        seed: int = 0,
+        interventions: Sequence[Intervention] = (),
+    ) -> Chat:
+        """Ask under the intervention, and under ``interventions`` too; see ``OpenRun.ask``."""
+        from semascope.api.chat import Chat, first_turns
+
+        sample = first_turns(question, picture, system)
+        return Chat.answered(
+            self.run, sample, (self.intervention, *interventions),
+            max_new_tokens=max_new_tokens, temperature=temperature, seed=seed,
+        )  # fmt: skip
 
     def compare(self, chat: Chat) -> SteeringComparison:
         """The question of ``chat`` answered with and without, and how far apart the two are.

@@ -15,8 +15,8 @@ from semascope.subject.types import Kind
 if TYPE_CHECKING:
     from PIL import Image
 
-    from semascope.api.chat import Chat
     from semascope.api.feature import Feature
+    from semascope.api.parts import AnsweredChat
     from semascope.causal.attribution.result import Attribution, FeatureShare
     from semascope.monitor.clusters import Cluster
     from semascope.monitor.inspection import Effect, Inspection
@@ -33,7 +33,7 @@ GROUPED = 200
 class Why:
     """The features behind one token of an answer."""
 
-    chat: Chat
+    chat: AnsweredChat
     token: str
     """The token as text."""
     position: int
@@ -43,7 +43,9 @@ class Why:
     integrated: int
 
     @classmethod
-    def of(cls, chat: Chat, number: int, against: str | None, mode: str, integrated: int) -> Why:
+    def of(
+        cls, chat: AnsweredChat, number: int, against: str | None, mode: str, integrated: int
+    ) -> Why:
         """Of the answer's token ``number``."""
         rival = None if against is None else _id_of(chat, against)
         position = len(chat.asked.map) + number
@@ -202,7 +204,7 @@ class Why:
         return html.by_activation([self.chat.asked.text(n) for n in shown], scores, top)
 
 
-def _id_of(chat: Chat, word: str) -> int:
+def _id_of(chat: AnsweredChat, word: str) -> int:
     """First token of a word as it stands in an answer."""
     tokenizer = chat.run.subject.tokenizer
     for text in (" " + word.strip(), word.strip()):
