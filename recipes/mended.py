@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from recipes.explained import STYLE, drawn, photograph
 from semascope.causal.search.cases import Case, halves, meets
 from semascope.causal.search.ledger import Ledger
-from semascope.causal.search.presence import presence_wish
+from semascope.causal.search.presence import presence_goal
 from semascope.causal.search.trials import CachedRuns
 from semascope.causal.steering.controls import as_controls
 from semascope.causal.steering.interventions import Intervention
@@ -63,26 +63,26 @@ def measured(opened: Opened, report: dict[str, Any]) -> Mended:
     """The surest of the inventions that are mended. Raises SystemExit where there is none."""
     own = report["finding"]["interventions"] or report["finding"]["best_tried"]
     chosen = TypeAdapter(list[Intervention]).validate_python(own)
-    memo = CachedRuns(opened.steerable, Ledger())
-    wish = presence_wish(report["samples"], seed=report["seed"], split=report["split"])
-    held = {case.id: case for case in halves(wish.cases)[1]}
+    runs = CachedRuns(opened.steerable, Ledger())
+    goal = presence_goal(report["samples"], seed=report["seed"], split=report["split"])
+    held = {case.id: case for case in halves(goal.cases)[1]}
     wrong = [held[row["id"]] for row in report["wrong"] if row["id"] in held]
-    now = memo.met(wrong, chosen, meets, TOKENS)
+    now = runs.met(wrong, chosen, meets, TOKENS)
     fixed = [case for case, fine in zip(wrong, now, strict=True) if fine]
     if not fixed:
         raise SystemExit("None of the inventions that the report explains is mended.")
-    margins = memo.margins(fixed, ())
+    margins = runs.margins(fixed, ())
     case = fixed[margins.index(min(margins))]
-    before, after = (memo.answers([case], set_, TOKENS)[0] for set_ in ((), chosen))
+    before, after = (runs.answers([case], set_, TOKENS)[0] for set_ in ((), chosen))
     controls = [as_controls(opened.steerable, chosen, seed) for seed in range(CONTROLS)]
-    curves = [curve(memo, case, one) for one in (chosen, *controls)]
+    curves = [curve(runs, case, one) for one in (chosen, *controls)]
     return Mended(case, before, after, blame(opened.steerable, case, before), curves[0], curves[1:])
 
 
-def curve(memo: CachedRuns, case: Case, chosen: Sequence[Intervention]) -> list[float]:
+def curve(runs: CachedRuns, case: Case, chosen: Sequence[Intervention]) -> list[float]:
     """The margin at each factor of the dose."""
     return [
-        memo.margins([case], [one.at(factor * one.strength) for one in chosen] if factor else [])[0]
+        runs.margins([case], [one.at(factor * one.strength) for one in chosen] if factor else [])[0]
         for factor in FACTORS
     ]
 

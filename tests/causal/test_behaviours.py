@@ -16,11 +16,11 @@ from semascope.causal.search.behaviours import (
     FEELINGS,
     TALK,
     NamedObject,
+    goal_for,
     name_object,
     own_answers,
     read_word,
     variants,
-    wish_for,
 )
 from semascope.causal.search.cases import Case, meets, split
 from semascope.causal.search.goal import Goal
@@ -64,13 +64,13 @@ def test_a_wish_that_names_nothing_says_what_to_write():
 def test_ready_wishes_can_be_split_and_judged(steerable):
     """Every one has cases on both sides, and a right answer meets its own case."""
     for name in ("object", "word", "feeling"):
-        wish = wish_for(steerable, name, lambda words: [(KEY, 1)], thing=NamedObject("dog"))
+        wish = goal_for(steerable, name, lambda words: [(KEY, 1)], thing=NamedObject("dog"))
         search, held = split(wish.cases)
         assert min(len(search), len(held)) >= 5
         assert all(meets(case.wanted, case) for case in wish.cases)
         assert list(wish.features) == [(KEY, 1)]
     with pytest.raises(CausalError, match="no behaviour 'dance'"):
-        wish_for(steerable, "dance", lambda words: [])
+        goal_for(steerable, "dance", lambda words: [])
 
 
 def test_the_word_is_wanted_and_no_thing_beside_it(steerable):

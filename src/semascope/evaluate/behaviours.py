@@ -12,8 +12,8 @@ from semascope.causal.search.behaviours import (
     Progress,
     Search,
     _facts,
+    goal_for,
     own_answers,
-    wish_for,
 )
 from semascope.causal.search.find import find
 from semascope.causal.search.goal import SearchOptions
@@ -42,11 +42,11 @@ def evaluate_behaviours(
     for name in names:
         if name == "word" and not steerable.subject.has_vision:
             continue
-        wish = wish_for(steerable, name, search, thing=thing, seed=seed)
+        goal = goal_for(steerable, name, search, thing=thing, seed=seed)
         found = find(
-            steerable, wish, options or SearchOptions(seed=seed), ledger=ledger, progress=progress
+            steerable, goal, options or SearchOptions(seed=seed), ledger=ledger, progress=progress
         )
-        told[name] = {"wish": wish.text, **found.as_json()}
+        told[name] = {"wish": goal.text, **found.as_json()}
         if name == "object" and steerable.subject.has_vision and found.best:
             facts = own_answers(steerable, _facts(_QUIET // 2))
             told[name]["on_other_pictures"] = side_effects(steerable, found.best, facts).as_json()

@@ -70,13 +70,13 @@ def empathy(
             "The empathy case needs features of emotions, and no feature here is called one. "
             "Name some: --emotion-features 12 77"
         )
-    memo = CachedRuns(steerable, ledger or Ledger())
+    runs = CachedRuns(steerable, ledger or Ledger())
     cases = with_feeling(steerable).cases
     choosing, judging = cases[::2], cases[1::2]
     quiet = own_answers(steerable, [words_alone(f"What is this: {text}") for text in UNMOVED])
 
     def felt(of: Sequence[Case], chosen: Sequence[Intervention]) -> Figure:
-        met = memo.met(of, chosen, meets, tokens)
+        met = runs.met(of, chosen, meets, tokens)
         return share(sum(met), len(met))
 
     curve: list[_Tried] = []
@@ -86,7 +86,7 @@ def empathy(
             one = Intervention(
                 features=tuple(features), where=where, how="add", strength=dose, name="emotions"
             )
-            curve.append(_Tried(one, felt(choosing, [one]), memo.effects([one], quiet).kl))
+            curve.append(_Tried(one, felt(choosing, [one]), runs.effects([one], quiet).kl))
             if progress is not None:
                 told = f"{curve[-1].felt.value:.0%} at {dose:g}"
                 progress(len(curve), len(wheres) * len(doses), told)

@@ -12,7 +12,7 @@ from semascope.causal.search.cases import Case, halves, spread
 from semascope.causal.search.find import find
 from semascope.causal.search.goal import SearchOptions, SearchResult
 from semascope.causal.search.ledger import Ledger
-from semascope.causal.search.presence import presence_wish
+from semascope.causal.search.presence import presence_goal
 from semascope.causal.search.trials import CachedRuns
 from semascope.causal.steering.controls import as_controls
 from semascope.causal.steering.steerable_model import SteerableModel
@@ -60,19 +60,19 @@ def evaluate_hallucination(
         progress: called with (done, total, note).
     """
     options = options or SearchOptions(tokens=4, seed=seed)
-    wish = presence_wish(samples, seed=seed, split=split, cases=cases)
-    wish = replace(wish, protect=spread(wish.protect, 2 * options.kept))
-    cases = [*wish.cases, *wish.protect]
+    goal = presence_goal(samples, seed=seed, split=split, cases=cases)
+    goal = replace(goal, protect=spread(goal.protect, 2 * options.kept))
+    cases = [*goal.cases, *goal.protect]
     _, held = halves(cases)  # by picture, as ``find`` splits
-    memo = CachedRuns(steerable, ledger or Ledger())
-    told = find(steerable, wish, options, memo=memo, progress=progress)
+    runs = CachedRuns(steerable, ledger or Ledger())
+    told = find(steerable, goal, options, runs=runs, progress=progress)
     asked = partial(
         examine, steerable, max_new_tokens=options.tokens, ledger=ledger, progress=progress
     )
-    before = asked(held, {}, plain=memo.plainly(held, options.tokens, progress))
+    before = asked(held, {}, plain=runs.plain_answers(held, options.tokens, progress))
     arms = _arms(steerable, told, seed)
     fewer = before.fewer(options.kept)
-    after = asked(fewer, arms, plain=memo.plainly(fewer, options.tokens))
+    after = asked(fewer, arms, plain=runs.plain_answers(fewer, options.tokens))
     return {
         "base": before.by_kind(),
         "arms": after.table(),

@@ -45,7 +45,7 @@ class NamedObject:
     """Names of things of its kind, any of which names it too."""
 
 
-def wish_for(
+def goal_for(
     steerable: SteerableModel,
     name: str,
     search: Search,

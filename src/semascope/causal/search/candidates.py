@@ -1,14 +1,12 @@
-"""Features that might do what is wished, from attribution, contrast and search; none tried yet.
+"""Candidate features for a goal, from attribution, contrast and search; none is tried here.
 
 * *Attribution*: on the cases themselves, the gradient of log p(wanted) − log p(unwanted) at the
   chosen tokens, along every feature's direction, the silent ones too. Σ_t g · W_dec[f] · u is,
   to first order, what adding one unit u of f would do; − z · (W_dec · g) what ablating it would.
-* *Contrast*: features that fire more on examples with the wish than on those without, by
+* *Contrast*: features that fire more on examples of the goal than on counter-examples, by
   the difference of their mean activations over their own maximum (as SAVE, 2512.07730, does
-  with right and wrong answers); and, word by word, on the words that only the former hold.
-* *Search*: whatever a search by words puts first; the caller's function.
-
-Knows gradients and statistics; whether a candidate works is ``find``'s to try.
+  with right and wrong answers); and, word by word, on the words that only the examples hold.
+* *Search*: the first features that the caller's search by words returns.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ from semascope.subject.types import Kind
 
 Source = Literal["attribution", "contrast", "search"]
 _WORDS = 4
-"""Words that set inputs apart, at most, whose features are tried as sets."""
+"""Most words that tell examples from counter-examples, whose features are tried as sets."""
 
 
 Push = Literal["up", "down", "amplify"]
@@ -52,7 +50,7 @@ _PUSHES: tuple[Push, ...] = ("up", "down", "amplify")
 
 @dataclass(frozen=True, slots=True)
 class CandidateFeature:
-    """A feature, which way to push it, and why it was thought of."""
+    """A feature, which way to push it, and what proposed it."""
 
     key: str
     index: int
@@ -62,7 +60,7 @@ class CandidateFeature:
     promise: float
     """Larger is better; comparable within one source only."""
     where: Where | None = None
-    """The tokens at which it promises that; None where that is to be tried."""
+    """The tokens that it was proposed for; None to try each kind."""
 
     @property
     def id(self) -> tuple[str, int]:
@@ -72,10 +70,10 @@ class CandidateFeature:
 
 @dataclass(frozen=True, slots=True)
 class Slopes:
-    """To first order, what pushing each feature of a dictionary does to a case's metric."""
+    """First-order effect on a case's metric of pushing each feature of a dictionary."""
 
     gain: NDArray[np.float64]
-    """(width,) of one unit more."""
+    """(width,) of adding one unit."""
     loss: NDArray[np.float64]
     """(width,) of ablation; of amplifying, the opposite."""
 
@@ -87,27 +85,27 @@ def from_attribution(
     count: int,
     protect: Sequence[Case] = (),
 ) -> list[list[CandidateFeature]]:
-    """The features of highest promise over the cases: a list for each kind of token and push.
+    """The most promising features over the cases: a list for each kind of token and push.
 
-    Where there are cases to protect, a second set of lists is of those features whose promise
-    outweighs what they cost the protected ones.
+    With protected cases there are as many lists again, ranked by the promise less the harm to
+    the protected cases.
     """
-    every = [_slopes(steerable, case, wheres) for case in cases]
-    cost = [_slopes(steerable, case, wheres) for case in protect]
+    case_slopes = [_slopes(steerable, case, wheres) for case in cases]
+    protected_slopes = [_slopes(steerable, case, wheres) for case in protect]
     found: list[list[CandidateFeature]] = []
     for number, where in enumerate(wheres):
         for push in _PUSHES:
             plain: list[CandidateFeature] = []
             fair: list[CandidateFeature] = []
             for key in steerable.dictionaries:
-                hope = _mean([_pushed(s[key][number], push) for s in every])
+                promised = _mean([_pushed(s[key][number], push) for s in case_slopes])
                 plain += [
                     CandidateFeature(key, i, push, "attribution", v, where)
-                    for i, v in _best(hope, count)
+                    for i, v in _best(promised, count)
                 ]
-                if cost:
-                    harm = _mean([_pushed(s[key][number], push) for s in cost])
-                    net = hope + np.minimum(harm, 0.0)
+                if protected_slopes:
+                    harm = _mean([_pushed(s[key][number], push) for s in protected_slopes])
+                    net = promised + np.minimum(harm, 0.0)
                     fair += [
                         CandidateFeature(key, i, push, "attribution", v, where)
                         for i, v in _best(net, count)
@@ -128,7 +126,7 @@ def _mean(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 def _slopes(
     steerable: SteerableModel, case: Case, wheres: Sequence[Where]
 ) -> dict[str, list[Slopes]]:
-    """For each dictionary, the slopes at each kind of token; one backward for all of them."""
+    """For each dictionary, the slopes at each kind of token, from one backward pass."""
     batch = steerable.prompt(case.sample)
     known = list(steerable.dictionaries.values())
     run = run_for(steerable.subject, batch, known, metric_of(steerable, case), {})
@@ -167,9 +165,9 @@ def _losses(dictionary: Dictionary, codes: Codes, g: torch.Tensor) -> NDArray[np
 
 
 def metric_of(steerable: SteerableModel, case: Case) -> Metric:
-    """What a case wants, as a metric."""
+    """The metric of a case: wanted against unwanted words. CausalError if none are wanted."""
     if not case.wanted:
-        raise CausalError(f"Case {case.id} wants no words, so nothing can be attributed to them.")
+        raise CausalError(f"Case {case.id} has no wanted answer: give one to attribute it.")
     wanted = token_ids(steerable.subject, case.wanted)
     if not case.unwanted:
         return ContinuationLogProb(wanted)
@@ -201,14 +199,19 @@ def _best(promise: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
 
 
 def from_contrast(
-    steerable: SteerableModel, with_wish: Sequence[Sample], without: Sequence[Sample], count: int
+    steerable: SteerableModel,
+    examples: Sequence[Sample],
+    counterexamples: Sequence[Sample],
+    count: int,
 ) -> list[CandidateFeature]:
     """Features that fire more on some samples than on others, and the other way round."""
     found: list[CandidateFeature] = []
     for key, dictionary in steerable.dictionaries.items():
         units = np.maximum(_units(steerable, key, dictionary), 1e-9)
-        there, absent = (mean_activations(steerable, dictionary, s) for s in (with_wish, without))
-        difference = (there - absent) / units
+        present, absent = (
+            mean_activations(steerable, dictionary, s) for s in (examples, counterexamples)
+        )
+        difference = (present - absent) / units
         found += [
             CandidateFeature(key, i, "up", "contrast", v) for i, v in _best(difference, count)
         ]
@@ -239,26 +242,28 @@ def mean_activations(
 
 
 def from_words(
-    steerable: SteerableModel, with_wish: Sequence[Sample], without: Sequence[Sample], count: int
+    steerable: SteerableModel,
+    examples: Sequence[Sample],
+    counterexamples: Sequence[Sample],
+    count: int,
 ) -> list[list[CandidateFeature]]:
-    """For each word that most inputs with the wish hold and none without does: what fires on it.
+    """For each word in most examples and in no counter-example: the features that fire on it.
 
-    "What word is written?" beside "What do you see?" gives a list for " word" and one for
-    " written", for each dictionary. A contrast of whole inputs would mix the words; together they
-    say what neither says.
+    "What word is written?" against "What do you see?" gives a list for " word" and one for
+    " written", for each dictionary. A contrast of whole inputs would mix the two words.
     """
-    there = [_by_word(steerable, sample) for sample in with_wish]
-    absent = {word for sample in without for word in _by_word(steerable, sample)}
-    held = Counter(word for own in there for word in own)
-    often = [w for w, n in held.most_common() if n > len(there) // 2 and w not in absent]
+    present = [_by_word(steerable, sample) for sample in examples]
+    absent = {word for sample in counterexamples for word in _by_word(steerable, sample)}
+    counts = Counter(word for own in present for word in own)
+    often = [w for w, n in counts.most_common() if n > len(present) // 2 and w not in absent]
     found = []
     for word in often[:_WORDS]:
-        rows = [own[word] for own in there if word in own]
+        rows = [own[word] for own in present if word in own]
         for key, dictionary in steerable.dictionaries.items():
             units = np.maximum(_units(steerable, key, dictionary), 1e-9)
-            hope = _mean([row[key] for row in rows]) / units
+            promised = _mean([row[key] for row in rows]) / units
             found.append(
-                [CandidateFeature(key, i, "up", "contrast", v) for i, v in _best(hope, count)]
+                [CandidateFeature(key, i, "up", "contrast", v) for i, v in _best(promised, count)]
             )
     return found
 
@@ -293,7 +298,7 @@ def _by_word(
 def from_search(
     steerable: SteerableModel, features: Iterable[tuple[str, int]], count: int
 ) -> list[CandidateFeature]:
-    """What a search by words found, best first; those that never fired have no dose."""
+    """Results of a search by words, best first, without those that never fired (no dose)."""
     units = {key: _units(steerable, key, d) for key, d in steerable.dictionaries.items()}
     alive = [(key, i) for key, i in features if key in units and units[key][i] > 0]
     chosen = alive[:count]
@@ -304,7 +309,7 @@ def from_search(
 
 
 def merge(lists: Sequence[Sequence[CandidateFeature]], count: int) -> list[CandidateFeature]:
-    """Candidates of all lists in turn, each feature, push and kind of token once."""
+    """Candidates of all lists in turn, without repeats."""
     seen: dict[tuple[str, int, str, Where | None], CandidateFeature] = {}
     for rank in range(max(map(len, lists), default=0)):
         for own in lists:

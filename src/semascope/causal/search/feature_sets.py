@@ -1,11 +1,8 @@
-"""Sets of interventions, grown, pruned and dosed by what the model then writes.
+"""Sets of interventions, grown, pruned and dosed by the answers that the model then writes.
 
-On the search half of a wish: how many wrong answers a set mends, how many right ones it breaks,
-and what it costs on unrelated prompts. What is just within a limit on the half that chose it is as
-likely as not over it on the other, so costs are counted with one standard error more.
-
-Knows a ``CachedRuns`` and cases; which half they are of, and what is good enough, is ``find``'s to
-say.
+Scores a set on the search half: shares of wrong answers fixed and of right answers broken, and KL
+on unrelated prompts. Costs are counted one standard error above their mean: a set just within a
+limit on the half that chose it is as likely as not over it on the other.
 """
 
 from __future__ import annotations
@@ -21,18 +18,18 @@ from semascope.causal.steering.interventions import Intervention
 from semascope.statistics import careful, careful_share
 
 _TUNES = ((0.25, 0.5, 0.75, 1.5, 2.0), (0.8, 0.9, 1.12, 1.25))
-"""What the dose of a whole set is tried times, and what the best of these then is."""
+"""Dose multipliers of a whole set: a coarse round, then a fine one."""
 _HARDER = (2.0, 4.0)
 _SOFTER = (0.5, 0.25)
 _BROKEN = 5.0
-"""What a broken answer over the limit costs, in mended ones; as much a nat of KL over its own."""
+"""Penalty, in fixed answers, of a broken answer (or a nat of KL) over its limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureSetSearch:
-    """Sets, tried on wrong answers and right ones."""
+    """Searches over sets, on cases answered wrongly and rightly."""
 
-    memo: CachedRuns
+    runs: CachedRuns
     wrong: Sequence[Case]
     right: Sequence[Case]
     judge: Judge
@@ -42,24 +39,23 @@ class FeatureSetSearch:
     @classmethod
     def on(
         cls,
-        memo: CachedRuns,
+        runs: CachedRuns,
         search: Sequence[Case],
         protected: Sequence[Case],
         judge: Judge,
         options: SearchOptions,
         unrelated: Prompts,
     ) -> FeatureSetSearch:
-        """With at most ``options.judged`` of the cases on either side."""
-        fine, failing = memo.apart(search, judge, options.tokens)
-        asked = spread([*fine, *protected], options.judged)
-        right = memo.apart(asked, judge, options.tokens)[0]
-        return cls(memo, failing[: options.judged], right, judge, options, unrelated)
+        """With at most ``options.judged`` wrong and as many right cases."""
+        already_right, failing = runs.by_answer(search, judge, options.tokens)
+        askable = spread([*already_right, *protected], options.judged)
+        right = runs.by_answer(askable, judge, options.tokens)[0]
+        return cls(runs, failing[: options.judged], right, judge, options, unrelated)
 
     def score(self, chosen: Sequence[Intervention], beyond: float = -math.inf) -> float:
-        """Share of wrong answers mended, less what is broken; over a limit that counts most.
+        """Share of wrong answers fixed, less the share broken, less penalties over the limits.
 
-        Of a set that cannot be better than ``beyond``, no more is run than tells that; its score
-        is then any number that is not above ``beyond``.
+        Stops early if the score cannot exceed ``beyond``; it then returns some number not above it.
         """
         mended = self._share(self.wrong, chosen)
         if mended <= beyond:
@@ -67,23 +63,26 @@ class FeatureSetSearch:
         broken = 1 - self._share(self.right, chosen, empty=1.0)
         over = max(0.0, careful_share(broken, len(self.right)) - self.options.max_broken)
         worth = mended - broken - _BROKEN * over
-        if worth <= max(0.0, beyond) or not self.unrelated:  # it need not be priced
+        if worth <= max(0.0, beyond) or not self.unrelated:  # side effects cannot change the order
             return worth
-        kl = careful(self.memo.effects(chosen, self.unrelated).kl)
+        kl = careful(self.runs.effects(chosen, self.unrelated).kl)
         return worth - _BROKEN * max(0.0, kl - self.options.max_kl)
 
     def _share(
         self, cases: Sequence[Case], chosen: Sequence[Intervention], empty: float = 0.0
     ) -> float:
-        """Of the cases, how many the model meets under a set."""
-        met = self.memo.met(cases, chosen, self.judge, self.options.tokens)
+        """Share of the cases that the model meets under a set; ``empty`` without cases."""
+        met = self.runs.met(cases, chosen, self.judge, self.options.tokens)
         return sum(met) / len(met) if met else empty
 
     def grow(
         self, trials: Sequence[CandidateTrial], progress: Progress | None = None
     ) -> list[Intervention]:
-        """Add the best of the trials while the set does better; begin anew from the next best,
-        and from the best at other tokens: the best by margin may not be the best by words."""
+        """Add the best trials while the score rises.
+
+        Repeated from the second-best trial and from the best at other tokens, since the best by
+        margin need not give the best answers.
+        """
         best: tuple[float, list[Intervention]] = (0.0, [])
         short = list(trials[: self.options.shortlist])
         away = [t for t in trials if t.intervention.where != trials[0].intervention.where]
@@ -105,7 +104,7 @@ class FeatureSetSearch:
             taken = {feature for one in chosen for feature in one.features}
             if taken.intersection(trial.intervention.features):
                 continue
-            for factor in (1.0,) if chosen else (1.0, *_SOFTER):  # margins ask for more than words
+            for factor in (1.0,) if chosen else (1.0, *_SOFTER):  # answers need less
                 tried = [*chosen, _times(trial.intervention, factor)]
                 now = self.score(tried, score)
                 if now > score:
@@ -114,7 +113,7 @@ class FeatureSetSearch:
         return score, chosen
 
     def press(self, trials: Sequence[CandidateTrial]) -> list[Intervention]:
-        """Where no single one changes an answer: the first few together, harder."""
+        """For when no single trial changes an answer: the first few together, at higher doses."""
         apart: dict[tuple[str, int], Intervention] = {}
         for trial in trials:
             if not apart.keys() & set(trial.intervention.features):
@@ -132,7 +131,7 @@ class FeatureSetSearch:
     def tune(
         self, chosen: list[Intervention], progress: Progress | None = None
     ) -> list[Intervention]:
-        """The whole set at the dose that does best; of equals, the dose that it has."""
+        """The set at its best dose; the present dose, if no other is better."""
         best = (chosen, self.score(chosen) if chosen else 0.0)
         for number, factors in enumerate(_TUNES if chosen else ()):
             now = best[0]
@@ -144,7 +143,7 @@ class FeatureSetSearch:
     def _best(
         self, best: tuple[list[Intervention], float], tried: Iterable[list[Intervention]]
     ) -> tuple[list[Intervention], float]:
-        """The best of a set, with its score, and others; of equals, the first."""
+        """The set of the highest score; of equals, the first."""
         for one in tried:
             score = self.score(one, best[1])
             if score > best[1]:
@@ -152,7 +151,7 @@ class FeatureSetSearch:
         return best
 
     def prune(self, chosen: list[Intervention]) -> list[Intervention]:
-        """Leave out every feature without which the set does as well."""
+        """Without the features that the score does not need."""
         if not chosen:
             return chosen
         score = self.score(chosen)
@@ -168,7 +167,7 @@ class FeatureSetSearch:
 
 
 def _times(one: Intervention, factor: float) -> Intervention:
-    """The dose times a factor; of a scale, the part beyond 1; an ablation stays whole."""
+    """The intervention at ``factor`` times its dose; ``scale`` from 1 on, ablations unchanged."""
     if one.how == "scale":
         return one.at(1 + factor * (one.strength - 1))
     return one if one.how in ("ablate", "project") else one.at(factor * one.strength)

@@ -1,27 +1,25 @@
-"""Finding features that do what is wished: a wish in, a tested intervention out, or none.
+"""Search for features that reach a goal: cases in, a tested intervention out, or none.
 
-In phases, so that nothing is judged by what chose it:
+The data that choose a set never judge it. In phases:
 
-1. *Split* the wish's cases, those it protects and its unrelated prompts into a search half and a
+1. *Split* the goal's cases, its protected cases and its unrelated prompts into a search half and a
    held-out half, by sample.
-2. *Gather* candidates on the search half: attribution at several kinds of tokens (features to push
-   up, to take out, to amplify where they fire; with and without regard to what that does to
-   protected answers), contrast (of examples; of protected prompts and failing ones, as SAVE does,
-   2512.07730), search by words.
-3. *Try* them on the search half: how far the margin of the wanted answer moves, up to where the
-   answer stands fast, and what this costs in KL on unrelated prompts and in the margins of
-   protected answers. Tokens and doses are chosen by that. Rank by gain less ``price`` × cost. The
-   first few that contrast or search put forward are tried as sets too: of a concept that many
-   features share, no single one may do.
-4. *Grow* a set from the best, by what the model then writes: more answers mended, few broken, and
-   unrelated prompts left alone, by one standard error more than was seen. Then *prune* every
-   feature without which the set does as well, and *tune* the whole set's dose, on more right
-   answers: of a hundred, two that break are too few to tell the dose that breaks a fiftieth.
-5. *Judge* on the held-out half: fixed and broken with intervals, side effects, and the same
+2. *Gather* candidates on the search half, by attribution at several kinds of tokens (features to
+   push up, ablate or amplify; with and without regard for protected answers), by contrast (of
+   examples; of protected and failing prompts, as SAVE does, 2512.07730), and by a search by words.
+3. *Try* them on the search half: the gain in the margin of the wanted answer, clipped where the
+   answer is safe, against the cost in KL on unrelated prompts and in the margins of protected
+   answers. This chooses tokens and doses; the rank is gain − ``price`` × cost. The first few
+   candidates of contrast and search are tried as sets too, since many features may share a concept.
+4. *Grow* a set from the best candidates, judged by the model's answers: as many fixed and as few
+   broken as possible, costs counted one standard error above their mean. Then *prune* features
+   that the set does not need, and *tune* the dose of the set on more right answers: of a hundred,
+   two that break are too few to choose the dose by.
+5. *Judge* on the held-out half: shares fixed and broken with intervals, side effects, and the same
    interventions on random features matched in density and norm.
 
-The set is returned if it beats what it must; otherwise the finding says why not, with the best set
-that was tried. Knows what it stands on; a wish's words are the caller's.
+The set is returned if it passes every limit and beats the random features; otherwise the result
+gives the reason, with the best set that was tried.
 """
 
 from __future__ import annotations
@@ -44,62 +42,71 @@ from semascope.statistics import share
 
 def find(
     steerable: SteerableModel,
-    wish: Goal,
+    goal: Goal,
     options: SearchOptions | None = None,
     *,
     judge: Judge = meets,
     ledger: Ledger | None = None,
-    memo: CachedRuns | None = None,
+    runs: CachedRuns | None = None,
     progress: Progress | None = None,
 ) -> SearchResult:
-    """The smallest set of features that does what is wished, or a finding that says none does.
+    """Search for the smallest set of features that reaches the goal.
 
     Args:
         steerable: subject, dictionaries, and statistics with ``max`` and ``density``.
-        wish: cases, at least eight over different samples.
+        goal: cases, at least eight over different samples.
         options: doses, limits, how many candidates.
         judge: whether an answer meets a case.
-        ledger: where parts stand that need not be run again.
-        memo: what is known of the same model already, instead of a ledger.
+        ledger: results of an earlier, stopped search, to resume it.
+        runs: cached results of the same model, instead of a ledger.
         progress: called with (done, total, note).
 
     Raises:
-        CausalError: too few cases, or statistics that the doses need and nobody measured.
+        CausalError: too few cases, or no statistics of the dictionaries to size doses by.
     """
     options = options or SearchOptions()
-    memo = memo or CachedRuns(steerable, ledger or Ledger())
-    search, held = split(wish.cases)
-    protected, kept = halves(wish.protect)
-    failing = memo.apart(search, judge, options.tokens, progress)[1]
+    runs = runs or CachedRuns(steerable, ledger or Ledger())
+    # Phase 1
+    search, held_out = split(goal.cases)
+    protected, protected_held_out = halves(goal.protect)
+    failing = runs.by_answer(search, judge, options.tokens, progress)[1]
     if not failing:
         return SearchResult(
             (), "The model does this already: no case of the search half fails.", None
         )
-    priced, wish = _priced(wish)
+    priced, goal = _priced(goal)
     wheres = options.wheres or usual_wheres(failing)
-    proposed, together = gather(steerable, wish, failing, protected, wheres, options)
-    few = slice(options.trial_cases)
-    asked = [case for case in protected if case.wanted]
-    bench = CandidateTrials(memo, options, wheres, failing[few], asked[few], priced[few])
-    trials = [trial for trial in bench.run(proposed, together, progress) if trial.worth > 0]
+    # Phase 2
+    proposed, together = gather(steerable, goal, failing, protected, wheres, options)
+    # Phase 3
+    first = slice(options.trial_cases)
+    with_answers = [case for case in protected if case.wanted]
+    candidate_trials = CandidateTrials(
+        runs, options, wheres, failing[first], with_answers[first], priced[first]
+    )
+    trials = [
+        trial for trial in candidate_trials.run(proposed, together, progress) if trial.worth > 0
+    ]
     if not trials:
         return SearchResult((), _none("no candidate moves the answer more than it costs"), None)
-    trying = FeatureSetSearch.on(memo, search, protected, judge, options, priced)
-    grown = trying.grow(trials, progress) or trying.press(trials)
-    more = replace(options, judged=options.tuned)
-    wide = FeatureSetSearch.on(memo, search, protected, judge, more, priced)
-    chosen = wide.tune(trying.prune(grown), progress)
+    # Phase 4
+    set_search = FeatureSetSearch.on(runs, search, protected, judge, options, priced)
+    grown = set_search.grow(trials, progress) or set_search.press(trials)
+    tuning_options = replace(options, judged=options.tuned)
+    tuning_search = FeatureSetSearch.on(runs, search, protected, judge, tuning_options, priced)
+    chosen = tuning_search.tune(set_search.prune(grown), progress)
     if not chosen:
         reason = _none("no set mends more cases of the search half than it breaks")
         best = (trials[0].intervention,)
         return SearchResult((), reason, None, trials=tuple(trials), best=best)
-    for own in (held, kept):  # with a bar; the verdicts ask for the same
-        memo.plainly(own, options.tokens, progress)
+    # Phase 5
+    for cases in (held_out, protected_held_out):  # here, to show progress; the verdict needs them
+        runs.plain_answers(cases, options.tokens, progress)
 
-    def judged(own: Sequence[Intervention]) -> Verdict:
-        return _verdict(memo, own, held, kept, wish, judge, options)
+    def judged(interventions: Sequence[Intervention]) -> Verdict:
+        return _verdict(runs, interventions, held_out, protected_held_out, goal, judge, options)
 
-    controls = [judged(own) for own in _controls(steerable, chosen, options)]
+    controls = [judged(random_set) for random_set in _controls(steerable, chosen, options)]
     return _finding(chosen, judged(chosen), controls, trials, options)
 
 
@@ -110,7 +117,7 @@ def _finding(
     trials: Sequence[CandidateTrial],
     options: SearchOptions,
 ) -> SearchResult:
-    """What the held-out half says of the chosen set: it is returned, or why it will not do."""
+    """The result for the chosen set, by its verdict on the held-out half."""
     reason = _shortfall(verdict, controls, options)
     return SearchResult(
         () if reason else tuple(chosen),
@@ -122,16 +129,15 @@ def _finding(
     )
 
 
-def _priced(wish: Goal) -> tuple[Prompts, Goal]:
-    """The unrelated prompts that sets are priced on, and the wish with the others, to judge by."""
-    half = len(wish.unrelated) // 2
-    priced, held = wish.unrelated[:half], wish.unrelated[half:]
-    return priced or held, replace(wish, unrelated=held)
+def _priced(goal: Goal) -> tuple[Prompts, Goal]:
+    """Unrelated prompts for the search, and the goal with the rest of them, for the judging."""
+    half = len(goal.unrelated) // 2
+    priced, held_out = goal.unrelated[:half], goal.unrelated[half:]
+    return priced or held_out, replace(goal, unrelated=held_out)
 
 
 def usual_wheres(cases: Sequence[Case]) -> tuple[Where, ...]:
-    """All tokens, those of pictures where there are some, the words of the question, the prompt's
-    last token, the answer's."""
+    """All tokens, image tokens (if any), the question's words, the last prompt token, the answer."""
     seen = any(case.sample.images for case in cases)
     pictures = (Where(kinds=("image", "tile")),) if seen else ()
     question = Where(roles=("user",), kinds=("text",), generated=False)
@@ -140,70 +146,70 @@ def usual_wheres(cases: Sequence[Case]) -> tuple[Where, ...]:
 
 def gather(
     steerable: SteerableModel,
-    wish: Goal,
+    goal: Goal,
     failing: Sequence[Case],
     protected: Sequence[Case],
     wheres: Sequence[Where],
     options: SearchOptions,
 ) -> tuple[list[CandidateFeature], list[list[CandidateFeature]]]:
-    """Phase 2: candidates one by one, and lists whose first few are tried as sets."""
-    asked = [case for case in protected if case.wanted][: options.trial_cases]
+    """Phase 2: candidates to try one by one, and lists whose first few are tried as sets."""
+    with_answers = [case for case in protected if case.wanted][: options.trial_cases]
     lists = propose.from_attribution(
-        steerable, failing[: options.trial_cases], wheres, options.candidates, asked
+        steerable, failing[: options.trial_cases], wheres, options.candidates, with_answers
     )
-    meant: list[list[CandidateFeature]] = []
-    if asked:  # what fires where answers are right, and what where they are wrong
-        right = [case.sample for case in asked]
+    by_meaning: list[list[CandidateFeature]] = []
+    if with_answers:  # what fires where answers are right against where they are wrong
+        right = [case.sample for case in with_answers]
         wrong = [case.sample for case in failing[: options.trial_cases]]
-        meant.append(propose.from_contrast(steerable, right, wrong, options.candidates))
-    if wish.examples and wish.counterexamples:
-        sides = (wish.examples, wish.counterexamples)
-        meant.append(propose.from_contrast(steerable, *sides, options.candidates))
-        meant += propose.from_words(steerable, *sides, options.candidates)
-    if wish.features:
-        meant.append(propose.from_search(steerable, wish.features, options.candidates))
-    together = [[one for one in own if one.push == "up"] for own in meant]
-    return propose.merge([*meant, *lists], options.candidates), together
+        by_meaning.append(propose.from_contrast(steerable, right, wrong, options.candidates))
+    if goal.examples and goal.counterexamples:
+        sides = (goal.examples, goal.counterexamples)
+        by_meaning.append(propose.from_contrast(steerable, *sides, options.candidates))
+        by_meaning += propose.from_words(steerable, *sides, options.candidates)
+    if goal.features:
+        by_meaning.append(propose.from_search(steerable, goal.features, options.candidates))
+    together = [[one for one in candidates if one.push == "up"] for candidates in by_meaning]
+    return propose.merge([*by_meaning, *lists], options.candidates), together
 
 
 def judged(
     steerable: SteerableModel,
     interventions: Sequence[Intervention],
-    held: Sequence[Case],
-    wish: Goal,
+    held_out: Sequence[Case],
+    goal: Goal,
     judge: Judge = meets,
     tokens: int = 16,
 ) -> Verdict:
-    """Phase 5: what interventions mend and break among held-out cases, and their side effects."""
-    memo = CachedRuns(steerable, Ledger())
-    return _verdict(memo, interventions, held, (), wish, judge, SearchOptions(tokens=tokens))
+    """Phase 5: shares of held-out cases fixed and broken by interventions, and side effects."""
+    runs = CachedRuns(steerable, Ledger())
+    return _verdict(runs, interventions, held_out, (), goal, judge, SearchOptions(tokens=tokens))
 
 
 def _verdict(
-    memo: CachedRuns,
+    runs: CachedRuns,
     interventions: Sequence[Intervention],
-    held: Sequence[Case],
-    kept: Sequence[Case],
-    wish: Goal,
+    held_out: Sequence[Case],
+    protected_held_out: Sequence[Case],
+    goal: Goal,
     judge: Judge,
     options: SearchOptions,
 ) -> Verdict:
-    fine, failing = memo.apart(held, judge, options.tokens)
-    also = memo.apart(kept, judge, options.tokens)[0]
-    right = spread([*fine, *also], options.kept)
-    mended = memo.met(failing, interventions, judge, options.tokens)
-    stayed = memo.met(right, interventions, judge, options.tokens)
+    already_right, failing = runs.by_answer(held_out, judge, options.tokens)
+    protected_right = runs.by_answer(protected_held_out, judge, options.tokens)[0]
+    right = spread([*already_right, *protected_right], options.kept)
+    mended = runs.met(failing, interventions, judge, options.tokens)
+    stayed = runs.met(right, interventions, judge, options.tokens)
     return Verdict(
         fixed=share(sum(mended), len(mended)),
         broken=share(len(stayed) - sum(stayed), len(stayed)),
-        effects=memo.effects(interventions, wish.unrelated) if wish.unrelated else None,
+        effects=runs.effects(interventions, goal.unrelated) if goal.unrelated else None,
     )
 
 
 def _controls(
     steerable: SteerableModel, chosen: Sequence[Intervention], options: SearchOptions
 ) -> list[list[Intervention]]:
-    """The same interventions on random features like those chosen."""
+    """The same interventions on matched random features, one set for each seed."""
     if steerable.statistics is None:
         return []
     seeds = range(options.seed, options.seed + options.controls)
@@ -211,7 +217,7 @@ def _controls(
 
 
 def _shortfall(verdict: Verdict, controls: Sequence[Verdict], options: SearchOptions) -> str:
-    """Why the set is not good enough, '' where it is."""
+    """Why the set is not good enough; empty if it is."""
     if verdict.fixed.n == 0:
         return _none("no held-out case fails, so nothing can be shown to mend it")
     best = max((control.fixed.value for control in controls), default=0.0)

@@ -1,7 +1,4 @@
-"""What is wished of a model, how hard to look for it, and what was found: records alone.
-
-``find`` fills them in; nothing here runs a model.
-"""
+"""Records of a search: the goal, the options, each trial, the verdict and the result."""
 
 from __future__ import annotations
 
@@ -22,58 +19,58 @@ class Goal:
     """What should change, and what should not."""
 
     cases: Sequence[Case]
-    """Prompts with the answer wanted of each."""
+    """Prompts, each with its wanted answer."""
     protect: Sequence[Case] = ()
     """Prompts whose answers are right and must stay right."""
     unrelated: Sequence[tuple[Sample, Sequence[int]]] = ()
-    """Prompts with answers (token ids) on which nothing should move: the first half prices sets,
-    the second judges them."""
+    """Prompts with answers (token ids) that should not change. The first half measures the cost of
+    candidate sets, the second half that of the chosen one."""
     examples: Sequence[Sample] = ()
-    """Inputs that show what is wished."""
+    """Inputs that show the goal."""
     counterexamples: Sequence[Sample] = ()
     """Inputs that do not."""
     features: Sequence[tuple[str, int]] = ()
-    """What a search for the wish's words found, best first."""
+    """Results of a search by words, best first."""
     text: str = ""
-    """The wish in words, for the report."""
+    """The goal in words, for the report."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """How hard to look."""
+    """Doses, limits and sizes of a search."""
 
     wheres: tuple[Where, ...] = ()
-    """Which tokens to try; the usual ones if left out: all, those of pictures, the words of the
-    question, the prompt's last, and what the model writes."""
+    """Tokens to try; by default all, image tokens, the question's words, the prompt's last token,
+    and the answer."""
     doses: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
     """For features pushed up, in units of their own maximum."""
     scales: tuple[float, ...] = (2.0, 4.0)
-    """For features that are amplified where they fire, times."""
+    """Factors for features that are amplified where they fire."""
     groups: tuple[int, ...] = (2, 4, 8, 16)
     """Sizes of sets that are pushed up together."""
     candidates: int = 24
     shortlist: int = 6
-    """How many are tried by what the model writes."""
+    """How many candidates are tried by the model's answers."""
     trial_cases: int = 8
     """Cases a dose is tried on."""
     judged: int = 96
-    """Most wrong answers, and most right ones, on which sets are tried by what the model writes."""
+    """Most wrong, and most right, answers on which sets are tried."""
     tuned: int = 240
     """As ``judged``, where the dose of the whole set is chosen."""
     kept: int = 300
-    """Most right answers of the held-out half that are asked again under each set."""
+    """Most right answers of the held-out half to check under each set."""
     largest: int = 4
     """Most interventions in the set."""
     price: float = 1.0
-    """Nats of margin that one nat of KL, or of a protected answer's margin, must buy."""
+    """Cost, in nats of margin, of one nat of KL or of a protected answer's margin."""
     min_fixed: float = 0.5
-    """Least share of held-out failures that must be mended."""
+    """Least share of held-out failures to fix."""
     max_broken: float = 0.02
     """Largest share of protected answers that may break."""
     max_kl: float = 0.5
     """Largest mean KL on unrelated prompts, nats a token."""
     controls: int = 3
-    """Random sets to judge beside it."""
+    """Random sets to judge as controls."""
     tokens: int = 16
     """Length of the answers that are judged."""
     seed: int = 0
@@ -88,21 +85,21 @@ class CandidateTrial:
     gain: float
     """Mean change of the margin up to ``trials.SAFE``, nats a token."""
     kl: float
-    """On unrelated prompts, nats a token."""
+    """Mean KL on unrelated prompts, nats a token."""
     harm: float
-    """Mean loss of the protected answers' margins where they come into doubt, nats a token."""
+    """Mean loss of the protected answers' margins below ``trials.SAFE``, nats a token."""
     worth: float
-    """gain − price × (kl + harm), and less where the KL is over the limit."""
+    """gain − price × (kl + harm), less a penalty if the KL is over the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Interventions judged on cases that did not choose them."""
+    """Interventions judged on held-out cases."""
 
     fixed: Figure
-    """Share of the answers that were wrong that are now right."""
+    """Share of the wrong answers that are now right."""
     broken: Figure
-    """Share of the protected (and of the already right) answers that are now wrong."""
+    """Share of the right answers that are now wrong."""
     effects: SideEffects | None
 
     def as_json(self) -> dict[str, Any]:
@@ -116,10 +113,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What was found, and how it was judged."""
+    """The chosen interventions, their verdict, and those of random controls."""
 
     interventions: tuple[Intervention, ...]
-    """Empty where nothing does it."""
+    """Empty if no set is good enough."""
     reason: str
     """One sentence."""
     held_out: Verdict | None
@@ -127,11 +124,11 @@ class SearchResult:
     trials: tuple[CandidateTrial, ...] = field(default=())
     """Every candidate tried, best first."""
     best: tuple[Intervention, ...] = ()
-    """The best set that was tried, also where it is not good enough."""
+    """The best set that was tried, good enough or not."""
 
     @property
     def found(self) -> bool:
-        """Whether anything does what was wished."""
+        """Whether a set is good enough."""
         return bool(self.interventions)
 
     def as_json(self) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def _row(path: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def with_files(
-    wish: Goal, open_sample: Open, *, want: GoalItems, not_want: GoalItems, keep: GoalItems
+    goal: Goal, open_sample: Open, *, want: GoalItems, not_want: GoalItems, keep: GoalItems
 ) -> Goal:
     """The wish with what files say; their cases, where they hold some, in place of its own.
 
@@ -101,11 +101,11 @@ def with_files(
         for number, (place, answer) in enumerate(keep.answers.items())
     ]
     return replace(
-        wish,
-        cases=cases or wish.cases,
-        protect=[*protect, *(wish.protect if not cases else ())],
-        examples=want.texts or wish.examples,
-        counterexamples=not_want.texts or wish.counterexamples,
+        goal,
+        cases=cases or goal.cases,
+        protect=[*protect, *(goal.protect if not cases else ())],
+        examples=want.texts or goal.examples,
+        counterexamples=not_want.texts or goal.counterexamples,
     )
 
 

@@ -49,7 +49,7 @@ SMALL_DOSES = (0.06, 0.12, 0.25, 1.0)
 """Doses that turn a yes into a no; more of them turns every yes."""
 
 
-def presence_wish(
+def presence_goal(
     samples: int, *, seed: int = 0, split: str = "heldout", cases: Sequence[Case] | None = None
 ) -> Goal:
     """No to what is not there; every other question of the same pictures is protected."""

@@ -1,11 +1,9 @@
-"""Trying interventions on cases: what the model leans to, what it writes, what that costs.
+"""Trying interventions on cases: margins, written answers, and side effects.
 
-``CachedRuns`` runs the model, and asks a ledger first: everything here is decided by the cases and
-the interventions, so a search that was stopped goes on where it was. ``CandidateTrials`` prices
-candidates by margins, in two rounds: each one once, on few cases; then the best at every dose,
-alone and in groups, on more cases and with what it costs.
-
-Knows steerable models, cases and candidates; which set is good enough is ``find``'s to say.
+``CachedRuns`` runs the model and records every result in a ledger, so that a stopped search
+resumes: results depend on the cases and the interventions alone. ``CandidateTrials`` ranks
+candidates by margins in two rounds: first each at one dose, on few cases; then the best at every
+dose, alone and in groups, on more cases, with their side effects.
 """
 
 from __future__ import annotations
@@ -31,34 +29,34 @@ from semascope.statistics import Figure, careful
 
 Prompts = Sequence[tuple[Sample, Sequence[int]]]
 SAFE = 1.0
-"""A margin, in nats a token, from which an answer stands fast: more of it is worth no more."""
+"""Margin, nats a token, from which an answer is safe: any more is not counted."""
 OVER = 5.0
-"""What a nat of KL over the limit costs beside itself: what is over it is refused in the end."""
+"""Extra penalty per nat of KL above ``max_kl``."""
 _HALVINGS = 5
-"""How often the least of the doses is halved, while that is worth more."""
+"""How often the smallest dose is halved at most, while that helps."""
 _HOW: dict[str, How] = {"up": "add", "down": "ablate", "amplify": "scale"}
 
 
 @dataclass(frozen=True, slots=True)
 class CachedRuns:
-    """The model, and what it did before under the same interventions on the same cases."""
+    """The model, with its results on cases and interventions that it has run before."""
 
     steerable: SteerableModel
     ledger: Ledger
-    plain: dict[str, dict[int, list[Tensor]]] = field(default_factory=dict)
-    """The plain model's log-probabilities on prompts that side effects are measured on."""
-    said: dict[int, dict[str, str]] = field(default_factory=dict)
-    """What the plain model writes in so many tokens, by case."""
-    bases: PrefixCache = field(default_factory=PrefixCache)
-    """What the layers before every edit make of prompts."""
+    plain_logprobs: dict[str, dict[int, list[Tensor]]] = field(default_factory=dict)
+    """Log-probabilities of the unsteered model on the prompts for side effects."""
+    plain_texts: dict[int, dict[str, str]] = field(default_factory=dict)
+    """Answers of the unsteered model, by length limit and case."""
+    prefixes: PrefixCache = field(default_factory=PrefixCache)
+    """Activations of prompts below the first edit."""
 
     def answers(
         self, cases: Sequence[Case], interventions: Sequence[Intervention], tokens: int
     ) -> list[str]:
-        """What the model writes."""
+        """The model's answers under the interventions."""
         if not interventions:
-            return self.plainly(cases, tokens)
-        told: list[str] = self._do(
+            return self.plain_answers(cases, tokens)
+        result: list[str] = self._do(
             f"answers {tokens}",
             cases,
             interventions,
@@ -69,18 +67,18 @@ class CachedRuns:
                 max_new_tokens=tokens,
             ),
         )
-        return told
+        return result
 
-    def plainly(
+    def plain_answers(
         self, cases: Sequence[Case], tokens: int, progress: Progress | None = None
     ) -> list[str]:
-        """What the plain model writes; no case is asked twice."""
-        said = self.said.setdefault(tokens, {})
-        new = [case for case in cases if case.id not in said]
+        """Answers of the unsteered model; no case is run twice."""
+        plain_texts = self.plain_texts.setdefault(tokens, {})
+        new = [case for case in cases if case.id not in plain_texts]
         ask = partial(answers, self.steerable.subject, max_new_tokens=tokens, progress=progress)
-        told: list[str] = self._do(f"answers {tokens}", new, (), lambda: ask(new))
-        said |= dict(zip((case.id for case in new), told, strict=True))
-        return [said[case.id] for case in cases]
+        result: list[str] = self._do(f"answers {tokens}", new, (), lambda: ask(new))
+        plain_texts |= dict(zip((case.id for case in new), result, strict=True))
+        return [plain_texts[case.id] for case in cases]
 
     def met(
         self,
@@ -89,21 +87,21 @@ class CachedRuns:
         judge: Judge,
         tokens: int,
     ) -> list[bool]:
-        """Which cases what it writes meets."""
+        """Whether the answer to each case meets it, under the interventions."""
         written = self.answers(cases, interventions, tokens)
         return [judge(text, case) for text, case in zip(written, cases, strict=True)]
 
-    def apart(
+    def by_answer(
         self, cases: Sequence[Case], judge: Judge, tokens: int, progress: Progress | None = None
     ) -> tuple[list[Case], list[Case]]:
-        """Cases that the plain model gets right, and those that it gets wrong."""
-        told = zip(cases, self.plainly(cases, tokens, progress), strict=True)
-        met = [(case, judge(text, case)) for case, text in told]
+        """(right, wrong): the cases that the unsteered model meets, and the others."""
+        result = zip(cases, self.plain_answers(cases, tokens, progress), strict=True)
+        met = [(case, judge(text, case)) for case, text in result]
         return [case for case, fine in met if fine], [case for case, fine in met if not fine]
 
     def margins(self, cases: Sequence[Case], interventions: Sequence[Intervention]) -> list[float]:
-        """How far it leans to what is wanted, nats a token."""
-        told: list[float] = self._do(
+        """Margin of the wanted answer of each case, nats a token."""
+        result: list[float] = self._do(
             "margins",
             cases,
             interventions,
@@ -111,29 +109,29 @@ class CachedRuns:
                 self.steerable.subject,
                 cases,
                 self.steerable.edits(interventions),
-                begins=self.bases.begin,
+                begins=self.prefixes.begin,
             ),
         )
-        return told
+        return result
 
     def effects(self, interventions: Sequence[Intervention], prompts: Prompts) -> SideEffects:
-        """What it costs on unrelated prompts."""
-        asked = stamp([sample.id for sample, _ in prompts])
-        key = f"effects|{asked}|{stamp(dump(interventions))}"
-        told = self.ledger.do(
+        """Side effects of the interventions on unrelated prompts."""
+        prompts_stamp = stamp([sample.id for sample, _ in prompts])
+        key = f"effects|{prompts_stamp}|{stamp(dump(interventions))}"
+        result = self.ledger.do(
             key,
             lambda: side_effects(
                 self.steerable,
                 interventions,
                 prompts,
-                self.plain.setdefault(asked, {}),
-                self.bases.begin,
+                self.plain_logprobs.setdefault(prompts_stamp, {}),
+                self.prefixes.begin,
             ).as_json(),
         )
         kl: dict[str, Any] = {
-            name: float("nan") if v is None else v for name, v in told["kl"].items()
+            name: float("nan") if v is None else v for name, v in result["kl"].items()
         }
-        return SideEffects(Figure(**kl), told["perplexity_base"], told["perplexity_steered"])
+        return SideEffects(Figure(**kl), result["perplexity_base"], result["perplexity_steered"])
 
     def _do(
         self,
@@ -150,9 +148,9 @@ class CachedRuns:
 
 @dataclass(frozen=True, slots=True)
 class CandidateTrials:
-    """Where candidates are tried, on the search half."""
+    """Tries candidates on the search half."""
 
-    memo: CachedRuns
+    runs: CachedRuns
     options: SearchOptions
     wheres: Sequence[Where]
     failing: Sequence[Case]
@@ -165,36 +163,45 @@ class CandidateTrials:
         together: Sequence[Sequence[CandidateFeature]] = (),
         progress: Progress | None = None,
     ) -> list[CandidateTrial]:
-        """Both rounds: every promising candidate and group at its best dose, most worth first.
+        """Both rounds: every promising candidate and group at its best dose, best first.
 
-        ``together``: lists of candidates that are pushed up, whose first few are sets as they are.
+        Args:
+            proposed: candidates to try one by one, and in groups of the best.
+            together: lists of candidates to push up; the first few of each are tried as sets.
+            progress: called with (done, total, note).
         """
         few = 2 * self.options.shortlist
-        screened = [own[0] for own in self._screen([[c] for c in self._placed(proposed)], progress)]
+        screened = [
+            group[0] for group in self._screen([[c] for c in self._placed(proposed)], progress)
+        ]
         sets = self._screen(list(self._sets(together)), progress)
         sets = _some_of_each(sets, self.options.shortlist)
         trials = []
-        todo = [*([own] for own in screened[:few]), *self._groups(screened[:few]), *sets]
-        for number, own in enumerate(todo):
-            trials.append(self._dosed(own))
+        todo = [
+            *([candidate] for candidate in screened[:few]),
+            *self._groups(screened[:few]),
+            *sets,
+        ]
+        for number, group in enumerate(todo):
+            trials.append(self._dosed(group))
             if progress is not None:
-                progress(number + 1, len(todo), f"doses of {own[0].key}/{own[0].index}")
+                progress(number + 1, len(todo), f"doses of {group[0].key}/{group[0].index}")
         return sorted(trials, key=lambda trial: -trial.worth)
 
-    def _dosed(self, own: Sequence[CandidateFeature]) -> CandidateTrial:
-        """At the dose that is worth most; where that is the least of those given, at lesser ones.
+    def _dosed(self, group: Sequence[CandidateFeature]) -> CandidateTrial:
+        """The trial at the best dose; smaller doses are tried if the smallest given one is best.
 
-        Many features together may need a fiftieth of what one of them does.
+        A group may need a fiftieth of the dose that one feature needs.
         """
-        doses = self._doses(own[0])
-        best = self._trial(own, doses[0])
+        doses = self._doses(group[0])
+        best = self._trial(group, doses[0])
         for dose in doses[1:]:
-            best = max(best, self._trial(own, dose, best.worth), key=lambda trial: trial.worth)
-        for _ in range(_HALVINGS if own[0].push == "up" else 0):
+            best = max(best, self._trial(group, dose, best.worth), key=lambda trial: trial.worth)
+        for _ in range(_HALVINGS if group[0].push == "up" else 0):
             least = best.intervention.strength
             if least > min(doses):
                 break
-            less = self._trial(own, least / 2, best.worth)
+            less = self._trial(group, least / 2, best.worth)
             if less.worth <= best.worth:
                 break
             best = less
@@ -203,28 +210,28 @@ class CandidateTrials:
     def _screen(
         self, todo: Sequence[list[CandidateFeature]], progress: Progress | None
     ) -> list[list[CandidateFeature]]:
-        """Those that move the answer the right way at one dose, most first."""
+        """Groups that raise the margin at one dose, the largest gain first."""
         few = self.failing[: max(1, self.options.trial_cases // 2)]
         gains = []
-        for number, own in enumerate(todo):
-            doses = self._doses(own[0])
-            gains.append(self._gain(few, self._intervention(own, doses[len(doses) // 2])))
+        for number, group in enumerate(todo):
+            doses = self._doses(group[0])
+            gains.append(self._gain(few, self._intervention(group, doses[len(doses) // 2])))
             if progress is not None:
-                progress(number + 1, len(todo), f"tried {own[0].key}/{own[0].index}")
+                progress(number + 1, len(todo), f"tried {group[0].key}/{group[0].index}")
         order = sorted(range(len(todo)), key=lambda i: -gains[i])
         return [todo[i] for i in order if gains[i] > 0]
 
     def _sets(
         self, together: Sequence[Sequence[CandidateFeature]]
     ) -> Iterator[list[CandidateFeature]]:
-        """The first few of each list at each kind of token."""
-        for own in together:
-            for size in sorted({min(size, len(own)) for size in self.options.groups} - {0, 1}):
+        """The first few of each list, at each kind of token."""
+        for group in together:
+            for size in sorted({min(size, len(group)) for size in self.options.groups} - {0, 1}):
                 for where in self.wheres:
-                    yield [replace(one, where=where) for one in own[:size]]
+                    yield [replace(one, where=where) for one in group[:size]]
 
     def _placed(self, proposed: Sequence[CandidateFeature]) -> Iterator[CandidateFeature]:
-        """Candidates at the tokens that they promise something for, or at each kind of token."""
+        """Each candidate at the tokens it was proposed for, or else at each kind of token."""
         seen = set()
         for one in proposed:
             for where in [one.where] if one.where is not None else self.wheres:
@@ -234,57 +241,55 @@ class CandidateTrials:
                     yield replace(one, where=where)
 
     def _groups(self, screened: Sequence[CandidateFeature]) -> list[list[CandidateFeature]]:
-        """The best features that are pushed up at the same tokens, several at once."""
+        """Groups of the best features that are pushed up at the same tokens."""
         groups = []
         for where in dict.fromkeys(c.where for c in screened):
-            own = [c for c in screened if c.where == where and c.push == "up"]
-            sizes = {min(size, len(own)) for size in self.options.groups}
-            groups += [own[:size] for size in sorted(sizes) if size > 1]
+            group = [c for c in screened if c.where == where and c.push == "up"]
+            sizes = {min(size, len(group)) for size in self.options.groups}
+            groups += [group[:size] for size in sorted(sizes) if size > 1]
         return groups
 
     def _doses(self, candidate: CandidateFeature) -> tuple[float, ...]:
         doses = {"up": self.options.doses, "down": (1.0,), "amplify": self.options.scales}
         return doses[candidate.push]
 
-    def _intervention(self, own: Sequence[CandidateFeature], dose: float) -> Intervention:
+    def _intervention(self, group: Sequence[CandidateFeature], dose: float) -> Intervention:
         return Intervention(
-            features=tuple(candidate.id for candidate in own),
-            where=own[0].where or Where(),
-            how=_HOW[own[0].push],
+            features=tuple(candidate.id for candidate in group),
+            where=group[0].where or Where(),
+            how=_HOW[group[0].push],
             strength=dose,
         )
 
     def _trial(
-        self, own: Sequence[CandidateFeature], dose: float, beyond: float = -math.inf
+        self, group: Sequence[CandidateFeature], dose: float, beyond: float = -math.inf
     ) -> CandidateTrial:
-        """One candidate, or a group, at one dose; one that cannot be worth more than ``beyond`` is
-        not priced: it is worth nothing."""
-        intervention = self._intervention(own, dose)
+        """One group at one dose. Side effects are not run if its worth cannot exceed ``beyond``."""
+        intervention = self._intervention(group, dose)
         gain = self._gain(self.failing, intervention)
-        nothing = CandidateTrial(own[0], intervention, gain, math.nan, math.nan, -math.inf)
+        nothing = CandidateTrial(group[0], intervention, gain, math.nan, math.nan, -math.inf)
         if math.isnan(gain) or gain <= beyond:  # NaN: too strong for a layer above
             return nothing
         kl = harm = over = 0.0
-        if gain > 0:  # what gains nothing need not be priced
+        if gain > 0:  # else side effects do not matter
             harm = self._harm(intervention)
             if gain - self.options.price * harm <= beyond:
                 return nothing
             if self.unrelated:
-                told = self.memo.effects([intervention], self.unrelated).kl
-                kl, over = told.value, max(0.0, careful(told) - self.options.max_kl)
+                result = self.runs.effects([intervention], self.unrelated).kl
+                kl, over = result.value, max(0.0, careful(result) - self.options.max_kl)
         worth = gain - self.options.price * (kl + harm + OVER * over)
-        return CandidateTrial(own[0], intervention, gain, kl, harm, worth)
+        return CandidateTrial(group[0], intervention, gain, kl, harm, worth)
 
     def _harm(self, intervention: Intervention) -> float:
-        """Mean loss of the protected answers' margins below ``SAFE``, 0 without any.
+        """Mean loss of the protected answers' margins below ``SAFE``; 0 without protected cases.
 
-        What a sure answer loses of its margin costs nothing until it comes into doubt, and a wrong
-        yes or no has nothing to lose.
+        A margin above ``SAFE`` may shrink freely, and a wrong yes or no has nothing to lose.
         """
         if not self.protected:
             return 0.0
-        base = self.memo.margins(self.protected, ())
-        moved = self.memo.margins(self.protected, [intervention])
+        base = self.runs.margins(self.protected, ())
+        moved = self.runs.margins(self.protected, [intervention])
         lost = [
             0.0 if case.unwanted and b <= 0 else max(0.0, min(b, SAFE) - m)
             for case, b, m in zip(self.protected, base, moved, strict=True)
@@ -292,13 +297,13 @@ class CandidateTrials:
         return sum(lost) / len(lost)
 
     def _gain(self, cases: Sequence[Case], intervention: Intervention) -> float:
-        """Mean change of the margin up to ``SAFE`` under an intervention, 0 without cases.
+        """Mean change of the margin, clipped at ``SAFE``; 0 without cases.
 
-        Were the rest counted, the strongest dose would be the best, whatever it breaks.
+        Unclipped, the strongest dose would always win, whatever it breaks.
         """
         if not cases:
             return 0.0
-        base, moved = self.memo.margins(cases, ()), self.memo.margins(cases, [intervention])
+        base, moved = self.runs.margins(cases, ()), self.runs.margins(cases, [intervention])
         if any(map(math.isnan, moved)):
             return math.nan
         won = [min(m, SAFE) - min(b, SAFE) for m, b in zip(moved, base, strict=True)]
@@ -308,10 +313,12 @@ class CandidateTrials:
 def _some_of_each(
     sets: Sequence[list[CandidateFeature]], most: int
 ) -> list[list[CandidateFeature]]:
-    """The first ``most``, and the first of each kind of token that is not among these: what moves
-    a margin most may say nothing well."""
+    """The first ``most``, and the first of each kind of token missing among them.
+
+    The set with the largest margin does not always give the best answers.
+    """
     kept = list(sets[:most])
-    for own in sets[most:]:
-        if all(other[0].where != own[0].where for other in kept):
-            kept.append(own)
+    for group in sets[most:]:
+        if all(other[0].where != group[0].where for other in kept):
+            kept.append(group)
     return kept

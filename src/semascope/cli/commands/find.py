@@ -101,7 +101,7 @@ class Find(CausalVerb):
 
     def _wish(self, opened: Opened) -> tuple[Goal, str]:
         """What is wished, and which sort it is."""
-        from semascope.causal.search.behaviours import NamedObject, variants, wish_for
+        from semascope.causal.search.behaviours import NamedObject, goal_for, variants
         from semascope.causal.search.goal import Goal
         from semascope.causal.search.goal_files import GoalItems, read_items, reading, with_files
 
@@ -123,13 +123,13 @@ class Find(CausalVerb):
                 wish = self._presence()
             else:
                 thing = NamedObject(concept, kinds=opened.instances([concept])[concept])
-                wish = wish_for(opened.steerable, kind, opened.search, thing=thing, seed=self.seed)
+                wish = goal_for(opened.steerable, kind, opened.search, thing=thing, seed=self.seed)
         return with_files(wish, sample_of, want=want, not_want=not_want, keep=keep), kind
 
     def _presence(self) -> Goal:
-        from semascope.causal.search.presence import presence_wish
+        from semascope.causal.search.presence import presence_goal
 
-        return presence_wish(self.samples, seed=self.seed)
+        return presence_goal(self.samples, seed=self.seed)
 
     def _options(self, kind: str) -> SearchOptions:
         from semascope.causal import SearchOptions
