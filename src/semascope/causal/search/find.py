@@ -137,7 +137,7 @@ def _priced(goal: Goal) -> tuple[Prompts, Goal]:
 
 
 def usual_wheres(cases: Sequence[Case]) -> tuple[Where, ...]:
-    """All tokens, image tokens if any, the question's words, the prompt's last token, the answer."""
+    """Everything, image tokens if any, the question's words, the last prompt token, the answer."""
     seen = any(case.sample.images for case in cases)
     pictures = (Where(kinds=("image", "tile")),) if seen else ()
     question = Where(roles=("user",), kinds=("text",), generated=False)
