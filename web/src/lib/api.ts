@@ -1,4 +1,4 @@
-// All that the page asks of the server. Errors come back as sentences and are shown as they are.
+// Every request of the page. Errors are sentences of the server, shown as they are.
 
 import { eventsOf } from "./events";
 import type {
@@ -14,7 +14,7 @@ import type {
   MapData,
   Note,
   RatingItem,
-  RatingTold,
+  RatingReveal,
   Register,
   Splitting,
   SubjectInfo,
@@ -41,10 +41,10 @@ async function asked(path: string, init?: RequestInit): Promise<Response> {
     throw new Problem("The server does not answer. Is semascope serve still running?", 0);
   }
   if (response.ok) return response;
-  const said = (await response.json().catch(() => null)) as {
+  const body = (await response.json().catch(() => null)) as {
     error?: { message?: string };
   } | null;
-  throw new Problem(said?.error?.message ?? `The server answered ${response.status}.`, response.status);
+  throw new Problem(body?.error?.message ?? `The server answered ${response.status}.`, response.status);
 }
 
 async function json<T>(path: string, init?: RequestInit): Promise<T> {
@@ -84,7 +84,7 @@ const sent = (method: string, body: unknown): RequestInit => ({
   body: JSON.stringify(body),
 });
 
-/** Post a question; its events come one by one until the last. */
+/** Post a question and yield its events. */
 export async function* stream<Path extends keyof Asks>(
   path: Path,
   ask: Asks[Path],
@@ -94,7 +94,7 @@ export async function* stream<Path extends keyof Asks>(
   if (response.body) yield* eventsOf(response.body);
 }
 
-/** An error as a sentence; empty where the question was only stopped. */
+/** An error as a sentence; empty where the user stopped the question. */
 export function sentence(error: unknown): string {
   if (error instanceof DOMException && error.name === "AbortError") return "";
   return error instanceof Error ? error.message : String(error);
@@ -130,7 +130,7 @@ export const dropList = (name: string) => asked(listPath(name), { method: "DELET
 export const agreement = () => json<Agreement>("/api/rating/agreement");
 export const nextRating = (rater: string) => json<RatingItem>(`/api/rating?${query({ rater })}`);
 export const rate = (task: string, rater: string, grade: number, seconds: number) =>
-  json<RatingTold>("/api/rating", sent("POST", { task, rater, grade, seconds }));
+  json<RatingReveal>("/api/rating", sent("POST", { task, rater, grade, seconds }));
 
 export const getRegister = () => json<Register>("/api/register");
 export const getTours = () => json<TourLine[]>("/api/tours");

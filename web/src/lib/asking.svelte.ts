@@ -1,4 +1,4 @@
-// Asking the model: one question at a time, its place in the queue, its progress, and how it ends.
+// Asking the model: one question at a time, with its place in the queue, its progress and its end.
 
 import { sentence, stream } from "./api";
 import type { Asks, Event } from "./types";
@@ -10,7 +10,7 @@ const SIDES: Partial<Record<string, string>> = {
 };
 const CUT = "The connection to the server was lost before the answer was complete. Ask again.";
 
-/** What a person reads while an event's question is running; null where an event changes nothing. */
+/** The status line after an event; null where it does not change. */
 export function progress(event: Event): string | null {
   if (event.kind === "queued")
     return event.ahead ? `Waiting: ${event.ahead} ahead of you` : "The model reads the prompt…";
@@ -25,7 +25,7 @@ export class Asking {
   problem = $state("");
   private aborter: AbortController | null = null;
 
-  /** Ask, and hand over each event as it comes. A new question stops the one before. */
+  /** Ask, and pass on each event as it comes. A new question stops the one before. */
   ask<Path extends keyof Asks>(
     path: Path,
     body: Asks[Path],
@@ -50,7 +50,7 @@ export class Asking {
     [this.running, this.status] = [false, ""];
   }
 
-  /** What still comes holds nobody up; asking something else ends it. */
+  /** The rest may take its time: new questions are possible, and end it. */
   free(): void {
     [this.running, this.status] = [false, ""];
   }
@@ -68,7 +68,7 @@ export class Asking {
     if (this.aborter === mine) this.free();
   }
 
-  /** Show what went wrong; a question that was stopped went right. */
+  /** Show what went wrong; stopping a question is no error. */
   fail(error: unknown): void {
     this.problem = sentence(error) || this.problem;
   }

@@ -1,4 +1,4 @@
-// Interventions, as cards on the page and as the server takes them.
+// Interventions: cards on the page, and records of the server.
 
 import type { How, Intervention, Region, Unit, Where } from "./types";
 
@@ -69,7 +69,7 @@ export function inWords(change: Change): string {
   return `${name} ${change.how === "add" ? "+" : "at"} ${change.strength} ${unit}`;
 }
 
-/** A change as an older page or a file of interventions told it. */
+/** A change from a stored conversation or a file of interventions. */
 export function asChange(found: Partial<Change> & { id?: string }): Change {
   const features = found.features ?? (found.id ? [found.id] : []);
   return {
@@ -115,7 +115,7 @@ const apart = (a: Region | null | undefined, b: Region | null | undefined) =>
     a.bottom <= b.top ||
     b.bottom <= a.top);
 
-/** Whether two places certainly share no token. */
+/** Whether two places certainly have no token in common. */
 function neverMeet(a: Where, b: Where): boolean {
   return Boolean(
     (a.generated != null && b.generated != null && a.generated !== b.generated) ||
@@ -126,19 +126,19 @@ function neverMeet(a: Where, b: Where): boolean {
   );
 }
 
-/** Sentences that name the changes which meet on one feature. */
+/** Sentences about changes that conflict: they change the same feature at the same tokens. */
 export function conflicts(changes: Change[]): string[] {
-  const said: string[] = [];
+  const sentences: string[] = [];
   const active = changes.filter((c) => c.on);
   active.forEach((one, i) => {
     for (const other of active.slice(i + 1)) {
       const shared = one.features.filter((f) => other.features.includes(f));
       if (!shared.length || neverMeet(whereOf(one) ?? {}, whereOf(other) ?? {})) continue;
       const what = shared.length === 1 ? `feature ${shared[0]}` : `${shared.length} features`;
-      said.push(
+      sentences.push(
         `“${inWords(one)}” and “${inWords(other)}” both change ${what} at the same tokens: switch one off.`,
       );
     }
   });
-  return said;
+  return sentences;
 }

@@ -1,4 +1,4 @@
-// One conversation: what was said, what was answered with every token, what was changed.
+// One conversation: its questions, its answers token by token, and its interventions.
 
 import { keep } from "./api";
 import { Asking } from "./asking.svelte";
@@ -21,7 +21,7 @@ export interface Saved {
 
 const MOST_UNDONE = 40;
 
-/** A question of the chat: all that the page sets. */
+/** A question of the chat: the fields that the page sets. */
 type Question = Required<Omit<ChatAsk, "plain" | "top_p">>;
 
 export class Conversation extends Asking {
@@ -44,7 +44,7 @@ export class Conversation extends Asking {
   readonly conflicts = $derived(conflicts(this.changes));
   readonly undoable = $derived(this.past.length > 0 && !this.running);
 
-  /** `kept`: whether the server keeps it, so that it can be opened again and shared. */
+  /** `kept`: whether the server stores it, so that it can be opened again and shared. */
   constructor(private readonly kept = true) {
     super();
   }
@@ -85,7 +85,7 @@ export class Conversation extends Asking {
     };
   }
 
-  /** Keep what stands, so that the next step can be taken back. */
+  /** Remember the present state, so that the next step can be undone. */
   remember(): void {
     this.past = [...this.past, this.saved].slice(-MOST_UNDONE);
   }
@@ -123,7 +123,7 @@ export class Conversation extends Asking {
     await this.answer();
   }
 
-  /** Answer the last exchange, beside the answers that it has; beside chance where it is changed. */
+  /** Add an answer to the last exchange; with interventions, also a random control. */
   async answer(undoable = true): Promise<void> {
     const exchange = this.exchanges.at(-1);
     if (!exchange || this.conflicts.length) return;
@@ -143,7 +143,7 @@ export class Conversation extends Asking {
     await this.store();
   }
 
-  /** Answer once more; where answers are drawn, by the next seed, or it would be the same one. */
+  /** Answer once more; where answers are sampled, with the next seed. */
   async regenerate(): Promise<void> {
     const drawn = this.temperature > 0 && !this.changes.some((c) => c.on);
     if (!drawn || this.conflicts.length) return this.answer();
@@ -152,8 +152,8 @@ export class Conversation extends Asking {
     return this.answer(false);
   }
 
-  /** The last exchange with features changed, beside the plain answer, which is given first where
-   *  there is none, and beside the control. */
+  /** Answer the last exchange with features changed, and with a control. Without an original answer,
+   *  that one comes first. */
   private steer(exchange: Exchange, under: Intervention[], words: string[]): Promise<void> {
     const base = exchange.answers.findLast((a) => a.side === "plain" && a.tokens.length);
     const prefill = base?.prefill ?? this.prefill;
@@ -182,8 +182,8 @@ export class Conversation extends Asking {
     });
   }
 
-  /** Change features and let it answer again at once, where there is something to answer and no
-   *  answer is being given; looking for reasons ends for it. */
+  /** Change features and answer again at once, unless an answer is running. It ends a running
+   *  explanation. */
   async change(found: Partial<Change> & { key: string }): Promise<void> {
     this.remember();
     const there = this.changes.find((c) => c.key === found.key);
@@ -192,7 +192,7 @@ export class Conversation extends Asking {
     if (this.exchanges.length && (!this.running || this.inquiry.busy)) await this.answer(false);
   }
 
-  /** Change a card; the answer waits until it is asked for. */
+  /** Change a card without answering again. */
   set(key: string, part: Partial<Change>): void {
     this.remember();
     const found = this.changes.find((c) => c.key === key);
@@ -204,7 +204,7 @@ export class Conversation extends Asking {
     this.changes = this.changes.filter((c) => c.key !== key);
   }
 
-  /** Go on from here elsewhere: a new conversation that shares what was said so far. */
+  /** Continue from here in a new conversation that shares the exchanges so far. */
   async branch(at: number): Promise<void> {
     this.stop();
     const kept = this.saved;
@@ -232,7 +232,7 @@ export class Conversation extends Asking {
   }
 }
 
-/** The answer of each run by the side that its events name, made when it is first named. */
+/** Gives the answer of a side, and creates it when its first event comes. */
 export type Side = (name: string) => Answered;
 
 /** Put an event into the answer that it belongs to. */

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { asChange } from "./changes";
 import { Conversation } from "./chat.svelte";
-import { said, spoken, whole } from "./exchange";
+import { textOf, spoken, whole } from "./exchange";
 import { answering, finished, token } from "./testing";
 import type { Event } from "./types";
 
@@ -48,7 +48,7 @@ describe("Conversation", () => {
     const { talk, asked } = await begun();
     expect(asked[0]).toMatchObject({ messages: [{ role: "user", text: "What is it?", pictures: ["hash"] }] });
     const answer = talk.exchanges[0]?.answers[0];
-    expect([said(answer), answer?.stopped, answer?.seconds]).toEqual(["a flag", "eos", 0.5]);
+    expect([textOf(answer), answer?.stopped, answer?.seconds]).toEqual(["a flag", "eos", 0.5]);
     expect([talk.running, talk.problem]).toEqual([false, ""]);
   });
 
@@ -57,13 +57,13 @@ describe("Conversation", () => {
     await talk.change(off);
     expect(asked[1]).toMatchObject({ answer: [2, 4], control: true, interventions: [{ how: "ablate" }] });
     const answers = talk.exchanges[0]?.answers ?? [];
-    expect(answers.map((a) => [a.side, said(a), a.distance?.kl])).toEqual([
+    expect(answers.map((a) => [a.side, textOf(a), a.distance?.kl])).toEqual([
       ["plain", "a flag", undefined],
       ["changed", "a sign", 0.4],
       ["control", "a flag", 0.01],
     ]);
     expect(answers[1]?.changes).toEqual(["flag off"]);
-    expect(said(spoken(talk.exchanges[0]!))).toBe("a sign");
+    expect(textOf(spoken(talk.exchanges[0]!))).toBe("a sign");
   });
 
   it("gives the plain answer first where there is none", async () => {

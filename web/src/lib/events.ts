@@ -1,8 +1,8 @@
-// Server-sent events: bytes in, records out, however the network cut them.
+// Server-sent events: bytes in, records out, in whatever pieces the bytes arrive.
 
 import type { Event } from "./types";
 
-/** The events of a response's body, in order; a line that is not data is passed over. */
+/** The events of a response's body, in order; lines that are not data are skipped. */
 export async function* eventsOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Event> {
   const reader = body.getReader();
   const decoder = new TextDecoder();

@@ -1,17 +1,17 @@
-// A question and its answers: the plain one, those with features changed, and their controls.
+// A question and its answers: original, steered and control.
 
 import type { Distance, Intervention, TokenEvent } from "./types";
 
-/** One answer; `changes` names what was changed while it was given, `under` is the same as data. */
+/** One answer; `changes` names its interventions for the reader, `under` holds them as data. */
 export interface Answered {
   side: "plain" | "changed" | "control";
-  /** Words that it was made to begin with. */
+  /** Text that it was made to begin with. */
   prefill: string;
   tokens: TokenEvent[];
   changes: string[];
   under: Intervention[];
   distance?: Distance;
-  /** Why it ended, and how long it took; absent while it is being given. */
+  /** Why it ended and how long it took; absent while it is running. */
   stopped?: string;
   seconds?: number;
 }
@@ -22,16 +22,16 @@ export interface Exchange {
   answers: Answered[];
 }
 
-export const said = (answer: Answered | undefined): string =>
+export const textOf = (answer: Answered | undefined): string =>
   answer?.tokens
     .filter((t) => !t.ends)
     .map((t) => t.text)
     .join("") ?? "";
 
-/** All of an answer, the words that were put in its mouth included. */
-export const whole = (answer: Answered | undefined): string => (answer?.prefill ?? "") + said(answer);
+/** All of an answer, including its prefill. */
+export const whole = (answer: Answered | undefined): string => (answer?.prefill ?? "") + textOf(answer);
 
-/** The answer that the conversation goes on from: the last that is no control. */
+/** The answer with which the conversation continues: the last that is no control. */
 export const spoken = (exchange: Exchange): Answered | undefined =>
   exchange.answers.findLast((a) => a.side !== "control");
 
@@ -42,7 +42,7 @@ export const newAnswer = (
   changes: string[] = [],
 ): Answered => ({ side, prefill, tokens: [], changes, under });
 
-/** A new answer of a steered run, in its place: the control stands after what it controls. */
+/** Add an answer of a steered run to an exchange. */
 export function answerAgain(
   exchange: Exchange,
   side: string,
@@ -60,7 +60,7 @@ export function answerAgain(
   return exchange.answers.at(-1) as Answered; // the reactive one, not the one that was put in
 }
 
-/** An answer as an older page kept it. */
+/** An answer from a stored conversation. */
 export function asAnswered(found: Partial<Answered>): Answered {
   const under = found.under ?? [];
   return {

@@ -1,4 +1,4 @@
-// One question about one token, or about a part of the picture: why, and what is behind it.
+// Why a token came, or what a region of the picture did: features, concepts and effects.
 
 import { type Asking, progress } from "./asking.svelte";
 import { PLACES } from "./changes";
@@ -22,9 +22,9 @@ const EFFECTS = 8;
 
 export interface Picked {
   exchange: number;
-  /** -1: a token of the prompt, or none. */
+  /** Index of the answer; -1: a token of the prompt, or none. */
   answer: number;
-  /** Place in the answer, or position in the prompt; -1 asks of the first token to come. */
+  /** Index in the answer, or position in the prompt; -1: the next token. */
   token: number;
 }
 
@@ -37,7 +37,7 @@ export interface Reasons {
   unexplained: number | null;
 }
 
-/** What an inquiry needs of the conversation that it is about. */
+/** What an inquiry needs from its conversation. */
 interface Talk extends Asking {
   exchanges: Exchange[];
   question(upTo: number, interventions: Intervention[], prefill?: string): ChatAsk;
@@ -51,7 +51,7 @@ export class Inquiry {
   reasons = $state.raw<Reasons | null>(null);
   clusters = $state.raw<Cluster[] | null>(null);
   effects = $state<Record<number, Effect>>({});
-  /** What an LMM calls them, where the server has one; the others keep their words. */
+  /** Names of concepts by an LMM, where the server has one. */
   names = $state<Record<number, Named>>({});
   /** Only features on the picture count. */
   pictured = $state(false);
@@ -81,12 +81,12 @@ export class Inquiry {
     return this.run();
   }
 
-  /** The answer is done: ask what was asked while it was still being given. */
+  /** The answer is complete: ask what was asked while it was running. */
   resume(): void {
     if (this.waiting) void this.run();
   }
 
-  /** Ask about a part of the picture: at the token picked, or at the answer's first. */
+  /** Ask about a region of the picture: for the token picked, or the answer's first. */
   drag(exchange: number, box: Region | null): Promise<void> {
     [this.region, this.pictured] = [box ? { exchange, box } : null, false];
     if (this.picked?.exchange !== exchange) {
@@ -156,7 +156,7 @@ export class Inquiry {
     else if (event.kind === "effect") this.effects[event.cluster] = event;
     else if (event.kind === "named") this.names[event.cluster] = event;
     if (event.kind === "clustered" || event.kind === "explained") this.talk.status = "";
-    // Names from an LMM may take their time; the model is free, and so is the conversation.
+    // Names from an LMM may take long; the model and the conversation are free meanwhile.
     const measured = Math.min(EFFECTS, this.clusters?.length ?? Infinity);
     if (Object.keys(this.effects).length >= measured) {
       this.busy = false;

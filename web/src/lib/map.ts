@@ -1,8 +1,8 @@
 // A hundred thousand points on a canvas, written pixel by pixel: no driver, no library.
 //
-// The world is the unit square. A view says where its corner lies on the screen and how many
-// CSS pixels one unit takes. Points are drawn as small squares straight into the image's bytes,
-// which takes a few milliseconds for all of them; labels are laid over, the largest first.
+// The world is the unit square. A view gives the screen position of its corner and the CSS pixels
+// per unit. Points are small squares written into the image's bytes, which takes a few milliseconds
+// for all of them; labels are drawn over them, the largest first.
 
 import type { MapData, MapLabel } from "./types";
 
@@ -50,8 +50,8 @@ export function decode(data: MapData): Points {
   };
 }
 
-/** Kinds of features with their colours, on light and on dark: Okabe and Ito's, and two more. All
- *  else, and what has no words, is grey. */
+/** Colours of categories on light and on dark: Okabe and Ito's, and two more. Other categories, and
+ *  features without an explanation, are grey. */
 const COLOURS = new Map<string, [string, string]>(
   Object.entries({
     object: ["#0072b2", "#5aa9e6"],
@@ -83,7 +83,7 @@ export interface Look {
   faint: string;
   /** Categories that are dimmed. */
   hidden: ReadonlySet<number>;
-  /** Places of points that stand out; null: none is asked for. */
+  /** Indices of highlighted points; null without a search. */
   marked: ReadonlySet<number> | null;
   here: number;
 }
@@ -97,7 +97,7 @@ export class Painter {
     private readonly points: Points,
   ) {}
 
-  /** Draw all of it; `view` in CSS pixels. */
+  /** Draw the map; `view` in CSS pixels. */
   draw(view: View, look: Look): void {
     const ratio = Math.min(2, window.devicePixelRatio || 1);
     const width = Math.round(this.canvas.clientWidth * ratio);
@@ -125,7 +125,7 @@ export class Painter {
     pen.restore();
   }
 
-  /** One pass over the points: the dimmed ones first, so that they lie beneath. */
+  /** One pass over the points, the dimmed ones first, so that they lie below. */
   private dots(view: View, look: Look, ratio: number, side: number, dimmed: boolean): void {
     const { x, y, category, categories, count } = this.points;
     const { width, height } = this.canvas;
@@ -158,7 +158,7 @@ export class Painter {
     pen.stroke();
   }
 
-  /** Labels that are due at this zoom and cover no label before them. */
+  /** Labels of this zoom level that overlap no label before them. */
   private names(pen: CanvasRenderingContext2D, view: View, look: Look, width: number, height: number): void {
     const due = Math.log2(Math.max(1, view.scale / Math.min(width, height)));
     const taken: [number, number, number, number][] = [];
@@ -187,7 +187,7 @@ export const onScreen = (points: Points, i: number, view: View): { x: number; y:
   y: view.y + ((points.y[i] as number) / WORLD) * view.scale,
 });
 
-/** Which points lie near: a grid over the world, made once. */
+/** Finds the points near a place, by a grid over the world. */
 export class Finder {
   private readonly cells = new Map<number, number[]>();
 
@@ -225,13 +225,13 @@ export class Finder {
   }
 }
 
-/** All of the map in the middle of a canvas. */
+/** The view that shows the whole map in the middle of a canvas. */
 export function fit(width: number, height: number): View {
   const scale = Math.min(width, height) * 0.94;
   return { x: (width - scale) / 2, y: (height - scale) / 2, scale };
 }
 
-/** Nearer or farther, with the point of the screen under the pointer held where it is. */
+/** Zoom in or out around the pointer. */
 export function zoom(view: View, by: number, at: { x: number; y: number }, side: number): View {
   const scale = Math.min(side * NEAREST, Math.max(side * FARTHEST, view.scale * by));
   const k = scale / view.scale;

@@ -1,5 +1,5 @@
-// Where a card stands beside a word: under it, or above it where a screen is narrow, since what a
-// tap asks for opens below.
+// Where a card opens beside a token: below it, or above it on narrow screens, where a tap opens its
+// result below.
 
 export interface Place {
   left: number;

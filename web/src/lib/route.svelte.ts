@@ -1,4 +1,4 @@
-// Where we are: the part of the address after '#', so that any server and any file can host it.
+// The page's place, after '#' in the address, so that any server can host the page.
 
 export interface Place {
   page: string;
@@ -25,7 +25,7 @@ class Route {
     });
   }
 
-  /** Change the parameters of this page without a new entry in the history. */
+  /** Change the page's parameters without a new entry in the history. */
   replace(params: URLSearchParams): void {
     const path = location.hash.replace(/^#\/?/, "").split("?", 1)[0] ?? "";
     const search = params.toString();

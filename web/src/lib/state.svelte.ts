@@ -1,4 +1,4 @@
-// What every part of the page shares: the subject, the theme, whether heat is drawn.
+// State shared by the whole page: the run, the theme, whether heat is drawn.
 
 import { getInfo, sentence } from "./api";
 import type { ScoreKind, SubjectInfo } from "./types";
@@ -10,11 +10,11 @@ class Shared {
   problem = $state("");
   heat = $state(true);
   dark = $state(document.documentElement.dataset.theme === "dark");
-  /** Scroll of the list, kept while a feature is looked at. */
+  /** Scroll position of the list, kept while a feature is open. */
   scroll = 0;
-  /** Set by "/" where there is no search box: the list, once there, puts the cursor in its own. */
+  /** Set by "/" on pages without a search box: the list then focuses its own. */
   searching = false;
-  /** The list as it was last asked for, to come back to. */
+  /** Address of the list as it was last shown. */
   listHash = "#/features";
 
   async load(): Promise<void> {
@@ -26,8 +26,8 @@ class Shared {
     }
   }
 
-  /** Name and meaning of a kind of score, as the server tells them; a kind newer than this page is
-   *  shown by its key. */
+  /** Name and meaning of a kind of score; a kind that the server does not describe is shown by its
+   *  key. */
   score(kind: string): ScoreKind {
     return this.info?.score_names[kind] ?? { name: kind, meaning: "", top: 1 };
   }
@@ -43,7 +43,7 @@ class Shared {
     try {
       localStorage.setItem(THEME, this.dark ? "dark" : "light");
     } catch {
-      // a browser that keeps nothing: the choice lasts for this visit
+      // the browser stores nothing: the choice lasts for this visit
     }
   }
 
@@ -53,7 +53,7 @@ class Shared {
   }
 }
 
-/** The theme that was chosen by hand, kept by the browser; public/theme.js reads the same. */
+/** The theme that the user chose; public/theme.js reads the same entry. */
 function chosenTheme(): string | null {
   try {
     return localStorage.getItem(THEME);

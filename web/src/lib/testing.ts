@@ -1,9 +1,9 @@
-// What tests of this folder share: a server that answers with a stream, and a few records.
+// Shared by the tests: a server that answers with a stream, and a few records.
 
 import { vi } from "vitest";
 import type { Event, TokenEvent } from "./types";
 
-/** The bytes of an event stream, cut where a network might cut them. */
+/** The bytes of an event stream in small pieces, as a network may deliver them. */
 export function body(text: string, size = 7): ReadableStream<Uint8Array> {
   const bytes = new TextEncoder().encode(text);
   return new ReadableStream({

@@ -1,20 +1,20 @@
-// A guided tour: the server plays it a step at a time, and the page shows what it says as a conversation.
+// A guided tour: the server plays it a step at a time; the page shows it as a conversation.
 
 import { fromIntervention, inWords } from "./changes";
 import { Conversation, put, type Side } from "./chat.svelte";
 import { type Answered, answerAgain, newAnswer } from "./exchange";
 import type { Event, Tour, TourState, TourStep } from "./types";
 
-/** Lines of the server that are a step's result; the others are in the conversation. */
+/** Lines that are a step's result; the others are shown by the conversation. */
 const RESULTS = ["note", "change", "expect"];
 
 export class TourTalk extends Conversation {
-  /** What each step came to. */
+  /** The result of each step. */
   results = $state<string[]>([]);
-  /** Steps that were played. */
+  /** How many steps were played. */
   done = $state(0);
   busy = $state(false);
-  /** Where the tour stands, as the server gave it. */
+  /** The server's state after the last step. */
   private state: TourState | null = null;
 
   /** Play the next step. */
@@ -37,7 +37,7 @@ export class TourTalk extends Conversation {
     await this.store();
   }
 
-  /** A question begins a conversation of its own. */
+  /** A question begins a new conversation. */
   private begin(step: TourStep): void {
     this.reset();
     this.state = null;
@@ -45,7 +45,7 @@ export class TourTalk extends Conversation {
     this.exchanges = [{ text: step.text ?? "", pictures: step.picture ? [step.picture] : [], answers: [] }];
   }
 
-  /** The answer of each side of one step, made when it is first named. */
+  /** The answers of one step by side. */
   private sides(): Side {
     const made: Record<string, Answered | undefined> = {};
     return (name) => {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { said } from "./exchange";
+import { textOf } from "./exchange";
 import { answering, finished, token } from "./testing";
 import { TourTalk } from "./tour.svelte";
 import type { Event, Tour, TourState } from "./types";
@@ -59,7 +59,7 @@ describe("tours", () => {
     ]);
     expect(talk.results).toEqual(["", "flag off", "Yes."]);
     const answers = talk.exchanges[0]?.answers ?? [];
-    expect(answers.map((a) => [a.side, said(a)])).toEqual([
+    expect(answers.map((a) => [a.side, textOf(a)])).toEqual([
       ["plain", "a flag"],
       ["changed", "a sign"],
     ]);

@@ -1,5 +1,5 @@
 // The records of the HTTP interface, by the page's names. Their fields come from schema.d.ts, which
-// `npm run types` makes of the server's own schema; what stands here is only what that leaves open.
+// `npm run types` makes of the server's own schema; this file adds only what the schema leaves open.
 
 import type { components } from "./schema";
 
@@ -45,7 +45,7 @@ export type MapLabel = Records["MapLabel"];
 export type Register = Records["RegisterRecord"];
 export type Tested = Records["TestedRecord"];
 export type RatingItem = Records["RatingTask"];
-export type RatingTold = Records["RatingReveal"];
+export type RatingReveal = Records["RatingReveal"];
 export type Agreement = Records["AgreementRecord"];
 export type Kept = Records["SessionLine"];
 export type KeptWhole = Records["SessionRecord"];
@@ -63,7 +63,7 @@ export type ChatAsk = Records["ChatAsk"];
 export type WhyAsk = Records["WhyAsk"];
 export type WhyMode = NonNullable<WhyAsk["mode"]>;
 
-/** What may be asked, by route: a question whose events are streamed. */
+/** Questions with a stream of events, by route. */
 export interface Asks {
   "/api/chat": ChatAsk;
   "/api/why": WhyAsk;
@@ -76,7 +76,7 @@ export interface Asks {
   "/api/tour": Omit<Records["TourAsk"], "state"> & { state: TourState | null };
 }
 
-/** One step of a tour, as its file has it: the schema says no more than that it is an object. */
+/** One step of a tour; the schema says only that it is an object. */
 export interface TourStep {
   do: "say" | "ask" | "why" | "suppress" | "strengthen" | "switch_off" | "undo" | "expect";
   text?: string;

@@ -1,4 +1,4 @@
-// Numbers and names as people read them.
+// Numbers and names in readable form.
 
 export const two = (value: number): string =>
   (value < 0 ? "−" : "") + Math.abs(value).toFixed(2).replace(/^0\./, ".");
@@ -32,7 +32,7 @@ export const density = (value: number | null): string => {
 export const visible = (token: string): string =>
   token.replaceAll("\n", "⏎").replaceAll("\t", "⇥").replace(/^ /, "␣") || "∅";
 
-/** Who explained a feature, for a person to read. */
+/** The author of an explanation, in words. */
 export const explainer = (author: string): string =>
   author === "vocabulary" ? "vocabulary matcher" : author.replace(/^lmm:/, "LMM ");
 
