@@ -26,12 +26,13 @@ from semascope.evidence.types import FeatureEvidence
 from semascope.explain.human.blind_rating import BlindRatings
 from semascope.explain.llm.fake_server import FakeLMM, completion
 from semascope.explain.types import Cost, Explanation
-from semascope.pipeline import explainers, run
+from semascope.pipeline import explainers, recorded, run
 from semascope.pipeline.datatrove import ExplainShard, ScoreShard, begin, chain, steps
 from semascope.pipeline.report import figures
 from semascope.pipeline.run_context import Run
 from semascope.pipeline.stages import explain as explaining
 from semascope.pipeline.stages import train
+from semascope.pipeline.stages.score import read as read_scores
 from semascope.workspace import Workspace
 
 OPTIONS = RunOptions(
@@ -360,6 +361,26 @@ def test_a_judge_that_cannot_be_read_ends_scoring_without_scores(
     assert code == 2
     assert "judgements of fake could not be used" in told
     assert not list((folder / "scores").glob("*/*/part-*.jsonl"))
+
+
+def test_an_lmm_tells_features_apart_with_one_question_a_sample(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rated one by one, six explanations would cost six questions a sample."""
+    folder = tmp_path / "w"
+    shutil.copytree(whole, folder)
+    with FakeLMM(answer=lambda r: {"choice": 1}) as server:
+        flags = ["score", "--scorers", "told_apart", "--judge", "lmm", "--base-url",
+                 server.base_url, "--model", "fake", "--workspace", str(folder)]  # fmt: skip
+        assert main(flags) == 0
+    opened = Run(Workspace(folder), recorded(Workspace(folder)))
+    scores = [score for score in read_scores(opened) if score.kind == "told_apart"]
+    assert scores and all(s.evidence["judge"] == "lmm:fake" for s in scores)
+    assert len(server.requests) <= sum(s.evidence["exemplars"] for s in scores)
+    quick = ["--concepts", "0", "--cascade", "0", "--ceiling", "0", "--workspace", str(folder)]
+    capsys.readouterr()
+    assert main(["evaluate", "explanations", *quick, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["told_apart_judge"] == "lmm:fake"
 
 
 @pytest.mark.parametrize(
