@@ -80,6 +80,20 @@ class RunRecord(BaseModel):
     stages: dict[str, StageRecord] = Field(default_factory=dict)
     """By name, in order of the data flow."""
 
+    def __repr__(self) -> str:
+        done = ", ".join(name for name, stage in self.stages.items() if stage.done) or "none yet"
+        return f"RunRecord({self.subject}, {self.site}; stages done: {done})"
+
+    def _repr_html_(self) -> str:
+        from semascope import html
+
+        stages = [
+            (name, f"{'done' if stage.done else 'not done'}, {stage.seconds:.0f} s")
+            for name, stage in self.stages.items()
+        ]
+        about = [("model", self.subject), ("site", self.site), ("corpus", self.corpus)]
+        return html.table([*about, *stages])
+
 
 class Workspace:
     """A folder with a run in it, or about to be."""

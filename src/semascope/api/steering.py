@@ -134,13 +134,4 @@ class SteeringComparison:
         return f"SteeringComparison({self.plain!r} → {self.steered!r}, KL {self.kl:.3g} nats/token)"
 
     def _repr_html_(self) -> str:
-        from semascope import html
-
-        shift = self.result.logprob_shift
-        return html.block(
-            html.line(self.steering.intervention.label, strong=True),
-            html.turn("plain", self.plain),
-            html.turn("steered", self.steered),
-            html.line(f"KL {self.kl:.3g} nats a token; plain answer's log-prob {shift:+.3g} nats."),
-            *(html.line(note) for note in self.result.notes),
-        )
+        return self.result._repr_html_()

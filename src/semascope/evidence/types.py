@@ -79,6 +79,12 @@ class FeatureEvidence:
     stats: Mapping[str, float]
     """tokens, fired, density, density_text, density_image, mean, max, samples…"""
 
+    def __repr__(self) -> str:
+        return (
+            f"FeatureEvidence({self.index}: {len(self.top)} exemplars, {len(self.silent)} "
+            f"counter-examples, max {self.stats.get('max', 0.0):.3g})"
+        )
+
     def split(self, name: Split) -> FeatureEvidence:
         """The same, restricted to one split."""
         return FeatureEvidence(

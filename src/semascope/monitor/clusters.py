@@ -181,6 +181,9 @@ def shared_words(texts: Sequence[str], count: int = 3) -> str:
 class BaseRates:
     """How features fire on ordinary prompts: one bit a prompt and feature that ever fires."""
 
+    def __repr__(self) -> str:
+        return f"BaseRates({len(self.fired)} features on {self.prompts} prompts)"
+
     def __init__(self, prompts: int, fired: Mapping[Feature, NDArray[np.bool_]]) -> None:
         """``fired`` gives (prompts,) for each feature; one that is missing never fires."""
         self.prompts = prompts

@@ -37,6 +37,9 @@ from semascope.monitor.clusters import (
 from semascope.monitor.conversation import Conversation, TokenTarget, said
 from semascope.subject.types import Kind
 
+TOP = 15
+"""Features in the HTML view."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
@@ -57,6 +60,16 @@ class Inspection:
     """Peak activation as a share of the feature's own maximum, where that is known."""
     unexplained: float | None
     """Share of the attribution that the dictionaries' errors hold."""
+
+    def __repr__(self) -> str:
+        count = len(self.shares)
+        return f"Inspection({self.metric} = {self.value:.4g}, {count} features)"
+
+    def _repr_html_(self) -> str:
+        from semascope import html
+
+        rows = [(f"{s.key}/{s.index}", s.score, f"peak {s.peak:.3g}") for s in self.shares[:TOP]]
+        return html.bars(rows, f"{self.metric} = {self.value:.4g}, p = {self.probability:.1%}")
 
 
 def inspect(

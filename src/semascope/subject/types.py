@@ -71,6 +71,29 @@ class TokenMap:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def counts(self) -> dict[str, int]:
+        """How many tokens there are of each kind, by its name."""
+        kinds, counts = np.unique(self.kinds, return_counts=True)
+        return {Kind(k).name.lower(): int(n) for k, n in zip(kinds, counts, strict=True)}
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(f"{n} {name}" for name, n in self.counts().items())
+        return f"TokenMap({len(self)} tokens: {kinds}; {len(self.sizes)} pictures)"
+
+    def _repr_html_(self) -> str:
+        from semascope import html
+
+        rows = [(f"{name} tokens", n) for name, n in self.counts().items()]
+        sizes = ", ".join(f"{width} × {height}" for width, height in self.sizes) or "none"
+        words = [
+            text if kind in (Kind.TEXT, Kind.SPECIAL) else "▪"
+            for text, kind in zip(self.tokens, self.kinds, strict=True)
+        ]
+        return html.block(
+            html.table([*rows, ("pictures, pixels", sizes), ("geometry", self.geometry)]),
+            html.by_activation(words, np.zeros(len(words), np.float32), 1.0),
+        )
+
 
 class PictureMap(Protocol):
     """Which picture each token looks at: token maps are such, and so is a sample kept on disk.

@@ -28,6 +28,9 @@ from semascope.errors import CausalError
 from semascope.subject.model import Subject
 from semascope.subject.types import Batch, Edits
 
+TOP = 15
+"""Features in the HTML view."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AblationResult:
@@ -46,6 +49,18 @@ class AblationResult:
     def r(self) -> float:
         """Pearson's r of scores and effects; NaN where either is constant."""
         return pearson(self.scores, self.effects)
+
+    def __repr__(self) -> str:
+        return f"AblationResult({len(self.features)} features, r = {self.r:.3f})"
+
+    def _repr_html_(self) -> str:
+        from semascope import html
+
+        rows = [
+            (f"{share.key}/{share.index}", float(effect), f"attributed {share.score:+.3g}")
+            for share, effect in zip(self.features, self.effects, strict=True)
+        ]
+        return html.bars(rows[:TOP], f"Exact effects; r with attribution {self.r:.3f}")
 
 
 def pearson(a: NDArray[Any], b: NDArray[Any]) -> float:

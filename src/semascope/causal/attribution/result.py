@@ -103,8 +103,18 @@ class Attribution:
     steps: int = 1
     """Steps of integrated gradients; 1 is the plain gradient."""
 
+    def __repr__(self) -> str:
+        entries = ", ".join(f"{site.key}: {len(site)} entries" for site in self.sites)
+        value = f"{self.values[0]:.4g}" if len(self.values) == 1 else f"{len(self.values)} prompts"
+        return f"Attribution({self.metric} = {value}; {entries})"
+
+    def _repr_html_(self) -> str:
+        from semascope.causal.attribution.views import AttributionView
+
+        return AttributionView(self)._repr_html_()
+
     def site(self, key: str) -> SiteAttribution:
-        """The entries of one dictionary."""
+        """The entries of one dictionary. CausalError for one that was not attributed."""
         for site in self.sites:
             if site.key == key:
                 return site

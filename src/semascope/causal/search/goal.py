@@ -102,6 +102,14 @@ class Verdict:
     """Share of the right answers that are now wrong."""
     effects: SideEffects | None
 
+    def __repr__(self) -> str:
+        kl = f", KL {self.effects.kl.value:.3g} nats/token" if self.effects else ""
+        fixed, broken = self.fixed, self.broken
+        return (
+            f"Verdict(fixed {fixed.value:.0%} of {fixed.n}, broken {broken.value:.1%} of "
+            f"{broken.n}{kl})"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """For a report."""
         return {
@@ -125,6 +133,20 @@ class SearchResult:
     """Every candidate tried, best first."""
     best: tuple[Intervention, ...] = ()
     """The best set that was tried, good enough or not."""
+
+    def __repr__(self) -> str:
+        return f"SearchResult({len(self.interventions)} interventions: {self.reason})"
+
+    def _repr_html_(self) -> str:
+        from semascope import html
+
+        verdicts = [("chosen set", self.held_out)] if self.held_out else []
+        verdicts += [(f"random set {n + 1}", verdict) for n, verdict in enumerate(self.controls)]
+        return html.block(
+            html.line(self.reason, strong=True),
+            html.table([("intervention", one.label) for one in self.best]),
+            html.table([(name, repr(verdict)) for name, verdict in verdicts]),
+        )
 
     @property
     def found(self) -> bool:

@@ -67,6 +67,23 @@ class Comparison:
         """Change of the base answer's log-probability, summed over its tokens, in nats."""
         return sum(s.after - s.before for s in self.shifts)
 
+    def __repr__(self) -> str:
+        answers = f"{self.base.text!r} → {self.steered.text!r}"
+        return f"Comparison({answers}, KL {self.kl:.3g} nats/token)"
+
+    def _repr_html_(self) -> str:
+        from semascope import html
+
+        labels = ", ".join(one.label for one in self.interventions)
+        shift = f"log-probability of the base answer {self.logprob_shift:+.3g} nats"
+        return html.block(
+            html.line(labels, strong=True),
+            html.turn("base", self.base.text),
+            html.turn("steered", self.steered.text),
+            html.line(f"KL {self.kl:.3g} nats a token; {shift}."),
+            *(html.line(note) for note in self.notes),
+        )
+
     def as_json(self) -> dict[str, Any]:
         """For a page or a file."""
         return {

@@ -58,6 +58,18 @@ class Quality:
     """Each feature's largest decoder cosine with another: mean, median, p95, and the share above
     0.9 (near duplicates)."""
 
+    def __repr__(self) -> str:
+        return (
+            f"Quality(FVU {self.fvu:.4f}, L0 {self.l0:.1f}, dead {self.all.dead_fraction:.1%}, "
+            f"{self.all.tokens} tokens)"
+        )
+
+    def _repr_html_(self) -> str:
+        from semascope import html
+
+        rows = [(name, v) for name, v in asdict(self.all).items() if isinstance(v, int | float)]
+        return html.block(html.line(repr(self), strong=True), html.table(rows))
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the figures for all at the top, groups and crowding beneath."""
         return {

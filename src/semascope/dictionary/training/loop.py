@@ -49,6 +49,17 @@ class TrainingReport:
     figures: Mapping[str, float]
     """The last line of metrics.jsonl."""
 
+    def __repr__(self) -> str:
+        return (
+            f"TrainingReport({str(self.folder)!r}: {self.steps} steps, {self.tokens} tokens, "
+            f"{self.seconds:.0f} s)"
+        )
+
+    def _repr_html_(self) -> str:
+        from semascope import html
+
+        return html.block(html.line(repr(self), strong=True), html.table(self.figures.items()))
+
 
 def train(
     source: Source,
