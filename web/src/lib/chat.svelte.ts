@@ -2,7 +2,7 @@
 
 import { keep } from "./api";
 import { Asking } from "./asking.svelte";
-import type { ChatAsk, Event, Intervention, Message, ReadToken, Where } from "./types";
+import type { ChatAsk, Event, Intervention, Message, ReadToken } from "./types";
 import { asChange, asIntervention, type Change, conflicts, inWords } from "./changes";
 import { type Answered, answerAgain, asAnswered, type Exchange, newAnswer, spoken, whole } from "./exchange";
 import { Inquiry } from "./inquiry.svelte";
@@ -215,10 +215,6 @@ export class Conversation extends Asking {
 
   get named(): string {
     return this.title || (this.exchanges[0]?.text.slice(0, 80) ?? "");
-  }
-
-  where(region: Where["region"]): Where {
-    return region ? { region } : {};
   }
 
   async store(): Promise<void> {

@@ -42,8 +42,6 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "use_beam_search": (False,),
 }
 """Values of unsupported fields that ask for what happens anyway."""
-_MESSAGE_NEUTRAL = frozenset({"refusal", "annotations", "audio", "tool_calls", "function_call"})
-"""Fields of an assistant's message that clients send back empty."""
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False, strict=True)]
 TopP = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True)]
 

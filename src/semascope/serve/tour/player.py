@@ -204,7 +204,7 @@ class TourPlayer:
             heat = yield from self._heat_of(state, group, picture)
         self._tell(
             "concept",
-            f"{group.label} ({len(group.features)} features): {numbers}",
+            f"{group.label} ({_count(len(group.features))}): {numbers}",
             figures=figures,
             picture=picture if heat else "",
             heat=heat,
@@ -262,7 +262,7 @@ class TourPlayer:
             note = f"All {len(intervention.features)} features are under an intervention already."
             self._tell("note", note)
             return
-        text = f"{intervention.label}: {len(free)} features; {reason}"
+        text = f"{intervention.label}: {_count(len(free))}; {reason}"
         self._tell("change", text, figures={"features": len(free), **figures})
         changed = intervention.model_copy(update={"features": free})
         state.interventions = [*state.interventions, changed]
@@ -356,6 +356,10 @@ def _under(state: TourState, body: type[Body], **fields: Any) -> Body:
     """The tour's question as another request, under its interventions."""
     known = {name: getattr(state.question, name) for name in ChatAsk.model_fields}
     return body(**{**known, "interventions": state.interventions, **fields})
+
+
+def _count(features: int) -> str:
+    return f"{features:,} feature{'' if features == 1 else 's'}"
 
 
 def _yes(value: bool) -> str:
