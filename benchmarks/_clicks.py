@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw
 
 from semascope.causal.attribution.pass_cache import PassCache
 from semascope.causal.attribution.watched_run import run_for
-from semascope.monitor.conversation import said
+from semascope.monitor.conversation import token_target
 from semascope.serve.explorer.why import TokenExplainer
 from semascope.serve.queue.jobs import Rank, taken
 from semascope.serve.queue.worker import ModelWorker, Ticket
@@ -78,7 +78,7 @@ def alone(explainer: TokenExplainer, ask: ChatAsk, answer: Sequence[int], repeat
     """Median seconds of one forward and one backward pass of a conversation."""
     followed = FollowedAsk(**click(ask, answer).model_dump(include=set(FollowedAsk.model_fields)))
     asked = explainer.session.conversation(followed)
-    known, target = list(asked.steerable.dictionaries.values()), said(asked)
+    known, target = list(asked.steerable.dictionaries.values()), token_target(asked)
     subject, seconds = asked.steerable.subject, []
     for _ in range(repeats + 1):
         begun = time.perf_counter()
@@ -126,7 +126,7 @@ def _kept(explainer: TokenExplainer, repeats: int) -> list[dict[str, Any]]:
     asks = [click(ask, range(40, 60)) for ask in own]
     for ask in asks:
         vars(explainer.session)["pass_cache"] = holder
-        explainer.session.conversation(ask).held()
+        explainer.session.conversation(ask).cached_pass()
     keep(explainer, None)
     single = [alone(explainer, ask, ask.answer, 3) for ask in asks]
     keep(explainer, holder)

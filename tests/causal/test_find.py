@@ -17,7 +17,7 @@ from semascope.causal.search.ledger import Ledger
 from semascope.causal.search.presence import presence_cases
 from semascope.causal.search.trials import _some_of_each
 from semascope.causal.steering.controls import matched_controls
-from semascope.causal.steering.measure import dose_response, side_effects
+from semascope.causal.steering.measure import side_effects
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Question, Sample, SceneTruth, Turn
 from semascope.errors import CausalError
@@ -239,21 +239,6 @@ def test_when_nothing_does_it_the_finding_says_so(steerable, planted):
     assert "No feature set does this" in told.reason
     already = Goal(cases=[Case(asked(n), "") for n in range(8)])
     assert "does this already" in find(steerable, already).reason
-
-
-def test_dose_response_starts_at_the_unsteered_model(steerable, subject, planted):
-    feature, word = planted
-    cases = [Case(asked(n), word) for n in range(4)]
-    one = Intervention(features=((KEY, feature),), how="add")
-    doses = dose_response(
-        steerable,
-        one,
-        [c.sample for c in cases],
-        lambda samples, edits: margins(subject, cases, edits),
-        strengths=(0.0, 1.0, 4.0),
-    )
-    assert doses[0].values == tuple(margins(subject, cases))
-    assert doses[0].effect.value < doses[1].effect.value < doses[2].effect.value
 
 
 def test_side_effects_of_nothing_are_nothing(steerable):

@@ -16,7 +16,7 @@ from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.monitor.clusters import Cluster
-from semascope.monitor.conversation import Conversation, read_tokens, said
+from semascope.monitor.conversation import Conversation, read_tokens, token_target
 from semascope.monitor.inspection import effects, inspect
 from semascope.subject.testing import tiny
 
@@ -55,7 +55,7 @@ def asked(
     images = (Image.new("RGB", (40, 30), (shade or 0, 20, 200)),) if picture else ()
     turn = Turn("user", "what number is on it", images=len(images))
     sample = Sample(id="x", turns=(turn,), images=images)
-    return Conversation(steerable, sample, answer=answer, interventions=wishes, holder=holder)
+    return Conversation(steerable, sample, answer=answer, interventions=wishes, pass_cache=holder)
 
 
 def alike(
@@ -80,7 +80,7 @@ def test_every_token_is_explained_as_without(family: str) -> None:
     for position in (None, first, first + 2, first - 1):
         alike(plain, kept, position)
     alike(plain, kept, first + 1, "activation")
-    held = kept.held()
+    held = kept.cached_pass()
     assert (held is None) == (family in NOT_HELD)
     if held is not None:
         assert (held.final is None) == (family in BEGUN) and len(holder) == 1
@@ -100,10 +100,10 @@ def assert_effects_alike(plain: Conversation, kept: Conversation) -> None:
 
 def test_a_pass_serves_its_beginnings_and_no_other(llava: SteerableModel) -> None:
     holder = PassCache()
-    whole = asked(llava, holder).held()
+    whole = asked(llava, holder).cached_pass()
     assert whole is not None and 0 < whole.size == holder.size
     for n in range(len(ANSWER)):
-        assert asked(llava, holder, answer=ANSWER[:n]).held(make=False) is whole
+        assert asked(llava, holder, answer=ANSWER[:n]).cached_pass(make=False) is whole
         alike(asked(llava, None, answer=ANSWER[:n]), asked(llava, holder, answer=ANSWER[:n]), None)
     up = Intervention(features=((KEY, 1),), how="clamp", strength=3.0)
     for other in (
@@ -113,7 +113,7 @@ def test_a_pass_serves_its_beginnings_and_no_other(llava: SteerableModel) -> Non
         asked(llava, holder, shade=None),
         asked(llava, holder, up),
     ):
-        assert other.held(make=False) is None
+        assert other.cached_pass(make=False) is None
 
 
 def test_the_steered_run_is_held_as_itself(llava: SteerableModel) -> None:
@@ -146,25 +146,25 @@ def test_edits_that_would_pass_by_other_sinks_are_not_held(llava: SteerableModel
 
 
 def test_memory_is_bounded_and_given_back(llava: SteerableModel) -> None:
-    assert asked(llava, PassCache()).held() is not None
+    assert asked(llava, PassCache()).cached_pass() is not None
     before = tensors()
     holder = PassCache()
-    first = asked(llava, holder).held()
+    first = asked(llava, holder).cached_pass()
     assert first is not None
     gone, size = weakref.ref(first.final), first.size
     del first
     small = PassCache(size // 2)  # not the graph, then, but where passes begin
-    half = asked(llava, small).held()
+    half = asked(llava, small).cached_pass()
     assert half is not None and half.final is None and 0 < small.size < size // 2
     alike(asked(llava, None), asked(llava, small), None)
     assert_effects_alike(asked(llava, None), asked(llava, small))
     none = PassCache(0)
-    assert asked(llava, none).held() is None and none.size == 0
+    assert asked(llava, none).cached_pass() is None and none.size == 0
     two = PassCache(2 * size + size // 2)
     for shade in (1, 2, 3):
-        assert asked(llava, two, shade=shade).held() is not None
+        assert asked(llava, two, shade=shade).cached_pass() is not None
     assert len(two) == 2 and two.size <= two.most
-    assert asked(llava, two, shade=1).held(make=False) is None
+    assert asked(llava, two, shade=1).cached_pass(make=False) is None
     del holder, small, half, two
     assert gone() is None  # without waiting for the collector
     # Hooks on what a graph saves would keep some hundred tensors for ever.
@@ -181,5 +181,5 @@ def test_a_longer_pass_takes_the_place_of_its_beginnings(llava: SteerableModel) 
     holder = PassCache()
     for n in (1, 3, 5):
         here = asked(llava, holder, answer=ANSWER[:n])
-        assert here.held() is not None and said(here).token == ANSWER[n - 1]
+        assert here.cached_pass() is not None and token_target(here).token == ANSWER[n - 1]
     assert len(holder) == 1

@@ -19,7 +19,7 @@ from semascope.errors import CausalError, NotThere
 from semascope.monitor import safety_register as registers
 from semascope.monitor.base_rates import ordinary, prompts
 from semascope.monitor.clusters import Cluster
-from semascope.monitor.conversation import Conversation, read_tokens, said
+from semascope.monitor.conversation import Conversation, read_tokens, token_target
 from semascope.monitor.inspection import effects, inspect
 from semascope.monitor.try_out import tried, versus
 
@@ -54,7 +54,7 @@ def test_a_token_is_measured_as_a_span_would_be(steerable: SteerableModel) -> No
     """An answer's token through the metric of one position, and through that of a continuation."""
     here = asked(steerable)
     for n in range(len(ANSWER)):
-        target = said(here, position=len(here.map) + n)
+        target = token_target(here, position=len(here.map) + n)
         span = ContinuationLogProb(ANSWER[: n + 1], start=n)
         ours, theirs = (
             attribute(steerable.subject, here.batch, steerable.dictionaries, metric)
@@ -83,7 +83,7 @@ def test_every_token_read_back_has_its_own_probability(steerable: SteerableModel
 
 def test_with_no_answer_the_likeliest_token_is_meant(steerable: SteerableModel) -> None:
     here = asked(steerable, answer=())
-    target = said(here)
+    target = token_target(here)
     logits = steerable.subject.logits(here.batch)[0, -1]
     assert target.token == int(logits.argmax())
     assert target.probability(here, {}) == pytest.approx(float(logits.softmax(-1).max()), rel=1e-5)
@@ -92,12 +92,12 @@ def test_with_no_answer_the_likeliest_token_is_meant(steerable: SteerableModel) 
 @pytest.mark.parametrize("position", [0, 10_000])
 def test_no_token_there(steerable: SteerableModel, position: int) -> None:
     with pytest.raises(CausalError, match="position"):
-        said(asked(steerable), position=position)
+        token_target(asked(steerable), position=position)
     with pytest.raises(CausalError, match="id lies"):
-        said(asked(steerable, answer=(10**7,)))
+        token_target(asked(steerable, answer=(10**7,)))
     mark = steerable.subject.encoder.image_token_id
     with pytest.raises(CausalError, match="stands for a picture"):
-        said(asked(steerable, answer=(7, mark)))
+        token_target(asked(steerable, answer=(7, mark)))
 
 
 def test_places_restrict_what_counts_and_parts_sum_to_the_whole(steerable: SteerableModel) -> None:

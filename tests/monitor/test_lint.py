@@ -1,18 +1,13 @@
 """The linter: what is grouped, how unusual it is, and that its effect is an exact one."""
 
-import json
-
 import numpy as np
 import pytest
 
 from semascope.atlas import HashingEmbedder
-from semascope.causal.attribution.attribute import attribute
-from semascope.causal.attribution.metrics import Prob, prepare
 from semascope.causal.attribution.result import FeatureShare
 from semascope.causal.steering.steerable_model import SteerableModel
-from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError
-from semascope.monitor import BaseRates, cluster, lint
+from semascope.monitor import BaseRates, cluster
 from semascope.monitor.clusters import coherence, shared_words
 
 KEY = "resid_post.1/main"
@@ -45,7 +40,6 @@ def test_features_that_say_the_same_are_one_cluster():
     assert verses.score == 6.0
     assert 1.0 < verses.coherence <= 7.0
     assert verses.suppress().how == "ablate"
-    assert json.dumps(verses.as_json())
 
 
 def test_a_judge_and_a_labeller_can_be_asked_instead():
@@ -94,25 +88,3 @@ def steerable():
     subject = tiny("llava")
     coder = SparseCoder(CoderConfig(d_in=subject.d_model, width=64, k=6), site="resid_post.1")
     return SteerableModel.of(subject, [coder])
-
-
-def test_lint_sorts_by_surprise_and_by_exact_effect(steerable):
-    sample = Sample(id="x", turns=(Turn("user", "which number is larger here"),))
-    batch = steerable.subject.encode([sample], answer="")
-    metric = Prob(7)
-    found = attribute(steerable.subject, batch, steerable.dictionaries, metric)
-    shares = found.features()
-    words = {s.id: ("bible verses" if n % 2 else "red cars") for n, s in enumerate(shares[:8])}
-    others = [Sample(id=str(n), turns=(Turn("user", f"say {n}"),)) for n in range(3)]
-    ordinary = BaseRates.measure(steerable, others)
-    assert ordinary.prompts == 3
-    told = lint(
-        steerable, batch, metric, found, words, HashingEmbedder(), ordinary=ordinary, smallest=2
-    )
-    assert {c.label for c in told} == {"bible, verses", "cars, red"}
-    weights = [abs(c.effect) * c.surprise for c in told]
-    assert weights == sorted(weights, reverse=True)
-    forced = prepare(batch, metric)
-    gone = steerable.subject.logits(forced.batch, edits=steerable.edits([told[0].suppress()]))
-    exact = float(metric.measure(gone, forced.ends)[0]) - float(found.values[0])
-    assert told[0].effect == pytest.approx(exact, abs=1e-6)

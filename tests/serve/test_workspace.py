@@ -245,7 +245,9 @@ def test_steering_beside_chance(explorer: WorkspaceExplorer) -> None:
         ids = [e["id"] for e in told if e["kind"] == "token" and e["side"] == "after"]
         session = explorer.session
         under = FollowedAsk.model_validate({**talk, "interventions": [wish], "answer": ids[:1]})
-        assert soon(lambda: session.conversation(under).held(make=False))  # ready to be asked about
+        assert soon(
+            lambda: session.conversation(under).cached_pass(make=False)
+        )  # ready to be asked about
         none = {**wish, "strength": 0.0}
         still = events(client, "/api/steer", {**talk, "interventions": [none], "control": False})
         (same,) = [e for e in still if e["kind"] == "compared"]

@@ -80,7 +80,7 @@ class Chat:
 
         ids = tuple(token.id for token in self.answer.tokens if not token.ends)
         return Conversation(
-            self.run.steerable, self.sample, "", ids, self.interventions, holder=PassCache()
+            self.run.steerable, self.sample, "", ids, self.interventions, pass_cache=PassCache()
         )
 
     def ask(self, question: str, picture: str | Image.Image | None = None) -> Chat:

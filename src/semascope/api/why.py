@@ -127,7 +127,7 @@ class Why:
         steerable, asked = self.chat.run.steerable, self.chat.asked
         return steerable.attribute(
             asked.batch,
-            self.inspection.said,
+            self.inspection.target,
             integrated=self.integrated,
             edits=asked.edits,
         )

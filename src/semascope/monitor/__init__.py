@@ -1,13 +1,12 @@
-"""Asking about one conversation: what is unexpected in it, whether it matters, what mends it.
+"""Questions about one conversation: which features are behind a token, and what do they do?
 
-Stands on causal and atlas; knows no page and no command line. Whoever needs more than these names
-takes it from the module that has it: ``conversation``, ``inspecting``, ``ordinary``, ``beside``,
-``live``, ``register``, ``tours``.
+Other names are in their modules: ``base_rates``, ``name_clusters``, ``safety_register``, ``tours``,
+``try_out``.
 """
 
-from semascope.monitor.clusters import BaseRates, Cluster, cluster, lint
+from semascope.monitor.clusters import BaseRates, Cluster, cluster
 from semascope.monitor.conversation import Conversation, read_tokens
-from semascope.monitor.inspection import Effect, Inspection, concepts, effects, inspect
+from semascope.monitor.inspection import Effect, Inspection, effects, inspect
 
 __all__ = [
     "BaseRates",
@@ -16,9 +15,7 @@ __all__ = [
     "Effect",
     "Inspection",
     "cluster",
-    "concepts",
     "effects",
     "inspect",
-    "lint",
     "read_tokens",
 ]

@@ -1,8 +1,7 @@
-"""How features fire on ordinary prompts, measured once for a run and kept.
+"""Base rates: how features fire on ordinary prompts, measured once for a run and saved.
 
-The prompts are data (``ordinary.toml``): everyday requests, and everyday questions beside the
-run's own pictures where the subject sees. Knows samples and a file; what is done with the bits
-is ``lint.Ordinary``'s.
+The prompts are data (``ordinary.toml``): everyday requests, and everyday questions about the run's
+pictures if the subject reads pictures. ``clusters.BaseRates`` turns the rates into surprise.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ Progress = Callable[[int, int], bool]
 
 
 def prompts(pictures: Sequence[Image.Image] = ()) -> list[Sample]:
-    """Everyday prompts: with these pictures, one question each, or in words alone."""
+    """Everyday prompts: one question for each picture, or text prompts without pictures."""
     told = tomllib.loads((files("semascope.monitor") / "ordinary.toml").read_text("utf-8"))
     if not pictures:
         return [
@@ -54,9 +53,9 @@ def ordinary(
     stamp: str = "",
     progress: Progress | None = None,
 ) -> BaseRates | None:
-    """What these prompts do to these dictionaries: from ``folder``, or measured and kept there.
+    """Base rates on these prompts, from ``folder``, or measured and saved there.
 
-    ``stamp`` changes when the dictionaries' weights do. None where ``progress`` said stop.
+    ``stamp`` changes with the dictionaries' weights. None if ``progress`` stopped it.
     """
     about = [stamp, str(steerable.subject.name), *sorted(steerable.dictionaries)]
     about += [s.id + "|".join(t.text for t in s.turns) for s in samples]
@@ -74,13 +73,13 @@ def ordinary(
     found = BaseRates(len(samples), bits)
     try:
         _save(path, found)
-    except OSError as error:  # a run that can only be read: it is measured once a server
-        LOG.warning("What ordinary prompts do is not kept: %s", error)
+    except OSError as error:  # a read-only run: measured once per server
+        LOG.warning("Base rates are not saved: %s", error)
     return found
 
 
 def _save(path: Path, found: BaseRates) -> None:
-    """Written whole: a temporary file, then its name."""
+    """Write to a temporary file, then rename."""
     order = sorted(found.fired)
     packed = [np.packbits(found.fired[f]) for f in order]
     buffer = io.BytesIO()

@@ -1,18 +1,13 @@
-"""Lint: what in a prompt is unexpected, and whether it matters, as clusters of features.
+"""Clusters of features by meaning: what in a prompt is unexpected.
 
-The features that matter at a token are clustered by what their descriptions say (average linkage
-on the cosine distance of sentence vectors, as in Transluce's Monitor, Choi et al. 2024), and each
-cluster is given a label and three figures:
+The features that matter at a token are clustered by their descriptions (average linkage on the
+cosine distance of sentence vectors, as in Transluce's Monitor, Choi et al. 2024). Each cluster has
+a label and two figures:
 
-* *coherence*, 1–7: 1 + 6 × the mean cosine of its descriptions with the cluster's own mean, which
-  needs no judge; a caller's judge can be asked instead.
-* *surprise*, bits: −log₂ of how often the whole cluster fires on ordinary prompts (the share of
-  them on which all of its features do, add-one smoothed). Monitor grouped whatever is coherent
-  and never asked how unusual it is.
-* *effect*: the change of the target's probability when the whole cluster is ablated, exactly.
-
-Findings are sorted by surprise × |effect|. Knows descriptions, attributions and interventions;
-where descriptions come from, and what is an ordinary prompt, the caller says.
+* *coherence*, 1–7: 1 + 6 × the mean cosine of its descriptions with their mean, or the caller's
+  judge.
+* *surprise*, bits: −log₂ of the share of ordinary prompts on which all of its features fire,
+  add-one smoothed. Monitor groups whatever is coherent and does not ask how unusual it is.
 """
 
 from __future__ import annotations
@@ -20,28 +15,26 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from semascope.causal.attribution.metrics import Metric, measured, prepare
-from semascope.causal.attribution.result import Attribution, FeatureShare
-from semascope.causal.steering.interventions import Intervention, dump
+from semascope.causal.attribution.result import FeatureShare
+from semascope.causal.steering.interventions import Intervention
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
 from semascope.subject.patches import laid_out
-from semascope.subject.types import Batch
 
 Feature = tuple[str, int]
 
 _PLAIN = """a an and are as at by for from in is it its of on or that the their this to with when
 where which feature fires activates text texts picture pictures image images word words above all"""
-"""Words that name nothing, left out of labels."""
+"""Stop words of labels."""
 
 
 class Embedder(Protocol):
@@ -53,14 +46,14 @@ class Embedder(Protocol):
 
 
 Labeller = Callable[[Sequence[str]], str]
-"""Descriptions of a cluster to two to five words."""
+"""Descriptions of a cluster to a label of two to five words."""
 Judge = Callable[[Sequence[str]], float]
 """Descriptions of a cluster to its coherence, 1–7."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Features that say the same thing."""
+    """Features with explanations of the same meaning."""
 
     features: tuple[FeatureShare, ...]
     """Strongest |score| first."""
@@ -69,33 +62,18 @@ class Cluster:
     coherence: float
     """1–7."""
     score: float
-    """Σ of their scores, signed."""
+    """Signed sum of their scores."""
     surprise: float = math.nan
     """Bits."""
-    effect: float = math.nan
-    """Change of the target's probability when all of them are ablated."""
 
     @property
     def ids(self) -> tuple[Feature, ...]:
-        """As an ``Intervention`` takes them."""
+        """The features as an ``Intervention`` takes them."""
         return tuple(f.id for f in self.features)
 
     def suppress(self) -> Intervention:
-        """The intervention that takes the cluster out."""
+        """The intervention that ablates the cluster."""
         return Intervention(features=self.ids, how="ablate", name=f"without '{self.label}'")
-
-    def as_json(self) -> dict[str, Any]:
-        """For a page."""
-        numbers = {n: getattr(self, n) for n in ("coherence", "score", "surprise", "effect")}
-        return {
-            "label": self.label,
-            **{n: None if math.isnan(v) else v for n, v in numbers.items()},
-            "features": [
-                {"feature": list(f.id), "score": f.score, "description": d}
-                for f, d in zip(self.features, self.descriptions, strict=True)
-            ],
-            "suppress": dump([self.suppress()])[0],
-        }
 
 
 def cluster(
@@ -114,16 +92,16 @@ def cluster(
         shares: features that matter, e.g. ``attribution.features()[:200]``.
         descriptions: words of each, by (dictionary, index).
         embed: sentence vectors.
-        similarity: mean cosine within a cluster, at the least.
-        smallest: features that a cluster has, at the least.
-        labeller: names a cluster; the words it shares most, if left out.
-        judge: coherence 1–7; from the vectors, if left out.
+        similarity: least mean cosine within a cluster.
+        smallest: least number of features of a cluster.
+        labeller: names a cluster; by default, the words that its descriptions share most.
+        judge: coherence 1–7; by default, from the vectors.
 
     Returns:
         Clusters, largest Σ|score| first.
     """
     if not -1.0 <= similarity <= 1.0 or smallest < 1:
-        raise CausalError("A cosine threshold lies in [−1, 1], and a cluster has a feature.")
+        raise CausalError("similarity must lie in [−1, 1], and smallest must be at least 1.")
     known = [s for s in shares if descriptions.get(s.id)]
     if len(known) < max(2, smallest):
         return []
@@ -158,7 +136,7 @@ def _cluster(
 
 
 def coherence(vectors: NDArray[np.float64]) -> float:
-    """1–7 for (n, dim) unit vectors: 1 + 6 × their mean cosine with their own mean."""
+    """Coherence, 1–7, of (n, dim) unit vectors: 1 + 6 × their mean cosine with their mean."""
     middle = vectors.mean(0)
     length = float(np.linalg.norm(middle))
     if length == 0.0:
@@ -191,7 +169,7 @@ class BaseRates:
 
     @classmethod
     def measure(cls, steerable: SteerableModel, prompts: Sequence[Sample]) -> BaseRates:
-        """Run the prompts, to the deepest dictionary."""
+        """Run the prompts up to the deepest dictionary."""
         found: dict[Feature, NDArray[np.bool_]] = {}
         for number, sample in enumerate(prompts):
             batch = steerable.prompt(sample)
@@ -207,73 +185,11 @@ class BaseRates:
         return cls(len(prompts), found)
 
     def surprise(self, features: Sequence[Feature]) -> float:
-        """Bits: −log₂ share of ordinary prompts on which all of these features fire.
+        """Bits: −log₂ of the share of ordinary prompts on which all of these features fire.
 
-        At most log₂(prompts + 1), which is all that so many prompts can tell.
+        At most log₂(prompts + 1).
         """
         none = np.zeros(self.prompts, dtype=np.bool_)
         together = np.sum([self.fired.get(f, none) for f in features], axis=0)  # (prompts,)
         all_ = int((together >= len(features)).sum())
         return float(-math.log2((all_ + 1) / (self.prompts + 1)))
-
-
-def lint(
-    steerable: SteerableModel,
-    batch: Batch,
-    metric: Metric,
-    attribution: Attribution,
-    descriptions: Mapping[Feature, str],
-    embed: Embedder,
-    *,
-    ordinary: BaseRates | None = None,
-    top: int = 200,
-    similarity: float = 0.4,
-    smallest: int = 3,
-    labeller: Labeller | None = None,
-    judge: Judge | None = None,
-) -> list[Cluster]:
-    """Clusters of the features behind one metric of one prompt, by surprise and effect.
-
-    Args:
-        steerable: subject and dictionaries.
-        batch: the prompt that was attributed.
-        metric: the metric of the attribution; with ``Prob``, effects are changes of probability.
-        attribution: what mattered.
-        descriptions: words of the features.
-        embed: sentence vectors.
-        ordinary: how features fire elsewhere; without it, clusters are sorted by effect alone.
-        top: features of highest |score| to group.
-        similarity: see ``cluster``.
-        smallest: see ``cluster``.
-        labeller: see ``cluster``.
-        judge: see ``cluster``.
-    """
-    groups = cluster(
-        attribution.features()[:top],
-        descriptions,
-        embed,
-        similarity=similarity,
-        smallest=smallest,
-        labeller=labeller,
-        judge=judge,
-    )
-    base = float(attribution.values[0])
-    found = [
-        replace(
-            group,
-            effect=effect(steerable, batch, metric, group, base),
-            surprise=ordinary.surprise(group.ids) if ordinary else math.nan,
-        )
-        for group in groups
-    ]
-    return sorted(found, key=lambda c: -abs(c.effect) * (1.0 if ordinary is None else c.surprise))
-
-
-def effect(
-    steerable: SteerableModel, batch: Batch, metric: Metric, group: Cluster, base: float
-) -> float:
-    """The metric with the whole cluster ablated, less ``base``."""
-    forced = prepare(batch, metric)
-    with torch.no_grad():
-        value = measured(steerable.subject, forced, metric, steerable.edits([group.suppress()]))
-    return float(value[0]) - base

@@ -1,9 +1,8 @@
-"""One conversation as the model reads it, and the token of it that is asked about.
+"""A conversation as the model reads it, and the token of it to explain.
 
-``Conversation`` holds the prompt, the answer so far and what is changed meanwhile; ``TokenTarget``
-is the metric of one token at one position; ``read_tokens`` tells every token's own probability.
-With a ``PassCache`` the forward pass is kept for the next question about the same conversation.
-Knows subjects and interventions; nothing of pages, words or clusters.
+``Conversation`` holds the prompt, the answer so far and the interventions; ``TokenTarget`` is the
+metric of one token at one position; ``read_tokens`` gives the probability of every token. With a
+``PassCache`` the forward pass is kept for the next question about the same conversation.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from semascope.subject.types import Batch, Edits, Kind, Role, TokenMap
 
 SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
 _ROWS = 64
-"""Positions whose whole distributions are held at a time."""
+"""Positions whose full distributions are in memory at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +42,8 @@ class Conversation:
     prefill: str = ""
     answer: tuple[int, ...] = ()
     interventions: tuple[Intervention, ...] = ()
-    holder: PassCache | None = None
-    """What keeps passes between questions; it serves one steerable."""
+    pass_cache: PassCache | None = None
+    """Keeps forward passes between questions; one cache serves one model."""
 
     @cached_property
     def batch(self) -> Batch:
@@ -61,17 +60,17 @@ class Conversation:
 
     @cached_property
     def edits(self) -> Edits:
-        """Of the interventions."""
+        """Edits for ``interventions``, by site."""
         return self.steerable.edits(self.interventions)
 
-    def held(self, make: bool = True) -> CachedPass | None:
-        """The pass of prompt and answer, if it is held; ``make`` holds it, if that can be."""
-        if self.holder is None:
+    def cached_pass(self, make: bool = True) -> CachedPass | None:
+        """The cached pass over prompt and answer; ``make`` runs and caches it, if possible."""
+        if self.pass_cache is None:
             return None
-        found = self.holder.get(self._key, self.whole)
+        found = self.pass_cache.get(self._key, self.whole)
         if found is None and make:
             subject, sites = self.steerable.subject, self._sites
-            found = self.holder.make(self._key, subject, self.whole, sites, self.edits)
+            found = self.pass_cache.make(self._key, subject, self.whole, sites, self.edits)
         return found
 
     @cached_property
@@ -85,33 +84,33 @@ class Conversation:
 
     @property
     def map(self) -> TokenMap:
-        """Of the prompt."""
+        """Token map of the prompt."""
         return self.batch.maps[0]
 
     @property
     def total(self) -> int:
-        """Tokens of prompt and answer together."""
+        """Number of tokens of prompt and answer together."""
         return len(self.map) + len(self.answer)
 
     def text(self, position: int) -> str:
-        """One token as text; empty where it is of a picture."""
+        """One token as text; empty for image tokens."""
         if position >= len(self.map):
             return str(self.steerable.subject.encoder.text(self.answer[position - len(self.map)]))
         return "" if self.map.kinds[position] in SEEN else self.map.tokens[position]
 
     def chosen(self, where: Where) -> NDArray[np.bool_]:
-        """(total,) the positions that ``where`` means; CausalError where it means none."""
+        """(total,) bool: positions that ``where`` selects. CausalError if it selects none."""
         mask = select(where, self.map, self.total)[: self.total]
         if not mask.any():
-            raise CausalError("No token of this conversation is meant: choose others.")
+            raise CausalError("No token of this conversation is selected: choose other tokens.")
         return mask
 
 
 @dataclass(frozen=True, slots=True)
 class TokenTarget:
-    """Log-probability, in nats, of one token at one position, given all that stands before it.
+    """Metric: log-probability, in nats, of one token at one position.
 
-    With ``against``, its logit less that of another token there.
+    With ``against``, its logit minus that of another token at the same position.
     """
 
     position: int
@@ -120,11 +119,11 @@ class TokenTarget:
     """The answer's tokens before the position."""
     against: int | None = None
     back: int = 0
-    """How many tokens before the prompt's end the position is; below 0 in the answer."""
+    """Number of tokens from the position to the end of the prompt; negative in the answer."""
 
     @property
     def name(self) -> str:
-        """What a table calls it."""
+        """Name of the metric."""
         return "logprob" if self.against is None else "logit_diff"
 
     @property
@@ -140,134 +139,145 @@ class TokenTarget:
             return row.log_softmax(-1)[:, self.token]
         return row[:, self.token] - row[:, self.against]
 
-    def probability(self, asked: Conversation, edits: Edits) -> float:
-        """Of the token under ``edits``: one forward pass, or less of it where one is held."""
-        own = edits is asked.edits
-        held, start = asked.held(make=own), self.position - 1
-        forced = extend(asked.batch, [self.before])
+    def probability(self, conversation: Conversation, edits: Edits) -> float:
+        """Probability of the token under ``edits``: one forward pass, or a cached part of it."""
+        own = edits is conversation.edits
+        held, start = conversation.cached_pass(make=own), self.position - 1
+        forced = extend(conversation.batch, [self.before])
         with torch.no_grad():
             if held is not None and own:
                 logits = held.logits(start, start + 1)
             else:
                 length = forced.batch.inputs["input_ids"].shape[1]
                 begin = None if held is None else held.begin(edits, length)
-                logits = asked.steerable.subject.logits(
+                logits = conversation.steerable.subject.logits(
                     forced.batch, edits=edits, start=start, begin=begin
                 )
         return float(logits[0, 0].float().softmax(-1)[self.token])
 
 
-def said(
-    asked: Conversation, position: int | None = None, against: int | None = None
+def token_target(
+    conversation: Conversation, position: int | None = None, against: int | None = None
 ) -> TokenTarget:
-    """The token asked about: at a position, or the answer's last, or the one that would come next.
+    """The metric of one token, by default the answer's last, or the likeliest next one.
 
-    Raises CausalError for a position that nothing stands before, or that holds a picture.
+    Args:
+        conversation: prompt and answer.
+        position: of the token, counted over prompt and answer.
+        against: id of a rival token, for a logit difference.
+
+    Raises:
+        CausalError: position 0 or out of range, an image token, or an id that is no token.
     """
-    start = len(asked.map)
-    check_ids(asked.steerable.subject, (*asked.answer, *(() if against is None else (against,))))
+    start = len(conversation.map)
+    check_ids(
+        conversation.steerable.subject,
+        (*conversation.answer, *(() if against is None else (against,))),
+    )
     if position is None:
-        if not asked.answer:
-            return TokenTarget(start, _likeliest(asked), (), against)
-        position = asked.total - 1
-    if not 1 <= position < asked.total:
+        if not conversation.answer:
+            return TokenTarget(start, _likeliest(conversation), (), against)
+        position = conversation.total - 1
+    if not 1 <= position < conversation.total:
         raise CausalError(
-            f"There is no token to ask about at position {position}: name one of 1 … "
-            f"{asked.total - 1}."
+            f"There is no token to explain at position {position}: give one from 1 to "
+            f"{conversation.total - 1}."
         )
     if position >= start:
         at = position - start
-        return TokenTarget(position, asked.answer[at], asked.answer[:at], against, start - position)
-    if asked.map.kinds[position] in SEEN:
-        raise CausalError(
-            "A token of a picture is not predicted, so nothing speaks for it: ask what fires there "
-            "(mode activation), or name it as the place whose features count (at)."
+        return TokenTarget(
+            position, conversation.answer[at], conversation.answer[:at], against, start - position
         )
-    return TokenTarget(position, int(asked.map.ids[position]), (), against, start - position)
+    if conversation.map.kinds[position] in SEEN:
+        raise CausalError(
+            "Image tokens are not predicted, so none can be explained: use mode activation to see "
+            "what fires there, or restrict the features to that place (at)."
+        )
+    return TokenTarget(position, int(conversation.map.ids[position]), (), against, start - position)
 
 
 def check_ids(subject: Subject, ids: Sequence[int]) -> None:
-    """CausalError for an id that the subject has no token for, or that stands for a picture."""
+    """Raise CausalError for an id outside the vocabulary, or that of an image token."""
     vocabulary = int(subject.embeddings().shape[0])
     if any(not 0 <= i < vocabulary for i in ids):
-        raise CausalError(f"A token's id lies in 0 … {vocabulary - 1}.")
+        raise CausalError(f"A token id lies in 0 … {vocabulary - 1}.")
     for i in ids:
         if i in subject.encoder.shown_ids:
             raise CausalError(f"Token {i} stands for a picture: no answer holds it.")
 
 
-def _likeliest(asked: Conversation) -> int:
-    held = asked.held()
+def _likeliest(conversation: Conversation) -> int:
+    held = conversation.cached_pass()
     with torch.no_grad():
         if held is not None:
-            return int(held.logits(len(asked.map) - 1, len(asked.map))[0, 0].argmax())
-        logits = asked.steerable.subject.logits(
-            asked.batch, edits=asked.edits, start=len(asked.map) - 1
+            return int(held.logits(len(conversation.map) - 1, len(conversation.map))[0, 0].argmax())
+        logits = conversation.steerable.subject.logits(
+            conversation.batch, edits=conversation.edits, start=len(conversation.map) - 1
         )
     return int(logits[0, 0].argmax())
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationToken:
-    """One token of a conversation, as the model read it."""
+    """One token of a conversation with its probability."""
 
     id: int
     text: str
     kind: str
     role: str
     logprob: float | None
-    """Of itself, nats; None for the first token and for those of pictures."""
+    """Log-probability of the token, nats; None for the first token and for image tokens."""
     entropy: float | None
-    """Of the distribution that it came from, nats."""
+    """Entropy of the distribution that predicts it, nats."""
     top: tuple[tuple[int, str, float], ...]
-    """(id, text, logprob) of the likeliest tokens here."""
+    """(id, text, log-probability) of the likeliest tokens at this position."""
     image: int | None
     rect: tuple[float, float, float, float] | None
 
 
-def read_tokens(asked: Conversation, top: int = 5) -> list[ConversationToken]:
+def read_tokens(conversation: Conversation, top: int = 5) -> list[ConversationToken]:
     """Every token of prompt and answer with its own probability, under the interventions."""
-    subject = asked.steerable.subject
-    check_ids(subject, asked.answer)
-    held = asked.held(make=False)
+    subject = conversation.steerable.subject
+    check_ids(subject, conversation.answer)
+    held = conversation.cached_pass(make=False)
     with torch.no_grad():
         logits = (
-            held.logits(0, asked.total)
+            held.logits(0, conversation.total)
             if held is not None
-            else subject.logits(asked.whole.batch, edits=asked.edits)
+            else subject.logits(conversation.whole.batch, edits=conversation.edits)
         )[0]  # (T, V)
-    ids = [*asked.map.ids.tolist(), *asked.answer]
-    told: list[ConversationToken] = []
-    for first in range(0, asked.total, _ROWS):
+    ids = [*conversation.map.ids.tolist(), *conversation.answer]
+    tokens: list[ConversationToken] = []
+    for first in range(0, conversation.total, _ROWS):
         # The row before a token predicts it; the first token has none.
-        rows = logits[max(0, first - 1) : min(first + _ROWS, asked.total) - 1].float()
+        rows = logits[max(0, first - 1) : min(first + _ROWS, conversation.total) - 1].float()
         logp = rows.log_softmax(-1)
         begin = max(1, first)
         if first == 0:
-            told.append(_token(asked, ids, 0, None, 0))
-        told += [_token(asked, ids, begin + n, row, top) for n, row in enumerate(logp)]
-    return told
+            tokens.append(_token(conversation, ids, 0, None, 0))
+        tokens += [_token(conversation, ids, begin + n, row, top) for n, row in enumerate(logp)]
+    return tokens
 
 
 def _token(
-    asked: Conversation, ids: Sequence[int], position: int, logp: Tensor | None, top: int
+    conversation: Conversation, ids: Sequence[int], position: int, logp: Tensor | None, top: int
 ) -> ConversationToken:
-    """One token; ``logp`` is (V,) log-probabilities at its place."""
-    prompt = position < len(asked.map)
-    kind = Kind(int(asked.map.kinds[position])) if prompt else Kind.TEXT
-    role = Role(int(asked.map.roles[position])) if prompt else Role.ASSISTANT
+    """One token; ``logp``, (V,), are the log-probabilities that predict it."""
+    prompt = position < len(conversation.map)
+    kind = Kind(int(conversation.map.kinds[position])) if prompt else Kind.TEXT
+    role = Role(int(conversation.map.roles[position])) if prompt else Role.ASSISTANT
     seen = kind in SEEN
-    rect = asked.map.rects[position] if prompt and seen else None
+    rect = conversation.map.rects[position] if prompt and seen else None
     known = logp is not None and not seen
     rivals: tuple[tuple[int, str, float], ...] = ()
     if known and top:
         assert logp is not None
         best = logp.topk(min(top, len(logp)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        rivals = tuple((i, asked.steerable.subject.encoder.text(i), p) for i, p in pairs)
+        rivals = tuple((i, conversation.steerable.subject.encoder.text(i), p) for i, p in pairs)
     return ConversationToken(
         id=int(ids[position]),
-        text=asked.text(position),
+        text=conversation.text(position),
         kind=kind.name.lower(),
         role=role.name.lower(),
         logprob=float(logp[ids[position]]) if known and logp is not None else None,
@@ -275,7 +285,7 @@ def _token(
         if known and logp is not None
         else None,
         top=rivals,
-        image=int(asked.map.image[position]) if prompt and seen else None,
+        image=int(conversation.map.image[position]) if prompt and seen else None,
         rect=tuple(float(v) for v in rect)  # type: ignore[arg-type]  # four of them
         if rect is not None and bool(np.isfinite(rect).all())
         else None,

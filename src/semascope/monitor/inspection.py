@@ -1,13 +1,11 @@
-"""Which features stand behind a token or in a region, as concepts, and what each concept does.
+"""The features behind a token or in a region, grouped into concepts, with measured effects.
 
-1. ``inspect`` finds features: by attribution (signed, one backward pass) or by activation (as a
-   share of each feature's own maximum), at chosen tokens or in a region of a picture, in the run
-   as it is or under interventions.
-2. ``concepts`` groups them by their words (``lint.cluster``) and puts the novel ones first.
-3. ``effects`` ablates each group whole and tells what becomes of the token's probability, one
-   forward pass a group, so that the words need not wait for the figures.
-
-Knows conversations, attributions and words; no page, no database.
+1. ``inspect`` finds features by attribution (signed, one backward pass) or by activation (as a
+   share of each feature's maximum), at chosen tokens or in a region of a picture, with or without
+   interventions.
+2. ``grouped`` clusters them by their explanations and puts the most surprising first.
+3. ``effects`` ablates each cluster and measures the token's probability, one forward pass each.
+   It yields them one by one, so that the words need not wait for the figures.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from semascope.monitor.clusters import (
     Labeller,
     cluster,
 )
-from semascope.monitor.conversation import Conversation, TokenTarget, said
+from semascope.monitor.conversation import Conversation, TokenTarget, token_target
 from semascope.subject.types import Kind
 
 TOP = 15
@@ -43,23 +41,23 @@ TOP = 15
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was found behind one token."""
+    """The features behind one token."""
 
-    said: TokenTarget
+    target: TokenTarget
     metric: str
     """logprob, logit_diff or activation."""
     value: float
-    """Of the metric; the token's log-probability in activation mode."""
+    """Value of the metric; the token's log-probability in activation mode."""
     probability: float
-    """Of the token, under the interventions."""
+    """Probability of the token under the interventions."""
     shares: tuple[FeatureShare, ...]
     """Strongest first. In activation mode ``score`` is the share of the feature's own maximum."""
     places: Mapping[Feature, tuple[int, ...]]
-    """Up to three positions where each of the first features counts most."""
+    """Up to three positions where each of the first features scores highest."""
     ratios: Mapping[Feature, float]
-    """Peak activation as a share of the feature's own maximum, where that is known."""
+    """Peak activation as a share of the feature's maximum, if known."""
     unexplained: float | None
-    """Share of the attribution that the dictionaries' errors hold."""
+    """Share of the attribution in the SAE errors; None in activation mode."""
 
     def __repr__(self) -> str:
         count = len(self.shares)
@@ -73,7 +71,7 @@ class Inspection:
 
 
 def inspect(
-    asked: Conversation,
+    conversation: Conversation,
     *,
     mode: str = "attribution",
     position: int | None = None,
@@ -87,71 +85,76 @@ def inspect(
     Args:
         asked: the conversation, with the interventions under which it is looked at.
         mode: attribution or activation.
-        position: of the token asked about; see ``conversation.said``.
-        where: at which tokens features count; everywhere, where left out.
-        against: id of another token; then the difference of the logits is explained.
+        position: of the token to explain; see ``conversation.token_target``.
+        where: tokens whose features count; all by default.
+        against: id of a rival token, to explain the difference of the two logits.
         integrated: steps of integrated gradients.
-        named: for how many features places are told.
+        named: how many features get places.
+
+    Raises:
+        CausalError: no such mode or token, or no statistics for mode activation.
     """
-    target = said(asked, position, against)
+    target = token_target(conversation, position, against)
     if mode == "activation":
-        return _active(asked, target, where, named)
+        return _active(conversation, target, where, named)
     if mode != "attribution":
-        raise CausalError(f"There is no mode {mode!r}: attribution or activation.")
-    steerable = asked.steerable
+        raise CausalError(f"There is no mode {mode!r}: use attribution or activation.")
+    steerable = conversation.steerable
     found = steerable.attribute(
-        asked.batch,
+        conversation.batch,
         target,
         integrated=integrated,
-        edits=asked.edits,
-        run=_held(asked, target),
+        edits=conversation.edits,
+        run=_held(conversation, target),
     )
-    keep = None if where is None else at(asked.chosen(where))
+    keep = None if where is None else at(conversation.chosen(where))
     shares = tuple(found.features(keep))
     value = float(found.values[0])
     plain = against is None
     return Inspection(
-        said=target,
+        target=target,
         metric=target.name,
         value=value,
-        probability=math.exp(value) if plain else target.probability(asked, asked.edits),
+        probability=math.exp(value)
+        if plain
+        else target.probability(conversation, conversation.edits),
         shares=shares,
         places=_places(found, shares[:named], keep),
-        ratios=_ratios(asked, shares[:named]),
+        ratios=_ratios(conversation, shares[:named]),
         unexplained=max(site.error_share() for site in found.sites),
     )
 
 
-def _held(asked: Conversation, target: TokenTarget) -> WatchedRun | None:
-    """The run of a target by one backward pass, where the forward one is held."""
-    held = asked.held()
+def _held(conversation: Conversation, target: TokenTarget) -> WatchedRun | None:
+    """Backward pass from a cached forward pass; None without one."""
+    held = conversation.cached_pass()
     if held is None:
         return None
-    _, targets = sites_of(asked.steerable.dictionaries.values())
-    return held.run(prepare(asked.batch, target), target, targets)
+    _, targets = sites_of(conversation.steerable.dictionaries.values())
+    return held.run(prepare(conversation.batch, target), target, targets)
 
 
 def _active(
-    asked: Conversation, target: TokenTarget, where: Where | None, named: int
+    conversation: Conversation, target: TokenTarget, where: Where | None, named: int
 ) -> Inspection:
     """Activation mode."""
-    steerable = asked.steerable
+    steerable = conversation.steerable
     if steerable.statistics is None:
-        raise CausalError("Activations say something beside the maxima only: gather evidence.")
-    mask = _plain(asked) if where is None else asked.chosen(where)
-    held = asked.held()
-    seen = {} if held is None else {s: x[:, : asked.total] for s, x in held.seen.items()}
+        raise CausalError("Activation mode needs the features' maxima: gather evidence first.")
+    mask = _plain(conversation) if where is None else conversation.chosen(where)
+    held = conversation.cached_pass()
+    seen = {} if held is None else {s: x[:, : conversation.total] for s, x in held.seen.items()}
     found = steerable.active_features(
-        asked.whole.batch,
+        conversation.whole.batch,
         at=mask,
-        edits=asked.edits,
+        edits=conversation.edits,
         seen=seen,
     )
-    probability = target.probability(asked, asked.edits)
+    probability = target.probability(conversation, conversation.edits)
     shares = tuple(_share(active) for active in found)
     order = sorted(range(len(found)), key=lambda i: -shares[i].score)
     return Inspection(
-        said=target,
+        target=target,
         metric="activation",
         value=math.log(max(probability, 1e-300)),
         probability=probability,
@@ -162,16 +165,16 @@ def _active(
     )
 
 
-def _plain(asked: Conversation) -> NDArray[np.bool_]:
-    """(total,) all but the template's tokens and the first, whose norms drown the others'."""
-    mask = np.ones(asked.total, dtype=np.bool_)
-    mask[: len(asked.map)] = asked.map.kinds != Kind.SPECIAL
+def _plain(conversation: Conversation) -> NDArray[np.bool_]:
+    """(total,) all but template tokens and the first token, whose norms are far larger."""
+    mask = np.ones(conversation.total, dtype=np.bool_)
+    mask[: len(conversation.map)] = conversation.map.kinds != Kind.SPECIAL
     mask[0] = False
     return mask
 
 
 def _share(found: ActiveFeature) -> FeatureShare:
-    """An active feature as one that counts; one that never fired in the corpus counts in full."""
+    """An active feature scored by its share of its maximum; 1 if it never fired in the corpus."""
     ratio = found.ratio if math.isfinite(found.ratio) else 1.0
     return FeatureShare(found.key, found.index, ratio, ratio, 0.0, found.activation, found.tokens)
 
@@ -195,48 +198,20 @@ def _places(
     return places
 
 
-def _ratios(asked: Conversation, shares: Sequence[FeatureShare]) -> dict[Feature, float]:
-    """Peaks as shares of maxima, for the dictionaries whose maxima are known."""
+def _ratios(conversation: Conversation, shares: Sequence[FeatureShare]) -> dict[Feature, float]:
+    """Peaks as shares of the features' maxima, for dictionaries with statistics."""
     from semascope.causal.steering.units import statistic
 
     ratios: dict[Feature, float] = {}
     for key in {s.key for s in shares}:
-        if key in (asked.steerable.statistics or {}):
-            maxima = statistic(asked.steerable.statistics, key, "max")
+        if key in (conversation.steerable.statistics or {}):
+            maxima = statistic(conversation.steerable.statistics, key, "max")
             ratios |= {
                 s.id: float(s.peak / maxima[s.index])
                 for s in shares
                 if s.key == key and maxima[s.index] > 0
             }
     return ratios
-
-
-def concepts(
-    found: Inspection,
-    descriptions: Mapping[Feature, str],
-    embed: Embedder,
-    *,
-    ordinary: BaseRates | None = None,
-    top: int = 200,
-    similarity: float = 0.4,
-    smallest: int = 2,
-    labeller: Labeller | None = None,
-    judge: Judge | None = None,
-) -> list[Cluster]:
-    """The features as clusters, the novel first: surprise × |score|, or |score| alone.
-
-    See ``lint.cluster`` for the arguments.
-    """
-    return grouped(
-        found.shares[:top],
-        descriptions,
-        embed,
-        ordinary=ordinary,
-        similarity=similarity,
-        smallest=smallest,
-        labeller=labeller,
-        judge=judge,
-    )
 
 
 def grouped(
@@ -250,7 +225,10 @@ def grouped(
     labeller: Labeller | None = None,
     judge: Judge | None = None,
 ) -> list[Cluster]:
-    """Any features as clusters, in the order of ``concepts``."""
+    """Features as clusters, by surprise × |score|, or by |score| without ``ordinary``.
+
+    See ``clusters.cluster`` for the arguments.
+    """
     groups = cluster(
         shares,
         descriptions,
@@ -262,41 +240,41 @@ def grouped(
     )
     if ordinary is None:
         return sorted(groups, key=lambda c: -abs(c.score))
-    told = [replace(c, surprise=ordinary.surprise(c.ids)) for c in groups]
-    return sorted(told, key=lambda c: (-c.surprise * abs(c.score), -abs(c.score)))
+    surprising = [replace(c, surprise=ordinary.surprise(c.ids)) for c in groups]
+    return sorted(surprising, key=lambda c: (-c.surprise * abs(c.score), -abs(c.score)))
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What ablating one cluster did to the token."""
+    """Effect on the token of ablating one cluster."""
 
     cluster: int
-    """Its place in the list."""
+    """Index of the cluster in the list."""
     before: float | None
-    """Probability of the token under the conversation's interventions."""
+    """Probability of the token under the conversation's interventions only."""
     after: float | None
-    """With the cluster ablated too."""
+    """Probability with the cluster ablated too."""
     note: str = ""
-    """Why it could not be measured, or what was left out."""
+    """Why there is no figure, or what was left out."""
 
 
 def effects(
-    asked: Conversation, found: Inspection, clusters: Sequence[Cluster]
+    conversation: Conversation, found: Inspection, clusters: Sequence[Cluster]
 ) -> Iterator[Effect]:
-    """Ablate each cluster on top of the interventions; one at a time, as they are measured."""
-    held = {feature for one in asked.interventions for feature in one.features}
+    """Ablate each cluster on top of the interventions; yields each effect when measured."""
+    held = {feature for one in conversation.interventions for feature in one.features}
     for number, group in enumerate(clusters):
         free = tuple(feature for feature in group.ids if feature not in held)
         if not free:
-            yield Effect(number, None, None, "An intervention holds all of these features already.")
+            yield Effect(number, None, None, "An intervention already sets all of these features.")
             continue
         note = "" if len(free) == len(group.ids) else (
-            f"{len(group.ids) - len(free)} of its features are held by an intervention already."
+            f"{len(group.ids) - len(free)} of its features are already set by an intervention."
         )  # fmt: skip
         gone = Intervention(features=free, how="ablate", name=f"without '{group.label}'")
         try:
-            edits = asked.steerable.edits([*asked.interventions, gone])
-            after = found.said.probability(asked, edits)
+            edits = conversation.steerable.edits([*conversation.interventions, gone])
+            after = found.target.probability(conversation, edits)
         except CausalError as error:
             yield Effect(number, None, None, str(error))
         else:

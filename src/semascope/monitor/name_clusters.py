@@ -1,9 +1,8 @@
 """Clusters named by an LMM: two to five words, and how alike their features are, from 1 to 7.
 
-Transluce's Monitor (Choi et al. 2024) asks a model for both; here ``lint`` has words and a figure
-of its own, and these stand over them where a server is at hand. What the server says is text from
-outside: it is parsed, stripped of marks, bounded, and never more than words on a page. Knows
-descriptions and the LMM client; no model under the microscope, no page.
+Transluce's Monitor (Choi et al. 2024) asks a model for both; ``clusters`` has a label and a figure
+that need no server, which these replace. The server's text is not trusted: it is parsed, stripped
+of markup, bounded in length, and only ever shown as words.
 """
 
 from __future__ import annotations
@@ -35,26 +34,25 @@ SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class ClusterName:
-    """What an LMM called one cluster."""
+    """The name that an LMM gave one cluster."""
 
     cluster: int
-    """Its place in the list."""
+    """Index of the cluster in the list."""
     label: str = ""
-    """Empty where it has no name from the LMM."""
+    """Empty if there is none."""
     coherence: float | None = None
-    """1 to 7, where it said so."""
+    """1 to 7, if the LMM gave it."""
     note: str = ""
     """Why there is no name."""
 
 
 @dataclass(slots=True)
 class ClusterNamer:
-    """Names clusters; one of these serves many threads.
+    """Names clusters. Thread-safe.
 
     Args:
-        lmm: the server, with its cache: a cluster of the same words is paid for once.
-        most: questions to the server in the life of this object, replies of the cache not
-            counted; 0 sets no bound.
+        lmm: the server, with its cache of replies.
+        most: most questions to the server, cached replies not counted; 0 sets no limit.
     """
 
     lmm: LMM
@@ -64,7 +62,7 @@ class ClusterNamer:
 
     @property
     def author(self) -> str:
-        """Who says so."""
+        """Author of the names, as the atlas records it."""
         return f"lmm:{self.lmm.model}"
 
     @property
@@ -73,10 +71,13 @@ class ClusterNamer:
         return self._spent
 
     def name(self, groups: Sequence[Sequence[str]], told: Callable[[ClusterName], bool]) -> None:
-        """Name groups of descriptions, telling each name as it comes; stops where ``told`` says so.
+        """Name groups of descriptions; ``told`` gets each name, and stops by returning True.
 
-        Raises ServerUnreachable and ExplainError as the client does; what was told stands. Blocks:
-        call it in a thread that may wait, and in none that runs an event loop.
+        Blocks: call it in a thread without an event loop.
+
+        Raises:
+            ServerUnreachable: the server does not answer.
+            ExplainError: see the client.
         """
         asyncio.run(self._all(groups, told))
 
@@ -110,7 +111,7 @@ class ClusterNamer:
         return read(number, reply.text)
 
     def _may(self) -> bool:
-        """Take one question from the budget, where there is one left."""
+        """Take one question from the budget; False if none is left."""
         with self._lock:
             if self.most and self._spent >= self.most:
                 return False
@@ -124,7 +125,7 @@ class ClusterNamer:
 
 
 def question(descriptions: Sequence[str]) -> list[dict[str, Any]]:
-    """The chat messages that ask for the name of some descriptions, which are set off as data."""
+    """Chat messages that ask for the name of some descriptions, quoted as data."""
     lines = "\n".join(
         f"- {parse_answer.plain(d)[:LONGEST_LINE]}" for d in descriptions[:MOST_LINES]
     )
@@ -132,7 +133,7 @@ def question(descriptions: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def read(number: int, text: str) -> ClusterName:
-    """The name in an answer; a note where it holds none that can be used."""
+    """The name in an answer, or a note if it holds none that can be used."""
     try:
         found = parse_answer.parse(text, ("label",))
         label = parse_answer.name_of(found)
@@ -144,7 +145,7 @@ def read(number: int, text: str) -> ClusterName:
 
 
 def _coherence(value: Any) -> float | None:
-    """1 to 7, also as "6.5" or "6/7"; None for what is no such number."""
+    """1 to 7, also from "6.5" or "6/7"; None for anything else."""
     told = parse_answer.number(value)
     if told is None or told[1] not in (0.0, 7.0):
         return None

@@ -1,10 +1,9 @@
-"""The register of features that bear on safety: what to look for, and what a find does.
+"""The register of safety-relevant concepts: how to search for their features and test them.
 
 Concepts are data (``register.toml``): words to search by, and probes, questions with a telling
-answer and a plain one. The effect of a feature is the change of log p(telling) − log p(plain),
-nats a token, when it is held at a strength, over the probes, with an interval, and beside the
-same for a random feature matched in density and norm. Knows prompts and interventions; searching
-is the caller's.
+answer and a plain one. The effect of a feature clamped at some strength is the mean change of
+log p(telling) − log p(plain) over the probes, nats a token, with an interval; the control is a
+random feature matched in density and norm.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from semascope.statistics import Figure, mean
 
 
 class RegisterProbe(BaseModel):
-    """A question with the answer that would tell, and one that would not."""
+    """A question with a telling answer and a plain one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,7 +51,7 @@ class RegisterConcept(BaseModel):
 
 
 class SafetyRegister(BaseModel):
-    """All of it."""
+    """The whole register."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,7 +59,7 @@ class SafetyRegister(BaseModel):
     concepts: tuple[RegisterConcept, ...]
 
     def concept(self, name: str) -> RegisterConcept:
-        """One by name; NotThere where there is none."""
+        """One concept by name. NotThere if there is none."""
         for one in self.concepts:
             if one.name == name:
                 return one
@@ -70,19 +69,19 @@ class SafetyRegister(BaseModel):
 
 @lru_cache(maxsize=1)
 def register() -> SafetyRegister:
-    """The register that ships."""
+    """The built-in register."""
     text = (files("semascope.monitor") / "register.toml").read_text("utf-8")
     return SafetyRegister.model_validate(tomllib.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What one feature did to the probes of one concept."""
+    """Effect of one feature on the probes of one concept."""
 
     effect: Figure
     """Change of log p(telling) − log p(plain), nats a token."""
     control: float | None
-    """Mean change by a matched random feature; None where nothing matches."""
+    """Mean change by a matched random feature; None if nothing matches."""
     strength: float
     """In multiples of the feature's own maximum."""
 
@@ -96,15 +95,15 @@ def tested(
     seed: int = 0,
     progress: Callable[[int, int], bool] | None = None,
 ) -> ProbeResult | None:
-    """Hold the feature at ``strength`` × its maximum and measure; None where told to stop."""
-    wish = Intervention(features=(feature,), how="clamp", strength=strength)
-    others, _ = controls(steerable, [wish], seed)
+    """Effect of clamping the feature at ``strength`` × its maximum; None if stopped."""
+    clamp = Intervention(features=(feature,), how="clamp", strength=strength)
+    others, _ = controls(steerable, [clamp], seed)
     cases = [_case(concept, n, probe) for n, probe in enumerate(concept.probes)]
     rows: list[list[float]] = []
     for number, case in enumerate(cases):
         if progress is not None and progress(number, len(cases)):
             return None
-        rows.append(_margins(steerable, case, [[], [wish], others]))
+        rows.append(_margins(steerable, case, [[], [clamp], others]))
     effect = mean([row[1] - row[0] for row in rows])
     control = sum(row[2] - row[0] for row in rows) / len(rows) if others else None
     return ProbeResult(effect, control, strength)
@@ -119,4 +118,4 @@ def _margins(
     steerable: SteerableModel, case: Case, runs: Sequence[Sequence[Intervention]]
 ) -> list[float]:
     """The margin of one case under each set of interventions."""
-    return [margins(steerable.subject, [case], steerable.edits(wishes))[0] for wishes in runs]
+    return [margins(steerable.subject, [case], steerable.edits(run))[0] for run in runs]

@@ -1,8 +1,7 @@
-"""Guided tours as data: what to say, ask, look at, change, and which question to put afterwards.
+"""Guided tours as data: steps to read, ask, explain and change, and what to measure afterwards.
 
-A tour is a file in ``tours/``; it holds no result, only questions that whoever plays it answers
-by measuring (``Expect``). Pictures are told by what they show ("a flag") and found in the run.
-Knows files; who plays a tour, and on what, is not its affair.
+A tour is a file in ``tours/``. It holds no results, only questions that the player answers by
+measuring (``Expect``). Pictures are named by what they show ("a flag") and found in the run.
 """
 
 from __future__ import annotations
@@ -21,34 +20,34 @@ Measure = Literal["changed", "kl", "contains", "probability", "clusters"]
 
 
 class _Step(BaseModel):
-    """What every step is."""
+    """Base of all steps."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     text: str = ""
-    """Words for the person who follows the tour; for ``ask``, the question itself."""
+    """Text for the reader; for ``ask``, the question."""
 
 
 class Say(_Step):
-    """Something to read."""
+    """Text to read."""
 
     do: Literal["say"]
 
 
 class Put(_Step):
-    """A question to the model; it begins a new conversation."""
+    """Ask the model, in a new conversation."""
 
     do: Literal["ask"]
     shows: str = ""
-    """What its picture shows: the strongest exemplar of the feature whose words are nearest."""
+    """What its picture shows: the top exemplar of the feature nearest in meaning is taken."""
     system: str = ""
     prefill: str = ""
     tokens: int = Field(24, ge=1, le=256)
-    """Longest answer."""
+    """Length limit of the answer."""
 
 
 class Look(_Step):
-    """Which concepts stand behind a token of the answer."""
+    """Show the concepts behind a token of the answer."""
 
     do: Literal["why"]
     token: str = ""
@@ -56,15 +55,15 @@ class Look(_Step):
     first token that is more than an article."""
     mode: Literal["attribution", "activation"] = "attribution"
     pictured: bool = False
-    """Only features on the picture count."""
+    """Count only features at image tokens."""
 
 
 class Change(_Step):
-    """Turn a concept down or up; the answer is given again."""
+    """Turn a concept down or up, and answer again."""
 
     do: Literal["suppress", "strengthen"]
     words: str = Field(min_length=1)
-    """The concept."""
+    """Words for the concept."""
     k: int = Field(20, ge=1, le=500)
     """How many features nearest in meaning."""
     strength: float = Field(1.0, gt=0, le=10)
@@ -84,13 +83,13 @@ class SwitchOff(_Step):
 
 
 class Undo(_Step):
-    """Drop all changes."""
+    """Undo all changes."""
 
     do: Literal["undo"]
 
 
 class Expect(_Step):
-    """A question that is answered by measuring."""
+    """A question that a measurement answers."""
 
     do: Literal["expect"]
     question: str = Field(min_length=1)
@@ -117,20 +116,20 @@ class Tour(BaseModel):
 
     @property
     def needs_picture(self) -> bool:
-        """Whether some question shows a picture."""
+        """Whether a question needs a picture."""
         return any(isinstance(step, Put) and step.shows for step in self.steps)
 
 
 @lru_cache(maxsize=1)
 def tours() -> tuple[Tour, ...]:
-    """The tours that ship, by file name."""
+    """The built-in tours, by file name."""
     folder = files("semascope.monitor") / "tours"
     found = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
     return tuple(Tour.model_validate(tomllib.loads(f.read_text("utf-8"))) for f in found)
 
 
 def tour(name: str) -> Tour:
-    """One by name; NotThere where there is none."""
+    """One tour by name. NotThere if there is none."""
     for one in tours():
         if one.name == name:
             return one

@@ -20,20 +20,20 @@ from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError, EvidenceError
 from semascope.evidence.analysis.logit_lens import promoted
 from semascope.monitor.clusters import Feature
-from semascope.monitor.conversation import Conversation, TokenTarget, said
+from semascope.monitor.conversation import Conversation, TokenTarget, token_target
 from semascope.subject.patches import laid_out
 from semascope.subject.types import TokenMap
 
 _TOGETHER = 0.3
-"""Least overlap of firing at which two features are told as a pair."""
+"""Least overlap of active tokens (IoU) for two features to be a pair."""
 _PAIRED = 12
-"""Features of each dictionary that pairs are looked for among."""
+"""Strongest features of each dictionary that are compared for pairs."""
 
 
 def tried(
     steerable: SteerableModel, sample: Sample, feature: Feature
 ) -> tuple[NDArray[np.float32], TokenMap]:
-    """(T,) activations of one feature on a sample, and the sample's map."""
+    """(T,) activations of one feature on a sample, and the sample's token map."""
     key, index = feature
     if key not in steerable.dictionaries:
         raise CausalError(f"{key} is not loaded; there are {', '.join(steerable.dictionaries)}.")
@@ -75,18 +75,18 @@ def promoted_tokens(
 
 @dataclass(frozen=True, slots=True)
 class DictionaryView:
-    """What one dictionary makes of a prompt."""
+    """A prompt through one dictionary."""
 
     key: str
     l0: float
-    """Mean features a token."""
+    """Mean number of active features a token."""
     fvu: float | None
-    """Unexplained variance of this prompt; None for one that reads and writes at other sites."""
+    """Fraction of variance unexplained on this prompt; None for a transcoder."""
     unexplained: float
     shares: tuple[FeatureShare, ...]
     """Strongest first."""
     target: TokenTarget
-    """The token asked about."""
+    """The attributed token."""
     value: float
     """Its log-probability, nats."""
 
@@ -97,7 +97,7 @@ class DictionaryComparisonView:
 
     sides: tuple[DictionaryView, ...]
     pairs: tuple[tuple[Feature, Feature, float], ...]
-    """Features of the two that fire at the same tokens: intersection over union."""
+    """Features of the two that fire at the same tokens, with their intersection over union."""
 
     @property
     def value(self) -> float:
@@ -105,23 +105,30 @@ class DictionaryComparisonView:
         return self.sides[0].value
 
 
-def alone(asked: Conversation, limit: int = 12, position: int | None = None) -> DictionaryView:
-    """What the one dictionary of the steerable makes of one token; see ``conversation.said``."""
-    (side,), _ = _sides(asked, limit, position)
+def alone(
+    conversation: Conversation, limit: int = 12, position: int | None = None
+) -> DictionaryView:
+    """One token through the only dictionary of the model; see ``conversation.token_target``."""
+    (side,), _ = _sides(conversation, limit, position)
     return side
 
 
 def versus(
-    asked: Conversation, limit: int = 12, position: int | None = None
+    conversation: Conversation, limit: int = 12, position: int | None = None
 ) -> DictionaryComparisonView:
-    """Attribute one token to every dictionary of the steerable, and set two side by side.
+    """Attribute one token to each of the model's two dictionaries.
 
-    ``position`` is of the token asked about; see ``conversation.said``. Pairs are looked for among
-    the first dozen features of each, or the first ``limit`` where that is fewer.
+    Args:
+        conversation: of a model with two dictionaries.
+        limit: features of each dictionary.
+        position: the token to attribute; see ``conversation.token_target``.
+
+    Raises:
+        CausalError: there are not two dictionaries.
     """
-    if len(asked.steerable.dictionaries) != 2:
-        raise CausalError("Two dictionaries are compared: name two different ones.")
-    sides, sites = _sides(asked, limit, position)
+    if len(conversation.steerable.dictionaries) != 2:
+        raise CausalError("Name two different dictionaries to compare.")
+    sides, sites = _sides(conversation, limit, position)
     one, other = (
         {s.id: set(site.position[site.feature == s.index].tolist()) for s in side.shares[:_PAIRED]}
         for side, site in zip(sides, sites, strict=True)
@@ -132,16 +139,16 @@ def versus(
 
 
 def _sides(
-    asked: Conversation, limit: int, position: int | None
+    conversation: Conversation, limit: int, position: int | None
 ) -> tuple[list[DictionaryView], list[SiteAttribution]]:
-    """One token through each dictionary of the steerable, in the steerable's order."""
-    steerable, target = asked.steerable, said(asked, position)
-    found = steerable.attribute(asked.batch, target, edits=asked.edits)
+    """One token through each dictionary of the model, in their order."""
+    steerable, target = conversation.steerable, token_target(conversation, position)
+    found = steerable.attribute(conversation.batch, target, edits=conversation.edits)
     by_key = {site.key: site for site in found.sites}
     shares = found.features()
     sides = [
         _side(
-            asked,
+            conversation,
             dictionary,
             by_key[key],
             tuple([s for s in shares if s.key == key][:limit]),
@@ -153,17 +160,17 @@ def _sides(
 
 
 def _side(
-    asked: Conversation,
+    conversation: Conversation,
     dictionary: Dictionary,
     site: SiteAttribution,
     shares: tuple[FeatureShare, ...],
     about: tuple[TokenTarget, float],
 ) -> DictionaryView:
-    batch = asked.whole.batch
+    batch = conversation.whole.batch
     with torch.no_grad():
-        ran = asked.steerable.subject.run(batch, [dictionary.site], edits=asked.edits)[
-            dictionary.site
-        ]
+        ran = conversation.steerable.subject.run(
+            batch, [dictionary.site], edits=conversation.edits
+        )[dictionary.site]
         x, there = laid_out(dictionary.site, ran, batch)
         rows = x[batch.mask if there is None else there].float()  # (N, d)
         if there is None:

@@ -1,18 +1,12 @@
-"""Steering measured, not believed: what a dose does, what it costs, and what chance would do.
+"""Side effects of steering, on prompts that have nothing to do with it.
 
-* ``dose_response``: an effect at several strengths, with intervals.
-* ``side_effects``: on prompts that have nothing to do with the wish, KL(base ‖ steered) a token
-  and the perplexity of given answers, before and after.
-* ``matched_controls``: random features of like density and direction norm, to be put through
-  the same intervention; what they do is what steering as such does.
-
-Knows subjects and interventions; what counts as an effect is the caller's function.
+Measured as KL(base ‖ steered) a token and as the perplexity of given answers, before and after.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,37 +18,9 @@ from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
 from semascope.statistics import Figure, mean
-from semascope.subject.types import Edits
 
 _ROWS = 8
 """Prompts a forward pass."""
-Effect = Callable[[Sequence[Sample], Edits], Sequence[float]]
-"""One number a sample under edits: 1 if the concept was named, a log-probability, …"""
-
-
-@dataclass(frozen=True, slots=True)
-class Dose:
-    """What one strength does."""
-
-    strength: float
-    effect: Figure
-    values: tuple[float, ...]
-    """One a sample."""
-
-
-def dose_response(
-    steerable: SteerableModel,
-    intervention: Intervention,
-    samples: Sequence[Sample],
-    effect: Effect,
-    strengths: Sequence[float] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0),
-) -> list[Dose]:
-    """The effect at each strength, over the same samples."""
-    doses = []
-    for strength in strengths:
-        values = tuple(effect(samples, steerable.edits([intervention.at(strength)])))
-        doses.append(Dose(float(strength), mean(values), values))
-    return doses
 
 
 @dataclass(frozen=True, slots=True)

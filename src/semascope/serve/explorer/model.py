@@ -179,7 +179,7 @@ class ModelSession:
             prefill=ask.prefill,
             answer=tuple(ask.answer),
             interventions=tuple(ask.interventions),
-            holder=self.pass_cache if steerable is None else None,
+            pass_cache=self.pass_cache if steerable is None else None,
         )
 
     def check_length(self, subject: Subject, sample: Sample) -> None:
@@ -227,7 +227,7 @@ class ModelSession:
         """Work for idle time: the forward pass that clicks on an answer start from."""
         fields = {name: getattr(ask, name) for name in ChatAsk.model_fields}
         followed = FollowedAsk(**fields, answer=[token.id for token in answer.tokens])
-        return BackgroundWork(lambda: self.conversation(followed).held())
+        return BackgroundWork(lambda: self.conversation(followed).cached_pass())
 
     def answer(
         self, ask: ChatAsk, steerable: SteerableModel, writer: EventWriter, side: Side

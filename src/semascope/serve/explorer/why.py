@@ -108,7 +108,7 @@ class TokenExplainer:
         inspection: Inspection,
         rows: Mapping[Feature, FeatureListRow],
     ) -> Explained:
-        target, shown = inspection.said, inspection.shares[: ask.limit]
+        target, shown = inspection.target, inspection.shares[: ask.limit]
         text = str(asked.steerable.subject.encoder.text(target.token))
         return Explained(
             metric=inspection.metric,
