@@ -58,7 +58,7 @@ def test_a_judge_and_a_labeller_can_be_asked_instead():
 def test_too_few_or_wordless_features_make_no_cluster():
     assert cluster([share(1)], DESCRIPTIONS, HashingEmbedder()) == []
     assert cluster([share(i) for i in (20, 21, 22)], DESCRIPTIONS, HashingEmbedder()) == []
-    with pytest.raises(CausalError, match="threshold"):
+    with pytest.raises(CausalError, match="similarity"):
         cluster([share(1)], DESCRIPTIONS, HashingEmbedder(), similarity=2.0)
 
 
