@@ -63,7 +63,7 @@ def alike(
 ) -> None:
     """The two inspections say the same."""
     one, two = (inspect(a, position=position, mode=mode) for a in (plain, kept))
-    assert two.said == one.said
+    assert two.target == one.target
     assert two.value == pytest.approx(one.value, abs=1e-5)
     assert two.probability == pytest.approx(one.probability, abs=1e-6)
     told = {s.id: s.score for s in one.shares}

@@ -1,8 +1,7 @@
-"""What each feature does: attribution, steering, and the features that change an answer.
+"""What features do: attribution, steering, and the search for features that reach a goal.
 
-Stands on subject, corpus, dictionary and evidence; knows no page and no command line. Whoever
-needs more than these names takes it from the module that has it: ``metrics``, ``measure``,
-``patching``, ``graph``, ``hallucination``, ``files``, ``bars``, ``studies``, ``views``.
+``attribution`` scores features by gradients and checks them by ablation; ``steering`` intervenes on
+features and measures the effect; ``search`` finds the features that change an answer.
 """
 
 from semascope.causal.attribution.ablation import AblationResult, ablate_exactly

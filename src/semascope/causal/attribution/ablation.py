@@ -1,11 +1,10 @@
-"""Exact ablation of the features that attribution put first, and how well the two agree.
+"""Exact ablation of the features that attribution ranks first, and how well the two agree.
 
-Each feature is taken out alone, at every token where it fired, its error kept:
-``x' = x − z_f W_dec[f]``; the model runs again, and the effect is what the metric loses.
+Each feature is ablated alone, at every token where it fires, keeping the SAE error:
+``x' = x − z_f W_dec[f]``; the model runs again, and the effect is the drop in the metric.
 Many features are ablated as rows of one batch. Attribution is a first-order estimate of this;
 Pearson's r over the top features says how good (Templeton et al. 2024, "Attributions").
 
-Knows attributions and metrics; it does not choose what is worth ablating.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ class AblationResult:
 
     features: tuple[FeatureShare, ...]
     effects: NDArray[np.float32]
-    """(n,) the metric less its value without the feature."""
+    """(n,) the metric minus its value without the feature."""
 
     @property
     def scores(self) -> NDArray[np.float32]:
-        """(n,) what attribution said."""
+        """(n,) first-order scores by attribution."""
         return np.asarray([f.score for f in self.features], dtype=np.float32)
 
     @property

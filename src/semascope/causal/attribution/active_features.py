@@ -1,9 +1,7 @@
-"""Activation mode: which features are unusually strong here, by each feature's own measure.
+"""Activation mode: features that are unusually strong here, relative to their own maxima.
 
-An activation says little by itself, as features differ in scale; its place in the feature's
-own distribution says more. No gradient, one forward pass to the deepest site.
-
-Knows statistics as ``units`` does; it does not know what mattered to the output.
+Features differ in scale, so an activation is compared with the feature's maximum on the corpus.
+One forward pass to the deepest site, no gradient; it does not say what mattered to the output.
 """
 
 from __future__ import annotations
@@ -30,14 +28,14 @@ class ActiveFeature:
     key: str
     index: int
     activation: float
-    """Its largest, over the tokens asked for."""
+    """Its largest activation over the chosen tokens."""
     ratio: float
-    """``activation`` as a share of the feature's own maximum elsewhere."""
+    """``activation`` as a share of the feature's maximum on the corpus."""
     row: int
     position: int
-    """Where it is largest."""
+    """Token where it is largest."""
     tokens: int
-    """At how many of the tokens it fires."""
+    """Number of chosen tokens at which it fires."""
 
 
 def active_features(
@@ -51,17 +49,17 @@ def active_features(
     edits: Edits | None = None,
     seen: Mapping[str, Tensor] | None = None,
 ) -> list[ActiveFeature]:
-    """Features that fire at the chosen tokens, highest share of their own maximum first.
+    """Features that fire at the chosen tokens, highest share of their maximum first.
 
     Args:
         subject: a ``Subject``.
         batch: prompts.
-        dictionaries: whose features are asked about.
+        dictionaries: whose features to list.
         statistics: with ``max`` of every dictionary.
-        at: (T,) positions of the prompts; all real ones if left out.
-        above: least share of the own maximum.
+        at: (T,) positions of the prompts; all real ones by default.
+        above: least share of the maximum.
         edits: interventions under which the model runs.
-        seen: (B, T, width) what passes each site, where that is known already.
+        seen: (B, T, width) activations at each site, if known already.
     """
     known = by_id(dictionaries)
     with torch.no_grad():

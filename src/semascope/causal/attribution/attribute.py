@@ -8,20 +8,18 @@ is held fixed. As the splice gives x back, the model runs as it is, and by the c
 so that one backward pass to x serves every feature of every dictionary (attribution
 patching: Nanda 2023; with SAE features and error terms: Marks et al. 2024, §3). In phases:
 
-1. *Run* the prompts with a watch at every site; the graph begins at the first of them.
-2. *Measure* the metric and take its gradient with respect to every watched x at once.
+1. *Run* the prompts and record x at every site; the graph begins at the first of them.
+2. *Measure* the metric and take its gradient with respect to every recorded x at once.
 3. *Encode* each x; for each active (token, feature) ``score = z · (W_dec[f] · g)``, signed.
 4. *Account*: ε · g and b · g at each token; with the scores they sum to x · g.
 
-With ``integrated=n``, g is the mean of the gradients at n points of a way along z
-(``integration``).
+With ``integrated=n``, g is the mean of the gradients at n points of a path along z
+(``integrated_gradients``).
 
 Attention sinks are left out (``sinks``): no dictionary was trained on them.
 
-A gradient taken at several sites is a total one: a feature's score holds what it does through
-later features too. It is a first-order estimate; ``ablation`` tells how far it is to be believed.
-
-Knows tensors, hooks and metrics; nothing of words, pages or files.
+A gradient at several sites is a total derivative: a feature's score includes its effect through
+later features. It is a first-order estimate; ``ablation`` measures how good it is.
 """
 
 from __future__ import annotations
@@ -57,15 +55,15 @@ def attribute(
     Args:
         subject: a ``Subject``.
         batch: prompts, padded on the right; ``encode([sample], answer="")`` for a conversation.
-        dictionaries: whose features are asked about, at any sites; at those of the vision side
-            a patch's share is told at the image token that it becomes.
+        dictionaries: whose features to attribute to, at any sites; at those of the vision side,
+            a patch's score stands at the image token that it becomes.
         metric: one number per prompt.
         integrated: steps of integrated gradients; 1 takes the plain gradient at x.
-        groups: how many paths the features of a site are integrated along, each taking its share
-            of them to 0 while all others stay; 1 takes all of them to 0 together.
+        groups: number of paths to integrate along; each takes its share of a site's features to
+            0 and keeps the others. 1 takes all of them to 0 together.
         edits: interventions under which the model runs; attribution is of the steered run.
-        chunk: for one prompt, how many steps of the integration run as one batch.
-        run: phases 1 and 2, where they are done already (``holding``).
+        chunk: for one prompt, steps of the integration in one batch.
+        run: result of phases 1 and 2, if it is known already (``pass_cache``).
 
     Raises:
         CausalError: no dictionaries, a site that does not hold one vector a token (or a patch for
@@ -76,7 +74,9 @@ def attribute(
         raise CausalError("There is nothing to attribute to: give at least one dictionary.")
     if integrated < 1:
         raise CausalError(f"integrated={integrated}: integrate over at least 1 step.")
+    # Phases 1 and 2: forward and backward
     run = run or run_for(subject, batch, known, metric, edits or {})
+    # Phases 3 and 4: scores and what is left over, one dictionary after another
     sites = []
     for dictionary in known:
         codes = encode(dictionary, run)

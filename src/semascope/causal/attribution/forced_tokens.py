@@ -1,8 +1,8 @@
-"""Putting words into a model's mouth: probabilities of given tokens after a prompt.
+"""Forced tokens: probabilities of given tokens after a prompt.
 
-Takes batches padded on the right (what ``Subject.encode`` makes) and token ids that
-continue their rows; knows nothing of features. Maps are cut to the prompts themselves, so
-an edit sees every continuation as generated, exactly as it would while decoding.
+Takes batches padded on the right (as ``Subject.encode`` makes them) and token ids that continue
+their rows. Maps cover the prompts only, so that an edit sees every continuation as generated,
+exactly as while decoding.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from semascope.subject.prefix import Begin
 from semascope.subject.types import Batch, Edit, EditContext, Edits, TokenMap
 
 Begins = Callable[[Any, Batch, Edits], Begin | None]
-"""Where a pass of a batch under edits may begin (``Bases.begin``)."""
+"""Where a pass of a batch under edits may resume (``PrefixCache.begin``)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForcedTokens:
-    """A batch whose rows go on with given tokens."""
+    """A batch whose rows are continued by given tokens."""
 
     batch: Batch
-    """Rows of prompt, continuation, padding; the maps hold the prompts alone."""
+    """Rows of prompt, continuation, padding; the maps cover the prompts only."""
     ends: Tensor
-    """(R,) int64: how many tokens each prompt has."""
+    """(R,) int64: number of tokens of each prompt."""
 
 
 def extend(batch: Batch, continuations: Sequence[Sequence[int]]) -> ForcedTokens:

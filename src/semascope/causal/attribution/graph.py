@@ -1,7 +1,7 @@
-"""A small graph of features: which earlier ones make which later ones, on the way to a metric.
+"""A small graph of features: how earlier features cause later ones and a metric.
 
 Nodes are the (position, feature) entries of highest |score| at each site. The weight of an edge
-is what the earlier node does for the metric through the later one, to first order:
+is the first-order effect of the earlier node on the metric through the later one:
 
     edge(u → v) = z_u · (W_u · ∂z_v/∂x_u) · ∂m/∂z_v
 
@@ -9,8 +9,8 @@ with ∂z_v/∂x_u taken through the model and the later dictionary's encoder, i
 they are (Marks et al. 2024, §3.2). One backward pass a later node; edges join a site with the
 next dictionary's alone, so a path that skips a site is counted in the edges through it.
 
-Knows tensors; not what a feature means. A dictionary must give gradients: its ``encode`` must
-be differentiable, or it must be callable as a ``SparseCoder`` is.
+A dictionary must give gradients: its ``encode`` must be differentiable, or it must be callable as
+a ``SparseCoder`` is.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ class Node:
     feature: int
     activation: float
     score: float
-    """What it does for the metric."""
+    """Its attribution score."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """What one node does for the metric through another."""
+    """The effect of one node on the metric through another."""
 
     source: int
-    """Number of the earlier node."""
+    """Index of the earlier node."""
     target: int
     weight: float
 

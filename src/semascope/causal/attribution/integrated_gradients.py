@@ -1,15 +1,14 @@
-"""Integrated gradients: attribution that follows a feature on its way to 0.
+"""Integrated gradients: attribution along a path that takes features to 0.
 
-The gradient at x tells what a small change of z would do; ablation takes all of it. On a way from
-z to 0 the gradient changes, and its mean over the way, times z, is exactly what going it does
-(Sundararajan et al. 2017; midpoint rule). The way that is usual takes all features to 0 together,
-and ends where the model has never been: what it says there has little to do with taking out one.
-So the features of a site are dealt out into groups, and each group goes to 0 alone, all others
-kept: the fewer features a group has, the nearer a score is to that feature's own ablation, and the
-scores of each group still add up to what taking the group out does.
+The gradient at x is the effect of a small change of z; ablation takes z to 0. The mean gradient
+over a path from z to 0, times z, is exactly the effect of the whole path (Sundararajan et al.
+2017; midpoint rule). The usual path takes all features to 0 together and ends far from anything
+the model has seen, which says little about ablating one feature. So the features of a site are
+split into groups, and each group goes to 0 alone while the others stay: the smaller the groups,
+the nearer a score is to the feature's own ablation, and the scores of a group still sum to the
+effect of ablating the group.
 
-One site after another, since on the way of one site the others' x would change. Knows runs and
-dictionaries; what a score means is told in ``attribution``.
+Sites are integrated one after another, since on the path of one site the others' x would change.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from semascope.subject.types import Batch, Edits
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IntegrationPath:
-    """How the features of a run go to 0."""
+    """Paths that take the features of a run to 0."""
 
     subject: Subject
     batch: Batch
@@ -43,7 +42,7 @@ class IntegrationPath:
     steps: int
     groups: int
     chunk: int
-    """For one prompt, how many points of the way run as one batch."""
+    """For one prompt, points of the path in one batch."""
     edits: Edits
 
     def account(self, dictionary: Dictionary, codes: Codes) -> SiteAttribution:

@@ -1,21 +1,20 @@
-"""Forward passes kept with their graphs: asking about another token costs a backward pass alone.
+"""Forward passes cached with their graphs: attributing another token costs one backward pass.
 
-Whoever asks why one token came asks about the next one too, and the forward pass of their
-conversation is the same. A ``CachedPass`` is that pass from the first watched site on: what passed
-the sites, what the output embedding reads at each position, and the graph between. The logits at
-any position are one product away, and a metric's gradient one backward pass. As a causal model
-looks back only, the pass of a whole conversation serves each of its beginnings.
+Someone who asks why one token came asks about the next one too, and the forward pass is the same.
+A ``CachedPass`` holds that pass from the first watched site on: the activations at the sites, the
+input of the output embedding, and the graph between. The logits at any position are one product
+away, and the gradient of a metric is one backward pass. A causal model looks back only, so the
+pass over a whole conversation serves all of its prefixes.
 
-What the first layers made is kept too. A pass that changes something later, an ablation say, begins
-there (``begun``); so do all of them where the graph cannot be kept: it is too large, the logits are
-more than a product (``Subject.last``), or an edit would leave out other sinks in a beginning than
-in the whole. Nothing is held of a model that looks ahead (``Subject.looks_back``), nor of sites of
-the vision side; a pass begins half-way only where one that does was seen to end as a whole one.
+The activations below the first site are cached too. A pass that changes something later, such as
+an ablation, resumes there (``subject.prefix``). So do all passes when the graph cannot be cached:
+it is too large, the logits are more than a product (``Subject.last``), or an edit would leave out
+other attention sinks in a prefix than in the whole. Nothing is cached for a model that looks ahead
+(``Subject.looks_back``) or for sites of the vision side, and a pass resumes mid-stack only after
+one that does was compared with a full pass.
 
-A ``PassCache`` keeps the last used, in bytes, by content: two people share numbers only where all
-that makes them is equal.
-
-One thread at a time. Knows batches, edits and graphs; nothing of dictionaries or words.
+A ``PassCache`` keeps the passes used last, up to a number of bytes, by a hash of their content.
+Not thread-safe.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from torch import Tensor
 
 from semascope.causal.attribution.forced_tokens import ForcedTokens
 from semascope.causal.attribution.metrics import Metric, first_read
-from semascope.causal.attribution.watched_run import Watch, WatchedRun, told, watched_run
+from semascope.causal.attribution.watched_run import Watch, WatchedRun, by_token, watched_run
 from semascope.subject.model import Subject
 from semascope.subject.patches import is_pictured
 from semascope.subject.prefix import Begin, before, ends_alike, key_of_inputs
@@ -39,18 +38,18 @@ from semascope.subject.sinks import LEAST, TIMES
 from semascope.subject.types import Edit, EditContext, Edits
 
 MOST = 1 << 29
-"""Bytes that a holder keeps."""
+"""Default bytes of a cache."""
 _REFUSED = 256
-"""Passes that are known not to be held, and not tried again."""
+"""Passes that cannot be cached, remembered so that they are not tried again."""
 _MAIN = ("input_ids", "attention_mask")
 _SAVED = re.compile("_saved_|saved_tensors$")
-"""Names under which a node of a graph tells what it saved."""
+"""Attributes of an autograd node that hold its saved tensors."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CachedPass:
-    """One forward pass of one conversation: its graph, or, where that is too large to be kept, what
-    the first layers made of it."""
+    """One forward pass of one conversation: its graph, or only the activations of the first layers
+    if the graph is too large."""
 
     subject: Subject
     forced: ForcedTokens
@@ -58,16 +57,16 @@ class CachedPass:
     sites: tuple[str, ...]
     edits: Edits
     final: Tensor | None
-    """(1, T, d) what the output embedding reads, at the end of the graph."""
+    """(1, T, d) input of the output embedding, at the end of the graph; None without a graph."""
     seen: Mapping[str, Tensor]
-    """(1, T, d) what passed each site, in the graph, which begins at the first of them."""
+    """(1, T, d) activations at each site, in the graph, which begins at the first of them."""
     size: int
-    """Bytes, those of the graph and of the inputs included."""
+    """Bytes, with those of the graph and the inputs."""
     base: Begin | None = None
-    """Where other passes of this conversation may begin."""
+    """Where other passes of this conversation may resume."""
 
     def logits(self, start: int, stop: int) -> Tensor:
-        """(1, stop − start, V)"""
+        """(1, stop − start, V) logits at positions from ``start`` to ``stop``."""
         if self.final is not None:
             found: Tensor = self.subject.head(self.final[:, start:stop])
             return found
@@ -78,13 +77,13 @@ class CachedPass:
         return whole[:, : stop - start]
 
     def begin(self, edits: Edits, length: int) -> Begin | None:
-        """Where a pass of the first tokens under other edits begins; None at the first layer."""
+        """Where a pass over the first ``length`` tokens under other edits may resume, or None."""
         if self.base is None or not _all_past(self.subject, edits, self.base[0]):
             return None
         return self.base[0], self.base[1][:, :length]
 
     def run(self, forced: ForcedTokens, metric: Metric, targets: Sequence[str]) -> WatchedRun:
-        """As ``watched_run`` of a prompt with which this pass begins, by one backward pass."""
+        """``watched_run`` of a prefix of this pass, by one backward pass."""
         length = forced.batch.inputs["input_ids"].shape[1]
         if self.final is None:
             begin = self.begin(self.edits, length)
@@ -102,17 +101,17 @@ class CachedPass:
             for site, grad in zip(targets, grads, strict=True)
         }
         seen = {site: x[:, :length] for site, x in self.seen.items()}
-        return told(forced, values, seen, back, metric)
+        return by_token(forced, values, seen, back, metric)
 
 
 def _all_past(subject: Subject, edits: Edits, site: str) -> bool:
-    """Whether all edits are at a site or after it."""
+    """Whether all edits are at a site or later."""
     order = list(subject.hooks)
     return all(order.index(other) >= order.index(site) for other in edits)
 
 
 class PassCache:
-    """The passes used last, at most ``most`` bytes of them."""
+    """The passes used last, at most ``most`` bytes in all."""
 
     def __init__(self, most: int = MOST) -> None:
         self.most = most
@@ -120,18 +119,18 @@ class PassCache:
         self._refused: OrderedDict[tuple[str, tuple[int, ...]], None] = OrderedDict()
         self._proved: dict[tuple[str, ...], bool] = {}
         self._heavy: dict[int, int] = {}
-        """Of a subject: so many tokens have too large a graph."""
+        """By subject: the least number of tokens whose graph is too large."""
 
     @property
     def size(self) -> int:
-        """Bytes that are held."""
+        """Bytes in the cache."""
         return sum(held.size for held in self._kept.values())
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def get(self, key: str, forced: ForcedTokens) -> CachedPass | None:
-        """The pass that begins with this one, if it is held."""
+        """A cached pass that has these tokens as its prefix; None if there is none."""
         ids = ids_of(forced)
         for place, held in reversed(self._kept.items()):
             if place[0] == key and held.ids[: len(ids)] == ids:
@@ -142,7 +141,7 @@ class PassCache:
     def make(
         self, key: str, subject: Subject, forced: ForcedTokens, sites: Sequence[str], edits: Edits
     ) -> CachedPass | None:
-        """Run it and hold it; None where it cannot be held, which is not tried twice."""
+        """Run a pass and cache it; None if it cannot be cached, which is tried only once."""
         place = (key, ids_of(forced))
         if place in self._refused:
             return None
@@ -157,7 +156,7 @@ class PassCache:
         for other, old in list(self._kept.items()):
             beginning = other[0] == key and held.ids[: len(old.ids)] == old.ids
             if beginning and (held.final is not None or old.final is None):
-                del self._kept[other]  # the new one says all that it did
+                del self._kept[other]  # the new pass covers it
         self._kept[place] = held
         while self.size > self.most:
             self._kept.popitem(last=False)
@@ -166,7 +165,7 @@ class PassCache:
     def _hold(
         self, subject: Subject, forced: ForcedTokens, sites: Sequence[str], edits: Edits
     ) -> CachedPass | None:
-        """With its graph, or what the first layers made of it, or nothing."""
+        """A pass with its graph, or with the activations of the first layers, or None."""
         tokens = len(ids_of(forced))
         base = base_of(subject, sites, edits)
         held = None
@@ -175,7 +174,7 @@ class PassCache:
                 held = hold(subject, forced, sites, edits, base, self.most)
             except NoGraph as error:
                 self._heavy[id(subject)] = tokens if error.large else 0
-            except torch.OutOfMemoryError:  # of a GPU that others use too
+            except torch.OutOfMemoryError:  # a GPU with other users
                 self._kept.clear()
                 self._heavy[id(subject)] = tokens
         if held is None:
@@ -185,14 +184,14 @@ class PassCache:
         return None if held.final is None else replace(held, base=None)
 
     def _looks_back(self, subject: Subject, forced: ForcedTokens) -> bool:
-        """Measured once for each kind of input."""
+        """Whether the model looks back only, measured once for each kind of input."""
         kind = ("back", str(id(subject)), *sorted(forced.batch.inputs))
         if kind not in self._proved:
             self._proved[kind] = bool(subject.looks_back(forced.batch))
         return self._proved[kind]
 
     def _begins(self, held: CachedPass) -> bool:
-        """Whether passes may begin at its base: compared with a whole one, once for each kind of
+        """Whether passes may resume at its base: compared with a full pass, once for each kind of
         input."""
         assert held.base is not None
         kind = (held.base[0], str(id(held.subject)), *sorted(held.forced.batch.inputs))
@@ -202,7 +201,7 @@ class PassCache:
 
 
 def _same_begun(held: CachedPass) -> bool:
-    """Whether a pass that begins at the base ends as a whole one does."""
+    """Whether a pass that resumes at the base gives the logits of a full pass."""
     subject, batch = held.subject, held.forced.batch
     last = len(held.ids) - 1
     begin = held.begin(held.edits, len(held.ids))
@@ -219,14 +218,14 @@ def _same_begun(held: CachedPass) -> bool:
 
 
 def ids_of(forced: ForcedTokens) -> tuple[int, ...]:
-    """The tokens of one prompt and what follows it."""
+    """The token ids of prompt and continuation."""
     return tuple(forced.batch.inputs["input_ids"][0].tolist())
 
 
 def key_of(subject: Subject, forced: ForcedTokens, sites: Sequence[str], changes: str) -> str:
-    """A hash of all that makes a pass but its tokens; ``changes`` names the edits in full.
+    """A hash of everything that determines a pass except its tokens; ``changes`` names the edits.
 
-    The prompt's length is part of it, as edits tell what was asked from what was answered.
+    With edits it includes the prompt's length, since edits tell prompt from answer.
     """
     length = int(forced.ends[0]) if changes else 0
     about = (id(subject), tuple(sites), changes, length)
@@ -234,15 +233,15 @@ def key_of(subject: Subject, forced: ForcedTokens, sites: Sequence[str], changes
 
 
 def can_hold(subject: Subject, forced: ForcedTokens, sites: Sequence[str]) -> bool:
-    """Whether one prompt can be watched at these sites by position: not on the vision side, nor
-    where a crosscoder reads several side by side."""
+    """Whether one prompt can be cached at these sites: not on the vision side, and not for the
+    joined sites of a crosscoder."""
     mask = forced.batch.mask
     one = len(forced.ends) == 1 and mask.shape[1] > 1 and bool(mask.all())
     return one and all(site in subject.hooks and not is_pictured(site) for site in sites)
 
 
 def base_of(subject: Subject, sites: Sequence[str], edits: Edits) -> str:
-    """The site before all that is watched or changed, if a pass may begin there; else empty."""
+    """The last site below all watches and edits if a pass may resume there, else empty."""
     first = next((site for site in subject.hooks if site in edits or site in sites), "")
     site = before(first)
     return site if site and not is_pictured(first) and subject.can_fork(site) else ""
@@ -251,8 +250,11 @@ def base_of(subject: Subject, sites: Sequence[str], edits: Edits) -> str:
 def hold(
     subject: Subject, forced: ForcedTokens, sites: Sequence[str], edits: Edits, base: str, most: int
 ) -> CachedPass | None:
-    """One pass with watches at ``sites``, its graph kept; None where it is not the graph of its
-    beginnings too. NoGraph where it has more than ``most`` bytes, or ends in no product."""
+    """One pass with watches at ``sites`` and its graph; None if prefixes would have another graph.
+
+    Raises:
+        NoGraph: the graph has more than ``most`` bytes, or the logits are more than a product.
+    """
     prompt = int(forced.ends[0])
     steady = {s: _Steady(edit, prompt) for s, edit in edits.items() if not is_pictured(s)}
     watches: dict[str, Watch] = {site: Watch(steady.get(site)) for site in sites}
@@ -282,7 +284,7 @@ def hold(
 def begun_at(
     subject: Subject, forced: ForcedTokens, sites: Sequence[str], edits: Edits, base: str
 ) -> CachedPass | None:
-    """What the layers up to ``base`` make, without a graph; None where that is no help."""
+    """Activations at ``base``, without a graph; None if no pass could use them."""
     if not base or (edits and not _all_past(subject, edits, base)):
         return None
     first = _First()
@@ -298,7 +300,7 @@ def begun_at(
 
 @dataclass(slots=True, eq=False)
 class _First:
-    """An edit that remembers what stood at its site before another one."""
+    """An edit that records the activations at its site, then applies another edit."""
 
     then: Edit | None = None
     seen: Tensor | None = field(default=None, init=False)
@@ -310,10 +312,10 @@ class _First:
 
 @dataclass(slots=True, eq=False)
 class _Steady:
-    """An edit, and whether it leaves out the same sinks in every beginning that it was given.
+    """An edit that checks whether every prefix has the same attention sinks.
 
-    Edits pass by the tokens that are far longer than the median one (``sinks``), and the median of
-    a beginning may be another one.
+    Edits skip tokens whose norm is far above the median (``sinks``), and a prefix may have another
+    median.
     """
 
     edit: Edit
@@ -332,7 +334,7 @@ class _Steady:
 
 
 class NoGraph(Exception):
-    """The graph cannot be kept: it is past its bound, or else this model's never can."""
+    """The graph is too ``large`` to be cached, or cannot be cached at all for this model."""
 
     def __init__(self, large: bool) -> None:
         super().__init__(large)
@@ -340,16 +342,16 @@ class NoGraph(Exception):
 
 
 def _inputs_bytes(forced: ForcedTokens) -> int:
-    """Of what the model reads, pictures mostly."""
+    """Bytes held by the model inputs, mostly pictures."""
     inputs = forced.batch.inputs.values()
     return sum(x.untyped_storage().nbytes() for x in inputs if isinstance(x, Tensor))
 
 
 def graph_bytes(final: Tensor, model: torch.nn.Module) -> int:
-    """What a graph keeps alive: each storage once, the model's weights not counted.
+    """Bytes that a graph keeps alive: each storage once, without the model's weights.
 
-    The graph is walked when it is there. (Hooks on what is saved would count it as it grows, and
-    keep it for ever: a node that saves its own result would own itself.)
+    Walks the finished graph. (Saved-tensor hooks would keep it alive for ever: a node that saves
+    its own result would own itself.)
     """
     known = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     total, names = 0, dict[type, tuple[str, ...]]()

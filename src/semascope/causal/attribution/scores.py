@@ -1,6 +1,6 @@
 """Phases 3 and 4 of attribution: scores of features from a gradient, and what is left over.
 
-Knows dictionaries, codes and gradients; it runs no model.
+Runs no model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from semascope.causal.steering.units import dictionary_id, output_site
 from semascope.dictionary.types import Codes, Dictionary, gain
 
 _GATHER = 1 << 22
-"""Numbers of W_dec that are held at a time (16 MB in float32)."""
+"""Numbers of W_dec in memory at a time (16 MB in float32)."""
 
 
 def reconstruct(dictionary: Dictionary, codes: Codes, x: Tensor) -> Tensor:
@@ -32,18 +32,20 @@ def account(
 
     Args:
         dictionary: whose features.
-        codes: (N, k) what fires; their reconstruction is what the error is the error of.
-        run: what passed its sites.
+        codes: (N, k) the active features, which define the error.
+        run: activations at its sites.
         gradient: (R, T, d_out).
-        z: the codes to be scored, where they are not all that fire; same shape.
+        z: the codes to score, if not all of ``codes``; same shape.
     """
     real = run.real_at(output_site(dictionary))
     g = gradient[real]  # (N, d_out)
     y = run.seen[output_site(dictionary)][real].float()  # (N, d_out)
     x = run.seen[dictionary.site][real].float()  # (N, d_in)
+    # Phase 4: error and bias
     silent = Codes(torch.zeros_like(codes.values), codes.indices)
     error = y - reconstruct(dictionary, codes, x).to(y.device)  # (N, d_out)
-    base = reconstruct(dictionary, silent, x).to(y.device)  # (N, d_out): what no feature says
+    base = reconstruct(dictionary, silent, x).to(y.device)  # (N, d_out): without any feature
+    # Phase 3: scores of the active features
     slopes = directional(dictionary, codes.indices.to(g.device), g)  # (N, k)
     times = gain(dictionary, x)  # (N, 1)
     if times is not None:

@@ -1,7 +1,4 @@
-"""A forward pass with watches at some sites, and one backward pass to them.
-
-Knows hooks, metrics and tensors by token; nothing of what a score means.
-"""
+"""A forward pass that records the activations at some sites, and one backward pass to them."""
 
 from __future__ import annotations
 
@@ -40,18 +37,18 @@ def sites_of(known: Iterable[Dictionary]) -> tuple[list[str], list[str]]:
 
 @dataclass(slots=True, eq=False)
 class WatchedRun:
-    """A forward pass with what passed the watched sites."""
+    """A forward pass with the activations and gradients at the watched sites."""
 
     forced: ForcedTokens
     values: Tensor
-    """(P,) the metric."""
+    """(P,) the metric of each prompt."""
     seen: dict[str, Tensor]
-    """(R, T, d) what stood at each site."""
+    """(R, T, d) activations at each site."""
     gradients: dict[str, Tensor]
     """(R, T, d) ∂ Σ values / ∂ x."""
     there: dict[str, Tensor] = field(default_factory=dict)
-    """(R, T) bool, where not every real token counts: at sites of the vision side image tokens
-    alone stand there, and attention sinks are left out everywhere (``sinks``)."""
+    """(R, T) bool by site, if not every real token counts: only image tokens at sites of the vision
+    side, and no attention sinks anywhere (``sinks``)."""
 
     @property
     def real(self) -> Tensor:
@@ -59,13 +56,13 @@ class WatchedRun:
         return self.forced.batch.mask
 
     def real_at(self, site: str) -> Tensor:
-        """(R, T) bool: tokens that stand at a site."""
+        """(R, T) bool: tokens that count at a site."""
         return self.there.get(site, self.real)
 
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """An edit that changes nothing, keeps x in the graph, and remembers it."""
+    """An edit that changes nothing, keeps x in the graph and records it."""
 
     before: Edit | None = None
     """Another edit at this site, which runs first."""
@@ -91,10 +88,13 @@ def watched_run(
     one: ForcedTokens | None = None,
     begin: Begin | None = None,
 ) -> WatchedRun:
-    """Run with watches at ``sites``, measure, and go back once to all ``targets``.
+    """Run with watches at ``sites``, measure, and take the gradients at all ``targets`` at once.
 
-    ``one`` is the prompt of which ``forced`` holds copies that only the edits tell apart. With
-    ``begin`` the pass begins half-way (``Subject.logits``).
+    ``one`` is the prompt of which ``forced`` holds copies that differ only by the edits. With
+    ``begin`` the pass resumes mid-stack (``Subject.logits``).
+
+    Raises:
+        CausalError: the metric does not depend on a target, or nothing passed a site.
     """
     watches = {site: Watch(edits.get(site)) for site in sites}
     changes: Edits = {**edits, **watches}
@@ -107,20 +107,20 @@ def watched_run(
         if not values.requires_grad:
             raise CausalError(
                 f"The metric {metric.name} does not depend on {', '.join(targets)}: the model "
-                "takes what it reads of a picture from before there."
+                "reads the picture from an earlier site."
             )
         grads = torch.autograd.grad(values.sum(), [seen[t] for t in targets], allow_unused=True)
-    return told(forced, values, seen, dict(zip(targets, grads, strict=True)), metric)
+    return by_token(forced, values, seen, dict(zip(targets, grads, strict=True)), metric)
 
 
-def told(
+def by_token(
     forced: ForcedTokens,
     values: Tensor,
     seen: Mapping[str, Tensor],
     grads: Mapping[str, Tensor | None],
     metric: Metric,
 ) -> WatchedRun:
-    """What passed and what came back, by token, sinks left out."""
+    """Activations and gradients by token, without attention sinks."""
     run = WatchedRun(forced=forced, values=values.detach().float().cpu(), seen={}, gradients={})
     for site, x in seen.items():
         run.seen[site], there = _per_token(site, x.detach(), forced)
@@ -135,7 +135,7 @@ def told(
 
 
 def _leave_out_sinks(run: WatchedRun) -> None:
-    """A sink at one site is left out at all of them, since a transcoder reads and writes."""
+    """A sink at one site is left out at all, since a transcoder reads one and writes another."""
     for pictured in (True, False):
         sites = [site for site in run.seen if is_pictured(site) == pictured]
         far = [sinks(run.seen[site], run.real_at(site)) for site in sites]
@@ -148,7 +148,7 @@ def _leave_out_sinks(run: WatchedRun) -> None:
 
 
 def _passed(site: str, x: Tensor | None) -> Tensor:
-    """What a watch saw, if its site ran at all."""
+    """The recorded activations. CausalError if the site did not run."""
     if x is None:
         raise CausalError(
             f"Nothing passed {site} on these prompts: a site of the vision side needs a picture."
@@ -157,7 +157,7 @@ def _passed(site: str, x: Tensor | None) -> Tensor:
 
 
 def _per_token(site: str, x: Tensor, forced: ForcedTokens) -> tuple[Tensor, Tensor | None]:
-    """(R, T, d) by token, and (R, T) bool which tokens stand there if not all real ones do."""
+    """(R, T, d) by token, and (R, T) bool the tokens that count, or None for all real ones."""
     shape = tuple(forced.batch.inputs["input_ids"].shape)
     if is_pictured(site):
         layout = VisionPatches.of(site, x, forced.batch.maps)
@@ -165,12 +165,12 @@ def _per_token(site: str, x: Tensor, forced: ForcedTokens) -> tuple[Tensor, Tens
     if tuple(x.shape[:2]) != shape:
         raise CausalError(
             f"{site} does not hold one vector for each of the {shape} tokens, so what happens "
-            "there cannot be told apart by token; use another site of the language model."
+            "there cannot be attributed by token; use another site of the language model."
         )
     return x, None
 
 
 def encode(dictionary: Dictionary, run: WatchedRun) -> Codes:
-    """Codes of the tokens that stand at its site, in the order of their mask: (N, k)."""
+    """(N, k) codes of the tokens that count at the dictionary's site, in order."""
     x = run.seen[dictionary.site][run.real_at(dictionary.site)]  # (N, d_in)
     return dictionary.encode(x.float())

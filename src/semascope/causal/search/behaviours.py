@@ -1,9 +1,7 @@
-"""Wishes ready to be looked for: name an object unprompted, read the word, speak with feeling.
+"""Ready goals: name an object unprompted, read the word, speak with feeling.
 
-Each is cases with the answer wanted of them, examples with and without, and what must stay as it
-is; ``find`` does the rest. ``variants`` makes a wish of one wrong answer.
-
-Knows scenes and words of our own; which features a search finds, the caller says.
+Each has cases with wanted answers, examples and counter-examples, and answers that must not
+change. ``variants`` makes the cases to mend one wrong answer.
 """
 
 from __future__ import annotations
@@ -27,11 +25,11 @@ Search = Callable[[str], Sequence[Feature]]
 """Words to features, nearest first."""
 BEHAVIOURS = ("object", "word", "feeling")
 _QUIET = 32
-"""Prompts on which nothing should move: half of them price sets, half judge them."""
+"""Number of prompts that should not change: half for the search, half for the verdict."""
 _FEWEST = 8
-"""Words that a model must read to be asked about those alone."""
+"""Least number of words that the model reads for the goal to be about those only."""
 _CONTRAST = 8
-"""Pictures on which two questions are set against each other."""
+"""Number of pictures on which the two questions are contrasted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +38,9 @@ class NamedObject:
 
     name: str = "dog"
     features: tuple[Feature, ...] = ()
-    """Its own, best first; what a search for its name finds, if there are none."""
+    """Its features, best first; by default, those that a search for its name finds."""
     kinds: tuple[str, ...] = ()
-    """Names of things of its kind, any of which names it too."""
+    """Names of things of its kind, which count too."""
 
 
 def goal_for(
@@ -53,7 +51,7 @@ def goal_for(
     thing: NamedObject | None = None,
     seed: int = 0,
 ) -> Goal:
-    """One of ``BEHAVIOURS`` as a wish, with what a search for its words finds.
+    """One of ``BEHAVIOURS`` as a goal, with the features that a search for its words finds.
 
     Raises CausalError for another name, or for pictures that the subject cannot read.
     """
@@ -75,7 +73,7 @@ def goal_for(
 
 
 def name_object(steerable: SteerableModel, thing: NamedObject) -> Goal:
-    """Speak of a thing where nothing asks for it: empty pictures, or else small talk."""
+    """Name a thing unprompted: on empty pictures, or in small talk without pictures."""
     wanted = f"{'an' if thing.name[:1].lower() in 'aeiou' else 'a'} {thing.name}"
     asked = [(words_alone(text), "talk") for text in TALK]
     quiet = [words_alone(f"What is this: {text}") for text in UNMOVED]
@@ -100,9 +98,9 @@ def read_word(
 ) -> Goal:
     """Asked what is in a picture of things and a word, say the word and none of the things.
 
-    As the model itself answers when it is asked for the word. Only pictures whose word it then
-    reads are asked about, since a behaviour is wished and not an ability; all, where it reads
-    fewer than eight. The contrast is between the two questions, on pictures of the search half.
+    The wanted answer is the model's own when asked for the word. Only pictures whose word it reads
+    are used, since the goal is a behaviour and not an ability; all pictures if it reads fewer than
+    eight. The contrast is between the two questions, on pictures of the search half.
     """
     found = list(_written(seed, 3 * samples))
     told = answers(steerable.subject, [asked for _, asked in found])
@@ -224,7 +222,7 @@ _CHANGES: tuple[Callable[[Image.Image], Image.Image], ...] = (
 def own_answers(
     steerable: SteerableModel, samples: Sequence[Sample], tokens: int = 8
 ) -> list[tuple[Sample, tuple[int, ...]]]:
-    """Prompts with what the plain model answers, on which nothing should move."""
+    """Prompts with the model's own answers, which should not change."""
     told = steerable.subject.generate_batch(samples, max_new_tokens=tokens, top=1)
     pairs = [
         (sample, tuple(token.id for token in answer.tokens))

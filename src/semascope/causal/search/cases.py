@@ -1,8 +1,7 @@
-"""Prompts with an answer that is wanted, and whether a model gives it.
+"""Prompts with a wanted answer, and whether a model gives it.
 
-A case is met by what the model *writes*, judged by its words, or leans towards the answer by a
-margin of log-probabilities, which moves long before the words do. Knows subjects and samples;
-nothing of features.
+A case is met if the model's *written* answer meets it, judged by its words. Its margin, of
+log-probabilities, moves long before the words do.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ from semascope.subject.types import Edits
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """A prompt and what should come of it."""
+    """A prompt with its wanted answer."""
 
     sample: Sample
     """The prompt, up to the user's last turn."""
     wanted: str
-    """Words that the answer should hold, as the model would write them; for yes and no, how
-    it should begin. '' wants nothing in particular."""
+    """Words that the answer should contain, as the model would write them; yes and no must come
+    first. Empty if any answer will do."""
     unwanted: str = ""
-    """Words that it should not hold."""
+    """Words that it should not contain."""
     kind: str = ""
-    """What sort of question it is, for tables."""
+    """Kind of question, for tables."""
     accepted: tuple[str, ...] = ()
-    """Other words that would do as well as ``wanted``; margins look at ``wanted`` alone."""
+    """Alternatives to ``wanted``; margins use ``wanted`` only."""
     refused: tuple[str, ...] = ()
-    """Other words that it should not hold; margins look at ``unwanted`` alone."""
+    """Other unwanted words; margins use ``unwanted`` only."""
 
     @property
     def id(self) -> str:
@@ -54,7 +53,7 @@ Progress = Callable[[int, int, str], None]
 
 
 def meets(text: str, case: Case) -> bool:
-    """Whether an answer holds what is wanted as whole words, and nothing that is not.
+    """Whether an answer contains the wanted words as whole words, and no unwanted ones.
 
     A wanted yes or no must be the answer's first word.
     """
@@ -111,8 +110,8 @@ def margins(
 ) -> list[float]:
     """log p(wanted) − log p(unwanted) of each case, nats a token; p(wanted) alone if no unwanted.
 
-    Each side is the mean over its tokens, so that a longer name is not a worse one. ``begins`` says
-    where a pass may begin (``Bases.begin``).
+    Each side is the mean over its tokens, so that long names are not at a disadvantage. ``begins``
+    gives where a pass may resume (``PrefixCache.begin``).
     """
     found: list[float] = []
     for start in range(0, len(cases), rows):
@@ -171,8 +170,8 @@ def split(cases: Sequence[Case], held_out: float = 0.5) -> tuple[list[Case], lis
     search, held = halves(cases, held_out)
     if not search or not held:
         raise CausalError(
-            f"{len(cases)} examples cannot be split into some to search with and some to judge "
-            "by: give at least eight, on different pictures or prompts."
+            f"{len(cases)} examples are too few to split into a search half and a held-out half: "
+            "give at least eight, on different pictures or prompts."
         )
     return search, held
 

@@ -1,11 +1,9 @@
-"""A wish from files and words: what is wanted, what is not, what must stay.
+"""Goals from files and words: wanted answers, unwanted ones, and answers to keep.
 
 A file holds one item a line. An object ``{"question": …, "answer": …, "picture": …}`` is a case
-(the picture is a file, ``scene:7``, ``blank`` or left out); any other line is an example text that
-shows the wish, or that does not. The same question about the same picture in both files is one case
-with an answer wanted and one not. ``reading`` says which of the ready wishes a sentence means.
-
-Knows files and words; opening pictures is the caller's.
+(the picture is a file, ``scene:7``, ``blank`` or left out); any other line is an example text. The
+same question about the same picture in both files is one case with a wanted and an unwanted
+answer. ``reading`` picks the ready goal that a sentence means.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ _FILLER = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class GoalItems:
-    """What one file holds."""
+    """The contents of one file."""
 
     answers: dict[tuple[str, str], str] = field(default_factory=dict)
     """(picture, question) to the answer."""
@@ -82,7 +80,7 @@ def _row(path: Path, number: int, line: str) -> dict[str, Any]:
 def with_files(
     goal: Goal, open_sample: Open, *, want: GoalItems, not_want: GoalItems, keep: GoalItems
 ) -> Goal:
-    """The wish with what files say; their cases, where they hold some, in place of its own.
+    """The goal with the contents of files; cases in files replace its own.
 
     Raises CausalError where a question is only known by the answer that is not wanted.
     """
@@ -90,8 +88,8 @@ def with_files(
     for place in dict.fromkeys([*want.answers, *not_want.answers]):
         if place not in want.answers:
             raise CausalError(
-                f"For the question {place[1]!r} only the unwanted answer is given: say in --want "
-                "what is wanted."
+                f"For the question {place[1]!r} only the unwanted answer is given: give the "
+                "wanted one in --want."
             )
         sample = open_sample(*place)
         one = Case(sample, want.answers[place], not_want.answers.get(place, ""), "asked")
@@ -117,7 +115,7 @@ def _distinct(case: Case, number: int) -> Case:
 
 
 def reading(text: str) -> tuple[str, str]:
-    """Which ready wish a sentence means: (presence, feeling, word or object, the concept).
+    """The ready goal that a sentence means: (presence, feeling, word or object, the concept).
 
     Raises CausalError where it names nothing.
     """

@@ -1,8 +1,8 @@
-"""What a long measurement has done so far, kept so that it goes on where it was stopped.
+"""A record of the finished parts of a long measurement, so that it resumes where it stopped.
 
-A part is a key and a JSON value, appended as one line the moment it is known. Opened again with
-the same options, parts that stand are not measured anew; with other options it begins afresh.
-Half a last line, from a process that was killed while writing it, is dropped. Knows no model.
+A part is a key and a JSON value, appended as one line as soon as it is known. Opened again with
+the same options, the ledger skips finished parts; with other options it starts afresh. A partial
+last line, from a process killed while writing, is dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from semascope.errors import CausalError
 
 
 class Ledger:
-    """Parts by key; without a path it remembers only while the process lives."""
+    """Parts by key; in memory only without a path."""
 
     def __init__(self, path: Path | None = None, options: Mapping[str, Any] | None = None) -> None:
         """Open, or begin, the parts measured under ``options`` (anything JSON can hold)."""
@@ -28,7 +28,7 @@ class Ledger:
             self._read(path)
 
     def _read(self, path: Path) -> None:
-        """Parts that stand; none of them where they were measured under other options."""
+        """Read finished parts; none if they were measured under other options."""
         lines = path.read_text(encoding="utf-8").split("\n")
         if lines[0] != json.dumps({"options": self.stamp}):
             path.unlink()
@@ -40,7 +40,7 @@ class Ledger:
             path.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
 
     def do(self, key: str, work: Callable[[], Any]) -> Any:
-        """The part of that key: as it stands, or measured now and kept."""
+        """The part of that key: recorded, or measured now and recorded."""
         if key not in self.parts:
             self.parts[key] = work()
             self._append(key)

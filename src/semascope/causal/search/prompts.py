@@ -1,7 +1,4 @@
-"""Words of our own that behaviours are tried on: small talk, questions, sentences with feeling.
-
-Knows nothing.
-"""
+"""Built-in prompts for behaviours: small talk, questions, sentences with and without feeling."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Beam search under interventions: the model's own, with the edits hung on it.
+"""Beam search under interventions: the model's own ``generate`` with the edits as hooks.
 
-Beams of one prompt stand next to each other in the batch, and every beam is steered by the map of
-the prompt that it continues. Knows subjects and edits.
+Beams of one prompt are adjacent in the batch, and every beam is steered by its prompt's map.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ def beam_answer(
     Raises CausalError for fewer than one beam, or a model without beam search.
     """
     if beams < 1:
-        raise CausalError(f"{beams} beams: search with at least one.")
+        raise CausalError(f"{beams} beams: use at least one.")
     batch = subject.encode([sample], answer="", max_tokens=None, side="left")
     search = getattr(subject.model, "generate", None)
     if search is None:
-        raise CausalError(f"{subject.name} has no beam search of its own: leave --beams out.")
+        raise CausalError(f"{subject.name} has no beam search: leave --beams out.")
     with torch.no_grad(), subject.editing(edits or {}, batch.maps):
         out = search(
             **batch.inputs,

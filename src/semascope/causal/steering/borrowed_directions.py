@@ -2,12 +2,9 @@
 
 ``resid_post.8/main@resid_post.12`` names the directions of ``resid_post.12/main`` put into
 ``resid_post.8``: the residual stream is shared, so a decoder direction of one layer often means
-much the same in its neighbours. What a feature's activation would be there nobody measured, so
-such a direction can be added and projected out, and nothing else; its unit is the maximum that the
-feature has at home. Every report carries the whole name, so that nobody takes it for a feature of
-that layer.
-
-Knows names and directions; whether it helps is to be measured (see ``naming``).
+much the same in its neighbours. Activations at the other site were never measured, so such a
+direction can only be added or projected out; its unit is the feature's maximum at its own site.
+Reports carry the full name, so that it is not mistaken for a feature of that layer.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from semascope.dictionary.types import Codes, Dictionary
 from semascope.errors import CausalError
 
 HOWS = ("add", "project")
-"""What can be done with a direction that has no activations."""
+"""Interventions that need no activations."""
 
 
 def borrowed_key(key: str, site: str) -> str:
@@ -30,14 +27,14 @@ def borrowed_key(key: str, site: str) -> str:
 
 
 def home_key(key: str) -> str:
-    """The dictionary that lends its directions to ``key``; ``key`` itself where none does."""
+    """The id of the dictionary whose directions ``key`` borrows; ``key`` itself if none."""
     _, _, name = key.partition("/")
     base, at, home = name.partition("@")
     return f"{home}/{base}" if at else key
 
 
 def lookup(key: str, known: Mapping[str, Dictionary]) -> Dictionary | None:
-    """The dictionary of that name, lent to another site where the name says so."""
+    """The dictionary of that id, with borrowed directions for ``a/main@b``; None if missing."""
     if key in known:
         return known[key]
     source = known.get(home_key(key))
@@ -48,22 +45,22 @@ class BorrowedDirections:
     """The ``Dictionary`` of one site, as directions at another."""
 
     def __init__(self, source: Dictionary, site: str) -> None:
-        """Its name keeps where it is at home."""
+        """``source`` keeps its site in the new name."""
         self.source, self.site, self.site_out = source, site, ""
         self.name = f"{source.name}@{source.site}"
         self.width, self.d_in = source.width, source.d_in
 
     def directions(self, ids: Tensor) -> Tensor:
-        """(n,) -> (n, d), as at home."""
+        """(n,) -> (n, d), the directions of the source."""
         return self.source.directions(ids)
 
     def encode(self, x: Tensor) -> Codes:
-        """Nobody measured activations here."""
+        """Always a CausalError: there are no activations at this site."""
         raise CausalError(
             f"{self.site}/{self.name} has directions and no activations: add them or project them "
             "out."
         )
 
     def decode(self, codes: Codes, x: Tensor | None = None) -> Tensor:
-        """As at home."""
+        """As the source decodes."""
         return self.source.decode(codes, x)

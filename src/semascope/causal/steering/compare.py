@@ -1,8 +1,7 @@
-"""One sample, answered with and without interventions, side by side, and how far apart.
+"""One sample answered with and without interventions, and the distance between the answers.
 
-The two answers are what a person reads; the figures are measured on the *base* answer's
-tokens, forced in both runs, so that they compare the same positions: log-probability
-before and after, and KL(base ‖ steered) in nats. Knows no page and no command line.
+The figures are measured on the tokens of the *base* answer, forced in both runs, so that they
+compare the same positions: log-probability before and after, and KL(base ‖ steered) in nats.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from semascope.subject.types import Edits, Generation, TokenSink
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """What interventions do to one token of the base answer."""
+    """Effect of interventions on one token of the base answer."""
 
     id: int
     text: str
@@ -50,7 +49,7 @@ class Comparison:
     shifts: tuple[Shift, ...]
     interventions: tuple[Intervention, ...]
     notes: tuple[str, ...] = ()
-    """What the reader should know, in sentences."""
+    """Notes for the reader, in sentences."""
 
     @property
     def changed(self) -> bool:
@@ -131,7 +130,7 @@ def compare(
         statistics: sizes of units, as ``edits_for`` takes them.
         max_new_tokens: length limit of each answer.
         temperature: 0 is greedy; both runs draw with the same ``seed``.
-        seed: of the sampling.
+        seed: random seed for sampling.
         promoted: how many gaining tokens to name at each position.
         sinks: called at each token of the base and of the steered answer.
 
@@ -155,12 +154,12 @@ def compare(
 
 
 def _notes(edits: Edits, shifts: Sequence[Shift]) -> tuple[str, ...]:
-    """A sentence where interventions were asked for and moved nothing at all."""
+    """A note if interventions changed nothing at all."""
     if not edits or any(shift.kl or shift.after != shift.before for shift in shifts):
         return ()
     return (
-        "These interventions changed nothing: the tokens that they name do not exist here, or "
-        "the features never fire at them (ablate and scale act only on a feature that fires).",
+        "These interventions changed nothing: their tokens are not in this prompt, or the "
+        "features do not fire there (ablate and scale need a feature that fires).",
     )
 
 
@@ -172,7 +171,7 @@ def token_shifts(
     promoted: int = 3,
     prefill: str = "",
 ) -> tuple[Shift, ...]:
-    """How edits move the model's belief at each token of an answer that begins with ``prefill``."""
+    """Effect of edits at each token of an answer that begins with ``prefill``."""
     if not ids:
         return ()
     batch = subject.encode([sample], answer=prefill, max_tokens=None)

@@ -1,4 +1,4 @@
-"""From interventions to edits of the residual stream that keep the model whole.
+"""Interventions as edits of activations that keep the SAE error.
 
 ``x' = x + Σ_f (z'_f − z_f) W_dec[f]`` at the chosen tokens: what the dictionary does not
 explain, its error, stays as it is (Templeton et al. 2024, "Scaling Monosemanticity",
@@ -7,11 +7,10 @@ batch and with or without a KV cache, because positions come from the edit's con
 
 z is read with the dictionary's own gating: a feature that its TopK leaves out is 0 here,
 whatever its pre-activation. All changes at one site are computed from the unedited x and
-added together. Attention sinks are left as they are (``sinks``).
+added together. Attention sinks are never edited (``sinks``).
 
-Knows dictionaries and tensors. Does not know a model, a tokenizer, or what sits at a site;
-for a dictionary that reads at one site and writes at another (a transcoder), it needs the
-subject to run the reading site first.
+For a dictionary that reads one site and writes another (a transcoder), the subject must run the
+reading site first.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ from semascope.subject.sinks import sinks
 from semascope.subject.types import Edit, EditContext, Edits, TokenMap
 
 _AHEAD = 64
-"""Positions past the prompt for which a mask is drawn at once, so decoding rarely redraws."""
+"""Positions past the prompt covered by a mask, so that decoding rarely makes a new one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureEdit:
-    """One intervention on the features of one dictionary, its units looked up."""
+    """One intervention on the features of one dictionary, with the sizes of its units."""
 
     label: str
     where: Where
@@ -56,7 +55,7 @@ class FeatureEdit:
 
     @property
     def reads(self) -> bool:
-        """Whether it must know z."""
+        """Whether it needs the activations z."""
         return self.how in ("clamp", "scale", "ablate") or self.only_active
 
     def change(self, z: Tensor) -> Tensor:
@@ -80,7 +79,7 @@ def edits_for(
 ) -> Edits:
     """Edits by site, for ``Subject.run``, ``logits``, ``generate`` and ``editing``.
 
-    Interventions that change nothing leave no edit behind, so the model runs untouched.
+    Interventions that change nothing make no edit.
 
     Args:
         interventions: what to do; features name dictionaries as ``site/name``.
@@ -89,9 +88,9 @@ def edits_for(
             their unit is ``absolute``.
 
     Raises:
-        Conflict: two interventions meet on one feature and one token. Where this hangs on the
+        Conflict: two interventions change one feature at one token. If this depends on the
             prompt (two different texts, say), the edit raises it when it runs.
-        CausalError: an unknown dictionary or feature, or a unit that nobody measured.
+        CausalError: an unknown dictionary or feature, or a unit without statistics.
     """
     known = by_id(dictionaries)
     acts: dict[str, list[FeatureEdit]] = {}
@@ -115,7 +114,7 @@ def edits_for(
 def _resolve(
     intervention: Intervention, known: Mapping[str, Dictionary], statistics: Statistics | None
 ) -> list[tuple[str, FeatureEdit]]:
-    """The acts of one intervention, by dictionary; none where it changes nothing."""
+    """The edits of one intervention, by dictionary; none if it changes nothing."""
     if intervention.is_identity:
         return []
     groups: dict[str, list[int]] = {}
@@ -144,7 +143,7 @@ def _resolve(
 
 
 def _known(key: str, known: Mapping[str, Dictionary]) -> Dictionary:
-    """A dictionary that is there, or that another one lends."""
+    """A loaded dictionary, or one with borrowed directions."""
     found = lookup(key, known)
     assert found is not None  # _resolve has told the user
     return found
@@ -157,7 +156,7 @@ def _act(
     indices: list[int],
     statistics: Statistics | None,
 ) -> FeatureEdit:
-    """One act, with its units and, for a projection, the span of its directions."""
+    """One edit, with its units and, for a projection, an orthonormal basis."""
     units = unit_sizes(intervention, key, np.asarray(indices, dtype=np.int64), statistics)
     ids = torch.as_tensor(indices, dtype=torch.int64)
     basis = None
@@ -179,7 +178,7 @@ def _act(
 
 @dataclass(slots=True, eq=False)
 class _Reader:
-    """Sits at the site where a transcoder reads, and keeps what passed for where it writes."""
+    """Records the activations where a transcoder reads, for the edit where it writes."""
 
     seen: Tensor | None = None
 
@@ -204,20 +203,20 @@ class _Chain:
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """The acts of one dictionary, and where it reads if that is elsewhere."""
+    """The edits of one dictionary, and its reader if it reads another site."""
 
     key: str
     dictionary: Dictionary
     acts: list[FeatureEdit]
     reader: _Reader | None
     ids: Tensor = field(init=False)
-    """(G,) every feature that any act names, each once."""
+    """(G,) every feature that an edit names, once."""
     columns: list[Tensor] = field(init=False)
-    """For each act, (F,) where its features stand among ``ids``."""
+    """For each edit, (F,) the indices of its features in ``ids``."""
     pairs: list[tuple[int, int]] = field(init=False)
-    """Acts that share a feature, and must not share a token."""
+    """Pairs of edits that share a feature, and must not share a token."""
     lookup: Tensor = field(init=False)
-    """(width,) int64: a feature's place among ``ids``, −1 where nobody chose it."""
+    """(width,) int64: index of each feature in ``ids``, −1 for all others."""
 
     def __post_init__(self) -> None:
         named = torch.cat([act.ids for act in self.acts])
@@ -235,11 +234,11 @@ class _Part:
                 raise self.conflict(i, j)
 
     def conflict(self, i: int, j: int) -> Conflict:
-        """The error for two acts that meet."""
+        """The error for two edits of one feature at one token."""
         one, other = self.acts[i], self.acts[j]
         shared = one.ids[torch.isin(one.ids, other.ids)][0].item()
         return Conflict(
-            f"Two interventions meet on feature {self.key}/{shared} at the same token: "
+            f"Two interventions change feature {self.key}/{shared} at the same token: "
             f"'{one.label}' and '{other.label}'. Drop one, or give them different tokens."
         )
 
@@ -249,7 +248,7 @@ class _Part:
         Args:
             x: (M, d_out) the tokens to change.
             source: (M, d_in) the same tokens where the dictionary reads.
-            chosen: (acts, M) bool, which act means which token.
+            chosen: (edits, M) bool, the tokens of each edit.
 
         Returns:
             (M, d_out) float32.
@@ -300,7 +299,7 @@ def chosen_codes(dictionary: Dictionary, x: Tensor, lookup: Tensor, count: int) 
 
 
 class SiteEdit:
-    """All acts at one site, as one ``Edit``: (B, T, d) -> (B, T, d)."""
+    """All edits at one site, as one ``Edit``: (B, T, d) -> (B, T, d)."""
 
     def __init__(self, site: str, parts: Sequence[_Part]) -> None:
         self.site = site

@@ -1,8 +1,7 @@
-"""Which positions a ``Where`` means, in the map of a prompt and beyond its end.
+"""The positions that a ``Where`` selects, in a prompt and past its end.
 
-Knows token maps and no tensors but masks: no model, no dictionary. Text is found in the
-tokens as the map spells them, so a span that a tokenizer rewrites (accents, say) is
-found only as the tokens spell it.
+Text is searched in the tokens as the map spells them: a span that the tokenizer rewrites (accents,
+say) is found only in the tokens' spelling.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ _COVERED = 0.5
 
 
 def select(where: Where, token_map: TokenMap, total: int) -> Mask:
-    """(total,) bool: the positions that ``where`` means in one sequence of ``total`` positions.
+    """(total,) bool: the positions that ``where`` selects in one sequence of ``total`` positions.
 
     Positions past the end of ``token_map`` were generated. Padding is never selected.
 
     Raises:
-        CausalError: the text does not stand in the prompt, a position lies outside it, or a
+        CausalError: the text is not in the prompt, a position lies outside it, or a
             region lies outside the picture.
     """
     prompt = len(token_map)
@@ -71,7 +70,7 @@ def _pad_false(mask: Mask, total: int) -> Mask:
 def _text_span(text: str, token_map: TokenMap) -> Mask:
     """(T,): tokens that share a character with any occurrence of ``text``."""
     if not text:
-        raise CausalError("An empty text stands everywhere and nowhere: leave `text` out instead.")
+        raise CausalError("The text is empty: leave `text` out to select all tokens.")
     real = token_map.kinds != Kind.PAD
     lengths = np.where(real, [len(token) for token in token_map.tokens], 0)
     ends = np.cumsum(lengths)
@@ -79,7 +78,7 @@ def _text_span(text: str, token_map: TokenMap) -> Mask:
     mask: Mask = np.zeros(len(token_map), dtype=np.bool_)
     start = joined.find(text)
     if start < 0:
-        raise CausalError(f"The text {text!r} does not stand in this prompt.")
+        raise CausalError(f"The text {text!r} is not in this prompt.")
     while start >= 0:
         mask |= (ends > start) & (ends - lengths < start + len(text)) & (lengths > 0)
         start = joined.find(text, start + 1)
@@ -109,7 +108,7 @@ def region_mask(region: Region, token_map: TokenMap) -> Mask:
     region smaller than a patch still finds the patch that it is in.
 
     Raises:
-        CausalError: no such picture, a region outside it, or rectangles that nobody knows.
+        CausalError: no such picture, a region outside it, or image tokens of unknown geometry.
     """
     if region.image >= len(token_map.sizes):
         raise CausalError(
@@ -121,7 +120,7 @@ def region_mask(region: Region, token_map: TokenMap) -> Mask:
             f"The region {region.box} lies outside the picture, which is {width} × {height} pixels."
         )
     if token_map.geometry != "known":
-        raise CausalError(f"Where image tokens look is not known: {token_map.geometry}.")
+        raise CausalError(f"The places of image tokens are not known: {token_map.geometry}.")
     rects = token_map.rects.astype(np.float64)  # (T, 4)
     wide = np.minimum(rects[:, 2], region.right) - np.maximum(rects[:, 0], region.left)
     high = np.minimum(rects[:, 3], region.bottom) - np.maximum(rects[:, 1], region.top)
