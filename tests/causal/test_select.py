@@ -50,8 +50,8 @@ def test_padding_is_never_chosen_and_positions_count_from_the_first_real_token(t
 @pytest.mark.parametrize(
     ("where", "says"),
     [
-        (Where(text="blue"), "'blue' does not stand"),
-        (Where(text=""), "empty text"),
+        (Where(text="blue"), "'blue' is not in this prompt"),
+        (Where(text=""), "text is empty"),
         (Where(positions=(-11,)), "Position -11"),
         (Where(region=Region(left=0, top=0, right=41, bottom=9)), "40 × 20"),
         (Where(region=Region(left=0, top=0, right=4, bottom=9, image=1)), "no picture 1"),
