@@ -123,7 +123,7 @@ def test_interventions_are_saved_and_replayed(ask, tmp_path, folder):
     assert curve["doses"][0]["kl"] == 0.0
     clash = ask("steer", numbers[0], "--interventions", str(saved), *flags)
     assert clash[0] == 2
-    assert "Two interventions meet" in clash[2]
+    assert "Two interventions change" in clash[2]
 
 
 def test_find_writes_what_steer_replays(ask, folder, tmp_path):

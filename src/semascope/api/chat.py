@@ -73,7 +73,7 @@ class Chat:
         return self.sample.images
 
     @cached_property
-    def asked(self) -> Conversation:
+    def conversation(self) -> Conversation:
         """The conversation as ``semascope.monitor`` takes it."""
         from semascope.causal.attribution.pass_cache import PassCache
         from semascope.monitor.conversation import Conversation
@@ -98,7 +98,7 @@ class Chat:
         """Every token of prompt and answer with its own probability and ``top`` rivals."""
         from semascope.monitor.conversation import read_tokens
 
-        return read_tokens(self.asked, top)
+        return read_tokens(self.conversation, top)
 
     def why(
         self,

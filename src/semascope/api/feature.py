@@ -98,8 +98,8 @@ class Exemplars(Sequence[ExemplarView]):
         self._views = tuple(views)
 
     def __getitem__(self, at: Any) -> Any:
-        found = self._views[at]
-        return Exemplars(found) if isinstance(at, slice) else found
+        chosen = self._views[at]
+        return Exemplars(chosen) if isinstance(at, slice) else chosen
 
     def __len__(self) -> int:
         return len(self._views)

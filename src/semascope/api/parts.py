@@ -58,7 +58,7 @@ class AnsweredChat(Protocol):
         ...
 
     @property
-    def asked(self) -> Conversation:
+    def conversation(self) -> Conversation:
         """The conversation as ``semascope.monitor`` takes it."""
         ...
 

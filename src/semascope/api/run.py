@@ -223,15 +223,15 @@ class OpenRun:
         from semascope.atlas.records import split_id
 
         try:
-            found = pipeline.search(self._space("Words are kept"), words, ALIKE)
+            rows = pipeline.search(self._space("Words are kept"), words, ALIKE)
         except WorkspaceError:  # not indexed, so nothing has a name yet
-            found = []
-        if not found:
+            rows = []
+        if not rows:
             raise CausalError(
                 f"No feature answers to {words!r}. Name one by its number or its id "
                 "(resid_post.12/main/7), or give the features words: semascope explain."
             )
-        alike = [row for row in found if row["similarity"] == found[0]["similarity"]]
+        alike = [row for row in rows if row["similarity"] == rows[0]["similarity"]]
         best = max(alike, key=lambda row: float(row["scores"].get("detection", 0.0)))
         return split_id(str(best["id"]))
 
@@ -286,10 +286,10 @@ class OpenRun:
         from semascope.html import table
 
         if self.workspace is None:
-            held = [("dictionary", key) for key in self.dictionaries]
-            return table([("model", self.subject.name), *held])
-        found = [(k, v) for k, v in self.figures.items() if isinstance(v, int | float)]
-        return table([("run", repr(self)), *found])
+            dictionaries = [("dictionary", key) for key in self.dictionaries]
+            return table([("model", self.subject.name), *dictionaries])
+        figures = [(k, v) for k, v in self.figures.items() if isinstance(v, int | float)]
+        return table([("run", repr(self)), *figures])
 
 
 def _steerable_of(run: Run) -> SteerableModel:
@@ -300,14 +300,14 @@ def _steerable_of(run: Run) -> SteerableModel:
     from semascope.evidence.store.evidence import dictionaries
 
     key, space = run.dictionary_id, run.workspace
-    held: dict[str, Any] = {key: run.dictionary}
+    loaded: dict[str, Any] = {key: run.dictionary}
     statistics: dict[str, Any] = {key: run.evidence}
     for other in dictionaries(space.evidence()):
         folder = space.dictionary(*other.rsplit("/", 1))
-        if other not in held and folder.exists():
-            held[other] = load(folder)
+        if other not in loaded and folder.exists():
+            loaded[other] = load(folder)
             statistics[other] = Evidence.open(space.evidence(), other)
-    return SteerableModel.of(run.same_subject, held, statistics)
+    return SteerableModel.of(run.same_subject, loaded, statistics)
 
 
 def _check_fits(subject: Subject, dictionary: Dictionary) -> None:

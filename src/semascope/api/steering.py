@@ -96,12 +96,12 @@ class Steering:
         KL(plain ‖ steered) and log-probabilities are of the plain answer's tokens, forced in both.
         """
 
-        found = self.run.steerable.compare(
+        result = self.run.steerable.compare(
             chat.sample,
             (*chat.interventions, self.intervention),
             **chat.settings,
         )
-        return SteeringComparison(chat, self, found)
+        return SteeringComparison(chat, self, result)
 
     def __repr__(self) -> str:
         return f"Steering({self.intervention.label})"

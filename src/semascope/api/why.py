@@ -48,7 +48,7 @@ class Why:
     ) -> Why:
         """Of the answer's token ``number``."""
         rival = None if against is None else _id_of(chat, against)
-        position = len(chat.asked.map) + number
+        position = len(chat.conversation.map) + number
         return cls(chat, chat.tokens[number].text, position, rival, mode, integrated)
 
     @cached_property
@@ -57,7 +57,7 @@ class Why:
         from semascope.monitor.inspection import inspect
 
         return inspect(
-            self.chat.asked, mode=self.mode, position=self.position, against=self.against,
+            self.chat.conversation, mode=self.mode, position=self.position, against=self.against,
             integrated=self.integrated if self.mode == "attribution" else 1,
         )  # fmt: skip
 
@@ -106,17 +106,17 @@ class Why:
         from semascope.atlas import embedder
         from semascope.monitor.inspection import grouped
 
-        told = {feature: words for feature, (_, words) in self.labels.items()}
-        if not told:
+        descriptions = {feature: words for feature, (_, words) in self.labels.items()}
+        if not descriptions:
             return []
-        return grouped(self.shares[:GROUPED], told, embedder(), smallest=2)
+        return grouped(self.shares[:GROUPED], descriptions, embedder(), smallest=2)
 
     def effects(self, most: int = 6) -> list[tuple[Cluster, Effect]]:
         """Exact effects: each concept ablated whole, one forward pass each."""
         from semascope.monitor.inspection import effects
 
         some = self.concepts[:most]
-        return list(zip(some, effects(self.chat.asked, self.inspection, some), strict=True))
+        return list(zip(some, effects(self.chat.conversation, self.inspection, some), strict=True))
 
     @cached_property
     def attribution(self) -> Attribution:
@@ -124,7 +124,7 @@ class Why:
 
         if self.mode != "attribution":
             raise CausalError("Heat by attribution needs mode='attribution'.")
-        steerable, asked = self.chat.run.steerable, self.chat.asked
+        steerable, asked = self.chat.run.steerable, self.chat.conversation
         return steerable.attribute(
             asked.batch,
             self.inspection.target,
@@ -136,10 +136,10 @@ class Why:
         """(position,) signed score of every token before this one, of one feature or of all."""
         sums = np.zeros(self.position, np.float32)
         for site in self.attribution.sites:
-            own = site.position < len(sums)
+            before = site.position < len(sums)
             if feature is not None:
-                own &= (site.feature == feature.key[1]) & (site.key == feature.key[0])
-            np.add.at(sums, site.position[own], site.score[own])
+                before &= (site.feature == feature.key[1]) & (site.key == feature.key[0])
+            np.add.at(sums, site.position[before], site.score[before])
         return sums
 
     def heat(self, picture: int = 0, feature: Feature | None = None) -> Image.Image:
@@ -155,7 +155,7 @@ class Why:
         images = self.chat.pictures
         if not 0 <= picture < len(images):
             raise CausalError(f"The conversation has {len(images)} pictures.")
-        token_map = self.chat.asked.map
+        token_map = self.chat.conversation.map
         scores = self.by_token(feature)[: len(token_map)]
         return heat.blend(images[picture], heat_of(token_map, scores, image=picture))
 
@@ -197,11 +197,11 @@ class Why:
         """Prompt and answer up to the token, each word on the colour of its score."""
         from semascope import html
 
-        kinds = self.chat.asked.map.kinds
+        kinds = self.chat.conversation.map.kinds
         shown = [n for n in range(self.position) if n >= len(kinds) or kinds[n] in READ]
         scores = self.by_token()[shown]
         top = float(np.abs(scores).max(initial=0.0))
-        return html.by_activation([self.chat.asked.text(n) for n in shown], scores, top)
+        return html.by_activation([self.chat.conversation.text(n) for n in shown], scores, top)
 
 
 def _id_of(chat: AnsweredChat, word: str) -> int:

@@ -30,16 +30,16 @@ Progress = Callable[[int, int], bool]
 
 def prompts(pictures: Sequence[Image.Image] = ()) -> list[Sample]:
     """Everyday prompts: one question for each picture, or text prompts without pictures."""
-    told = tomllib.loads((files("semascope.monitor") / "ordinary.toml").read_text("utf-8"))
+    data = tomllib.loads((files("semascope.monitor") / "ordinary.toml").read_text("utf-8"))
     if not pictures:
         return [
-            Sample(id=f"said/{n}", turns=(Turn("user", t),)) for n, t in enumerate(told["said"])
+            Sample(id=f"said/{n}", turns=(Turn("user", t),)) for n, t in enumerate(data["said"])
         ]
-    asked = told["shown"]
+    questions = data["shown"]
     return [
         Sample(
             id=f"shown/{n}",
-            turns=(Turn("user", asked[n % len(asked)], images=1),),
+            turns=(Turn("user", questions[n % len(questions)], images=1),),
             images=(picture,),
         )
         for n, picture in enumerate(pictures)
@@ -70,22 +70,22 @@ def ordinary(
         for feature in BaseRates.measure(steerable, [sample]).fired:
             row = bits.setdefault(feature, np.zeros(len(samples), dtype=np.bool_))
             row[number] = True
-    found = BaseRates(len(samples), bits)
+    rates = BaseRates(len(samples), bits)
     try:
-        _save(path, found)
+        _save(path, rates)
     except OSError as error:  # a read-only run: measured once per server
         LOG.warning("Base rates are not saved: %s", error)
-    return found
+    return rates
 
 
-def _save(path: Path, found: BaseRates) -> None:
+def _save(path: Path, rates: BaseRates) -> None:
     """Write to a temporary file, then rename."""
-    order = sorted(found.fired)
-    packed = [np.packbits(found.fired[f]) for f in order]
+    order = sorted(rates.fired)
+    packed = [np.packbits(rates.fired[f]) for f in order]
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
-        prompts=np.int64(found.prompts),
+        prompts=np.int64(rates.prompts),
         keys=np.array([key for key, _ in order], dtype=np.str_),
         index=np.array([index for _, index in order], dtype=np.int64),
         bits=np.array(packed, dtype=np.uint8).reshape(len(order), -1),
@@ -97,10 +97,10 @@ def _save(path: Path, found: BaseRates) -> None:
 
 
 def _load(path: Path) -> BaseRates:
-    with np.load(path, allow_pickle=False) as kept:
-        count = int(kept["prompts"])
-        bits = np.unpackbits(kept["bits"], axis=1, count=count).astype(np.bool_)
-        names = zip(kept["keys"].tolist(), kept["index"].tolist(), strict=True)
+    with np.load(path, allow_pickle=False) as arrays:
+        count = int(arrays["prompts"])
+        bits = np.unpackbits(arrays["bits"], axis=1, count=count).astype(np.bool_)
+        names = zip(arrays["keys"].tolist(), arrays["index"].tolist(), strict=True)
         return BaseRates(
             count, {(key, int(i)): row for (key, i), row in zip(names, bits, strict=True)}
         )

@@ -110,15 +110,15 @@ def cluster(
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     tree = linkage(vectors, method="average", metric="cosine")
     groups = fcluster(tree, 1.0 - similarity, criterion="distance")
-    found = []
+    clusters = []
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
         if len(rows) >= smallest:
-            own = [texts[i] for i in rows]
-            label = labeller(own) if labeller else shared_words(own)
-            seven = judge(own) if judge else coherence(vectors[rows])
-            found.append(_cluster([known[i] for i in rows], own, label, seven))
-    return sorted(found, key=lambda c: -sum(abs(f.score) for f in c.features))
+            members = [texts[i] for i in rows]
+            label = labeller(members) if labeller else shared_words(members)
+            seven = judge(members) if judge else coherence(vectors[rows])
+            clusters.append(_cluster([known[i] for i in rows], members, label, seven))
+    return sorted(clusters, key=lambda c: -sum(abs(f.score) for f in c.features))
 
 
 def _cluster(
@@ -170,7 +170,7 @@ class BaseRates:
     @classmethod
     def measure(cls, steerable: SteerableModel, prompts: Sequence[Sample]) -> BaseRates:
         """Run the prompts up to the deepest dictionary."""
-        found: dict[Feature, NDArray[np.bool_]] = {}
+        fired: dict[Feature, NDArray[np.bool_]] = {}
         for number, sample in enumerate(prompts):
             batch = steerable.prompt(sample)
             sites = steerable.sites
@@ -180,9 +180,9 @@ class BaseRates:
                 x, there = laid_out(dictionary.site, outputs[dictionary.site], batch)
                 codes = dictionary.encode(x[batch.mask if there is None else there].float())
                 for index in torch.unique(codes.indices[codes.values != 0]).tolist():
-                    row = found.setdefault((key, index), np.zeros(len(prompts), dtype=np.bool_))
+                    row = fired.setdefault((key, index), np.zeros(len(prompts), dtype=np.bool_))
                     row[number] = True
-        return cls(len(prompts), found)
+        return cls(len(prompts), fired)
 
     def surprise(self, features: Sequence[Feature]) -> float:
         """Bits: −log₂ of the share of ordinary prompts on which all of these features fire.

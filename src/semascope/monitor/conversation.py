@@ -67,11 +67,11 @@ class Conversation:
         """The cached pass over prompt and answer; ``make`` runs and caches it, if possible."""
         if self.pass_cache is None:
             return None
-        found = self.pass_cache.get(self._key, self.whole)
-        if found is None and make:
+        cached = self.pass_cache.get(self._key, self.whole)
+        if cached is None and make:
             subject, sites = self.steerable.subject, self._sites
-            found = self.pass_cache.make(self._key, subject, self.whole, sites, self.edits)
-        return found
+            cached = self.pass_cache.make(self._key, subject, self.whole, sites, self.edits)
+        return cached
 
     @cached_property
     def _sites(self) -> list[str]:
@@ -141,15 +141,15 @@ class TokenTarget:
 
     def probability(self, conversation: Conversation, edits: Edits) -> float:
         """Probability of the token under ``edits``: one forward pass, or a cached part of it."""
-        own = edits is conversation.edits
-        held, start = conversation.cached_pass(make=own), self.position - 1
+        unchanged = edits is conversation.edits
+        cached, start = conversation.cached_pass(make=unchanged), self.position - 1
         forced = extend(conversation.batch, [self.before])
         with torch.no_grad():
-            if held is not None and own:
-                logits = held.logits(start, start + 1)
+            if cached is not None and unchanged:
+                logits = cached.logits(start, start + 1)
             else:
                 length = forced.batch.inputs["input_ids"].shape[1]
-                begin = None if held is None else held.begin(edits, length)
+                begin = None if cached is None else cached.begin(edits, length)
                 logits = conversation.steerable.subject.logits(
                     forced.batch, edits=edits, start=start, begin=begin
                 )
@@ -207,10 +207,12 @@ def check_ids(subject: Subject, ids: Sequence[int]) -> None:
 
 
 def _likeliest(conversation: Conversation) -> int:
-    held = conversation.cached_pass()
+    cached = conversation.cached_pass()
     with torch.no_grad():
-        if held is not None:
-            return int(held.logits(len(conversation.map) - 1, len(conversation.map))[0, 0].argmax())
+        if cached is not None:
+            return int(
+                cached.logits(len(conversation.map) - 1, len(conversation.map))[0, 0].argmax()
+            )
         logits = conversation.steerable.subject.logits(
             conversation.batch, edits=conversation.edits, start=len(conversation.map) - 1
         )
@@ -239,11 +241,11 @@ def read_tokens(conversation: Conversation, top: int = 5) -> list[ConversationTo
     """Every token of prompt and answer with its own probability, under the interventions."""
     subject = conversation.steerable.subject
     check_ids(subject, conversation.answer)
-    held = conversation.cached_pass(make=False)
+    cached = conversation.cached_pass(make=False)
     with torch.no_grad():
         logits = (
-            held.logits(0, conversation.total)
-            if held is not None
+            cached.logits(0, conversation.total)
+            if cached is not None
             else subject.logits(conversation.whole.batch, edits=conversation.edits)
         )[0]  # (T, V)
     ids = [*conversation.map.ids.tolist(), *conversation.answer]

@@ -100,7 +100,7 @@ def inspect(
     if mode != "attribution":
         raise CausalError(f"There is no mode {mode!r}: use attribution or activation.")
     steerable = conversation.steerable
-    found = steerable.attribute(
+    attribution = steerable.attribute(
         conversation.batch,
         target,
         integrated=integrated,
@@ -108,8 +108,8 @@ def inspect(
         run=_held(conversation, target),
     )
     keep = None if where is None else at(conversation.chosen(where))
-    shares = tuple(found.features(keep))
-    value = float(found.values[0])
+    shares = tuple(attribution.features(keep))
+    value = float(attribution.values[0])
     plain = against is None
     return Inspection(
         target=target,
@@ -119,19 +119,19 @@ def inspect(
         if plain
         else target.probability(conversation, conversation.edits),
         shares=shares,
-        places=_places(found, shares[:named], keep),
+        places=_places(attribution, shares[:named], keep),
         ratios=_ratios(conversation, shares[:named]),
-        unexplained=max(site.error_share() for site in found.sites),
+        unexplained=max(site.error_share() for site in attribution.sites),
     )
 
 
 def _held(conversation: Conversation, target: TokenTarget) -> WatchedRun | None:
     """Backward pass from a cached forward pass; None without one."""
-    held = conversation.cached_pass()
-    if held is None:
+    cached = conversation.cached_pass()
+    if cached is None:
         return None
     _, targets = sites_of(conversation.steerable.dictionaries.values())
-    return held.run(prepare(conversation.batch, target), target, targets)
+    return cached.run(prepare(conversation.batch, target), target, targets)
 
 
 def _active(
@@ -142,25 +142,25 @@ def _active(
     if steerable.statistics is None:
         raise CausalError("Activation mode needs the features' maxima: gather evidence first.")
     mask = _plain(conversation) if where is None else conversation.chosen(where)
-    held = conversation.cached_pass()
-    seen = {} if held is None else {s: x[:, : conversation.total] for s, x in held.seen.items()}
-    found = steerable.active_features(
+    cached = conversation.cached_pass()
+    seen = {} if cached is None else {s: x[:, : conversation.total] for s, x in cached.seen.items()}
+    active = steerable.active_features(
         conversation.whole.batch,
         at=mask,
         edits=conversation.edits,
         seen=seen,
     )
     probability = target.probability(conversation, conversation.edits)
-    shares = tuple(_share(active) for active in found)
-    order = sorted(range(len(found)), key=lambda i: -shares[i].score)
+    shares = tuple(_share(feature) for feature in active)
+    order = sorted(range(len(active)), key=lambda i: -shares[i].score)
     return Inspection(
         target=target,
         metric="activation",
         value=math.log(max(probability, 1e-300)),
         probability=probability,
         shares=tuple(shares[i] for i in order),
-        places={(f.key, f.index): (f.position,) for f in found},
-        ratios={(f.key, f.index): f.ratio for f in found if math.isfinite(f.ratio)},
+        places={(f.key, f.index): (f.position,) for f in active},
+        ratios={(f.key, f.index): f.ratio for f in active if math.isfinite(f.ratio)},
         unexplained=None,
     )
 
@@ -173,18 +173,20 @@ def _plain(conversation: Conversation) -> NDArray[np.bool_]:
     return mask
 
 
-def _share(found: ActiveFeature) -> FeatureShare:
+def _share(active: ActiveFeature) -> FeatureShare:
     """An active feature scored by its share of its maximum; 1 if it never fired in the corpus."""
-    ratio = found.ratio if math.isfinite(found.ratio) else 1.0
-    return FeatureShare(found.key, found.index, ratio, ratio, 0.0, found.activation, found.tokens)
+    ratio = active.ratio if math.isfinite(active.ratio) else 1.0
+    return FeatureShare(
+        active.key, active.index, ratio, ratio, 0.0, active.activation, active.tokens
+    )
 
 
 def _places(
-    found: Attribution, shares: Sequence[FeatureShare], keep: object
+    attribution: Attribution, shares: Sequence[FeatureShare], keep: object
 ) -> dict[Feature, tuple[int, ...]]:
     """Up to three positions for each feature, strongest |score| first."""
     places: dict[Feature, tuple[int, ...]] = {}
-    for site in found.sites:
+    for site in attribution.sites:
         wanted = np.array([s.index for s in shares if s.key == site.key], dtype=np.int64)
         mask = np.isin(site.feature, wanted)
         if callable(keep):
@@ -259,12 +261,12 @@ class Effect:
 
 
 def effects(
-    conversation: Conversation, found: Inspection, clusters: Sequence[Cluster]
+    conversation: Conversation, inspection: Inspection, clusters: Sequence[Cluster]
 ) -> Iterator[Effect]:
     """Ablate each cluster on top of the interventions; yields each effect when measured."""
-    held = {feature for one in conversation.interventions for feature in one.features}
+    taken = {feature for one in conversation.interventions for feature in one.features}
     for number, group in enumerate(clusters):
-        free = tuple(feature for feature in group.ids if feature not in held)
+        free = tuple(feature for feature in group.ids if feature not in taken)
         if not free:
             yield Effect(number, None, None, "An intervention already sets all of these features.")
             continue
@@ -274,8 +276,8 @@ def effects(
         gone = Intervention(features=free, how="ablate", name=f"without '{group.label}'")
         try:
             edits = conversation.steerable.edits([*conversation.interventions, gone])
-            after = found.target.probability(conversation, edits)
+            after = inspection.target.probability(conversation, edits)
         except CausalError as error:
             yield Effect(number, None, None, str(error))
         else:
-            yield Effect(number, found.probability, after, note)
+            yield Effect(number, inspection.probability, after, note)

@@ -70,7 +70,7 @@ class ClusterNamer:
         """Questions that the server has answered."""
         return self._spent
 
-    def name(self, groups: Sequence[Sequence[str]], told: Callable[[ClusterName], bool]) -> None:
+    def name(self, groups: Sequence[Sequence[str]], emit: Callable[[ClusterName], bool]) -> None:
         """Name groups of descriptions; ``told`` gets each name, and stops by returning True.
 
         Blocks: call it in a thread without an event loop.
@@ -79,18 +79,18 @@ class ClusterNamer:
             ServerUnreachable: the server does not answer.
             ExplainError: see the client.
         """
-        asyncio.run(self._all(groups, told))
+        asyncio.run(self._all(groups, emit))
 
     async def _all(
-        self, groups: Sequence[Sequence[str]], told: Callable[[ClusterName], bool]
+        self, groups: Sequence[Sequence[str]], emit: Callable[[ClusterName], bool]
     ) -> None:
         async with self.lmm.connect() as client:
-            found = async_map(
+            names = async_map(
                 enumerate(groups), lambda one: self._one(client, *one), limit=self.lmm.concurrency
             )
-            async for name in found:
-                if told(name):
-                    await found.aclose()  # type: ignore[attr-defined]  # cancels what is under way
+            async for name in names:
+                if emit(name):
+                    await names.aclose()  # type: ignore[attr-defined]  # cancels what is under way
                     return
 
     async def _one(
@@ -135,21 +135,21 @@ def question(descriptions: Sequence[str]) -> list[dict[str, Any]]:
 def read(number: int, text: str) -> ClusterName:
     """The name in an answer, or a note if it holds none that can be used."""
     try:
-        found = parse_answer.parse(text, ("label",))
-        label = parse_answer.name_of(found)
+        answer = parse_answer.parse(text, ("label",))
+        label = parse_answer.name_of(answer)
     except parse_answer.UnreadableError as error:
         return ClusterName(number, note=parse_answer.plain(error))
     if not any(c.isalnum() for c in label):
         return ClusterName(number, note="The model gave no name.")
-    return ClusterName(number, label, _coherence(found.get("coherence")))
+    return ClusterName(number, label, _coherence(answer.get("coherence")))
 
 
 def _coherence(value: Any) -> float | None:
     """1 to 7, also from "6.5" or "6/7"; None for anything else."""
-    told = parse_answer.number(value)
-    if told is None or told[1] not in (0.0, 7.0):
+    figure = parse_answer.number(value)
+    if figure is None or figure[1] not in (0.0, 7.0):
         return None
-    return min(max(told[0], 1.0), 7.0)
+    return min(max(figure[0], 1.0), 7.0)
 
 
 def _usable(text: str) -> bool:

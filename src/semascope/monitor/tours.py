@@ -124,8 +124,8 @@ class Tour(BaseModel):
 def tours() -> tuple[Tour, ...]:
     """The built-in tours, by file name."""
     folder = files("semascope.monitor") / "tours"
-    found = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
-    return tuple(Tour.model_validate(tomllib.loads(f.read_text("utf-8"))) for f in found)
+    paths = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+    return tuple(Tour.model_validate(tomllib.loads(f.read_text("utf-8"))) for f in paths)
 
 
 def tour(name: str) -> Tour:

@@ -134,10 +134,10 @@ def regions(attribution: Attribution, labels: Labels, across: int = 3) -> list[d
     return rows
 
 
-def ablated(told: AblationResult, labels: Labels) -> dict[str, Any]:
+def ablated(result: AblationResult, labels: Labels) -> dict[str, Any]:
     """What exact ablation said of the same features."""
     return {
-        "r": None if np.isnan(told.r) else told.r,
+        "r": None if np.isnan(result.r) else result.r,
         "features": [
             {
                 "id": f"{share.key}/{share.index}",
@@ -145,7 +145,7 @@ def ablated(told: AblationResult, labels: Labels) -> dict[str, Any]:
                 "score": share.score,
                 "effect": float(effect),
             }
-            for share, effect in zip(told.features, told.effects, strict=True)
+            for share, effect in zip(result.features, result.effects, strict=True)
         ],
     }
 

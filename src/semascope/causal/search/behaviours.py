@@ -75,14 +75,14 @@ def goal_for(
 def name_object(steerable: SteerableModel, thing: NamedObject) -> Goal:
     """Name a thing unprompted: on empty pictures, or in small talk without pictures."""
     wanted = f"{'an' if thing.name[:1].lower() in 'aeiou' else 'a'} {thing.name}"
-    asked = [(words_alone(text), "talk") for text in TALK]
+    prompts = [(words_alone(text), "talk") for text in TALK]
     quiet = [words_alone(f"What is this: {text}") for text in UNMOVED]
     if steerable.subject.has_vision:
-        asked = [(_empty(ground, ask), "empty") for ground in GROUNDS for ask in ASKS]
+        prompts = [(_empty(ground, ask), "empty") for ground in GROUNDS for ask in ASKS]
         quiet = [words_alone(text) for text in TALK[:_QUIET]]
     accepted = (thing.name, *thing.kinds)
     return Goal(
-        cases=[Case(sample, wanted, kind=kind, accepted=accepted) for sample, kind in asked],
+        cases=[Case(sample, wanted, kind=kind, accepted=accepted) for sample, kind in prompts],
         unrelated=own_answers(steerable, quiet),
         features=thing.features,
         text=f"name {wanted} unprompted",
@@ -102,22 +102,22 @@ def read_word(
     are used, since the goal is a behaviour and not an ability; all pictures if it reads fewer than
     eight. The contrast is between the two questions, on pictures of the search half.
     """
-    found = list(_written(seed, 3 * samples))
-    told = answers(steerable.subject, [asked for _, asked in found])
-    read = [meets(text, asked) for text, (_, asked) in zip(told, found, strict=True)]
-    every = sum(read) < _FEWEST
+    pictures = list(_written(seed, 3 * samples))
+    texts = answers(steerable.subject, [word_case for _, word_case in pictures])
+    read = [meets(text, word_case) for text, (_, word_case) in zip(texts, pictures, strict=True)]
+    use_all = sum(read) < _FEWEST
     cases: list[Case] = []
     protect: list[Case] = []
-    for text, fine, (case, asked) in zip(told, read, found, strict=True):
-        if (fine or every) and len(cases) < samples:
-            cases.append(replace(case, wanted=text.strip()) if fine else case)
-            protect.append(asked)
+    for text, correct, (case, word_case) in zip(texts, read, pictures, strict=True):
+        if (correct or use_all) and len(cases) < samples:
+            cases.append(replace(case, wanted=text.strip()) if correct else case)
+            protect.append(word_case)
     search = {case.sample.id for case in split(cases)[0]}
     pairs = [pair for pair in zip(cases, protect, strict=True) if pair[0].sample.id in search]
     return Goal(
         cases=cases,
         protect=protect,
-        examples=[asked.sample for _, asked in pairs[:_CONTRAST]],
+        examples=[word_case.sample for _, word_case in pairs[:_CONTRAST]],
         counterexamples=[case.sample for case, _ in pairs[:_CONTRAST]],
         features=features,
         text="read the word and ignore the picture",
@@ -136,9 +136,14 @@ def _written(seed: int, samples: int) -> Iterator[tuple[Case, Case]]:
             continue
         word, ask = words[0], ASKS[number % len(ASKS)]
         whole = Case(
-            _asked(sample, ask), f"the word {word}", others[0], "word", (word,), refused=others[1:]
+            _with_question(sample, ask),
+            f"the word {word}",
+            others[0],
+            "word",
+            (word,),
+            refused=others[1:],
         )
-        yield whole, Case(_asked(sample, "What word is written?"), word, kind="word")
+        yield whole, Case(_with_question(sample, "What word is written?"), word, kind="word")
         number += 1
         if number == samples:
             return
@@ -170,12 +175,12 @@ def with_feeling(steerable: SteerableModel, features: Sequence[Feature] = ()) ->
 def _facts(count: int) -> list[Sample]:
     """Scenes, each with one question that has a plain answer."""
     corpus = SceneCorpus(2**30, seed=12_000_017, split="heldout")
-    found = []
+    samples = []
     for number, sample in corpus.read(0, count):
         questions = sample.truth.questions if sample.truth else ()
         if questions:
-            found.append(_asked(sample, questions[number % len(questions)].text))
-    return found
+            samples.append(_with_question(sample, questions[number % len(questions)].text))
+    return samples
 
 
 def variants(sample: Sample, right: str, wrong: str) -> list[Case]:
@@ -185,8 +190,13 @@ def variants(sample: Sample, right: str, wrong: str) -> list[Case]:
     """
     if not sample.turns:
         raise CausalError("A wrong answer to mend needs the question that it answers.")
-    asked = sample.turns[-1].text
-    wordings = (asked, f"Please answer: {asked}", f"Look closely. {asked}", f"{asked} Be brief.")
+    question = sample.turns[-1].text
+    wordings = (
+        question,
+        f"Please answer: {question}",
+        f"Look closely. {question}",
+        f"{question} Be brief.",
+    )
     pictures = [tuple(change(p) for p in sample.images) for change in _CHANGES]
     return [
         Case(
@@ -223,10 +233,10 @@ def own_answers(
     steerable: SteerableModel, samples: Sequence[Sample], tokens: int = 8
 ) -> list[tuple[Sample, tuple[int, ...]]]:
     """Prompts with the model's own answers, which should not change."""
-    told = steerable.subject.generate_batch(samples, max_new_tokens=tokens, top=1)
+    generations = steerable.subject.generate_batch(samples, max_new_tokens=tokens, top=1)
     pairs = [
         (sample, tuple(token.id for token in answer.tokens))
-        for sample, answer in zip(samples, told, strict=True)
+        for sample, answer in zip(samples, generations, strict=True)
     ]
     return [(sample, ids) for sample, ids in pairs if ids]
 
@@ -243,7 +253,7 @@ def _empty(ground: tuple[int, int, int], text: str) -> Sample:
     return Sample(id=f"empty/{name}", turns=(Turn("user", text, images=1),), images=(picture,))
 
 
-def _asked(sample: Sample, text: str) -> Sample:
+def _with_question(sample: Sample, text: str) -> Sample:
     """A scene's picture with another question."""
     turn = Turn("user", text, images=len(sample.images))
     return Sample(id=sample.id, turns=(turn,), images=sample.images, source=sample.source)

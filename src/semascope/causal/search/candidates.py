@@ -92,7 +92,7 @@ def from_attribution(
     """
     case_slopes = [_slopes(steerable, case, wheres) for case in cases]
     protected_slopes = [_slopes(steerable, case, wheres) for case in protect]
-    found: list[list[CandidateFeature]] = []
+    lists: list[list[CandidateFeature]] = []
     for number, where in enumerate(wheres):
         for push in _PUSHES:
             plain: list[CandidateFeature] = []
@@ -110,8 +110,12 @@ def from_attribution(
                         CandidateFeature(key, i, push, "attribution", v, where)
                         for i, v in _best(net, count)
                     ]
-            found += [sorted(own, key=lambda c: -c.promise)[:count] for own in (plain, fair) if own]
-    return found
+            lists += [
+                sorted(ranked, key=lambda c: -c.promise)[:count]
+                for ranked in (plain, fair)
+                if ranked
+            ]
+    return lists
 
 
 def _pushed(slopes: Slopes, push: Push) -> NDArray[np.float64]:
@@ -131,25 +135,25 @@ def _slopes(
     known = list(steerable.dictionaries.values())
     run = run_for(steerable.subject, batch, known, metric_of(steerable, case), {})
     length = run.real.shape[1]
-    found: dict[str, list[Slopes]] = {}
+    slopes: dict[str, list[Slopes]] = {}
     for key, dictionary in steerable.dictionaries.items():
         real = run.real_at(dictionary.site)
         g = run.gradients[output_site(dictionary)]  # (R, T, d)
         unit = _units(steerable, key, dictionary)
         codes = encode(dictionary, run)
-        found[key] = []
+        slopes[key] = []
         for where in wheres:
             rows = [select(where, m, length)[:length] for m in run.forced.batch.maps]
             chosen = torch.from_numpy(np.stack(rows)).to(real.device) & real  # (R, T)
             inside = chosen[real]  # (N,)
             part = Codes(codes.values[inside], codes.indices[inside])
-            found[key].append(
+            slopes[key].append(
                 Slopes(
                     gain=slopes_of_all(dictionary, g[chosen].sum(0)) * unit,
                     loss=_losses(dictionary, part, g[real][inside]),
                 )
             )
-    return found
+    return slopes
 
 
 def _losses(dictionary: Dictionary, codes: Codes, g: torch.Tensor) -> NDArray[np.float64]:
@@ -205,20 +209,20 @@ def from_contrast(
     count: int,
 ) -> list[CandidateFeature]:
     """Features that fire more on some samples than on others, and the other way round."""
-    found: list[CandidateFeature] = []
+    candidates: list[CandidateFeature] = []
     for key, dictionary in steerable.dictionaries.items():
         units = np.maximum(_units(steerable, key, dictionary), 1e-9)
         present, absent = (
             mean_activations(steerable, dictionary, s) for s in (examples, counterexamples)
         )
         difference = (present - absent) / units
-        found += [
+        candidates += [
             CandidateFeature(key, i, "up", "contrast", v) for i, v in _best(difference, count)
         ]
-        found += [
+        candidates += [
             CandidateFeature(key, i, "down", "contrast", v) for i, v in _best(-difference, count)
         ]
-    return sorted(found, key=lambda c: -c.promise)[:count]
+    return sorted(candidates, key=lambda c: -c.promise)[:count]
 
 
 def mean_activations(
@@ -254,18 +258,18 @@ def from_words(
     """
     present = [_by_word(steerable, sample) for sample in examples]
     absent = {word for sample in counterexamples for word in _by_word(steerable, sample)}
-    counts = Counter(word for own in present for word in own)
+    counts = Counter(word for by_word in present for word in by_word)
     often = [w for w, n in counts.most_common() if n > len(present) // 2 and w not in absent]
-    found = []
+    lists = []
     for word in often[:_WORDS]:
-        rows = [own[word] for own in present if word in own]
+        rows = [by_word[word] for by_word in present if word in by_word]
         for key, dictionary in steerable.dictionaries.items():
             units = np.maximum(_units(steerable, key, dictionary), 1e-9)
             promised = _mean([row[key] for row in rows]) / units
-            found.append(
+            lists.append(
                 [CandidateFeature(key, i, "up", "contrast", v) for i, v in _best(promised, count)]
             )
-    return found
+    return lists
 
 
 def _by_word(
@@ -277,14 +281,14 @@ def _by_word(
     with torch.no_grad():
         ran = steerable.subject.run(batch, sites)
     token_map = batch.maps[0]
-    found: dict[str, dict[str, NDArray[np.float64]]] = {}
+    peaks: dict[str, dict[str, NDArray[np.float64]]] = {}
     for key, dictionary in steerable.dictionaries.items():
         x, real = at_tokens(dictionary.site, ran[dictionary.site], batch)  # (1, T, d), (1, T)
         for at in np.flatnonzero(token_map.kinds == Kind.TEXT).tolist():
             if not bool(real[0, at]):
                 continue
             codes = dictionary.encode(x[0, at][None].float())
-            row = found.setdefault(token_map.tokens[at], {}).setdefault(
+            row = peaks.setdefault(token_map.tokens[at], {}).setdefault(
                 key, np.zeros(dictionary.width)
             )
             np.maximum.at(
@@ -292,7 +296,9 @@ def _by_word(
                 codes.indices.flatten().cpu().numpy(),
                 codes.values.float().flatten().cpu().double().numpy(),
             )
-    return {word: own for word, own in found.items() if len(own) == len(steerable.dictionaries)}
+    return {
+        word: by_key for word, by_key in peaks.items() if len(by_key) == len(steerable.dictionaries)
+    }
 
 
 def from_search(
@@ -312,8 +318,10 @@ def merge(lists: Sequence[Sequence[CandidateFeature]], count: int) -> list[Candi
     """Candidates of all lists in turn, without repeats."""
     seen: dict[tuple[str, int, str, Where | None], CandidateFeature] = {}
     for rank in range(max(map(len, lists), default=0)):
-        for own in lists:
-            if rank < len(own):
-                one = own[rank]
-                seen.setdefault((one.key, one.index, one.push, one.where), one)
+        for candidates in lists:
+            if rank < len(candidates):
+                candidate = candidates[rank]
+                seen.setdefault(
+                    (candidate.key, candidate.index, candidate.push, candidate.where), candidate
+                )
     return list(seen.values())[:count]

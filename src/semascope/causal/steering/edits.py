@@ -99,13 +99,13 @@ def edits_for(
             acts.setdefault(key, []).append(act)
     parts: dict[str, list[_Part]] = {}
     readers: dict[str, list[_Reader]] = {}
-    for key, own in acts.items():
+    for key, group in acts.items():
         dictionary, source = _known(key, known), None
         if output_site(dictionary) != dictionary.site:
             source = _Reader()
             readers.setdefault(dictionary.site, []).append(source)
-        parts.setdefault(output_site(dictionary), []).append(_Part(key, dictionary, own, source))
-    edits: dict[str, Edit] = {site: SiteEdit(site, own) for site, own in parts.items()}
+        parts.setdefault(output_site(dictionary), []).append(_Part(key, dictionary, group, source))
+    edits: dict[str, Edit] = {site: SiteEdit(site, group) for site, group in parts.items()}
     for site, own_readers in readers.items():
         edits[site] = _Chain([edits[site]] if site in edits else [], own_readers)
     return edits

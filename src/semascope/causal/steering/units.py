@@ -39,8 +39,8 @@ def dictionary_id(dictionary: Dictionary) -> str:
 
 def by_id(dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary]) -> dict[str, Dictionary]:
     """Dictionaries by ``site/name``."""
-    found = dictionaries.values() if isinstance(dictionaries, Mapping) else dictionaries
-    return {dictionary_id(dictionary): dictionary for dictionary in found}
+    values = dictionaries.values() if isinstance(dictionaries, Mapping) else dictionaries
+    return {dictionary_id(dictionary): dictionary for dictionary in values}
 
 
 def output_site(dictionary: Dictionary) -> str:
@@ -64,14 +64,14 @@ def statistic(statistics: Statistics | None, key: str, name: str) -> NDArray[np.
 
     Raises CausalError where there is none.
     """
-    found = (statistics or {}).get(key) or (statistics or {}).get(home_key(key))
-    if found is None:
+    known = (statistics or {}).get(key) or (statistics or {}).get(home_key(key))
+    if known is None:
         raise CausalError(
             f"No statistics of {key} are at hand, so '{name}' is unknown: gather evidence for it, "
             "or give the strength with unit 'absolute'."
         )
     try:
-        return found[name] if isinstance(found, Mapping) else found.stats(name)
+        return known[name] if isinstance(known, Mapping) else known.stats(name)
     except (KeyError, ValueError, EvidenceError) as error:
         raise CausalError(f"The statistics of {key} hold no '{name}'.") from error
 
@@ -102,8 +102,8 @@ def _quantiles(
     statistics: Statistics | None, key: str, ids: NDArray[np.int64], q: float
 ) -> NDArray[np.float32]:
     """(F,) quantile ``q`` of each feature's firing activations: measured, or off its histogram."""
-    found = (statistics or {}).get(key) or (statistics or {}).get(home_key(key))
-    histogram = getattr(found, "histogram", None)
+    known = (statistics or {}).get(key) or (statistics or {}).get(home_key(key))
+    histogram = getattr(known, "histogram", None)
     if histogram is None:
         return np.asarray(statistic(statistics, key, f"q{q:g}")[ids], dtype=np.float32)
     maxima = statistic(statistics, key, "max")
