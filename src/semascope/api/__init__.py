@@ -1,8 +1,8 @@
-"""semascope from Python: open a run, ask it, look behind the answer, steer it.
+"""semascope from Python: open a run, ask it, explain the answer, steer it.
 
-The objects here are what notebooks and scripts hold. Each has a short ``repr`` and, where there is
-something to look at, an HTML view. They do no work of their own: they join the run's model, its
-dictionaries, its evidence and its atlas, each loaded when first needed.
+Every object has a short ``repr``, and an HTML view if there is something to look at. They join the
+run's model, dictionaries, evidence and atlas, each loaded when first needed. Imports go one way:
+``run`` → ``chat``, ``feature``, ``steering`` → ``why`` → ``parts``.
 """
 
 from semascope.api.chat import Chat

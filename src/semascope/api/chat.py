@@ -1,4 +1,4 @@
-"""One conversation: what was asked, what the model answered, and what can be asked of it."""
+"""One conversation: the question, the answer, and what can be asked about it."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def first_turns(question: str, picture: str | Image.Image | None, system: str) -
 
 @dataclass(frozen=True, eq=False)
 class Chat:
-    """A conversation with one answer more than its turns hold."""
+    """A conversation and the answer to its last turn."""
 
     run: RunParts
     sample: Sample
     """The turns before the answer, with their pictures."""
     answer: Generation
-    """The answer, with the distribution that each token came from."""
+    """The answer, each token with its log-probability and rivals."""
     interventions: tuple[Intervention, ...] = ()
-    """What was changed while it answered."""
+    """Interventions during the answer."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Length limit, temperature and seed."""
 
@@ -52,7 +52,7 @@ class Chat:
         interventions: tuple[Intervention, ...] = (),
         **settings: Any,
     ) -> Chat:
-        """Let the model answer. CausalError where the interventions cannot be done."""
+        """Let the model answer. CausalError if the interventions cannot be done."""
         edits = run.steerable.edits(interventions)
         answer = run.subject.generate(sample, edits=edits, **settings)
         return cls(run, sample, answer, interventions, settings)
@@ -84,7 +84,7 @@ class Chat:
         )
 
     def ask(self, question: str, picture: str | Image.Image | None = None) -> Chat:
-        """Go on: the answer becomes a turn, and the model answers the next question."""
+        """Ask a follow-up question in the same conversation."""
         from semascope.corpus.prompts import pictures_of
         from semascope.corpus.sample import Sample, Turn
 
@@ -112,7 +112,7 @@ class Chat:
 
         Args:
             token: a word of the answer, or the number of a token in it (−1 the last); the first
-                word that is not small, where left out.
+                word of more than three letters by default.
             against: explain the token's logit against that of this word.
             mode: attribution (signed; gradient times activation) or activation.
             integrated: steps of integrated gradients (Sundararajan et al. 2017); 1 is the plain
@@ -126,7 +126,7 @@ class Chat:
         return Why.of(self, self.place(token), against, mode, integrated)
 
     def place(self, token: int | str | None = None) -> int:
-        """Number of a token of the answer. CausalError where there is none of that name."""
+        """Number of a token of the answer. CausalError if there is no such token."""
         tokens = [one for one in self.tokens if not one.ends]
         if not tokens:
             raise CausalError("The answer is empty, so there is no token to explain.")

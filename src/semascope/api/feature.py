@@ -1,4 +1,4 @@
-"""One feature: its words, scores, exemplars, neighbours; and how an exemplar is looked at."""
+"""One feature: its explanation, scores, exemplars and neighbours; and the view of an exemplar."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Feature:
 
     @cached_property
     def detail(self) -> Any:
-        """All that the atlas holds of it. WorkspaceError before ``index``."""
+        """Its record in the atlas. WorkspaceError before ``index``."""
         return self.run.atlas.feature(*self.key)
 
     @property
@@ -144,7 +144,7 @@ class Feature:
 
     @property
     def description(self) -> str:
-        """The explanation; empty where no explainer had one."""
+        """The explanation; empty if there is none."""
         return str(self.detail.row.description)
 
     @property
@@ -159,7 +159,7 @@ class Feature:
 
     @cached_property
     def evidence(self) -> FeatureEvidence:
-        """What was gathered of it. EvidenceError where nothing was."""
+        """Its evidence. EvidenceError if none was gathered."""
         return self.run.evidence(self.key[0]).feature(self.key[1])
 
     @property

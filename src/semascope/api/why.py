@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TOP = 12
 """Features in the HTML view."""
 READ = (Kind.TEXT, Kind.SPECIAL)
-"""Tokens that have words to show."""
+"""Kinds of token with text to show."""
 GROUPED = 200
 """Strongest features that are grouped into concepts."""
 
@@ -37,7 +37,7 @@ class Why:
     token: str
     """The token as text."""
     position: int
-    """Its place in prompt and answer together."""
+    """Its position in prompt and answer together."""
     against: int | None
     mode: str
     integrated: int
@@ -46,14 +46,14 @@ class Why:
     def of(
         cls, chat: AnsweredChat, number: int, against: str | None, mode: str, integrated: int
     ) -> Why:
-        """Of the answer's token ``number``."""
+        """Explain the answer's token ``number``."""
         rival = None if against is None else _id_of(chat, against)
         position = len(chat.conversation.map) + number
         return cls(chat, chat.tokens[number].text, position, rival, mode, integrated)
 
     @cached_property
     def inspection(self) -> Inspection:
-        """The result as ``semascope.monitor`` gives it."""
+        """The features behind the token, as ``semascope.monitor`` returns them."""
         from semascope.monitor.inspection import inspect
 
         return inspect(
@@ -63,12 +63,12 @@ class Why:
 
     @property
     def probability(self) -> float:
-        """Of the token."""
+        """Probability of the token."""
         return self.inspection.probability
 
     @property
     def shares(self) -> tuple[FeatureShare, ...]:
-        """Every feature that fired with its signed first-order score, strongest first.
+        """Every active feature with its signed first-order score, strongest first.
 
         The unit is that of the metric: nats of log-probability, or logits with ``against``.
         """
@@ -194,7 +194,7 @@ class Why:
             return []
 
     def _read(self) -> str:
-        """Prompt and answer up to the token, each word on the colour of its score."""
+        """Prompt and answer up to the token, coloured by score."""
         from semascope import html
 
         kinds = self.chat.conversation.map.kinds

@@ -2,7 +2,7 @@
 
 A metric says which tokens must follow the prompt (``continuations``) and reads the logits
 of the whole (``measure``). Tokens are ids here; ``token_id`` and ``token_ids`` make them from
-words. Knows nothing of features.
+words.
 
 =================  ===============================================================
 ``Logit``          logit of one token
@@ -39,12 +39,12 @@ class Metric(Protocol):
 
     @property
     def name(self) -> str:
-        """What a table calls it."""
+        """Name of the metric in tables."""
         ...
 
     @property
     def continuations(self) -> tuple[tuple[int, ...], ...]:
-        """Token ids that must follow the prompt: one tuple for each copy of it that is run."""
+        """Token ids after the prompt: one tuple for each copy of it in the batch."""
         ...
 
     def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
@@ -57,23 +57,24 @@ class Metric(Protocol):
 
 
 EMPTY = frozenset(("a", "an", "the", "some", "it", "is", "it's", "there", "are", ""))
-"""Tokens with which an answer begins before it says anything."""
+"""Openings of an answer that carry no content."""
 
 
 def telling(text: str) -> bool:
-    """Whether a token of an answer says something."""
+    """Whether a token of an answer carries content."""
     return text.strip().lower() not in EMPTY
 
 
 def first_telling(tokens: Iterable[str]) -> int:
-    """Place of the first token of an answer that says something; 0 where none does."""
+    """Index of the first token of an answer that carries content; 0 if none does."""
     return next((n for n, text in enumerate(tokens) if telling(text)), 0)
 
 
 def token_id(subject: Subject, text: str | int) -> int:
-    """The one token that ``text`` is.
+    """The id of the one token that ``text`` is.
 
-    Raises CausalError where it is several tokens: then the target is a sequence.
+    Raises:
+        CausalError: it is several tokens, so the target is a sequence.
     """
     if isinstance(text, int):
         return text
@@ -88,7 +89,7 @@ def token_id(subject: Subject, text: str | int) -> int:
 
 
 def token_ids(subject: Subject, text: str | Sequence[int]) -> tuple[int, ...]:
-    """The tokens of a continuation, control tokens not added."""
+    """Token ids of a continuation, without special tokens. CausalError if it is empty."""
     if not isinstance(text, str):
         return tuple(text)
     ids = subject.tokenizer.encode(text, add_special_tokens=False)
@@ -112,7 +113,7 @@ def measured(
     fork: tuple[str, int] | None = None,
     begin: Begin | None = None,
 ) -> Tensor:
-    """(P,) the metric under edits; only the logits that it reads are made.
+    """(P,) the metric under edits; only the logits that it reads are computed.
 
     ``fork`` is (site, n): the one prompt becomes n rows there; with ``begin`` the pass begins
     half-way (``Subject.logits``).
@@ -124,7 +125,7 @@ def measured(
 
 
 def first_read(ends: Tensor, metric: Metric) -> int:
-    """The first position whose logits a metric reads, for prompts of such lengths."""
+    """The first position whose logits a metric reads; ``ends`` are the lengths of the prompts."""
     return max(0, int(ends.min()) - 1 - int(getattr(metric, "back", 0)))
 
 
@@ -175,7 +176,7 @@ class Prob:
 
 @dataclass(frozen=True, slots=True)
 class LogitDiff:
-    """Logit of ``token`` less that of ``other``, right after the prompt."""
+    """Logit of ``token`` minus that of ``other``, right after the prompt."""
 
     token: int
     other: int
@@ -196,7 +197,7 @@ class ContinuationLogProb:
 
     tokens: tuple[int, ...]
     start: int = 0
-    """Tokens before this one are given, and only those from here on are explained."""
+    """Tokens before ``start`` are given; only those from it on are explained."""
     name: str = "span"
 
     @property
@@ -210,7 +211,7 @@ class ContinuationLogProb:
 
 @dataclass(frozen=True, slots=True)
 class ContinuationContrast:
-    """Log-probability of one continuation less that of another; two copies of the prompt."""
+    """Log-probability of one continuation minus that of another; two copies of the prompt."""
 
     wanted: tuple[int, ...]
     unwanted: tuple[int, ...]
@@ -240,7 +241,7 @@ def _sum_logprobs(logits: Tensor, ends: Tensor, tokens: Sequence[int], start: in
 
 
 def metric_from(subject: Subject, kind: str, target: str | int, other: str | int | None) -> Metric:
-    """A metric by name, from words: what a command line or a page asks for.
+    """A metric by its name and its target words, as the command line and the page give them.
 
     Args:
         subject: whose tokenizer reads the words.
@@ -264,7 +265,7 @@ def metric_from(subject: Subject, kind: str, target: str | int, other: str | int
             f"There is no metric {kind!r}: logit, logprob, prob, logit_diff, span or contrast."
         )
     if other is None:
-        raise CausalError(f"The metric {kind} sets the target against another: name it.")
+        raise CausalError(f"The metric {kind} compares the target against another token: name it.")
     if kind == "logit_diff":
         return LogitDiff(token_id(subject, target), token_id(subject, other))
     pair = [token_ids(subject, t if isinstance(t, str) else (t,)) for t in (target, other)]

@@ -1,11 +1,11 @@
-"""Attribution patching: the features that carry the difference of a clean and a corrupted prompt.
+"""Attribution patching: features that carry the difference between a clean and a corrupted prompt.
 
 The corrupted prompt runs with one backward pass; each feature's score is what putting its
 clean activation back would do to the metric, to first order:
 ``(z_clean − z_corrupted) · (W_dec · g_corrupted)`` (Nanda 2023; Syed et al. 2023). The two
 prompts may differ in their words or in their picture, token by token.
 
-Knows what ``attribution`` knows. Aligning prompts of different lengths is the caller's.
+Both prompts must have the same length; aligning them is up to the caller.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def attribute_patch(
 
 
 def _difference(dictionary: Dictionary, right: WatchedRun, wrong: WatchedRun) -> SiteAttribution:
-    """Clean entries less corrupted ones, both along the corrupted run's gradient."""
+    """Clean entries minus corrupted ones, both along the corrupted run's gradient."""
     g = wrong.gradients[output_site(dictionary)]
     there = _shift(account(dictionary, encode(dictionary, right), right, g), 1.0)
     here = _shift(account(dictionary, encode(dictionary, wrong), wrong, g), -1.0)
@@ -103,7 +103,7 @@ def _gain(
     inverse: NDArray[np.int64],
     activation: NDArray[np.float64],
 ) -> NDArray[np.float32] | None:
-    """(E,) by what the entries' joint activations are multiplied, where a dictionary has gains."""
+    """(E,) gains of the joint entries; None if the dictionary has none."""
     if there.gain is None or here.gain is None:
         return None
     each = [site.activation * site.gain for site in (there, here) if site.gain is not None]

@@ -72,7 +72,7 @@ def tables(
 
 
 def row(share: FeatureShare, labels: Labels) -> dict[str, Any]:
-    """One feature's part, as JSON."""
+    """Attribution of one feature, as JSON."""
     return {
         "id": f"{share.key}/{share.index}",
         "label": labels.get(share.id, ""),
@@ -135,7 +135,7 @@ def regions(attribution: Attribution, labels: Labels, across: int = 3) -> list[d
 
 
 def ablated(result: AblationResult, labels: Labels) -> dict[str, Any]:
-    """What exact ablation said of the same features."""
+    """Exact effects of the same features, as JSON."""
     return {
         "r": None if np.isnan(result.r) else result.r,
         "features": [

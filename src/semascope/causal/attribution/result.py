@@ -33,15 +33,15 @@ class SiteAttribution:
     activation: Floats
     """(E,) z."""
     score: Floats
-    """(E,) z · (W_dec · g), signed: what the metric would lose, to first order, without it."""
+    """(E,) z · (W_dec · g), signed: first-order drop of the metric if the entry is ablated."""
     error: Floats
-    """(R, T) share of what the dictionary does not explain, ε · g."""
+    """(R, T) ε · g, the part of the SAE error."""
     bias: Floats
-    """(R, T) share of the decoder's bias (and of a skip transcoder's linear path)."""
+    """(R, T) the part of the decoder's bias (and of a skip transcoder's linear path)."""
     total: Floats
     """(R, T) x · g; features, error and bias sum to it."""
     gain: Floats | None = None
-    """(E,) by what directions are multiplied there (``dictionary.types.gain``); None where by 1."""
+    """(E,) factors of the directions there (``dictionary.types.gain``); None if all are 1."""
 
     def __len__(self) -> int:
         return len(self.feature)
@@ -67,12 +67,12 @@ class SiteAttribution:
 
 @dataclass(frozen=True, slots=True)
 class FeatureShare:
-    """One feature's part in the metric, over the tokens asked for."""
+    """Attribution of one feature, summed over tokens."""
 
     key: str
     index: int
     score: float
-    """Signed sum over tokens."""
+    """Signed sum over tokens, in the unit of the metric (nats, or logits)."""
     positive: float
     """Sum of the positive entries."""
     negative: float
@@ -80,7 +80,7 @@ class FeatureShare:
     peak: float
     """Largest activation."""
     tokens: int
-    """At how many tokens it fires."""
+    """Number of tokens at which it fires."""
 
     @property
     def id(self) -> tuple[str, int]:
@@ -90,11 +90,11 @@ class FeatureShare:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribution:
-    """What made a metric what it is."""
+    """Attribution of a metric to features, errors and biases."""
 
     metric: str
     values: Floats
-    """(P,) the metric of each prompt."""
+    """(P,) the metric of each prompt: nats, a probability, or logits."""
     sites: tuple[SiteAttribution, ...]
     maps: tuple[TokenMap, ...]
     """(R,) maps of the rows: the prompts, without their continuations."""

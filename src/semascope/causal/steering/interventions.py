@@ -1,4 +1,4 @@
-"""What to do to which features at which tokens, as data: ``Where``, ``Intervention``, their JSON.
+"""Interventions as data: what to do to which features at which tokens, and their JSON.
 
 An intervention is a wish, saved, shared and replayed; nothing here knows a tensor, a model or
 a dictionary's weights. ``select`` finds the positions, ``edits`` does the arithmetic.
@@ -59,22 +59,22 @@ class Region(BaseModel):
 
 
 class Where(BaseModel):
-    """Which positions: everything that is given must hold; what is left out excludes nothing."""
+    """Selects tokens. A token must match every field that is given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     roles: tuple[RoleName, ...] | None = None
-    """Who speaks there; generated tokens are the assistant's."""
+    """Roles of the tokens; generated tokens are the assistant's."""
     kinds: tuple[KindName, ...] | None = None
-    """What stands there; generated tokens are text."""
+    """Kinds of token; generated tokens are text."""
     text: str | None = None
-    """Every place in the prompt where this text stands, tokens that it only touches included."""
+    """Tokens of every occurrence of this text in the prompt, partly covered ones included."""
     positions: tuple[Position, ...] | None = None
-    """Counted from the prompt's first real token; negative ones back from the prompt's end."""
+    """Positions from the prompt's first real token; negative ones count from its end."""
     region: Region | None = None
     """Image tokens that look at this part of a picture."""
     generated: bool | None = None
-    """True: only what the model writes; False: only what it was given."""
+    """True for generated tokens only, False for the prompt only."""
 
 
 class Intervention(BaseModel):
@@ -89,13 +89,13 @@ class Intervention(BaseModel):
     strength: Strength = 1.0
     """The dose, in units."""
     unit: Unit = "max"
-    """What strength 1 is: the feature's own maximum, a quantile of its activations, or 1.0."""
+    """Size of strength 1: the feature's maximum, a quantile of its activations, or 1.0."""
     quantile: float = Field(default=0.999, gt=0.0, lt=1.0)
     """Which quantile of the feature's firing activations, for ``unit='quantile'``."""
     only_active: bool = False
     """Act only where the feature fires: for a signed neuron, where its polarity matches."""
     name: str = ""
-    """What messages call it."""
+    """Name in messages."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Intervention:
@@ -107,7 +107,7 @@ class Intervention(BaseModel):
 
     @property
     def label(self) -> str:
-        """The name, or else a short description of what it does."""
+        """The name, or a short description without one."""
         first = "/".join(map(str, self.features[0]))
         rest = f" and {len(self.features) - 1} more" if len(self.features) > 1 else ""
         return self.name or f"{self.how} {first}{rest} × {self.strength:g}"
@@ -158,7 +158,7 @@ def save(interventions: Sequence[Intervention], path: Path) -> None:
 
 
 def load(path: Path) -> tuple[Intervention, ...]:
-    """Interventions from a file that ``save`` wrote, or that a person wrote."""
+    """Interventions from a JSON file. CausalError if it cannot be read."""
     try:
         return parse(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,7 +1,4 @@
-"""Different interventions for the rows of one batch, so that many features are tried at once.
-
-Knows edits; not what they do.
-"""
+"""Different interventions for the rows of one batch, to try many features at once."""
 
 from __future__ import annotations
 
@@ -16,14 +13,14 @@ from semascope.subject.types import Edit, EditContext, Edits
 
 
 def per_row(edits: Sequence[Edits]) -> Edits:
-    """Edits of a batch whose row i is under ``edits[i]``; a row with none runs as it is."""
+    """Edits of a batch whose row i has ``edits[i]``; a row without edits runs unchanged."""
     sites = dict.fromkeys(site for own in edits for site in own)
     return {site: _Rows(site, [own.get(site) for own in edits]) for site in sites}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """One edit a row at one site."""
+    """At one site, one edit for each row."""
 
     site: str
     edits: Sequence[Edit | None]

@@ -8,7 +8,7 @@
   counter-examples as a dictionary of one direction, so that the same interventions steer with
   it: the baseline that a found feature has to beat.
 
-Knows what causal knows; judging the answers is the reader's.
+Judging the answers is up to the reader.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Persona:
     before: tuple[str, ...]
     after: tuple[str, ...]
     refused_before: tuple[bool, ...]
-    """Of the refusal probes alone."""
+    """Of the refusal probes only."""
     refused_after: tuple[bool, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def few_shot_vector(
     difference = there - absent  # (d,)
     norm = float(difference.norm())
     if norm == 0.0:
-        raise CausalError("Examples and counter-examples are the same to this model.")
+        raise CausalError("Examples and counter-examples are the same to this model: give others.")
     found = Directions(site, difference[None], name=name)
     return found, {"max": np.asarray([norm], dtype=np.float32)}
 
@@ -149,7 +149,7 @@ def few_shot_vector(
 def with_vector(
     steerable: SteerableModel, vector: Directions, statistics: Mapping[str, NDArray[np.float32]]
 ) -> SteerableModel:
-    """A steerable that can steer with the vector too."""
+    """The model with the vector as one more dictionary."""
     key = dictionary_id(vector)
     return SteerableModel(
         steerable.subject,

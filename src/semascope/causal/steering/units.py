@@ -1,7 +1,6 @@
-"""How big one unit of a feature is, and which dictionary a feature's name means.
+"""Sizes of units, and ids of dictionaries.
 
-Knows per-feature statistics as arrays; not where they come from (evidence, a calibration
-pass, or numbers typed by hand).
+Statistics are arrays by feature, from evidence, a calibration pass, or written by hand.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from semascope.errors import CausalError, EvidenceError
 
 @runtime_checkable
 class FeatureStats(Protocol):
-    """Anything that knows one number per feature by name; ``evidence.Evidence`` is one."""
+    """Gives one number per feature by name; ``evidence.Evidence`` is one."""
 
     def stats(self, name: str) -> NDArray[np.floating]:
         """(width,) the statistic ``name`` of every feature."""
@@ -67,7 +66,7 @@ def statistic(statistics: Statistics | None, key: str, name: str) -> NDArray[np.
     known = (statistics or {}).get(key) or (statistics or {}).get(home_key(key))
     if known is None:
         raise CausalError(
-            f"No statistics of {key} are at hand, so '{name}' is unknown: gather evidence for it, "
+            f"There are no statistics of {key}, so '{name}' is unknown: gather evidence for it, "
             "or give the strength with unit 'absolute'."
         )
     try:
@@ -81,7 +80,7 @@ def unit_sizes(
 ) -> NDArray[np.float32]:
     """(F,) one unit of each feature, in activations; only clamp and add need it.
 
-    Raises CausalError for a feature that never fired, whose own maximum means nothing.
+    Raises CausalError for a feature that never fired, and so has no maximum.
     """
     if intervention.unit == "absolute" or intervention.how not in ("clamp", "add"):
         return np.ones(len(ids), dtype=np.float32)
@@ -92,8 +91,8 @@ def unit_sizes(
     unknown = ids[~(np.isfinite(sizes) & (sizes > 0))]
     if len(unknown):
         raise CausalError(
-            f"{intervention.label}: feature {key}/{unknown[0]} never fired where it was measured, "
-            f"so its {intervention.unit} is no unit; give the strength with unit 'absolute'."
+            f"{intervention.label}: feature {key}/{unknown[0]} never fired on the corpus, "
+            f"so it has no {intervention.unit}: give the strength with unit 'absolute'."
         )
     return sizes
 
