@@ -1,7 +1,7 @@
 """The HTTP interface as typed Python: ``Client("http://127.0.0.1:8000").info()``.
 
-Every route of ``/api`` is one method, with the server's own records on both sides, so that what is
-wrong in a question is told before it is sent. Needs nothing but the standard library to travel.
+Every route of ``/api`` is one method, with the server's own records on both sides, so that an
+invalid request fails before it is sent. Requests use the standard library only.
 """
 
 from semascope.client.monitor import ROUTES, Client, Route

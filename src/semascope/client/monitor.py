@@ -22,7 +22,7 @@ from semascope.client.transport import Answer, Transport, over_http
 from semascope.errors import SemascopeError, ServeError
 from semascope.serve.explorer.splitting import SplittingRecord
 from semascope.serve.routes.sessions import SessionBody, SessionLine, SessionRecord
-from semascope.serve.schema import events as told
+from semascope.serve.schema import events
 from semascope.serve.schema import requests as ask
 from semascope.serve.schema import responses as seen
 from semascope.serve.schema.notebook import AgreementRecord, ListRecord, RatingReveal, RatingTask
@@ -32,8 +32,10 @@ from semascope.serve.schema.tours import NearRecord, TourLine, TourRecord
 
 Model = TypeVar("Model", bound=BaseModel)
 Body = TypeVar("Body", bound=ask.RequestBody)
-_EVENT: TypeAdapter[told.Event] = TypeAdapter(Annotated[told.Event, Field(discriminator="kind")])
-_KINDS = {kind.model_fields["kind"].default for kind in get_args(told.Event)}
+_EVENT: TypeAdapter[events.Event] = TypeAdapter(
+    Annotated[events.Event, Field(discriminator="kind")]
+)
+_KINDS = {kind.model_fields["kind"].default for kind in get_args(events.Event)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,11 @@ ROUTES: dict[str, Route] = {
 }
 
 
-def _streams(body: type[Body]) -> Callable[[Client, Body], Iterator[told.Event]]:
+def _streams(body: type[Body]) -> Callable[[Client, Body], Iterator[events.Event]]:
     """The client's method that asks a question of ``QUESTIONS`` and gives its events."""
     row = BY_BODY[body]
 
-    def method(self: Client, question: Body) -> Iterator[told.Event]:
+    def method(self: Client, question: Body) -> Iterator[events.Event]:
         return self.stream(row.name, question)
 
     method.__name__, method.__doc__ = row.name, row.about
@@ -264,7 +266,7 @@ class Client:
     def _many(self, route: str, gives: type[Model], /, **more: Any) -> list[Model]:
         return [gives.model_validate(one) for one in json.loads(self._bytes(route, **more))]
 
-    def stream(self, name: str, body: BaseModel) -> Iterator[told.Event]:
+    def stream(self, name: str, body: BaseModel) -> Iterator[events.Event]:
         """Post a request to the route ``name`` of ``ROUTES`` and give its events."""
         answer = self._ask(name, body=body)
         rest = b""
@@ -277,7 +279,7 @@ class Client:
                 if record.get("kind") not in _KINDS:
                     continue  # an event of a later server
                 event = _EVENT.validate_python(record)
-                if isinstance(event, told.Failed):
+                if isinstance(event, events.Failed):
                     raise _error(event.type, event.message)
                 yield event
 
@@ -325,7 +327,7 @@ def _refusal(status: int, body: bytes) -> SemascopeError:
 
 def _error(kind: str, message: str) -> SemascopeError:
     """An exception by its name in ``semascope.errors``; ServeError for any other name."""
-    found = getattr(errors, kind, None)
-    if isinstance(found, type) and issubclass(found, SemascopeError):
-        return found(message)
+    exception = getattr(errors, kind, None)
+    if isinstance(exception, type) and issubclass(exception, SemascopeError):
+        return exception(message)
     return ServeError(message)

@@ -68,15 +68,15 @@ class SideBySide:
         answers = yield from self._answers()
         if answers is None:
             return
-        asked = self._asked(answers)
+        conversations = self._conversations(answers)
         if self.same:
-            position = self._position(asked[0], answers[0])
-            self._tell_same(asked[0], position)
+            position = self._position(conversations[0], answers[0])
+            self._tell_same(conversations[0], position)
             return
         from semascope.monitor.try_out import alone
 
         sides = []
-        for n, one in enumerate(asked):
+        for n, one in enumerate(conversations):
             view = alone(one, self._most, self._position(one, answers[n]))
             sides.append(self._side(n, view, one))
         self.emit(VersusFound(value=sides[0].value, sides=sides))
@@ -86,7 +86,7 @@ class SideBySide:
         """Features looked at on each side."""
         return max(self.ask.limit, self.ask.features if self.ask.clusters else 0)
 
-    def _asked(self, answers: Sequence[Sequence[int]]) -> list[Conversation]:
+    def _conversations(self, answers: Sequence[Sequence[int]]) -> list[Conversation]:
         """The conversation with each side's dictionary; for one model, once with both."""
         first = self.models[0].session
         if self.same:
@@ -120,20 +120,20 @@ class SideBySide:
         answer = yield from session.answer(ask, steerable, writer, SIDES[n])
         return [token.id for token in answer.tokens]
 
-    def _position(self, asked: Conversation, answer: Sequence[int]) -> int | None:
+    def _position(self, conversation: Conversation, answer: Sequence[int]) -> int | None:
         """Position of the token asked about; None for the answer's last or the next one."""
         if not answer or not (self.ask.write or self.ask.answers):
             return None
-        return len(asked.map) + min(self.ask.token, len(answer) - 1)
+        return len(conversation.map) + min(self.ask.token, len(answer) - 1)
 
-    def _tell_same(self, asked: Conversation, position: int | None) -> None:
+    def _tell_same(self, conversation: Conversation, position: int | None) -> None:
         from semascope.monitor.try_out import versus
 
-        both = versus(asked, self._most, position)
+        both = versus(conversation, self._most, position)
         self.emit(
             VersusFound(
                 value=both.value,
-                sides=[self._side(n, side, asked) for n, side in enumerate(both.sides)],
+                sides=[self._side(n, side, conversation) for n, side in enumerate(both.sides)],
                 pairs=[
                     Pair(one=f"{a[0]}/{a[1]}", other=f"{b[0]}/{b[1]}", together=value)
                     for a, b, value in both.pairs
@@ -141,7 +141,7 @@ class SideBySide:
             )
         )
 
-    def _side(self, n: int, side: try_out.DictionaryView, asked: Conversation) -> VersusSide:
+    def _side(self, n: int, side: try_out.DictionaryView, conversation: Conversation) -> VersusSide:
         model, target = self.models[n], side.target
         known = side.key in {d.key for d in model.feature_index.atlas.dictionaries()}
         shown = side.shares[: self.ask.limit]
@@ -151,7 +151,9 @@ class SideBySide:
         if self.ask.clusters:
             looked = side.shares[: self.ask.features] if known else ()
             own = side.key == model.session.run.dictionary_id
-            _, clusters, note = model.explainer.grouped(looked, self.ask, asked, self.emit, own)
+            _, clusters, note = model.explainer.grouped(
+                looked, self.ask, conversation, self.emit, own
+            )
         return VersusSide(
             dictionary=side.key,
             l0=side.l0,
@@ -162,7 +164,7 @@ class SideBySide:
             value=side.value,
             target=Target(
                 id=target.token,
-                text=str(asked.steerable.subject.encoder.text(target.token)),
+                text=str(conversation.steerable.subject.encoder.text(target.token)),
                 position=target.position,
                 probability=math.exp(side.value),
             ),

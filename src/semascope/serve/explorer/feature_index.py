@@ -141,17 +141,17 @@ class FeatureIndex:
             for feature in wanted
             if feature in every and every[feature].description and not every[feature].abstained
         }
-        kept: dict[str, NDArray[np.float32]] = {}
+        known_vectors: dict[str, NDArray[np.float32]] = {}
         names = set()
         for key in {key for key, _ in rows}:
             if self.has_vectors(key):
                 names.add(self.vectors(key).embedder)
-                kept |= self._kept(key, rows)
+                known_vectors |= self._indexed(key, rows)
         if len(names) > 1:  # vectors of different embedders cannot be compared
-            kept, names = {}, set()
-        return rows, self._embed(kept, next(iter(names), ""))
+            known_vectors, names = {}, set()
+        return rows, self._embed(known_vectors, next(iter(names), ""))
 
-    def _kept(
+    def _indexed(
         self, key: str, rows: Mapping[Feature, FeatureListRow]
     ) -> dict[str, NDArray[np.float32]]:
         vectors = self.vectors(key)
@@ -165,10 +165,10 @@ class FeatureIndex:
                 vector_of[row.description] = vectors.rows[order[place]]
         return vector_of
 
-    def _embed(self, kept: Mapping[str, NDArray[np.float32]], name: str) -> Embed:
+    def _embed(self, known_vectors: Mapping[str, NDArray[np.float32]], name: str) -> Embed:
         def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-            missing = list(dict.fromkeys(t for t in texts if t not in kept))
-            made: dict[str, Any] = dict(kept)
+            missing = list(dict.fromkeys(t for t in texts if t not in known_vectors))
+            made: dict[str, Any] = dict(known_vectors)
             if missing:
                 made |= dict(zip(missing, self.embedder(name)(missing), strict=True))
             return np.stack([made[t] for t in texts]).astype(np.float32)

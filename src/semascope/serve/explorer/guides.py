@@ -54,7 +54,7 @@ class Guides:
         return RegisterRecord(caution=register.caution, concepts=concepts)
 
     def _concept(
-        self, one: registers.RegisterConcept, kept: dict[str, TestedRecord]
+        self, one: registers.RegisterConcept, effects: dict[str, TestedRecord]
     ) -> ConceptFound:
         best: dict[str, tuple[float, str, Any]] = {}
         note = ""
@@ -76,7 +76,7 @@ class Guides:
                 RegisterRow(
                     row=feature(row, self.shown(row.dictionary, row.index), near),
                     seed=seed,
-                    tested=kept.get(f"{one.name} {row.id}"),
+                    tested=effects.get(f"{one.name} {row.id}"),
                 )
                 for near, seed, row in rows
             ],
@@ -86,11 +86,11 @@ class Guides:
     def keep(self, concept: str, feature_id: str, effect: TestedRecord) -> None:
         """Keep a measured effect. ServeError where the file cannot be written."""
         with self._lock:
-            kept = {name: value.model_dump() for name, value in self._kept().items()}
-            kept[f"{concept} {feature_id}"] = effect.model_dump()
+            effects = {name: value.model_dump() for name, value in self._kept().items()}
+            effects[f"{concept} {feature_id}"] = effect.model_dump()
             temporary = self.file.with_suffix(".part")
             try:
-                temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+                temporary.write_text(json.dumps(effects, indent=1) + "\n", encoding="utf-8")
                 temporary.replace(self.file)
             except OSError as error:
                 raise ServeError(

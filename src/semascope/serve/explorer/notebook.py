@@ -55,10 +55,10 @@ class Notebook:
         if not feature_id:
             return [NoteRecord.of(note) for note in self.atlas.all_notes()]
         key, index = split_id(feature_id)
-        found = self.atlas.notes(key, index)
-        if not found:
+        notes = self.atlas.notes(key, index)
+        if not notes:
             self._known(feature_id)
-        return [NoteRecord.of(note) for note in found]
+        return [NoteRecord.of(note) for note in notes]
 
     def add_note(self, ask: NoteAsk) -> NoteRecord:
         """Add a note. NotThere where there is no such feature."""

@@ -58,7 +58,7 @@ class FeatureTrials:
             asked = (e.model_copy(update={"text": e.text or PICTURE_QUESTION}) for e in examples)
             return [self.session.example_sample(e) for e in asked]
 
-        found = responding_rows(
+        ranked = responding_rows(
             self.session.run,
             self.feature_index.atlas,
             samples(ask.wanted),
@@ -74,7 +74,7 @@ class FeatureTrials:
                 wanted=one.response.like_mean,
                 unwanted=one.response.unlike_mean,
             )
-            for one in found
+            for one in ranked
             if one.response.contrast > 0
         ]
         emit(AlikeFound(rows=rows))
@@ -89,12 +89,12 @@ class FeatureTrials:
             return emit(Progress(done=done, total=total, note=f"probes of {concept.title.lower()}"))
 
         feature = self._feature(ask.feature)
-        found = tested(
+        effect = tested(
             self.session.steerable, feature, concept, strength=ask.strength, progress=progress
         )
-        if found is None:
+        if effect is None:
             return None
-        record = tested_record(found)
+        record = tested_record(effect)
         emit(TestedFound(concept=ask.concept, feature=ask.feature, tested=record))
         return record
 
@@ -109,15 +109,15 @@ class FeatureTrials:
         return key, index
 
 
-def tested_record(found: ProbeResult) -> TestedRecord:
+def tested_record(result: ProbeResult) -> TestedRecord:
     """A measured effect with the time of measuring."""
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     return TestedRecord(
-        effect=found.effect.value,
-        low=found.effect.low,
-        high=found.effect.high,
-        control=found.control,
-        strength=found.strength,
-        probes=found.effect.n,
+        effect=result.effect.value,
+        low=result.effect.low,
+        high=result.effect.high,
+        control=result.control,
+        strength=result.strength,
+        probes=result.effect.n,
         when=now.isoformat(),
     )

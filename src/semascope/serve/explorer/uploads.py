@@ -67,11 +67,11 @@ def _flatten(picture: Image.Image) -> Image.Image:
 class UploadedPictures:
     """A folder of uploaded pictures by hash; the oldest are deleted beyond ``most``."""
 
-    def __init__(self, folder: Path, most: int = 500, *, kept: bool = True) -> None:
-        """Without ``kept``, pictures go into a temporary folder that this object deletes."""
+    def __init__(self, folder: Path, most: int = 500, *, keep: bool = True) -> None:
+        """Without ``keep``, pictures go into a temporary folder that this object deletes."""
         self.readable = folder
-        self.folder = folder if kept else Path(tempfile.mkdtemp(prefix="semascope-"))
-        if not kept:
+        self.folder = folder if keep else Path(tempfile.mkdtemp(prefix="semascope-"))
+        if not keep:
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.most = most
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from semascope.monitor.inspection import Effect, Inspection
 
 PICTURES = 8
-"""Pictures of the run's evidence that ordinary prompts are asked with."""
+"""Pictures of the run's evidence that ordinary prompts are conversation with."""
 NO_WORDS = (
     "These features have no explanations yet, so they cannot be grouped: run semascope explain."
 )
@@ -67,9 +67,9 @@ class TokenExplainer:
         """Every token of prompt and answer with its probability."""
         from semascope.monitor.conversation import read_tokens
 
-        asked = self.session.conversation(ask)
-        tokens = [ReadRecord.of(token) for token in read_tokens(asked, ask.top)]
-        emit(ReadBack(tokens=tokens, sizes=list(asked.map.sizes)))
+        conversation = self.session.conversation(ask)
+        tokens = [ReadRecord.of(token) for token in read_tokens(conversation, ask.top)]
+        emit(ReadBack(tokens=tokens, sizes=list(conversation.map.sizes)))
 
     def why(self, ask: WhyAsk, emit: Emit) -> More:
         """Features, then concepts. Effects are measured one per step, after other people's
@@ -77,9 +77,9 @@ class TokenExplainer:
         from semascope.causal.steering.interventions import Where
         from semascope.monitor.inspection import effects, inspect
 
-        asked = self.session.conversation(ask)
+        conversation = self.session.conversation(ask)
         inspection = inspect(
-            asked,
+            conversation,
             mode=ask.mode,
             position=ask.position,
             where=None if ask.at == Where() else ask.at,
@@ -90,26 +90,26 @@ class TokenExplainer:
         # Read once for both: the features shown are the strongest of those grouped.
         most = max(ask.limit, ask.features if ask.clusters else 0)
         rows = self.feature_index.rows(share.id for share in inspection.shares[:most])
-        if emit(self._explained(ask, asked, inspection, rows)) or not ask.clusters:
+        if emit(self._explained(ask, conversation, inspection, rows)) or not ask.clusters:
             return None
-        groups = self._clustered(ask, asked, inspection, rows, emit)
+        groups = self._clustered(ask, conversation, inspection, rows, emit)
         if not groups:
             return None
         named = groups[: ask.names] if self.naming is not None else []
         later = self.naming.begin(named, emit) if self.naming is not None and named else None
         if not ask.effects:
             return later
-        return _one_by_one(effects(asked, inspection, groups[: ask.effects]), later)
+        return _one_by_one(effects(conversation, inspection, groups[: ask.effects]), later)
 
     def _explained(
         self,
         ask: WhyAsk,
-        asked: Conversation,
+        conversation: Conversation,
         inspection: Inspection,
         rows: Mapping[Feature, FeatureListRow],
     ) -> Explained:
         target, shown = inspection.target, inspection.shares[: ask.limit]
-        text = str(asked.steerable.subject.encoder.text(target.token))
+        text = str(conversation.steerable.subject.encoder.text(target.token))
         return Explained(
             metric=inspection.metric,
             value=inspection.value,
@@ -127,20 +127,20 @@ class TokenExplainer:
                 rows=rows,
                 active=ask.mode == "activation",
             ),
-            tokens=[asked.text(n) for n in range(min(asked.total, target.position))],
+            tokens=[conversation.text(n) for n in range(min(conversation.total, target.position))],
             unexplained=inspection.unexplained,
         )
 
     def _clustered(
         self,
         ask: WhyAsk,
-        asked: Conversation,
+        conversation: Conversation,
         inspection: Inspection,
         rows: Mapping[Feature, FeatureListRow],
         emit: Emit,
     ) -> list[Cluster]:
         looked = inspection.shares[: ask.features]
-        groups, records, note = self.grouped(looked, ask, asked, emit, rows=rows)
+        groups, records, note = self.grouped(looked, ask, conversation, emit, rows=rows)
         alone = len(looked) - sum(len(group.features) for group in groups)
         emit(Clustered(clusters=records, unclustered=alone, note=note))
         return groups
@@ -149,7 +149,7 @@ class TokenExplainer:
         self,
         shares: Sequence[FeatureShare],
         ask: WhyAsk | VersusAsk,
-        asked: Conversation,
+        conversation: Conversation,
         emit: Emit,
         familiar: bool = True,
         rows: Mapping[Feature, FeatureListRow] | None = None,
@@ -159,7 +159,7 @@ class TokenExplainer:
         Args:
             shares: the features.
             ask: how alike and how large groups are.
-            asked: the conversation.
+            conversation: the conversation.
             emit: hears the progress of measuring base rates.
             familiar: whether the features' base rates on ordinary prompts can be measured.
             rows: the features' rows of the atlas, where they were read already.
@@ -168,7 +168,7 @@ class TokenExplainer:
 
         ids = [share.id for share in shares]
         described, embed = self.feature_index.described(ids, rows)
-        pictured = bool(asked.sample.images)
+        pictured = bool(conversation.sample.images)
         groups = grouped(
             shares,
             {feature: row.description for feature, row in described.items()},

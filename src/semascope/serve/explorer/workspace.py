@@ -103,7 +103,7 @@ class WorkspaceExplorer:
         self.workspace = workspace
         self.atlas = Atlas.open(workspace.atlas)
         self.media_store = Media(workspace.media)
-        self.uploads = UploadedPictures(workspace.root / "uploads", kept=workspace.writable)
+        self.uploads = UploadedPictures(workspace.root / "uploads", keep=workspace.writable)
         self.session = ModelSession(workspace, self.picture)
         self.feature_index = FeatureIndex(workspace, self.atlas)
         self.explainer = TokenExplainer(self.session, self.feature_index, naming=naming)
@@ -194,28 +194,28 @@ class WorkspaceExplorer:
 
     def concept(self, query: ConceptQuery) -> ConceptRecord:
         """The k features nearest in meaning, and the interventions on them."""
-        found = [
+        matches = [
             match
             for match in self.feature_index.nearest(query.q, query.k, query.dictionary)
             if match.feature.alive
         ]
-        if not found:
+        if not matches:
             return ConceptRecord(query=query.q, note=NO_EXPLANATION)
-        features = tuple((m.feature.dictionary, m.feature.index) for m in found)
+        features = tuple((m.feature.dictionary, m.feature.index) for m in matches)
         widths = {d.key: d.width for d in self.atlas.dictionaries()}
         less = Intervention(features=features, how="ablate", name=f"without '{query.q}'")
         more = Intervention(
             features=features, how="clamp", strength=STRENGTHEN, unit="quantile",
             quantile=QUANTILE, name=f"more '{query.q}'",
         )  # fmt: skip
-        short = f"Only {len(found)} of {query.k} features: no more have an explanation."
+        short = f"Only {len(matches)} of {query.k} features: no more have an explanation."
         return ConceptRecord(
             query=query.q,
-            rows=[to_records.feature(m.feature, (), m.similarity) for m in found],
-            share=len(found) / max(1, sum(widths[key] for key in {key for key, _ in features})),
+            rows=[to_records.feature(m.feature, (), m.similarity) for m in matches],
+            share=len(matches) / max(1, sum(widths[key] for key in {key for key, _ in features})),
             suppress=dump([less])[0],
             strengthen=dump([more])[0],
-            note=short if len(found) < query.k else "",
+            note=short if len(matches) < query.k else "",
         )
 
     def map(self, dictionary: str) -> MapRecord:

@@ -79,8 +79,8 @@ def settled(text: str, stops: list[str]) -> str:
 def aligned(tokens: Sequence[Token], text: str) -> list[tuple[Token, str]]:
     """Each token with its part of ``text``, in order: the parts join to the text.
 
-    A token of which the text holds the beginning is told with that; tokens past the text are not
-    told. The letters that several tokens make together are the last one's.
+    A token that the text cuts short comes with its beginning; tokens past the text are left out. A
+    character that several tokens make together belongs to the last of them.
     """
     out: list[tuple[Token, str]] = []
     place, held = 0, []
@@ -198,10 +198,10 @@ class _Writer:
         if isinstance(event, Answered):
             return self._end(event)
         if isinstance(event, Failed):
-            found = failure(event)
-            error = {"message": str(found), "type": "server_error", "param": None,
-                     "code": found.code or None}  # fmt: skip
-            return [_data({"error": error})]
+            error = failure(event)
+            body = {"message": str(error), "type": "server_error", "param": None,
+                     "code": error.code or None}  # fmt: skip
+            return [_data({"error": body})]
         return []
 
     def _token(self, token: Token) -> list[str]:
@@ -220,8 +220,8 @@ class _Writer:
             if token.ends or length > self.sent:
                 break
             done += 1
-        told, self.tokens = self.tokens[:done], self.tokens[done:]
-        return [(token, token.text) for token in told]
+        sent, self.tokens = self.tokens[:done], self.tokens[done:]
+        return [(token, token.text) for token in sent]
 
     def _end(self, answer: Answered) -> list[str]:
         rest = cut(answer.text, self.asked.stops)[self.sent :]
@@ -266,10 +266,10 @@ def _logprobs(tokens: Sequence[tuple[Token, str]]) -> dict[str, Any]:
     return {"content": [_logprob(token, text) for token, text in tokens], "refusal": None}
 
 
-def _logprob(token: Token, said: str) -> dict[str, Any]:
+def _logprob(token: Token, text: str) -> dict[str, Any]:
     def one(text: str, logprob: float) -> dict[str, Any]:
         return {"token": text, "logprob": max(logprob, -9999.0),
                 "bytes": list(text.encode("utf-8", "replace"))}  # fmt: skip
 
     alternatives = [one(a.text, a.logprob) for a in token.top]
-    return one(said, token.logprob) | {"top_logprobs": alternatives}
+    return one(text, token.logprob) | {"top_logprobs": alternatives}

@@ -59,7 +59,12 @@ def body(
 ) -> JSONResponse:
     """The response; characters that cannot be encoded are replaced."""
     usual = "server_error" if status >= 500 else "invalid_request_error"
-    said = {"message": message, "type": kind or usual, "param": param or None, "code": code or None}
-    clean = {k: v and v.encode("utf-8", "replace").decode() for k, v in said.items()}
+    fields = {
+        "message": message,
+        "type": kind or usual,
+        "param": param or None,
+        "code": code or None,
+    }
+    clean = {k: v and v.encode("utf-8", "replace").decode() for k, v in fields.items()}
     headers = {"retry-after": str(RETRY_SECONDS)} if status == 429 else None
     return JSONResponse({"error": clean}, status_code=status, headers=headers)

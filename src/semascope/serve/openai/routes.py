@@ -117,15 +117,15 @@ async def _answered(
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             return Response(status_code=499)  # the client has gone
-        found = work.result()
+        answer = work.result()
     finally:
         if not work.done() or not asked.stream or work.exception() is not None:
             ticket.cancel()
             work.cancel()
         gone.cancel()
-    if isinstance(found, dict):
-        return JSONResponse(found)
-    lines = _chunks(ticket, asked, about, shape, first=found, events=events)
+    if isinstance(answer, dict):
+        return JSONResponse(answer)
+    lines = _chunks(ticket, asked, about, shape, first=answer, events=events)
     return StreamingResponse(lines, media_type="text/event-stream")
 
 

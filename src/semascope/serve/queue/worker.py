@@ -133,9 +133,9 @@ class ModelWorker:
     def _sweep(self) -> None:
         """Drop jobs that nobody waits for."""
         for client in list(self._lines):
-            kept = deque(t for t in self._lines[client] if not t.cancelled)
-            if kept:
-                self._lines[client] = kept
+            waited_for = deque(t for t in self._lines[client] if not t.cancelled)
+            if waited_for:
+                self._lines[client] = waited_for
             else:
                 del self._lines[client]
 

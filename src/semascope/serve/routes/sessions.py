@@ -41,13 +41,13 @@ class SessionRecord(SessionLine):
     """Whether this browser created it and may change it."""
 
 
-def kept(request: Request) -> SessionStore:
+def store_of(request: Request) -> SessionStore:
     """The store of conversations."""
     sessions: SessionStore = request.app.state.sessions
     return sessions
 
 
-Keep = Annotated[SessionStore, Depends(kept)]
+Keep = Annotated[SessionStore, Depends(store_of)]
 
 
 @router.get("")
@@ -76,9 +76,9 @@ def changed(
 @router.get("/{session}")
 def read(request: Request, sessions: Keep, session: SessionId) -> SessionRecord:
     """One conversation, for anyone who knows its id."""
-    found = sessions.read(session)
-    own = found.owner == request.state.client
-    return SessionRecord.of(found, body=json.loads(found.body), own=own)
+    stored = sessions.read(session)
+    own = stored.owner == request.state.client
+    return SessionRecord.of(stored, body=json.loads(stored.body), own=own)
 
 
 @router.delete("/{session}", status_code=204)

@@ -83,9 +83,9 @@ class DrawnAnswers:
         first = ask.interventions[0]
         dictionary, index = first.features[0]
         number = self.explorer.number(f"{dictionary}/{index}")
-        told = self.explorer.rows(range(number, number + 1))[0].label
+        label = self.explorer.rows(range(number, number + 1))[0].label
         strong = not first.is_identity
-        changed = f"There is a {told} and a blue square on a white ground." if strong else TOLD
+        changed = f"There is a {label} and a blue square on a white ground." if strong else TOLD
         both: tuple[tuple[Side, str], ...] = (("before", TOLD), ("after", changed))
         for side, text in both:
             if self._answer(ask, side, text, emit):
@@ -144,7 +144,7 @@ class DrawnAnswers:
         for row in rows:
             if row.label:
                 groups.setdefault(row.label.split()[-1], []).append(row)
-        told = [
+        clusters = [
             ClusterRecord(
                 number=n, label=word, coherence=6.0 - n % 3, surprise=5.0 - 0.5 * n,
                 score=(2.0 - 0.3 * n) * (-1) ** n, suppress=_without(word, members),
@@ -155,16 +155,16 @@ class DrawnAnswers:
             )
             for n, (word, members) in enumerate(groups.items())
         ]  # fmt: skip
-        alone = len(rows) - sum(len(group.features) for group in told)
-        emit(Clustered(clusters=told, unclustered=alone))
-        for group in told[: ask.names if self.namer else 0]:
+        alone = len(rows) - sum(len(group.features) for group in clusters)
+        emit(Clustered(clusters=clusters, unclustered=alone))
+        for group in clusters[: ask.names if self.namer else 0]:
             author = f"lmm:{self.namer}"
             if group.number % 3 == 2:
                 emit(NamedRecord(cluster=group.number, author=author, note="The model refused."))
             else:  # as a model of ill will would write
                 name = f"<i>{group.label}</i>"
                 emit(NamedRecord(cluster=group.number, author=author, label=name, coherence=6.5))
-        for group in told[: ask.effects]:
+        for group in clusters[: ask.effects]:
             time.sleep(self.pause)
             after = 0.67 - 0.2 * group.score / 2
             if emit(
@@ -174,7 +174,7 @@ class DrawnAnswers:
 
     def steer(self, ask: SteerAsk, emit: Emit) -> None:
         """Three made-up answers; the control changes little."""
-        strong = any(not wish.is_identity for wish in ask.interventions)
+        strong = any(not one.is_identity for one in ask.interventions)
         name = ask.interventions[0].label
         if not ask.answer and self._answer(ask, "before", TOLD, emit):
             return
@@ -203,11 +203,11 @@ class DrawnAnswers:
         """The first living features."""
         every = self.explorer.rows(range(self.explorer.width))
         rows = [row for row in every if row.alive][: ask.limit]
-        found = [
+        alike = [
             AlikeRow(row=row, score=0.5 / (n + 1), wanted=0.6 / (n + 1), unwanted=0.1 / (n + 1))
             for n, row in enumerate(rows)
         ]
-        emit(AlikeFound(rows=found))
+        emit(AlikeFound(rows=alike))
 
     def versus(self, ask: VersusAsk, emit: Emit) -> None:
         """Only one dictionary is drawn; two names of it are refused as they would be elsewhere."""
@@ -256,12 +256,12 @@ class DrawnAnswers:
         from semascope.monitor.safety_register import register
 
         probes = len(register().concept(ask.concept).probes)
-        found = TestedRecord(
+        effect = TestedRecord(
             effect=0.8, low=0.2, high=1.4, control=0.05, strength=ask.strength, probes=probes,
             when="2026-01-01T10:00:00+00:00",
         )  # fmt: skip
-        emit(TestedFound(concept=ask.concept, feature=ask.feature, tested=found))
-        self.explorer.guides.keep(ask.concept, ask.feature, found)
+        emit(TestedFound(concept=ask.concept, feature=ask.feature, tested=effect))
+        self.explorer.guides.keep(ask.concept, ask.feature, effect)
 
     def play_tour(self, ask: TourAsk, emit: Emit) -> None:
         """A step, played on these answers."""
@@ -272,23 +272,23 @@ class DrawnAnswers:
         """Say a text word by word; True when the listener stopped it."""
         emit(Started(side=side))
         words = text.split(" ")[: ask.max_new_tokens]
-        begun, said, stopped = time.perf_counter(), "", False
+        begun, written, stopped = time.perf_counter(), "", False
         for n, word in enumerate(words):
             time.sleep(self.pause)
-            told = _told(side, n, word, ask.top)
-            said += told.text
-            if stopped := emit(told):
+            token = _token(side, n, word, ask.top)
+            written += token.text
+            if stopped := emit(token):
                 break
         emit(
             Answered(
-                side=side, text=said, stopped="cancelled" if stopped else "eos",
+                side=side, text=written, stopped="cancelled" if stopped else "eos",
                 prompt_tokens=80, seconds=time.perf_counter() - begun,
             )
         )  # fmt: skip
         return stopped
 
 
-def _told(side: Side, n: int, word: str, top: int) -> Token:
+def _token(side: Side, n: int, word: str, top: int) -> Token:
     """One word as a token, with made-up doubt."""
     p = 0.35 + 0.6 * random.Random(f"{word}{n}").random()
     text = " " * (n > 0) + word
@@ -305,10 +305,10 @@ def _told(side: Side, n: int, word: str, top: int) -> Token:
 
 
 def _read(n: int, word: str, role: str, top: int) -> ReadRecord:
-    told = _told("answer", n, word, top)
+    token = _token("answer", n, word, top)
     return ReadRecord(
-        id=n, text=told.text, kind="text", role=role, logprob=told.logprob, entropy=told.entropy,
-        top=told.top,
+        id=n, text=token.text, kind="text", role=role, logprob=token.logprob, entropy=token.entropy,
+        top=token.top,
     )  # fmt: skip
 
 

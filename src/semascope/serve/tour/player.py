@@ -343,8 +343,8 @@ def place(tokens: list[Token], words: str) -> int:
     Where none does, the first token that says something.
     """
     wanted = words.lower().split()  # for "french fries", the token of either word
-    found = (n for n, t in enumerate(tokens) if any(w in t.text.lower() for w in wanted))
-    return next(found, next((n for n, token in enumerate(tokens) if token.tells), 0))
+    matches = (n for n, t in enumerate(tokens) if any(w in t.text.lower() for w in wanted))
+    return next(matches, next((n for n, token in enumerate(tokens) if token.tells), 0))
 
 
 def _ids(state: TourState) -> list[int]:
