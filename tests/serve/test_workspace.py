@@ -231,7 +231,9 @@ def test_modes_targets_and_regions(explorer: WorkspaceExplorer) -> None:
         pair = why(client, messages=shown, answer=[9], against=12)
         assert next(e for e in pair if e["kind"] == "explained")["metric"] == "logit_diff"
         refused = why(client, messages=shown, position=places[0])[-1]
-        assert refused["kind"] == "failed" and "Image tokens are not predicted" in refused["message"]
+        assert (
+            refused["kind"] == "failed" and "Image tokens are not predicted" in refused["message"]
+        )
 
 
 def test_steering_beside_chance(explorer: WorkspaceExplorer) -> None:
