@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from semascope.corpus.scenes import SceneCorpus
 from semascope.evaluate.explanations import BARS, figures
 from semascope.evidence.gathering.scene_truth import object_patches, truth_record
 from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
-from semascope.explain.driver import explain_all, score_all
 from semascope.explain.explainers.term_frequency import TermFrequency
 from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.scorers.detection import DetectionScorer
@@ -28,6 +28,7 @@ from semascope.explain.scorers.iou import IoUScorer
 from semascope.explain.types import Explanation, Score
 from semascope.subject.types import Kind
 
+BATCH = 512
 SCENES, GRID, SIZE, TOP, LEAST = 900, 8, 128, 24, 12
 FIELDS = ("name", "colour", "category", "emotion")
 
@@ -38,11 +39,16 @@ def main() -> dict[str, Any]:
     records, kinds = planted(shown)
     made: list[Explanation] = []
     start = time.process_time()
-    explain_all(records, [VocabularyNamer(TermFrequency(shown[::2]))], made.extend)
+    namer = VocabularyNamer(TermFrequency(shown[::2]))
+    for batch in batches(records):
+        made += namer.explain(batch)
     seconds = time.process_time() - start
     words = {e.feature: e for e in made}
     scores: list[Score] = []
-    score_all(records, words, [DetectionScorer(), IoUScorer()], scores.extend)
+    for batch in batches(records):
+        explanations = [words[record.index] for record in batch]
+        for scorer in (DetectionScorer(), IoUScorer()):
+            scores += scorer.score(batch, explanations)
     found = figures(iter(records), words, scores)
     named: dict[str, list[bool]] = defaultdict(list)
     for record, kind in zip(records, kinds, strict=True):
@@ -51,6 +57,12 @@ def main() -> dict[str, Any]:
     out |= {f"{k}_interval": found[f"{k}_interval"] for k in BARS if f"{k}_interval" in found}
     out |= {f"explained_{kind}": float(np.mean(v)) for kind, v in named.items()}
     return {**out, "features": len(records), "seconds_1000": 1000 * seconds / len(records)}
+
+
+def batches(records: list[FeatureEvidence]) -> Iterator[list[FeatureEvidence]]:
+    """As the stages do: shuffled controls look across a batch."""
+    for start in range(0, len(records), BATCH):
+        yield records[start : start + BATCH]
 
 
 def scenes() -> list[EvidenceSample]:

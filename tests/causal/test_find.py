@@ -513,10 +513,10 @@ def test_what_cannot_be_better_is_not_run_to_its_end(steerable, planted):
 
 
 def test_costs_are_counted_with_one_standard_error_more():
-    from semascope.statistics import careful, careful_share, mean
+    from semascope.statistics import mean, upper_mean, upper_share
 
-    assert careful_share(0.0, 30) == 0.0
-    assert careful_share(0.1, 100) == pytest.approx(0.13)
+    assert upper_share(0.0, 30) == 0.0
+    assert upper_share(0.1, 100) == pytest.approx(0.13)
     values = [float(n) for n in range(100)]
     error = math.sqrt(sum((v - 49.5) ** 2 for v in values) / 100 / 100)
-    assert careful(mean(values)) == pytest.approx(49.5 + error, rel=0.05)
+    assert upper_mean(mean(values)) == pytest.approx(49.5 + error, rel=0.05)

@@ -102,11 +102,12 @@ def test_a_concept_has_a_feature_where_one_was_planted() -> None:
             assert one.ap < 0.35, "the luckiest of eighty is not taken at its luck"
         assert one.low <= one.ap <= one.high
         assert one.chance == pytest.approx(1 / 12)
-    share, low, high, n = share_covered(found)
+    figure = share_covered(found)
+    share, (low, high), n = figure.value, figure.interval, figure.n
     assert (share, n) == (pytest.approx(3 / 9), 9)
     assert low <= share <= high
-    assert share_covered(found, least_named=0.0)[3] == 12
-    assert share_covered([])[3] == 0
+    assert share_covered(found, least_named=0.0).n == 12
+    assert share_covered([]).n == 0
 
 
 def test_a_concept_on_which_nothing_fires_has_none() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from planted import NAMES, World
-from sklearn.metrics import cohen_kappa_score
 
 from semascope.corpus.sample import Sample
 from semascope.errors import ExplainError
@@ -137,17 +136,6 @@ def test_bad_grades_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(ExplainError, match="name"):
         store.rate(task.id, " ", 1)
     store.close()
-
-
-def test_kappa_agrees_with_a_second_implementation() -> None:
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 4, 60), rng.integers(0, 4, 60)
-    assert agreement.cohen_kappa(a, b) == pytest.approx(cohen_kappa_score(a, b))
-    assert agreement.cohen_kappa(a, b, weighted=True) == pytest.approx(
-        cohen_kappa_score(a, b, weights="quadratic")
-    )
-    assert agreement.cohen_kappa(a, a) == 1.0
-    assert np.isnan(agreement.cohen_kappa([1, 1], [1, 1]))
 
 
 def test_alpha_by_hand_with_a_hole() -> None:

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from planted import NAMES, World
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from semascope import statistics as stats
 from semascope.config import ScoreOptions
 from semascope.errors import ExplainError
-from semascope.explain import stats
 from semascope.explain.scorers.detection import DetectionScorer
 from semascope.explain.scorers.iou import IoUScorer
 from semascope.explain.scorers.lexical_judge import LexicalJudge
+from semascope.explain.shuffled_words import shuffled_words
 from semascope.explain.types import Explanation, Score, Scorer
 from semascope.pipeline.scorers import check_scorers
 
@@ -151,16 +152,18 @@ def test_an_interval_of_pearson_draws_samples_whole() -> None:
         owner = np.repeat(np.arange(samples), rng.integers(1, 20, samples))
         a = np.where(rng.random(len(owner)) < 0.2, 50 * rng.random(len(owner)), 0.0)
         b = (owner % 3 == 0).astype(float)
-        rows = stats.drawn(samples, 0)
+        rows = stats.resample_counts(samples, 0)
         one_by_one = np.array([stats.pearson(a, b, row[owner]) for row in rows])
         found = stats.pearson_interval(a, b, owner)
-        assert found == pytest.approx((stats.pearson(a, b), *stats.ends(one_by_one)), abs=1e-9)
+        assert (found.value, *found.interval) == pytest.approx(
+            (stats.pearson(a, b), *stats.percentiles(one_by_one)), abs=1e-9
+        )
 
 
 def test_the_control_never_lends_a_feature_its_own_words() -> None:
     labels = ["mango", "mango", "mango", "cat", "bat", "tent"]
-    lent = stats.strangers(labels, 0)
+    lent = shuffled_words(labels, 0)
     assert sorted(lent) == list(range(6))
     assert all(labels[i] != labels[j] for i, j in enumerate(lent))
-    assert list(stats.strangers(["mango", "mango"], 0)) == [-1, -1]
-    assert (stats.strangers(["mango", "mango", "cat"], 0) >= 0).sum() == 2
+    assert list(shuffled_words(["mango", "mango"], 0)) == [-1, -1]
+    assert (shuffled_words(["mango", "mango", "cat"], 0) >= 0).sum() == 2

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from semascope.explain.stats import (
-    Floats,
+from semascope.statistics import (
+    EMPTY,
+    Figure,
     average_precision,
     average_precision_interval,
-    ends,
+    percentiles,
+    resampled_means,
 )
 
 DRAWS = 200
@@ -64,7 +66,8 @@ def cover(
         value = low = high = 0.0
         if best >= 0 and 0 < held.sum() < len(held):
             heat = np.asarray(second[:, [best]].toarray(), np.float64).ravel()
-            value, low, high = average_precision_interval(heat, held, seed)
+            precision = average_precision_interval(heat, held, seed)
+            value, (low, high) = precision.value, precision.interval
         share = float(held.mean())
         found.append(CoveredConcept(name, kind, float(named[c]), best, value, low, high, share))
     return found
@@ -97,14 +100,12 @@ def _ap(heat: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
 
 def share_covered(
     found: Sequence[CoveredConcept], *, least_named: float = 0.5, bar: float = 0.8, seed: int = 0
-) -> tuple[float, float, float, int]:
-    """(share, low, high, n) of the concepts that the model names in at least ``least_named`` of
-    their scenes which have a feature of held-out AP ``bar`` or more; NaN where it names none."""
+) -> Figure:
+    """Of the concepts that the model names in at least ``least_named`` of their scenes, the share
+    with a feature whose held-out AP is ``bar`` or more; NaN where it names none."""
     known = [c for c in found if c.named >= least_named]
     if not known:
-        return float("nan"), float("nan"), float("nan"), 0
+        return EMPTY
     has = np.array([c.ap >= bar for c in known], np.float64)
-    rng = np.random.default_rng(seed)
-    draws: Floats = has[rng.integers(0, len(has), (DRAWS, len(has)))].mean(1)
-    low, high = ends(draws)
-    return float(has.mean()), low, high, len(known)
+    low, high = percentiles(resampled_means(has, seed))
+    return Figure(float(has.mean()), low, high, len(known))

@@ -14,8 +14,8 @@ import numpy as np
 
 from semascope.evidence.types import FeatureEvidence
 from semascope.explain.explainers.folds import swapper
-from semascope.explain.stats import Figure, mean_interval
 from semascope.explain.types import Explainer, Scorer
+from semascope.statistics import Figure, mean_interval
 
 
 def ceiling(

@@ -17,10 +17,10 @@ from semascope.evidence.types import Exemplar, FeatureEvidence
 from semascope.explain.scorers.iou import overlap
 from semascope.explain.scorers.lexical_judge import Claim, claim
 from semascope.explain.scorers.match_truth import areas, coverage, named_things, picture_tokens
-from semascope.explain.stats import mean_interval
 from semascope.explain.text import form
 from semascope.explain.text.exemplar_terms import mode_of
 from semascope.explain.types import Explanation, Score
+from semascope.statistics import mean_interval
 
 CONCEPTS = {"object": "name", "colour": "colour", "word": "word", "emotion": "emotion"}
 """Kinds of concept, and the field of a scene's object that holds them."""

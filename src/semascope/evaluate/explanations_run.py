@@ -212,10 +212,10 @@ def concept_figures(found: Sequence[CoveredConcept], seed: int) -> dict[str, Any
 
     out: dict[str, Any] = {"concepts_drawn": len(found)}
     for key, least in (("concepts_with_feature", 0.5), ("concepts_with_feature_all", 0.0)):
-        value, low, high, n = share_covered(found, least_named=least, seed=seed)
-        out[f"{key}_n"] = n
-        if n:
-            out |= {key: value, f"{key}_interval": [low, high]}
+        figure = share_covered(found, least_named=least, seed=seed)
+        out[f"{key}_n"] = figure.n
+        if figure.n:
+            out |= {key: figure.value, f"{key}_interval": list(figure.interval)}
     out["concepts"] = [
         {"kind": c.kind, "name": c.name, "named": c.named, "feature": c.feature,
          "ap": round(c.ap, 4), "interval": [round(c.low, 4), round(c.high, 4)],
@@ -272,7 +272,7 @@ def compared(
     """Two sets of words by held-out detection: the ratio of what their means have above chance,
     with its interval; no ratio where the large explainer has nothing."""
     from semascope.explain.scorers.detection import DetectionScorer
-    from semascope.explain.stats import drawn, ends
+    from semascope.statistics import percentiles, resample_counts
 
     scorer = DetectionScorer(least=2, seed=seed)
     values = []
@@ -281,12 +281,12 @@ def compared(
         values.append(np.array([scores.get(r.index, 0.5) for r in records]))
     # Of what lies above chance: two explainers that know nothing are not equally good.
     above = [v - 0.5 for v in values]
-    rows = drawn(len(records), seed)
+    rows = resample_counts(len(records), seed)
     dear = rows @ above[1]
     ratio = (rows @ above[0])[dear > 0] / dear[dear > 0]
     share = float(above[0].mean() / above[1].mean()) if above[1].mean() > 0 else None
     told = {} if share is None else {
-        "cascade_score_share": share, "cascade_score_share_interval": list(ends(ratio)),
+        "cascade_score_share": share, "cascade_score_share_interval": list(percentiles(ratio)),
     }  # fmt: skip
     return {
         "cascade_features": len(records),

@@ -15,7 +15,7 @@ from semascope.causal.search.cases import Case, Judge, Progress, spread
 from semascope.causal.search.goal import CandidateTrial, SearchOptions
 from semascope.causal.search.trials import CachedRuns, Prompts
 from semascope.causal.steering.interventions import Intervention
-from semascope.statistics import careful, careful_share
+from semascope.statistics import upper_mean, upper_share
 
 _TUNES = ((0.25, 0.5, 0.75, 1.5, 2.0), (0.8, 0.9, 1.12, 1.25))
 """Dose multipliers of a whole set: a coarse round, then a fine one."""
@@ -61,11 +61,11 @@ class FeatureSetSearch:
         if mended <= beyond:
             return mended
         broken = 1 - self._share(self.right, chosen, empty=1.0)
-        over = max(0.0, careful_share(broken, len(self.right)) - self.options.max_broken)
+        over = max(0.0, upper_share(broken, len(self.right)) - self.options.max_broken)
         worth = mended - broken - _BROKEN * over
         if worth <= max(0.0, beyond) or not self.unrelated:  # side effects cannot change the order
             return worth
-        kl = careful(self.runs.effects(chosen, self.unrelated).kl)
+        kl = upper_mean(self.runs.effects(chosen, self.unrelated).kl)
         return worth - _BROKEN * max(0.0, kl - self.options.max_kl)
 
     def _share(

@@ -25,7 +25,7 @@ from semascope.causal.steering.interventions import How, Intervention, Where, du
 from semascope.causal.steering.measure import SideEffects, side_effects
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample
-from semascope.statistics import Figure, careful
+from semascope.statistics import Figure, upper_mean
 
 Prompts = Sequence[tuple[Sample, Sequence[int]]]
 SAFE = 1.0
@@ -277,7 +277,7 @@ class CandidateTrials:
                 return nothing
             if self.unrelated:
                 result = self.runs.effects([intervention], self.unrelated).kl
-                kl, over = result.value, max(0.0, careful(result) - self.options.max_kl)
+                kl, over = result.value, max(0.0, upper_mean(result) - self.options.max_kl)
         worth = gain - self.options.price * (kl + harm + OVER * over)
         return CandidateTrial(group[0], intervention, gain, kl, harm, worth)
 

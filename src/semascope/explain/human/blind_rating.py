@@ -20,10 +20,10 @@ import numpy as np
 
 from semascope.atlas.database.sqlite import released, way_to
 from semascope.errors import ExplainError
-from semascope.explain.human.agreement import krippendorff_alpha, spearman, table
-from semascope.explain.stats import DRAWS, ends, mean_interval, strangers
+from semascope.explain.human.agreement import krippendorff_alpha, table
+from semascope.explain.shuffled_words import shuffled_words
 from semascope.explain.types import Explanation
-from semascope.statistics import Figure, share
+from semascope.statistics import DRAWS, EMPTY, Figure, mean_interval, percentiles, share, spearman
 
 GRADES = {3: "right", 2: "vague", 1: "wrong", 0: "silly"}
 """Names of grades, best first; a key from 1 to 4 gives each."""
@@ -126,7 +126,7 @@ class BlindRatings:
         another's words. Dealing the same twice adds nothing. Returns how many tasks there are.
         """
         said = [e for e in explanations if not e.abstained]
-        lent = strangers([e.label for e in said], seed) if said else np.zeros(0, np.int64)
+        lent = shuffled_words([e.label for e in said], seed) if said else np.zeros(0, np.int64)
         chosen = np.random.default_rng(seed).random(len(said)) < swapped
         rows = [_row(e.feature, e, False, seed) for e in said]
         for explanation, j, take in zip(said, lent.tolist(), chosen, strict=True):
@@ -250,11 +250,12 @@ class BlindRatings:
                 features.setdefault(feature, []).append(grade)
         true = np.array([g for grades in authors.values() for g in grades], float)
         rho = {n: _with_judge(features, s, seed) for n, s in (judges or {}).items()}
+        mean = mean_interval(true, seed) if len(true) else EMPTY
         return Agreement(
             raters=len(by_rater),
             ratings=len(rows),
             alpha=krippendorff_alpha(table(by_rater)[0]),
-            mean=tuple(mean_interval(true, seed)) if len(true) else (float("nan"),) * 3,  # type: ignore[arg-type]
+            mean=(mean.value, *mean.interval),
             swapped=float(np.mean(swapped)) if swapped else float("nan"),
             by_author={a: float(np.mean(g)) for a, g in sorted(authors.items())},
             shares={name: share(int((true == g).sum()), len(true)) for g, name in GRADES.items()},
@@ -281,7 +282,7 @@ def _with_judge(
     drawn = (rng.integers(len(both), size=len(both)) for _ in range(DRAWS))
     rho = np.array([spearman(grades[rows].tolist(), values[rows].tolist()) for rows in drawn])
     rho = rho[np.isfinite(rho)]
-    low, high = ends(rho) if len(rho) else (float("nan"),) * 2
+    low, high = percentiles(rho) if len(rho) else (float("nan"),) * 2
     return spearman(grades.tolist(), values.tolist()), low, high
 
 

@@ -21,10 +21,10 @@ from semascope.evidence.types import FeatureEvidence
 from semascope.explain.reader.generalise import Phrase, commonness, phrases
 from semascope.explain.reader.readings import Reading, names
 from semascope.explain.scorers.lexical_judge import LexicalJudge
-from semascope.explain.stats import auroc
 from semascope.explain.text import categories
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.types import Cost, Explanation, abstain
+from semascope.statistics import auroc
 
 VERSION = "reader/1"
 LEAST_READINGS = 3

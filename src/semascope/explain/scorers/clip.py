@@ -22,9 +22,10 @@ from PIL import Image
 from semascope.errors import ExplainError
 from semascope.evidence.types import Exemplar, FeatureEvidence
 from semascope.explain.crops import firing_picture, lit
-from semascope.explain.stats import mean_interval, strangers
+from semascope.explain.shuffled_words import shuffled_words
 from semascope.explain.text.exemplar_terms import distinct, mode_of
 from semascope.explain.types import Explanation, Pictures, Score
+from semascope.statistics import mean_interval
 
 GREY = (127, 127, 127)
 KINDS = ("clip", "clip_masked")
@@ -122,7 +123,7 @@ class ClipScorer:
         if not trials:
             return []
         words = self.similarity.texts([f"a picture of {_said(e)}" for _, e, _ in trials])
-        lent = strangers([e.label for _, e, _ in trials], self.seed).tolist()
+        lent = shuffled_words([e.label for _, e, _ in trials], self.seed).tolist()
         found: list[Score] = []
         for i, ((record, own, fired), j) in enumerate(zip(trials, lent, strict=True)):
             found += self._scores(record, own, fired, words[i], words[j] if j >= 0 else None)
@@ -163,7 +164,7 @@ class ClipScorer:
     ) -> Score:
         figure = mean_interval(np.asarray(values, np.float64), self.seed)
         detail = {"n": len(values), "model": self.similarity.name}
-        return Score(record.index, kind, figure.value, base, *figure[1:], detail, own.author)
+        return Score(record.index, kind, figure.value, base, *figure.interval, detail, own.author)
 
 
 def masked(image: Image.Image, exemplar: Exemplar, share: float = 0.3) -> Image.Image:

@@ -18,14 +18,10 @@ from numpy.typing import NDArray
 
 from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.scorers.lexical_judge import LexicalJudge
-from semascope.explain.stats import (
-    Floats,
-    auroc_interval,
-    average_precision_interval,
-    strangers,
-)
+from semascope.explain.shuffled_words import shuffled_words
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.types import Explanation, Judge, Score
+from semascope.statistics import Floats, auroc_interval, average_precision_interval
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,14 +125,14 @@ class DetectionScorer:
         # Shown to a person, who asks which samples were missed.
         detail = counts | {"ratings": [round(float(r), 3) for r in ratings]}
         return [
-            Score(feature, "detection", weighted.value, 0.5, *weighted[1:], detail, author),
-            Score(feature, "detection_all", plain.value, 0.5, *plain[1:], counts, author),
+            Score(feature, "detection", weighted.value, 0.5, *weighted.interval, detail, author),
+            Score(feature, "detection_all", plain.value, 0.5, *plain.interval, counts, author),
             Score(
                 feature,
                 "detection_ap",
-                precision[0],
+                precision.value,
                 p / len(ratings),
-                *precision[1:],
+                *precision.interval,
                 counts,
                 author,
             ),
@@ -144,7 +140,7 @@ class DetectionScorer:
 
     def _control(self, trials: Sequence[DetectionCase]) -> list[Score]:
         """The words of another feature on each feature's samples."""
-        lent = strangers([t.explanation.label for t in trials], self.seed).tolist()
+        lent = shuffled_words([t.explanation.label for t in trials], self.seed).tolist()
         pairs = [(t, trials[j].explanation) for t, j in zip(trials, lent, strict=True) if j >= 0]
         found = []
         ratings = self._rate([t for t, _ in pairs], [e for _, e in pairs])
@@ -154,5 +150,5 @@ class DetectionScorer:
             figure = auroc_interval(*_told(trial, rated), self.seed)
             detail, author = {"label": borrowed.label}, trial.explanation.author
             kind, feature = "detection_shuffled", trial.record.index
-            found.append(Score(feature, kind, figure.value, 0.5, *figure[1:], detail, author))
+            found.append(Score(feature, kind, figure.value, 0.5, *figure.interval, detail, author))
         return found

@@ -24,9 +24,10 @@ from semascope.explain.crops import firing_picture
 from semascope.explain.scorers.clip import loaded
 from semascope.explain.scorers.iou import THRESHOLDS, overlap
 from semascope.explain.scorers.match_truth import areas, picture_tokens
-from semascope.explain.stats import Floats, mean_interval, strangers
+from semascope.explain.shuffled_words import shuffled_words
 from semascope.explain.text.exemplar_terms import distinct, mode_of
 from semascope.explain.types import Explanation, Pictures, Score
+from semascope.statistics import Floats, mean_interval
 
 Mask = NDArray[np.bool_]
 
@@ -154,7 +155,7 @@ class GroundedScorer:
             score = self._pictures(record, "score")
             if not explanation.abstained and len(score) >= self.least:
                 trials.append((record, explanation, self._pictures(record, "explain"), score))
-        lent = strangers([t[1].label for t in trials], self.seed).tolist() if trials else []
+        lent = shuffled_words([t[1].label for t in trials], self.seed).tolist() if trials else []
         found = []
         for (record, own, train, test), j in zip(trials, lent, strict=True):
             at = self._threshold(train, own)
@@ -186,7 +187,7 @@ class GroundedScorer:
         base = float(np.mean([chance[at] for _, chance in pairs]))
         figure = mean_interval(values, self.seed)
         detail = {"n": len(values), "label": words.label, "model": self.outliner.name}
-        return Score(record.index, kind, figure.value, base, *figure[1:], detail, own.author)
+        return Score(record.index, kind, figure.value, base, *figure.interval, detail, own.author)
 
     def _overlap(self, exemplar: Exemplar, words: Explanation) -> tuple[Floats, Floats]:
         """(10,) grid IoU at each threshold, and (10,) what as many random tokens would get."""

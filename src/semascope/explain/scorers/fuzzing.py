@@ -14,9 +14,10 @@ import numpy as np
 
 from semascope.evidence.types import FeatureEvidence
 from semascope.explain.scorers.regions import RegionJudge, ScoredRegion, WordRegions, pair
-from semascope.explain.stats import auroc_interval, strangers
+from semascope.explain.shuffled_words import shuffled_words
 from semascope.explain.text.exemplar_terms import distinct
 from semascope.explain.types import Explanation, Score
+from semascope.statistics import auroc_interval
 
 
 class FuzzingScorer:
@@ -41,7 +42,7 @@ class FuzzingScorer:
             for record, explanation in zip(records, explanations, strict=True)
             if not explanation.abstained
         ]
-        lent = strangers([e.label for _, e, _ in trials], self.seed).tolist() if trials else []
+        lent = shuffled_words([e.label for _, e, _ in trials], self.seed).tolist() if trials else []
         found = []
         for (feature, own, regions), j in zip(trials, lent, strict=True):
             found += self._one("fuzzing", feature, own, own.author, regions)
@@ -70,4 +71,4 @@ class FuzzingScorer:
             return []
         figure = auroc_interval(firing[told], silent[told], None, self.seed)
         detail = {"regions": int(told.sum()), "judge": self.judge.name}
-        return [Score(feature, kind, figure.value, 0.5, *figure[1:], detail, author)]
+        return [Score(feature, kind, figure.value, 0.5, *figure.interval, detail, author)]

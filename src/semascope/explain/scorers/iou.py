@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from semascope.evidence.types import Exemplar, FeatureEvidence
 from semascope.explain.scorers.lexical_judge import Claim, claim
 from semascope.explain.scorers.match_truth import areas, coverage, named_things, picture_tokens
-from semascope.explain.stats import Floats, mean_interval, strangers
+from semascope.explain.shuffled_words import shuffled_words
 from semascope.explain.text.exemplar_terms import mode_of
 from semascope.explain.text.hypernyms import counted
 from semascope.explain.text.terms import stem
 from semascope.explain.types import Explanation, Score
+from semascope.statistics import Floats, mean_interval
 
 THRESHOLDS = np.linspace(0.0, 0.9, 10)
 KINDS = ("iou", "iou_pixels", "iou_soft")
@@ -88,7 +89,7 @@ class IoUScorer:
         found: list[Score] = []
         for record, explanation in pairs:
             found += self._scores(record, explanation)
-        lent = strangers([e.label for _, e in pairs], self.seed).tolist()
+        lent = shuffled_words([e.label for _, e in pairs], self.seed).tolist()
         own = [s for s in found if s.kind == "iou"]
         for (record, explanation), score, j in zip(pairs, own, lent, strict=True):
             if j >= 0:
@@ -132,7 +133,9 @@ class IoUScorer:
         explanation: Explanation,
     ) -> Score:
         figure = mean_interval(values, self.seed)
-        return Score(feature, kind, figure.value, base, *figure[1:], detail, explanation.author)
+        return Score(
+            feature, kind, figure.value, base, *figure.interval, detail, explanation.author
+        )
 
 
 def _of_pictures(record: FeatureEvidence) -> bool:

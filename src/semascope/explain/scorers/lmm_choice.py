@@ -21,8 +21,8 @@ from semascope.explain.llm import parse_answer, prompts, reply_text
 from semascope.explain.llm.async_map import async_map
 from semascope.explain.llm.messages import sample_parts
 from semascope.explain.scorers.lmm_judge import LMMJudge
-from semascope.explain.stats import Floats
 from semascope.explain.types import Explanation
+from semascope.statistics import Floats
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from semascope.evidence.types import EvidenceSample, FeatureEvidence
-from semascope.explain.stats import Floats, drawn, ends
 from semascope.explain.text.exemplar_terms import distinct
 from semascope.explain.types import Explanation, Score
+from semascope.statistics import Floats, percentiles, resample_counts
 
 Vectors = Callable[[Sequence[EvidenceSample]], NDArray[np.float32]]
 """(n, d) vectors of samples, from an encoder that is not the subject."""
@@ -75,8 +75,8 @@ class MonosemanticityScorer:
             weights = np.array([x.peak for x in exemplars], np.float64)
             value = float(monosemanticity(e, weights[:, None])[0])
             # Samples drawn twice count as more weight, never as a pair with themselves.
-            values = monosemanticity(e, (drawn(len(weights), self.seed) * weights).T)
-            low, high = ends(values[np.isfinite(values)])
+            values = monosemanticity(e, (resample_counts(len(weights), self.seed) * weights).T)
+            low, high = percentiles(values[np.isfinite(values)])
             base = self._chance([*(x.shown for x in exemplars), *mine.silent])
             detail = {"samples": len(exemplars)}
             author = explanation.author

@@ -13,16 +13,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.corpus.sample import Sample, Turn
 from semascope.evidence.types import EvidenceSample, Exemplar
-from semascope.explain.crops import crop
-from semascope.explain.explainers.self_naming import AnsweringSubject, things
-from semascope.explain.llm import prompts
 from semascope.explain.scorers.lexical_judge import Claim, claim
 from semascope.explain.scorers.match_truth import coverage, named_things
 from semascope.explain.text import hypernyms, terms
 from semascope.explain.text.documents import IMAGE_KINDS, DocumentLibrary, word_of
-from semascope.explain.types import Explanation, Pictures
+from semascope.explain.types import Explanation
 from semascope.subject.types import Kind
 
 
@@ -129,48 +125,6 @@ class TruthRegions:
             return float("nan")
         named = named_things(said, region.shown)
         return float(coverage(named, region.tokens).mean()) if named else 0.0
-
-
-class AskedRegions:
-    """Regions of pictures: a model is asked what the crop shows, its answer matched to the words.
-
-    The model may be the subject; it is asked about the crop alone and sees no explanation.
-    """
-
-    def __init__(self, asked: AnsweringSubject, pictures: Pictures, *, size: int = 128) -> None:
-        self.asked = asked
-        self.pictures = pictures
-        self.size = size
-        self.prompt = prompts.load("crop")
-        self._answers: dict[tuple[int, str, bytes], str] = {}
-
-    @property
-    def name(self) -> str:
-        """The model that is asked."""
-        return f"asked:{self.asked.name}"
-
-    def fit(self, explanation: Explanation, regions: Sequence[ScoredRegion]) -> NDArray[np.float64]:
-        """(n,) 1 where the answer names what the words name; NaN for regions of text."""
-        said = claim(explanation.label, explanation.description)
-        return np.array([self._same(said, r) if pictured(r) else np.nan for r in regions])
-
-    def _same(self, said: Claim, region: ScoredRegion) -> float:
-        answer = " or ".join(things(self._answer(region)))
-        seen = [frozenset(p) for p in terms.alternatives(answer)]
-        asked = [frozenset(p) for p in said.phrases]
-        return float(any(a <= s or s <= a for a in asked for s in seen))
-
-    def _answer(self, region: ScoredRegion) -> str:
-        key = (region.shown.row, region.shown.id, region.tokens.tobytes())
-        if key not in self._answers:
-            rects = region.shown.rects[region.tokens].astype(float)
-            box = (*rects[:, :2].min(0).tolist(), *rects[:, 2:].max(0).tolist())
-            picture = int(region.shown.image[region.tokens[0]])
-            image = crop(self.pictures(region.shown.media[picture]), box, self.size)
-            turn = Turn("user", self.prompt.text, images=1)
-            sample = Sample(id=f"crop/{region.shown.id}", turns=(turn,), images=(image,))
-            self._answers[key] = self.asked.generate(sample, max_new_tokens=12).text
-        return self._answers[key]
 
 
 class EitherRegions:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from semascope.corpus.sample import Sample
 from semascope.evidence.types import FeatureEvidence
-from semascope.explain.stats import auroc_interval
 from semascope.explain.text import terms
 from semascope.explain.types import Explanation, Score
+from semascope.statistics import auroc_interval
 
 Draw = Callable[[str, int, int], Sequence[Sample]]
 """``draw(label, n, seed)``: n samples of the thing, none where it cannot be drawn."""

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.scorers.lexical_judge import Claim, LexicalJudge, claim
 from semascope.explain.scorers.match_truth import coverage, named_things
-from semascope.explain.stats import pearson_interval
 from semascope.explain.text import hypernyms, terms
 from semascope.explain.text.documents import IMAGE_KINDS, DocumentLibrary, piece_of, word_of
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.types import Explanation, Score
+from semascope.statistics import pearson_interval
 from semascope.subject.types import Kind
 
 
@@ -137,5 +137,5 @@ class SimulationScorer:
         )
         detail = {"simulator": self.simulator.name, "samples": len(samples)}
         return Score(
-            record.index, self.name, figure.value, 0.0, *figure[1:], detail, explanation.author
+            record.index, self.name, figure.value, 0.0, *figure.interval, detail, explanation.author
         )

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from semascope.evidence.types import FeatureEvidence
 from semascope.explain.scorers.detection import lacking
 from semascope.explain.scorers.lexical_judge import LexicalJudge
-from semascope.explain.stats import Floats, mean_interval
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.types import Explanation, Judge, Score
+from semascope.statistics import Floats, mean_interval
 
 _STEPS = np.array([0.25, 0.6, 0.95])
 """Fits from which the grades 1, 2 and 3 begin."""
@@ -82,6 +82,6 @@ class SpecificityScorer:
         says_yes = float((silent >= 2).mean()) if len(silent) else 0.0
         feature, author = record.index, explanation.author
         return [
-            Score(feature, "specificity", a.value, base, *a[1:], detail, author),
-            Score(feature, "consistency", b.value, says_yes, *b[1:], {"n": n}, author),
+            Score(feature, "specificity", a.value, base, *a.interval, detail, author),
+            Score(feature, "consistency", b.value, says_yes, *b.interval, {"n": n}, author),
         ]

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.scorers.detection import MOST_MISSING
 from semascope.explain.scorers.lexical_judge import LexicalJudge
-from semascope.explain.stats import Floats, mean_interval
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.types import Explanation, Judge, Score
+from semascope.statistics import Floats, mean_interval
 
 Neighbours = Callable[[int], Sequence[Explanation]]
 """The explanations of a feature's nearest features, nearest first; none that abstained."""
@@ -173,7 +173,7 @@ class ToldApartScorer:
         self, kind: str, own: Explanation, shares: Floats, k: int, detail: dict[str, Any]
     ) -> Score:
         figure = mean_interval(np.asarray(shares, np.float64), self.seed)
-        return Score(own.feature, kind, figure.value, 1.0 / k, *figure[1:], detail, own.author)
+        return Score(own.feature, kind, figure.value, 1.0 / k, *figure.interval, detail, own.author)
 
 
 def nearest_explained(

@@ -189,9 +189,3 @@ def _try_write(clock: Clock) -> None:
         clock.write()
     except (OSError, WorkspaceError) as error:
         LOG.warning("the clock of stage %s could not be written: %s", clock.name, error)
-
-
-def standing(workspace: Workspace) -> dict[str, StageRecord]:
-    """The stages that are done, in order of the data flow."""
-    stages = workspace.record().stages
-    return {name: stages[name] for name in STAGES if name in stages and stages[name].done}

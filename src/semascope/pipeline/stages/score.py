@@ -124,18 +124,26 @@ def summary(run: Run) -> list[dict[str, Any]]:
 
     ``low`` and ``high`` are None where one feature alone has the score.
     """
-    from semascope.explain.stats import mean_interval
+    from semascope.statistics import mean_interval
 
     values: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for score in read(run):
         values[score.kind].append((score.value, score.baseline))
     out = []
     for kind, pairs in sorted(values.items()):
-        mean, low, high = mean_interval(np.array([v for v, _ in pairs], np.float64))
+        mean = mean_interval(np.array([v for v, _ in pairs], np.float64))
         base = float(np.mean([b for _, b in pairs]))
-        ends = (low, high) if len(pairs) > 1 else (None, None)  # one value has no spread
-        out.append({"kind": kind, "mean": mean, "low": ends[0], "high": ends[1], "baseline": base,
-                    "features": len(pairs)})  # fmt: skip
+        ends = mean.interval if len(pairs) > 1 else (None, None)  # one value has no spread
+        out.append(
+            {
+                "kind": kind,
+                "mean": mean.value,
+                "low": ends[0],
+                "high": ends[1],
+                "baseline": base,
+                "features": len(pairs),
+            }
+        )
     return out
 
 
