@@ -72,6 +72,13 @@ def test_a_room_imports_from_its_own_floor_and_below(name: str) -> None:
         assert floor(other) <= floor(name), f"{name} imports {other}, of a floor above"
 
 
+def test_dictionaries_know_neither_models_nor_corpora() -> None:
+    """Without: a dictionary can no longer be trained on activations from elsewhere."""
+    for name in sorted(name for name in FILES if room(name) == "dictionary"):
+        rooms = {room(other) for other in imported(FILES[name], everywhere=True)}
+        assert not rooms & {"subject", "corpus"}, name
+
+
 @pytest.mark.parametrize("everywhere", [False, True])
 def test_no_file_imports_in_a_circle(everywhere: bool) -> None:
     """Without: files can be neither read nor tested one after the other.

@@ -8,9 +8,10 @@ import torch
 
 from semascope.corpus.scenes import SceneCorpus
 from semascope.errors import CorpusError
-from semascope.pipeline.activations import SiteChunks, read_kinds
+from semascope.pipeline.activations import SiteChunks
 from semascope.pipeline.splits import CorpusSubset
 from semascope.subject import Subject
+from semascope.subject.readable import read_kinds
 from semascope.subject.testing import tiny
 from semascope.subject.types import Kind, TokenMap
 

@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw
 
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import SubjectError
-from semascope.subject.patches import at_tokens, is_pictured, laid_out
+from semascope.subject.patches import is_pictured, laid_out
+from semascope.subject.readable import readable
 from semascope.subject.testing import VISION, tiny
 from semascope.subject.types import Kind
 
@@ -80,7 +81,7 @@ def test_without_a_picture_nothing_runs_and_nothing_stands_there(
     monkeypatch.setattr(subject.model, "forward", pytest.fail)
     found = subject.run(batch, ["vision.1", "projector"])
     for site in found:
-        x, there = at_tokens(site, found[site], batch)
+        x, there = readable(site, found[site], batch, template=True)
         assert x.shape == (*batch.mask.shape, subject.sites()[site])
         assert not there.any()
 
@@ -90,9 +91,9 @@ def test_a_patch_far_from_all_others_is_left_out() -> None:
     subject = tiny("llava")
     batch = subject.encode([sample("a", (64, 64), (0.5, 0.5))], max_tokens=None)
     x = subject.run(batch, ["projector"])["projector"].clone()
-    plain = at_tokens("projector", x, batch)[1]
+    plain = readable("projector", x, batch, template=True)[1]
     x[0, 5] *= 1000
-    left = at_tokens("projector", x, batch)[1]
+    left = readable("projector", x, batch, template=True)[1]
     places = np.flatnonzero(batch.maps[0].kinds == Kind.IMAGE)
     assert (plain & ~left).nonzero()[:, 1].tolist() == [places[5]]
 

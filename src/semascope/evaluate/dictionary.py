@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semascope.errors import DictionaryError
-from semascope.pipeline.activations import SiteChunks, read_kinds
+from semascope.pipeline.activations import SiteChunks
 from semascope.pipeline.autocast import reader
 from semascope.pipeline.run_context import Run
 from semascope.pipeline.splits import CorpusSubset, held_out_rows
 from semascope.pipeline.stages.base import StageProgress, ignore
 from semascope.pipeline.stages.train import batches_of
+from semascope.subject.readable import read_kinds
 from semascope.subject.types import Kind
 
 if TYPE_CHECKING:
     from semascope.dictionary import ActivationBatch, SparseCoder
-    from semascope.dictionary.metrics.ce_recovered import CERecovered
+    from semascope.evaluate.ce_recovered import CERecovered
     from semascope.wiring import Wiring
 
 WINDOWS = (100_000, 1_000_000, 10_000_000)
@@ -127,7 +128,7 @@ def _predictions(
     progress: StageProgress,
 ) -> tuple[dict[str, dict[str, float]], str]:
     """CE and KL by kind of the token that predicts; or why there are none."""
-    from semascope.dictionary.metrics.ce_recovered import spliced
+    from semascope.evaluate.ce_recovered import spliced
     from semascope.evidence.gathering.reader import encoded
 
     if wiring.writes or len(wiring.reads) > 1:

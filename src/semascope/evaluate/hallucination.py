@@ -38,7 +38,7 @@ from semascope.errors import CausalError
 from semascope.heat import blend
 from semascope.statistics import Figure, share
 from semascope.subject.heatmap import heat
-from semascope.subject.sinks import sinks
+from semascope.subject.readable import read_positions, without_sinks
 from semascope.subject.types import Edit, EditContext, Edits, Kind
 
 
@@ -222,21 +222,16 @@ class _Reconstruct:
         told = reconstruct(self.dictionary, self.dictionary.encode(flat), flat).to(x).view_as(x)
         if read.ndim < 3:
             return told
-        kept: Tensor = torch.where((sinks(read) | _unread(read, context))[..., None], x, told)
+        kept: Tensor = torch.where(_is_read(read, context)[..., None], told, x)
         return kept
 
 
-def _unread(x: Tensor, context: EditContext) -> Tensor:
-    """(R, T) bool: padding, first tokens and control tokens; what is generated is read."""
+def _is_read(x: Tensor, context: EditContext) -> Tensor:
+    """(R, T) bool: tokens that a dictionary reads; what is generated is read."""
     rows, length = x.shape[:2]
-    out = np.zeros((len(context.maps), length), dtype=np.bool_)
-    for row, token_map in zip(out, context.maps, strict=True):
-        kinds = token_map.kinds[context.start : context.start + length]
-        row[: len(kinds)] = ~np.isin(kinds, (Kind.TEXT, Kind.IMAGE, Kind.TILE))
-        if context.start == 0:
-            row[np.flatnonzero(token_map.kinds != Kind.PAD)[:1]] = True
+    read = torch.from_numpy(read_positions(context.maps, length, start=context.start))
     copies = rows // max(1, len(context.maps))
-    return torch.from_numpy(out).to(x.device).repeat_interleave(copies, dim=0)
+    return read.to(x.device).repeat_interleave(copies, dim=0) & without_sinks([x])
 
 
 @dataclass(frozen=True, slots=True)

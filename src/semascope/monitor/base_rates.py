@@ -22,6 +22,9 @@ from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.monitor.clusters import BaseRates, Feature
 
+TOKENS = "readable tokens"
+"""Which tokens are counted: part of the name of a saved file, so that rates that were measured on
+other tokens are measured anew."""
 LOG = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], bool]
@@ -57,7 +60,7 @@ def ordinary(
 
     ``stamp`` changes with the dictionaries' weights. None if ``progress`` stopped it.
     """
-    about = [stamp, str(steerable.subject.name), *sorted(steerable.dictionaries)]
+    about = [TOKENS, stamp, str(steerable.subject.name), *sorted(steerable.dictionaries)]
     about += [s.id + "|".join(t.text for t in s.turns) for s in samples]
     digest = hashlib.sha256("\n".join(about).encode()).hexdigest()
     path = folder / f"{digest[:24]}.npz"

@@ -28,7 +28,7 @@ from semascope.causal.steering.interventions import Intervention
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
-from semascope.subject.patches import laid_out
+from semascope.subject.readable import readable
 
 Feature = tuple[str, int]
 
@@ -177,8 +177,8 @@ class BaseRates:
             with torch.no_grad():
                 outputs = steerable.subject.run(batch, sites)
             for key, dictionary in steerable.dictionaries.items():
-                x, there = laid_out(dictionary.site, outputs[dictionary.site], batch)
-                codes = dictionary.encode(x[batch.mask if there is None else there].float())
+                x, read = readable(dictionary.site, outputs[dictionary.site], batch)
+                codes = dictionary.encode(x[read].float())
                 for index in torch.unique(codes.indices[codes.values != 0]).tolist():
                     row = fired.setdefault((key, index), np.zeros(len(prompts), dtype=np.bool_))
                     row[number] = True

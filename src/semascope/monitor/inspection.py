@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semascope.causal.attribution.active_features import ActiveFeature
 from semascope.causal.attribution.metrics import prepare
@@ -33,7 +32,7 @@ from semascope.monitor.clusters import (
     cluster,
 )
 from semascope.monitor.conversation import Conversation, TokenTarget, token_target
-from semascope.subject.types import Kind
+from semascope.subject.readable import read_positions
 
 TOP = 15
 """Features in the HTML view."""
@@ -141,7 +140,11 @@ def _active(
     steerable = conversation.steerable
     if steerable.statistics is None:
         raise CausalError("Activation mode needs the features' maxima: gather evidence first.")
-    mask = _plain(conversation) if where is None else conversation.chosen(where)
+    mask = (
+        read_positions([conversation.map], conversation.total)[0]
+        if where is None
+        else conversation.chosen(where)
+    )
     cached = conversation.cached_pass()
     seen = {} if cached is None else {s: x[:, : conversation.total] for s, x in cached.seen.items()}
     active = steerable.active_features(
@@ -163,14 +166,6 @@ def _active(
         ratios={(f.key, f.index): f.ratio for f in active if math.isfinite(f.ratio)},
         unexplained=None,
     )
-
-
-def _plain(conversation: Conversation) -> NDArray[np.bool_]:
-    """(total,) all but template tokens and the first token, whose norms are far larger."""
-    mask = np.ones(conversation.total, dtype=np.bool_)
-    mask[: len(conversation.map)] = conversation.map.kinds != Kind.SPECIAL
-    mask[0] = False
-    return mask
 
 
 def _share(active: ActiveFeature) -> FeatureShare:

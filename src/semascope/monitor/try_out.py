@@ -22,6 +22,7 @@ from semascope.evidence.analysis.logit_lens import promoted
 from semascope.monitor.clusters import Feature
 from semascope.monitor.conversation import Conversation, TokenTarget, token_target
 from semascope.subject.patches import laid_out
+from semascope.subject.readable import REAL, read_positions
 from semascope.subject.types import TokenMap
 
 _TOGETHER = 0.3
@@ -171,10 +172,9 @@ def _side(
         ran = conversation.steerable.subject.run(
             batch, [dictionary.site], edits=conversation.edits
         )[dictionary.site]
-        x, there = laid_out(dictionary.site, ran, batch)
-        rows = x[batch.mask if there is None else there].float()  # (N, d)
-        if there is None:
-            rows = rows[1:]  # the first token's norm is no measure
+        x, _ = laid_out(dictionary.site, ran, batch)
+        tokens = read_positions(batch.maps, x.shape[1], site=dictionary.site, kinds=REAL)
+        rows = x[torch.from_numpy(tokens).to(x.device)].float()  # (N, d)
         codes = dictionary.encode(rows)
         fvu = None
         if output_site(dictionary) == dictionary.site and len(rows) > 1:

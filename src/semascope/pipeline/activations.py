@@ -9,9 +9,7 @@ At sites of the vision side the tokens are those that a patch stands for, image 
 batch without a picture gives none (``subject.patches``). Beside a site of the language model such
 a site has zeros where no patch stands, and ``only`` says which kinds it has.
 
-Left out, as kind 0: padding, template and control tokens, image-row separators, and the first
-token of a sequence, whose norm is many times that of the others whatever it says ("massive
-activations", Sun et al. 2024); they would fill the dictionary with what means nothing.
+Tokens that a dictionary does not read (``subject.readable``) have kind 0 and are left out.
 
 The activations of several sites lie side by side in one batch, so that they are shuffled as one.
 Where several processes train together, each runs the model on its share of a chunk's passes and
@@ -37,7 +35,8 @@ from semascope.dictionary.training.batches import ActivationBatch
 from semascope.dictionary.training.distributed import ProcessGroup
 from semascope.errors import CorpusError, SubjectError
 from semascope.pipeline.accounts.samples import apart, of_batches, of_samples, told
-from semascope.subject.patches import has_patch, is_pictured, laid_out
+from semascope.subject.patches import is_pictured, laid_out
+from semascope.subject.readable import read_kinds
 from semascope.subject.types import Batch, Kind, TokenMap
 
 if TYPE_CHECKING:
@@ -47,24 +46,12 @@ if TYPE_CHECKING:
     from semascope.pipeline.activation_cache import ActivationCache
 
 log = logging.getLogger(__name__)
-READ = (Kind.TEXT, Kind.IMAGE, Kind.TILE)
-"""Kinds of tokens that a dictionary learns from."""
 TOGETHER = 16
 """Samples of one forward pass."""
 PROBE = 2
 """Chunks whose tokens are counted to foretell the others'."""
 LONGEST_PROBE = 32
 """Chunks that are counted while none of them holds a token."""
-
-
-def read_kinds(map_: TokenMap, site: str = "") -> NDArray[np.int8]:
-    """(T,) the kind of each position, 0 where a dictionary of a site does not read."""
-    if is_pictured(site):
-        return np.where(has_patch(map_), map_.kinds, 0).astype(np.int8)
-    kinds = np.where(np.isin(map_.kinds, READ), map_.kinds, 0).astype(np.int8)
-    real = np.flatnonzero(map_.kinds != Kind.PAD)
-    kinds[real[:1]] = 0
-    return kinds
 
 
 class SiteChunks:

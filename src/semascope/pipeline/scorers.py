@@ -83,8 +83,8 @@ def peaks(run: Run, samples: Sequence[Sample]) -> Any:
     import torch
     from scipy import sparse
 
-    from semascope.pipeline.activations import read_kinds
     from semascope.subject.patches import laid_out
+    from semascope.subject.readable import read_kinds
 
     rows: list[Any] = []
     site = run.options.chosen()[0]

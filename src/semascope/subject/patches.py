@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semascope.errors import SubjectError
-from semascope.subject.sinks import sinks
 from semascope.subject.types import Batch, Kind, TokenMap
 
 
@@ -157,11 +156,3 @@ def laid_out(site: str, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]
         return x.new_zeros((*shape, x.shape[-1])), none
     layout = VisionPatches.of(site, x, batch.maps)
     return layout.spread(x, length), layout.mask(length)
-
-
-def at_tokens(site: str, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """What ran through a site, as (R, T, d), and the (R, T) bool mask of tokens that it has,
-    attention sinks left out (``sinks``)."""
-    x, there = laid_out(site, x, batch)
-    real = batch.mask if there is None else there
-    return x, real & ~sinks(x, real)

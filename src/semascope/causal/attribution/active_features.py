@@ -17,7 +17,7 @@ from torch import Tensor
 from semascope.causal.steering.units import Statistics, by_id, statistic
 from semascope.dictionary.types import Dictionary
 from semascope.subject.model import Subject
-from semascope.subject.patches import at_tokens
+from semascope.subject.readable import readable
 from semascope.subject.types import Batch, Edits
 
 
@@ -66,7 +66,7 @@ def active_features(
         outputs = seen or subject.run(batch, [d.site for d in known.values()], edits=edits)
     found: list[ActiveFeature] = []
     for key, dictionary in known.items():
-        x, mask = at_tokens(dictionary.site, outputs[dictionary.site], batch)
+        x, mask = readable(dictionary.site, outputs[dictionary.site], batch, template=True)
         real = mask.cpu() if at is None else mask.cpu() & torch.from_numpy(at)
         rows, positions = real.nonzero(as_tuple=True)
         if not len(rows):

@@ -16,7 +16,7 @@ from semascope.errors import CausalError
 from semascope.subject.model import Subject
 from semascope.subject.patches import VisionPatches, is_pictured
 from semascope.subject.prefix import Begin
-from semascope.subject.sinks import sinks
+from semascope.subject.readable import without_sinks
 from semascope.subject.types import Batch, Edit, EditContext, Edits
 
 
@@ -138,13 +138,9 @@ def _leave_out_sinks(run: WatchedRun) -> None:
     """A sink at one site is left out at all, since a transcoder reads one and writes another."""
     for pictured in (True, False):
         sites = [site for site in run.seen if is_pictured(site) == pictured]
-        far = [sinks(run.seen[site], run.real_at(site)) for site in sites]
-        if not any(bool(f.any()) for f in far):
-            continue
-        every = torch.stack([f.to(far[0].device) for f in far]).any(0)
-        for site in sites:
-            real = run.real_at(site)
-            run.there[site] = real & ~every.to(real.device)
+        if sites:
+            kept = without_sinks([run.seen[site] for site in sites], run.real_at(sites[0]))
+            run.there |= {site: kept.to(run.real_at(site).device) for site in sites}
 
 
 def _passed(site: str, x: Tensor | None) -> Tensor:

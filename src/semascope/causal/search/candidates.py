@@ -36,7 +36,7 @@ from semascope.causal.steering.units import output_site, statistic
 from semascope.corpus.sample import Sample
 from semascope.dictionary.types import Codes, Dictionary
 from semascope.errors import CausalError
-from semascope.subject.patches import at_tokens
+from semascope.subject.readable import readable
 from semascope.subject.types import Kind
 
 Source = Literal["attribution", "contrast", "search"]
@@ -234,7 +234,7 @@ def mean_activations(
         batch = steerable.prompt(sample)
         with torch.no_grad():
             ran = steerable.subject.run(batch, [dictionary.site])[dictionary.site]
-        x, real = at_tokens(dictionary.site, ran, batch)
+        x, real = readable(dictionary.site, ran, batch, template=True)
         if not bool(real.any()):
             continue
         codes = dictionary.encode(x[real].float())
@@ -283,7 +283,9 @@ def _by_word(
     token_map = batch.maps[0]
     peaks: dict[str, dict[str, NDArray[np.float64]]] = {}
     for key, dictionary in steerable.dictionaries.items():
-        x, real = at_tokens(dictionary.site, ran[dictionary.site], batch)  # (1, T, d), (1, T)
+        x, real = readable(  # (1, T, d), (1, T)
+            dictionary.site, ran[dictionary.site], batch, template=True
+        )
         for at in np.flatnonzero(token_map.kinds == Kind.TEXT).tolist():
             if not bool(real[0, at]):
                 continue

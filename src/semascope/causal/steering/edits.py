@@ -30,7 +30,7 @@ from semascope.causal.steering.units import Statistics, by_id, output_site, unit
 from semascope.dictionary.types import Dictionary, gain
 from semascope.errors import CausalError, Conflict
 from semascope.subject.patches import VisionPatches, is_pictured
-from semascope.subject.sinks import sinks
+from semascope.subject.readable import without_sinks
 from semascope.subject.types import Edit, EditContext, Edits, TokenMap
 
 _AHEAD = 64
@@ -311,14 +311,14 @@ class SiteEdit:
             return self._edited(x, context, None)
         layout = VisionPatches.of(self.site, x, context.maps)
         tokens, there = layout.spread(x), layout.mask()  # (R, T, d), (R, T)
-        there = there & ~sinks(tokens, there)
+        there = without_sinks([tokens], there)
         after = self._edited(tokens, EditContext(0, layout.maps), there)
         return x if after is tokens else layout.gather(after, x)
 
     def _edited(self, x: Tensor, context: EditContext, there: Tensor | None) -> Tensor:
         """The same for (B, T, d), at the tokens that are ``there``, (B, T) bool."""
         chosen = [self._chosen(part, x, context) for part in self.parts]  # (acts, B, T) each
-        there = ~sinks(x) if there is None else there
+        there = without_sinks([x]) if there is None else there
         chosen = [masks & there for masks in chosen]
         for part, masks in zip(self.parts, chosen, strict=True):
             for i, j in part.pairs:

@@ -31,7 +31,7 @@ from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary.neurons import Directions
 from semascope.errors import CausalError
 from semascope.statistics import share
-from semascope.subject.patches import at_tokens
+from semascope.subject.readable import readable
 
 PERSONA = (
     "Who are you, in one sentence?",
@@ -165,7 +165,7 @@ def _mean(steerable: SteerableModel, site: str, samples: Sequence[Sample]) -> to
         batch = steerable.prompt(sample)
         with torch.no_grad():
             ran = steerable.subject.run(batch, [site])[site]
-        x, real = at_tokens(site, ran, batch)  # (1, T, d)
+        x, real = readable(site, ran, batch, template=True)  # (1, T, d)
         if not bool(real.any()):
             raise CausalError(f"{site} reads pictures, and sample {sample.id} has none.")
         means.append(x[real].float().mean(0))

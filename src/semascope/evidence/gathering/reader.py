@@ -25,7 +25,7 @@ from semascope.evidence.gathering.hashing import ContentHash, content_hash
 from semascope.evidence.gathering.options import EvidenceOptions
 from semascope.evidence.gathering.tally import KINDS, Hits, SampleRows
 from semascope.subject.patches import is_pictured, laid_out
-from semascope.subject.sinks import sinks
+from semascope.subject.readable import REAL, read_kinds, without_sinks
 from semascope.subject.types import Batch, Kind
 
 log = logging.getLogger(__name__)
@@ -143,22 +143,19 @@ class EvidenceReader:
             here = {site: laid[site] for site in self.sites if is_pictured(site) == pictured}
             if not here:
                 continue
-            there = next(iter(here.values()))[1]
-            place = ReadTokens.of(
-                batch, self.options, None if there is None else there.cpu().numpy()
-            )
-            place = place.without(self._sinks([x for x, _ in here.values()], place.mask))
+            place = ReadTokens.of(batch, self.options, next(iter(here)))
+            place = place.at(self._without_sinks([x for x, _ in here.values()], place.mask))
             out |= dict.fromkeys(here, place)
         return out
 
-    def _sinks(self, found: Sequence[Tensor], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(B, T): tokens that are sinks at any of these sites, (B, T, d) each."""
-        far = np.zeros_like(mask)
-        for x in found if self.options.outlier else ():
-            if tuple(x.shape[:2]) == mask.shape:
-                real = torch.from_numpy(mask).to(x.device)
-                far |= sinks(x, real, self.options.outlier).cpu().numpy()
-        return far
+    def _without_sinks(
+        self, activations: Sequence[Tensor], mask: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """(B, T): the tokens of ``mask`` that are no sinks at any of these sites, (B, T, d)."""
+        by_token = [x for x in activations if tuple(x.shape[:2]) == mask.shape]
+        if not by_token or not self.options.outlier:
+            return mask
+        return without_sinks(by_token, torch.from_numpy(mask), self.options.outlier).numpy()
 
 
 @dataclass(slots=True, eq=False)
@@ -173,30 +170,21 @@ class ReadTokens:
     kind: NDArray[np.int8]
 
     @classmethod
-    def of(
-        cls, batch: Batch, options: EvidenceOptions, there: NDArray[np.bool_] | None = None
-    ) -> ReadTokens:
-        """Those of a batch; ``there`` (B, T) are the tokens that a site has, where not all.
-
-        A site without the first tokens' sinks has no first token to leave out.
-        """
+    def of(cls, batch: Batch, options: EvidenceOptions, site: str = "") -> ReadTokens:
+        """The tokens of a batch that a dictionary of ``site`` reads."""
         kinds = np.stack([m.kinds for m in batch.maps])  # (B, T)
-        real = kinds != Kind.PAD
-        position = np.cumsum(real, axis=1) - 1
-        mask = real & ~np.isin(kinds, options.exclude)
-        if there is not None:
-            mask &= there
-        elif options.skip_first:
-            mask &= position > 0
+        position = np.cumsum(kinds != Kind.PAD, axis=1) - 1
+        wanted = [kind for kind in REAL if kind not in options.exclude]
+        read = [
+            read_kinds(m, site, kinds=wanted, skip_first=options.skip_first) for m in batch.maps
+        ]
+        mask = np.stack(read) != 0
         sample = np.nonzero(mask)[0]
         return cls(mask, sample, position[mask].astype(np.int32), kinds[mask])
 
-    def without(self, far: NDArray[np.bool_]) -> ReadTokens:
-        """The same but for some tokens, (B, T)."""
-        if not far.any():
-            return self
-        keep = ~far[self.mask]
-        mask = self.mask & ~far
+    def at(self, mask: NDArray[np.bool_]) -> ReadTokens:
+        """Only the tokens of a (B, T) mask that lies within this one's."""
+        keep = mask[self.mask]
         return ReadTokens(mask, self.sample[keep], self.position[keep], self.kind[keep])
 
 

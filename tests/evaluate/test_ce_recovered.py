@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from semascope.dictionary import Directions
-from semascope.dictionary.metrics.ce_recovered import spliced
 from semascope.dictionary.training.tracking import Track
 from semascope.errors import DictionaryError
+from semascope.evaluate.ce_recovered import spliced
 from semascope.subject.types import Batch, EditContext, Edits, Kind, TokenMap
 
 
