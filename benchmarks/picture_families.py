@@ -22,7 +22,7 @@ from PIL import Image
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import SemascopeError
 from semascope.subject import Subject
-from semascope.subject.geometry import prove
+from semascope.subject.geometry.verify import prove
 from semascope.subject.testing import ALL, TEXT, tiny
 
 CLOSE = 1e-3

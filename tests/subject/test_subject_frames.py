@@ -12,8 +12,8 @@ from samples_of_subjects import picture
 from semascope.corpus.sample import Sample, Turn, Video
 from semascope.errors import SubjectError
 from semascope.subject import Kind, Subject, geometry
-from semascope.subject.geometry import prove_videos
 from semascope.subject.geometry.base import VideoClaims
+from semascope.subject.geometry.verify import prove_videos
 from semascope.subject.heatmap import heat
 from semascope.subject.inputs.pictures_shown import STILLS
 from semascope.subject.testing import tiny

@@ -17,8 +17,8 @@ from transformers import (
 
 from semascope.cli import main
 from semascope.subject import Kind, Subject, geometry
-from semascope.subject.geometry import prove
 from semascope.subject.geometry.base import AdapterInput, TokenClaims
+from semascope.subject.geometry.verify import prove
 from semascope.subject.testing import VISION, families, make_tokenizer, quiet, tiny
 from semascope.subject.testing.families import text_options, vision_options
 

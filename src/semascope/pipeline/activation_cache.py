@@ -24,6 +24,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from semascope.subject.model import Subject
 from semascope.subject.patches import is_pictured, pictures_of
 from semascope.subject.sites import parts_of, side_by_side
 from semascope.subject.types import Batch
@@ -197,7 +198,7 @@ def _rows(place: _Kept, site: str) -> Tensor | None:
 class CachedSubject:
     """A subject that does not run where its memory knows the answer; else in all the subject."""
 
-    def __init__(self, subject: Any, memory: ActivationCache) -> None:
+    def __init__(self, subject: Subject, memory: ActivationCache) -> None:
         self.subject, self.memory = subject, memory
         self.recalled = 0
         """Samples that were not run again."""
@@ -209,6 +210,6 @@ class CachedSubject:
         """As the subject's own."""
         found = None if more else self.memory.find(batch, parts_of(sites))
         if found is None:
-            return self.subject.run(batch, sites, **more)  # type: ignore[no-any-return]
+            return self.subject.run(batch, sites, **more)
         self.recalled += len(batch.maps)
         return {site: side_by_side(found, site) for site in sites}

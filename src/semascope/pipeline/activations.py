@@ -24,7 +24,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from semascope.dictionary.training.distributed import ProcessGroup
 from semascope.errors import CorpusError, SubjectError
 from semascope.pipeline.accounts.samples import apart, of_batches, of_samples, told
 from semascope.subject.patches import is_pictured, laid_out
+from semascope.subject.protocols import ActivationSource
 from semascope.subject.readable import read_kinds
 from semascope.subject.types import Batch, Kind, TokenMap
 
@@ -59,7 +60,7 @@ class SiteChunks:
 
     def __init__(
         self,
-        subject: Any,
+        subject: ActivationSource,
         corpus: Corpus,
         site: str | Sequence[str],
         *,
@@ -196,7 +197,7 @@ class SiteChunks:
     @torch.inference_mode()
     def _run(self, batch: Batch) -> Mapping[str, Tensor]:
         """One forward pass: (B, T, d) at each site."""
-        return self.subject.run(batch, list(self.sites))  # type: ignore[no-any-return]
+        return self.subject.run(batch, list(self.sites))
 
     def _kinds(self, map_: TokenMap) -> NDArray[np.int8]:
         """(T,) the kind of each position, 0 where none of the sites is read."""

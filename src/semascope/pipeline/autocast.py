@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from semascope.config import TrainOptions
+    from semascope.subject.model import Subject
+    from semascope.subject.protocols import ActivationSource
     from semascope.subject.types import Batch
 
 
-def reader(subject: Any, options: TrainOptions) -> Any:
+def reader(subject: Subject, options: TrainOptions) -> ActivationSource:
     """What reads the corpus to train, gather and score: the subject, or it in bfloat16."""
     return AutocastSubject(subject) if halves(subject, options) else subject
 
 
-def halves(subject: Any, options: TrainOptions) -> bool:
+def halves(subject: ActivationSource, options: TrainOptions) -> bool:
     """Whether products are in bfloat16 while a corpus is read.
 
     By itself only where the processor says that it is faster, and no precision was asked for.
@@ -41,7 +43,7 @@ def halves(subject: Any, options: TrainOptions) -> bool:
 class AutocastSubject:
     """A subject whose ``run`` multiplies in bfloat16; in all else the subject."""
 
-    def __init__(self, subject: Any) -> None:
+    def __init__(self, subject: Subject) -> None:
         self.subject = subject
 
     def __getattr__(self, name: str) -> Any:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from semascope.causal.attribution.metrics import Metric
     from semascope.causal.attribution.result import Attribution
     from semascope.corpus.sample import Sample
+    from semascope.subject.model import Subject
     from semascope.subject.types import Batch
 
 
@@ -108,7 +109,7 @@ class Attribute(CausalVerb):
         runs = [(self.question, self.picture), *([self._corrupted] if self._corrupted else [])]
         return ", less ".join(f"{question}  ({picture})" for question, picture in runs)
 
-    def _metric(self, subject: Any, sample: Sample) -> tuple[Metric, str]:
+    def _metric(self, subject: Subject, sample: Sample) -> tuple[Metric, str]:
         """What is explained, and how a table calls it."""
         from semascope.causal.attribution.metrics import metric_from, token_ids
 
@@ -122,7 +123,7 @@ class Attribute(CausalVerb):
         words = f"{target!r} rather than {versus!r}" if versus else repr(target)
         return metric_from(subject, kind, target, versus or None), words
 
-    def _own_words(self, subject: Any, sample: Sample, versus: str) -> tuple[Metric, str]:
+    def _own_words(self, subject: Subject, sample: Sample, versus: str) -> tuple[Metric, str]:
         """The first word of the model's own answer that says something: 'a dog' is about a dog.
 
         Rather than its strongest rival: where the model is sure, nothing moves its probability."""

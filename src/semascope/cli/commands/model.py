@@ -15,7 +15,7 @@ from semascope.numbers import Count, Seed
 if TYPE_CHECKING:
     from semascope.subject import Subject
     from semascope.subject.check import CheckOutcome
-    from semascope.subject.geometry import GeometryProof
+    from semascope.subject.geometry.verify import GeometryProof
 
 RIGHT = 0.9
 """Share of places at which the map must be right."""

@@ -24,6 +24,7 @@ from semascope.errors import EvidenceError
 from semascope.evidence.gathering.options import EvidenceOptions, keyed
 from semascope.evidence.gathering.reader import EvidenceReader
 from semascope.evidence.gathering.tally import Hits
+from semascope.subject.protocols import ActivationSource
 from semascope.subject.types import Kind
 
 Float = NDArray[np.floating[Any]]
@@ -56,7 +57,7 @@ class RespondingRow:
 
 
 def fires_on(
-    subject: Any,
+    subject: ActivationSource,
     dictionary: Dictionary,
     like: Sequence[Sample],
     unlike: Sequence[Sample] = (),
@@ -82,7 +83,7 @@ def fires_on(
 
 
 def responding(
-    subject: Any,
+    subject: ActivationSource,
     dictionaries: Sequence[Dictionary],
     atlas: Atlas,
     like: Sequence[Sample],
@@ -189,7 +190,7 @@ def _ranked(
 
 
 def _peaks(
-    subject: Any,
+    subject: ActivationSource,
     dictionaries: Sequence[Dictionary],
     like: Sequence[Sample],
     unlike: Sequence[Sample],

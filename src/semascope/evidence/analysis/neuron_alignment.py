@@ -21,6 +21,7 @@ from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
 from semascope.evidence.gathering.options import EvidenceOptions
 from semascope.evidence.gathering.reader import ReadTokens, batches, chunks, encoded
+from semascope.subject.protocols import ActivationSource
 from semascope.subject.types import Batch
 
 MOST_BYTES = 2 << 30
@@ -59,7 +60,7 @@ def neurons_beside(sites: Any, site: str) -> str | None:
 
 
 def align(
-    subject: Any,
+    subject: ActivationSource,
     corpus: Corpus,
     dictionary: Dictionary,
     features: NDArray[np.int64],
@@ -90,7 +91,7 @@ def align(
 
 
 def _summed(
-    subject: Any,
+    subject: ActivationSource,
     corpus: Corpus,
     dictionary: Dictionary,
     features: NDArray[np.int64],
@@ -125,7 +126,11 @@ def _summed(
 
 @torch.inference_mode()
 def _read(
-    subject: Any, dictionary: Dictionary, batch: Batch, site: str, options: EvidenceOptions
+    subject: ActivationSource,
+    dictionary: Dictionary,
+    batch: Batch,
+    site: str,
+    options: EvidenceOptions,
 ) -> tuple[Any, NDArray[np.float64]]:
     """Codes of the tokens that are looked at, and (N, neurons) what the neurons do there."""
     found = subject.run(batch, [dictionary.site, site])

@@ -30,6 +30,7 @@ from semascope.evidence.gathering.options import (
 )
 from semascope.evidence.gathering.shard import EVERY, Progress, Shard
 from semascope.evidence.store.files import GATHERING, only_writer
+from semascope.subject.protocols import ActivationSource
 
 log = logging.getLogger(__name__)
 _SHARDS = "shards"
@@ -39,7 +40,7 @@ _SHARDS = "shards"
 class Gatherer:
     """One gathering; holds what every shard needs. Call it to run a shard."""
 
-    subject: Any
+    subject: ActivationSource
     corpus: Corpus
     dictionaries: Sequence[Dictionary]
     folder: Path
@@ -116,7 +117,7 @@ class Gatherer:
 
 
 def gather(
-    subject: Any,
+    subject: ActivationSource,
     corpus: Corpus,
     dictionaries: Sequence[Dictionary],
     folder: Path | str,

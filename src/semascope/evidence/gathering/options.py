@@ -18,6 +18,7 @@ from semascope.corpus.sample import Corpus
 from semascope.dictionary.types import Dictionary
 from semascope.errors import EvidenceError
 from semascope.evidence.gathering.bounded_entries import CELLS
+from semascope.subject.protocols import ActivationSource
 from semascope.subject.sites import JOIN
 from semascope.subject.types import Kind
 
@@ -85,7 +86,7 @@ def keyed(dictionaries: Sequence[Dictionary]) -> dict[str, Dictionary]:
     return out
 
 
-def fits(subject: Any, dictionaries: Mapping[str, Dictionary]) -> None:
+def fits(subject: ActivationSource, dictionaries: Mapping[str, Dictionary]) -> None:
     """An EvidenceError for a dictionary that reads other widths than its site has, before the
     model reads anything. A subject that does not tell its sites is taken at its word."""
     known = subject.sites() if hasattr(subject, "sites") else {}
@@ -112,7 +113,7 @@ def dictionary_digest(dictionary: Dictionary) -> str:
 
 
 def identity(
-    subject: Any,
+    subject: ActivationSource,
     corpus: Corpus,
     dictionaries: Mapping[str, Dictionary],
     rows: int,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from semascope.evidence.gathering.hashing import ContentHash, content_hash
 from semascope.evidence.gathering.options import EvidenceOptions
 from semascope.evidence.gathering.tally import KINDS, Hits, SampleRows
 from semascope.subject.patches import is_pictured, laid_out
+from semascope.subject.protocols import ActivationSource
 from semascope.subject.readable import REAL, read_kinds, without_sinks
 from semascope.subject.types import Batch, Kind
 
@@ -61,7 +61,9 @@ def _length(sample: Sample) -> int:
     return len(sample.text) + sum(len(t.text) for t in sample.turns)
 
 
-def encoded(subject: Any, samples: Sequence[Sample], max_tokens: int) -> Iterator[Batch]:
+def encoded(
+    subject: ActivationSource, samples: Sequence[Sample], max_tokens: int
+) -> Iterator[Batch]:
     """One batch; where the subject refuses it, one for each sample that it takes.
 
     For passes beside a gathering, which has counted and named those that are refused.
@@ -80,7 +82,10 @@ class EvidenceReader:
     """Runs batches through the subject and its dictionaries."""
 
     def __init__(
-        self, subject: Any, dictionaries: Mapping[str, Dictionary], options: EvidenceOptions
+        self,
+        subject: ActivationSource,
+        dictionaries: Mapping[str, Dictionary],
+        options: EvidenceOptions,
     ):
         self.subject, self.dictionaries, self.options = subject, dictionaries, options
         self.warned: set[str] = set()

@@ -28,6 +28,7 @@ from semascope.evidence.gathering.tally import KINDS, FeatureTally
 from semascope.evidence.store import samples as shown
 from semascope.evidence.store.all_activations import PART_BYTES, ShardParts
 from semascope.evidence.store.files import mapped, only_writer, write_arrays, write_json
+from semascope.subject.protocols import ActivationSource
 
 log = logging.getLogger(__name__)
 Progress = Callable[[int, int, str], None]
@@ -76,7 +77,7 @@ class Shard:
 
     def run(
         self,
-        subject: Any,
+        subject: ActivationSource,
         corpus: Corpus,
         dictionaries: Mapping[str, Dictionary],
         progress: Progress | None = None,

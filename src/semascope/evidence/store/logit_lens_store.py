@@ -22,6 +22,7 @@ from semascope.evidence.analysis.neuron_alignment import align, neurons_beside
 from semascope.evidence.gathering.options import EvidenceOptions
 from semascope.evidence.store.evidence import Evidence
 from semascope.evidence.store.files import mapped, write_arrays, write_json
+from semascope.subject.protocols import LogitSource
 
 ROWS = 512
 """Samples over which neurons are compared with features."""
@@ -70,7 +71,7 @@ def read(evidence: Evidence) -> LogitLensStore | None:
 
 def write(
     evidence: Evidence,
-    subject: Any,
+    subject: LogitSource,
     dictionary: Dictionary,
     corpus: Corpus,
     *,

@@ -21,6 +21,7 @@ from semascope.evidence.store.evidence import Evidence
 from semascope.evidence.store.files import mapped, write_arrays
 from semascope.evidence.types import FeatureEvidence
 from semascope.subject.patches import laid_out
+from semascope.subject.protocols import ActivationSource
 from semascope.subject.types import Kind
 
 FILE = "peaks.safetensors"
@@ -93,7 +94,7 @@ def read(evidence: Evidence) -> PeakVectors | None:
 
 def write(
     evidence: Evidence,
-    subject: Any,
+    subject: ActivationSource,
     site: str,
     corpus: Corpus,
     *,
@@ -132,7 +133,7 @@ def write(
 
 
 def take(
-    subject: Any,
+    subject: ActivationSource,
     site: str,
     corpus: Corpus,
     wanted: Mapping[int, Collection[int]],
@@ -158,7 +159,11 @@ def take(
 
 
 def _activations(
-    subject: Any, site: str, corpus: Corpus, rows: Sequence[int], max_tokens: int | None
+    subject: ActivationSource,
+    site: str,
+    corpus: Corpus,
+    rows: Sequence[int],
+    max_tokens: int | None,
 ) -> Iterator[NDArray[np.float32]]:
     """(T, d) of each row's sample."""
     samples = [sample for row in rows for _, sample in corpus.read(row, row + 1)]

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from semascope.explain.text import terms
 from semascope.subject.generation.cache import rope_owner
 from semascope.subject.generation.decoding import FOREIGN
 from semascope.subject.generation.generate import Sampling, generate
+from semascope.subject.model import Subject
 from semascope.subject.types import Batch, EditContext, Edits, Kind, TokenMap
 
 QUESTION = "What is in the picture?"
@@ -82,7 +82,7 @@ class SelfReader:
     """Reads vectors of one site of a subject."""
 
     def __init__(
-        self, subject: Any, site: str, *, question: str = QUESTION, max_new_tokens: int = TOKENS
+        self, subject: Subject, site: str, *, question: str = QUESTION, max_new_tokens: int = TOKENS
     ) -> None:
         if not subject.has_vision:
             raise ExplainError(f"{subject.name} reads no pictures, so it cannot name what it saw.")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from semascope.subject.generation.cache import cache_name, cache_of, starting_at
+from semascope.subject.model import Subject
 from semascope.subject.prefix import begun
 from semascope.subject.types import Edits
 
@@ -25,7 +26,7 @@ class SharedPrompt:
     """A prompt that was read once, ready to be read again with other vectors."""
 
     def __init__(
-        self, subject: Any, site: str, ids: list[int], at: int, edits: Edits, maps: Any
+        self, subject: Subject, site: str, ids: list[int], at: int, edits: Edits, maps: Any
     ) -> None:
         """``edits`` act on the one shared pass, before ``site``; ``at`` is the placeholder."""
         self.subject, self.site, self.ids, self.at = subject, site, ids, at

@@ -17,6 +17,7 @@ from typing import Any
 
 from semascope.corpus.sample import Corpus, Sample, SkipReport
 from semascope.errors import SubjectError
+from semascope.subject.protocols import ActivationSource
 from semascope.subject.types import Batch, Kind
 from semascope.workspace import disk_guard
 
@@ -169,7 +170,7 @@ def apart(corpus: Corpus, start: int, stop: int) -> tuple[list[tuple[int, Sample
 class CountingSubject:
     """A subject whose encoding is counted; in all else the subject."""
 
-    def __init__(self, subject: Any, account: SampleAccount) -> None:
+    def __init__(self, subject: ActivationSource, account: SampleAccount) -> None:
         self.subject, self.account = subject, account
 
     def __getattr__(self, name: str) -> Any:

@@ -1,7 +1,7 @@
-"""Where in the picture each image token looks: one small adapter a family, proved by cause.
+"""Where in the picture each image token looks: one small adapter for each model family.
 
-``register`` teaches a new family; ``prove`` checks any subject's geometry by painting over
-parts of a picture and seeing which tokens change, ``prove_videos`` by painting over frames.
+``register`` adds a family. ``geometry.verify`` tests the geometry of any subject: it paints over
+parts of a picture, or over frames of a video, and checks which tokens change.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from semascope.subject.geometry.base import (
 )
 from semascope.subject.geometry.llava import Llava
 from semascope.subject.geometry.tiles import AyaVision, Idefics3, InternVL, Ovis2
-from semascope.subject.geometry.verify import GeometryProof, prove, prove_videos
 from semascope.subject.geometry.whole import Gemma3, PaliGemma, Pixtral, QwenVL
 
 _ADAPTERS: list[Adapter] = [
@@ -71,14 +70,11 @@ def unknown(model_type: str) -> str:
 __all__ = [
     "Adapter",
     "AdapterInput",
-    "GeometryProof",
     "TokenClaims",
     "VideoAdapter",
     "VideoClaims",
     "adapter_for",
     "families",
-    "prove",
-    "prove_videos",
     "register",
     "unknown",
     "unregister",

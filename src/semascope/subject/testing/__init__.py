@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from semascope.errors import ModelNotFound
-from semascope.subject.geometry import GeometryProof, prove, prove_videos
+from semascope.subject.geometry.verify import GeometryProof, prove, prove_videos
 from semascope.subject.model import Subject
 from semascope.subject.sites import language_model, vision_layers
 from semascope.subject.testing import families as plain
