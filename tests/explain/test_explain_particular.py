@@ -20,7 +20,8 @@ LANDS = (
 ).split()
 FLAGS = tuple(f"flag of {land}" for land in LANDS)
 OTHERS = ("mango", "cat", "violin", "anchor", "ladder")
-LABEL = "flag, above all flag of cuba or flag of peru"
+LABEL = "flag"
+DESCRIPTION = "Pictures of a flag. Strongest on a flag of cuba or a flag of peru."
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +53,26 @@ def feature(scenes: list[EvidenceSample], strength: dict[str, float]) -> Feature
     return evidence(0, fired, silent)
 
 
-def label_of(record: FeatureEvidence, scenes: list[EvidenceSample]) -> str:
-    return VocabularyNamer(background=scenes).explain([record])[0].label
+def named(record: FeatureEvidence, scenes: list[EvidenceSample]) -> Explanation:
+    return VocabularyNamer(background=scenes).explain([record])[0]
 
 
 def test_what_it_fires_on_most_is_told(scenes: list[EvidenceSample]) -> None:
     record = feature(scenes, {"flag of cuba": 5.0, "flag of peru": 4.0})
-    general, most = terms.parted(label_of(record, scenes))
-    assert general == "flag"
-    assert set(most.split(" or ")) == {"flag of cuba", "flag of peru"}
+    words = named(record, scenes)
+    assert words.label == "flag"
+    most = terms.strongest(words.description)
+    assert set(most.split(" or ")) == {"a flag of cuba", "a flag of peru"}
 
 
 def test_nothing_is_told_of_what_fires_alike(scenes: list[EvidenceSample]) -> None:
-    assert terms.parted(label_of(feature(scenes, {}), scenes)) == ("flag", "")
+    words = named(feature(scenes, {}), scenes)
+    assert (words.label, words.description) == ("flag", "Pictures of a flag.")
 
 
 def test_the_judge_rates_the_general_half_as_good(scenes: list[EvidenceSample]) -> None:
     said = Explanation(
-        feature=0, description=f"Pictures of {LABEL}.", label=LABEL, category="object",
+        feature=0, description=DESCRIPTION, label=LABEL, category="object",
         confidence=1.0, author="t", prompt_version="1", inputs="", cost=Cost(),
     )  # fmt: skip
     rated = LexicalJudge().rate([said], [scenes])[0]
@@ -81,7 +84,7 @@ def test_the_judge_rates_the_general_half_as_good(scenes: list[EvidenceSample]) 
 
 
 def test_in_a_picture_the_particular_is_meant_where_it_is(scenes: list[EvidenceSample]) -> None:
-    said = claim(LABEL, f"Pictures of {LABEL}.")
+    said = claim(LABEL, DESCRIPTION)
     cuba = next(
         s
         for s in scenes
@@ -96,7 +99,16 @@ def test_in_a_picture_the_particular_is_meant_where_it_is(scenes: list[EvidenceS
     assert {o["name"] for o in found.things} == names_of(rest) & set(FLAGS)
 
 
-def test_a_label_is_read_back_without_what_is_above_all() -> None:
-    assert terms.alternatives(LABEL) == [("flag",)]
+@pytest.mark.parametrize(
+    ("description", "most"),
+    [
+        (DESCRIPTION, "a flag of cuba or a flag of peru"),
+        ("Pictures of a flag. Strongest on the flag of St. Lucia.", "the flag of St. Lucia"),
+        ("Text with a. Strongest on b. It makes the model likelier to say c.", "b"),
+        ("Pictures of a flag.", ""),
+    ],
+)
+def test_what_is_strongest_is_read_back(description: str, most: str) -> None:
+    assert terms.strongest(description) == most
+    assert "Strongest" not in terms.without_strongest(description)
     assert short(LABEL) == "flag"
-    assert terms.parted("red or blue") == ("red or blue", "")

@@ -71,9 +71,8 @@ def refine(
 
 
 def short(label: str) -> str:
-    """At most five words, first alternatives first, no article at the front; what it names above
-    all is left to the description."""
-    spoken = terms.parted(label)[0].strip(" .").split()
+    """At most five words, first alternatives first, no article at the front."""
+    spoken = label.strip(" .").split()
     if spoken and spoken[0].lower() in ("a", "an", "the"):
         spoken = spoken[1:]
     if len(spoken) <= _WORDS:
@@ -94,8 +93,8 @@ def traits(label: str, category: str, density: float) -> NDArray[np.float64]:
     shaped = " ".join(label.lower().split()) in terms.SHAPE_NAMES
     numbers = [
         float(not label),
-        float("word piece" in label),
-        float(bool(terms.quoted(label)) and "word piece" not in label),
+        float('words with "' in label),
+        float(bool(terms.quoted(label)) and 'words with "' not in label),
         float(shaped),
         float(not stems),
         min(len(phrases), 4) / 4,

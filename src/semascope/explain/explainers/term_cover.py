@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from semascope.explain.explainers.term_contrast import PRIOR, TermContrast
 from semascope.explain.text import hypernyms
 from semascope.explain.text import terms as words
-from semascope.explain.text.documents import Document, DocumentLibrary, face
+from semascope.explain.text.documents import Document, DocumentLibrary, face, spoken
 from semascope.explain.text.exemplar_terms import ExemplarTerms, Mode
 
 
@@ -165,7 +165,9 @@ def _overlap(library: DocumentLibrary, a: int, b: int) -> bool:
 def written(key: str, docs: Sequence[Document]) -> str:
     """How a term is written in a label."""
     if key.startswith("~"):
-        return f'word piece "{key[1:]}"'
+        piece = key[1:]
+        whole = sum(words.stem(piece) in doc.stems for doc in docs)
+        return f'"{piece}"' if whole > len(docs) / 2 else f'words with "{piece}"'
     if key.startswith("#"):
         return key[1:]
     if hypernyms.counted(key):
@@ -174,9 +176,18 @@ def written(key: str, docs: Sequence[Document]) -> str:
     return name if words.says_something(key) else f'"{name}"'
 
 
-def sentence(label: str, mode: Mode, told: list[str]) -> str:
+def told_as(key: str, docs: Sequence[Document]) -> str:
+    """How a term is written in a sentence: with its article, where it has one."""
+    if key[0] in "~#" or hypernyms.counted(key) or not words.says_something(key):
+        return written(key, docs)
+    return spoken(key, docs)
+
+
+def sentence(said: str, most: str, label: str, mode: Mode, told: list[str]) -> str:
+    """Where it fires, on what most of all, and what it makes the model say."""
     where = {"picture": "Pictures of", "text": "Text with", "both": "Pictures of, or text with,"}
     # Read in the middle of a model most tokens are noise: told only where one agrees.
     agrees = {words.stem(t) for t in told} & {s for p in words.alternatives(label) for s in p}
     also = f" It makes the model likelier to say {', '.join(told[:3])}." if agrees else ""
-    return f"{where[mode]} {label}.{also}"
+    above = f" Strongest on {most}." if most else ""
+    return f"{where[mode]} {said}.{above}{also}"

@@ -28,16 +28,17 @@ from semascope.explain.explainers.term_cover import (
     candidates,
     cover,
     sentence,
+    told_as,
     written,
 )
 from semascope.explain.explainers.term_frequency import TermFrequency, shares
-from semascope.explain.text import categories, terms
+from semascope.explain.text import categories
 from semascope.explain.text.documents import DocumentLibrary
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.text.exemplar_terms import ExemplarTerms, Mode, read, terms_of
 from semascope.explain.types import Cost, Embedder, Explanation, Promoted, abstain
 
-VERSION = "vocabulary/4"
+VERSION = "vocabulary/5"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,12 +179,11 @@ class VocabularyNamer:
             reason = f"The best word tells too little: {label} (gain {gain:.2f})."
             return abstain(reading.record, self.name, reason, VERSION)
         above = particulars(chosen, reading.fired, common, self.library) if mode != "text" else []
-        if above:
-            told_above = " or ".join(written(self.library.key(term), docs) for term in above)
-            label = f"{label}{terms.ABOVE_ALL}{told_above}"
+        said = " or ".join(told_as(self.library.key(term), docs) for term in chosen)
+        most = " or ".join(told_as(self.library.key(term), docs) for term in above)
         return Explanation(
             feature=reading.record.index,
-            description=sentence(label, mode, told),
+            description=sentence(said, most, label, mode, told),
             label=label,
             category=categories.category(label, seen=mode != "text"),
             confidence=float(np.clip(gain, 0.0, 1.0)),

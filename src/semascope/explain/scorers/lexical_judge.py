@@ -43,7 +43,7 @@ class Claim:
     read: bool
     """Whether it speaks of text. Neither means either."""
     above: Claim | None = None
-    """What it names above all, where it says so: "flag, above all flag of Cuba"."""
+    """What it says that the feature fires on most: "Strongest on the flag of Cuba"."""
     letters: LetterRule | None = None
     """Which written words it names, by their letters: "words that begin with S"."""
 
@@ -56,7 +56,7 @@ class Claim:
 @lru_cache(maxsize=100_000)
 def claim(label: str, description: str) -> Claim:
     """Take an explanation apart. The label says what; the description says where."""
-    source, particular = words.parted(label or description)
+    source, particular = label or description, words.strongest(description) if label else ""
     rule = letter_rule(source)
     if rule is not None:
         seen, read = bool(_SEEN.search(description)), bool(_READ.search(description))
@@ -74,7 +74,7 @@ def claim(label: str, description: str) -> Claim:
         literal,
         seen=bool(_SEEN.search(description)),
         read=bool(_READ.search(description)),
-        above=claim(particular, description) if particular else None,
+        above=claim(particular, words.without_strongest(description)) if particular else None,
     )
 
 
@@ -87,7 +87,7 @@ def _a_word_too(phrase: tuple[str, ...], source: str) -> bool:
 class LexicalJudge:
     """Rates by words: 1 where the phrase stands in the sample, less where part of it does.
 
-    Where a label says what above all, that is 1, and what else it names is half as good.
+    Where a description says what is strongest, that is 1, and what else it names is half as good.
 
     ``embed``: sentence vectors, which add up to .3 by the cosine between label and sample, so
     that a synonym in the label is not a miss. Deterministic; tens of thousands a second.

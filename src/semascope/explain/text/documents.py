@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,17 +136,94 @@ class DocumentLibrary:
         return frozenset(found)
 
 
+SAME = 0.9
+"""Share of a term's places beside which one word stands, for that to be part of the name."""
+LONGEST_NAME = 5
+SMALL = 0.3
+"""Share of its places where a name is written without capitals, for it to have none."""
+
+
 def face(key: str, docs: Iterable[Document]) -> str:
-    """How a term is most often written in some samples, in lower case; the key if in none."""
+    """How a term is written in some samples: a whole name with its capitals; the key if in none.
+
+    "flag of sri" is "flag of Sri Lanka" where nothing else ever follows; "The" at the beginning of
+    a sentence is "the".
+    """
+    places = _places(key, docs)
+    if not places:
+        return key
+    places = _widened(key, places)
+    forms = Counter(text[where[i][0] : where[j][1]] for text, where, i, j in places)
+    small: Counter[str] = Counter()
+    for form, count in forms.items():
+        small[form.lower()] += count
+    best = min(small, key=lambda form: (-small[form], form))
+    if forms[best] >= SMALL * small[best]:
+        return best
+    cased = {form: n for form, n in forms.items() if form.lower() == best}
+    return min(cased, key=lambda form: (-cased[form], form))
+
+
+def spoken(key: str, docs: Iterable[Document]) -> str:
+    """A term as it is said in a sentence: with the article that most often stands before it."""
+    places = _places(key, docs)
+    name = face(key, docs)
+    if not places:
+        return name
+    places = _widened(key, places)
+    before = Counter(
+        text[: where[i][0]].rstrip().rpartition(" ")[2].lower() for text, where, i, _ in places
+    )
+    articles = before["a"] + before["an"]
+    if 2 * before["the"] > len(places):
+        return f"the {name}"
+    if 2 * articles > len(places):
+        return f"{'an' if before['an'] > before['a'] else 'a'} {name}"
+    return name
+
+
+_Place = tuple[str, Sequence[tuple[int, int]], int, int]
+"""A text, its words, and the first and last word of a term in it."""
+
+
+def _places(key: str, docs: Iterable[Document]) -> list[_Place]:
     longest = len(key.split())
-    found: Counter[str] = Counter()
+    found: list[_Place] = []
     for doc in docs:
-        for text in (doc.caption, doc.text):
+        for text in (doc.caption, doc.text) if doc.caption != doc.text else (doc.text,):
             where = terms.spans(text)
-            for term, first, last in terms.grams(text, where, longest):
-                if term == key:
-                    found[text[where[first][0] : where[last][1]].lower()] += 1
-    return min(found, key=lambda written: (-found[written], written)) if found else key
+            found += [
+                (text, where, i, j)
+                for term, i, j in terms.grams(text, where, longest)
+                if term == key
+            ]
+    return found
+
+
+def _widened(key: str, places: list[_Place]) -> list[_Place]:
+    """The places of the whole name: a word that always stands beside it is part of it."""
+    if key in hypernyms.kinds():
+        return places  # "sad" is what sad faces share
+    for step in (1, -1):
+        while places[0][3] - places[0][2] + 1 < LONGEST_NAME:
+            beside = Counter(_beside(place, step) for place in places)
+            word, count = beside.most_common(1)[0]
+            if not word or len(places) < 3 or count < SAME * len(places):
+                break
+            kept = [place for place in places if _beside(place, step) == word]
+            places = [(x, w, i + min(step, 0), j + max(step, 0)) for x, w, i, j in kept]
+    return places
+
+
+def _beside(place: _Place, step: int) -> str:
+    """The word next to a place, as a stem; empty for a mark, a stop word, or none."""
+    text, where, first, last = place
+    at = last + 1 if step > 0 else first - 1
+    if not 0 <= at < len(where):
+        return ""
+    a, b = (where[last][1], where[at][0]) if step > 0 else (where[at][1], where[first][0])
+    word = terms.stem(text[slice(*where[at])])
+    return word if text[a:b] == " " and terms.says_something(word) else ""
 
 
 def piece_of(doc: Document, token: int) -> str:

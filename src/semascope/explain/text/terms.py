@@ -204,27 +204,30 @@ ONE = ("one", "thing")
 """The one count whose number is a stop word elsewhere."""
 _SPLIT = re.compile(r"\s*(?:,|;|/|\bor\b|\band\b)\s*", re.IGNORECASE)
 QUOTED = re.compile(r"[\"“]([^\"”]+)[\"”]")
-ABOVE_ALL = ", above all "
-"""In a label, between what a feature fires on and what it fires on most."""
+_STRONGEST = re.compile(r"\bStrongest on (.+?)\.(?= It | The |$)")
 
 
-def parted(label: str) -> tuple[str, str]:
-    """What a label names, and what of it above all: '' where it does not say.
+def strongest(description: str) -> str:
+    """What a description says that a feature fires on most, as a label; empty where it does not.
 
-    "flag, above all flag of Cuba" -> ("flag", "flag of Cuba").
+    "Pictures of a flag. Strongest on the flag of Cuba." -> "the flag of Cuba".
     """
-    general, _, particular = label.partition(ABOVE_ALL)
-    return general, particular
+    found = _STRONGEST.search(description)
+    return found.group(1) if found else ""
+
+
+def without_strongest(description: str) -> str:
+    """A description without what it says of what is strongest."""
+    return _STRONGEST.sub("", description).strip()
 
 
 def alternatives(label: str) -> list[tuple[str, ...]]:
     """The things that a label names, each as its telling stems, in order.
 
-    "red circles or a mango" -> [("red", "circle"), ("mango",)]. What it names above all is left to
-    ``parted``.
+    "red circles or a mango" -> [("red", "circle"), ("mango",)].
     """
     found: list[tuple[str, ...]] = []
-    for part in _SPLIT.split(QUOTED.sub(" ", parted(label)[0])):
+    for part in _SPLIT.split(QUOTED.sub(" ", label)):
         stems = tuple(stem(part[a:b]) for a, b in spans(part))
         telling = tuple(s for s in stems if says_something(s))
         if stems == ONE:
