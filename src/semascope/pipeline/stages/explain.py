@@ -63,7 +63,7 @@ def explain_features(run: Run, progress: StageProgress) -> Mapping[str, Any]:
     if READER in order:
         for read_now, all_of_them in readings.make(run):
             progress(read_now, all_of_them, "reading activations")
-    total = sum(ask * ASKED_COST if asked_few(name) else len(alive) for name in order)
+    total = sum(ask * ASKED_COST if asked_few(name) else count(run, name, alive) for name in order)
     done = 0
     for name in order:
         cost = ASKED_COST if asked_few(name) else 1
