@@ -64,7 +64,7 @@ def test_parts_that_names_share() -> None:
         (["a cross", "a red cross", "a blue cross", "a grey cross"], "cross"),
         (["the word SALT", "the word SLEEP", "the word SHOP", "the word SALE"],
          "words that begin with S"),
-        (["a clock", "a clock", "a golf flag", "a golf flag"], "golf flag or clock"),
+        (["a clock", "a clock", "a golf flag", "a golf flag"], "golf flag; clock"),
     ],
 )  # fmt: skip
 def test_readings_become_phrases(said: list[str], label: str) -> None:

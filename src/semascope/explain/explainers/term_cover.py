@@ -18,6 +18,7 @@ from semascope.explain.text import hypernyms
 from semascope.explain.text import terms as words
 from semascope.explain.text.documents import Document, DocumentLibrary, face, spoken
 from semascope.explain.text.exemplar_terms import ExemplarTerms, Mode
+from semascope.explain.text.form import presentable
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +180,9 @@ def written(key: str, docs: Sequence[Document]) -> str:
 def told_as(key: str, docs: Sequence[Document]) -> str:
     """How a term is written in a sentence: with its article, where it has one."""
     if key[0] in "~#" or hypernyms.counted(key) or not words.says_something(key):
-        return written(key, docs)
-    return spoken(key, docs)
+        return presentable(written(key, docs))
+    name = presentable(written(key, docs))
+    return name if name.startswith('"') else spoken(key, docs)
 
 
 def sentence(said: str, most: str, label: str, mode: Mode, told: list[str]) -> str:

@@ -36,6 +36,7 @@ from semascope.explain.text import categories
 from semascope.explain.text.documents import DocumentLibrary
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.text.exemplar_terms import ExemplarTerms, Mode, read, terms_of
+from semascope.explain.text.form import joined, presentable
 from semascope.explain.types import Cost, Embedder, Explanation, Promoted, abstain
 
 VERSION = "vocabulary/5"
@@ -174,13 +175,13 @@ class VocabularyNamer:
         silent = [terms_of(self.library.doc(s), mode) for s in reading.silent]
         chosen, gain = cover(names, reading.fired, silent, self.library, self.options)
         docs = [self.library.doc(f.exemplar.shown) for f in reading.fired]
-        label = " or ".join(written(self.library.key(term), docs) for term in chosen)
+        label = joined([presentable(written(self.library.key(t), docs)) for t in chosen])
         if gain < self.options.least_gain:
             reason = f"The best word tells too little: {label} (gain {gain:.2f})."
             return abstain(reading.record, self.name, reason, VERSION)
         above = particulars(chosen, reading.fired, common, self.library) if mode != "text" else []
-        said = " or ".join(told_as(self.library.key(term), docs) for term in chosen)
-        most = " or ".join(told_as(self.library.key(term), docs) for term in above)
+        said = joined([told_as(self.library.key(term), docs) for term in chosen])
+        most = joined([told_as(self.library.key(term), docs) for term in above])
         return Explanation(
             feature=reading.record.index,
             description=sentence(said, most, label, mode, told),

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from semascope.explain.reader.readings import Reading, names, shared_parts
 from semascope.explain.text.categories import COLOURS, TEXTURES
+from semascope.explain.text.form import joined, presentable
 from semascope.explain.text.letters import letter_rule
 
 LEAST = 0.3
@@ -37,7 +38,7 @@ class Phrase(NamedTuple):
     @property
     def label(self) -> str:
         """As a label has it."""
-        return " or ".join(self.names)
+        return joined([presentable(name) for name in self.names])
 
 
 def phrases(readings: Sequence[Reading], common: Mapping[str, float]) -> list[Phrase]:

@@ -67,11 +67,53 @@ def refusals(label: str) -> list[str]:
     if label.count('"') % 2 or any(label.count(a) != label.count(b) for a, b in ("“”", "«»", "()")):
         return ["its quotes or brackets are not balanced"]
     plain = _QUOTES.sub(f" {_TOKEN} ", label)
-    parts = [_WORD.findall(part) for part in _OR.split(plain)]
-    found = [*_whole(label, plain), *_alternatives(label, parts), *_names(plain)]
-    for part in parts:
-        found += _phrase(part)
+    found = [*_whole(label, plain), *_names(plain)]
+    for sense, words in zip(_sense(label), _sense(plain), strict=False):
+        parts = [_WORD.findall(part) for part in _OR.split(words)]
+        found += _alternatives(sense, parts)
+        for part in parts:
+            found += _phrase(part)
     return list(dict.fromkeys(found))
+
+
+def _sense(label: str) -> list[str]:
+    """The senses of a label; what stands in quotes is never cut."""
+    return re.split(r";\s+(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", label)
+
+
+def joined(names: Sequence[str]) -> str:
+    """Names as one label: "or" between things of a kind, a semicolon between senses.
+
+    ["cat", "dog", "clock"] -> "cat or dog; clock".
+    """
+    senses: list[list[str]] = []
+    for name in names:
+        for sense in senses:
+            if all(_of_a_kind(name, other) for other in sense):
+                sense.append(name)
+                break
+        else:
+            senses.append([name])
+    return "; ".join(" or ".join(sense) for sense in senses)
+
+
+def _of_a_kind(a: str, b: str) -> bool:
+    kinds = [_kinds(_WORD.findall(_QUOTES.sub(f" {_TOKEN} ", name))) for name in (a, b)]
+    return bool(kinds[0] & kinds[1]) or not ((kinds[0] | kinds[1]) & _SHARP or all(kinds))
+
+
+@lru_cache(maxsize=50_000)
+def presentable(name: str) -> str:
+    """One name as a label has it: a token in quotes, a person or a place with its capital."""
+    if _QUOTES.search(name):
+        return name
+    words = _WORD.findall(name)
+    if len(words) == 2 and words[0] == "word":
+        return f'word "{words[1]}"'
+    if any("without quotes" in reason for reason in _phrase(words)):
+        return f'"{name}"'
+    people = _people()
+    return re.sub(r"[^\W\d_]+", lambda m: m[0].capitalize() if m[0] in people else m[0], name)
 
 
 def _whole(label: str, plain: str) -> Iterator[str]:
@@ -84,7 +126,7 @@ def _whole(label: str, plain: str) -> Iterator[str]:
     for phrase in _DIALECT:
         if phrase in lower:
             yield f'it says "{phrase.strip(", ")}"'
-    if re.search(r"[.;:!?,]\s*$", plain) or re.search(r"[;<>{}\n]|\.\s", plain):
+    if re.search(r"[.;:!?,]\s*$", plain) or re.search(r"[<>{}\n]|\.\s", plain):
         yield "it is punctuated as a sentence"
     if words and words[-1].lower() in _LOOSE_END and len(words) > 1:
         yield f'it ends with "{words[-1].lower()}"'
