@@ -188,8 +188,9 @@ def told_as(key: str, docs: Sequence[Document]) -> str:
 def sentence(said: str, most: str, label: str, mode: Mode, told: list[str]) -> str:
     """Where it fires, on what most of all, and what it makes the model say."""
     where = {"picture": "Pictures of", "text": "Text with", "both": "Pictures of, or text with,"}
+    again = {"picture": " and of ", "text": " and with ", "both": " and "}
     # Read in the middle of a model most tokens are noise: told only where one agrees.
     agrees = {words.stem(t) for t in told} & {s for p in words.alternatives(label) for s in p}
     also = f" It makes the model likelier to say {', '.join(told[:3])}." if agrees else ""
-    above = f" Strongest on {most}." if most else ""
-    return f"{where[mode]} {said}.{above}{also}"
+    above = f" Strongest on {most.replace('; ', ' and ')}." if most else ""
+    return f"{where[mode]} {said.replace('; ', again[mode])}.{above}{also}"

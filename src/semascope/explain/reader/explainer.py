@@ -9,6 +9,7 @@ in that. A model that cannot read itself (``SelfReader.measure``) explains nothi
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -133,13 +134,25 @@ class ReaderExplainer:
 
 
 def _sentence(phrase: Phrase, readings: Sequence[Reading]) -> str:
-    """Where it fires, and what else the model read there."""
+    """Where it fires, and what the model read there, each name with how often."""
     said = Counter(name for reading in readings for name in names(reading.text))
     listed = ", ".join(
         f"{name} ({count} of {len(readings)})" if count > 1 else name
         for name, count in said.most_common(4)
     )
-    return f"Pictures of {phrase.label}. The model reads at its strongest places: {listed}."
+    named = " and of ".join(
+        " or ".join(_spoken(name, readings) for name in sense.split(" or "))
+        for sense in phrase.label.split("; ")
+    )
+    return f"Pictures of {named}. The model reads there: {listed}."
+
+
+def _spoken(name: str, readings: Sequence[Reading]) -> str:
+    """A name with the article that the model gave it."""
+    before = re.compile(rf"\b(an?|the|some) {re.escape(name)}\b", re.IGNORECASE)
+    found = Counter(m.group(1).lower() for r in readings for m in before.finditer(r.text))
+    article = found.most_common(1)[0][0] if found else ""
+    return name if article in ("", "some") else f"{article} {name}"
 
 
 def _hash(readings: Sequence[Reading]) -> str:
