@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.explain.explainers.term_contrast import PRIOR, TermContrast
-from semascope.explain.text import hypernyms
+from semascope.explain.text import hypernyms, lemmas
 from semascope.explain.text import terms as words
 from semascope.explain.text.documents import Document, DocumentLibrary, face, spoken
 from semascope.explain.text.exemplar_terms import ExemplarTerms, Mode
@@ -54,6 +54,8 @@ class CandidateTerm(NamedTuple):
     """Share of silent samples that have the term, shrunk."""
 
 
+_SIGNS = f"#~{lemmas.SIGN}{words.PHRASE}"
+"""What begins a term that is no plain word: shape, piece, family, words as they stand."""
 Agree = Callable[[Sequence[str]], NDArray[np.float64]]
 """(n,) how well each of some labels agrees with a feature's samples in meaning, 0 to 1."""
 
@@ -98,7 +100,10 @@ def _agreeing(
     found: list[CandidateTerm], library: DocumentLibrary, options: VocabularyOptions, agree: Agree
 ) -> list[CandidateTerm]:
     """The same with a bonus for agreement, best first."""
-    bonus = agree([library.key(c.term).lstrip("#~") for c in found]) * options.agreement_bonus
+    bonus = (
+        agree([library.key(c.term).lstrip(f"#~{lemmas.SIGN}{words.PHRASE}") for c in found])
+        * options.agreement_bonus
+    )
     again = [c._replace(gain=c.gain + float(b)) for c, b in zip(found, bonus, strict=True)]
     return sorted(again, key=lambda c: (-c.gain, library.key(c.term)))
 
@@ -108,6 +113,8 @@ def _rank(key: str) -> tuple[bool, bool, int]:
     inferred, a long phrase before a short one; a shape before one that it is a case of."""
     if key.startswith("#"):
         return True, key[1:] not in words.GENERAL, 1
+    if key[0] in (lemmas.SIGN, words.PHRASE):
+        return True, False, 1  # a word itself before all its forms, and before what stands beside
     said = key not in hypernyms.kinds() and not hypernyms.counted(key)
     return words.says_something(key) and not key.startswith("~"), said, len(key.split())
 
@@ -160,7 +167,13 @@ def _union_gain(
 
 def _overlap(library: DocumentLibrary, a: int, b: int) -> bool:
     """Whether two terms share a word: an alternative must be another thing."""
-    return bool(set(library.key(a).split()) & set(library.key(b).split()))
+    return bool({*_plain(library.key(a))} & {*_plain(library.key(b))})
+
+
+def _plain(key: str) -> list[str]:
+    """The words of a term, and for a form of a word its families."""
+    found = key.lstrip(_SIGNS).split()
+    return found + [f.removeprefix(lemmas.SIGN) for word in found for f in lemmas.families(word)]
 
 
 def written(key: str, docs: Sequence[Document]) -> str:
@@ -171,6 +184,10 @@ def written(key: str, docs: Sequence[Document]) -> str:
         return f'"{piece}"' if whole > len(docs) / 2 else f'words with "{piece}"'
     if key.startswith("#"):
         return key[1:]
+    if key.startswith(lemmas.SIGN):
+        return lemmas.written(key)
+    if key.startswith(words.PHRASE):
+        return f'"{key.removeprefix(words.PHRASE)}"'
     if hypernyms.counted(key):
         return f"{key}s" if hypernyms.counted(key) > 1 else key
     name = face(key, docs)
@@ -179,7 +196,11 @@ def written(key: str, docs: Sequence[Document]) -> str:
 
 def told_as(key: str, docs: Sequence[Document]) -> str:
     """How a term is written in a sentence: with its article, where it has one."""
-    if key[0] in "~#" or hypernyms.counted(key) or not words.says_something(key):
+    if (
+        key[0] in f"~#{lemmas.SIGN}{words.PHRASE}"
+        or hypernyms.counted(key)
+        or not words.says_something(key)
+    ):
         return presentable(written(key, docs))
     name = presentable(written(key, docs))
     return name if name.startswith('"') else spoken(key, docs)

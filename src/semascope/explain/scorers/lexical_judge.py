@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.evidence.types import EvidenceSample
+from semascope.explain.text import lemmas
 from semascope.explain.text import terms as words
 from semascope.explain.text.documents import Document, DocumentLibrary
 from semascope.explain.text.letters import LetterRule, letter_rule, written_words
@@ -35,7 +36,7 @@ class Claim:
     phrases: tuple[tuple[str, ...], ...]
     """Alternatives, each as its telling stems."""
     shapes: tuple[str, ...]
-    """Shape terms named outright: "decimal number"."""
+    """Shape terms named outright, "decimal number", and families of words."""
     literal: tuple[str, ...]
     """What stands in quotes."""
     seen: bool
@@ -61,8 +62,9 @@ def claim(label: str, description: str) -> Claim:
     if rule is not None:
         seen, read = bool(_SEEN.search(description)), bool(_READ.search(description))
         return Claim((), (), (), seen, read, letters=rule)
+    families, source = lemmas.read_back(source)
     phrases = words.alternatives(source)
-    shapes = tuple(words.SHAPE_OF[p] for p in phrases if p in words.SHAPE_OF)
+    shapes = (*families, *(words.SHAPE_OF[p] for p in phrases if p in words.SHAPE_OF))
     plain = tuple(p for p in phrases if p not in words.SHAPE_OF or _a_word_too(p, source))
     literal = tuple(words.quoted(source))
     if literal:

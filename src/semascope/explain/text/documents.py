@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from semascope.evidence.types import EvidenceSample
 from semascope.explain.text import hypernyms, terms
+from semascope.explain.text.lemmas import families
 from semascope.subject.types import Kind
 
 IMAGE_KINDS = (int(Kind.IMAGE), int(Kind.TILE))
@@ -116,7 +117,15 @@ class DocumentLibrary:
         for a, b in where:
             found.update(self.term(shape) for shape in terms.shapes_at(text, a, b))
             found.update(self.term(kind) for kind in hypernyms.of(terms.stem(text[a:b])))
+            found.update(self.term(family) for family in families(text[a:b]))
         found.update(self.term(mark) for mark in terms.marks(text))
+        words = [text[a:b].lower() for a, b in where]
+        found.update(
+            self.term(phrase)
+            for number in range(len(words))
+            for phrase in terms.phrases_at(words, number)
+            if phrase.removeprefix(terms.PHRASE) in text.lower()
+        )
         return frozenset(found)
 
     def _pieces(

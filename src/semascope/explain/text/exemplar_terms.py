@@ -23,6 +23,7 @@ from semascope.explain.text.documents import (
     piece_of,
     word_of,
 )
+from semascope.explain.text.lemmas import families
 from semascope.subject.types import Kind
 
 Mode = Literal["picture", "text", "control", "both"]
@@ -118,6 +119,10 @@ def _terms_at(doc: Document, number: int, piece: str) -> set[str]:
     stems = doc.stems
     a, b = doc.spans[number]
     terms = {stems[number], *words.shapes_at(doc.text, a, b), *hypernyms.of(stems[number])}
+    terms.update(families(doc.text[a:b]))
+    near = range(max(0, number - 2), min(number + 3, len(doc.spans)))
+    around = [doc.text[slice(*doc.spans[i])].lower() for i in near]
+    terms.update(words.phrases_at(around, number - near.start))
     if len(piece.strip()) > 1:
         terms.add(f"~{piece.strip().lower()}")
     if number > 0:

@@ -16,6 +16,7 @@ from importlib import resources
 from itertools import pairwise
 
 from semascope.explain.text import hypernyms, terms
+from semascope.explain.text.lemmas import OPENING
 
 LONGEST = 8
 """Words of the longest label."""
@@ -94,7 +95,14 @@ def joined(names: Sequence[str]) -> str:
                 break
         else:
             senses.append([name])
-    return "; ".join(" or ".join(sense) for sense in senses)
+    return "; ".join(" or ".join(_families_last(sense)) for sense in senses)
+
+
+def _families_last(names: Sequence[str]) -> list[str]:
+    """Forms of words after what else there is, and that they are forms said once."""
+    families = [name for name in names if name.startswith(OPENING)]
+    others = [name for name in names if not name.startswith(OPENING)]
+    return others + families[:1] + [name.removeprefix(OPENING) for name in families[1:]]
 
 
 def _of_a_kind(a: str, b: str) -> bool:

@@ -195,6 +195,19 @@ def grams(
                 yield key, i, j
 
 
+PHRASE = '"'
+"""Begins the term of words just as they stand, stop words too."""
+
+
+def phrases_at(stems: Sequence[str], number: int) -> Iterator[str]:
+    """Terms of the two or three words that stand around one, as they are: '"set to'."""
+    for first in range(max(0, number - 2), number + 1):
+        for last in range(max(number, first + 1), min(first + 3, len(stems))):
+            some = stems[first : last + 1]
+            if any(word in _EDGE for word in (some[0], some[-1])):
+                yield PHRASE + " ".join(some)
+
+
 def says_something(key: str) -> bool:
     """Whether a term could be a name: not a stop word, not a lone letter."""
     return key not in STOP and (len(key) > 1 or key.isdigit())
