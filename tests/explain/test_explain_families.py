@@ -84,3 +84,21 @@ def test_the_judge_reads_families_and_what_stands_beside_them() -> None:
     said = Explanation(0, "Text with it.", '"the" or forms of "send"')
     shown = [text(n, tokens, "score") for n, tokens in enumerate(([" sent"], [" the"], [" ox"]))]
     assert LexicalJudge().rate([said], [shown])[0].tolist() == [1.0, 1.0, 0.0]
+
+
+def test_what_stands_near_tells_numbers_apart() -> None:
+    """Of two features of numbers one fires near "million", one near "chapter"."""
+    rng = np.random.default_rng(0)
+
+    def shown(row: int, beside: str) -> EvidenceSample:
+        filler = [str(w) for w in rng.choice([" old", " blue", " letters", " king"], 3)]
+        return text(row, [*filler, f" {row + 11}", beside, "."], "explain")
+
+    near = [shown(n, " million") for n in range(20)]
+    far = [shown(100 + n, " chapters") for n in range(20)]
+    fired = [on_tokens(s, f" {s.row + 11}", 2.0) for s in near]
+    (words,) = VocabularyNamer(background=[*near, *far]).explain([evidence(0, fired, far)])
+    assert "million" in words.label
+    asked = Explanation(0, 'Text with a number near "million".', 'number near "million"')
+    (ratings,) = LexicalJudge().rate([asked], [[*near, *far]])
+    assert ratings.tolist() == [1.0] * 20 + [0.5] * 20

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.explainers.embedding_agreement import EmbeddingAgreement
-from semascope.explain.explainers.subtypes import particulars
+from semascope.explain.explainers.subtypes import nearby, particulars
 from semascope.explain.explainers.term_contrast import TermContrast, contrast, grouping, incidence
 from semascope.explain.explainers.term_cover import (
     Agree,
@@ -36,7 +36,8 @@ from semascope.explain.text import categories
 from semascope.explain.text.documents import DocumentLibrary
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.text.exemplar_terms import ExemplarTerms, Mode, read, terms_of
-from semascope.explain.text.form import joined, presentable
+from semascope.explain.text.form import LONGEST, joined, presentable
+from semascope.explain.text.terms import NEAR
 from semascope.explain.types import Cost, Embedder, Explanation, Promoted, abstain
 
 VERSION = "vocabulary/5"
@@ -182,6 +183,12 @@ class VocabularyNamer:
         above = particulars(chosen, reading.fired, common, self.library) if mode != "text" else []
         said = joined([told_as(self.library.key(term), docs) for term in chosen])
         most = joined([told_as(self.library.key(term), docs) for term in above])
+        if above:
+            label = _short([presentable(written(self.library.key(t), docs)) for t in above])
+        beside = self._beside(reading, chosen, silent, common) if mode == "text" else -1
+        if beside >= 0:
+            label += NEAR + presentable(written(self.library.key(beside), docs))
+            said += NEAR + told_as(self.library.key(beside), docs)
         return Explanation(
             feature=reading.record.index,
             description=sentence(said, most, label, mode, told),
@@ -192,6 +199,17 @@ class VocabularyNamer:
             prompt_version=VERSION,
             inputs=_hash(reading),
         )
+
+    def _beside(
+        self,
+        reading: _Reading,
+        chosen: Sequence[int],
+        silent: Sequence[frozenset[int]],
+        common: NDArray[np.float64],
+    ) -> int:
+        """What stands near the name where a feature of text fires; −1 for nothing in particular."""
+        around = [self.library.doc(f.exemplar.shown).text_terms for f in reading.fired]
+        return nearby(chosen, reading.fired, around, silent, common, self.library)
 
     def _agree(self, reading: _Reading, mode: Mode) -> Agree | None:
         """Whether labels agree with this feature's samples in meaning, where vectors were given."""
@@ -210,6 +228,12 @@ class VocabularyNamer:
     def _told(self, feature: int) -> list[str]:
         tokens = self.promoted(feature) if self.promoted else ()
         return [t.strip() for t in tokens if t.strip().isalpha() and len(t.strip()) > 2]
+
+
+def _short(names: Sequence[str]) -> str:
+    """As many of some names, the first first, as a label has room for; two at the most."""
+    label = joined(names[:2])
+    return label if len(label.split()) <= LONGEST else names[0]
 
 
 def _hash(reading: _Reading) -> str:

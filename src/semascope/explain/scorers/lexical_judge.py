@@ -45,6 +45,8 @@ class Claim:
     """Whether it speaks of text. Neither means either."""
     above: Claim | None = None
     """What it says that the feature fires on most: "Strongest on the flag of Cuba"."""
+    near: Claim | None = None
+    """What must stand in the same sample: 'number near "million"'."""
     letters: LetterRule | None = None
     """Which written words it names, by their letters: "words that begin with S"."""
 
@@ -58,6 +60,12 @@ class Claim:
 def claim(label: str, description: str) -> Claim:
     """Take an explanation apart. The label says what; the description says where."""
     source, particular = label or description, words.strongest(description) if label else ""
+    if particular:
+        # The label is what is strongest, or what is general: the description says both.
+        source = words.general(description) or source
+    elif words.NEAR in source:
+        name, _, beside = source.partition(words.NEAR)
+        return replace(claim(name, description), near=claim(beside, description))
     rule = letter_rule(source)
     if rule is not None:
         seen, read = bool(_SEEN.search(description)), bool(_READ.search(description))
@@ -119,6 +127,9 @@ class LexicalJudge:
         return ratings
 
     def _fit(self, c: Claim, doc: Document) -> float:
+        if c.near is not None:
+            fit = self._fit(replace(c, near=None), doc)
+            return fit if self._fit(c.near, doc) >= 1.0 else _LESS * fit
         if c.above is not None:
             return max(self._fit(c.above, doc), _LESS * self._fit(replace(c, above=None), doc))
         fit = 0.0

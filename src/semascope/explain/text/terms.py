@@ -217,6 +217,9 @@ ONE = ("one", "thing")
 """The one count whose number is a stop word elsewhere."""
 _SPLIT = re.compile(r"\s*(?:,|;|/|\bor\b|\band\b)\s*", re.IGNORECASE)
 QUOTED = re.compile(r"[\"“]([^\"”]+)[\"”]")
+NEAR = " near "
+"""In a label, between what a feature fires on and what stands there: 'number near "million"'."""
+_GENERAL = re.compile(r"^(?:Pictures of(?:, or text with,)?|Text with) (.+?)\. Strongest on ")
 _STRONGEST = re.compile(r"\bStrongest on (.+?)\.(?= It | The |$)")
 
 
@@ -226,6 +229,12 @@ def strongest(description: str) -> str:
     "Pictures of a flag. Strongest on the flag of Cuba." -> "the flag of Cuba".
     """
     found = _STRONGEST.search(description)
+    return found.group(1) if found else ""
+
+
+def general(description: str) -> str:
+    """What a description that tells the strongest says before it; empty where it tells none."""
+    found = _GENERAL.search(description)
     return found.group(1) if found else ""
 
 
