@@ -82,8 +82,6 @@ def particulars(
     return _greedy(able, holds, weights, rates, library, options)
 
 
-TELLING_MARKS = frozenset(f"#{mark} sign" for mark in ("dollar", "per cent", "equals", "plus"))
-"""Marks that say something of what stands beside them; commas and brackets stand everywhere."""
 NEAR_RECALL, NEAR_GAIN, PRIOR = 0.5, 0.4, 4.0
 """Share of the firing samples that must have what stands beside, how much more than of the silent
 ones with the same name, and for how many silent samples the corpus as a whole counts."""
@@ -116,6 +114,7 @@ def nearby(
     weights = np.array([fired[i].weight for i in rows])
     weights = weights / weights.sum()
     named = frozenset(s for term in general for s in library.key(term).split())
+    shaped = any(library.key(term).startswith("#") for term in general)
     quiet = [s for s in silent if s & name]
     recall: dict[int, float] = defaultdict(float)
     for row, weight in zip(rows, weights.tolist(), strict=True):
@@ -124,14 +123,28 @@ def nearby(
     best, best_gain = -1, NEAR_GAIN
     for term, share in sorted(recall.items(), key=lambda item: library.key(item[0])):
         key = library.key(term)
-        telling = key in TELLING_MARKS or _tells(key, named)
-        if share < NEAR_RECALL or not telling:
+        if share < NEAR_RECALL or not (_tells(key, named) or _shape_tells(key, shaped)):
             continue
         alarms = sum(term in s for s in quiet) + PRIOR * float(common[term])
         gain = share - alarms / (len(quiet) + PRIOR)
         if gain > best_gain + 1e-9:
             best, best_gain = term, gain
     return best
+
+
+_SAYS_LITTLE = (terms.GENERAL - {terms.CODE, "capitals"}) | {
+    "article", "pronoun", "preposition", "conjunction", "comma", "full stop",
+}  # fmt: skip
+"""Shapes that stand beside nearly everything."""
+
+
+def _shape_tells(key: str, shaped: bool) -> bool:
+    """Whether a shape says something of what stands beside a name; of a number or a date marks do
+    not, since they may be its own."""
+    shape = key[1:]
+    if not key.startswith("#") or shape in _SAYS_LITTLE or shape.startswith("word ending"):
+        return False
+    return not (shaped and shape in terms.MARKS.values())
 
 
 def _tells(key: str, named: frozenset[str]) -> bool:

@@ -186,9 +186,9 @@ class VocabularyNamer:
         if above:
             label = _short([presentable(written(self.library.key(t), docs)) for t in above])
         beside = self._beside(reading, chosen, silent, common) if mode == "text" else -1
-        if beside >= 0:
-            label += NEAR + presentable(written(self.library.key(beside), docs))
-            said += NEAR + told_as(self.library.key(beside), docs)
+        near = NEAR + presentable(written(self.library.key(beside), docs)) if beside >= 0 else ""
+        if near and len(f"{label}{near}".split()) <= LONGEST:
+            label, said = label + near, said + near
         return Explanation(
             feature=reading.record.index,
             description=sentence(said, most, label, mode, told),
