@@ -117,7 +117,7 @@ def test_a_planted_thing_is_named(world: World) -> None:
     (words,) = ReaderExplainer(known, model="m").explain([record])
     assert (words.label, words.author) == ("violin", "reader:m")
     assert words.confidence > 0.9
-    assert words.cost.calls == 6
+    assert words.cost.calls == 4
 
 
 def test_a_reading_that_is_wrong_is_not_said(world: World) -> None:
@@ -147,7 +147,7 @@ def test_peaks_go_from_strong_to_weak_and_stay_in_the_explain_split(world: World
     record = world.sees(0, "cat")
     found = peak_vectors.peaks(record)
     assert [p.strength for p in found] == sorted((p.strength for p in found), reverse=True)
-    assert len(found) == 6
+    assert len(found) == 4
     assert found[-1].strength < 0.7
     held_out = {e.shown.row for e in record.top if e.shown.split == "score"}
     assert not held_out & {p.row for p in found}

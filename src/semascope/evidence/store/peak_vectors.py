@@ -42,7 +42,7 @@ class Peak(NamedTuple):
 
 
 def peaks(
-    record: FeatureEvidence, count: int | None = 6, kinds: Sequence[int] | None = SEEN
+    record: FeatureEvidence, count: int | None = 4, kinds: Sequence[int] | None = SEEN
 ) -> list[Peak]:
     """Up to ``count`` peaks of the explain split, strong to weak, on the given kinds of tokens.
 
@@ -98,7 +98,7 @@ def write(
     site: str,
     corpus: Corpus,
     *,
-    count: int = 6,
+    count: int = 4,
     max_tokens: int | None = 512,
     batch: int = 16,
     progress: Callable[[int, int, str], None] | None = None,

@@ -31,7 +31,7 @@ VERSION = "reader/1"
 LEAST_READINGS = 3
 LEAST_AUROC = 0.6
 """Phrases that tell firing samples from silent ones no better than this are not said."""
-PEAKS = 6
+PEAKS = 4
 """Readings of one feature."""
 
 

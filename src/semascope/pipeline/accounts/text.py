@@ -40,6 +40,7 @@ def lines(read: Mapping[str, Any]) -> list[str]:
             out.append(f"{sum(read[name].values()):,} {what}: {_names(read[name])}")
     if read.get("features"):
         out.append(_of_features(read["features"], read.get("features_left", {})))
+    out += read.get("notes", ())
     if read.get("left"):
         out.append(f"left out: {_names(read['left'])}")
     return out

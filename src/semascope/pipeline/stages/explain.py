@@ -236,8 +236,24 @@ def _figures(run: Run, alive: Sequence[int]) -> dict[str, Any]:
         "low_level": sum(one.low_level for one in read_refined(run)),
         "duplicates": sum(one.group != one.feature for one in read_refined(run)),
         **replies.figures(replies.tally(one for ones in found.values() for one in ones)),
-        "read": of_explaining(run.evidence, alive, chosen),
+        **_reading(run),
+        "read": of_explaining(run.evidence, alive, chosen) | _notes(run),
     }
+
+
+def _reading(run: Run) -> dict[str, Any]:
+    """How the model did as a reader of itself, where it was tried."""
+    known = readings.read(run)
+    if not known.trial and not known.refusal:
+        return {}
+    told = {"readings": len(known.texts), "seconds_a_reading": known.seconds}
+    return {"reader": {**known.trial, **told, "refusal": known.refusal}}
+
+
+def _notes(run: Run) -> dict[str, Any]:
+    """Why the model reads nothing, for whoever wonders where its words are."""
+    known = readings.read(run)
+    return {"notes": [f"reader: {known.refusal}"]} if known.refusal else {}
 
 
 def _spent(found: Mapping[str, Sequence[Explanation]]) -> Cost:
