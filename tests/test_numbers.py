@@ -22,7 +22,7 @@ VALID_MINUS_ONE = {
     "Find.doses", "Study.strength", "EvaluateSteering.doses", "Search.min_score",
     "ListQuery.min_score", "WhyAsk.similarity", "VersusAsk.similarity", "MeasureAsk.strength",
     "Where.positions", "Region.left", "Region.top", "Region.right", "Region.bottom",
-    "Intervention.strength", "Intervention.features", "Completion.seed", "PlainCompletion.seed",
+    "Intervention.strength", "Intervention.features", "ChatRequest.seed", "TextRequest.seed",
 }  # fmt: skip
 """Documented: all features, the last token, against a direction, below chance; of an intervention,
 negative features are refused by a sentence of its own."""

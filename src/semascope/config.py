@@ -226,9 +226,9 @@ class ExplainOptions(Options):
 
     explainers: tuple[str, ...] = ("vocabulary", "reader")
     """Who names features, in this order: vocabulary (counts words, asks no model), reader (the
-    model reads its own activations), subject (the model is shown crops), causal (features are switched on
-    over blank pictures), lmm (a server), local (a Hugging Face model), cascade (cheap ones first,
-    dear ones where those score low), best (all of them, the best is kept)."""
+    model reads its own activations), subject (the model is shown crops), causal (features are
+    switched on over blank pictures), lmm (a server), local (a Hugging Face model), cascade (cheap
+    ones first, dear ones where those score low), best (all of them, the best is kept)."""
     ask: int = Field(default=32, ge=-1, le=MOST)
     """How many features a model is asked about, those most in need of words first; -1 for all."""
     base_url: str = ""

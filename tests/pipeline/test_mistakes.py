@@ -72,7 +72,7 @@ def test_a_wrong_explainer_is_found_before_anything_is_trained(
     """Else the user waits ten minutes for the sentence."""
     folder = tmp_path / "w"
     assert main(["explain", "--workspace", str(folder), "--explainers", "nobody"]) == 2
-    assert "there are: vocabulary, subject, causal, lmm" in capsys.readouterr().err
+    assert "there are: vocabulary, subject, reader, causal, lmm" in capsys.readouterr().err
     assert main(["explain", "--workspace", str(folder), "--explainers", "server"]) == 2
     assert "--base-url" in capsys.readouterr().err
     assert not folder.exists()
