@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -61,3 +63,14 @@ def test_the_template_is_included_on_request() -> None:
     assert torch.equal(readable("resid_post.0", x, batch, template=True)[1], batch.mask)
     read = readable("resid_post.0", x, batch)[1]
     assert read.tolist() == read_positions(batch.maps, x.shape[1]).tolist()
+
+
+def test_a_map_is_cut_and_padded_whole() -> None:
+    """Without: one of the arrays has another length, and heat lies on the wrong tokens."""
+    whole = replace(token_map(PROMPT), spans=np.ones(len(PROMPT), np.int16))
+    cut = whole.at(np.array([3, 4]))
+    assert cut.kinds.tolist() == [Kind.TEXT, Kind.IMAGE] and len(cut.rects) == 2
+    padded = cut.padded(4, 9, "left")
+    assert padded.kinds.tolist() == [Kind.PAD, Kind.PAD, Kind.TEXT, Kind.IMAGE]
+    assert padded.ids.tolist() == [9, 9, 0, 0] and padded.tokens == ("", "", "x", "x")
+    assert padded.spans is not None and len(padded.spans) == len(padded.rects) == 4

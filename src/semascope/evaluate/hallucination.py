@@ -39,7 +39,7 @@ from semascope.heat import blend
 from semascope.statistics import Figure, share
 from semascope.subject.heatmap import heat
 from semascope.subject.readable import read_positions, without_sinks
-from semascope.subject.types import Edit, EditContext, Edits, Kind
+from semascope.subject.types import PICTURE_KINDS, Edit, EditContext, Edits
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +289,7 @@ def blame(steerable: SteerableModel, case: Case, answer: str, *, top: int = 10) 
     )
     batch = steerable.prompt(case.sample)
     found = steerable.attribute(batch, metric)
-    seen = np.isin(found.maps[0].kinds, (Kind.IMAGE, Kind.TILE, Kind.NEWLINE))
+    seen = np.isin(found.maps[0].kinds, PICTURE_KINDS)
     sides = [
         [share_ for share_ in found.features(at(mask)) if share_.score > 0]
         for mask in (seen, ~seen)

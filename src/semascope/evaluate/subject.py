@@ -32,7 +32,7 @@ from semascope.corpus.scenes import SceneCorpus, SpritePack
 from semascope.errors import SubjectError
 from semascope.subject.generation.cache import cache_name, cache_of
 from semascope.subject.model import Subject
-from semascope.subject.types import Batch, Kind
+from semascope.subject.types import PICTURE_KINDS, Batch
 
 Progress = Callable[[int, int, str], None]
 EXACT = ("position", "colour", "count", "word", "emotion", "map")
@@ -40,7 +40,6 @@ ARTICLES = re.compile(r"^(?:an?|some|the word|the|any)\s+", re.IGNORECASE)
 BATCH = 48
 LONGEST = 64
 """Tokens of the longest answer waited for."""
-SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
 
 
 @dataclass(slots=True)
@@ -210,7 +209,8 @@ def answer_scenes(subject: Subject, scenes: Sequence[tuple[Sample, list[str]]]) 
     alone = [ask(scenes[i][0], scenes[i][1][q], f"{i}-{q}") for i, q in rows]
     encoded = [subject.encode([one], answer="") for one in alone]
     ends = [
-        int(np.flatnonzero(np.isin(e.maps[0].kinds, SEEN)).max(initial=-1)) + 1 for e in encoded
+        int(np.flatnonzero(np.isin(e.maps[0].kinds, PICTURE_KINDS)).max(initial=-1)) + 1
+        for e in encoded
     ]
     out: list[list[str]] = [[""] * len(asked) for _, asked in scenes]
     if len(set(ends)) != 1 or not isinstance(subject.model, LlavaForConditionalGeneration):

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semascope.evidence.types import Exemplar
-from semascope.explain.text.documents import IMAGE_KINDS
 from semascope.heat import blend
 from semascope.subject.heatmap import heat
-from semascope.subject.types import looking_at
+from semascope.subject.types import IMAGE_KINDS, looking_at
 
 Box = tuple[float, float, float, float]
 

@@ -26,9 +26,8 @@ from semascope.causal.steering.token_masks import select
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
 from semascope.subject.model import Subject
-from semascope.subject.types import Batch, Edits, Kind, Role, TokenMap
+from semascope.subject.types import PICTURE_KINDS, Batch, Edits, Kind, Role, TokenMap
 
-SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
 _ROWS = 64
 """Positions whose full distributions are in memory at a time."""
 
@@ -96,7 +95,7 @@ class Conversation:
         """One token as text; empty for image tokens."""
         if position >= len(self.map):
             return str(self.steerable.subject.encoder.text(self.answer[position - len(self.map)]))
-        return "" if self.map.kinds[position] in SEEN else self.map.tokens[position]
+        return "" if self.map.kinds[position] in PICTURE_KINDS else self.map.tokens[position]
 
     def chosen(self, where: Where) -> NDArray[np.bool_]:
         """(total,) bool: positions that ``where`` selects. CausalError if it selects none."""
@@ -188,7 +187,7 @@ def token_target(
         return TokenTarget(
             position, conversation.answer[at], conversation.answer[:at], against, start - position
         )
-    if conversation.map.kinds[position] in SEEN:
+    if conversation.map.kinds[position] in PICTURE_KINDS:
         raise CausalError(
             "Image tokens are not predicted, so none can be explained: use mode activation to see "
             "what fires there, or restrict the features to that place (at)."
@@ -268,7 +267,7 @@ def _token(
     prompt = position < len(conversation.map)
     kind = Kind(int(conversation.map.kinds[position])) if prompt else Kind.TEXT
     role = Role(int(conversation.map.roles[position])) if prompt else Role.ASSISTANT
-    seen = kind in SEEN
+    seen = kind in PICTURE_KINDS
     rect = conversation.map.rects[position] if prompt and seen else None
     known = logp is not None and not seen
     rivals: tuple[tuple[int, str, float], ...] = ()

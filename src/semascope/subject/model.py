@@ -19,8 +19,8 @@ from semascope.subject.generation import decoding
 from semascope.subject.generation import generate as generation
 from semascope.subject.inputs import image_token_count
 from semascope.subject.inputs.chat_template import ChatTemplate
-from semascope.subject.inputs.encoding import Encoder, Side
-from semascope.subject.types import Batch, Edits, Generation, TokenSink
+from semascope.subject.inputs.encoding import Encoder
+from semascope.subject.types import Batch, Edits, Generation, Side, TokenSink
 from semascope.subject.video.processors import reads_video
 
 log = logging.getLogger(__name__)

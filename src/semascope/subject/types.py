@@ -6,9 +6,9 @@ Nothing here knows a model family, a dictionary or a corpus on disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,14 @@ class Kind(IntEnum):
     """A token of a high-resolution tile of the picture."""
     NEWLINE = 5
     """Image-row separators and other image tokens that look nowhere."""
+
+
+IMAGE_KINDS = (Kind.IMAGE, Kind.TILE)
+"""Tokens that look at a place in a picture."""
+PICTURE_KINDS = (*IMAGE_KINDS, Kind.NEWLINE)
+"""All tokens that a picture becomes."""
+Side = Literal["left", "right"]
+"""Where padding stands."""
 
 
 class Role(IntEnum):
@@ -70,6 +78,39 @@ class TokenMap:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def at(self, chosen: slice | NDArray[np.int64]) -> Self:
+        """The map of some of its positions: a slice, or their indices in rising order."""
+        positions = np.arange(len(self))[chosen]
+        if len(positions) == len(self):
+            return self
+        return replace(
+            self,
+            ids=self.ids[chosen],
+            tokens=tuple(self.tokens[i] for i in positions),
+            kinds=self.kinds[chosen],
+            roles=self.roles[chosen],
+            image=self.image[chosen],
+            rects=self.rects[chosen],
+            spans=None if self.spans is None else self.spans[chosen],
+        )
+
+    def padded(self, length: int, pad_id: int, side: Side) -> Self:
+        """The map with padding up to ``length`` positions, whose token id is ``pad_id``."""
+        n = length - len(self)
+        if n == 0:
+            return self
+        width = (0, n) if side == "right" else (n, 0)
+        return replace(
+            self,
+            ids=np.pad(self.ids, width, constant_values=pad_id),
+            tokens=("",) * width[0] + self.tokens + ("",) * width[1],
+            kinds=np.pad(self.kinds, width, constant_values=Kind.PAD),
+            roles=np.pad(self.roles, width, constant_values=Role.NONE),
+            image=np.pad(self.image, width, constant_values=-1),
+            rects=np.pad(self.rects, (width, (0, 0)), constant_values=np.nan),
+            spans=None if self.spans is None else np.pad(self.spans, width, constant_values=1),
+        )
 
     def counts(self) -> dict[str, int]:
         """How many tokens there are of each kind, by its name."""
@@ -179,6 +220,8 @@ TokenSink = Callable[[TokenChoice], bool | None]
 """Called at each generated token; returning True stops the generation."""
 
 __all__ = [
+    "IMAGE_KINDS",
+    "PICTURE_KINDS",
     "Batch",
     "Edit",
     "EditContext",
@@ -188,6 +231,7 @@ __all__ = [
     "PictureMap",
     "Role",
     "Sequence",
+    "Side",
     "TokenChoice",
     "TokenMap",
     "TokenSink",

@@ -18,7 +18,7 @@ from semascope.errors import CausalError
 from semascope.subject.model import Subject
 from semascope.subject.patches import VisionPatches
 from semascope.subject.prefix import Begin
-from semascope.subject.types import Batch, Edit, EditContext, Edits, TokenMap
+from semascope.subject.types import Batch, Edit, EditContext, Edits
 
 Begins = Callable[[Any, Batch, Edits], Begin | None]
 """Where a pass of a batch under edits may resume (``PrefixCache.begin``)."""
@@ -53,7 +53,7 @@ def extend(batch: Batch, continuations: Sequence[Sequence[int]]) -> ForcedTokens
             inputs[name] = _continued(name, value, ends, continuations, total)
         else:
             inputs[name] = value
-    maps = tuple(trim(m, int(end)) for m, end in zip(batch.maps, ends, strict=True))
+    maps = tuple(m.at(slice(0, int(end))) for m, end in zip(batch.maps, ends, strict=True))
     return ForcedTokens(replace(batch, inputs=inputs, maps=maps), ends)
 
 
@@ -72,22 +72,6 @@ def _continued(
         elif name == "position_ids" and end:
             result[row, end:] = value[row, end - 1] + torch.arange(1, total - end + 1)
     return result
-
-
-def trim(token_map: TokenMap, length: int) -> TokenMap:
-    """The map of the first ``length`` positions."""
-    if length == len(token_map):
-        return token_map
-    return replace(
-        token_map,
-        ids=token_map.ids[:length],
-        tokens=token_map.tokens[:length],
-        kinds=token_map.kinds[:length],
-        roles=token_map.roles[:length],
-        image=token_map.image[:length],
-        rects=token_map.rects[:length],
-        spans=token_map.spans if token_map.spans is None else token_map.spans[:length],
-    )
 
 
 def repeat(batch: Batch, copies: int) -> Batch:

@@ -19,10 +19,9 @@ from semascope.causal.attribution.result import Attribution, FeatureShare, at
 from semascope.causal.attribution.views import AttributionView, by_region, heat_on, set_apart
 from semascope.causal.steering.interventions import Region
 from semascope.causal.steering.units import Statistics
-from semascope.subject.types import Kind
+from semascope.subject.types import PICTURE_KINDS, Kind
 
 Labels = Mapping[tuple[str, int], str]
-PICTURED = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
 
 
 def tables(
@@ -91,7 +90,7 @@ def _tokens(attribution: Attribution) -> list[dict[str, Any]]:
     return [
         {
             "position": position,
-            "text": "" if kind in PICTURED else token_map.tokens[position],
+            "text": "" if kind in PICTURE_KINDS else token_map.tokens[position],
             "kind": Kind(kind).name.lower(),
             "score": float(values[position]),
         }

@@ -20,7 +20,7 @@ from semascope.causal.steering.token_masks import region_mask
 from semascope.causal.steering.units import Statistics, statistic
 from semascope.heat import blend
 from semascope.subject.heatmap import heat
-from semascope.subject.types import Kind
+from semascope.subject.types import PICTURE_KINDS, Kind
 
 COMMON = 0.1
 """A feature that fires at more than this share of tokens is shown apart, as low-level."""
@@ -66,7 +66,7 @@ class AttributionView:
     def _repr_html_(self) -> str:
         attribution = self.attribution
         token_map = attribution.maps[0]
-        pictured = np.isin(token_map.kinds, (Kind.IMAGE, Kind.TILE, Kind.NEWLINE, Kind.PAD))
+        pictured = np.isin(token_map.kinds, (*PICTURE_KINDS, Kind.PAD))
         words = np.flatnonzero(~pictured)
         scores = attribution.by_token()[words]
         parts = [f"<p><b>{attribution.metric}</b> = {attribution.values[0]:.4g}</p>"]

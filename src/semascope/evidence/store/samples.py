@@ -67,10 +67,8 @@ def unpadded(token_map: TokenMap) -> NDArray[np.int64]:
 
 def record(pending: PendingSample, media: Media) -> dict[str, Any]:
     """One row of the file; puts the sample's pictures into the media store."""
-    real = unpadded(pending.map)
-    kinds, image = pending.map.kinds[real], pending.map.image[real]
-    rects = pending.map.rects[real].astype(np.float32)
-    spans = None if pending.map.spans is None else pending.map.spans[real]
+    real = pending.map.at(unpadded(pending.map))
+    rects = real.rects.astype(np.float32)
     about: dict[str, Any] = {
         "id": pending.sample.id,
         "media": [media.put(i) for i in pending.sample.pictures],
@@ -81,13 +79,13 @@ def record(pending: PendingSample, media: Media) -> dict[str, Any]:
     }
     if pending.sample.videos:
         about["moments"] = pending.sample.moments
-    patches = object_patches(pending.sample.truth, rects, image, pending.map.sizes)
+    patches = object_patches(pending.sample.truth, rects, real.image, real.sizes)
     return {
         "row": pending.row,
         "picture": pending.name.picture,
         "length": len(real),
-        "tokens": json.dumps([pending.map.tokens[i] for i in real]).encode(),
-        "layout": pack_layout(TokenLayout(kinds, image, rects, spans)),
+        "tokens": json.dumps(real.tokens).encode(),
+        "layout": pack_layout(TokenLayout(real.kinds, real.image, rects, real.spans)),
         "about": json.dumps(about).encode(),
         "patches": pack_patches(patches),
     } | {_FIRED + k: v.astype("<i4").tobytes() for k, v in pending.fired.items()}

@@ -26,7 +26,7 @@ from semascope.subject.generation.cache import rope_owner
 from semascope.subject.generation.decoding import FOREIGN
 from semascope.subject.generation.generate import Sampling, generate
 from semascope.subject.model import Subject
-from semascope.subject.types import Batch, EditContext, Edits, Kind, TokenMap
+from semascope.subject.types import PICTURE_KINDS, Batch, EditContext, Edits, Kind, TokenMap
 
 QUESTION = "What is in the picture?"
 TOKENS = 8
@@ -98,7 +98,7 @@ class SelfReader:
         turn = Turn("user", self.question, images=1)
         sample = Sample(id="reader", turns=(turn,), images=(blank,))
         (token_map,) = self.subject.encode([sample], answer="", max_tokens=None).maps
-        shown = np.isin(token_map.kinds, (Kind.IMAGE, Kind.TILE, Kind.NEWLINE))
+        shown = np.isin(token_map.kinds, PICTURE_KINDS)
         at = int(np.flatnonzero(shown)[0])
         keep = ~shown & (token_map.kinds != Kind.PAD)
         keep[at] = True

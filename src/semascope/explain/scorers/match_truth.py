@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from semascope.evidence.types import EvidenceSample
 from semascope.explain.scorers.lexical_judge import Claim
 from semascope.explain.text import categories, hypernyms, terms
-from semascope.explain.text.documents import IMAGE_KINDS
-from semascope.subject.types import Kind, looking_at
+from semascope.subject.types import IMAGE_KINDS, Kind, looking_at
 
 _ATTRIBUTES = ("category", "colour", "texture", "emotion", "word")
 

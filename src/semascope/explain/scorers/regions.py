@@ -17,9 +17,9 @@ from semascope.evidence.types import EvidenceSample, Exemplar
 from semascope.explain.scorers.lexical_judge import Claim, claim
 from semascope.explain.scorers.match_truth import coverage, named_things
 from semascope.explain.text import hypernyms, terms
-from semascope.explain.text.documents import IMAGE_KINDS, DocumentLibrary, word_of
+from semascope.explain.text.documents import DocumentLibrary, word_of
 from semascope.explain.types import Explanation
-from semascope.subject.types import Kind
+from semascope.subject.types import IMAGE_KINDS, Kind
 
 
 @dataclass(frozen=True, slots=True, eq=False)

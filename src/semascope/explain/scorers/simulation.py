@@ -17,11 +17,11 @@ from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.scorers.lexical_judge import Claim, LexicalJudge, claim
 from semascope.explain.scorers.match_truth import coverage, named_things
 from semascope.explain.text import hypernyms, terms
-from semascope.explain.text.documents import IMAGE_KINDS, DocumentLibrary, piece_of, word_of
+from semascope.explain.text.documents import DocumentLibrary, piece_of, word_of
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.types import Explanation, Score
 from semascope.statistics import pearson_interval
-from semascope.subject.types import Kind
+from semascope.subject.types import IMAGE_KINDS, Kind
 
 
 class Simulator(Protocol):

@@ -19,8 +19,6 @@ from semascope.explain.text import hypernyms, terms
 from semascope.explain.text.lemmas import families
 from semascope.subject.types import Kind
 
-IMAGE_KINDS = (int(Kind.IMAGE), int(Kind.TILE))
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:

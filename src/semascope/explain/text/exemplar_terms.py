@@ -17,14 +17,13 @@ from semascope.evidence.types import Exemplar, FeatureEvidence
 from semascope.explain.text import hypernyms
 from semascope.explain.text import terms as words
 from semascope.explain.text.documents import (
-    IMAGE_KINDS,
     Document,
     DocumentLibrary,
     piece_of,
     word_of,
 )
 from semascope.explain.text.lemmas import families
-from semascope.subject.types import Kind
+from semascope.subject.types import IMAGE_KINDS, Kind
 
 Mode = Literal["picture", "text", "control", "both"]
 

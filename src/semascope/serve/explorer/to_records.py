@@ -28,11 +28,10 @@ from semascope.serve.schema.responses import (
     TokenRecord,
     finite,
 )
-from semascope.subject.types import Kind, TokenMap, looking_at
+from semascope.subject.types import IMAGE_KINDS, Kind, TokenMap, looking_at
 
 WINDOW = 40
 """Text tokens shown around the strongest one."""
-PICTURE_KINDS = (Kind.IMAGE, Kind.TILE)
 
 
 def score(row: ScoreRow) -> ScoreRecord:
@@ -128,7 +127,7 @@ def _sample(
 
 def _picture(sample: EvidenceSample, values: NDArray[np.float32], which: int) -> PictureRecord:
     """A picture with its cells, those of its tiles too where it was read in tiles."""
-    here = np.isin(sample.kinds, PICTURE_KINDS) & looking_at(sample, which)
+    here = np.isin(sample.kinds, IMAGE_KINDS) & looking_at(sample, which)
     here &= np.isfinite(sample.rects).all(axis=1)  # (T,)
     width, height = sample.sizes[which]
     return PictureRecord(

@@ -12,7 +12,7 @@ from semascope.subject.check.outcome import FAILED, NOT_APPLICABLE, OK, CheckOut
 from semascope.subject.check.trial import STEPS, CheckedPass, CheckedSubject, unpadded
 from semascope.subject.generation.decoding import FOREIGN, apart
 from semascope.subject.model import Subject
-from semascope.subject.types import Kind
+from semascope.subject.types import PICTURE_KINDS
 
 
 def check(subject: Subject) -> list[CheckOutcome]:
@@ -245,7 +245,7 @@ def image_tokens(trial: CheckedSubject) -> CheckOutcome:
     counts = []
     for one in trial.alone:
         kinds = one.batch.maps[0].kinds
-        counts.append(int(sum((kinds == k).sum() for k in (Kind.IMAGE, Kind.TILE, Kind.NEWLINE))))
+        counts.append(int(sum((kinds == k).sum() for k in PICTURE_KINDS)))
     if counts[0] and counts[1] == 2 * counts[0]:
         return CheckOutcome("image tokens", OK, f"A picture is {counts[0]} tokens.", counts[0])
     if all(counts):

@@ -17,10 +17,9 @@ from semascope.corpus.sample import Sample
 from semascope.errors import SubjectError
 from semascope.subject import hooks
 from semascope.subject.generation.decoding import DecodingStream, grown, tolerance
-from semascope.subject.inputs.encoding import Side
 from semascope.subject.model import Subject
 from semascope.subject.patches import is_pictured
-from semascope.subject.types import Batch, EditContext
+from semascope.subject.types import Batch, EditContext, Side
 
 WORDS = (
     "A red circle is to the left of the blue square.",

@@ -11,8 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,11 +27,10 @@ from semascope.subject.inputs.batching import AxisLayout, BatchRow, collate
 from semascope.subject.inputs.chat_template import ChatTemplate, RenderedChat, placed, render
 from semascope.subject.inputs.pictures_shown import ShownPictures, eye, place
 from semascope.subject.inputs.processor import ProcessorReader, marked
-from semascope.subject.types import Batch, Kind, Role, TokenMap
+from semascope.subject.inputs.truncation import kept_tokens
+from semascope.subject.types import PICTURE_KINDS, Batch, Kind, Role, Side, TokenMap
 from semascope.subject.video.padding import context_length
 
-Side = Literal["left", "right"]
-SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
 UNSUITED = (GeometryUnknown, LookupError, AttributeError, TypeError, ValueError)
 """What an adapter raises at a processor or config that is not as it knows them."""
 log = logging.getLogger(__name__)
@@ -151,9 +149,9 @@ class Encoder:
 
         Raises SubjectError where the latter would cut what is asked, or a picture.
         """
-        keep = len(row.map) if max_tokens is None else _kept(row.map.kinds, max_tokens)
+        keep = len(row.map) if max_tokens is None else kept_tokens(row.map.kinds, max_tokens)
         if self.context is not None and keep > self.context:
-            pictured = np.flatnonzero(np.isin(row.map.kinds, SEEN))
+            pictured = np.flatnonzero(np.isin(row.map.kinds, PICTURE_KINDS))
             if (
                 answer is not None
                 or max_tokens is None
@@ -310,7 +308,7 @@ class Encoder:
     def _stack(self, rows: list[EncodedRow], side: Side) -> Batch:
         length = max(len(row.map) for row in rows)
         pad = self._pad()
-        maps = tuple(_pad_map(row.map, length, pad, side) for row in rows)
+        maps = tuple(row.map.padded(length, pad, side) for row in rows)
         ids = torch.from_numpy(np.stack([m.ids for m in maps]))  # (B, T)
         real = np.stack([m.kinds for m in maps]) != Kind.PAD
         inputs: dict[str, Tensor] = {
@@ -358,49 +356,13 @@ def _spread(
 
 def _cut(row: EncodedRow, keep: int, layouts: Mapping[str, AxisLayout]) -> EncodedRow:
     """The row's first ``keep`` tokens."""
-    total, m = len(row.map), row.map
     inputs = {
         k: v if (axis := layouts[k].tokens) is None else v.narrow(axis, 0, keep)
         for k, v in row.inputs.items()
     }
-    cut = replace(
-        m,
-        ids=m.ids[:keep],
-        tokens=m.tokens[:keep],
-        kinds=m.kinds[:keep],
-        roles=m.roles[:keep],
-        image=m.image[:keep],
-        rects=m.rects[:keep],
-        spans=m.spans if m.spans is None else m.spans[:keep],
-        cut=total - keep,
-        mark=_mark(m.ids[:keep], inputs),
-    )
+    first = row.map.at(slice(0, keep))
+    cut = replace(first, cut=len(row.map) - keep, mark=_mark(first.ids, inputs))
     return EncodedRow(cut, inputs, row.id)
-
-
-def _kept(kinds: NDArray[np.int8], max_tokens: int) -> int:
-    """How many of the first tokens are kept: up to the last of the budget, or of a picture.
-
-    The budget is of words alone: tokens that stand for pictures and videos, and what their
-    processor puts between those, are not counted, so that 576 or 2,880 of them do not take the
-    place of every word behind them.
-    """
-    pictured = np.isin(kinds, SEEN)  # (T,)
-    last = int(np.flatnonzero(pictured)[-1]) + 1 if pictured.any() else 0
-    spoken = np.flatnonzero(~(pictured | _between(kinds, pictured)))
-    end = len(kinds) if len(spoken) <= max_tokens else int(spoken[max_tokens])
-    return max(end, last)
-
-
-def _between(kinds: NDArray[np.int8], pictured: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(T,): tokens that are no words and stand between two of a picture's with no word between."""
-    words = np.cumsum(kinds == Kind.TEXT)
-    at = np.flatnonzero(pictured)
-    out = np.zeros(len(kinds), np.bool_)
-    for first, then in pairwise(at):
-        if then > first + 1 and words[first] == words[then]:
-            out[first + 1 : then] = True
-    return out
 
 
 def _mark(ids: NDArray[np.int64], inputs: Mapping[str, Tensor]) -> str:
@@ -411,24 +373,6 @@ def _mark(ids: NDArray[np.int64], inputs: Mapping[str, Tensor]) -> str:
         seen.update(f"{name}:{tuple(x.shape)}:{x.dtype}".encode())
         seen.update(x.reshape(-1).view(torch.uint8).numpy().data if x.numel() else b"")
     return seen.hexdigest()
-
-
-def _pad_map(m: TokenMap, length: int, pad: int, side: Side) -> TokenMap:
-    n = length - len(m)
-    if n == 0:
-        return m
-    width = (0, n) if side == "right" else (n, 0)
-    blank = ("",) * n
-    return replace(
-        m,
-        ids=np.pad(m.ids, width, constant_values=pad),
-        tokens=m.tokens + blank if side == "right" else blank + m.tokens,
-        kinds=np.pad(m.kinds, width, constant_values=Kind.PAD),
-        roles=np.pad(m.roles, width, constant_values=Role.NONE),
-        image=np.pad(m.image, width, constant_values=-1),
-        rects=np.pad(m.rects, (width, (0, 0)), constant_values=np.nan),
-        spans=m.spans if m.spans is None else np.pad(m.spans, width, constant_values=1),
-    )
 
 
 def _length(row: EncodedRow) -> int:

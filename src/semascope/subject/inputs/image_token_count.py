@@ -16,9 +16,8 @@ from torch import Tensor
 
 from semascope.errors import SubjectError
 from semascope.subject.inputs.processor import FOREIGN, sentence
-from semascope.subject.types import Batch, Kind
+from semascope.subject.types import PICTURE_KINDS, Batch
 
-SEEN = (Kind.IMAGE, Kind.TILE, Kind.NEWLINE)
 CROSSED = ("cross_attention_mask", "image_attention_mask")
 """Inputs of models that read pictures by cross-attention, one token standing for a whole one."""
 
@@ -32,7 +31,7 @@ def readable(batch: Batch) -> bool:
 
 def blind(batch: Batch) -> list[int]:
     """Rows without pictures."""
-    shown = [bool(np.isin(m.kinds, SEEN).any()) for m in batch.maps]
+    shown = [bool(np.isin(m.kinds, PICTURE_KINDS).any()) for m in batch.maps]
     return [n for n, seen in enumerate(shown) if not seen]
 
 
@@ -56,7 +55,7 @@ def check(model: Any, batch: Batch) -> None:
     Raises SubjectError where they differ, and where the vision side refuses the pictures. Models
     that do not say what they make of pictures are not judged.
     """
-    wanted = sum(int(np.isin(m.kinds, SEEN).sum()) for m in batch.maps)
+    wanted = sum(int(np.isin(m.kinds, PICTURE_KINDS).sum()) for m in batch.maps)
     read = getattr(getattr(model, "model", model), "get_image_features", None)
     if read is None or not wanted:
         return
