@@ -48,7 +48,7 @@ def test_patches_are_laid_over_image_tokens_and_taken_back(token_map):
     assert torch.equal(back[:, 0], x[:, 0])
     beams = VisionPatches.of("projector", x[:, 1:].repeat_interleave(2, 0), [token_map, token_map])
     assert len(beams.maps) == 4
-    with pytest.raises(SubjectError, match="do not stand one for one"):
+    with pytest.raises(SubjectError, match="do not correspond one to one"):
         VisionPatches.of("vision.0", torch.zeros(2, 16, 3), [token_map, token_map])
 
 

@@ -193,7 +193,7 @@ def test_vision_sites_hold_images_then_videos(subject, family: str) -> None:
 def test_where_a_vision_site_cannot_hold_both(subject) -> None:
     s = subject("llava_next_video")
     both = s.encode([asked(video(3), images=(picture(40, 30),))], max_tokens=None)
-    with pytest.raises(SubjectError, match="in samples of their own"):
+    with pytest.raises(SubjectError, match="into separate samples"):
         s.run(both, ["projector"])
 
 

@@ -69,7 +69,7 @@ def test_joined_sites_are_read_side_by_side_and_never_edited_as_one(subject) -> 
         s.run(batch, ["resid_post.0+resid_post.9"])
     with pytest.raises(SubjectError, match="same tokens"):
         s.run(batch, ["vision.0+resid_post.0"])
-    with pytest.raises(SiteNotFound, match="several sites side by side"):
+    with pytest.raises(SiteNotFound, match="cannot be edited as one"):
         s.logits(batch, edits={"resid_post.0+resid_post.1": lambda x, _: x})
 
 

@@ -1,6 +1,6 @@
-"""The model under the microscope: load, sites, hooks, run, generate; where image tokens look.
+"""The model to be interpreted: loading, sites, hooks, forward passes, generation, token maps.
 
-Knows nothing of dictionaries, features or a run's folder.
+Does not depend on dictionaries, features or the workspace.
 """
 
 from semascope.subject.model import Subject

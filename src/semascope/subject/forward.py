@@ -1,6 +1,6 @@
-"""A model with its hook points: passes as deep as is asked, under edits, and what they give.
+"""Forward passes of a model: activations at its sites and logits, under edits.
 
-Knows a model, its hooks and batches; nothing of text, samples or answers.
+Depends on the model and on batches, not on text, samples or answers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from semascope.subject.video.padding import leave_out_padding
 
 
 class ForwardPass:
-    """What of a ``Subject`` runs its model; the parameters are frozen."""
+    """The part of a ``Subject`` that runs its model. The parameters are frozen."""
 
     def __init__(self, model: Any, *, name: str) -> None:
         self.model = model.eval().requires_grad_(False)
@@ -39,7 +39,7 @@ class ForwardPass:
 
     @cached_property
     def measured(self) -> MeasuredSites:
-        """The sites as one short pass shows them to be, made when first asked."""
+        """The sites, verified by one short pass at first use (``measured_sites``)."""
         return measure(self.model, self._named, allowed(self.model))
 
     @property
@@ -49,7 +49,7 @@ class ForwardPass:
 
     @property
     def unavailable(self) -> Mapping[str, str]:
-        """Hook points that models usually have and this one has not, and why."""
+        """Usual hook points that this model lacks, and why."""
         return self.measured.unavailable
 
     @property
@@ -69,22 +69,21 @@ class ForwardPass:
         return self
 
     def sites(self) -> dict[str, int]:
-        """Width of every hook point, in the order in which a forward pass reaches them."""
+        """Width of every site, in the order of a forward pass."""
         return {name: hook.width for name, hook in self.hooks.items()}
 
     def resolve(self, patterns: str | Iterable[str]) -> list[str]:
         """Site names for ``"resid_post.*, mlp_out.3"``; ``SiteNotFound`` lists what exists."""
-        asked = [
-            p.strip() for p in (patterns.split(",") if isinstance(patterns, str) else patterns)
-        ]
-        for pattern in asked:
-            gone = [name for name in self.unavailable if fnmatchcase(name, pattern)]
-            if gone and not any(fnmatchcase(name, pattern) for name in self.hooks):
+        names = patterns.split(",") if isinstance(patterns, str) else patterns
+        requested = [name.strip() for name in names]
+        for pattern in requested:
+            missing = [name for name in self.unavailable if fnmatchcase(name, pattern)]
+            if missing and not any(fnmatchcase(name, pattern) for name in self.hooks):
                 raise SiteNotFound(
-                    f"{self.name} has no site {pattern}: {self.unavailable[gone[0]]}. It has: "
+                    f"{self.name} has no site {pattern}: {self.unavailable[missing[0]]}. It has: "
                     f"{sites.summary(self.hooks)}."
                 )
-        return sites.resolve(asked, self.hooks)
+        return sites.resolve(requested, self.hooks)
 
     def place(self, batch: Batch) -> Batch:
         """The batch on the subject's device, pictures in the subject's dtype."""
@@ -102,29 +101,38 @@ class ForwardPass:
         edits: Edits | None = None,
         stop: bool = True,
     ) -> dict[str, Tensor]:
-        """Activations at each site, (B, T, width); the forward pass ends at the deepest.
+        """Activations at each site; the forward pass ends at the deepest.
 
-        A site is read after the edit of the same name. ``vision.N`` and ``projector`` are
-        (pictures or tiles, patches, width) as the model has them, (0, 0, width) where the
-        batch has no picture. ``resid_post.6+resid_post.12`` is both side by side, (B, T, Σ d).
-        ``stop=False`` runs the whole model.
+        Args:
+            batch: the prompts.
+            sites: names, or a comma list with wildcards; ``resid_post.6+resid_post.12`` is two
+                sites concatenated.
+            edits: applied before the site of the same name is read.
+            stop: whether to end the pass at the deepest site.
+
+        Returns:
+            By site, (B, T, width). ``vision.N`` and ``projector`` are (pictures or tiles, patches,
+            width), or (0, 0, width) if the batch has no picture.
+
+        Raises:
+            SiteNotFound: the model has no such site.
         """
-        asked = sites.split(",") if isinstance(sites, str) else list(sites)
-        joined = [name.strip() for name in asked if JOIN in name]
-        single = [name for name in asked if JOIN not in name]
-        own = self.resolve(single) if single or not joined else []
-        names = self.resolve([*own, *parts_of(joined)]) if joined else own
+        requested = sites.split(",") if isinstance(sites, str) else list(sites)
+        joined = [name.strip() for name in requested if JOIN in name]
+        patterns = [name for name in requested if JOIN not in name]
+        single = self.resolve(patterns) if patterns or not joined else []
+        names = self.resolve([*single, *parts_of(joined)]) if joined else single
         stop = stop and not hooks.passed_twice(names, batch.inputs)
         with (
             self.editing(edits or {}, batch.maps),
-            hooks.capture(self.hooks, names, stop=stop) as kept,
+            hooks.capture(self.hooks, names, stop=stop) as activations,
         ):
             if not stop or hooks.reached(names, batch.inputs):
                 self.model(**batch.inputs, use_cache=False)
         for name in names:
-            if name not in kept:
-                kept[name] = torch.empty(0, 0, self.hooks[name].width, device=self.device)
-        return {name: side_by_side(kept, name) for name in (*own, *joined)}
+            if name not in activations:
+                activations[name] = torch.empty(0, 0, self.hooks[name].width, device=self.device)
+        return {name: side_by_side(activations, name) for name in (*single, *joined)}
 
     def logits(
         self,
@@ -137,15 +145,18 @@ class ForwardPass:
     ) -> Tensor:
         """(B, T − start, V) next-token logits from position ``start`` on.
 
-        ``fork`` is (site, n): a batch of one row becomes n equal rows there, told apart by the
-        edits of that site and of later ones, and all before it is run once.
-
-        ``begin`` is (site, x): what stands at a ``resid_post.N`` is known, and the layers up to it
-        are skipped (``begun``); edits are of that site and of later ones.
+        Args:
+            batch: the prompts.
+            edits: by site.
+            start: first position whose logits are returned.
+            fork: (site, n), copies a batch of one row into n rows at that site. Edits of that site
+                and later ones may then differ by row; what comes before runs once.
+            begin: (site, x), resumes the pass at a ``resid_post.N`` whose activations x are known
+                (``prefix.begun``). Edits must be of that site or later ones.
 
         Raises:
-            SubjectError: a fork of several rows, where rows cannot part (``can_fork``), or an
-                edit before it that would see only one.
+            SubjectError: a fork of several rows or at a site that cannot fork (``can_fork``), or
+                an edit before the fork.
         """
         changes, maps = edits or {}, batch.maps
         if fork is not None:
@@ -163,10 +174,10 @@ class ForwardPass:
         return out if out.shape[1] == total - start else out[:, start:]
 
     def last(self, batch: Batch, *, edits: Edits | None = None) -> Tensor | None:
-        """(B, T, d) what the output embedding reads at each position, in the graph if there is one.
+        """(B, T, d) input of the output embedding at each position, with gradients if enabled.
 
-        None where the logits are more than its product with that (scaled, or capped): this pass's
-        own last logits are the proof.
+        None if the logits are not its product with the output embedding (scaled or capped logits);
+        this is tested on the last logits of the pass.
         """
         final, logits = self._final(batch, edits or {})
         if final.shape[:2] != batch.inputs["input_ids"].shape or final.shape[2] != self._reads:
@@ -176,32 +187,34 @@ class ForwardPass:
         return final if torch.allclose(logits, again, rtol=1e-4, atol=1e-4) else None
 
     def _final(self, batch: Batch, edits: Edits) -> tuple[Tensor, Tensor]:
-        """What the language model returns, (B, T, d), and the last (B, V) logits, float32."""
-        kept: list[Tensor] = []
-        handle = self.language.register_forward_hook(lambda *told: kept.append(hidden_of(told[2])))
+        """(B, T, d) output of the language model, and (B, V) float32 logits of the last token."""
+        outputs: list[Tensor] = []
+        handle = self.language.register_forward_hook(
+            lambda _, __, output: outputs.append(hidden_of(output))
+        )
         keep = {"logits_to_keep": 1} if self._keeps else {}
         try:
             with self.editing(edits, batch.maps):
                 made = self.model(**batch.inputs, use_cache=False, return_dict=True, **keep)
         finally:
             handle.remove()
-        return kept[-1], made.logits[:, -1].detach().float()
+        return outputs[-1], made.logits[:, -1].detach().float()
 
     def head(self, x: Tensor) -> Tensor:
-        """(…, d) what ``last`` gives -> (…, V) logits."""
+        """(…, d) as ``last`` returns -> (…, V) logits."""
         logits: Tensor = self.model.get_output_embeddings()(x)
         return logits
 
     @property
     def _reads(self) -> int:
-        """Width of what the output embedding reads."""
+        """Width of the output embedding's input."""
         return int(self.model.get_output_embeddings().weight.shape[1])
 
     def looks_back(self, batch: Batch) -> bool:
-        """Whether nothing that follows a token changes what is made of it, measured on a batch of
-        one row by changing its last token.
+        """Whether the model is causal: no token depends on later ones.
 
-        False too where rotary positions depend on the length of the whole.
+        Tested on a batch of one row by changing its last token. False also if rotary positions
+        depend on the length of the sequence.
         """
         text = self.model.config.get_text_config(decoder=True)
         ropes = [getattr(text, name, None) for name in ("rope_parameters", "rope_scaling")]
@@ -219,7 +232,8 @@ class ForwardPass:
         return torch.allclose(one[:, :-1].float(), two[:, :-1].float(), rtol=1e-4, atol=1e-4)
 
     def can_fork(self, site: str) -> bool:
-        """Whether rows may part at a site: of the language model, past where pictures come in."""
+        """Whether rows may fork at a site: in the language model, after the last layer that
+        pictures enter."""
         stem, _, layer = site.partition(".")
         if site not in self.hooks or stem in ("vision", "projector"):
             return False
@@ -229,18 +243,22 @@ class ForwardPass:
 
     @cached_property
     def _keeps(self) -> bool:
-        """Whether the model can be told for which positions logits are wanted."""
+        """Whether the model can compute the logits of some positions only."""
         return takes_part_of_logits(self.model)
 
     @contextmanager
     def editing(self, edits: Edits, maps: Sequence[TokenMap]) -> Iterator[None]:
-        """Apply edits at their sites while the block runs; hooks are gone after it."""
+        """Apply edits at their sites while the block runs.
+
+        Raises:
+            SiteNotFound: an edit of no site of this model, or of several joined sites.
+        """
         for name in edits:
             if name not in self.hooks:
                 if JOIN in name:
                     raise SiteNotFound(
-                        f"{name} is several sites side by side, as a crosscoder reads them; they "
-                        "are not changed as one. Attribute and steer with a dictionary of one site."
+                        f"{name} is several sites, which a crosscoder reads together and which "
+                        "cannot be edited as one. Steer with a dictionary of one site."
                     )
                 self.resolve(name)  # says what exists
                 raise SiteNotFound(f"An edit needs one site, not the pattern {name!r}.")
@@ -248,10 +266,10 @@ class ForwardPass:
             yield
 
     def unembedding(self) -> Tensor:
-        """(V, d) rows that read a token's logit off the residual stream.
+        """(V, d) rows whose product with a residual direction is its effect on a token's logit.
 
-        The final normalisation's weight is folded in where there is one, so that a direction's
-        product with a row is its share of that token's logit up to the normalisation's scale.
+        The weight of the final normalisation is folded in; the effect is up to that
+        normalisation's scale.
         """
         weight: Tensor = self.model.get_output_embeddings().weight.detach().float()
         return weight * sites.final_norm_weight(self.language, self.d_model).to(weight.device)

@@ -1,7 +1,7 @@
-"""Reading and changing what flows through a model, with plain torch hooks.
+"""Reads and edits activations with torch hooks.
 
-``capture`` reads sites, ``editing`` changes them, and both take their hooks off however
-the block ends. Knows sites and tensors; nothing of tokens, beyond handing maps to edits.
+``capture`` reads sites, ``editing`` changes them. Both remove their hooks when the block ends,
+also after an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from semascope.subject.types import Edit, EditContext, Edits, TokenMap
 
 
 class DeepestSiteReached(Exception):
-    """The deepest site asked for has been read; the rest of the forward pass is not needed."""
+    """Ends a forward pass once its deepest requested site has been read."""
 
 
 @contextmanager
@@ -31,8 +31,8 @@ def editing(
 ) -> Iterator[None]:
     """Apply each edit at its site while the block runs.
 
-    The position of a tensor's first token is known at every forward pass (``cache``), so that
-    edits are told the truth at prefill and while decoding.
+    Edits receive the position of the tensor's first token at every forward pass, at prefill and
+    while decoding (``generation.cache``).
     """
     start = [0]
 
@@ -45,15 +45,15 @@ def editing(
             stack.callback(handle.remove)
         for name, edit in edits.items():
             change = _changer(edit, start, maps)
-            # First of all hooks: transformers records hidden states (of which LLaVA reads its
-            # vision tower's) by hooks too, and must record what the edit made of them.
+            # Before all other hooks: transformers records hidden states by hooks too (LLaVA reads
+            # those of its vision tower), and must record the edited ones.
             stack.callback(_attach(sites[name], change, first=True))
         yield
 
 
 @dataclass(frozen=True, slots=True)
 class RowFork:
-    """An edit that makes several equal rows of one, before another edit of the same site."""
+    """An edit that copies one row into several, before another edit of the same site."""
 
     rows: int
     before: Edit | None = None
@@ -64,11 +64,11 @@ class RowFork:
 
 
 def forked(edits: Edits, site: str, rows: int, sites: Mapping[str, Hook]) -> Edits:
-    """The edits with a fork at a site. SubjectError where one would come before it."""
+    """The edits with a fork at a site. SubjectError if an edit would come before the fork."""
     order = list(sites)
     early = [name for name in edits if order.index(name) < order.index(site)]
     if early:
-        raise SubjectError(f"Rows that part at {site} cannot be changed before, at {early[0]}.")
+        raise SubjectError(f"Rows that fork at {site} cannot be edited before it, at {early[0]}.")
     return {**edits, site: RowFork(rows, edits.get(site))}
 
 
@@ -76,11 +76,13 @@ def forked(edits: Edits, site: str, rows: int, sites: Mapping[str, Hook]) -> Edi
 def capture(
     sites: Mapping[str, Hook], names: list[str], *, stop: bool
 ) -> Iterator[dict[str, Tensor]]:
-    """Collect what passes ``names`` (in forward order); with ``stop``, end the pass at the last.
+    """Collect the activations at ``names`` (in forward order); with ``stop``, end the pass there.
 
-    A site sees what the edits attached before it have made of the tensor. A vision site that is
-    passed twice, for images and then for videos, holds both, one after another. SubjectError where
-    they differ in shape.
+    Activations are read after the edits of their site. A vision site that runs twice, for images
+    and then for videos, holds both, one after the other.
+
+    Raises:
+        SubjectError: images and videos differ in shape at a site.
     """
     kept: dict[str, Tensor] = {}
     deepest = names[-1] if stop and names else None
@@ -88,7 +90,7 @@ def capture(
     def keeper(name: str) -> Callable[[Tensor], None]:
         def keep(x: Tensor) -> None:
             if name != deepest and not x.requires_grad:
-                x = x.clone()  # what runs later may change it in place (Falcon)
+                x = x.clone()  # later layers may change it in place (Falcon)
             kept[name] = _joined(name, kept[name], x) if name in kept else x
             if name == deepest:
                 raise DeepestSiteReached
@@ -103,13 +105,13 @@ def capture(
 
 
 def passed_twice(names: list[str], inputs: Mapping[str, Any]) -> bool:
-    """Whether the deepest site is of the vision tower, run for images and then for videos."""
+    """Whether the deepest site is on the vision side and runs twice: for images, then videos."""
     both = {"pixel_values", "pixel_values_videos"} <= inputs.keys()
     return both and bool(names) and is_pictured(names[-1])
 
 
 def reached(names: list[str], inputs: Mapping[str, Any]) -> bool:
-    """Whether anything passes these sites: nothing does on the vision side without a picture."""
+    """Whether any of these sites runs: vision sites do only with a picture."""
     return sees(inputs) or not all(map(is_pictured, names))
 
 
@@ -117,7 +119,7 @@ def _joined(name: str, images: Tensor, videos: Tensor) -> Tensor:
     if images.shape[1:] != videos.shape[1:]:
         raise SubjectError(
             f"{name} gives {tuple(images.shape[1:])} for an image and {tuple(videos.shape[1:])} "
-            "for a frame: read images and videos in samples of their own there."
+            "for a frame: put images and videos into separate samples."
         )
     return torch.cat([images, videos])
 
@@ -132,7 +134,7 @@ def _changer(edit: Edit, start: list[int], maps: tuple[TokenMap, ...]) -> Callab
 def _attach(
     hook: Hook, visit: Callable[[Tensor], Tensor | None], *, first: bool = False
 ) -> Callable[[], None]:
-    """Hang ``visit`` on one side of a module; what it returns, unless None, goes on instead."""
+    """Hook ``visit`` to a module's input or output; a tensor that it returns replaces the value."""
     with ExitStack() as stack:
         if hook.scale != 1.0:
             visit = _scaled(visit, hook.scale)
@@ -151,7 +153,7 @@ def _attach(
 def _scaled(
     visit: Callable[[Tensor], Tensor | None], scale: float
 ) -> Callable[[Tensor], Tensor | None]:
-    """Visit what a module returns as it is added, times a constant of the model."""
+    """Visit a module's output times the constant by which the model multiplies it."""
 
     def visit_product(x: Tensor) -> Tensor | None:
         changed = visit(x * scale)
@@ -163,7 +165,7 @@ def _scaled(
 def _with_rows(
     visit: Callable[[Tensor], Tensor | None], layer: nn.Module
 ) -> tuple[Callable[[Tensor], Tensor | None], Any]:
-    """Visit (B · T, d) as (B, T, d), with B as the layer was given it."""
+    """Visit (B · T, d) as (B, T, d); B is the batch size of the layer's input."""
     rows = [1]
 
     def note(x: Tensor) -> None:

@@ -1,13 +1,13 @@
-"""Sites as they are, by one short pass: their shapes, and what attention and MLP really add.
+"""Verifies sites by one short pass: their shapes, and what attention and MLP really add.
 
 Module names alone mislead. BLOOM's and MPT's sublayers return the residual stream with their own
 share added; Gemma 2's and OLMo 2's outputs pass a normalisation before they are added; Granite's
-are scaled; OPT's MLP has no batch axis; Gemma 3n keeps four streams. So in each decoder layer the
-modules are sought whose outputs, times a constant, add up to what the layer adds:
+are scaled; OPT's MLP has no batch axis; Gemma 3n has four streams. So in each decoder layer we look
+for the modules whose outputs, times a constant, add up to the layer's update:
 
     resid_post = resid_pre + a · attn_out + m · mlp_out
 
-and a site that is not so is left out, with the reason. Knows modules and tensors; nothing of text.
+A site for which this fails is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from semascope.subject.sites import Hook
 
 TOKENS = 8
 EXACT, ROUGH = (1e-4, 1e-5), (0.03, 2**-7)
-"""Allowed error as a share of what a layer adds, and of the stream: in float32, and below it."""
+"""Allowed error as a share of the layer's update, and of the stream: in float32, and below."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredSites:
-    """The sites of a model, and what became of those that its module names promise."""
+    """The sites of a model, and why others that its module names suggest are left out."""
 
     hooks: Mapping[str, Hook]
     unavailable: Mapping[str, str] = field(default_factory=dict)
     """Why a site is left out."""
     proved: bool = False
-    """Whether a pass was made; not, where the model cannot read words alone."""
+    """Whether a pass was made; it is not if the model cannot read text alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What passed one module: first input and first output, None where it is no tensor."""
+    """First input and first output of a module; None for what is no tensor."""
 
     module: nn.Module
     read: Tensor | None
@@ -50,7 +50,7 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """A module whose output, (T, d) as seen, may be what a sublayer adds."""
+    """A module whose (T, d) output may be what a sublayer adds."""
 
     module: nn.Module
     made: Tensor
@@ -76,13 +76,14 @@ def measure(model: Any, hooks: Mapping[str, Hook], noise: tuple[float, float]) -
 
 
 def allowed(model: Any) -> tuple[float, float]:
-    """Rounding to allow for in a model of this type: of what a layer adds, of the stream."""
+    """Allowed rounding error for the model's dtype: share of a layer's update, and of the
+    stream."""
     quantised = getattr(model.config, "quantization_config", None) is not None
     return EXACT if model.dtype == torch.float32 and not quantised else ROUGH
 
 
 def ordinary_ids(model: Any, count: int = TOKENS) -> list[int]:
-    """Token ids from all over the vocabulary, none of which the config gives a meaning."""
+    """Token ids spread over the vocabulary, without special tokens of the config."""
     rows = len(model.get_input_embeddings().weight)
     config = model.config
     special: set[int] = set()
@@ -105,7 +106,7 @@ def _is_of(name: str, n: int) -> bool:
 
 
 def _watch(model: Any, layers: Mapping[int, nn.Module]) -> dict[int, _Seen]:
-    """What passes the layers and the modules in them, by the module's id."""
+    """Inputs and outputs of the layers and of the modules in them, by the module's id."""
     kept: dict[int, _Seen] = {}
 
     def note(module: nn.Module, _: Any, output: Any) -> None:
@@ -143,7 +144,8 @@ def _within(layer: nn.Module) -> Iterator[nn.Module]:
 
 
 def _first(value: Any) -> Tensor | None:
-    """A copy of the first tensor of what a module takes or gives: later code may change it."""
+    """A copy of the first tensor in a module's input or output; later code may change the
+    tensor."""
     first = value[0] if isinstance(value, (tuple, list)) and value else value
     if not isinstance(first, Tensor) or not first.is_floating_point():
         return None
@@ -157,7 +159,7 @@ def _layer(
     seen: Mapping[int, _Seen],
     noise: tuple[float, float],
 ) -> dict[str, Hook | str]:
-    """What becomes of the sites of one layer: a hook, or why there is none."""
+    """By site of one layer: its hook, or why there is none."""
     out: dict[str, Hook | str] = {}
     for name, named in own.items():
         out[name] = _shaped(name, named, layer, seen)
@@ -167,7 +169,7 @@ def _layer(
     wanted = [f"{stem}.{n}" for stem in ("attn_out", "mlp_out")]
     names = [name for name in wanted if isinstance(out.get(name), Hook)]
     if any(isinstance(out[f"{stem}.{n}"], str) for stem in ("resid_pre", "resid_post")):
-        reason = "this model has no residual stream of one vector a token to which it is added"
+        reason = "this model has no residual stream of one vector for each token"
         return out | dict.fromkeys(names, reason)
     hooks = [out[name] for name in names]
     shares = [_candidates(h, layer, own, seen) for h in hooks if isinstance(h, Hook)]
@@ -178,8 +180,8 @@ def _layer(
         hook = out[name]
         if chosen is None:
             out[name] = (
-                "what its module returns is not what the layer adds to the residual stream "
-                f"(resid_post.{n} − resid_pre.{n}), and no module in it does"
+                "neither its module nor one inside returns what the layer adds to the residual "
+                f"stream (resid_post.{n} − resid_pre.{n})"
             )
         elif isinstance(hook, Hook):
             out[name] = _flattened(replace(hook, **chosen[at]), layer, seen)
@@ -187,10 +189,10 @@ def _layer(
 
 
 def _shaped(name: str, hook: Hook, layer: nn.Module, seen: Mapping[int, _Seen]) -> Hook | str:
-    """The hook, marked where its tensors lack the batch axis; or why it cannot be one."""
+    """The hook, marked if its tensors lack the batch axis; or why there is none."""
     what = seen.get(id(hook.module))
     if what is None:
-        return "its module is not run in a forward pass of this model"
+        return "its module does not run in a forward pass of this model"
     return _flattened(hook, layer, seen)
 
 
@@ -198,7 +200,7 @@ def _flattened(hook: Hook, layer: nn.Module, seen: Mapping[int, _Seen]) -> Hook 
     what = seen[id(hook.module)]
     x = what.read if hook.side == "in" else what.made
     if x is None:
-        return "its module passes on no tensor of activations"
+        return "its module returns no tensor of activations"
     if x.shape == (1, TOKENS, hook.width):
         return hook
     if x.shape == (TOKENS, hook.width) and hook.module is not layer:
@@ -212,8 +214,8 @@ def _flattened(hook: Hook, layer: nn.Module, seen: Mapping[int, _Seen]) -> Hook 
 def _candidates(
     hook: Hook, layer: nn.Module, own: Mapping[str, Hook], seen: Mapping[int, _Seen]
 ) -> list[_Share]:
-    """Modules whose output may be what a sublayer adds: itself, a normalisation that reads its
-    output, a projection in it."""
+    """Modules whose output may be what a sublayer adds: the sublayer, a normalisation of its
+    output, or a projection in it."""
     made = seen[id(hook.module)].made
     found = [hook.module]
     if made is not None:
@@ -223,7 +225,7 @@ def _candidates(
 
 
 def _reads(module: nn.Module, made: Tensor, seen: Mapping[int, _Seen]) -> bool:
-    """Whether a module was given exactly what another returned."""
+    """Whether a module's input is exactly the output of another."""
     what = seen.get(id(module))
     read = None if what is None else what.read
     return (
@@ -248,7 +250,7 @@ def _explain(
     seen: Mapping[int, _Seen],
     noise: tuple[float, float],
 ) -> list[dict[str, Any]] | None:
-    """Module and factor of each sublayer, so that they add up to y − x; None where none do."""
+    """Module and factor of each sublayer, so that they add up to y − x; None if no choice does."""
     if not all(shares):
         return None
     for chosen in sorted(
@@ -268,8 +270,8 @@ def _explain(
 def _others(
     parts: Sequence[_Share], width: int, layer: nn.Module, seen: Mapping[int, _Seen]
 ) -> Iterator[list[Tensor]]:
-    """What else the layer may add: nothing; where one sublayer alone is known (a Mamba mixer
-    beside an MLP, say), the output of any one of its other children."""
+    """What else the layer may add: nothing, or, if one sublayer is known (a Mamba mixer beside an
+    MLP, say), the output of one of its other children."""
     yield []
     if len(parts) > 1:
         return
@@ -282,14 +284,14 @@ def _others(
 def _factors(
     parts: Sequence[Tensor], added: Tensor, stream: Tensor, noise: tuple[float, float]
 ) -> list[float] | None:
-    """By what each part is multiplied before it is added; None where they do not add up.
+    """Factor of each part in the sum; None if the parts do not add up.
 
-    The first token is left out: its norm may be hundreds of times the others'.
+    The first token is left out: its norm may be hundreds of times that of the others.
     """
     columns = torch.stack([part[1:].flatten() for part in parts], 1).double()  # (N, parts)
     target = added[1:].flatten().double()
     if not bool(torch.isfinite(columns).all() and torch.isfinite(target).all()):
-        return None  # weights of NaN: the check says so
+        return None  # NaN weights: the model check reports them
     most = noise[0] * float(target.norm()) + noise[1] * float(stream[1:].norm())
     if float((columns.sum(1) - target).norm()) <= most:
         return [1.0] * len(parts)
@@ -307,8 +309,7 @@ def _normalised_after(
     seen: Mapping[int, _Seen],
     noise: tuple[float, float],
 ) -> bool:
-    """Whether each part in turn is added to the stream, which a normalisation then reads
-    (OPT-350m, the first GPT)."""
+    """Whether the stream is normalised after each part is added (OPT-350m, the first GPT)."""
     stream = x
     for part in parts:
         for child in layer.children():

@@ -1,7 +1,7 @@
-"""``Subject``: a language or multimodal model under the microscope.
+"""``Subject``: a language or multimodal model to be interpreted.
 
-Loads, encodes samples, answers under edits; ``passes`` names its hook points and runs it as deep as
-is asked. Knows nothing of dictionaries, features or files of a run.
+It is loaded, encodes samples and answers under edits; its sites and forward passes are in
+``forward``.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 
 
 class Subject(ForwardPass):
-    """A loaded Hugging Face model with what encodes its inputs.
+    """A loaded Hugging Face model and the encoder of its inputs.
 
-    The parameters are frozen: gradients flow only through what edits bring with them.
+    The parameters are frozen: gradients flow only to tensors that edits bring in.
     """
 
     def __init__(self, model: Any, processor: Any, *, name: str) -> None:
-        """Wrap a model and its processor (or, for subjects without sight, its tokenizer)."""
+        """Wrap a model and its processor, or its tokenizer if it reads text only."""
         super().__init__(model, name=name)
         self.tokenizer: Any = getattr(processor, "tokenizer", processor)
         self.has_vision = getattr(processor, "image_processor", None) is not None
@@ -65,12 +65,12 @@ class Subject(ForwardPass):
         ``device``: auto, cpu, cuda, cuda:1, mps, or spread (over all GPUs; needs accelerate).
         ``dtype``: auto (the checkpoint's own on a GPU, float32 on a CPU), float32, bfloat16,
         float16, or int8 and int4 (needs bitsandbytes and a GPU).
-        ``offline`` reads the local hub cache only. ``trust`` goes on where some weights were not in
-        the checkpoint. ``trust_remote_code`` runs Python code that the checkpoint brings with it.
+        ``offline`` reads the local hub cache only. ``trust`` continues although weights are missing
+        from the checkpoint. ``trust_remote_code`` runs Python code that the checkpoint contains.
 
         Raises:
-            ModelNotFound: there is no such model, or its files cannot be read.
-            SubjectError: it is not one that can be a subject, or not all of it was loaded.
+            ModelNotFound: no such model, or its files cannot be read.
+            SubjectError: the model cannot be a subject, or weights are missing.
         """
         from semascope.subject.loading.load import load
 
@@ -94,13 +94,16 @@ class Subject(ForwardPass):
     ) -> Batch:
         """Samples to a padded batch with token maps, on the subject's device.
 
-        Turns go through the chat template; plain text does not. ``answer`` opens the
-        assistant's turn and begins it with these words ("" to leave it empty), one for all or
-        one a sample. A sample with more than ``max_tokens`` tokens of words is cut at the end,
-        never through a picture; those that stand for pictures are not counted.
+        Args:
+            samples: turns go through the chat template; plain text does not.
+            max_tokens: longer samples are cut at the end, never through a picture; tokens of
+                pictures are not counted. None cuts nothing.
+            answer: text with which the assistant's turn begins ("" only opens the turn), for all
+                samples or for each.
+            side: where padding goes.
 
         Raises:
-            SubjectError: a sample that is then still longer than the model's context.
+            SubjectError: a sample that the model cannot read, or that exceeds its context.
         """
         batch = self.encoder.encode(samples, max_tokens=max_tokens, answer=answer, side=side)
         extra = (
@@ -112,7 +115,7 @@ class Subject(ForwardPass):
         return placed
 
     def _check(self, batch: Batch) -> None:
-        """See, the first time, that pictures fit their tokens, and that words are read alone."""
+        """Check once that pictures fit their tokens, and that the model reads text alone."""
         if self.has_vision and "words" not in self._checked and image_token_count.blind(batch):
             image_token_count.words_alone(self.model, batch)
             self._checked.add("words")
@@ -132,9 +135,9 @@ class Subject(ForwardPass):
         sink: TokenSink | None = None,
         answer: str = "",
     ) -> Generation:
-        """The subject's answer to a sample, from ``answer``'s words on, under ``edits``.
+        """The subject's answer to a sample under ``edits``, continuing ``answer``.
 
-        ``temperature`` 0 is greedy. ``sink`` hears each token and may stop by returning True.
+        ``temperature`` 0 is greedy. ``sink`` is called with each token; it returns True to stop.
         """
         return self.generate_batch(
             [sample],
@@ -160,7 +163,7 @@ class Subject(ForwardPass):
         answer: str = "",
         top_p: float = 1.0,
     ) -> Generator[None, None, Generation]:
-        """``generate``, a token at a time: between two of them the model may do other things."""
+        """``generate`` as a generator: it yields after each token, when the model may be used."""
         batch = self.encode([sample], max_tokens=None, answer=answer, side="left")
         steps = generation.generating(
             self.model,
@@ -192,10 +195,10 @@ class Subject(ForwardPass):
         sinks: Sequence[TokenSink | None] = (),
         answer: str | Sequence[str] = "",
     ) -> list[Generation]:
-        """Answers to several samples at once, each as it would be alone.
+        """Answers to several samples, each the same as it would be alone.
 
-        A model that reads padding (a recurrent one, say) answers them one after another; one whose
-        cache is not proved right (``decodes``) reads the whole text anew for every token.
+        A model that does not ignore padding (a recurrent one, say) answers them one by one. A model
+        whose cache fails its test (``decodes``) runs the whole text again for every token.
         """
         batch = self.encode(samples, max_tokens=None, answer=answer, side="left")
         if len(samples) > 1 and not self.decodes.batched:
@@ -230,19 +233,18 @@ class Subject(ForwardPass):
 
     @cached_property
     def decodes(self) -> decoding.DecodingPlan:
-        """How this model decodes rightly, proved by trial when first asked (``decoding.prove``)."""
+        """How this model decodes correctly, tested at first use (``decoding.prove``)."""
         found = decoding.prove(self.model, self.words)
         if not found.cached:
             log.warning(
-                "%s does not decode with a cache as it does without: the whole text is read anew "
-                "for every token of an answer.", self.name,
+                "%s gives other logits with its cache than without, so the cache is not used and "
+                "answers are slow.", self.name,
             )  # fmt: skip
         return found
 
     @cached_property
     def words(self) -> list[int]:
-        """Up to 200 ids of ordinary tokens, from all over the vocabulary: no control tokens, none
-        that stands for a picture."""
+        """Up to 200 token ids spread over the vocabulary, without control and image tokens."""
         added = getattr(self.tokenizer, "added_tokens_decoder", {})
         taken = {*added, *self.tokenizer.all_special_ids, *self.encoder.shown_ids}
         rows = len(self.model.get_input_embeddings().weight)
@@ -251,14 +253,14 @@ class Subject(ForwardPass):
         return free[:: max(1, len(free) // 200)]
 
     def _room(self, batch: Batch, wanted: int) -> int:
-        """How many of the tokens wanted the context has room for, at least one."""
+        """Number of new tokens that fit into the context: ``wanted`` at most, one at least."""
         if self.context is None:
             return wanted
         return max(1, min(wanted, self.context - int(batch.mask.sum(1).max()) + 1))
 
     @property
     def context(self) -> int | None:
-        """Most tokens that the model reads; None where its config names no limit."""
+        """Context length in tokens; None if the config names no limit."""
         return self.encoder.context
 
     @property
@@ -286,7 +288,7 @@ def _template(processor: Any, sees: bool) -> ChatTemplate:
 
 
 def _token_id(what: str, processor: Any, config: Any) -> int | None:
-    """Id of the token that stands at every place of an image, or of a video."""
+    """Id of the token that the processor repeats for an image, or for a video."""
     for owner, end in ((config, "id"), (config, "index"), (processor, "id")):
         found = getattr(owner, f"{what}_token_{end}", None)
         if isinstance(found, int):

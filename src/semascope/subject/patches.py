@@ -1,14 +1,13 @@
-"""Sites on the vision side, seen token by token: which patch is which image token.
+"""Vision sites laid out by token: which patch belongs to which image token.
 
-``vision.N`` and ``projector`` hold (pictures, patches, d) where the language model's sites hold
-(prompts, tokens, d). Where every image token stands for one patch, in order, the two are the same
-thing laid out twice, and dictionaries, evidence, attribution and steering work there as anywhere
-else. Where they are not, a sentence says so and names a site that does work: patches merged into
-one token, tiles, several pictures in one row (whose order is Qwen2.5-VL's own).
+``vision.N`` and ``projector`` hold (pictures, patches, d), the language model's sites (prompts,
+tokens, d). If every image token stands for one patch, in order, activations can be moved from one
+layout to the other, and dictionaries, evidence, attribution and steering work at vision sites as
+anywhere else. If not (merged patches, tiles, several pictures in one row), a SubjectError says why
+and names a site that works.
 
-A leading entry of each picture that no token stands for (a class token) is left alone, and so are
-tokens without a patch: words have no activations there. Knows token maps and shapes; nothing of
-dictionaries or models.
+A class token, the leading entry of a picture, belongs to no token and is left as it is. Text
+tokens have no activations at vision sites.
 """
 
 from __future__ import annotations
@@ -27,34 +26,34 @@ from semascope.subject.types import Batch, Kind, TokenMap
 
 
 def is_pictured(site: str) -> bool:
-    """Whether a site holds patches of pictures rather than tokens of prompts."""
+    """Whether a site holds patches of pictures, not tokens of prompts."""
     return site == "projector" or site.startswith("vision.")
 
 
 def sees(inputs: Mapping[str, Any]) -> bool:
-    """Whether a model's inputs hold a picture, so that something passes its vision side."""
+    """Whether a model's inputs hold a picture, so that the vision side runs."""
     return any(name.startswith("pixel_values") for name in inputs)
 
 
 def has_patch(map_: TokenMap) -> NDArray[np.bool_]:
-    """(T,): tokens that a patch stands for, where patches and image tokens are one to one."""
+    """(T,) bool: tokens with a patch, if patches and image tokens are one to one."""
     found: NDArray[np.bool_] = map_.kinds == Kind.IMAGE
     return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VisionPatches:
-    """Which patch of a vision site stands for which token of which prompt."""
+    """Which patch of a vision site belongs to which token of which prompt."""
 
     rows: Tensor
-    """(N,) int64 row of the batch, for each patch that a token stands for."""
+    """(N,) int64 row of the batch, for each patch that has a token."""
     positions: Tensor
     """(N,) int64 position in that row."""
     skip: int
-    """Leading entries of each picture that no token stands for."""
+    """Leading entries of each picture without a token: 1 for a class token, else 0."""
     pictures: int
     maps: tuple[TokenMap, ...]
-    """(R,) one a row, repeated for beams."""
+    """Token map of each of the R rows, repeated for beams."""
 
     @classmethod
     def of(cls, site: str, x: Tensor, maps: Sequence[TokenMap]) -> VisionPatches:
@@ -73,9 +72,9 @@ class VisionPatches:
         if why or skip not in (0, 1) or beams * len(each) != pictures:
             why = why or f"there are {sum(map(len, places))} of these"
             raise SubjectError(
-                f"{site} holds {pictures} × {patches} patches, and they do not stand one for one "
-                f"for the image tokens of these prompts ({why}), so what happens there cannot be "
-                "told apart by token. Use a site of the language model, such as resid_post.0."
+                f"{site} holds {pictures} × {patches} patches, which do not correspond one to one "
+                f"to the image tokens of these prompts ({why}), so its activations cannot be "
+                "assigned to tokens. Use a site of the language model, such as resid_post.0."
             )
         rows = np.concatenate(
             [
@@ -90,21 +89,21 @@ class VisionPatches:
         return cls(tensors[0], tensors[1], skip, pictures, repeated)
 
     def spread(self, x: Tensor, length: int = 0) -> Tensor:
-        """(pictures, patches, d) -> (R, T, d), 0 where no patch stands."""
+        """(pictures, patches, d) -> (R, T, d), 0 at tokens without a patch."""
         length = length or max(len(m) for m in self.maps)
         out = x.new_zeros((len(self.maps), length, x.shape[-1]))
         own = x.reshape(self.pictures, -1, x.shape[-1])[:, self.skip :]
         return out.index_put((self.rows, self.positions), own.flatten(0, 1))
 
     def gather(self, tokens: Tensor, like: Tensor) -> Tensor:
-        """(R, T, d) -> the shape of ``like``, whose skipped entries stay."""
+        """(R, T, d) -> the shape of ``like``, whose entries without a token are kept."""
         own = tokens[self.rows, self.positions].to(like.dtype)
         whole = like.reshape(self.pictures, -1, like.shape[-1])
         parts = [whole[:, : self.skip], own.view(self.pictures, -1, like.shape[-1])]
         return torch.cat(parts, 1).view_as(like)
 
     def mask(self, length: int = 0) -> Tensor:
-        """(R, T) bool: tokens that a patch stands for."""
+        """(R, T) bool: tokens with a patch."""
         length = length or max(len(m) for m in self.maps)
         out = torch.zeros((len(self.maps), length), dtype=torch.bool, device=self.rows.device)
         out[self.rows, self.positions] = True
@@ -112,7 +111,7 @@ class VisionPatches:
 
 
 def pictures_of(map_: TokenMap) -> int:
-    """How many pictures the tokens of one prompt look at, where patches are one to one."""
+    """How many pictures the tokens of one prompt look at, if patches are one to one."""
     places = np.flatnonzero(has_patch(map_))
     return len(_each(map_, places)) if len(places) else 0
 
@@ -129,7 +128,7 @@ def _each(map_: TokenMap, places: NDArray[np.int64]) -> list[int]:
 def _why_not(
     maps: Sequence[TokenMap], places: Sequence[NDArray[np.int64]], each: Sequence[int]
 ) -> str:
-    """Why no layout can be told, whatever the shape of the site; '' where one may."""
+    """Why patches cannot be assigned to tokens, whatever the site's shape; '' if they may be."""
     if any(bool((m.kinds == Kind.TILE).any()) for m in maps):
         return "the pictures are cut into tiles"
     if not each:
@@ -142,10 +141,19 @@ def _why_not(
 
 
 def laid_out(site: str, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]:
-    """What ran through a site as (R, T, d), and the (R, T) bool tokens that it has.
+    """Activations of a site by token, and which tokens have any.
 
-    None where all of them have activations there, as at sites of the language model. Nothing
-    passed the vision side where the batch has no picture: no token has any then.
+    Args:
+        site: where the activations are from.
+        x: (R, T, d), or (pictures, patches, d) on the vision side; empty if nothing ran.
+        batch: the prompts.
+
+    Returns:
+        (R, T, d) activations, and (R, T) bool tokens that have some, or None if all have, as at
+        sites of the language model.
+
+    Raises:
+        SubjectError: patches and image tokens are not one to one.
     """
     if not is_pictured(site):
         return x, None

@@ -1,9 +1,7 @@
-"""Forward passes that begin half-way: what the first layers would make is known, and they are
-skipped, and with them the vision tower.
+"""Forward passes that resume mid-stack from known activations, skipping the layers below.
 
-Nothing here says whether a model can do so: layers that are handed more than the residual stream
-by those before them cannot be skipped. Whoever begins half-way compares once with a whole pass.
-Knows layers and tensors.
+Not every architecture can resume: layers may receive more than the residual stream from those
+below. Callers must compare once with a full pass (``ends_alike``).
 """
 
 from __future__ import annotations
@@ -21,12 +19,11 @@ from semascope.subject.sites import Hook
 
 STEM = "resid_post"
 Begin = tuple[str, Tensor]
-"""A site ``resid_post.N``, and (B, T, d) what stands there before any edit of it."""
+"""A site ``resid_post.N``, and its (B, T, d) activations before any edit of them."""
 
 
 def before(site: str) -> str:
-    """The site at which a pass may begin that is watched or changed at ``site``; empty where there
-    is none."""
+    """The deepest site at which a pass may resume that reads or edits ``site``; '' for none."""
     stem, _, number = site.partition(".")
     if stem == STEM:
         return site
@@ -34,19 +31,23 @@ def before(site: str) -> str:
 
 
 def unseen(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs of a forward pass without what the vision tower reads."""
+    """Inputs of a forward pass without pictures and videos."""
     return {name: value for name, value in inputs.items() if not name.startswith("pixel_values")}
 
 
 @contextmanager
 def begun(hooks: Mapping[str, Hook], begin: Begin | None) -> Iterator[None]:
-    """Have the layers up to a site pass on what they get, and the last of them what is known."""
+    """While the block runs, skip the layers up to a site: the last returns the known activations.
+
+    Raises:
+        SubjectError: the site is not a ``resid_post.N`` of the model.
+    """
     if begin is None:
         yield
         return
     site, x = begin
     if before(site) != site or site not in hooks:
-        raise SubjectError(f"A pass begins at {STEM}.N, not at {site}.")
+        raise SubjectError(f"A pass can resume at {STEM}.N only, not at {site}.")
     last = int(site.partition(".")[2])
     layers: list[nn.Module] = [hooks[f"{STEM}.{n}"].module for n in range(last + 1)]
     for layer in layers:
@@ -59,7 +60,7 @@ def begun(hooks: Mapping[str, Hook], begin: Begin | None) -> Iterator[None]:
 
 
 def key_of_inputs(inputs: Mapping[str, Any], about: object, without: Collection[str] = ()) -> str:
-    """A hash of what goes into a pass, ``without`` some of it, and of what else makes it."""
+    """Hash of a pass's inputs, except those named in ``without``, and of ``about``."""
     found = hashlib.blake2b(repr(about).encode(), digest_size=16)
     for name, value in sorted(inputs.items()):
         if name in without:
@@ -74,12 +75,12 @@ def key_of_inputs(inputs: Mapping[str, Any], about: object, without: Collection[
 
 
 def ends_alike(begun_pass: Callable[[], Tensor], whole_pass: Callable[[], Tensor]) -> bool:
-    """Whether a pass that begins half-way ends as a whole one does; both give (B, 1, V) logits."""
+    """Whether a resumed pass gives the logits of a full one; both return (B, 1, V) logits."""
     with torch.no_grad():
         try:
             short = begun_pass()
         except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError):
-            return False  # a layer misses what was skipped
+            return False  # a layer needs what was skipped
         whole = whole_pass()
     return short.shape == whole.shape and torch.allclose(short, whole, rtol=1e-4, atol=1e-4)
 

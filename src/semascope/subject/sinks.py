@@ -1,15 +1,14 @@
 """Attention sinks: tokens that no feature is read from.
 
-Language models park attention on a few tokens, mostly the first, whose activations are some
-hundred times as long as all others (Sun et al. 2024, "Massive Activations in Large Language
-Models"). Features take on absurd values there, hundreds of times their maximum elsewhere, and
-one such token in a thousand holds nearly all of the variance. So dictionaries are not trained on
-them, quality and evidence leave them out (by option), attribution does, and no intervention
-touches them.
+Language models park attention on a few tokens, mostly the first, whose activations have a norm
+about a hundred times that of the others (Sun et al. 2024, "Massive Activations in Large Language
+Models"). Feature activations there are hundreds of times their maximum elsewhere, and one such
+token in a thousand holds nearly all of the variance. Dictionaries are therefore not trained on
+sinks; evidence and quality reports leave them out unless told otherwise, and attribution and
+interventions always do (``readable``).
 
-Vision transformers do the like with a few patches of plain background (Darcet et al. 2024, "Vision
-Transformers Need Registers"): where patches stand for image tokens, those so far from the median of
-their prompt's patches are left out too. Knows tensors only.
+Vision transformers do the same with a few patches of plain background (Darcet et al. 2024, "Vision
+Transformers Need Registers"); these are left out by the same rule, relative to the median patch.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ import torch
 from torch import Tensor
 
 TIMES = 10.0
-"""A sink is so many times as long as the median token of its prompt."""
+"""Norm of a sink, at least, as a multiple of the median norm in its prompt."""
 LEAST = 4
-"""Tokens without which there is no telling: while decoding, one token comes at a time."""
+"""Fewest tokens for which sinks are sought; while decoding, tokens come one at a time."""
 
 
 def sinks(x: Tensor, real: Tensor | None = None, times: float = TIMES) -> Tensor:
-    """Which tokens are sinks.
+    """Which tokens are attention sinks, by the norm of their activations.
 
     Args:
         x: (R, T, d) activations by token.
-        real: (R, T) bool, tokens that stand there; all of them if left out.
-        times: how far from the median is too far.
+        real: (R, T) bool, the tokens to consider; all by default.
+        times: norm of a sink, at least, as a multiple of the median norm of its row.
 
     Returns:
         (R, T) bool.

@@ -2,7 +2,7 @@
 
 The language model is the module that owns the input embedding; its decoder layers are the
 longest list of layers under it. Vision layers are the longest list of attention layers
-outside it, and the projector is what stands between. Knows nothing of tokens or pictures.
+outside it, and the projector lies between the two.
 
 ==================  ==================================================================
 ``resid_pre.N``     what decoder layer N reads from the residual stream
@@ -15,11 +15,11 @@ outside it, and the projector is what stands between. Knows nothing of tokens or
 ``projector``       vision features in the language model's space
 ==================  ==================================================================
 
-What is found by name is then measured (``measured``): where a sublayer's output passes a
-normalisation before it is added, the site is that normalisation's output.
+Sites found by name are then verified by a pass (``measured_sites``): if a sublayer's output is
+normalised before it is added, the site is the normalised output.
 
-Sites joined by +, as in ``resid_post.6+resid_post.12``, are read side by side, as one vector a
-token: what a crosscoder reads.
+Sites joined by +, as in ``resid_post.6+resid_post.12``, are concatenated into one vector for each
+token: the input of a crosscoder.
 """
 
 from __future__ import annotations
@@ -44,17 +44,18 @@ PROJECTORS = ("multi_modal_projector", "mm_projector", "projector", "connector",
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """Where one site is: a module, and which side of it."""
+    """Where a site is: the input or the output of a module."""
 
     module: nn.Module
     side: Literal["in", "out"]
     width: int
     scale: float = 1.0
-    """By what the model multiplies it before it is added (Granite); sites hold the product."""
+    """Constant by which the model multiplies the output before adding it (Granite); sites hold the
+    product."""
     normalised: bool = False
-    """Whether a normalisation follows the sum in the residual stream (OPT-350m, the first GPT)."""
+    """Whether the residual stream is normalised after the sum (OPT-350m, the first GPT)."""
     layer: nn.Module | None = None
-    """The decoder layer, where the module's tensors have no batch axis, (B · T, width)."""
+    """The decoder layer, if the module's tensors have no batch axis, (B · T, width)."""
 
 
 def find_sites(model: Any) -> dict[str, Hook]:
@@ -92,7 +93,11 @@ def _layer_sites(layer: nn.Module, n: int, d_model: int) -> dict[str, Hook]:
 
 
 def language_model(model: Any) -> tuple[str, nn.Module]:
-    """(dotted path, module) of what owns the input embedding and the decoder layers."""
+    """(dotted path, module) of the language model: it owns the input embedding and the layers.
+
+    Raises:
+        SubjectError: no decoder layers were found.
+    """
     embedding = model.get_input_embeddings()
     names = {id(module): name for name, module in model.named_modules()}
     path = names.get(id(embedding), "")
@@ -134,7 +139,7 @@ def vision_layers(model: Any, language: str) -> list[nn.Module]:
 
 
 def picture_layers(config: Any) -> int:
-    """How many of the first layers add what the vision tower saw: Qwen3-VL's deepstack, Mllama's
+    """Number of first layers that vision features enter: Qwen3-VL's deepstack, Mllama's
     cross-attention."""
     crossed = getattr(config.get_text_config(decoder=True), "cross_attention_layers", None)
     if crossed:
@@ -144,7 +149,7 @@ def picture_layers(config: Any) -> int:
 
 
 def find_projector(model: Any, language: str) -> nn.Module | None:
-    """What maps vision features to the language model's width, by its usual names."""
+    """The module that maps vision features to the language model's width, by its usual names."""
     modules: list[tuple[str, nn.Module]] = [
         (n, m) for n, m in model.named_modules() if n and not _under(n, language)
     ]
@@ -176,25 +181,26 @@ def resolve(patterns: str | Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 JOIN = "+"
-"""Between sites that are read side by side."""
+"""Joins the names of sites that are concatenated."""
 
 
 def parts_of(names: Iterable[str]) -> list[str]:
-    """The single sites that names, some of them joined by +, stand for; each once."""
+    """The single sites in names, some of them joined by +; each once."""
     return list(dict.fromkeys(part for name in names for part in name.split(JOIN)))
 
 
 def side_by_side(found: Mapping[str, Tensor], name: str) -> Tensor:
     """(B, T, d) at a site, or (B, T, Σ d) at the sites that ``name`` joins by +.
 
-    Raises SubjectError where they do not stand at the same tokens.
+    Raises:
+        SubjectError: the joined sites do not have the same tokens.
     """
     if name in found:
         return found[name]
     parts = [found[part] for part in name.split(JOIN)]
     if len({part.shape[:-1] for part in parts}) > 1:
         raise SubjectError(
-            f"{name} cannot be read side by side: these sites do not stand at the same tokens. "
+            f"{name} cannot be concatenated: these sites do not have the same tokens. "
             "Join sites of the language model."
         )
     return torch.cat([part.to(parts[0].device) for part in parts], dim=-1)

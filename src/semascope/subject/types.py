@@ -1,6 +1,6 @@
-"""What passes between a subject and those who look at it: batches, token maps, edits, answers.
+"""The types that a subject takes and returns: batches, token maps, edits, answers.
 
-Nothing here knows a model family, a dictionary or a corpus on disk.
+They depend on no model family, dictionary or file.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from torch import Tensor
 
 
 class Kind(IntEnum):
-    """What a position holds."""
+    """What a token is."""
 
     PAD = 0
     TEXT = 1
     SPECIAL = 2
     """Template and control tokens, BOS included."""
     IMAGE = 3
-    """A token of the whole (base) picture, or of a frame of a video."""
+    """A token of the whole picture (the base view), or of a frame of a video."""
     TILE = 4
     """A token of a high-resolution tile of the picture."""
     NEWLINE = 5
-    """Image-row separators and other image tokens that look nowhere."""
+    """Row separators and other tokens of a picture that look at no place in it."""
 
 
 IMAGE_KINDS = (Kind.IMAGE, Kind.TILE)
@@ -39,7 +39,7 @@ Side = Literal["left", "right"]
 
 
 class Role(IntEnum):
-    """Who speaks at a position."""
+    """Who says a token."""
 
     NONE = 0
     SYSTEM = 1
@@ -49,7 +49,7 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenMap:
-    """For each position of one sequence (T of them): who, what, and where in the picture."""
+    """The T tokens of one sequence: what each is, who says it, and where in a picture it looks."""
 
     ids: NDArray[np.int64]
     """(T,) token ids."""
@@ -60,21 +60,21 @@ class TokenMap:
     roles: NDArray[np.int8]
     """(T,) of ``Role``."""
     image: NDArray[np.int16]
-    """(T,) which picture of the sample, −1 where none. Images come first, then the frames of its
-    videos, one after another (``Sample.pictures``)."""
+    """(T,) index of the picture that the token looks at, −1 for none. Images come first, then the
+    frames of videos (``Sample.pictures``)."""
     rects: NDArray[np.float32]
-    """(T, 4) left, top, right, bottom in pixels of the picture as given; NaN where none."""
+    """(T, 4) left, top, right, bottom in pixels of the original picture; NaN for none."""
     sizes: tuple[tuple[int, int], ...]
-    """(width, height) of each picture as given."""
+    """(width, height) of each original picture, in pixels."""
     geometry: str = "known"
     """'known', or why the rectangles are not."""
     spans: NDArray[np.int16] | None = None
-    """(T,) how many pictures, from ``image`` on, the token looks at: frames of a video that the
-    model merges in time. None where each looks at one."""
+    """(T,) number of consecutive pictures, from ``image`` on, that the token looks at: frames of a
+    video that the model merges. None if every token looks at one."""
     cut: int = 0
-    """Tokens of words that were cut from the end, past ``max_tokens``."""
+    """Number of tokens that were cut from the end, past ``max_tokens``."""
     mark: str = ""
-    """A hash of all that the model is given of this row; empty where it was not taken."""
+    """Hash of the model's input for this row; empty if it was not computed."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -113,7 +113,7 @@ class TokenMap:
         )
 
     def counts(self) -> dict[str, int]:
-        """How many tokens there are of each kind, by its name."""
+        """Number of tokens of each kind, by the kind's name."""
         kinds, counts = np.unique(self.kinds, return_counts=True)
         return {Kind(k).name.lower(): int(n) for k, n in zip(kinds, counts, strict=True)}
 
@@ -137,19 +137,19 @@ class TokenMap:
 
 
 class PictureMap(Protocol):
-    """Which picture each token looks at: token maps are such, and so is a sample kept on disk.
+    """Which picture each token looks at: a ``TokenMap``, or a stored sample.
 
-    Those that know of frames have ``spans`` too, as ``TokenMap`` has.
+    May also have ``spans``, as ``TokenMap`` does.
     """
 
     @property
     def image(self) -> NDArray[np.int16]:
-        """(T,) which picture, −1 where none."""
+        """(T,) index of the picture, −1 for none."""
         ...
 
 
 def looking_at(where: PictureMap, picture: int) -> NDArray[np.bool_]:
-    """(T,): the tokens that look at a picture, those that look at several frames among them."""
+    """(T,) bool: tokens that look at a picture, including those that look at several frames."""
     first, spans = where.image, getattr(where, "spans", None)
     past = first + (1 if spans is None else spans)
     found: NDArray[np.bool_] = (first >= 0) & (first <= picture) & (picture < past)
@@ -158,66 +158,67 @@ def looking_at(where: PictureMap, picture: int) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Model inputs, padded on the left or right as the subject wants, and their maps."""
+    """Padded model inputs and their token maps."""
 
     inputs: Mapping[str, Any]
-    """Keyword arguments of the model's forward: input_ids (B, T), attention_mask, pixel_values…"""
+    """Keyword arguments of the model's forward pass: input_ids (B, T), attention_mask (B, T),
+    pixel_values …"""
     maps: tuple[TokenMap, ...]
-    """One a row, each of length T (padding is ``Kind.PAD``)."""
+    """One for each row, of length T; padding is ``Kind.PAD``."""
     sample_ids: tuple[str, ...] = ()
 
     @property
     def mask(self) -> Tensor:
-        """(B, T) bool: real positions."""
+        """(B, T) bool: positions that are not padding."""
         return self.inputs["attention_mask"].bool()  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
 class EditContext:
-    """What an edit may know about the tensor in its hands."""
+    """Where the tensor that an edit receives lies in the sequence."""
 
     start: int
-    """Position in the whole sequence of the tensor's first token: 0 at prefill, the
-    number of cached tokens while decoding."""
+    """Position of the tensor's first token in the sequence: 0 at prefill, the number of cached
+    tokens while decoding."""
     maps: tuple[TokenMap, ...]
-    """Maps of the prompt, one a row; positions past their end were generated."""
+    """Token map of each row's prompt; positions past its end were generated."""
 
 
 Edit = Callable[[Tensor, EditContext], Tensor]
-"""(B, T, d) -> (B, T, d): what a site's output becomes."""
+"""(B, T, d) -> (B, T, d): changes the output of a site."""
 Edits = Mapping[str, Edit]
 """By site name."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenChoice:
-    """One generated or prompt token with the distribution that it came from."""
+    """A generated token, and the distribution that it was drawn from."""
 
     id: int
     text: str
     logprob: float
     top: tuple[tuple[int, str, float], ...] = ()
-    """(id, text, logprob) of the likeliest alternatives."""
+    """(id, text, log-probability) of the most likely tokens."""
     entropy: float = 0.0
-    """Nats."""
+    """Of the distribution, in nats."""
     ends: bool = False
-    """Whether it closes the answer: no word of it."""
+    """Whether the token ends the answer (EOS)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """An answer."""
+    """An answer and its tokens."""
 
     text: str
     tokens: tuple[TokenChoice, ...]
     prompt_tokens: int
     stopped: str = "eos"
-    """'eos', 'length' or 'cancelled'."""
+    """Why generation stopped: 'eos', 'length' or 'cancelled'."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 TokenSink = Callable[[TokenChoice], bool | None]
-"""Called at each generated token; returning True stops the generation."""
+"""Called with each generated token; return True to stop."""
 
 __all__ = [
     "IMAGE_KINDS",
