@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-
-from semascope.config import STAGES, Options, RunOptions, StageName
+from semascope.config import STAGES, RunOptions, StageName
 from semascope.errors import SemascopeError
-from semascope.pipeline.stages.base import Reporter, SilentReporter, run_stage
+from semascope.pipeline.run_context import Run, recorded
+from semascope.pipeline.stages.base import Reporter, SilentReporter, ignore, run_stage
 from semascope.workspace import RunRecord, Workspace
 
 __all__ = ["recorded", "run", "search"]
@@ -33,17 +33,16 @@ def run(
 
     Raises a ``SemascopeError`` for what the user can mend; what was done before is kept.
     """
-    from semascope.pipeline.explainers import check_names
-    from semascope.pipeline.run_context import Run
+    from semascope.pipeline.checks import check_names
     from semascope.pipeline.stages import stage
     from semascope.pipeline.torchrun import TorchrunGroup
 
     check_names(options)
     reporter = reporter or SilentReporter()
     state = Run(workspace, options)
-    with TorchrunGroup(state) as together:
+    with TorchrunGroup(options.train.device) as together:
         if not together.first:
-            together.help()
+            together.help(partial(_train_beside, state))
             return workspace.record()
         with workspace.lock(), _nothing_half_made(workspace):
             state.settle()
@@ -53,6 +52,14 @@ def run(
                 if name == "train":
                     together.dismiss()
             return workspace.record()
+
+
+def _train_beside(state: Run, options: RunOptions) -> None:
+    """Train in a process that is not the first, with the options that the first sends."""
+    from semascope.pipeline.stages.train import train_dictionary
+
+    state.options = options
+    train_dictionary(state, ignore)
 
 
 @contextmanager
@@ -65,20 +72,6 @@ def _nothing_half_made(workspace: Workspace) -> Iterator[None]:
         if new:
             workspace.abandon()
         raise
-
-
-def recorded(workspace: Workspace) -> RunOptions:
-    """The options that the workspace's stages were made with, or else the usual ones."""
-    stages = workspace.record().stages
-    parts: dict[str, Options] = {}
-    for name, usual in RunOptions():
-        if name not in stages:
-            continue
-        try:
-            parts[name] = type(usual)(**stages[name].options)
-        except ValidationError:  # written by another version: its stage will be done anew
-            continue
-    return RunOptions.model_validate(parts)
 
 
 def search(

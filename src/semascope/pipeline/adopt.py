@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from semascope.config import Arch, RunOptions, TrainOptions, digest
 from semascope.errors import DictionaryError, WorkspaceError
+from semascope.pipeline.checks import verify
 from semascope.pipeline.run_context import Run
 from semascope.pipeline.stages.base import StageProgress, ignore
 from semascope.pipeline.stages.train import beside, measure
@@ -96,7 +97,7 @@ def adopt(
         coder.site, coder.site_out, coder.name = wiring.site, wiring.writes, own
         progress(0, 1, "loading the subject")
         _fits(run, coder, wiring)
-        run.verify()
+        verify(run)
         progress(0, 1, "measuring on held-out tokens")
         figures = measure(run, coder, wiring, samples)
         _write(run, coder, figures, others, source)

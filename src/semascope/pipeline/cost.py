@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from semascope.pipeline import readings
-from semascope.pipeline.explainers import PROMOTED, head, make, reading, vocabulary
+from semascope.pipeline.explainers import PROMOTED, make, reading, vocabulary
 from semascope.pipeline.run_context import Run
 from semascope.pipeline.stages.explain import FREE, READER, asked_few, count
 
@@ -57,7 +57,7 @@ def _explainer(run: Run, name: str, records: Sequence[FeatureEvidence]) -> Expla
 
 def _warm(run: Run, alive: Sequence[int]) -> None:
     """Do once what is done once a run, so that the pilot's seconds are of features alone."""
-    head(run)
+    _ = run.unembedding
     vocabulary(run).explain([run.evidence.feature(i) for i in alive[:1]])
 
 

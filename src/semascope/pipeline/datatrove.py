@@ -45,7 +45,7 @@ def begin(workspace: Workspace, options: RunOptions) -> None:
     Once, before the workers start: they look at files alone. Raises what a run raises.
     """
     from semascope import pipeline
-    from semascope.pipeline.explainers import check_names
+    from semascope.pipeline.checks import check_names
 
     check_names(options)
     pipeline.run(workspace, options, until="gather")
@@ -159,7 +159,7 @@ def _local() -> Any:
 
 def _run(root: Path, options: RunOptions, rank: int) -> Run:
     run = Run(Workspace(root), options)
-    run.__dict__["_rank"] = rank
+    run.rank = rank
     return run
 
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from semascope.config import RunOptions
+from semascope.config import ExplainOptions, RunOptions
 from semascope.errors import EvidenceError, ExplainError
 from semascope.pipeline.run_context import Run
 
@@ -41,26 +41,21 @@ def make(name: str, run: Run) -> Explainer:
     return named(_EXPLAINERS, name, "explainer")(run)
 
 
-def check_names(options: RunOptions) -> None:
-    """Raise ExplainError for an explainer or scorer that there is not, or that lacks its address:
-    before the stages beneath are done, not after."""
-    from semascope.pipeline.scorers import check_scorers
-
-    explain = options.explain
-    for name in explain.explainers:
+def check_explainers(options: ExplainOptions) -> None:
+    """Raise ExplainError for an explainer that does not exist or that lacks its model's address."""
+    for name in options.explainers:
         named(_EXPLAINERS, name, "explainer")
-        if name in ("lmm", "server") and not (explain.base_url and explain.model):
+        if name in ("lmm", "server") and not (options.base_url and options.model):
             raise ExplainError(
                 f"The explainer {name!r} needs --base-url, {ADDRESS}, and --model, the name of a "
                 "model there."
             )
-        if name == "local" and not explain.model:
+        if name == "local" and not options.model:
             raise ExplainError(
                 "The explainer 'local' needs --model, a folder or a hub name of a model that "
                 "reads pictures and text."
             )
-    extra_fields(explain.extra_body)
-    check_scorers(options.score)
+    extra_fields(options.extra_body)
 
 
 def extra_fields(text: str) -> dict[str, Any]:
@@ -112,7 +107,7 @@ def server(options: Any, run: Run | None = None) -> LMM:
     from semascope.explain.llm.reply_cache import ReplyCache
 
     addresses = [one.strip() for one in options.base_url.split(",") if one.strip()]
-    rank = int(run.__dict__.get("_rank", 0)) if run else 0
+    rank = run.rank if run else 0
     return LMM(
         base_url=addresses[rank % len(addresses)] if addresses else "",
         model=options.model,
@@ -131,7 +126,7 @@ def promoted(run: Run) -> Callable[[int], Sequence[str]]:
 
     Nothing for a site that does not write into the residual stream.
     """
-    known: dict[int, list[list[str]]] = run.__dict__.setdefault("_promoted", {})
+    known: dict[int, list[list[str]]] = run.promoted_tokens
 
     def told(feature: int) -> Sequence[str]:
         block = feature // PROMOTED
@@ -142,13 +137,6 @@ def promoted(run: Run) -> Callable[[int], Sequence[str]]:
     return told
 
 
-def head(run: Run) -> Any:
-    """(V, d) the subject's unembedding, read once a run."""
-    if "_head" not in run.__dict__:
-        run.__dict__["_head"] = run.subject.unembedding()
-    return run.__dict__["_head"]
-
-
 def _promoted(run: Run, first: int) -> list[list[str]]:
     import numpy as np
 
@@ -156,7 +144,7 @@ def _promoted(run: Run, first: int) -> list[list[str]]:
 
     ids = np.arange(first, min(first + PROMOTED, run.dictionary.width))
     try:
-        up = read(run.dictionary, head(run), ids).up
+        up = read(run.dictionary, run.unembedding, ids).up
     except EvidenceError:
         return [[] for _ in ids]
     return [[str(run.subject.encoder.text(token)) for token in row] for row in up.tolist()]
@@ -235,7 +223,7 @@ def _local(run: Run) -> Explainer:
     from semascope.pipeline.run_context import load_subject
 
     ref = run.options.explain.model
-    models: dict[str, Any] = run.__dict__.setdefault("_models", {})
+    models: dict[str, Any] = run.local_models
     if ref not in models:
         train = run.options.train
         models[ref] = load_subject(ref, device=train.device, dtype=train.dtype)

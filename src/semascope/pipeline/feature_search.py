@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semascope.errors import AtlasError, EvidenceError
-from semascope.pipeline.run_context import Run
+from semascope.pipeline.run_context import Run, recorded
 from semascope.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -138,8 +138,6 @@ def prompts(path: Path) -> list[Sample]:
 
 
 def _run(workspace: Workspace) -> Run:
-    from semascope.pipeline import recorded
-
     return Run(workspace, recorded(workspace))
 
 

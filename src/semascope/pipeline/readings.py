@@ -61,7 +61,6 @@ def vectors(run: Run) -> PeakVectors:
     from semascope.evidence.store import peak_vectors
     from semascope.explain.reader.self_reading import reading_site
     from semascope.pipeline.activation_cache import CachedSubject
-    from semascope.pipeline.stages.gather import evidence_corpus
 
     known = peak_vectors.read(run.evidence)
     if known is not None:
@@ -71,7 +70,7 @@ def vectors(run: Run) -> PeakVectors:
         run.evidence,
         subject,
         reading_site(run.options.chosen()[0]),
-        evidence_corpus(run),
+        run.evidence_corpus(),
         max_tokens=run.options.train.max_tokens,
     )
 
@@ -158,7 +157,6 @@ def of_feature(
     """
     from semascope.evidence.store import peak_vectors
     from semascope.explain.reader.self_reading import QUESTION, SelfReader, reading_site
-    from semascope.pipeline.stages.gather import evidence_corpus
 
     refusal = _tried(run)
     if refusal:
@@ -175,7 +173,7 @@ def of_feature(
     for peak in chosen:
         wanted.setdefault(peak.row, set()).add(peak.token)
     taken = peak_vectors.take(
-        run.subject, reading_site(site), evidence_corpus(run), wanted, run.options.train.max_tokens
+        run.subject, reading_site(site), run.evidence_corpus(), wanted, run.options.train.max_tokens
     )
     x = taken.of([(p.row, p.token) for p in chosen])
     asked = questions or (QUESTION,)
@@ -191,10 +189,9 @@ def of_feature(
 
 def reader_of(run: Run) -> SelfReader:
     """The reader, made once a run."""
-    if "_self_reader" not in run.__dict__:
-        run.__dict__["_self_reader"] = reader(run)
-    made: SelfReader = run.__dict__["_self_reader"]
-    return made
+    if run.self_reader is None:
+        run.self_reader = reader(run)
+    return run.self_reader
 
 
 def _tried(run: Run) -> str:

@@ -10,25 +10,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from semascope import __version__
-from semascope.config import RunOptions, digest
+from semascope.config import Options, RunOptions, digest
 from semascope.corpus.sample import Corpus, SkipReport
-from semascope.errors import CorpusError, NoImages, SiteNotFound, WorkspaceError
+from semascope.errors import SiteNotFound, WorkspaceError
 from semascope.wiring import expand
 from semascope.workspace import Workspace, versions
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from semascope.atlas import Atlas, Media
     from semascope.evidence import Evidence
     from semascope.explain.explainers.term_frequency import TermFrequency
+    from semascope.explain.reader.self_reading import SelfReader
+    from semascope.explain.scorers.lexical_judge import LexicalJudge
+    from semascope.explain.scorers.lmm_judge import LMMJudge
     from semascope.pipeline.accounts.samples import SampleAccount
     from semascope.pipeline.activation_cache import ActivationCache
     from semascope.pipeline.activations import SiteChunks
+    from semascope.pipeline.splits import CorpusSubset
 
 BACKGROUND = 1000
 """About so many samples stand for the corpus when words are counted."""
-GLANCE = 16
-"""Rows that are looked at for pictures where there should be none."""
 PIECE, PIECES = 4096, 256
 """Bytes of a piece of a file, and how many pieces stand for a large one."""
 TINY = "tiny:"
@@ -42,6 +48,16 @@ class Run:
         self.workspace, self.options = workspace, options
         self.model_check: dict[str, Any] = {}
         """What the model check found, once the subject is loaded."""
+        self.rank = 0
+        """Which worker of several this process is; each asks a server of its own."""
+        self.promoted_tokens: dict[int, list[list[str]]] = {}
+        """By block of features: the tokens that each feature's direction makes likelier."""
+        self.local_models: dict[str, Any] = {}
+        """Models other than the subject that explain or judge here, by reference."""
+        self.self_reader: SelfReader | None = None
+        self.lmm_judge: LMMJudge | None = None
+        self.lexical_judge: LexicalJudge | None = None
+        self._left_out = SkipReport()
 
     @property
     def dictionary_id(self) -> str:
@@ -111,15 +127,14 @@ class Run:
 
         train = self.options.train
         corpus = open_corpus(train.corpus, seed=train.seed, columns=train.columns)
-        self.opened = SkipReport()
-        self.opened.merge(corpus.skipped)
+        self._left_out.merge(corpus.skipped)
         return corpus
 
-    @cached_property
+    @property
     def opened(self) -> SkipReport:
         """What was recognised and left out when the corpus was opened, before any row was read."""
         _ = self.corpus
-        return self.__dict__.get("opened", SkipReport())  # type: ignore[no-any-return]
+        return self._left_out
 
     @cached_property
     def warned(self) -> set[str]:
@@ -186,11 +201,25 @@ class Run:
         return load(self.workspace.dictionary(*self.options.chosen()))
 
     @cached_property
+    def unembedding(self) -> Tensor:
+        """(V, d) directions of the output tokens in the subject's residual stream."""
+        directions: Tensor = self.subject.unembedding()
+        return directions
+
+    @cached_property
     def evidence(self) -> Evidence:
         """What was gathered of it."""
         from semascope.evidence import Evidence
 
         return Evidence.open(self.workspace.evidence(), self.dictionary_id)
+
+    def evidence_corpus(self) -> CorpusSubset:
+        """The samples that evidence is gathered from."""
+        from semascope.pipeline.splits import CorpusSubset, evidence_rows, read_rows
+
+        gather, seed = self.options.gather, self.options.train.seed
+        rows = (evidence_rows if gather.fresh else read_rows)(self.corpus, seed, gather.samples)
+        return CorpusSubset(self.corpus, rows)
 
     @cached_property
     def background(self) -> TermFrequency:
@@ -218,22 +247,6 @@ class Run:
     def beneath(self) -> str:
         """A hash of what the run stands on; cheap, since nothing is loaded for it."""
         return digest(subject_stamp(self.options.train.subject))
-
-    def check(self) -> None:
-        """Raise for what the options get wrong; then sign ``run.json`` with what the run is of."""
-        self.verify()
-        self.sign()
-
-    def verify(self) -> None:
-        """Raise for what the options get wrong; nothing is written."""
-        from semascope.dictionary.training.tracking import need
-        from semascope.pipeline.members import family
-
-        family(self)  # resolves the sites, and refuses impossible widths
-        if self.options.train.track:
-            need(self.options.train.track)
-        self._check_pictures()
-        self._check_patches()
 
     def sign(self) -> None:
         """Write into ``run.json`` what the run is of."""
@@ -274,52 +287,19 @@ class Run:
             signed = {"site": site, "dictionary": name}
             self.workspace.save(record.model_copy(update=signed))
 
-    def _check_pictures(self) -> None:
-        """A subject that sees is given pictures, unless told that words are wanted."""
-        if not self.subject.has_vision:
-            self._check_words()
-            return
-        if self.options.train.text_only:
-            return
-        from semascope.corpus.open import require_images
 
+def recorded(workspace: Workspace) -> RunOptions:
+    """The options that a workspace's stages were made with; defaults for stages not done yet."""
+    stages = workspace.record().stages
+    parts: dict[str, Options] = {}
+    for name, default in RunOptions():
+        if name not in stages:
+            continue
         try:
-            require_images(self.corpus)
-        except NoImages as error:
-            raise NoImages(
-                f"{error} To read words alone with {self.options.train.subject}, say --text-only."
-            ) from error
-
-    def _check_patches(self) -> None:
-        """Sites of the vision side are read where each image token stands for one patch.
-
-        Seen on the first sample that has pictures; SubjectError says why where it is not so.
-        """
-        from semascope.corpus.open import GLANCE as FAR
-        from semascope.subject.patches import is_pictured, laid_out
-
-        pictured = [site for site in self.sites if is_pictured(site)]
-        if not pictured:
-            return
-        glance = self.corpus.read(0, min(FAR, len(self.corpus)))
-        sample = next((sample for _, sample in glance if sample.pictures), None)
-        if sample is None:
-            raise CorpusError(
-                f"{pictured[0]} reads pictures, and {self.corpus.name} has none in its first "
-                f"{FAR} rows. Name a --corpus with pictures, or a --site of the language model."
-            )
-        batch = self.subject.encode([sample], max_tokens=self.options.train.max_tokens)
-        for site, x in self.subject.run(batch, pictured).items():
-            laid_out(site, x, batch)
-
-    def _check_words(self) -> None:
-        """A subject that does not see is given words."""
-        glance = self.corpus.read(0, min(GLANCE, len(self.corpus)))
-        if any(sample.pictures for _, sample in glance):
-            raise CorpusError(
-                f"{self.options.train.subject} reads words alone, and {self.corpus.name} has "
-                "pictures. Name a --corpus of words, such as text."
-            )
+            parts[name] = type(default)(**stages[name].options)
+        except ValidationError:  # written by another version: its stage will be done anew
+            continue
+    return RunOptions.model_validate(parts)
 
 
 def load_subject(

@@ -127,12 +127,11 @@ def lmm_judge(run: Run) -> LMMJudge | None:
     options = run.options.score
     if options.judge != "lmm":
         return None
-    if "_lmm_judge" not in run.__dict__:
+    if run.lmm_judge is None:
         from semascope.explain.scorers.lmm_judge import LMMJudge
 
-        run.__dict__["_lmm_judge"] = LMMJudge(server(options, run), run.media.open)
-    judge: LMMJudge = run.__dict__["_lmm_judge"]
-    return judge
+        run.lmm_judge = LMMJudge(server(options, run), run.media.open)
+    return run.lmm_judge
 
 
 def _judge(run: Run) -> Judge:
@@ -140,14 +139,13 @@ def _judge(run: Run) -> Judge:
     asked = lmm_judge(run)
     if asked is not None:
         return asked
-    if "_judge" not in run.__dict__:
+    if run.lexical_judge is None:
         from semascope.atlas import embedder
         from semascope.explain.scorers.lexical_judge import LexicalJudge
 
         meaning = run.options.score.judge == "meaning"
-        run.__dict__["_judge"] = LexicalJudge(embed=embedder() if meaning else None)
-    judge: Judge = run.__dict__["_judge"]
-    return judge
+        run.lexical_judge = LexicalJudge(embed=embedder() if meaning else None)
+    return run.lexical_judge
 
 
 def _iou(run: Run) -> Scorer:

@@ -4,17 +4,15 @@ The first process does the run: it holds the workspace's lock, decides what is l
 everything. The others wait for its word, train beside it, and are dismissed once the dictionaries
 stand. Without torchrun there is one process, and nothing here does anything.
 
-It knows that there is training; not how it is shared out, which is ``dictionary.parallel``'s.
+How training is shared among them is in ``dictionary.training.distributed``.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from semascope.pipeline.run_context import Run
+from typing import Any
 
 TRAIN, DONE = "train", "done"
 
@@ -33,8 +31,8 @@ def first() -> bool:
 class TorchrunGroup:
     """The processes of one run; a context manager that lets them go at the end."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, device: str) -> None:
+        self.device = device
         self.active = processes() > 1
         self.first = first()
 
@@ -42,7 +40,7 @@ class TorchrunGroup:
         if self.active:
             from semascope.dictionary.training.distributed import ProcessGroup
 
-            ProcessGroup.join(self.run.options.train.device)
+            ProcessGroup.join(self.device)
         return self
 
     def __exit__(
@@ -60,14 +58,10 @@ class TorchrunGroup:
             tell(DONE)
             self._leave()
 
-    def help(self) -> None:
-        """Any other process: train beside the first whenever it says so, until dismissed."""
-        from semascope.pipeline.stages.base import ignore
-        from semascope.pipeline.stages.train import train_dictionary
-
-        while (told := tell(None))[0] == TRAIN:
-            self.run.options = told[1]
-            train_dictionary(self.run, ignore)
+    def help(self, train: Callable[[Any], object]) -> None:
+        """Any other process: call ``train(options)`` each time that the first says so."""
+        while (message := tell(None))[0] == TRAIN:
+            train(message[1])
 
     def _leave(self) -> None:
         import torch.distributed as dist

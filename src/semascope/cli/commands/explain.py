@@ -59,7 +59,8 @@ class Explain(ExplainOptions, StageVerb):
     def run(self) -> int:
         """Explain, or plan."""
         from semascope.pipeline import recorded
-        from semascope.pipeline.explainers import check_names, reach
+        from semascope.pipeline.checks import check_names
+        from semascope.pipeline.explainers import reach
 
         own = self.KIND(**{name: getattr(self, name) for name in self.KIND.model_fields})
         options = recorded(self.space).model_copy(update={self.PART: own})

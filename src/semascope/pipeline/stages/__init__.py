@@ -17,6 +17,8 @@ def stage(name: StageName, run: Run) -> Stage:
 
 
 def _train(run: Run) -> Stage:
+    from semascope.pipeline.checks import check_and_sign
+
     def work(progress: StageProgress) -> Mapping[str, Any]:
         from semascope.pipeline.stages.train import train_dictionary  # imports torch
 
@@ -27,7 +29,7 @@ def _train(run: Run) -> Stage:
         name="train",
         work=work,
         options=options.binding(),
-        check=run.check,
+        check=partial(check_and_sign, run),
         outputs=tuple(run.workspace.dictionary(site, name) for site, name, _ in options.trained()),
         needs=tuple(
             run.workspace.dictionary(wires.site, name) for wires, name in options.brought()

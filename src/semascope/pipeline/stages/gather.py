@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from semascope.pipeline import readings
 from semascope.pipeline.accounts.samples import CountedCorpus, CountingSubject
 from semascope.pipeline.activation_cache import CachedSubject
-from semascope.pipeline.run_context import Run
-from semascope.pipeline.splits import CorpusSubset, evidence_rows, read_rows
+from semascope.pipeline.run_context import Run, recorded
 from semascope.pipeline.stages.base import StageProgress
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def gather_evidence(run: Run, progress: StageProgress) -> Mapping[str, Any]:
     alive = len(run.evidence.alive())
     width = run.evidence.width
     return {
-        "samples": len(evidence_corpus(run)),
+        "samples": len(run.evidence_corpus()),
         "tokens": run.evidence.tokens(),
         "features_alive": alive,
         "dead_fraction": 1 - alive / width,
@@ -63,7 +62,7 @@ def read_out(run: Run, progress: StageProgress) -> LogitLensStore:
         run.evidence,
         run.reader,
         run.dictionary,
-        evidence_corpus(run),
+        run.evidence_corpus(),
         options=_options(run),
         progress=progress,
     )
@@ -77,7 +76,7 @@ def gatherer(run: Run, progress: StageProgress | None = None) -> Gatherer:
     account = run.account("gather")
     return Gatherer(
         CountingSubject(subject, account),
-        CountedCorpus(evidence_corpus(run), account),
+        CountedCorpus(run.evidence_corpus(), account),
         _members(run),
         run.workspace.evidence(),
         media=run.workspace.media,
@@ -100,19 +99,11 @@ def step(workspace: Path | str) -> DatatroveStep:
 
 
 def _gatherer_of(folder: Path) -> Gatherer:
-    from semascope.pipeline import recorded
     from semascope.workspace import Workspace
 
     workspace = Workspace(folder)
     workspace.require("train")
     return gatherer(Run(workspace, recorded(workspace)))
-
-
-def evidence_corpus(run: Run) -> CorpusSubset:
-    """The samples that evidence is gathered from."""
-    gather, seed = run.options.gather, run.options.train.seed
-    rows = (evidence_rows if gather.fresh else read_rows)(run.corpus, seed, gather.samples)
-    return CorpusSubset(run.corpus, rows)
 
 
 def _options(run: Run) -> EvidenceOptions:
