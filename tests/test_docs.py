@@ -106,3 +106,41 @@ def test_make_targets_of_the_docs_are_there() -> None:
     said = {t for page in PAGES for t in re.findall(r"`make ([\w-]+)", page.read_text())}
     assert said
     assert said <= targets
+
+
+SOURCE = HOUSE / "src" / "semascope"
+FILE = re.compile(r"(?<![\w./<>{:-])[\w.-]+(?:/[\w.-]+)+\.(?:py|toml)\b|\bsrc/semascope[\w/.]*\w")
+DOTTED = re.compile(r"(?<![\w/.-])semascope(?:\.[A-Za-z_]\w*)+")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(HOUSE)))
+def test_source_files_that_the_docs_name_are_there(page: Path) -> None:
+    """Without: a reader looks for a file that was moved."""
+    roots = (HOUSE, SOURCE, page.parent)
+    missing = [
+        name
+        for name in FILE.findall(page.read_text())
+        if not any((root / name).exists() for root in roots)
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(HOUSE)))
+def test_dotted_names_of_the_docs_are_there(page: Path) -> None:
+    """Without: a reader imports a name that was changed."""
+    missing = [name for name in DOTTED.findall(page.read_text()) if not _resolves(name)]
+    assert not missing
+
+
+def _resolves(name: str) -> bool:
+    """Whether a dotted name is a file, a module, or an attribute of one."""
+    if (HOUSE / name).exists() or name.endswith(".toml"):
+        return True
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            target: object = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        return all((target := getattr(target, part, None)) is not None for part in parts[length:])
+    return False
