@@ -103,7 +103,7 @@ class Lossy(PreTrainedTokenizer):
 def test_who_speaks_cannot_be_found_is_said() -> None:
     """Turns whose words cannot be told from the template's are refused; plain text is read."""
     s = subject(Lossy())
-    with pytest.raises(SubjectError, match="who speaks where cannot be found"):
+    with pytest.raises(SubjectError, match="roles of tokens are unknown"):
         s.encode([TALK])
     assert len(s.encode([Sample("a", text="hello you")]).maps[0]) == 2
 

@@ -198,7 +198,7 @@ def test_where_a_vision_site_cannot_hold_both(subject) -> None:
 
 
 def test_smolvlm_reads_pictures_or_videos(subject) -> None:
-    with pytest.raises(SubjectError, match="part them into two samples"):
+    with pytest.raises(SubjectError, match="split it into two samples"):
         subject("smolvlm").encode([asked(video(2), images=(picture(32, 32),))])
 
 

@@ -43,7 +43,7 @@ def test_the_projector_is_laid_over_its_own_tokens_or_refused(family: str) -> No
     for site in sites:
         families = ONE_TO_ONE[site]
         if family not in families:
-            with pytest.raises(SubjectError, match=r"one for one .* such as resid_post\.0"):
+            with pytest.raises(SubjectError, match=r"one to one .* such as resid_post\.0"):
                 laid_out(site, found[site], batch)
             continue
         x, there = laid_out(site, found[site], batch)

@@ -1,8 +1,7 @@
-"""Which letters of a text each of its tokens stands for.
+"""Which characters of a text each of its tokens covers.
 
-Fast tokenizers say so themselves; what they say is held against the tokens' own text. For others,
-and where what is said is wrong, tokens are decoded one after another and laid along the text.
-Knows tokenizers; nothing of roles, pictures or models.
+Fast tokenizers report offsets, which are compared with the tokens' own text. For other tokenizers,
+and if offsets are wrong, tokens are decoded one after another and matched with the text.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 Span = tuple[int, int]
-"""First letter, and the one past the last; empty where a token stands for none."""
+"""First character and the one past the last; empty if the token covers none."""
 BROKEN = "\ufffd"
-"""What a decoder writes for the bytes of half a letter."""
+"""What a decoder writes for an incomplete character."""
 BEHIND = 6
 """Tokens decoded together with the next: some decoders drop a space at the start."""
 
@@ -22,26 +21,34 @@ def spans(
     tokenizer: Any,
     text: str,
     ids: Sequence[int],
-    told: Sequence[Span] | None,
+    offsets: Sequence[Span] | None,
     piece: Callable[[int], str],
 ) -> list[Span] | None:
-    """(T,) the letters of each token; None where they cannot be found.
+    """The characters that each token covers; None if they cannot be found.
 
-    ``told`` is what a fast tokenizer says, and ``piece`` gives one token as text.
+    Args:
+        tokenizer: decodes ids.
+        text: that was tokenized.
+        ids: (T,) its tokens.
+        offsets: (T,) spans by a fast tokenizer, if there is one.
+        piece: a token id as text.
+
+    Returns:
+        (T,) spans.
     """
-    if told is not None and all(
-        _agree(text[a:b], piece(i)) for i, (a, b) in zip(ids, told, strict=True)
+    if offsets is not None and all(
+        _agree(text[a:b], piece(i)) for i, (a, b) in zip(ids, offsets, strict=True)
     ):
-        return [(int(a), int(b)) for a, b in told]
-    laid = _lay(tokenizer, text, ids)
-    if laid is None and told is not None:
-        # A normaliser that rewrites the text (NFKC, accents): its own offsets are all there is.
-        return [(int(a), int(b)) for a, b in told]
-    return laid
+        return [(int(a), int(b)) for a, b in offsets]
+    matched = _match(tokenizer, text, ids)
+    if matched is None and offsets is not None:
+        # A normaliser rewrites the text (NFKC, accents): there is nothing but its own offsets.
+        return [(int(a), int(b)) for a, b in offsets]
+    return matched
 
 
 def _agree(letters: str, piece: str) -> bool:
-    """Whether a token may stand for these letters, spaces and case aside."""
+    """Whether a token may cover these characters, ignoring spaces and case."""
     a, b = _plain(letters), _plain(piece)
     return not a or not b or BROKEN in piece or a == b
 
@@ -50,19 +57,19 @@ def _plain(text: str) -> str:
     return "".join(text.split()).casefold()
 
 
-def _lay(tokenizer: Any, text: str, ids: Sequence[int]) -> list[Span] | None:
-    """The spans by decoding token after token; None where that does not give the text again."""
+def _match(tokenizer: Any, text: str, ids: Sequence[int]) -> list[Span] | None:
+    """The spans by decoding token after token; None if that does not give the text."""
     found: list[Span] = []
     at = start = done = 0
     for n in range(len(ids)):
         before = _decoded(tokenizer, ids[start:done])
         new = _decoded(tokenizer, ids[start : n + 1])
         if new.endswith(BROKEN) and n + 1 < len(ids):
-            continue  # half a letter: what completes it says what it was
+            continue  # an incomplete character: the next token completes it
         written = new[len(before) :] if new.startswith(before) else None
         span = None if written is None else _next(text, at, written)
         if span is None and done == n and ids[n] in set(tokenizer.all_special_ids):
-            span = (at, at)  # put there by the tokenizer: a BOS, an EOS
+            span = (at, at)  # added by the tokenizer: BOS or EOS
         if span is None:
             return None
         found += [span] * (n + 1 - done)
@@ -83,7 +90,7 @@ def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def _next(text: str, at: int, written: str) -> Span | None:
-    """Where the text goes on with what was written, give or take a space; None where not."""
+    """Where the text continues with ``written``, with or without a space; None if it does not."""
     bare = written.strip(" ")
     space = len(text) - len(text[at:].lstrip(" ")) - at
     for word, start in ((written, at), (bare, at), (bare, at + space)):

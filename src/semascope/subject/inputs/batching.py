@@ -1,9 +1,8 @@
-"""What processors make of single samples, stacked into one batch: which axis is what is measured.
+"""Stacks a processor's outputs of single samples into one batch; the meaning of axes is measured.
 
-A processor's outputs have axes of many meanings: prompts, pictures, tiles, tokens. Which is which
-is found by reading a probe three times, with a longer text and with a second picture, and seeing
-what grows. What cannot be told so is refused in a sentence. Knows shapes and names of outputs;
-nothing of families, models or pictures.
+Axes of a processor's outputs may be prompts, pictures, tiles or tokens. A probe is read three
+times, with a longer text and with a second picture, to see which axes grow. Outputs for which this
+gives no answer raise a SubjectError.
 """
 
 from __future__ import annotations
@@ -19,13 +18,12 @@ from semascope.errors import SubjectError
 
 Outputs = dict[str, Tensor]
 Probe = Callable[[int, int], Outputs]
-"""(words, pictures) -> what the processor makes of a prompt of these, ``input_ids`` among it."""
+"""(words, pictures) -> the processor's output for such a prompt, ``input_ids`` included."""
 
 FILLED = {"image_position_ids": -1, "pixel_position_ids": -1, "image_patches_indices": -1}
-"""What stands for nothing in an output, where that is not 0."""
+"""Fill value of outputs, where it is not 0."""
 FIRST = ("aspect_ratio_mask",)
-"""Masks of tiles in which a picture that is not there has its first tile (Mllama's cannot do
-without any)."""
+"""Masks of tiles in which a missing picture has its first tile: Mllama fails without any."""
 PICTURES = (
     "image_sizes",
     "image_grid_thw",
@@ -34,37 +32,38 @@ PICTURES = (
     "second_per_grid_ts",
     "video_sizes",
 )
-"""Outputs with one entry a picture or video in every family; those of videos are not probed."""
+"""Outputs with one entry for each picture or video in every family; videos are not probed."""
 APART = ("qformer_input_ids", "qformer_attention_mask")
-"""Texts of another tokenizer with a mask of their own, which are padded apart."""
+"""Texts of a second tokenizer, which have their own mask and padding."""
 AGAIN = ("cross_attention_mask", "image_attention_mask")
-"""Outputs by token that a model with a cache wants again with every further token."""
+"""Outputs by token that a model with a cache needs again for every further token."""
 
 
 @dataclass(frozen=True, slots=True)
 class AxisLayout:
-    """What the axes of one output are."""
+    """The meaning of an output's axes."""
 
     tokens: int | None = None
-    """The axis with one entry a token; None where there is none."""
+    """The axis with one entry for each token, or None."""
     prompts: bool = False
-    """Whether the leading axis has one entry a prompt, however many its pictures. Else it has
-    one a picture, or several, and prompts without a picture have none."""
+    """Whether the first axis has one entry for each prompt. If not, it has one or several for each
+    picture, and none for prompts without a picture."""
     placed: bool = False
-    """Whether its values depend on where in the text the picture stands, without an entry a token:
-    they would be wrong after padding."""
+    """Whether its values depend on the picture's position in the text although it has no entry for
+    each token: padding would make them wrong."""
 
 
 def measure(probe: Probe) -> dict[str, AxisLayout]:
-    """The layout of every output, by what grows with words and with pictures.
+    """The layout of every output, by which axes grow with text and with pictures.
 
-    Raises SubjectError where an axis grows with the words by other than a token each.
+    Raises:
+        SubjectError: an axis grows with the text, but not by one entry for each token.
     """
     short, long = probe(1, 1), probe(5, 1)
     two = _or_none(probe, 1, 2)
     lengths = (short["input_ids"].shape[1], long["input_ids"].shape[1])
     if lengths[0] == lengths[1]:
-        raise SubjectError("The processor makes as many tokens of a long text as of a short one.")
+        raise SubjectError("The processor gives a long text as many tokens as a short one.")
     return {
         name: _layout(
             name, short[name], long.get(name), None if two is None else two.get(name), lengths
@@ -75,7 +74,7 @@ def measure(probe: Probe) -> dict[str, AxisLayout]:
 
 
 def _or_none(probe: Probe, words: int, pictures: int) -> Outputs | None:
-    """None where the processor takes no more than one picture a prompt."""
+    """The probe's output; None if the processor takes only one picture for each prompt."""
     try:
         return probe(words, pictures)
     except SubjectError:
@@ -101,8 +100,8 @@ def _layout(
 
 def _unknown(name: str) -> str:
     return (
-        f"The processor's output {name!r} grows with the text in a way that is not known here, so "
-        "rows of unlike length cannot be put into one batch: encode one sample at a time."
+        f"The processor's output {name!r} grows with the text in an unknown way, so rows of "
+        "different lengths cannot be batched: encode one sample at a time."
     )
 
 
@@ -111,7 +110,7 @@ class BatchRow:
     """One row of a batch."""
 
     size: int
-    """Tokens that the row has."""
+    """Number of tokens."""
     start: int
     """Position of its first token."""
 
@@ -123,23 +122,34 @@ def collate(
     length: int,
     layout: AxisLayout,
 ) -> Tensor:
-    """One output of every row, (B or pictures, …): None for rows that do not have it.
+    """Stack one output of every row.
 
-    ``length`` is that of the batch in tokens. Smaller pictures, fewer tiles and fewer pictures are
-    filled with what stands for nothing. Raises SubjectError for outputs that padding would make
-    wrong.
+    Smaller pictures, fewer tiles and fewer pictures are padded with the output's fill value.
+
+    Args:
+        name: of the output.
+        parts: of each row, None for rows that do not have it.
+        places: tokens of each row in the batch.
+        length: of the batch, in tokens.
+        layout: meaning of the output's axes.
+
+    Returns:
+        (B or pictures, …).
+
+    Raises:
+        SubjectError: padding would make the output wrong.
     """
-    there = [part for part in parts if part is not None]
+    present = [part for part in parts if part is not None]
     if layout.placed and len(parts) > 1:
         raise SubjectError(
-            f"The processor's output {name!r} tells where in the text the pictures stand, and "
+            f"The processor's output {name!r} depends on the position of pictures in the text and "
             "would be wrong in a padded batch: encode one sample at a time."
         )
     axis = layout.tokens
-    shape = [max(p.shape[d] for p in there) for d in range(1, there[0].ndim)]
+    shape = [max(p.shape[d] for p in present) for d in range(1, present[0].ndim)]
     if axis is not None:
         shape[axis - 1] = length
-    blank = _blank(name, there, shape, axis)
+    blank = _blank(name, present, shape, axis)
     rows = []
     for part, place in zip(parts, places, strict=True):
         if part is None and not layout.prompts:
@@ -152,7 +162,7 @@ def collate(
 
 
 def _where(part: Tensor, place: BatchRow, axis: int | None) -> tuple[slice, ...]:
-    """Where in a row of the batch what one sample has goes."""
+    """Where one sample's part goes in its row of the batch."""
     at = [slice(0, size) for size in part.shape]
     if axis is not None:
         at[axis] = slice(place.start, place.start + place.size)
@@ -160,7 +170,7 @@ def _where(part: Tensor, place: BatchRow, axis: int | None) -> tuple[slice, ...]
 
 
 def _blank(name: str, parts: Sequence[Tensor], shape: list[int], axis: int | None) -> Tensor:
-    """(1, …) a row in which nothing is."""
+    """(1, …) an empty row."""
     ragged = any(
         d + 1 != axis and part.shape[d + 1] != size
         for part in parts
@@ -175,8 +185,8 @@ def _blank(name: str, parts: Sequence[Tensor], shape: list[int], axis: int | Non
     )
     if ragged and not known and not parts[0].is_floating_point() and name != "aspect_ratio_ids":
         raise SubjectError(
-            f"The processor's output {name!r} is of unlike shape in these samples, and what would "
-            "stand for nothing in it is not known: encode one sample at a time."
+            f"The processor's output {name!r} differs in shape between these samples, and its fill "
+            "value is unknown: encode one sample at a time."
         )
     blank = parts[0].new_full((1, *shape), FILLED.get(name, 0))
     if name in FIRST:
@@ -185,6 +195,6 @@ def _blank(name: str, parts: Sequence[Tensor], shape: list[int], axis: int | Non
 
 
 def again(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a decoder with a cache is to be given with every further token, as it stands at the last
-    token of a left-padded prompt: (B, 1, …) each."""
+    """Inputs that a decoder with a cache needs with every further token: (B, 1, …) each, those of
+    the last token of a left-padded prompt."""
     return {name: inputs[name][:, -1:] for name in AGAIN if name in inputs}

@@ -1,7 +1,8 @@
-"""Samples to model inputs with a map of every position: who speaks, what it is, where it looks.
+"""Encodes samples as model inputs, with a map of every token: what it is, who says it, and where
+in a picture it looks.
 
-Each sample goes through the subject's own processor by itself, so that what came of which
-picture is never in doubt; rows are then padded and stacked here. Knows no weights and no hooks.
+Each sample goes through the subject's own processor alone, so that it is clear which tokens come
+from which picture; rows are then padded and stacked here.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from semascope.subject.types import PICTURE_KINDS, Batch, Kind, Role, Side, Toke
 from semascope.subject.video.padding import context_length
 
 UNSUITED = (GeometryUnknown, LookupError, AttributeError, TypeError, ValueError)
-"""What an adapter raises at a processor or config that is not as it knows them."""
+"""Raised by adapters at a processor or config that they do not support."""
 log = logging.getLogger(__name__)
 
 
@@ -42,35 +43,36 @@ class EncodedRow:
 
     map: TokenMap
     inputs: dict[str, Tensor]
-    """What the processor made, the sample alone."""
+    """Output of the processor for this sample alone."""
     id: str
 
 
 @dataclass(slots=True)
 class Encoder:
-    """A tokenizer, the processor around it where the subject sees, and the model's config."""
+    """A tokenizer, the processor around it if the subject reads pictures, and the model's
+    config."""
 
     tokenizer: Any
     processor: Any
-    """None for subjects without sight."""
+    """None for subjects that read text only."""
     config: Any
     template: ChatTemplate
     image_token_id: int | None
     video_token_id: int | None = None
-    """Where frames have a token of their own."""
+    """If frames have another token than images."""
     reads_video: bool = False
-    """Others are shown some frames as pictures."""
+    """If False, some frames of a video are shown as pictures."""
     _texts: dict[int, str] = field(default_factory=dict)
     shortened: int = 0
-    """Samples that were cut because the model reads no more at once."""
+    """Number of samples that were cut to the context length."""
     _control: NDArray[np.int64] | None = None
     reader: ProcessorReader | None = None
-    """What calls the processor; made here."""
+    """Calls the processor; set by ``__post_init__``."""
     context: int | None = None
-    """Tokens that the model reads at most; found here."""
+    """Context length in tokens, if the config names one; set by ``__post_init__``."""
 
     def __post_init__(self) -> None:
-        """Make the reader, and look up how much the model reads at once."""
+        """Create the reader and look up the context length."""
         if self.processor is not None:
             self.reader = ProcessorReader(
                 self.processor, self.config, self.template, self.shown_ids
@@ -85,7 +87,11 @@ class Encoder:
         answer: str | Sequence[str] | None = None,
         side: Side = "right",
     ) -> Batch:
-        """Encode, cut to ``max_tokens`` of words, pad on one ``side``."""
+        """Encode samples, cut to ``max_tokens`` (pictures not counted) and padded on one ``side``.
+
+        Raises:
+            SubjectError: no samples, or one that the model cannot read.
+        """
         samples = list(samples)
         if not samples:
             raise SubjectError("Nothing to encode: give at least one sample.")
@@ -95,7 +101,7 @@ class Encoder:
 
     @property
     def shown_ids(self) -> tuple[int, ...]:
-        """Ids of the tokens that stand for pictures and videos."""
+        """Ids of image and video tokens."""
         ids = (self.image_token_id, self.video_token_id)
         return tuple(i for i in ids if i is not None)
 
@@ -103,7 +109,7 @@ class Encoder:
         if sample.pictures and self.processor is None:
             raise SubjectError(
                 f"Sample {sample.id!r} has pictures, and this subject reads text only: "
-                "use a subject that sees, such as sprite-llava, or leave the pictures out."
+                "use one that reads pictures, such as sprite-llava, or leave the pictures out."
             )
         reader = self.reader if sample.pictures else None
         if reader is not None:
@@ -119,35 +125,33 @@ class Encoder:
         )
         ids = np.asarray(plain["input_ids"], np.int64)
         if not len(ids):
-            raise SubjectError(
-                f"Sample {sample.id!r} holds nothing to read: give it words, or a picture."
-            )
+            raise SubjectError(f"Sample {sample.id!r} is empty: give it text, or a picture.")
         roles, content = self._spoken(rendered, ids, plain.get("offset_mapping"))
         inputs: dict[str, Tensor] = {}
         if reader is not None:
             inputs = self._process(reader, rendered, shown.sample)
             expanded = inputs.pop("input_ids")[0].numpy()
-            self._begun_once(ids, expanded, sample.id)
+            self._check_bos(ids, expanded, sample.id)
             roles, content = _spread(ids, expanded, roles, content)
             ids = expanded
         inputs.pop("attention_mask", None)
         token_map = self._map(ids, roles, content, shown, inputs)
         return self._bounded(EncodedRow(token_map, inputs, sample.id), max_tokens, answer)
 
-    def _begun_once(self, plain: NDArray[np.int64], expanded: NDArray[np.int64], name: str) -> None:
-        """Raise SubjectError where the processor puts a second BOS before a text that has one."""
+    def _check_bos(self, plain: NDArray[np.int64], expanded: NDArray[np.int64], name: str) -> None:
+        """Raise SubjectError if the processor adds a second BOS to a text that has one."""
         bos = self.tokenizer.bos_token_id
         twice = [bool(len(ids) > 1 and (ids[:2] == bos).all()) for ids in (plain, expanded)]
         if bos is not None and twice == [False, True]:
             raise SubjectError(
                 f"Sample {name!r} would begin with two {self.text(bos)!r}: one is the chat "
-                "template's, one the processor's. Take it out of the chat template."
+                "template's, the other the processor's. Remove it from the chat template."
             )
 
     def _bounded(self, row: EncodedRow, max_tokens: int | None, answer: str | None) -> EncodedRow:
-        """The row, cut to ``max_tokens``, and then to what the model reads at all.
+        """The row, cut to ``max_tokens`` and to the context length.
 
-        Raises SubjectError where the latter would cut what is asked, or a picture.
+        Raises SubjectError if the latter would cut a prompt to be answered, or a picture.
         """
         keep = len(row.map) if max_tokens is None else kept_tokens(row.map.kinds, max_tokens)
         if self.context is not None and keep > self.context:
@@ -157,15 +161,15 @@ class Encoder:
                 or max_tokens is None
                 or pictured[-1:].max(initial=-1) >= self.context
             ):
-                told = f", {len(pictured)} of them of its pictures" if len(pictured) else ""
+                of_pictures = f", {len(pictured)} of them for pictures" if len(pictured) else ""
                 raise SubjectError(
-                    f"Sample {row.id!r} makes {keep} tokens{told}, and this model reads at most "
-                    f"{self.context} at once: give it fewer words or pictures."
+                    f"Sample {row.id!r} has {keep} tokens{of_pictures}, and this model reads "
+                    f"{self.context} at most: shorten the text, or give fewer pictures."
                 )
             keep = self.context
             if not self.shortened:
                 log.warning(
-                    "The model reads at most %d tokens at once: longer samples end there.", keep
+                    "The model reads at most %d tokens: longer samples are cut there.", keep
                 )
             self.shortened += 1
         if keep == len(row.map):
@@ -181,14 +185,14 @@ class Encoder:
         except SubjectError as error:
             if mark := self._marks(shown):
                 raise SubjectError(
-                    f"The words of sample {shown.id!r} hold {mark!r}, which stands for a picture "
-                    "with this subject: take it out of the words. A turn shows its pictures before "
-                    "its words."
+                    f"The text of sample {shown.id!r} has {mark!r}, which this subject replaces "
+                    "by a picture: remove it from the text. The pictures of a turn come before "
+                    "its text."
                 ) from error
             raise
 
     def _marks(self, sample: Sample) -> str:
-        """What stands for a picture or a video and is in the sample's own words, if anything is."""
+        """A placeholder of pictures or videos that the sample's own text contains, or ''."""
         words = "\n".join((sample.text, *(turn.text for turn in sample.turns)))
         marks = [self.template.placeholder, self.template.moving, *map(self.text, self.shown_ids)]
         return next((mark for mark in marks if mark and mark in words), "")
@@ -196,25 +200,26 @@ class Encoder:
     def _spoken(
         self, rendered: RenderedChat, ids: NDArray[np.int64], offsets: Any
     ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-        """(T,) role, and whether a turn's own words, of each token before pictures unfold."""
+        """(T,) role of each token, and (T,) whether it is text of a turn; pictures not yet
+        expanded."""
         roles = np.full(len(ids), Role.NONE, np.int8)
         content = np.ones(len(ids), np.bool_)
         if not rendered.roles.any():
             return roles, content
-        found = spans(self.tokenizer, rendered.text, ids.tolist(), offsets, self.text)
-        if found is None:
+        letters = spans(self.tokenizer, rendered.text, ids.tolist(), offsets, self.text)
+        if letters is None:
             raise SubjectError(
-                f"The tokenizer of this model ({type(self.tokenizer).__name__}) does not say which "
-                "letters a token stands for, and its tokens do not decode to the text again, so "
-                "who speaks where cannot be found: give plain texts instead of turns, or a fast "
-                "tokenizer (tokenizer.json beside the weights)."
+                f"The tokenizer of this model ({type(self.tokenizer).__name__}) gives no character "
+                "offsets, and its tokens do not decode to the text, so the roles of tokens are "
+                "unknown: give plain texts instead of turns, or a fast tokenizer (tokenizer.json "
+                "beside the weights)."
             )
         control = np.isin(ids, self._control_ids())
-        for n, (start, end) in enumerate(found):
+        for n, (start, end) in enumerate(letters):
             if end > start:
                 roles[n] = rendered.roles[start]
                 content[n] = rendered.content[start:end].any()
-            elif n and not control[n]:  # no letter of its own: it goes with the token before
+            elif n and not control[n]:  # no character of its own: as the token before
                 roles[n], content[n] = roles[n - 1], content[n - 1]
         return roles, content
 
@@ -242,16 +247,16 @@ class Encoder:
     def _look(
         self, token_map: TokenMap, shown: ShownPictures, outputs: Mapping[str, Any]
     ) -> TokenMap:
-        """The same map with its image tokens placed on their pictures."""
+        """The map with its image tokens placed on their pictures."""
         at = np.flatnonzero(
             np.isin(token_map.ids, self.shown_ids) | marked(outputs, len(token_map)).numpy()
         )
         kind = str(self.config.model_type)
         if not len(at):
             raise SubjectError(
-                f"With this subject ({kind}) no token of the text stands for a picture, so which "
-                "position of the model is which token cannot be told: use a subject whose "
-                "processor puts image tokens into the text."
+                f"This subject ({kind}) has no image tokens in its text, so positions cannot be "
+                "matched with tokens: use a subject whose processor puts image tokens into the "
+                "text."
             )
         adapter = adapter_for(kind)
         if adapter is None:
@@ -260,38 +265,38 @@ class Encoder:
             return replace(token_map, geometry=unknown(kind))
         text = "".join(token_map.tokens)
         try:
-            seen = AdapterInput(
+            given = AdapterInput(
                 self.processor, self.config, shown.images, outputs, text, shown.videos
             )
-            pictures, videos = _claimed(adapter, seen, kind)
+            pictures, videos = _claimed(adapter, given, kind)
         except UNSUITED as error:
             token_map.kinds[at] = Kind.IMAGE
-            why = str(error) if isinstance(error, GeometryUnknown) else f"It met {error!r}."
+            why = str(error) if isinstance(error, GeometryUnknown) else f"It raised {error!r}."
             return replace(token_map, geometry=f"{why} {unknown(kind)}")
         claimed = [len(c.kinds) for c in pictures]
         claimed += [sum(len(c.kinds) for c in v.steps) for v in videos]
         if sum(claimed) != len(at):
             token_map.kinds[at] = Kind.IMAGE
             return replace(token_map, geometry=_mismatch(kind, claimed, at))
-        found = place(shown, pictures, videos)
-        token_map.kinds[at] = found.kinds
-        token_map.rects[at] = found.rects
-        token_map.image[at] = found.image
-        if (found.spans == 1).all():
+        tokens = place(shown, pictures, videos)
+        token_map.kinds[at] = tokens.kinds
+        token_map.rects[at] = tokens.rects
+        token_map.image[at] = tokens.image
+        if (tokens.spans == 1).all():
             return token_map
         spans = np.ones(len(token_map), np.int16)
-        spans[at] = found.spans
+        spans[at] = tokens.spans
         return replace(token_map, spans=spans)
 
     def _control_ids(self) -> NDArray[np.int64]:
-        """Ids of tokens that are nobody's words."""
+        """Ids of control tokens."""
         if self._control is None:
             added = [i for i, t in self.tokenizer.added_tokens_decoder.items() if t.special]
             self._control = np.unique([*added, *self.tokenizer.all_special_ids]).astype(np.int64)
         return self._control
 
     def text(self, token: int) -> str:
-        """One token as text, with the space that SentencePiece would drop."""
+        """A token as text, with the leading space that SentencePiece would drop."""
         if token not in self._texts:
             piece = self.tokenizer.convert_ids_to_tokens(token)
             words = self.tokenizer.decode([token])
@@ -300,10 +305,10 @@ class Encoder:
         return self._texts[token]
 
     def _pad(self) -> int:
-        """The id at padding, which the mask hides; never one that stands for a picture."""
-        told = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
-        wanted = [i for i in told if isinstance(i, int) and i not in self.shown_ids]
-        return next(iter(wanted), next(i for i in range(3) if i not in self.shown_ids))
+        """The id of padding, which the attention mask hides; never that of an image token."""
+        candidates = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
+        usable = [i for i in candidates if isinstance(i, int) and i not in self.shown_ids]
+        return next(iter(usable), next(i for i in range(3) if i not in self.shown_ids))
 
     def _stack(self, rows: list[EncodedRow], side: Side) -> Batch:
         length = max(len(row.map) for row in rows)
@@ -326,13 +331,13 @@ class Encoder:
 
 
 def _claimed(
-    adapter: Any, seen: AdapterInput, kind: str
+    adapter: Any, given: AdapterInput, kind: str
 ) -> tuple[Sequence[TokenClaims], Sequence[VideoClaims]]:
-    """What the adapter says of images and of videos; GeometryUnknown where it knows no videos."""
-    if seen.videos and not isinstance(adapter, VideoAdapter):
+    """The adapter's claims for images and videos; GeometryUnknown if it does not support videos."""
+    if given.videos and not isinstance(adapter, VideoAdapter):
         raise GeometryUnknown(f"The adapter of {kind!r} has no claim_videos(seen) for frames.")
-    pictures = adapter.claim(seen) if seen.sizes else []
-    return pictures, adapter.claim_videos(seen) if seen.videos else []
+    pictures = adapter.claim(given) if given.sizes else []
+    return pictures, adapter.claim_videos(given) if given.videos else []
 
 
 def _spread(
@@ -341,10 +346,19 @@ def _spread(
     roles: NDArray[np.int8],
     content: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """Carry roles from the text as written to the text with its pictures unfolded.
+    """Roles and content of the tokens after the processor expanded the pictures.
 
-    What the processor put in (image tokens, tile markers) takes the role of what it stands
-    after, and is never a turn's own words.
+    Tokens that the processor added (image tokens, tile markers) take the role of the token before
+    them, and are not text of a turn.
+
+    Args:
+        short: (S,) ids before expansion.
+        long: (T,) ids after it.
+        roles: (S,) role of each token.
+        content: (S,) whether it is text of a turn.
+
+    Returns:
+        (T,) roles and (T,) content.
     """
     matcher = SequenceMatcher(None, short.tolist(), long.tolist(), autojunk=False)
     source = np.full(len(long), -1, np.int64)
@@ -355,7 +369,7 @@ def _spread(
 
 
 def _cut(row: EncodedRow, keep: int, layouts: Mapping[str, AxisLayout]) -> EncodedRow:
-    """The row's first ``keep`` tokens."""
+    """The first ``keep`` tokens of a row."""
     inputs = {
         k: v if (axis := layouts[k].tokens) is None else v.narrow(axis, 0, keep)
         for k, v in row.inputs.items()
@@ -366,13 +380,13 @@ def _cut(row: EncodedRow, keep: int, layouts: Mapping[str, AxisLayout]) -> Encod
 
 
 def _mark(ids: NDArray[np.int64], inputs: Mapping[str, Tensor]) -> str:
-    """A hash of one row's tokens and pictures as the model gets them."""
-    seen = hashlib.blake2b(np.ascontiguousarray(ids).tobytes(), digest_size=16)
+    """Hash of the tokens and pictures of a row as the model receives them."""
+    digest = hashlib.blake2b(np.ascontiguousarray(ids).tobytes(), digest_size=16)
     for name in sorted(inputs):
         x = inputs[name].detach().cpu().contiguous()
-        seen.update(f"{name}:{tuple(x.shape)}:{x.dtype}".encode())
-        seen.update(x.reshape(-1).view(torch.uint8).numpy().data if x.numel() else b"")
-    return seen.hexdigest()
+        digest.update(f"{name}:{tuple(x.shape)}:{x.dtype}".encode())
+        digest.update(x.reshape(-1).view(torch.uint8).numpy().data if x.numel() else b"")
+    return digest.hexdigest()
 
 
 def _length(row: EncodedRow) -> int:
@@ -381,7 +395,7 @@ def _length(row: EncodedRow) -> int:
 
 def _mismatch(kind: str, claimed: list[int], at: NDArray[np.int64]) -> str:
     return (
-        f"The adapter of {kind!r} claims {claimed} tokens for the pictures and the text holds "
-        f"{len(at)}: this processor is set up in a way that the adapter does not know, so heat "
+        f"The adapter of {kind!r} claims {claimed} tokens for the pictures and the text has "
+        f"{len(at)}: the adapter does not support the settings of this processor, so heat "
         "maps are not drawn; everything else works."
     )

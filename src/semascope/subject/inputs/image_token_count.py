@@ -1,8 +1,8 @@
-"""Whether a model makes as many vectors of its pictures as the text has places for them.
+"""Checks that a model makes as many vectors of its pictures as the text has image tokens.
 
-Processor and model count image tokens each by settings of their own, which may disagree: a class
-token more, another patch size, another tower. The model's own vision side is run once on the first
-batch with pictures. Knows models and batches; nothing of processors.
+Processor and model count image tokens by different settings, which may disagree: a class token,
+the patch size, another vision tower. The model's vision side runs once, on the first batch with
+pictures.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from semascope.subject.inputs.processor import FOREIGN, sentence
 from semascope.subject.types import PICTURE_KINDS, Batch
 
 CROSSED = ("cross_attention_mask", "image_attention_mask")
-"""Inputs of models that read pictures by cross-attention, one token standing for a whole one."""
+"""Inputs of models with cross-attention, where one token stands for a whole picture."""
 
 
 def readable(batch: Batch) -> bool:
-    """Whether the batch has pictures whose vectors take the place of tokens."""
+    """Whether the batch has pictures whose vectors replace image tokens."""
     inputs = batch.inputs
     seen = "pixel_values" in inputs and "pixel_values_videos" not in inputs
     return seen and not any(name in inputs for name in CROSSED)
@@ -36,7 +36,7 @@ def blind(batch: Batch) -> list[int]:
 
 
 def words_alone(model: Any, batch: Batch) -> None:
-    """Raise SubjectError where a model that sees cannot read a text without a picture."""
+    """Raise SubjectError if a multimodal model cannot read a text without a picture."""
     row = blind(batch)[0]
     ids = batch.inputs["input_ids"][row][batch.mask[row]][None, :4]
     try:
@@ -52,8 +52,10 @@ def words_alone(model: Any, batch: Batch) -> None:
 def check(model: Any, batch: Batch) -> None:
     """Compare the two counts on one batch.
 
-    Raises SubjectError where they differ, and where the vision side refuses the pictures. Models
-    that do not say what they make of pictures are not judged.
+    Models without ``get_image_features`` are not checked.
+
+    Raises:
+        SubjectError: the counts differ, or the vision side fails on the pictures.
     """
     wanted = sum(int(np.isin(m.kinds, PICTURE_KINDS).sum()) for m in batch.maps)
     read = getattr(getattr(model, "model", model), "get_image_features", None)
@@ -66,7 +68,7 @@ def check(model: Any, batch: Batch) -> None:
             made = read(**given, **({"return_dict": True} if "return_dict" in taken else {}))
     except FOREIGN as error:
         raise SubjectError(
-            f"The model's vision side refuses what its processor made of the pictures: "
+            f"The model's vision side fails on the output of its processor: "
             f"{sentence(error)}. Check that the preprocessor's files are those of this model."
         ) from error
     count = _vectors(getattr(made, "pooler_output", made))
@@ -80,7 +82,7 @@ def check(model: Any, batch: Batch) -> None:
 
 
 def _vectors(made: Any) -> int | None:
-    """How many vectors a tensor or a list of tensors holds; None for anything else."""
+    """Number of vectors in a tensor or a list of tensors; None for anything else."""
     if isinstance(made, Tensor):
         return made.shape[:-1].numel() if made.is_floating_point() else made.numel()
     if isinstance(made, list | tuple):

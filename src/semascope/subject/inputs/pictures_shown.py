@@ -1,8 +1,8 @@
-"""What of a sample is shown to a subject, in which order, and which picture each token looks at.
+"""Which pictures of a sample a subject is shown, in which order, and which of them each token
+looks at.
 
-Pictures are numbered as ``Sample.pictures`` has them, whatever the order of the text. A subject
-that reads no videos is shown some frames of each as pictures. Knows samples and claims of
-rectangles; nothing of processors or token ids.
+Pictures are numbered as in ``Sample.pictures``, whatever their order in the text. A subject that
+reads no videos is shown some frames of each as pictures.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from semascope.corpus.sample import Sample, Turn, Video
 from semascope.subject.geometry.base import Size, TokenClaims, VideoClaims
 
 STILLS = 8
-"""Frames, of all videos of a sample together, that are shown as pictures."""
+"""Most frames, over all videos of a sample, that are shown as pictures."""
 SPACING = 0.5
-"""Seconds between frames of a video that does not say: the rate at which Qwen-VL reads."""
+"""Seconds between frames of a video without times: the rate at which Qwen-VL reads."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,34 +30,34 @@ class ShownPictures:
     """A sample as it is shown."""
 
     sample: Sample
-    """With frames as pictures, where the subject reads no videos."""
+    """With frames as images if the subject reads no videos."""
     numbers: tuple[int, ...]
-    """The first picture of each thing shown: images, then videos."""
+    """Index of each image, and of the first frame of each video, in ``Sample.pictures``."""
     sizes: tuple[Size, ...]
-    """(width, height) of every picture of the sample as given, shown or not."""
+    """(width, height) of every original picture of the sample, shown or not."""
     order: tuple[int, ...] = ()
-    """Things shown, in the order of the text."""
+    """Images and videos in the order of the text."""
 
     @property
     def images(self) -> tuple[Size, ...]:
-        """Sizes of what is shown as images."""
+        """Sizes of the images."""
         return tuple(image.size for image in self.sample.images)
 
     @property
     def videos(self) -> tuple[tuple[int, Size], ...]:
-        """Frames and size of what is shown as videos."""
+        """Number of frames and size of each video."""
         return tuple((len(v.frames), v.frames[0].size) for v in self.sample.videos)
 
 
 def eye(sample: Sample, turns: tuple[Turn, ...], reads_video: bool) -> ShownPictures:
-    """How a subject is shown a sample, whose ``turns`` place all that it holds."""
+    """What a subject is shown of a sample, whose ``turns`` place all of its pictures and videos."""
     sizes = tuple(picture.size for picture in sample.pictures)
     first = np.cumsum([len(sample.images), *(len(v.frames) for v in sample.videos)]).tolist()
     if reads_video or not sample.videos:
         return ShownPictures(sample, (*range(len(sample.images)), *first[:-1]), sizes)
     images: list[Image.Image] = []
     numbers: list[int] = []
-    said: list[Turn] = []
+    shown_turns: list[Turn] = []
     still = moving = 0
     most = max(1, STILLS // len(sample.videos))
     for turn in turns or (Turn("user", "", len(sample.images), len(sample.videos)),):
@@ -70,13 +70,15 @@ def eye(sample: Sample, turns: tuple[Turn, ...], reads_video: bool) -> ShownPict
             images += [frames[n] for n in chosen]
             numbers += [first[video] + n for n in chosen]
         still, moving = still + turn.images, moving + turn.videos
-        said.append(replace(turn, images=len(images) - before, videos=0))
-    shown = replace(sample, images=tuple(images), videos=(), turns=tuple(said) if turns else ())
+        shown_turns.append(replace(turn, images=len(images) - before, videos=0))
+    shown = replace(
+        sample, images=tuple(images), videos=(), turns=tuple(shown_turns) if turns else ()
+    )
     return ShownPictures(shown, tuple(numbers), sizes)
 
 
 class ShownTokens(NamedTuple):
-    """Where n tokens look, in the order of the text."""
+    """Kinds and places of n image tokens, in the order of the text."""
 
     kinds: NDArray[np.int8]
     rects: NDArray[np.float32]
@@ -87,7 +89,7 @@ class ShownTokens(NamedTuple):
 def place(
     shown: ShownPictures, pictures: Sequence[TokenClaims], videos: Sequence[VideoClaims]
 ) -> ShownTokens:
-    """What the adapter claims for images and for videos, as the text has them."""
+    """The adapter's claims for images and videos, in the order of the text."""
     things = [[(claimed, 0, 1)] for claimed in pictures]
     for (frames, _), (steps, every) in zip(shown.videos, videos, strict=True):
         starts = [min(n * every, frames - 1) for n in range(len(steps))]
@@ -103,7 +105,7 @@ def place(
 
 
 def rate(video: Video) -> tuple[list[float], float]:
-    """Seconds at which each frame is shown, and frames a second."""
+    """Time of each frame in seconds, and frames per second."""
     frames = len(video.frames)
     times = list(video.times) or [n * SPACING for n in range(frames)]
     long = times[-1] - times[0]

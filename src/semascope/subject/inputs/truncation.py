@@ -1,4 +1,4 @@
-"""How many tokens of a sample are kept, where it has more than it may."""
+"""Cuts long samples: how many tokens of a sample are kept."""
 
 from __future__ import annotations
 
