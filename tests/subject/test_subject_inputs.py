@@ -192,10 +192,10 @@ def test_a_prompt_longer_than_the_model_reads(caplog: pytest.LogCaptureFixture) 
     with caplog.at_level(logging.WARNING):
         m = s.encode([sample, sample], max_tokens=600).maps[0]
     assert len(m) == 512 and s.encoder.shortened == 2
-    assert sum("longer samples end there" in r.message for r in caplog.records) == 1
+    assert sum("longer samples are cut there" in r.message for r in caplog.records) == 1
     p = tiny("llava")
     p.encoder.context = 20
-    with pytest.raises(SubjectError, match="16 of them of its pictures"):
+    with pytest.raises(SubjectError, match="16 of them for pictures"):
         p.encode([asked("What is this there? " * 9, picture(64, 64))], answer="")
 
 

@@ -7,7 +7,11 @@ and if offsets are wrong, tokens are decoded one after another and matched with 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from difflib import SequenceMatcher
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 Span = tuple[int, int]
 """First character and the one past the last; empty if the token covers none."""
@@ -45,6 +49,34 @@ def spans(
         # A normaliser rewrites the text (NFKC, accents): there is nothing but its own offsets.
         return [(int(a), int(b)) for a, b in offsets]
     return matched
+
+
+def expanded_roles(
+    short: NDArray[np.int64],
+    long: NDArray[np.int64],
+    roles: NDArray[np.int8],
+    content: NDArray[np.bool_],
+) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
+    """Roles and content of the tokens after the processor expanded the pictures.
+
+    Tokens that the processor added (image tokens, tile markers) take the role of the token before
+    them, and are not text of a turn.
+
+    Args:
+        short: (S,) ids before expansion.
+        long: (T,) ids after it.
+        roles: (S,) role of each token.
+        content: (S,) whether it is text of a turn.
+
+    Returns:
+        (T,) roles and (T,) content.
+    """
+    matcher = SequenceMatcher(None, short.tolist(), long.tolist(), autojunk=False)
+    source = np.full(len(long), -1, np.int64)
+    for block in matcher.get_matching_blocks():
+        source[block.b : block.b + block.size] = np.arange(block.a, block.a + block.size)
+    inherited = np.maximum(np.maximum.accumulate(source), 0)
+    return roles[inherited], content[inherited] & (source >= 0)
 
 
 def _agree(letters: str, piece: str) -> bool:

@@ -11,7 +11,6 @@ import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from semascope.corpus.sample import Sample
 from semascope.errors import GeometryUnknown, SubjectError
 from semascope.subject.geometry import AdapterInput, VideoAdapter, adapter_for, unknown
 from semascope.subject.geometry.base import TokenClaims, VideoClaims
-from semascope.subject.inputs.alignment import spans
+from semascope.subject.inputs.alignment import expanded_roles, spans
 from semascope.subject.inputs.batching import AxisLayout, BatchRow, collate
 from semascope.subject.inputs.chat_template import ChatTemplate, RenderedChat, placed, render
 from semascope.subject.inputs.pictures_shown import ShownPictures, eye, place
@@ -132,7 +131,7 @@ class Encoder:
             inputs = self._process(reader, rendered, shown.sample)
             expanded = inputs.pop("input_ids")[0].numpy()
             self._check_bos(ids, expanded, sample.id)
-            roles, content = _spread(ids, expanded, roles, content)
+            roles, content = expanded_roles(ids, expanded, roles, content)
             ids = expanded
         inputs.pop("attention_mask", None)
         token_map = self._map(ids, roles, content, shown, inputs)
@@ -338,34 +337,6 @@ def _claimed(
         raise GeometryUnknown(f"The adapter of {kind!r} has no claim_videos(seen) for frames.")
     pictures = adapter.claim(given) if given.sizes else []
     return pictures, adapter.claim_videos(given) if given.videos else []
-
-
-def _spread(
-    short: NDArray[np.int64],
-    long: NDArray[np.int64],
-    roles: NDArray[np.int8],
-    content: NDArray[np.bool_],
-) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-    """Roles and content of the tokens after the processor expanded the pictures.
-
-    Tokens that the processor added (image tokens, tile markers) take the role of the token before
-    them, and are not text of a turn.
-
-    Args:
-        short: (S,) ids before expansion.
-        long: (T,) ids after it.
-        roles: (S,) role of each token.
-        content: (S,) whether it is text of a turn.
-
-    Returns:
-        (T,) roles and (T,) content.
-    """
-    matcher = SequenceMatcher(None, short.tolist(), long.tolist(), autojunk=False)
-    source = np.full(len(long), -1, np.int64)
-    for block in matcher.get_matching_blocks():
-        source[block.b : block.b + block.size] = np.arange(block.a, block.a + block.size)
-    inherited = np.maximum(np.maximum.accumulate(source), 0)
-    return roles[inherited], content[inherited] & (source >= 0)
 
 
 def _cut(row: EncodedRow, keep: int, layouts: Mapping[str, AxisLayout]) -> EncodedRow:
