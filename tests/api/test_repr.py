@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from semascope.causal.attribution.ablation import AblationResult
-from semascope.causal.attribution.result import Attribution, FeatureShare, SiteAttribution
+from semascope.causal.attribution.feature_share import FeatureShare
+from semascope.causal.attribution.result import Attribution, SiteAttribution
 from semascope.causal.search.goal import SearchResult, Verdict
 from semascope.causal.steering.compare import Comparison
 from semascope.causal.steering.interventions import Intervention

@@ -52,7 +52,7 @@ def test_attribution_agrees_with_ablation_where_the_model_is_nearly_linear(subje
 def test_only_features_that_fire_can_be_ablated(subject, batch, coders, sample):
     metric = LogProb(7)
     found = attribute(subject, batch, coders, metric)
-    from semascope.causal.attribution.result import FeatureShare
+    from semascope.causal.attribution.feature_share import FeatureShare
 
     silent = set(range(128)) - set(found.sites[0].feature.tolist())
     share = FeatureShare(found.sites[0].key, silent.pop(), 0.0, 0.0, 0.0, 0.0, 0)

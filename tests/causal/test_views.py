@@ -5,13 +5,9 @@ import pytest
 from PIL import Image
 
 from semascope.causal import Region
+from semascope.causal.attribution.notebook import AttributionView, heat_on
 from semascope.causal.attribution.result import Attribution, SiteAttribution
-from semascope.causal.attribution.views import (
-    AttributionView,
-    by_region,
-    heat_on,
-    set_apart,
-)
+from semascope.causal.attribution.views import by_region, set_apart
 from semascope.errors import CausalError
 from semascope.html import by_activation
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from semascope.atlas import HashingEmbedder
-from semascope.causal.attribution.result import FeatureShare
+from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.errors import CausalError
 from semascope.monitor import BaseRates, cluster

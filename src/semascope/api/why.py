@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from semascope.api.feature import Feature
     from semascope.api.parts import AnsweredChat
-    from semascope.causal.attribution.result import Attribution, FeatureShare
+    from semascope.causal.attribution.feature_share import FeatureShare
+    from semascope.causal.attribution.result import Attribution
     from semascope.monitor.clusters import Cluster
     from semascope.monitor.inspection import Effect, Inspection
 

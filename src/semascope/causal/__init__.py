@@ -7,8 +7,9 @@ features and measures the effect; ``search`` finds the features that change an a
 from semascope.causal.attribution.ablation import AblationResult, ablate_exactly
 from semascope.causal.attribution.active_features import ActiveFeature, active_features
 from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.attribution.metrics import metric_from
-from semascope.causal.attribution.result import Attribution, FeatureShare
+from semascope.causal.attribution.result import Attribution
 from semascope.causal.search.cases import Case
 from semascope.causal.search.find import find
 from semascope.causal.search.goal import Goal, SearchOptions, SearchResult

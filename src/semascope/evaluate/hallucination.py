@@ -24,8 +24,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.attribution.metrics import ContinuationContrast, token_ids
-from semascope.causal.attribution.result import Attribution, FeatureShare, at
+from semascope.causal.attribution.result import Attribution, at
 from semascope.causal.attribution.scores import reconstruct
 from semascope.causal.attribution.watched_run import Watch
 from semascope.causal.search.cases import Case, answers, meets, spread

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from semascope.causal.attribution.result import FeatureShare
+from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.steering.interventions import Intervention
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample

@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from semascope.causal.attribution.active_features import ActiveFeature
+from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.attribution.metrics import prepare
-from semascope.causal.attribution.result import Attribution, FeatureShare, at
+from semascope.causal.attribution.result import Attribution, at
 from semascope.causal.attribution.watched_run import WatchedRun, sites_of
 from semascope.causal.steering.interventions import Intervention, Where
 from semascope.errors import CausalError

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semascope.causal.attribution.result import FeatureShare, SiteAttribution
+from semascope.causal.attribution.feature_share import FeatureShare
+from semascope.causal.attribution.result import SiteAttribution
 from semascope.causal.steering.edits import chosen_codes
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.units import output_site

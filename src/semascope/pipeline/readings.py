@@ -75,6 +75,17 @@ def vectors(run: Run) -> PeakVectors:
     )
 
 
+def keep_vectors(run: Run) -> None:
+    """Take the activations while they are remembered, where the dictionary's site can be read."""
+    from semascope.explain.reader.self_reading import reading_site
+
+    try:
+        reading_site(run.options.chosen()[0])
+    except ExplainError:
+        return  # explaining says why
+    vectors(run)
+
+
 def read(run: Run) -> Readings:
     """What was read so far; nothing where nothing was."""
     trial = folder(run) / TRIAL

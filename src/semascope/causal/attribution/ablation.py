@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.attribution.forced_tokens import ForcedTokens, Remove, parting, repeat
 from semascope.causal.attribution.metrics import Metric, measured, prepare
-from semascope.causal.attribution.result import Attribution, FeatureShare, SiteAttribution
+from semascope.causal.attribution.result import Attribution, SiteAttribution
 from semascope.causal.steering.units import by_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError

@@ -15,8 +15,10 @@ import numpy as np
 from PIL import Image
 
 from semascope.causal.attribution.ablation import AblationResult
-from semascope.causal.attribution.result import Attribution, FeatureShare, at
-from semascope.causal.attribution.views import AttributionView, by_region, heat_on, set_apart
+from semascope.causal.attribution.feature_share import FeatureShare
+from semascope.causal.attribution.notebook import AttributionView, heat_on
+from semascope.causal.attribution.result import Attribution, at
+from semascope.causal.attribution.views import by_region, set_apart
 from semascope.causal.steering.interventions import Region
 from semascope.causal.steering.units import Statistics
 from semascope.subject.types import PICTURE_KINDS, Kind

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.errors import CausalError
 from semascope.subject.types import TokenMap
 
@@ -65,29 +66,6 @@ class SiteAttribution:
         return error / whole if whole else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureShare:
-    """Attribution of one feature, summed over tokens."""
-
-    key: str
-    index: int
-    score: float
-    """Signed sum over tokens, in the unit of the metric (nats, or logits)."""
-    positive: float
-    """Sum of the positive entries."""
-    negative: float
-    """Sum of the negative entries."""
-    peak: float
-    """Largest activation."""
-    tokens: int
-    """Number of tokens at which it fires."""
-
-    @property
-    def id(self) -> tuple[str, int]:
-        """The pair that an ``Intervention`` takes."""
-        return (self.key, self.index)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribution:
     """Attribution of a metric to features, errors and biases."""
@@ -109,7 +87,7 @@ class Attribution:
         return f"Attribution({self.metric} = {value}; {entries})"
 
     def _repr_html_(self) -> str:
-        from semascope.causal.attribution.views import AttributionView
+        from semascope.causal.attribution.notebook import AttributionView
 
         return AttributionView(self)._repr_html_()
 

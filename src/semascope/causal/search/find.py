@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from semascope.causal.search import candidates as propose
 from semascope.causal.search.candidates import CandidateFeature
@@ -76,17 +77,12 @@ def find(
         )
     priced, goal = _priced(goal)
     wheres = options.wheres or usual_wheres(failing)
-    # Phase 2
+    # Phases 2 and 3
     proposed, together = gather(steerable, goal, failing, protected, wheres, options)
-    # Phase 3
     first = slice(options.trial_cases)
-    with_answers = [case for case in protected if case.wanted]
-    candidate_trials = CandidateTrials(
-        runs, options, wheres, failing[first], with_answers[first], priced[first]
-    )
-    trials = [
-        trial for trial in candidate_trials.run(proposed, together, progress) if trial.worth > 0
-    ]
+    answered = [case for case in protected if case.wanted][first]
+    bench = CandidateTrials(runs, options, wheres, failing[first], answered, priced[first])
+    trials = [t for t in bench.run(proposed, together, progress) if t.worth > 0]
     if not trials:
         return SearchResult((), _none("no candidate moves the answer more than it costs"), None)
     # Phase 4
@@ -102,10 +98,7 @@ def find(
     # Phase 5
     for cases in (held_out, protected_held_out):  # here, to show progress; the verdict needs them
         runs.plain_answers(cases, options.tokens, progress)
-
-    def judged(interventions: Sequence[Intervention]) -> Verdict:
-        return _verdict(runs, interventions, held_out, protected_held_out, goal, judge, options)
-
+    judged = partial(_verdict, runs, held_out, protected_held_out, goal, judge, options)
     controls = [judged(random_set) for random_set in _controls(steerable, chosen, options)]
     return _finding(chosen, judged(chosen), controls, trials, options)
 
@@ -182,17 +175,17 @@ def judged(
 ) -> Verdict:
     """Phase 5: shares of held-out cases fixed and broken by interventions, and side effects."""
     runs = CachedRuns(steerable, Ledger())
-    return _verdict(runs, interventions, held_out, (), goal, judge, SearchOptions(tokens=tokens))
+    return _verdict(runs, held_out, (), goal, judge, SearchOptions(tokens=tokens), interventions)
 
 
 def _verdict(
     runs: CachedRuns,
-    interventions: Sequence[Intervention],
     held_out: Sequence[Case],
     protected_held_out: Sequence[Case],
     goal: Goal,
     judge: Judge,
     options: SearchOptions,
+    interventions: Sequence[Intervention],
 ) -> Verdict:
     already_right, failing = runs.by_answer(held_out, judge, options.tokens)
     protected_right = runs.by_answer(protected_held_out, judge, options.tokens)[0]

@@ -13,8 +13,9 @@ from torch import Tensor
 from semascope.causal.attribution.ablation import AblationResult, ablate_exactly
 from semascope.causal.attribution.active_features import ActiveFeature, active_features
 from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.attribution.metrics import Metric
-from semascope.causal.attribution.result import Attribution, FeatureShare
+from semascope.causal.attribution.result import Attribution
 from semascope.causal.attribution.watched_run import WatchedRun
 from semascope.causal.steering.borrowed_directions import lookup
 from semascope.causal.steering.compare import Comparison, compare

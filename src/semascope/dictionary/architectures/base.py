@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from semascope.dictionary.config import CoderConfig, TrainConfig
-from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.forward_pass import Coder, Pass
 from semascope.dictionary.training.losses import Loss
 from semascope.dictionary.types import Codes
-
-if TYPE_CHECKING:
-    from semascope.dictionary.coder import SparseCoder
 
 
 class Activation(nn.Module):
@@ -31,25 +28,25 @@ class Activation(nn.Module):
         self.cfg = cfg
 
     @abstractmethod
-    def encode(self, coder: SparseCoder, centred: Tensor) -> Codes:
+    def encode(self, coder: Coder, centred: Tensor) -> Codes:
         """(N, d_in) centred -> the code at inference; no gradient."""
 
     @abstractmethod
-    def run(self, coder: SparseCoder, x: Tensor, target: Tensor, k: int) -> Pass:
+    def run(self, coder: Coder, x: Tensor, target: Tensor, k: int) -> Pass:
         """The forward pass in training, with ``k`` latents where the architecture counts them."""
 
     @abstractmethod
     def losses(self, config: TrainConfig) -> Sequence[Loss]:
         """What it is trained on unless the caller passes losses."""
 
-    def begin(self, coder: SparseCoder, x: Tensor) -> Sequence[Tensor]:
+    def begin(self, coder: Coder, x: Tensor) -> Sequence[Tensor]:
         """Set before the first step what a random start leaves wrong, by (N, d_in) of its tokens.
 
         Returns the tensors that it wrote.
         """
         return ()
 
-    def after_step(self, coder: SparseCoder) -> None:
+    def after_step(self, coder: Coder) -> None:
         """Upkeep of its own state once the weights moved."""
 
     def move(self, product: Tensor) -> None:

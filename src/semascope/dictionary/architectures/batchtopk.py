@@ -7,7 +7,7 @@ mean of the smallest activation chosen in training, makes each token's code inde
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,13 +15,10 @@ from torch import Tensor
 from semascope.dictionary.architectures.base import Activation
 from semascope.dictionary.architectures.topk import sparse_pass
 from semascope.dictionary.config import CoderConfig, TrainConfig
-from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.forward_pass import Coder, Pass
 from semascope.dictionary.kernels.topk import pad_entries, select_above, select_topk
 from semascope.dictionary.training.losses import Loss, common_losses
 from semascope.dictionary.types import Codes
-
-if TYPE_CHECKING:
-    from semascope.dictionary.coder import SparseCoder
 
 MEMORY = 0.99
 """Weight of the past in the threshold's running mean."""
@@ -37,12 +34,12 @@ class BatchTopK(Activation):
         super().__init__(cfg)
         self.register_buffer("threshold", torch.tensor(-1.0))  # () below 0: not yet known
 
-    def encode(self, coder: SparseCoder, centred: Tensor) -> Codes:
+    def encode(self, coder: Coder, centred: Tensor) -> Codes:
         least = self.threshold.clamp_min(0)
         values, indices = select_above(centred, coder.W_enc, coder.b_enc, least)
         return Codes(values, indices)
 
-    def run(self, coder: SparseCoder, x: Tensor, target: Tensor, k: int) -> Pass:
+    def run(self, coder: Coder, x: Tensor, target: Tensor, k: int) -> Pass:
         centred = coder.centre(x)
         with torch.no_grad():
             values, indices = choose(centred.detach(), coder.W_enc, coder.b_enc, k)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from semascope.dictionary.forward_pass import Pass
-
-if TYPE_CHECKING:
-    from semascope.dictionary.coder import SparseCoder
-
+from semascope.dictionary.forward_pass import Coder, Pass
 
 LEVEL_NUMBERS = 1 << 24
 """Pre-activations held at a time where levels are taken."""
@@ -55,7 +51,7 @@ class _Tangent(torch.autograd.Function):
         return tangent
 
 
-def pre_activations(coder: SparseCoder, x: Tensor) -> Tensor:
+def pre_activations(coder: Coder, x: Tensor) -> Tensor:
     """(N, d_in) -> (N, F), with every gradient, b_dec's included."""
     pre_bias = coder.b_dec if coder.cfg.subtract_b_dec else None
     pre: Tensor = _Encode.apply(  # type: ignore[no-untyped-call]
@@ -65,7 +61,7 @@ def pre_activations(coder: SparseCoder, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def levels(coder: SparseCoder, x: Tensor) -> Tensor:
+def levels(coder: Coder, x: Tensor) -> Tensor:
     """(F,) what each latent's pre-activation exceeds on a share k / F of the tokens x (N, d_in).
 
     Where a σ begins there, L0 begins at k and every latent has its share of tokens, as Anthropic's
@@ -86,7 +82,7 @@ def levels(coder: SparseCoder, x: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def dense_pass(coder: SparseCoder, x: Tensor, target: Tensor, z: Tensor) -> Pass:
+def dense_pass(coder: Coder, x: Tensor, target: Tensor, z: Tensor) -> Pass:
     """The rest of a pass over a dense (N, F) code."""
     weight: Tensor = coder.W_dec
     if coder.cfg.unit_norm:
@@ -95,7 +91,7 @@ def dense_pass(coder: SparseCoder, x: Tensor, target: Tensor, z: Tensor) -> Pass
     return Pass(x, target, coder.centre(x), x_hat, z=z)
 
 
-def decoder_norms(coder: SparseCoder) -> Tensor:
+def decoder_norms(coder: Coder) -> Tensor:
     """(F,) norm of each row of W_dec; a crosscoder's is the sum of its sites' norms."""
     parts = coder.cfg.parts or (coder.d_out,)
     norms: Tensor = sum(part.norm(dim=1) for part in torch.split(coder.W_dec, list(parts), dim=1))

@@ -7,7 +7,7 @@ learns from an L1 penalty on relu(π) and from a reconstruction by relu(π) thro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,10 @@ from semascope.dictionary.architectures.dense import (
 )
 from semascope.dictionary.architectures.relu import usual
 from semascope.dictionary.config import CoderConfig, TrainConfig
-from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.forward_pass import Coder, Pass
 from semascope.dictionary.kernels.topk import select_above
 from semascope.dictionary.training.losses import Loss, LossContext, common_losses
 from semascope.dictionary.types import Codes
-
-if TYPE_CHECKING:
-    from semascope.dictionary.coder import SparseCoder
 
 
 class Gated(Activation):
@@ -40,12 +37,12 @@ class Gated(Activation):
         self.r_mag = nn.Parameter(torch.zeros(cfg.width))  # (F,)
         self.b_mag = nn.Parameter(torch.zeros(cfg.width))  # (F,)
 
-    def encode(self, coder: SparseCoder, centred: Tensor) -> Codes:
+    def encode(self, coder: Coder, centred: Tensor) -> Codes:
         gate, indices = select_above(centred, coder.W_enc, coder.b_enc, centred.new_zeros(()))
         size = self._magnitude(gate - coder.b_enc[indices], indices)
         return Codes(torch.where(gate > 0, size, 0.0), indices)
 
-    def run(self, coder: SparseCoder, x: Tensor, target: Tensor, k: int) -> Pass:
+    def run(self, coder: Coder, x: Tensor, target: Tensor, k: int) -> Pass:
         gate = pre_activations(coder, x)  # (N, F)
         size = torch.relu((gate - coder.b_enc) * self.r_mag.exp() + self.b_mag)
         done = dense_pass(coder, x, target, size * (gate > 0))
@@ -53,7 +50,7 @@ class Gated(Activation):
         return done
 
     @torch.no_grad()
-    def begin(self, coder: SparseCoder, x: Tensor) -> Sequence[Tensor]:
+    def begin(self, coder: Coder, x: Tensor) -> Sequence[Tensor]:
         coder.b_enc.sub_(levels(coder, x))  # of the gate; what passes it keeps its whole size
         return (coder.b_enc.data,)
 
@@ -76,7 +73,7 @@ class Gated(Activation):
 def gate_l1(weight: float = 0.0) -> Loss:
     """λ · mean over tokens of Σ_f relu(π_f) ‖W_dec,f‖, no gradient to W_dec; 0: ReLU's."""
 
-    def loss(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
+    def loss(coder: Coder, done: Pass, step: LossContext) -> Tensor:
         """The penalty, as ramped up so far."""
         each = (done.extras["gate"] * decoder_norms(coder).detach()).sum() / step.tokens
         return step.ramp * (weight or usual(coder, step)) * each
@@ -84,7 +81,7 @@ def gate_l1(weight: float = 0.0) -> Loss:
     return loss
 
 
-def gate_reconstruction(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
+def gate_reconstruction(coder: Coder, done: Pass, step: LossContext) -> Tensor:
     """FVU of decoding the open gates' π through a frozen decoder: gates must see enough."""
     guess = done.extras["gate"] @ coder.W_dec.detach() + coder.b_dec.detach()
     guess = guess if coder.W_skip is None else guess + done.x @ coder.W_skip.detach().t()

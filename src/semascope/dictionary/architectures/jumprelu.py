@@ -10,7 +10,7 @@ Scope), which ends where one asked; with ``sparsity`` set, the plain λ · L0 is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,10 @@ from torch import Tensor, nn
 from semascope.dictionary.architectures.base import Activation
 from semascope.dictionary.architectures.dense import dense_pass, levels, pre_activations
 from semascope.dictionary.config import CoderConfig, TrainConfig
-from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.forward_pass import Coder, Pass
 from semascope.dictionary.kernels.topk import select_above
 from semascope.dictionary.training.losses import Loss, LossContext, common_losses
 from semascope.dictionary.types import Codes
-
-if TYPE_CHECKING:
-    from semascope.dictionary.coder import SparseCoder
 
 BANDWIDTH = 2.0
 """ε for inputs scaled to a mean norm of √d (Anthropic, January 2025)."""
@@ -63,10 +60,10 @@ class JumpReLU(Activation):
         super().__init__(cfg)
         self.threshold = nn.Parameter(torch.full((cfg.width,), LEAST))  # (F,)
 
-    def encode(self, coder: SparseCoder, centred: Tensor) -> Codes:
+    def encode(self, coder: Coder, centred: Tensor) -> Codes:
         return Codes(*select_above(centred, coder.W_enc, coder.b_enc, self.threshold))
 
-    def run(self, coder: SparseCoder, x: Tensor, target: Tensor, k: int) -> Pass:
+    def run(self, coder: Coder, x: Tensor, target: Tensor, k: int) -> Pass:
         pre = pre_activations(coder, x)  # (N, F)
         z, on = _Jump.apply(  # type: ignore[no-untyped-call]
             pre, self.threshold, BANDWIDTH
@@ -76,7 +73,7 @@ class JumpReLU(Activation):
         return done
 
     @torch.no_grad()
-    def begin(self, coder: SparseCoder, x: Tensor) -> Sequence[Tensor]:
+    def begin(self, coder: Coder, x: Tensor) -> Sequence[Tensor]:
         at = levels(coder, x)
         self.threshold.copy_(at.clamp_min(LEAST))
         coder.b_enc.add_(self.threshold - at)  # a level below the least threshold is lifted to it
@@ -87,7 +84,7 @@ class JumpReLU(Activation):
         return [*common_losses(config), chosen]
 
     @torch.no_grad()
-    def after_step(self, coder: SparseCoder) -> None:
+    def after_step(self, coder: Coder) -> None:
         self.threshold.clamp_(min=0)  # below 0 a negative activation would pass
 
     @torch.no_grad()
@@ -98,7 +95,7 @@ class JumpReLU(Activation):
 def l0(weight: float) -> Loss:
     """λ · mean L0, with the straight-through gradient to θ."""
 
-    def loss(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
+    def loss(coder: Coder, done: Pass, step: LossContext) -> Tensor:
         """The penalty, as ramped up so far."""
         return step.ramp * weight * done.extras["on"].sum() / step.tokens
 
@@ -108,7 +105,7 @@ def l0(weight: float) -> Loss:
 def target_l0(weight: float = LEADING) -> Loss:
     """weight · (L0 / k − 1)²: leads the mean L0 to k from either side."""
 
-    def loss(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
+    def loss(coder: Coder, done: Pass, step: LossContext) -> Tensor:
         """The penalty of this micro-batch's L0, as ramped up so far."""
         share = len(done.x) / step.tokens
         mean = done.extras["on"].sum() / len(done.x)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,13 +20,10 @@ from semascope.dictionary.architectures.dense import (
     pre_activations,
 )
 from semascope.dictionary.config import TrainConfig
-from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.forward_pass import Coder, Pass
 from semascope.dictionary.kernels.topk import select_above
 from semascope.dictionary.training.losses import Loss, LossContext, common_losses
 from semascope.dictionary.types import Codes
-
-if TYPE_CHECKING:
-    from semascope.dictionary.coder import SparseCoder
 
 PUBLISHED = 5.0
 """λ beside a squared error summed over dimensions, for inputs of mean norm √d."""
@@ -39,15 +36,15 @@ class ReLU(Activation):
 
     name: ClassVar[str] = "relu"
 
-    def encode(self, coder: SparseCoder, centred: Tensor) -> Codes:
+    def encode(self, coder: Coder, centred: Tensor) -> Codes:
         zero = centred.new_zeros(())
         return Codes(*select_above(centred, coder.W_enc, coder.b_enc, zero))
 
-    def run(self, coder: SparseCoder, x: Tensor, target: Tensor, k: int) -> Pass:
+    def run(self, coder: Coder, x: Tensor, target: Tensor, k: int) -> Pass:
         return dense_pass(coder, x, target, torch.relu(pre_activations(coder, x)))
 
     @torch.no_grad()
-    def begin(self, coder: SparseCoder, x: Tensor) -> Sequence[Tensor]:
+    def begin(self, coder: Coder, x: Tensor) -> Sequence[Tensor]:
         coder.b_enc.sub_(levels(coder, x))
         return (coder.b_enc.data,)
 
@@ -58,7 +55,7 @@ class ReLU(Activation):
 def weighted_l1(weight: float = 0.0) -> Loss:
     """λ · mean over tokens of Σ_f z_f ‖W_dec,f‖; λ = 0 takes ``usual``."""
 
-    def loss(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
+    def loss(coder: Coder, done: Pass, step: LossContext) -> Tensor:
         """The penalty, as ramped up so far."""
         assert done.z is not None
         each = (done.z * decoder_norms(coder)).sum() / step.tokens
@@ -67,7 +64,7 @@ def weighted_l1(weight: float = 0.0) -> Loss:
     return loss
 
 
-def usual(coder: SparseCoder, step: LossContext) -> Tensor:
+def usual(coder: Coder, step: LossContext) -> Tensor:
     """() the published λ beside FVU, which is the squared error over the variance of a token.
 
     An L1 penalty shortens every activation by λ / 2, whatever their length, which goes with √d. λ

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from semascope.dictionary.architectures.base import Activation
 from semascope.dictionary.config import CoderConfig, TrainConfig
-from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.forward_pass import Coder, Pass
 from semascope.dictionary.kernels.sparse import Grouping, attach
 from semascope.dictionary.kernels.topk import TileBuffer, select_topk
 from semascope.dictionary.kernels.topk_bf16 import has_fast_bf16, select_topk_prefiltered
 from semascope.dictionary.training.losses import Loss, common_losses
 from semascope.dictionary.types import Codes
-
-if TYPE_CHECKING:
-    from semascope.dictionary.coder import SparseCoder
 
 
 class TopK(Activation):
@@ -30,11 +27,11 @@ class TopK(Activation):
         super().__init__(cfg)
         self.room = TileBuffer()
 
-    def encode(self, coder: SparseCoder, centred: Tensor) -> Codes:
+    def encode(self, coder: Coder, centred: Tensor) -> Codes:
         values, indices = select_topk(centred, coder.W_enc, coder.b_enc, self.cfg.k)
         return Codes(values.clamp_(min=0), indices)
 
-    def run(self, coder: SparseCoder, x: Tensor, target: Tensor, k: int) -> Pass:
+    def run(self, coder: Coder, x: Tensor, target: Tensor, k: int) -> Pass:
         centred = coder.centre(x)
         k = min(k, self.cfg.width)
         values, indices = choose_topk(
@@ -73,7 +70,7 @@ def choose_topk(
 
 
 def sparse_pass(
-    coder: SparseCoder,
+    coder: Coder,
     x: Tensor,
     target: Tensor,
     centred: Tensor,

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from semascope.dictionary.config import TrainConfig
-from semascope.dictionary.forward_pass import Pass
+from semascope.dictionary.forward_pass import Coder, Pass
 from semascope.dictionary.kernels.sparse import decode
-
-if TYPE_CHECKING:
-    from semascope.dictionary.coder import SparseCoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +37,10 @@ class LossContext:
     """Sums a tensor over the processes that share the batch; None where there is but one."""
 
 
-Loss = Callable[["SparseCoder", Pass, LossContext], Tensor]
+Loss = Callable[[Coder, Pass, LossContext], Tensor]
 
 
-def fvu(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
+def fvu(coder: Coder, done: Pass, step: LossContext) -> Tensor:
     """Fraction of variance unexplained: Σ‖x̂ − x‖² / Σ‖x − mean‖²."""
     return (done.x_hat - done.target).square().sum() / step.variance
 
@@ -56,7 +52,7 @@ def auxk(weight: float = 1 / 32, k_aux: int = 0) -> Loss:
     down while fewer than ``k_aux`` latents are dead; 0 takes d_out / 2.
     """
 
-    def loss(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
+    def loss(coder: Coder, done: Pass, step: LossContext) -> Tensor:
         """Share of the residual's variance that dead latents leave, weighted."""
         count = len(step.dead) if step.dead_in_all < 0 else step.dead_in_all
         if not count:
@@ -90,7 +86,7 @@ def _spread_over_all(rows: Tensor, total: Callable[[Tensor], Tensor]) -> tuple[T
 def multi_topk(weight: float = 1 / 8, factor: int = 4) -> Loss:
     """FVU with ``factor`` · k latents, so that the code degrades gently (Gao et al. 2024, 4.3)."""
 
-    def loss(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
+    def loss(coder: Coder, done: Pass, step: LossContext) -> Tensor:
         """FVU of the wider code, weighted."""
         wider = coder(done.x, done.target, k=min(factor * step.k, coder.width))
         return weight * fvu(coder, wider, step)
@@ -98,7 +94,7 @@ def multi_topk(weight: float = 1 / 8, factor: int = 4) -> Loss:
     return loss
 
 
-def matryoshka(coder: SparseCoder, done: Pass, step: LossContext) -> Tensor:
+def matryoshka(coder: Coder, done: Pass, step: LossContext) -> Tensor:
     """Mean FVU over the prefixes of the dictionary (Bussmann et al. 2025).
 
     The latents of each prefix must reconstruct alone, so that general features come first.

@@ -35,7 +35,7 @@ def gather_evidence(run: Run, progress: StageProgress) -> Mapping[str, Any]:
     read_out(run, progress)
     if "reader" in run.options.explain.explainers:
         progress(0, 1, "activations at the peaks of exemplars")
-        readings.vectors(run)
+        readings.keep_vectors(run)
     run.memory.forget()
     account.forget()
     alive = len(run.evidence.alive())

@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.attribution.metrics import telling
-from semascope.causal.attribution.result import FeatureShare
 from semascope.causal.steering.compare import Shift
 from semascope.causal.steering.interventions import dump
 from semascope.monitor.clusters import Cluster

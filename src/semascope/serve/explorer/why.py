@@ -27,7 +27,7 @@ from semascope.serve.schema.requests import ReadAsk, VersusAsk, WhyAsk
 
 if TYPE_CHECKING:
     from semascope.atlas.records import FeatureListRow
-    from semascope.causal.attribution.result import FeatureShare
+    from semascope.causal.attribution.feature_share import FeatureShare
     from semascope.monitor.clusters import BaseRates, Cluster
     from semascope.monitor.conversation import Conversation
     from semascope.monitor.inspection import Effect, Inspection

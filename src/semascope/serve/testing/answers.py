@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from semascope.causal.attribution.metrics import telling
 from semascope.errors import NotThere
+from semascope.serve.explorer.guides import Guides
+from semascope.serve.explorer.protocol import Explorer
 from semascope.serve.schema.answers import (
     Alternative,
     Answered,
@@ -54,14 +56,30 @@ from semascope.serve.schema.requests import (
     VersusAsk,
     WhyAsk,
 )
-from semascope.serve.schema.responses import FeatureRow
+from semascope.serve.schema.responses import ExemplarRecord, FeatureRow
 from semascope.serve.tour.player import play_step
-
-if TYPE_CHECKING:
-    from semascope.serve.testing.explorer import DrawnExplorer
 
 MODELS = ("drawn-subject", "drawn-other")
 TOLD = "There is a red circle and a blue square on a white ground."
+
+
+class DrawnFeatures(Explorer, Protocol):
+    """The features that the answers are about."""
+
+    width: int
+    guides: Guides
+
+    def number(self, feature_id: str) -> int:
+        """The number of a feature."""
+        ...
+
+    def rows(self, indices: range) -> list[FeatureRow]:
+        """Features by number."""
+        ...
+
+    def few(self, index: int) -> list[ExemplarRecord]:
+        """Four of a feature's strongest exemplars."""
+        ...
 
 
 class DrawnAnswers:
@@ -73,7 +91,7 @@ class DrawnAnswers:
         namer: the model that is said to name concepts; empty for none.
     """
 
-    def __init__(self, explorer: DrawnExplorer, pause: float, namer: str) -> None:
+    def __init__(self, explorer: DrawnFeatures, pause: float, namer: str) -> None:
         self.explorer = explorer
         self.pause = pause
         self.namer = namer
