@@ -176,7 +176,9 @@ def test_steered_runs_are_attributed_as_they_run(subject, batch, coders):
     first = steered.site("resid_post.0/main")
     z = first.activation[first.feature == 3]
     assert len(z) == len(batch.maps[0])
-    assert z == pytest.approx(9.0, rel=0.5)
+    # 9 is added to what the feature does by itself, which differs from token to token.
+    assert np.median(z) == pytest.approx(9.0, rel=0.25)
+    assert z.min() > 3
 
 
 def test_a_target_of_several_tokens_must_be_a_sequence(subject):
