@@ -139,7 +139,7 @@ def test_the_check_fails_where_weights_are_no_numbers() -> None:
 def test_a_prompt_longer_than_the_context_is_a_sentence() -> None:
     """GPT-2 has learnt 512 positions: one more ends in an index out of range."""
     s = tiny("gpt2")
-    with pytest.raises(SubjectError, match="reads at most 512"):
+    with pytest.raises(SubjectError, match="reads 512 at most"):
         s.generate(Sample("long", text="red circle " * 600), max_new_tokens=2)
 
 

@@ -1,8 +1,7 @@
-"""Does a model do, in this installation, what everything here relies on? Seconds, by trial.
+"""Tests in seconds whether a model behaves as semascope relies on, in this installation.
 
-``check`` runs every check of ``CHECKS`` on a subject; each is a small function that returns an
-``CheckOutcome``. Whatever a model's own code raises is an outcome too. Knows subjects; nothing of
-workspaces, dictionaries or the command line.
+``check`` runs every check of ``CHECKS`` on a subject; each is a function that returns a
+``CheckOutcome``. Errors of the model's own code are outcomes too.
 """
 
 from semascope.subject.check.checks import CHECKS, check, failures

@@ -1,4 +1,4 @@
-"""The checks themselves, in the order in which they are told."""
+"""The checks, in the order of the report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _guarded(
 
 
 def weights(trial: CheckedSubject) -> CheckOutcome:
-    """No NaN, no infinity; that all were loaded is seen to when a model is loaded."""
+    """No weight is NaN or infinite. (Missing weights are reported when a model is loaded.)"""
     bad = [
         name
         for name, value in trial.subject.model.named_parameters()
@@ -56,7 +56,7 @@ def weights(trial: CheckedSubject) -> CheckOutcome:
 
 
 def order(trial: CheckedSubject) -> CheckOutcome:
-    """What follows a token does not change what is made of it."""
+    """No token depends on later ones."""
     alone = trial.alone[0].logits[0]
     figure = apart(trial.longer[: len(alone)], alone)
     if figure <= trial.tolerance:
@@ -71,7 +71,7 @@ def order(trial: CheckedSubject) -> CheckOutcome:
 
 
 def _prefix(trial: CheckedSubject) -> bool:
-    """Whether the model decodes after a prompt that is read both ways (PaliGemma)."""
+    """Whether the model decodes after a prompt with bidirectional attention (PaliGemma)."""
     return trial.subject.decodes.cached
 
 
@@ -81,7 +81,7 @@ def right_padding(trial: CheckedSubject) -> CheckOutcome:
 
 
 def left_padding(trial: CheckedSubject) -> CheckOutcome:
-    """The same with padding on the left, as answers are made."""
+    """The same with padding on the left, as in generation."""
     if not trial.subject.decodes.batched:
         return CheckOutcome(
             "left padding", OK, "This model reads padding: prompts are answered one by one."
@@ -171,7 +171,7 @@ def residual(trial: CheckedSubject) -> CheckOutcome:
 
 
 def _layers(trial: CheckedSubject) -> list[dict[str, Tensor]]:
-    """The residual stream around each layer whose sum nothing follows, and what was added."""
+    """By layer without a final normalisation: the residual stream around it, and its updates."""
     sites, hooks = trial.alone[-1].sites, trial.subject.hooks
     found = []
     for number in [s.partition(".")[2] for s in sites if s.startswith("resid_post.")]:
@@ -182,7 +182,7 @@ def _layers(trial: CheckedSubject) -> list[dict[str, Tensor]]:
 
 
 def shapes(trial: CheckedSubject) -> CheckOutcome:
-    """Every site of the language model holds one vector of its width a token."""
+    """Every site of the language model holds one vector of its width for each token."""
     both = trial.right
     shape = tuple(both.batch.inputs["input_ids"].shape)
     widths = trial.subject.sites()
@@ -199,7 +199,7 @@ def shapes(trial: CheckedSubject) -> CheckOutcome:
 
 
 def cache(trial: CheckedSubject) -> CheckOutcome:
-    """Decoding with the cache gives what whole passes give."""
+    """Decoding with the cache gives the logits of full passes."""
     if not trial.subject.decodes.cached:
         return CheckOutcome(
             "cache", OK, "Answers are made without a cache, which is slow and right."
@@ -217,7 +217,7 @@ def cache(trial: CheckedSubject) -> CheckOutcome:
 
 
 def edits(trial: CheckedSubject) -> CheckOutcome:
-    """An edit is told at which position each pass begins."""
+    """Edits receive the position at which each pass begins."""
     cached = trial.subject.decodes.cached
     starts = trial.decoded[1]
     length = starts[0][1] if starts else 0
@@ -231,7 +231,7 @@ def edits(trial: CheckedSubject) -> CheckOutcome:
 
 
 def context(trial: CheckedSubject) -> CheckOutcome:
-    """How many tokens the model reads."""
+    """The context length."""
     longest = trial.subject.context
     if longest is None:
         return CheckOutcome("context", OK, "The config names no limit of the context.")
@@ -239,7 +239,7 @@ def context(trial: CheckedSubject) -> CheckOutcome:
 
 
 def image_tokens(trial: CheckedSubject) -> CheckOutcome:
-    """The processor makes a place for every picture, and the model takes what it makes."""
+    """The processor makes image tokens for every picture, and the model accepts them."""
     if not trial.subject.has_vision:
         return CheckOutcome("image tokens", NOT_APPLICABLE, "The model reads words alone.")
     counts = []
@@ -264,17 +264,17 @@ def image_tokens(trial: CheckedSubject) -> CheckOutcome:
 
 
 def geometry(trial: CheckedSubject) -> CheckOutcome:
-    """Whether it is known where image tokens look."""
+    """The rectangles of image tokens are known."""
     if not trial.subject.has_vision:
         return CheckOutcome("geometry", NOT_APPLICABLE, "The model reads words alone.")
-    told = trial.alone[0].batch.maps[0].geometry
-    if told == "known":
+    status = trial.alone[0].batch.maps[0].geometry
+    if status == "known":
         return CheckOutcome("geometry", OK, "Where image tokens look is known.")
-    return CheckOutcome("geometry", NOT_APPLICABLE, told)
+    return CheckOutcome("geometry", NOT_APPLICABLE, status)
 
 
 def _relative(found: Tensor, truth: Tensor, beside: Tensor | None = None) -> float:
-    """Size of the difference as a share of the true tensor's, or of the larger one's beside it."""
+    """Norm of the difference, relative to that of ``truth`` or to 1% of ``beside``'s."""
     truth = truth.to(found.device).float()
     size = float(truth.norm())
     if beside is not None:

@@ -1,4 +1,4 @@
-"""What one check found."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ NOT_APPLICABLE: State = "not applicable"
 
 @dataclass(frozen=True, slots=True)
 class CheckOutcome:
-    """A check's name, its result, a sentence about it and, where there is one, a figure."""
+    """A check's name, its result, a sentence about it and a figure, if there is one."""
 
     name: str
     state: State
     sentence: str
     figure: float | None = None
-    """What was measured: mostly the largest difference as a share of what it is compared with."""
+    """The measured value: mostly the largest relative difference."""

@@ -1,6 +1,6 @@
-"""The passes that the checks look at, each made once: two prompts, alone and together.
+"""The forward passes of the checks, each made once: two prompts, alone and in a batch.
 
-Where the subject sees, the first prompt shows one picture and the second two.
+If the subject reads pictures, the first prompt has one and the second two.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class CheckedPass:
     """(B, T, V)."""
     sites: dict[str, Tensor]
     hidden: tuple[Tensor, ...] | None
-    """transformers' own hidden states, (B, T, d) each; None where the model gives none."""
+    """transformers' hidden states, (B, T, d) each; None if the model returns none."""
 
 
 class CheckedSubject:
-    """A subject and the passes of its checks."""
+    """A subject and the forward passes of its checks."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
@@ -50,9 +50,9 @@ class CheckedSubject:
 
     @cached_property
     def samples(self) -> list[Sample]:
-        """Two samples of unlike length; with one picture and two, where the subject sees.
+        """Two samples of different lengths, with one picture and two if the subject reads pictures.
 
-        Where a prompt holds one picture at most, each has one.
+        If it reads one picture at most, each has one.
         """
         if not self.subject.has_vision:
             return _samples(0, 0)
@@ -96,9 +96,9 @@ class CheckedSubject:
         """(T + 1, V) logits of one whole pass over the first sample and one more token."""
         subject, inputs = self.subject, self.alone[0].batch.inputs
         mask = torch.nn.functional.pad(inputs["attention_mask"], (0, 1), value=1)
-        more = grown(subject.model, inputs, self.next_token, mask)
+        longer = grown(subject.model, inputs, self.next_token, mask)
         with torch.no_grad():
-            out = subject.model(**more, use_cache=False, return_dict=True)
+            out = subject.model(**longer, use_cache=False, return_dict=True)
         found: Tensor = out.logits[0].float()
         return found
 
@@ -109,8 +109,8 @@ class CheckedSubject:
 
     @cached_property
     def decoded(self) -> tuple[Tensor, list[tuple[int, int]]]:
-        """((V,) logits after that token as answers are made, and where an edit was told that each
-        pass begins, with how many tokens it was handed)."""
+        """(V,) logits after that token by decoding, and (start, tokens) that an edit received at
+        each pass."""
         subject = self.subject
         site = list(subject.hooks)[-1]
         starts: list[tuple[int, int]] = []
@@ -126,7 +126,7 @@ class CheckedSubject:
             return stream.decode(self.next_token)[0], starts
 
     def is_token_site(self, name: str) -> bool:
-        """Whether a site holds one vector a token of the prompt."""
+        """Whether a site holds one vector for each token of the prompt."""
         return not is_pictured(name)
 
 
@@ -139,7 +139,7 @@ def _samples(*pictures: int) -> list[Sample]:
 
 
 def unpadded(x: Tensor, mask: Tensor) -> Tensor:
-    """(T, …) the real positions of one row."""
+    """(T, …) one row without padding."""
     return x[mask.to(x.device)]
 
 

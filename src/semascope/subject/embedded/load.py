@@ -1,8 +1,8 @@
 """sprite-llava, the embedded subject: a LLaVA of 140 M parameters that was trained on scenes.
 
 Its vision tower, projector, and the low-rank deltas of its language model ship with the package;
-SmolLM2's own weights are fetched once (see ``smollm``) and the deltas are merged into them at
-load. ``recipes/sprite_llava`` is how it was made. Knows this one model; knows no scenes.
+SmolLM2's own weights are downloaded once (see ``smollm``) and the deltas are merged into them at
+load. ``recipes/sprite_llava`` made it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ IMAGE_TOKEN = 16
 
 
 def card() -> dict[str, Any]:
-    """The model card: what it is, how it was made, and its measured figures."""
+    """The model card: the model, how it was made, and its measured figures."""
     path = DATA / "card.json"
     if not path.is_file():
         raise ModelNotFound("The embedded model has no card yet: run make figures to measure it.")
@@ -42,7 +42,7 @@ def card() -> dict[str, Any]:
 
 
 def llava_config(vision: dict[str, Any]) -> LlavaConfig:
-    """The whole model's shape: the tower's, and which of its layers the projector reads."""
+    """Config of the whole model, from that of the vision tower."""
     tower = {k: v for k, v in vision.items() if k != "vision_feature_layer"}
     return LlavaConfig(
         vision_config=CLIPVisionConfig(**tower),
@@ -57,7 +57,7 @@ def llava_config(vision: dict[str, Any]) -> LlavaConfig:
 
 
 def processor() -> LlavaProcessor:
-    """Squash to 128 × 128, sixteen pixels a patch; a chat template that shows pictures first."""
+    """Resizes to 128 × 128 with patches of 16 pixels; its chat template puts pictures first."""
     with as_file(DATA) as folder:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(
             folder, extra_special_tokens={"image_token": "<image>"}
@@ -78,8 +78,9 @@ def load_embedded(
 ) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     """The model, deltas merged, in evaluation mode, and its processor.
 
-    Raises ModelNotFound when SmolLM2's weights are neither in the cache nor to be fetched, or
-    when the package holds no trained weights.
+    Raises:
+        ModelNotFound: SmolLM2's weights are neither cached nor can be downloaded, or the package
+            holds no trained weights.
     """
     path = DATA / "weights.safetensors"
     if not path.is_file():

@@ -1,11 +1,9 @@
-"""The one place that knows what transformers calls the memory of a decoding model.
+"""Names and contents of the caches of decoding models, for all versions of transformers.
 
 transformers 5.24 renamed ``past_key_values`` (and Mamba's ``cache_params``) to ``cache``, both as
-an argument of a forward pass and as a field of what it returns; RWKV has a ``state``. Everything
-else asks this module: how a model takes its cache, where it gives it back, how many tokens it
-holds. Nothing is guessed: what is not known here is a ``SubjectError``.
-
-Knows argument names and cache objects; nothing of tokens, batches or edits.
+an argument of a forward pass and as a field of its output; RWKV has a ``state``. This module says
+how a model takes its cache, where it returns it, and how many tokens it holds. An unknown cache is
+a ``SubjectError``.
 """
 
 from __future__ import annotations
@@ -21,26 +19,26 @@ from torch import Tensor, nn
 from semascope.errors import SubjectError
 
 NAMES = ("cache", "past_key_values", "cache_params", "state")
-"""What a forward pass may call its cache, the newest name first."""
+"""Names of the cache argument, the newest first."""
 _READ: ContextVar[int | None] = ContextVar("tokens_read", default=None)
 
 
 def parameters(module: Any) -> set[str]:
-    """Names of the arguments that a module's forward takes by name."""
+    """Names of the arguments of a module's forward."""
     return set(inspect.signature(module.forward).parameters)
 
 
 def cache_name(module: Any) -> str | None:
-    """What a model's forward calls its cache; None where it names none."""
+    """Name of the cache argument of a model's forward; None if there is none."""
     accepted = parameters(module)
     return next((name for name in NAMES if name in accepted), None)
 
 
 def cache_of(output: Any) -> Any:
-    """The cache in what a forward pass returned; None where it holds none.
+    """The cache in a forward pass's output, or None.
 
-    Fields are read by the names that the output's class declares: asking transformers 5.24 for
-    the old name would warn.
+    Only names that the output's class declares are read: the old name would warn under
+    transformers 5.24.
     """
     if not isinstance(output, Mapping) and not hasattr(output, "__dict__"):
         return None
@@ -52,27 +50,27 @@ def cache_of(output: Any) -> Any:
 
 
 def hidden_of(output: Any) -> Tensor:
-    """(B, T, d) the last hidden state in what a decoder stack returned.
+    """(B, T, d) last hidden state in the output of a decoder stack.
 
     Raises:
-        SubjectError: it is neither a tensor, nor a tuple or record that begins with one.
+        SubjectError: the output is neither a tensor nor begins with one.
     """
     found = getattr(output, "last_hidden_state", None)
     if found is None:
         found = output[0] if isinstance(output, (tuple, list)) and output else output
     if not isinstance(found, Tensor):
         raise SubjectError(
-            f"The language model returns {type(output).__name__}, in which no last hidden state "
-            "is known: this version of transformers, or the model's own code, is not supported."
+            f"The language model returns {type(output).__name__}, which has no last hidden state: "
+            "this version of transformers, or the model's own code, is not supported."
         )
     return found
 
 
 def tokens_held(cache: Any) -> int:
-    """How many tokens a cache has read.
+    """Number of tokens that a cache holds.
 
     Raises:
-        SubjectError: the cache does not say.
+        SubjectError: the cache does not report it.
     """
     ask = getattr(cache, "get_seq_length", None)
     if ask is None and isinstance(cache, (tuple, list)) and cache:
@@ -92,7 +90,7 @@ def first_position(kwargs: Mapping[str, Any]) -> int:
     """Position of the first token of a forward pass, from the arguments of its decoder stack.
 
     Raises:
-        SubjectError: it was handed a cache that does not say how many tokens it holds.
+        SubjectError: a cache that does not report how many tokens it holds.
     """
     known = _READ.get()
     if known is not None:
@@ -103,7 +101,7 @@ def first_position(kwargs: Mapping[str, Any]) -> int:
 
 @contextmanager
 def starting_at(position: int) -> Iterator[None]:
-    """Forward passes in this block begin at ``position``, whatever their cache would say."""
+    """Forward passes in this block begin at ``position``, whatever their cache reports."""
     token = _READ.set(position)
     try:
         yield
@@ -112,7 +110,7 @@ def starting_at(position: int) -> Iterator[None]:
 
 
 def takes_part_of_logits(model: nn.Module) -> bool:
-    """Whether the model can be asked for the logits of some positions only."""
+    """Whether the model can compute the logits of some positions only."""
     return "logits_to_keep" in parameters(model)
 
 
@@ -122,7 +120,7 @@ def rope_owner(model: nn.Module) -> Any:
 
 
 def _legacy(cache: Any) -> int:
-    """Length of a cache that is a tuple of (keys, values) a layer, keys (B, heads, T, d)."""
+    """Length of a cache that is a tuple of (keys, values) by layer, keys (B, heads, T, d)."""
     keys = cache[0][0] if isinstance(cache[0], (tuple, list)) and cache[0] else None
     if isinstance(keys, Tensor) and keys.ndim == 4:
         return int(keys.shape[-2])
@@ -130,7 +128,7 @@ def _legacy(cache: Any) -> int:
 
 
 def _answers(ask: Any) -> bool:
-    """What ``has_previous_state`` says; True where it cannot tell."""
+    """The result of ``has_previous_state``; True if it fails."""
     try:
         return bool(ask())
     except (ValueError, IndexError, TypeError):
@@ -140,6 +138,6 @@ def _answers(ask: Any) -> bool:
 def _unknown(cache: Any) -> str:
     return (
         f"This model decodes with a cache ({type(cache).__name__}) that does not say how many "
-        "tokens it holds, so an edit would not know which token it changes: use Subject.generate, "
-        "which counts them itself, or pass no cache."
+        "tokens it holds, so edits would not know the position of their tokens: use "
+        "Subject.generate, which counts tokens itself, or pass no cache."
     )

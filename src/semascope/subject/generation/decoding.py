@@ -1,11 +1,9 @@
-"""A model's forward pass, position by position: with its cache where that is proved right.
+"""Decodes token by token, with the model's cache if it passes a test.
 
-A cache that is handed back under the wrong name, ignored, or padded into is no error to a model:
-it answers, from the last token alone. So before a model first decodes, its cache is compared with
-passes over the whole text, alone and beside a shorter row that is padded on the left; where they
-differ, the text is read anew for every token, or row by row.
-
-Knows a model's forward and its inputs; nothing of samples, edits or how a token is chosen.
+A cache that is passed under the wrong name, ignored, or padded raises no error: the model answers
+from the last token alone. So before a model first decodes, its cache is compared with passes over
+the whole text, for single rows and for rows padded on the left. If they differ, the whole text is
+run again for every token, or rows are decoded one by one.
 """
 
 from __future__ import annotations
@@ -38,11 +36,12 @@ FOREIGN = (
     NotImplementedError,
     AssertionError,
 )
-"""What a model's code raises where it cannot do something."""
+"""What a model's own code raises when it fails."""
 LOOSE, STRICT = 0.25, 0.01
-"""Share of the logits' spread by which two passes may differ, below float32 and in it."""
+"""Allowed difference of two passes, as a share of the logits' standard deviation: below float32,
+and in float32."""
 LENGTHS = (5, 9)
-"""Tokens of the two texts that a cache is proved on."""
+"""Lengths in tokens of the two texts of the test."""
 STEPS = 2
 
 
@@ -51,15 +50,15 @@ class DecodingPlan:
     """How a model may decode."""
 
     cached: bool
-    """With its cache, one row at a time."""
+    """Whether its cache may be used."""
     batched: bool
-    """Several rows of unlike length at once, padded on the left."""
+    """Whether several rows may be decoded at once, padded on the left."""
     masked: bool = True
-    """Whether the attention mask is passed while decoding; recurrent models cannot read it."""
+    """Whether the attention mask is passed while decoding; recurrent models do not take it."""
 
 
 class DecodingStream:
-    """The model's forward pass as a text grows."""
+    """Forward passes of a model over a growing text."""
 
     def __init__(
         self, model: Any, inputs: Mapping[str, Any], *, cached: bool = True, masked: bool = True
@@ -74,18 +73,18 @@ class DecodingStream:
         self.short = takes_part_of_logits(model)
         self.ropes = rope_owner(model)
         self.deltas: Tensor | None = None
-        """Multimodal rotary offsets of this prompt; the model's own are of whatever ran last."""
+        """Multimodal rotary offsets of this prompt; the model keeps those of its last run."""
 
     def prefill(self) -> Tensor:
         """(B, V) logits after the prompt."""
         if self.ropes is not None:
-            self.ropes.rope_deltas = None  # what an earlier picture left behind
+            self.ropes.rope_deltas = None  # those of an earlier picture
         logits = self._forward(self.inputs, start=0)
         self.deltas = None if self.ropes is None else self.ropes.rope_deltas
         return logits
 
     def decode(self, ids: Tensor) -> Tensor:
-        """(B, V) logits after one more token a row, ``ids`` (B,)."""
+        """(B, V) logits after one more token for each row, ``ids`` (B,)."""
         held = self.mask.shape[1]
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(ids), 1)], dim=1)
         if self.name is None:
@@ -115,10 +114,16 @@ class DecodingStream:
 
 
 def grown(model: Any, inputs: Mapping[str, Any], ids: Tensor, mask: Tensor) -> dict[str, Any]:
-    """A prompt's inputs with one more token a row: ids (B,), mask (B, T + 1).
+    """A prompt's inputs with one more token for each row.
 
-    What else has one entry a token is carried on: token types as those of text (0), the rest as
-    it is at the last token.
+    Other inputs by token are continued: token types with that of text (0), the rest with the value
+    of the last token.
+
+    Args:
+        model: whose inputs they are.
+        inputs: of the prompt, T tokens.
+        ids: (B,) the new tokens.
+        mask: (B, T + 1) attention mask.
     """
     total = inputs["input_ids"].shape[1]
     longer = {name: _carried(name, value, total) for name, value in inputs.items()}
@@ -138,14 +143,14 @@ def _carried(name: str, value: Any, total: int) -> Any:
 
 
 def counted(model: Any, mask: Tensor) -> Tensor:
-    """(B, T) place of each token among the real ones, from the family's first place on."""
+    """(B, T) position of each token without padding, from the family's first position on."""
     return (mask.cumsum(1) - 1).clamp(min=0) + first_place(model.config)
 
 
 def positions(model: Any, mask: Tensor) -> dict[str, Tensor]:
-    """The position ids that a batch with this (B, T) mask needs, where it is padded at all.
+    """Position ids for a batch with this (B, T) mask; none if it has no padding.
 
-    Families with multimodal rotary positions count for themselves, from the mask.
+    Families with multimodal rotary positions compute their own from the mask.
     """
     if bool(mask.all()) or rope_owner(model) or "position_ids" not in parameters(model):
         return {}
@@ -153,42 +158,42 @@ def positions(model: Any, mask: Tensor) -> dict[str, Tensor]:
 
 
 def prove(model: Any, words: Sequence[int]) -> DecodingPlan:
-    """How a model decodes rightly, by trial on two short texts of ``words`` (token ids).
+    """Test how a model decodes correctly, on two short texts of ``words`` (token ids).
 
-    A model whose prompt attends both ways (PaliGemma) has no other truth than its cache. Costs
-    some fifteen passes over nine tokens.
+    A model with bidirectional attention to its prompt (PaliGemma) can only be compared with its
+    cache. Costs about fifteen passes over nine tokens.
     """
     most = tolerance(model)
-    alone, pair = _texts(model, words)
-    truth = [decoded(model, inputs, words, cached=False) for inputs in alone]
-    if any(logits is None for logits in truth):
+    singles, pair = _texts(model, words)
+    truth = [decoded(model, inputs, words, cached=False) for inputs in singles]
+    if None in truth:
         return DecodingPlan(cached=False, batched=False)
-    causal = _is_causal(model, alone[-1], most)
+    causal = _is_causal(model, singles[-1], most)
     cached, masked = False, True
     for masked in (True, False) if cache_name(model) else ():
-        own = [decoded(model, inputs, words, cached=True, masked=masked) for inputs in alone]
-        near = [alike(a, b, most) for a, b in zip(own, truth, strict=True)]
-        if all(near) or (not causal and None not in own):
-            cached, truth = True, own
+        logits = [decoded(model, inputs, words, cached=True, masked=masked) for inputs in singles]
+        near = [alike(a, b, most) for a, b in zip(logits, truth, strict=True)]
+        if all(near) or (not causal and None not in logits):
+            cached, truth = True, logits
             break
     together = decoded(model, pair, words, cached=cached, masked=masked or not cached)
     parts: list[Tensor | None] = [None, None]
     if together is not None:
-        parts = [together[:, n : n + 1] for n in range(len(alone))]
+        parts = [together[:, n : n + 1] for n in range(len(singles))]
     batched = all(alike(a, b, most) for a, b in zip(parts, truth, strict=True))
     return DecodingPlan(cached=cached, batched=batched, masked=masked or not cached)
 
 
 def _texts(model: Any, words: Sequence[int]) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-    """Inputs of two texts of unlike length, each alone, and both padded on the left."""
+    """Inputs of two texts of different lengths, each alone, and both padded on the left."""
     device = model.get_input_embeddings().weight.device
     texts = [_text(words, n, n, device) for n in LENGTHS]
     longest = max(LENGTHS)
     rows = [torch.nn.functional.pad(text, (longest - text.shape[1], 0), value=0) for text in texts]
     mask = torch.tensor([[int(at >= longest - n) for at in range(longest)] for n in LENGTHS])
     pair = {"input_ids": torch.cat(rows), "attention_mask": mask.to(device)}
-    alone = [{"input_ids": text, "attention_mask": torch.ones_like(text)} for text in texts]
-    return alone, pair | positions(model, pair["attention_mask"])
+    singles = [{"input_ids": text, "attention_mask": torch.ones_like(text)} for text in texts]
+    return singles, pair | positions(model, pair["attention_mask"])
 
 
 def _is_causal(model: Any, inputs: Mapping[str, Tensor], most: float) -> bool:
@@ -210,7 +215,7 @@ def decoded(
 ) -> Tensor | None:
     """(steps + 1, B, V) logits after a prompt and after each of a few given tokens.
 
-    None where the model's own code cannot do it.
+    None if the model's own code fails.
     """
     stream = DecodingStream(model, inputs, cached=cached, masked=masked)
     try:
@@ -224,14 +229,14 @@ def decoded(
 
 
 def alike(found: Tensor | None, truth: Tensor | None, most: float = STRICT) -> bool:
-    """Whether two passes gave the same logits, up to the rounding of their type."""
+    """Whether two passes gave the same logits, up to rounding."""
     if found is None or truth is None or found.shape != truth.shape:
         return False
     return apart(found, truth) <= most
 
 
 def tolerance(model: Any) -> float:
-    """By how much two passes of a model may differ (``apart``): rounding is of its type."""
+    """Allowed difference of two passes of a model (``apart``), by its dtype."""
     return STRICT if model.dtype == torch.float32 and not _quantised(model) else LOOSE
 
 
@@ -240,12 +245,12 @@ def _quantised(model: Any) -> bool:
 
 
 def apart(found: Tensor, truth: Tensor) -> float:
-    """Largest difference of two passes' logits as a share of the spread of the true ones."""
+    """Largest difference of two passes' logits, as a share of the true ones' standard deviation."""
     spread = float(truth.float().std(-1).mean())
     return float((found.float() - truth.float()).abs().max()) / max(spread, 1e-12)
 
 
 def _text(words: Sequence[int], length: int, seed: int, device: torch.device) -> Tensor:
-    """(1, length) a text that repeats itself little."""
+    """(1, length) a text with few repetitions."""
     ids = [words[(seed * 31 + at * at * 5 + at * 3) % len(words)] for at in range(length)]
     return torch.tensor([ids], dtype=torch.int64, device=device)

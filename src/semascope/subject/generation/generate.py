@@ -1,9 +1,8 @@
-"""Answers, token by token, with the distribution that each token came from.
+"""Generates answers token by token, with the distribution of each token.
 
-A greedy or sampling loop of our own over the model's forward pass (``decoding``), so that edits
-act at prefill and at every generated token alike and a sink may stop it anywhere. It can be taken
-a token at a time, and the model may do other things between two of them.
-Knows a batch and how tokens are chosen; nothing of what the edits are.
+This is our own greedy or sampling loop over the model's forward pass (``decoding``), so that edits
+act at prefill and at every generated token, a sink can stop it anywhere, and the model can be used
+between two tokens.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ class Sampling:
     """0 takes the likeliest token."""
     seed: int = 0
     top: int = 5
-    """How many alternatives are told for each token."""
+    """Number of alternatives reported for each token."""
     top_p: float = 1.0
-    """Nucleus sampling (Holtzman et al. 2020): draw from the fewest tokens, likeliest first, whose
-    probabilities reach this share. 1 draws from all."""
+    """Nucleus sampling (Holtzman et al. 2020): draw from the fewest most likely tokens whose
+    probabilities sum to this. 1 draws from all."""
 
 
 @dataclass(slots=True)
 class _Answer:
-    """One row as it grows."""
+    """One row during generation."""
 
     tokens: list[TokenChoice] = field(default_factory=list)
     stopped: str = ""
@@ -55,7 +54,7 @@ def generate(
     sinks: Sequence[TokenSink | None] = (),
     decodes: DecodingPlan = USUAL,
 ) -> list[Generation]:
-    """Answer every row of a left-padded batch. Hooks, if any, are already on."""
+    """Answer every row of a left-padded batch. Edits, if any, are already hooked."""
     steps = generating(model, encoder, batch, sampling, eos=eos, sinks=sinks, decodes=decodes)
     while True:
         try:
@@ -75,9 +74,9 @@ def generating(
     sinks: Sequence[TokenSink | None] = (),
     decodes: DecodingPlan = USUAL,
 ) -> Generator[None, None, list[Generation]]:
-    """The same, a token of each row at a time; the answers are what it returns.
+    """``generate`` as a generator: yields after each token of all rows, returns the answers.
 
-    Each row draws from its own generator, so an answer does not depend on its neighbours.
+    Each row has its own random generator, so an answer does not depend on the other rows.
     ``decodes`` says whether the model's cache is used.
     """
     rows = len(batch.maps)
@@ -87,9 +86,9 @@ def generating(
     stream = DecodingStream(model, batch.inputs, cached=decodes.cached, masked=decodes.masked)
     logits = stream.prefill()  # (B, V)
     for step in range(sampling.max_new_tokens):
-        ids = _choose(_sayable(logits, encoder), sampling, draws)
-        told = _told(logits, ids, sampling.top, encoder, eos)
-        for n, choice in enumerate(told):
+        ids = _choose(_text_only(logits, encoder), sampling, draws)
+        choices = _choices(logits, ids, sampling.top, encoder, eos)
+        for n, choice in enumerate(choices):
             _extend(answers[n], choice, eos, listeners[n])
         if all(answer.stopped for answer in answers) or step + 1 == sampling.max_new_tokens:
             break
@@ -99,9 +98,9 @@ def generating(
     return [_finish(a, int(p), encoder, eos) for a, p in zip(answers, prompts, strict=True)]
 
 
-def _sayable(logits: Tensor, encoder: Encoder) -> Tensor:
-    """(B, V) logits by which a token is chosen: an answer never holds the tokens that stand for
-    pictures and videos, or whoever reads on from it would look for a picture there."""
+def _text_only(logits: Tensor, encoder: Encoder) -> Tensor:
+    """(B, V) logits without image and video tokens: an answer with one could not be read again,
+    as it would need a picture."""
     ids = [i for i in encoder.shown_ids if i < logits.shape[-1]]
     return (
         logits.index_fill(-1, torch.tensor(ids, device=logits.device), -torch.inf)
@@ -122,16 +121,16 @@ def _choose(logits: Tensor, sampling: Sampling, draws: list[torch.Generator]) ->
 
 
 def _nucleus(shares: Tensor, top_p: float) -> Tensor:
-    """(B, V) probabilities without the tail past ``top_p``; the likeliest token always stays."""
+    """(B, V) probabilities without the tail past ``top_p``; the most likely token always stays."""
     ordered, places = shares.sort(-1, descending=True)
-    before = ordered.cumsum(-1) - ordered  # (B, V) the share of likelier tokens
+    before = ordered.cumsum(-1) - ordered  # (B, V) probability of more likely tokens
     return torch.zeros_like(shares).scatter(-1, places, ordered * (before < max(top_p, 1e-12)))
 
 
-def _told(
+def _choices(
     logits: Tensor, ids: Tensor, top: int, encoder: Encoder, eos: frozenset[int]
 ) -> list[TokenChoice]:
-    """Each row's token with its log-probability, its rivals and the entropy, in nats."""
+    """Each row's token with its log-probability, the most likely tokens and the entropy in nats."""
     logp = logits.log_softmax(-1)  # (B, V)
     entropy = (logp.exp() * -logp.clamp(min=-1e4)).sum(-1).tolist()
     best = logp.topk(min(top, logp.shape[-1]), dim=-1)
@@ -139,9 +138,9 @@ def _told(
     out = []
     for n, token in enumerate(ids.tolist()):
         rivals = zip(best.indices[n].tolist(), best.values[n].tolist(), strict=True)
-        told = tuple((i, encoder.text(i), lp) for i, lp in rivals)
+        top_tokens = tuple((i, encoder.text(i), lp) for i, lp in rivals)
         words, ends = encoder.text(token), token in eos
-        out.append(TokenChoice(token, words, chosen[n], told, entropy[n], ends))
+        out.append(TokenChoice(token, words, chosen[n], top_tokens, entropy[n], ends))
     return out
 
 

@@ -37,7 +37,7 @@ from semascope.subject.types import Kind
 
 
 class TileSheet(NamedTuple):
-    """The patches that are left of all tiles, in pixels of the picture; may go beyond its edges."""
+    """The patches of all tiles without padding, in pixels of the picture; may exceed its edges."""
 
     rows: Axis
     columns: Axis
@@ -107,10 +107,10 @@ class LlavaOnevision:
 
 
 def sheet(size: Size, pinpoints: Sequence[Sequence[int]], edge: int, patch: int) -> TileSheet:
-    """The sheet of a picture's tiles, padding cut away as the model cuts it.
+    """The sheet of a picture's tiles, with padding removed as in the model.
 
-    ``edge`` is a tile's in pixels, ``patch`` a patch's. Pixels at the end of every tile are in no
-    patch where patches do not divide it.
+    ``edge`` is a tile's in pixels, ``patch`` a patch's. If patches do not divide a tile, the pixels
+    at its end are in no patch.
     """
     from transformers.image_processing_utils import select_best_resolution
 
@@ -144,7 +144,7 @@ def _fitted(size: Size, full: Size) -> Size:
 
 
 def resampled(axis: Axis, count: int) -> Axis:
-    """Cells scaled to ``count`` of them, each made of as large a share of the edge."""
+    """(count, 2) cells resampled to ``count`` equal shares of the edge."""
     ends = np.arange(count + 1) * (len(axis) / count)
     first = np.floor(ends[:-1] + 1e-9).astype(int)
     last = np.ceil(ends[1:] - 1e-9).astype(int) - 1
@@ -154,7 +154,7 @@ def resampled(axis: Axis, count: int) -> Axis:
 
 
 def shrunk(part: TileSheet, most: int) -> TileSheet:
-    """The sheet as it is after it was scaled down to about ``most`` patches (OneVision)."""
+    """The sheet scaled down to about ``most`` patches (OneVision)."""
     rows, columns = len(part.rows), len(part.columns)
     ratio = math.sqrt(rows * columns / most)
     if ratio <= 1.1:
@@ -172,7 +172,7 @@ def sheet_claims(part: TileSheet, size: Size) -> TokenClaims:
 
 
 def _padded_view(size: Size, edge: int, patch: int) -> TokenClaims:
-    """One view of a picture set in the middle of a square, and the newline after it."""
+    """One view of a picture centred in a square, and the newline after it."""
     side = max(size)
     left, top = -((side - size[0]) // 2), -((side - size[1]) // 2)
     rects = clip(patches((edge, edge), patch, (left, top, left + side, top + side)), size)

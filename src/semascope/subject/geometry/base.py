@@ -1,9 +1,9 @@
-"""What a geometry adapter is: which tokens are a picture's, and where each one looks.
+"""Geometry adapters: the kind of each image token, and the rectangle at which it looks.
 
-An adapter serves one family of processors. It gets the ids of one sample, the sizes of its
-pictures and what the processor made of them, and fills three arrays. It knows no model
-weights and no hooks. To teach semascope a new family, write one ``Adapter`` with a ``claim``
-(``semascope.subject.geometry.llava`` is the shortest example) and ``register`` it.
+An adapter serves one family of processors. It gets the sizes of a sample's pictures and the
+processor's output, and returns the kind and rectangle of each image token. To add a family, write
+an ``Adapter`` with a ``claim`` (``semascope.subject.geometry.llava`` is the shortest example) and
+``register`` it.
 """
 
 from __future__ import annotations
@@ -24,49 +24,50 @@ Size = tuple[int, int]
 
 
 class TokenClaims(NamedTuple):
-    """What the positions of one picture hold, in the order in which they stand in the text."""
+    """The tokens of one picture, in the order of the text."""
 
     kinds: NDArray[np.int8]
     """(n,) ``Kind`` of each of the picture's tokens."""
     rects: NDArray[np.float32]
-    """(n, 4) left, top, right, bottom in pixels of the picture as given; NaN looks nowhere."""
+    """(n, 4) left, top, right, bottom in pixels of the original picture; NaN for none."""
 
 
 class VideoClaims(NamedTuple):
-    """What the positions of one video hold: step after step in time."""
+    """The tokens of one video, by step in time."""
 
     steps: Sequence[TokenClaims]
     every: int = 1
-    """Frames that each step looks at; the last step may be left with fewer."""
+    """Frames of each step; the last step may have fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterInput:
-    """All that an adapter may look at, for one sample."""
+    """The input of an adapter, for one sample."""
 
     processor: Any
     config: Any
     """The model's config."""
     sizes: tuple[Size, ...]
-    """(width, height) of each image as given."""
+    """(width, height) of each original image."""
     outputs: Mapping[str, Any]
-    """What the processor returned for this sample alone."""
+    """Output of the processor for this sample alone."""
     text: str = ""
-    """The sample's tokens as text, tile markers and all."""
+    """The sample's tokens as text, including tile markers."""
     videos: tuple[tuple[int, Size], ...] = ()
-    """Frames of each video, and their (width, height) as given."""
+    """Number of frames of each video, and their original (width, height)."""
 
 
 class Adapter(Protocol):
-    """Where one family's image tokens look."""
+    """Geometry of one family of models."""
 
     model_types: tuple[str, ...]
-    """``config.model_type`` of the models that it serves."""
+    """``config.model_type`` of its models."""
 
     def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
-        """One ``TokenClaims`` a picture, covering exactly its positions with the image token's id.
+        """One ``TokenClaims`` for each picture, with exactly as many tokens as the text has.
 
-        Raises ``GeometryUnknown`` for a processor that is set up in a way it does not know.
+        Raises:
+            GeometryUnknown: settings of the processor that the adapter does not support.
         """
         ...
 
@@ -76,7 +77,7 @@ class VideoAdapter(Adapter, Protocol):
     """An adapter of a family that reads videos."""
 
     def claim_videos(self, seen: AdapterInput) -> Sequence[VideoClaims]:
-        """One ``VideoClaims`` a video, covering exactly its positions, as ``claim`` does."""
+        """One ``VideoClaims`` for each video, as ``claim``."""
         ...
 
 
@@ -90,10 +91,10 @@ def option(processor: Any, name: str, default: Any = None) -> Any:
 
 
 def tower_patch(seen: AdapterInput) -> int:
-    """Edge of a patch of the vision tower, in pixels, by the model's config.
+    """Edge of a patch of the vision tower in pixels, from the model's config.
 
-    Raises GeometryUnknown where the config does not tell, where patches are not square, and where
-    they overlap or the tower works in several stages: those a family's own adapter must know.
+    Raises:
+        GeometryUnknown: the config has no patch size, or patches are not square or overlap.
     """
     vision = getattr(seen.config, "vision_config", None)
     patch = getattr(vision, "patch_size", None)
@@ -101,7 +102,7 @@ def tower_patch(seen: AdapterInput) -> int:
         patch = patch[0]
     kind = getattr(vision, "model_type", "none")
     if not isinstance(patch, int):
-        raise GeometryUnknown(f"The config of the vision tower ({kind}) tells no patch size.")
+        raise GeometryUnknown(f"The config of the vision tower ({kind}) has no patch size.")
     for name in ("patch_stride", "stride"):
         stride = getattr(vision, name, None)
         if stride is not None and stride not in (patch, [patch, patch], (patch, patch)):
@@ -112,10 +113,12 @@ def tower_patch(seen: AdapterInput) -> int:
 
 
 def folded(seen: AdapterInput, box: Sequence[float], pool: int, tokens: int) -> NDArray[np.float32]:
-    """(tokens, 4) a square view of a ``box`` of the picture, ``pool`` × ``pool`` patches a token.
+    """(tokens, 4) rectangles of a square view of a ``box`` of the picture.
 
-    The view is as large as what the processor made; GeometryUnknown where it is not square or has
-    other than so many tokens.
+    Each token is ``pool`` × ``pool`` patches.
+
+    Raises:
+        GeometryUnknown: the view is not square, or has another number of tokens.
     """
     pixels = seen.outputs.get("pixel_values")
     pixels = seen.outputs["pixel_values_videos"] if pixels is None else pixels
@@ -130,7 +133,7 @@ def folded(seen: AdapterInput, box: Sequence[float], pool: int, tokens: int) -> 
 
 
 def square(tokens: int) -> int:
-    """Edge of a square grid of so many tokens; ``GeometryUnknown`` where it is not square."""
+    """Edge of a square grid of ``tokens``; GeometryUnknown if it is not square."""
     edge = math.isqrt(tokens)
     if edge * edge != tokens:
         raise GeometryUnknown(f"A view has {tokens} tokens, which is no square grid.")
@@ -138,36 +141,39 @@ def square(tokens: int) -> int:
 
 
 Axis = NDArray[np.float64]
-"""(n, 2) where each of n cells begins and ends along one edge of a view."""
+"""(n, 2) start and end of n cells along one edge of a view, in pixels."""
 
 
 def patch_axis(edge: int, patch: int, stride: int | None = None, padding: int = 0) -> Axis:
-    """What each patch of an edge of so many pixels covers, as a convolution without dilation has
-    it: the last pixels of the edge are in none where patches do not divide it.
+    """(n, 2) start and end of each patch along an edge, as in a convolution without dilation.
 
-    Raises GeometryUnknown where not even one patch fits.
+    Pixels at the end are in no patch if patches do not divide the edge.
+
+    Raises:
+        GeometryUnknown: not even one patch fits.
     """
     stride = stride or patch
     count = (edge + 2 * padding - patch) // stride + 1
     if count < 1:
-        raise GeometryUnknown(f"A view of {edge} pixels holds no patch of {patch}.")
+        raise GeometryUnknown(f"A view of {edge} pixels is smaller than a patch of {patch}.")
     start = np.arange(count) * stride - padding
     return np.stack([start, start + patch], 1).astype(np.float64)
 
 
 def pooled(axis: Axis, size: int) -> Axis:
-    """Cells of ``size`` neighbours; neighbours left over at the end are in none."""
+    """(n // size, 2) cells merged by ``size``; cells left over at the end are dropped."""
     count = len(axis) // size
     return np.stack([axis[: count * size : size, 0], axis[size - 1 : count * size : size, 1]], 1)
 
 
 def onto(axis: Axis, edge: float, low: float, high: float) -> Axis:
-    """Cells of a view ``edge`` pixels long, in pixels of a picture shown from low to high in it."""
+    """Cells of a view of ``edge`` pixels in pixels of the picture, which it shows from low to
+    high."""
     return low + axis * ((high - low) / edge)
 
 
 def cells(rows: Axis, columns: Axis) -> NDArray[np.float32]:
-    """(rows · columns, 4) the rectangle of each row and column, row by row."""
+    """(rows · columns, 4) rectangle of each row and column, row by row."""
     out = np.empty((len(rows), len(columns), 4), np.float32)
     out[..., 0], out[..., 2] = columns[None, :, 0], columns[None, :, 1]
     out[..., 1], out[..., 3] = rows[:, None, 0], rows[:, None, 1]
@@ -192,7 +198,7 @@ def grid(rows: int, columns: int, box: Sequence[float]) -> NDArray[np.float32]:
 
 
 def clip(rects: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-    """Cut rectangles to the picture; those wholly outside (padding) become NaN."""
+    """(n, 4) rectangles cut to the picture; those outside it (padding) become NaN."""
     width, height = size
     out = rects.copy()
     out[:, 0::2] = out[:, 0::2].clip(0, width)
@@ -203,18 +209,18 @@ def clip(rects: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
 
 
 def claims(kind: Kind, rects: NDArray[np.float32]) -> TokenClaims:
-    """Claims of one kind; tokens that look nowhere (NaN) are newlines or padding."""
+    """Claims of one kind; tokens without a rectangle (NaN) are newlines or padding."""
     kinds = np.where(np.isnan(rects[:, 0]), Kind.NEWLINE, kind).astype(np.int8)
     return TokenClaims(kinds, rects)
 
 
 def nowhere(n: int) -> TokenClaims:
-    """``n`` image tokens that look at no place."""
+    """``n`` image tokens without a rectangle."""
     return TokenClaims(np.full(n, Kind.NEWLINE, np.int8), np.full((n, 4), np.nan, np.float32))
 
 
 def join(parts: Sequence[TokenClaims]) -> TokenClaims:
-    """Claims one after another."""
+    """Claims concatenated."""
     return TokenClaims(
         np.concatenate([p.kinds for p in parts]), np.concatenate([p.rects for p in parts])
     )

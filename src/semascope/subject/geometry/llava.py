@@ -31,7 +31,7 @@ class Llava:
     model_types: tuple[str, ...] = ("llava", "vipllava")
 
     def claim(self, seen: AdapterInput) -> Sequence[TokenClaims]:
-        """A grid over what the crop leaves of each picture."""
+        """A grid over the cropped part of each picture."""
         if getattr(seen.config.vision_config, "model_type", "") == "pixtral":
             return Pixtral().claim(seen)
         extra, patch = extra_tokens(seen.processor), tower_patch(seen)
@@ -45,22 +45,24 @@ class Llava:
 
 
 def extra_tokens(processor: Any) -> int:
-    """Tokens before a view's patches that look nowhere: the CLS, where it is kept."""
+    """Tokens before a view's patches without a rectangle: the class token, if it is kept."""
     extra = getattr(processor, "num_additional_image_tokens", None)
     if extra is None:
-        raise GeometryUnknown(f"{type(processor).__name__} is not the processor LLaVA is known by.")
-    kept = int(extra) - int(processor.vision_feature_select_strategy == "default")
-    if kept < 0:
-        raise GeometryUnknown("The class token is left out, and the processor counts none.")
-    return kept
+        raise GeometryUnknown(
+            f"{type(processor).__name__} is no processor of LLaVA that is supported."
+        )
+    count = int(extra) - int(processor.vision_feature_select_strategy == "default")
+    if count < 0:
+        raise GeometryUnknown("The class token is left out, but the processor counts none.")
+    return count
 
 
 def view_box(image_processor: Any, size: Size, seen: Size) -> tuple[float, float, float, float]:
-    """The part of the picture, in its own pixels, that a view of ``seen`` (width, height) shows."""
+    """(left, top, right, bottom) in pixels: the part of the picture in a view of size ``seen``."""
     width, height = float(size[0]), float(size[1])
     left = top = 0.0
     if getattr(image_processor, "do_pad", False):
-        # The picture is set in the middle of a square; whole pixels, as the processor counts.
+        # The picture is centred in a square, in whole pixels as in the processor.
         edge = max(width, height)
         left, top = -((edge - width) // 2), -((edge - height) // 2)
         width = height = edge
@@ -80,7 +82,7 @@ def _resized(image_processor: Any, width: float, height: float) -> tuple[int, in
     shortest = size.get("shortest_edge")
     if not shortest:
         if not (size.get("width") and size.get("height")):
-            raise GeometryUnknown(f"Pictures are resized to {dict(size)}, which is not known here.")
+            raise GeometryUnknown(f"Pictures are resized to {dict(size)}, which is not supported.")
         return int(size["width"]), int(size["height"])
     if width <= height:
         return int(shortest), int(shortest * height / width)

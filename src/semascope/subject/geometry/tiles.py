@@ -26,12 +26,12 @@ from semascope.subject.geometry.base import (
 from semascope.subject.types import Kind
 
 OVIS = re.compile("<IMG_GRID>(.*?)<IMG_END>", re.DOTALL)
-"""What stands for the tiles of one picture; nothing where a single one is the whole."""
+"""Text of the tiles of one picture; empty if a single one is the whole."""
 MARKER = re.compile(r"<row_(\d+)_col_(\d+)>|(<global-img>)")
 
 
 class Idefics3:
-    """Idefics3 and SmolVLM: the text itself says which tile is where."""
+    """Idefics3 and SmolVLM: markers in the text give the place of each tile."""
 
     model_types: tuple[str, ...] = ("idefics3", "smolvlm")
 

@@ -1,10 +1,9 @@
-"""Geometry proved by cause: change some pixels, and see which of the model's inputs change.
+"""Tests geometry causally: change some pixels, and see which image tokens change.
 
-For each probe a small box of the picture is painted over. The image tokens whose vectors, as
-they enter the language model, change most must be those whose rectangles touch the box; where
-no token claims the box (a crop that hides it), none may change. Of a video one frame is painted,
-and the tokens that change must claim that frame. Knows a subject's public face and token maps;
-nothing of how any family cuts pictures.
+Each probe paints over a small box of the picture. The image tokens whose vectors change most, as
+they enter the language model, must be those whose rectangles overlap the box; if no token claims
+the box (a crop hides it), none may change. In a video one frame is painted, and the tokens that
+change must claim that frame. The test is the same for every family.
 """
 
 from __future__ import annotations
@@ -34,45 +33,45 @@ AT_ONCE = 6
 SMALLEST = 6
 """Edge in pixels of the smallest rectangle of which a corner is painted."""
 SITE = "resid_pre.0"
-"""What the language model reads: vision tower, projector, packing and placing all done."""
+"""Input of the language model, after the vision tower and the projector."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeometryProof:
-    """What the probes of one picture size found."""
+    """Result of the probes of one picture size."""
 
     family: str
     size: Size
     """(width, height)"""
     tokens: int
-    """Image tokens of the picture, or of the video, that look somewhere."""
+    """Image tokens of the picture, or of the video, that have a rectangle."""
     probes: int
     unseen: int
-    """Probes in places that no token claims."""
+    """Number of probes at places that no token claims."""
     first: float
-    """How often the token that changes most claims the place, whole views and tiles judged each
-    among their like; NaN where no probe was claimed."""
+    """Share of probes at which the token that changes most claims the place, whole views and tiles
+    apart; NaN if no probe was claimed."""
     precision: float
-    """Of the n tokens that change most, n being as many as plainly claim the place, the share
-    that claim it."""
+    """Share of the n tokens that change most that claim the place; n is the number that clearly
+    claim it."""
     leak: float
-    """Largest change of any image token when an unclaimed place is painted, as a share of the
-    median change at claimed ones; 0 where all is as it should be."""
+    """Largest change of an image token when an unclaimed place is painted, relative to the median
+    change at claimed places; 0 is ideal."""
     newline: float
-    """Largest change of a token said to look nowhere, as a share of the same."""
+    """Largest change of a token without a rectangle, relative to the same."""
     frames: int = 0
-    """Frames of the video on which was painted; 0 where it was a picture."""
+    """Frames of the video; 0 for a picture."""
     fine: float = float("nan")
-    """Of boxes of a third of a token's edges, each painted in a corner of what one token claims:
-    how often a token that claims the box changes most. Rectangles off by a quarter of their own
-    size fail here, where larger boxes would not notice; NaN where no token is large enough."""
+    """The same as ``first`` for small boxes: a third of a token's edges, in a corner of its
+    rectangle. Detects rectangles that are off by a quarter of their size; NaN if no token is large
+    enough."""
     fine_probes: int = 0
-    """Boxes that ``fine`` is the mean of."""
+    """Number of boxes of ``fine``."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProofSample:
-    """What a sample of the proof holds."""
+    """Pictures and videos of a sample of the test."""
 
     size: Size
     pictures: int
@@ -86,7 +85,7 @@ class ProofSample:
 
     @property
     def painted(self) -> range:
-        """Those that are painted on: the last picture, or the frames of the last video."""
+        """Pictures that are painted on: the last, or the frames of the last video."""
         return range(self.total - max(self.frames, 1), self.total)
 
 
@@ -98,7 +97,8 @@ def prove(
     pictures: int = 1,
     seed: int = 0,
 ) -> list[GeometryProof]:
-    """One ``GeometryProof`` a picture size; ``pictures`` > 1 paints on the last of several."""
+    """One ``GeometryProof`` for each picture size; with several ``pictures``, the last is
+    painted."""
     rng = np.random.default_rng(seed)
     return [_prove(subject, ProofSample(size, pictures), probes, rng) for size in sizes]
 
@@ -113,9 +113,9 @@ def prove_videos(
     probes: int = 12,
     seed: int = 0,
 ) -> list[GeometryProof]:
-    """The same for frames, one anywhere in the last video each time; pictures come before it.
+    """The same for videos: paints on a random frame of the last one; pictures come before it.
 
-    An odd number of frames tries what families do that merge them by two.
+    An odd number of frames tests families that merge frames by two.
     """
     rng = np.random.default_rng(seed)
     return [_prove(subject, ProofSample(s, pictures, videos, frames), probes, rng) for s in sizes]
@@ -140,7 +140,7 @@ def _prove(
 def _finely(
     subject: Subject, scene: ProofSample, probes: int, proof: GeometryProof, m: TokenMap
 ) -> GeometryProof:
-    """The proof with its ``fine`` boxes, on larger pictures where tokens see but a few pixels."""
+    """The proof with ``fine``, on larger pictures if tokens are only a few pixels wide."""
     rng = np.random.default_rng(probes)
     whole = m.kinds == Kind.IMAGE
     least = float(np.nanmedian(_edges(m.rects[whole]))) if whole.any() else float("nan")
@@ -173,7 +173,7 @@ def _changes(
     spots: list[tuple[int, Box]],
     rng: np.random.Generator,
 ) -> Changes:
-    """How far each token moves when one box of one picture is painted over, box after box."""
+    """(probes, T) change of each token when a box of a picture is painted over."""
     painted = [[*base[:n], _paint(base[n], box, rng), *base[n + 1 :]] for n, box in spots]
     parts = [painted[n : n + AT_ONCE] for n in range(0, len(spots), AT_ONCE)]
     after = np.concatenate([_read(subject, scene, part)[0] for part in parts])
@@ -184,8 +184,8 @@ def _changes(
 def _corners(
     m: TokenMap, scene: ProofSample, probes: int, rng: np.random.Generator
 ) -> list[tuple[int, Box, int]]:
-    """(picture, box, kind): boxes in corners of what tokens claim, far enough from its edges that
-    resampling does not carry most of the paint into a neighbour."""
+    """(picture, box, kind): boxes in corners of tokens' rectangles, large enough that resampling
+    does not carry most of the paint into a neighbour."""
     edges = _edges(m.rects)
     whole = m.kinds == Kind.IMAGE
     tiles = (m.kinds == Kind.TILE) & (edges >= SMALLEST)
@@ -216,7 +216,7 @@ def _hit(m: TokenMap, picture: int, box: Box, kind: int, change: NDArray[np.floa
 def _read(
     subject: Subject, scene: ProofSample, shown: list[list[Image.Image]]
 ) -> tuple[NDArray[np.float32], TokenMap]:
-    """((rows, T, d) what the language model reads of each row's pictures, the rows' map)."""
+    """((rows, T, d) input of the language model, the rows' token map)."""
     samples = [_sample(n, scene, images) for n, images in enumerate(shown)]
     batch = subject.encode(samples, max_tokens=None)
     return subject.run(batch, [SITE])[SITE].float().cpu().numpy(), batch.maps[0]
@@ -265,7 +265,7 @@ def _rank(
     firsts: list[bool],
     precisions: list[float],
 ) -> None:
-    """Judge one probe among the tokens of one kind: does change follow the claims?"""
+    """Evaluate one probe among the tokens of one kind."""
     claimed = shared[view]
     if not claimed.any():
         return

@@ -1,5 +1,4 @@
-"""Families that see the whole picture stretched to a grid: Qwen-VL, GLM-4V, Pixtral, PaliGemma,
-Gemma 3.
+"""Families that read the whole picture as one grid: Qwen-VL, GLM-4V, Pixtral, PaliGemma, Gemma 3.
 
 Qwen-VL, GLM-4V and Pixtral keep the resolution and may merge patches; PaliGemma and Gemma 3 resize
 to a square. Gemma 3 may pan and scan: crops of a long picture follow the whole.
@@ -30,7 +29,7 @@ from semascope.subject.types import Kind
 
 
 class QwenVL:
-    """Qwen2-VL to Qwen3.5, and GLM-4V: ``image_grid_thw`` says how many patches."""
+    """Qwen2-VL to Qwen3.5, and GLM-4V: ``image_grid_thw`` is the number of patches."""
 
     model_types: tuple[str, ...] = (
         "qwen2_vl",

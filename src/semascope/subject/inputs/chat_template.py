@@ -1,7 +1,7 @@
-"""A sample as the text that a subject's own chat template makes of it, and who says each letter.
+"""Renders a sample with the subject's own chat template, and finds the role of each character.
 
-Roles are found for any template by rendering the conversation's prefixes: what a turn adds
-to the text is that turn's. Knows templates and letters; nothing of token ids or tensors.
+This works for any template: prefixes of the conversation are rendered, and the text that a turn
+adds belongs to that turn.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from semascope.subject.types import Role
 
 PRINTED = "{'type': 'text'"
 MARK = "\x00"
-"""A letter that nobody says."""
+"""A character that occurs in no text."""
 ROLE = {"system": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedChat:
-    """What the tokenizer will read."""
+    """The text for the tokenizer."""
 
     text: str
     roles: NDArray[np.int8]
-    """(letters,) of ``Role``."""
+    """(characters,) of ``Role``."""
     content: NDArray[np.bool_]
-    """(letters,) False where the template itself speaks."""
+    """(characters,) bool: text of turns, not of the template."""
     templated: bool
-    """Made by a chat template, which writes its own BOS."""
+    """Whether a chat template, which writes its own BOS, made the text."""
     order: tuple[int, ...] = ()
-    """What is shown, in the order of the text: the number of an image, or, past the images, of a
-    video."""
+    """Images and videos in the order of the text: the index of an image, or the number of images
+    plus that of a video."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTemplate:
-    """A tokenizer's or processor's chat template, and how it writes a picture."""
+    """A tokenizer's or processor's chat template, and its placeholders."""
 
     owner: Any
     placeholder: str | None
-    """The text that stands for one picture; None for subjects without sight."""
+    """Placeholder of a picture; None for subjects that read text only."""
     moving: str | None = None
-    """The text that stands for one video; None for subjects that read none."""
+    """Placeholder of a video; None for subjects that read none."""
 
     @property
     def exists(self) -> bool:
@@ -61,19 +61,19 @@ class ChatTemplate:
                 text = self._render(turns, generate, listed=True)
             except (TemplateError, TypeError, KeyError):
                 text = PRINTED
-            # Templates of older subjects take plain strings, and print a list as Python would.
+            # Older templates take plain strings, and print lists as Python does.
             if PRINTED not in text and self._shows(text, turns):
                 return text
         return self._render(turns, generate, listed=False)
 
     def _shows(self, text: str, turns: tuple[Turn, ...]) -> bool:
-        """Whether the text holds as many placeholders as the turns show."""
+        """Whether the text has as many placeholders as the turns have pictures and videos."""
         images, videos = sum(t.images for t in turns), sum(t.videos for t in turns)
         moving = text.count(self.moving) if self.moving and videos else 0
         return text.count(self.placeholder or "") == images and moving == videos
 
     def put(self, images: int, videos: int) -> str:
-        """The placeholders of so many of each."""
+        """The placeholders of some images and videos."""
         return (self.placeholder or "") * images + (self.moving or "") * videos
 
     def _render(self, turns: tuple[Turn, ...], generate: bool, *, listed: bool) -> str:
@@ -97,16 +97,22 @@ class ChatTemplate:
         return {"role": turn.role, "content": parts}
 
     def woven(self, turn: Turn) -> str:
-        """The words of a turn with the placeholders of what it shows."""
+        """The text of a turn with its placeholders."""
         if not turn.at:
             return self.put(turn.images, turn.videos) + turn.text
         return self.put(0, turn.videos) + (self.placeholder or "").join(turn.pieces)
 
 
 def render(template: ChatTemplate, sample: Sample, answer: str | None) -> RenderedChat:
-    """A sample as text: by the chat template where it has turns or pictures, plain otherwise.
+    """A sample as text: with the chat template if it has turns or pictures, plain otherwise.
 
-    ``answer`` opens the assistant's turn and begins it with these words ("" for none).
+    Args:
+        template: of the subject.
+        sample: to render.
+        answer: opens the assistant's turn and begins it with this text; None opens no turn.
+
+    Raises:
+        SubjectError: the template refuses the turns, or moves pictures.
     """
     turns = placed(sample, template)
     order = _order(turns, len(sample.images), len(sample.videos))
@@ -120,7 +126,7 @@ def render(template: ChatTemplate, sample: Sample, answer: str | None) -> Render
     except TemplateError as error:
         raise SubjectError(
             f"The subject's chat template refuses sample {sample.id!r}: {error}. "
-            "Give the turns in an order that it knows (most want user, assistant, user, …)."
+            "Give the turns in an order that it accepts (mostly user, assistant, user, …)."
         ) from error
     _check_order(template, turns, text, sample.id)
     roles = _roles(template, turns, text)
@@ -136,27 +142,31 @@ def render(template: ChatTemplate, sample: Sample, answer: str | None) -> Render
 
 
 def _check_order(template: ChatTemplate, turns: tuple[Turn, ...], text: str, sample: str) -> None:
-    """Raise SubjectError where a template moves pictures that stand between words."""
+    """Raise SubjectError if a template moves pictures that are between words."""
     place = 0
     for turn in turns:
         pieces = [piece.strip() for piece in turn.pieces]
         if not turn.at or sum(map(bool, pieces)) < 2:
-            continue  # words before or after all pictures: a template may have its own order
+            continue  # text before or after all pictures: a template may have its own order
         for number, piece in enumerate(pieces):
-            wanted = [template.placeholder or ""] * (number > 0) + [piece]
-            for part in wanted:
-                found = text.find(part, place)
-                if found < 0:
+            expected = [template.placeholder or ""] * (number > 0) + [piece]
+            for string in expected:
+                start = text.find(string, place)
+                if start < 0:
                     raise SubjectError(
-                        f"The subject's chat template shows all pictures of a message before its "
-                        f"words, and in sample {sample!r} they stand between words. Give each "
-                        "picture in a message of its own, or all before the words."
+                        f"The subject's chat template puts all pictures of a message before its "
+                        f"text, and in sample {sample!r} they are within the text. Put each "
+                        "picture into a separate message, or all before the text."
                     )
-                place = found + len(part)
+                place = start + len(string)
 
 
 def placed(sample: Sample, template: ChatTemplate) -> tuple[Turn, ...]:
-    """The sample's turns; every picture and video has its place in one of them."""
+    """The sample's turns, with every picture and video in one of them.
+
+    Raises:
+        SubjectError: the turns show more pictures or videos than there are.
+    """
     turns = sample.turns
     if not turns:
         if not (sample.images or sample.videos) or not template.exists:
@@ -164,14 +174,14 @@ def placed(sample: Sample, template: ChatTemplate) -> tuple[Turn, ...]:
         turns = (Turn("user", sample.text),)
     images = len(sample.images) - sum(turn.images for turn in turns)
     videos = len(sample.videos) - sum(turn.videos for turn in turns)
-    for what, has, left in (
+    for kind, count, left in (
         ("pictures", len(sample.images), images),
         ("videos", len(sample.videos), videos),
     ):
         if left < 0:
             raise SubjectError(
-                f"Sample {sample.id!r} has {has} {what} and its turns show "
-                f"{has - left}: give as many {what} as the turns show."
+                f"Sample {sample.id!r} has {count} {kind} and its turns show "
+                f"{count - left}: give as many {kind} as the turns show."
             )
     if images == videos == 0:
         return turns
@@ -182,7 +192,7 @@ def placed(sample: Sample, template: ChatTemplate) -> tuple[Turn, ...]:
 
 
 def _order(turns: tuple[Turn, ...], images: int, videos: int) -> tuple[int, ...]:
-    """What the text shows, in its order: a turn shows its pictures, then its videos."""
+    """Images and videos in the order of the text: those of a turn, images first."""
     still, moving, out = 0, images, []
     for turn in turns or (Turn("user", "", images, videos),):
         out += [*range(still, still + turn.images), *range(moving, moving + turn.videos)]
@@ -198,24 +208,24 @@ def _plain(text: str, order: tuple[int, ...]) -> RenderedChat:
 def _untemplated(
     template: ChatTemplate, turns: tuple[Turn, ...], answer: str | None, order: tuple[int, ...]
 ) -> RenderedChat:
-    """Turns without a chat template: a line each, which are those of who says them."""
-    said = [(template.put(t.images, t.videos) + t.text, ROLE[t.role]) for t in turns]
-    said += [(answer, Role.ASSISTANT)] if answer is not None else []
-    ends = [*["\n"] * (len(said) - 1), ""]
-    lines = [(line + end, role) for (line, role), end in zip(said, ends, strict=True)]
+    """Turns without a chat template: one line for each, with the role of its turn."""
+    texts = [(template.put(t.images, t.videos) + t.text, ROLE[t.role]) for t in turns]
+    texts += [(answer, Role.ASSISTANT)] if answer is not None else []
+    ends = [*["\n"] * (len(texts) - 1), ""]
+    lines = [(line + end, role) for (line, role), end in zip(texts, ends, strict=True)]
     plain = _plain("".join(line for line, _ in lines), order)
     roles = [np.full(len(line), role, np.int8) for line, role in lines]
     return replace(plain, roles=np.concatenate(roles))
 
 
 def _roles(template: ChatTemplate, turns: tuple[Turn, ...], text: str) -> NDArray[np.int8]:
-    """(letters,) the role of each letter, from what each turn adds to the rendered prefix."""
-    roles = np.full(len(text), Role.ASSISTANT, np.int8)  # what follows the last turn is an answer
+    """(characters,) role of each, from what each turn adds to the rendered prefix."""
+    roles = np.full(len(text), Role.ASSISTANT, np.int8)  # text after the last turn is an answer
     start = 0
     for n in range(1, len(turns) + 1):
         end = _turn_end(template, turns, n, text)
         if end is None or end < start:
-            continue  # a prefix that the template refuses is the next turn's
+            continue  # the template refuses this prefix: its text goes to the next turn
         roles[start:end] = ROLE[turns[n - 1].role]
         start = end
     roles[: _implicit_system(template, turns, text)] = Role.SYSTEM
@@ -223,15 +233,15 @@ def _roles(template: ChatTemplate, turns: tuple[Turn, ...], text: str) -> NDArra
 
 
 def _turn_end(template: ChatTemplate, turns: tuple[Turn, ...], n: int, text: str) -> int | None:
-    """Where the first ``n`` turns end in the text; None where the template refuses them alone."""
+    """Where the first ``n`` turns end in the text; None if the template refuses them alone."""
     try:
         part = template.render(turns[:n], generate=False)
     except TemplateError:
         return None
     if text.startswith(part):
         return len(part)
-    # The template looks ahead (a system prompt that depends on later pictures, thoughts taken
-    # out of past answers): go by where the words stand, and what closes them in the prefix.
+    # The template looks ahead (a system prompt that depends on later pictures, thoughts removed
+    # from past answers): go by the position of the turn's text, and what follows it in the prefix.
     end = _words(template, turns, n - 1, text)[1]
     limit = _words(template, turns, n, text)[0] if n < len(turns) else len(text)
     closing = part[_words(template, turns[:n], n - 1, part)[1] :]
@@ -239,7 +249,7 @@ def _turn_end(template: ChatTemplate, turns: tuple[Turn, ...], n: int, text: str
 
 
 def _implicit_system(template: ChatTemplate, turns: tuple[Turn, ...], text: str) -> int:
-    """Letters of a system prompt that the template adds of itself before a user's first turn."""
+    """Length of a system prompt that the template adds before a user's first turn."""
     if turns[0].role != "user":
         return 0
     try:
@@ -249,19 +259,19 @@ def _implicit_system(template: ChatTemplate, turns: tuple[Turn, ...], text: str)
         return 0
     if spoken.count(MARK) != 1:
         return 0
-    # ``after`` closes the system turn and goes on with the turns. Where the template spoke as
-    # the system itself, the text ends just so, closing included.
+    # ``after`` closes the system turn and continues with the turns. If the template added a
+    # system prompt, the text ends in the same way.
     after = spoken.split(MARK)[1]
-    own = text.find(after)
-    if own <= 0:
+    start = text.find(after)
+    if start <= 0:
         return 0
-    header = _words(template, turns, 0, text)[0] - own
+    header = _words(template, turns, 0, text)[0] - start
     closing = first[_words(template, turns[:1], 0, first)[1] :]
-    return own + _shared(after[:header], closing)
+    return start + _shared(after[:header], closing)
 
 
 def _content(template: ChatTemplate, turns: tuple[Turn, ...], text: str) -> NDArray[np.bool_]:
-    """(letters,) True where a turn's own words stand."""
+    """(characters,) bool: text of turns."""
     content = np.zeros(len(text), np.bool_)
     for n, turn in enumerate(turns):
         start, end = _words(template, turns, n, text)
@@ -276,10 +286,10 @@ def _content(template: ChatTemplate, turns: tuple[Turn, ...], text: str) -> NDAr
 
 
 def _words(template: ChatTemplate, turns: tuple[Turn, ...], n: int, text: str) -> tuple[int, int]:
-    """Where the words of turn ``n`` stand in the rendered text.
+    """Start and end of the text of turn ``n`` in the rendered text.
 
-    Words that occur once are looked up. Others ("user" is in many a template) are found by
-    saying something else in their place, and seeing where the text begins and ends to differ.
+    Text that occurs once is looked up. Other text ("user" is in many templates) is replaced by
+    something else, to see where the rendered text changes.
     """
     words = turns[n].text.strip()
     if turns[n].at:
@@ -299,7 +309,7 @@ def _words(template: ChatTemplate, turns: tuple[Turn, ...], n: int, text: str) -
 
 
 def _between(template: ChatTemplate, turns: tuple[Turn, ...], n: int, text: str) -> tuple[int, int]:
-    """Where the words and pictures of a turn stand that has pictures between its words."""
+    """Start and end of a turn that has pictures within its text."""
     spoken = replace(turns[n], text=MARK, at=(0,) * turns[n].images)
     try:
         other = template.render((*turns[:n], spoken, *turns[n + 1 :]), generate=False)
@@ -314,6 +324,6 @@ def _between(template: ChatTemplate, turns: tuple[Turn, ...], n: int, text: str)
 
 
 def _shared(a: str, b: str) -> int:
-    """How many letters two texts have in common from the start."""
+    """Length of the common prefix of two texts."""
     pairs = enumerate(zip(a, b, strict=False))
     return next((n for n, (x, y) in pairs if x != y), min(len(a), len(b)))

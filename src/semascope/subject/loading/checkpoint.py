@@ -1,7 +1,7 @@
-"""What is wrong with a folder that should hold a model, in a sentence, before anything is loaded.
+"""Finds what is wrong with a model folder before anything is loaded.
 
-Looks at names, sizes and first bytes: a git-lfs pointer, a file that was cut, a shard that is not
-there, a folder one level up or down. Knows files; nothing of models.
+Names, sizes and first bytes reveal a git-lfs pointer, a truncated file, a missing shard, or a
+folder one level up or down.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ POINTER = b"version https://git-lfs"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 CHECKED = (*WEIGHTS, ".json", ".model", ".jinja", ".txt")
 DEEP = 3
-"""Folders down that are searched for a model that is not where it was said to be."""
+"""Levels of sub-folders that are searched for a model."""
 
 
 def locate(ref: str) -> str:
@@ -75,7 +75,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 
 def inspect_files(folder: Path) -> None:
-    """Raise ModelNotFound for files that are not what their names say."""
+    """Raise ModelNotFound for damaged files."""
     for path in sorted(folder.iterdir()):
         if path.suffix in CHECKED and path.is_file():
             _inspect(path)

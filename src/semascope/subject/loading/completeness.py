@@ -1,6 +1,6 @@
-"""Whether a model is one that can be a subject, and whether all of it was loaded.
+"""Checks that a model can be a subject, and that all of its weights were loaded.
 
-Knows configs and transformers' account of a checkpoint (``output_loading_info``); loads nothing.
+It reads the config and transformers' loading report (``output_loading_info``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from semascope.errors import SubjectError
 log = logging.getLogger(__name__)
 
 SPARE = (".inv_freq", ".masked_bias", ".attn.bias", ".position_ids", ".num_batches_tracked")
-"""Ends of names of buffers that old checkpoints hold and newer models compute."""
+"""Suffixes of buffers that old checkpoints hold and newer models compute."""
 QUANTISERS = {
     "awq": ("gptqmodel", "awq"),
     "gptq": ("gptqmodel", "auto_gptq"),

@@ -1,7 +1,4 @@
-"""From a name to a model and its processor: the embedded subject, a folder, or a hub.
-
-Knows transformers' Auto classes and where files may be; nothing of hooks or samples.
-"""
+"""Loads a model and its processor: the embedded subject, from a folder, or from the hub."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from semascope.subject.video.processors import still
 
 EMBEDDED = "sprite-llava"
 CODE = "SEMASCOPE_TRUST_REMOTE_CODE"
-"""Environment variable: 1 runs the Python code that a model brings with it."""
+"""Environment variable: 1 runs Python code that a checkpoint contains."""
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 QUANTISED = ("int8", "int4")
@@ -37,8 +34,11 @@ def load(
 ) -> tuple[Any, Any, str]:
     """(model, processor or tokenizer, name).
 
-    ``trust`` goes on where weights are missing; ``code`` runs the model's own Python code.
-    Whatever transformers raises becomes a sentence (``ModelNotFound``, ``SubjectError``).
+    ``trust`` continues although weights are missing; ``code`` runs the model's own Python code.
+
+    Raises:
+        ModelNotFound: no such model, or its files cannot be read.
+        SubjectError: the model cannot be a subject, or a setting is not possible here.
     """
     target = _device(device)
     kind = _dtype(dtype, target)
@@ -50,7 +50,7 @@ def load(
         return model, processor, EMBEDDED
     where = locate(ref)
     if not offline and not Path(where).is_dir() and not _hub_answers():
-        log.warning("The hub cannot be reached: looking for %s among what it gave before.", where)
+        log.warning("The hub cannot be reached: looking for %s in the local cache.", where)
         offline = True
     code = code or os.environ.get(CODE, "") == "1"
     options = {"local_files_only": offline, "trust_remote_code": code}
@@ -63,7 +63,7 @@ def load(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers shows no bars and no reports: what matters of them is a sentence here."""
+    """Silence transformers' progress bars and reports; errors are reported here."""
     from transformers import logging as theirs
 
     level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
@@ -78,10 +78,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _hub_answers() -> bool:
-    """Whether the hub can be reached: transformers would ask it six times, for half a minute.
+    """Whether the hub can be reached: transformers would try six times, for half a minute.
 
-    Behind a proxy only the proxy knows, and whoever set HF_HUB_OFFLINE has said that nothing is to
-    be asked: there the answer is yes, and the rest is left to the hub's own library.
+    True behind a proxy and with HF_HUB_OFFLINE set: the hub's own library handles these.
     """
     from huggingface_hub import constants
 
@@ -99,12 +98,12 @@ def _hub_answers() -> bool:
 def _config(where: str, options: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
-    told = config_of(Path(where)) if Path(where).is_dir() else None
+    raw_config = config_of(Path(where)) if Path(where).is_dir() else None
     try:
         return AutoConfig.from_pretrained(where, **options)
     except Exception as error:  # foreign code, a model's own included: anything may be raised
         log.debug("no config for %s", where, exc_info=True)
-        raise ModelNotFound(_no_config(where, told, error)) from error
+        raise ModelNotFound(_no_config(where, raw_config, error)) from error
 
 
 def _no_config(where: str, told: dict[str, Any] | None, error: Exception) -> str:
@@ -188,7 +187,7 @@ def _loaded(where: str, config: Any, given: dict[str, Any]) -> tuple[Any, dict[s
     except ImportError as error:
         if "flash" not in str(error).lower():
             raise
-        log.warning("%s asks for FlashAttention, which is not here: sdpa is used instead.", where)
+        log.warning("%s wants FlashAttention, which is not installed: sdpa is used.", where)
         given["attn_implementation"] = "sdpa"
         return auto.from_pretrained(where, config=config, **given)  # type: ignore[no-any-return]
 
@@ -208,21 +207,20 @@ def _no_model(where: str, config: Any, target: str, error: Exception) -> str:
         return _own_code(where, error)
     if "Unrecognized configuration class" in str(error):
         return (
-            f"The model {where!r} ({config.model_type}) is neither a causal language model nor one "
-            "that answers about pictures, so it cannot be a subject."
+            f"The model {where!r} ({config.model_type}) is neither a causal language model nor a "
+            "vision-language model, so it cannot be a subject."
         )
     if isinstance(error, torch.OutOfMemoryError):
         return f"The model {where!r} does not fit into the memory of {target}: {_first_line(error)}"
     if isinstance(error, ImportError):
-        return f"The model {where!r} needs a package that is not here: {_first_line(error)}"
-    return f"The model {where!r} has a config and cannot be loaded: {_first_line(error)}"
+        return f"The model {where!r} needs a package that is not installed: {_first_line(error)}"
+    return f"The model {where!r} has a config but cannot be loaded: {_first_line(error)}"
 
 
 def _processor(where: str, config: Any, options: dict[str, Any]) -> Any:
-    """The processor where the model sees, else the tokenizer.
+    """The processor if the model reads pictures, else the tokenizer.
 
-    Image processors are asked for on PIL: it needs no torchvision, and is what the geometry
-    adapters are proved on.
+    Image processors use PIL, which needs no torchvision; geometry adapters are verified with it.
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
@@ -250,7 +248,7 @@ def _processor(where: str, config: Any, options: dict[str, Any]) -> Any:
 
 
 def _device(device: str) -> str:
-    """A device that is there, as torch names it, or "spread"."""
+    """An available device, as torch names it, or "spread"."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "spread":
@@ -265,7 +263,7 @@ def _device(device: str) -> str:
         return kind
     backend = getattr(torch, kind)
     if kind == "cuda" and not backend.is_available():
-        raise SubjectError("No CUDA device is to be seen: use device='cpu', or 'auto' to choose.")
+        raise SubjectError("There is no CUDA device: use device='cpu', or 'auto' to choose.")
     if not backend.is_available():
         raise SubjectError(
             f"There is no {kind} device here: use device='cpu', or 'auto' to choose."
@@ -285,7 +283,7 @@ def _dtype(dtype: str, device: str) -> torch.dtype | str:
             raise SubjectError(f"dtype {dtype!r} needs a GPU: use float32 or bfloat16 on a CPU.")
         return "auto"
     if dtype == "auto":
-        # Half precision is slow on most CPUs and rounds away what a microscope is to show.
+        # Half precision is slow on most CPUs, and its rounding would hide small effects.
         return torch.float32 if device == "cpu" else "auto"
     if dtype not in DTYPES:
         known = ", ".join(["auto", *DTYPES, *QUANTISED])

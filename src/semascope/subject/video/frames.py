@@ -1,11 +1,10 @@
-"""Frames of a video to what a family's vision tower takes: the part of a video processor.
+"""Video processors of our own: frames to the input of a family's vision tower.
 
-transformers' own video processors need torchvision, whose wheels do not load beside every build
-of torch, and what a subject reads must not hang on what else is installed. So frames are prepared
-here, with torch's own resizing, which is what torchvision calls: every frame resized, cropped and
-normalised by the family's settings, then laid out as its model takes them; pixel for pixel what
-transformers' video processors give. Frames are taken as they are given: which of a long video are
-read was decided where it was decoded. Knows settings, pixels and layouts; no models and no text.
+transformers' video processors need torchvision, whose wheels do not work with every build of
+torch. Frames are prepared here with torch's own resizing, which torchvision calls too: every frame
+is resized, cropped and normalised by the family's settings, then laid out for its model. The result
+equals that of transformers' video processors pixel for pixel. Frames of a long video are sampled
+when it is decoded, not here.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ MODES: Mapping[int, str] = {
     Image.Resampling.LANCZOS: "lanczos",
 }
 LONGEST = 4096
-"""SmolVLM makes no frame larger than this on its way."""
+"""Longest edge in pixels of a frame while SmolVLM resizes it."""
 
 
 class FrameReader:
-    """Stands as a processor's video processor; subclasses know a family's layout."""
+    """Replaces a processor's video processor; subclasses have a family's layout."""
 
     model_input_names: ClassVar[tuple[str, ...]] = ("pixel_values_videos",)
     valid_kwargs = VideosKwargs
@@ -52,7 +51,7 @@ class FrameReader:
     fps = None
     _auto_class = None
     usual: ClassVar[Mapping[str, Any]] = {}
-    """Settings of the family where its checkpoint says nothing."""
+    """Default settings of the family."""
     common: ClassVar[Mapping[str, Any]] = {
         "do_resize": True,
         "resample": Image.Resampling.BICUBIC,
@@ -66,7 +65,7 @@ class FrameReader:
     }
 
     def __init__(self, **settings: Any) -> None:
-        """Settings by their names in a checkpoint's file; those of other names are left alone."""
+        """Settings by their names in a checkpoint's file; unknown names are ignored."""
         known = {**self.common, **self.usual}
         given = {k: v for k, v in settings.items() if k in known and v is not None}
         self.settings = {**known, **given}
@@ -86,7 +85,7 @@ class FrameReader:
     def __call__(
         self, videos: Sequence[Frames], *, video_metadata: Any = None, **_: Any
     ) -> BatchFeature:
-        """What the model takes, and ``video_metadata`` given back for the text around it."""
+        """The model's inputs, and ``video_metadata`` as given, for the text around the video."""
         made = self.lay_out([np.asarray(video) for video in videos])
         return BatchFeature({**made, "video_metadata": video_metadata})
 
@@ -114,12 +113,12 @@ class FrameViews(FrameReader):
     usual = {"size": {"height": 384, "width": 384}}  # noqa: RUF012
 
     def lay_out(self, videos: list[Frames]) -> dict[str, Tensor]:
-        """Videos of as many frames each; ValueError for others, which one tensor cannot hold."""
+        """(videos, F, 3, H, W). ValueError if videos differ in their number of frames."""
         if len({len(video) for video in videos}) > 1:
             counts = " and ".join(str(len(video)) for video in videos)
             raise ValueError(
-                f"videos of {counts} frames; beside each other this model reads videos of as many "
-                "frames each"
+                f"videos of {counts} frames; in one sample, this model reads only videos "
+                "of equally many frames"
             )
         views = [self.seen(video, _resized(video, self.size)) for video in videos]
         return {"pixel_values_videos": torch.stack(views)}
@@ -179,7 +178,7 @@ class QwenFrames(FrameReader):
     }
 
     def lay_out(self, videos: list[Frames]) -> dict[str, Tensor]:
-        """(all patches, 3 · t · p · p), and (videos, 3) how many in time, height and width."""
+        """(all patches, 3 · t · p · p), and their (videos, 3) numbers in time, height and width."""
         parts, grids = [], []
         for video in videos:
             height, width = self.grid_size(len(video), video.shape[1], video.shape[2])
@@ -196,7 +195,7 @@ class QwenFrames(FrameReader):
         return low, self.max_pixels or size.get("longest_edge") or size["max_pixels"]
 
     def grid_size(self, frames: int, height: int, width: int) -> tuple[int, int]:
-        """(height, width) that a frame is resized to: bounds hold for each by itself."""
+        """(height, width) to which a frame is resized; bounds hold for each frame."""
         factor, (least, most) = self.patch_size * self.merge_size, self.bounds()
         if self.cap_pixels_per_frame:
             budget = int(self.max_video_tokens * factor**2 * 0.9)
@@ -228,7 +227,7 @@ class Qwen3Frames(QwenFrames):
     }
 
     def grid_size(self, frames: int, height: int, width: int) -> tuple[int, int]:
-        """(height, width) that every frame is resized to."""
+        """(height, width) to which every frame is resized."""
         factor, (least, most) = self.patch_size * self.merge_size, self.bounds()
         t = self.temporal_patch_size
         frames = max(frames, t)
@@ -321,4 +320,4 @@ READERS: Mapping[str, type[FrameReader]] = {
     "Qwen2_5_VLProcessor": QwenFrames,
     "Qwen3VLProcessor": Qwen3Frames,
 }
-"""By the name of the processor that each stands in."""
+"""By the name of the processor."""

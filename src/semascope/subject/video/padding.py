@@ -1,9 +1,8 @@
-"""How much a model reads at once, and videos of unlike length in one batch.
+"""Context lengths, and batches of videos of different lengths.
 
-Some models take all videos as one tensor:
-LLaVA-OneVision and LLaVA-NeXT-Video want (videos, frames, 3, H, W) and make tokens of every frame
-of it. Shorter videos are filled with frames of zeros, as Idefics has it for pictures, and what the
-model makes of those is left out before it is placed. Knows these two models; no processors.
+LLaVA-OneVision and LLaVA-NeXT-Video take all videos as one tensor, (videos, frames, 3, H, W), and
+make tokens of every frame. Shorter videos are padded with frames of zeros, as Idefics does with
+pictures, and the features of these are removed before they reach the language model.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ CONTEXT = (
     "n_ctx",
     "seq_length",
 )
-"""Fields in which configs say how many positions there are."""
+"""Fields of configs with the number of positions."""
 
 
 def context_length(config: Any) -> int | None:
-    """Tokens that a model reads at most, pictures included, by its config.
+    """Context length in tokens, pictures included, from the config.
 
-    None where it does not say: positions that are relative, or a state that is carried along.
+    None for models without a limit: relative positions, or a recurrent state.
     """
     text = config.get_text_config(decoder=True)
     if getattr(text, "alibi", False) is True or text.model_type in ("bloom", "rwkv"):
@@ -42,15 +41,15 @@ def context_length(config: Any) -> int | None:
 
 
 def first_place(config: Any) -> int:
-    """The position of a prompt's first token: PaliGemma counts from 1, Kosmos-2 from past its
-    padding's id, as fairseq does."""
+    """Position of a prompt's first token: PaliGemma counts from 1, Kosmos-2 from the id after its
+    padding's, as fairseq does."""
     if config.model_type == "kosmos-2":
         return int(config.get_text_config(decoder=True).pad_token_id) + 1
     return 1 if config.model_type == "paligemma" else 0
 
 
 def leave_out_padding(model: Any) -> None:
-    """Have the model drop features of frames that are all zeros; other models stay as they are."""
+    """Have the model drop features of padding frames (all zeros); other models are not changed."""
     newlines = NEWLINES.get(str(model.config.model_type))
     if newlines is None:
         return

@@ -1,8 +1,8 @@
-"""Processors of families that read video, made without transformers' video processors.
+"""Processors of families that read video, without transformers' video processors.
 
-Those need torchvision, and the processors refuse to be made without one. A reader of frames of our
-own takes the video processor's place in the families that ``frames`` knows; in others, where
-torchvision is missing, a stand-in that reads nothing does. Knows processors; nothing of models.
+Video processors need torchvision, and processors cannot be created without one. Our own frame
+reader replaces it in the families of ``frames.READERS``; in others, if torchvision is missing, a
+stand-in that reads nothing does.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from transformers.processing_utils import VideosKwargs
 from semascope.subject.video.frames import READERS, FrameReader
 
 SETTINGS = ("video_preprocessor_config.json", "preprocessor_config.json")
-"""Files in which checkpoints keep how frames are prepared, the first that is there."""
+"""Files of a checkpoint with the settings of frames, in order of preference."""
 
 
 class NoVideoProcessor:
-    """Stands where a video processor would, and reads nothing."""
+    """Replaces a video processor, and reads nothing."""
 
     model_input_names: tuple[str, ...] = ()
     valid_kwargs = VideosKwargs
@@ -34,7 +34,7 @@ STAND_INS = (NoVideoProcessor, FrameReader)
 
 
 def still(processor_class: Any) -> Any:
-    """The class itself, or, for one that reads video, one that does with a stand-in for that."""
+    """The class itself, or, if it needs a video processor, one that takes our replacement."""
     needs = "video_processor" in processor_class.get_attributes()
     known = processor_class.__name__ in READERS
     if not needs or (not known and find_spec("torchvision") is not None):
@@ -67,13 +67,13 @@ def still(processor_class: Any) -> Any:
 
 
 def video_processor(processor_class: Any, **settings: Any) -> Any:
-    """What ``still(processor_class)`` wants as its video processor."""
+    """The video processor for ``still(processor_class)``."""
     reader = READERS.get(processor_class.__name__)
     return NoVideoProcessor() if reader is None else reader(**settings)
 
 
 def reads_video(processor: Any) -> bool:
-    """Whether a processor reads videos as such; others are shown frames as pictures."""
+    """Whether a processor reads videos; others are shown frames as pictures."""
     return isinstance(getattr(processor, "video_processor", None), FrameReader)
 
 
@@ -89,7 +89,7 @@ def _part(processor_class: Any, name: str, where: str, kwargs: dict[str, Any]) -
 
 
 def _settings(where: str, options: dict[str, Any]) -> dict[str, Any]:
-    """How a checkpoint has frames prepared, from whichever of its files says so."""
+    """A checkpoint's settings of frames, from the first of its files that has them."""
     whole = _file(where, "processor_config.json", options)
     if isinstance(whole.get("video_processor"), dict):
         return dict(whole["video_processor"])
@@ -97,7 +97,7 @@ def _settings(where: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _file(where: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """A JSON file of a checkpoint; empty where it has none."""
+    """A JSON file of a checkpoint; empty if it is missing."""
     from transformers.utils.hub import cached_file
 
     found = cached_file(
