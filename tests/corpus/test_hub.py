@@ -62,7 +62,7 @@ def test_rows_of_a_hub_dataset(library: list[tuple[object, ...]]) -> None:
 
 
 def test_a_dataset_that_is_not_there(library: list[tuple[object, ...]]) -> None:
-    with pytest.raises(CorpusError, match=r"gone .* cannot be had"):
+    with pytest.raises(CorpusError, match=r"gone .* cannot be loaded"):
         open_corpus("hf:gone")
 
 

@@ -105,7 +105,7 @@ def test_folders_and_files_that_hold_no_corpus(tmp_path: Path) -> None:
     (tmp_path / "a.xyz").touch()
     with pytest.raises(CorpusError, match=r"it holds: \.xyz"):
         open_corpus(tmp_path)
-    with pytest.raises(CorpusError, match="no kind"):
+    with pytest.raises(CorpusError, match="unknown kind"):
         open_corpus(tmp_path / "a.xyz")
     (tmp_path / "a.jsonl").touch()
     with pytest.raises(CorpusError, match="holds no rows"):

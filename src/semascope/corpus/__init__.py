@@ -1,4 +1,4 @@
-"""What a subject reads: samples with pictures, text or both, and sometimes the truth about them."""
+"""Data for subjects: samples with pictures, text or both, some with ground truth."""
 
 from semascope.corpus.mixed import Mixed
 from semascope.corpus.open import open_corpus, require_images

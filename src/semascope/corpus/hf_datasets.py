@@ -48,7 +48,7 @@ class HubRows(Records):
             loaded = datasets.load_dataset(dataset, config, split=split)
         except (OSError, ValueError, RuntimeError) as error:
             raise CorpusError(
-                f"The dataset {dataset} (split {split}) cannot be had: {error}"
+                f"The dataset {dataset} (split {split}) cannot be loaded: {error}"
             ) from error
         home = Path(str(datasets.config.HF_CACHE_HOME))
         images = [k for k, f in loaded.features.items() if type(f).__name__ == "Image"]

@@ -1,7 +1,7 @@
 """A folder of pictures: every picture below it, each with the text of a file beside it.
 
 Beside ``a.jpg``: ``a.txt``, ``a.caption``, or ``a.json`` with a caption in it, as img2dataset
-leaves them. Knows names of files; how pictures are decoded is ``pictures.py``'s.
+writes them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ABOUT = frozenset(
     "readme license licence changelog citation notice dataset_info dataset_infos dataset_dict "
     "state config package package-lock tsconfig preprocessor_config".split()
 )
-"""Stems of files that are about a folder, not in its corpus."""
+"""Stems of files that describe a folder and are not data."""
 TABLES = frozenset(
     ".parquet .arrow .feather .jsonl .ndjson .json .csv .tsv .token".split(),
 )
@@ -36,7 +36,7 @@ TABLES = frozenset(
 
 @dataclass(slots=True)
 class FolderSurvey:
-    """What lies below a folder."""
+    """The files in a folder and its sub-folders, by kind."""
 
     root: Path
     pictures: list[Path] = field(default_factory=list)
@@ -44,13 +44,13 @@ class FolderSurvey:
     tars: list[Path] = field(default_factory=list)
     texts: list[Path] = field(default_factory=list)
     beside: dict[Path, list[Path]] = field(default_factory=dict)
-    """Files of words by their picture, the one that is read first."""
+    """Text files by their picture, in order of preference."""
     left: Counter[str] = field(default_factory=Counter)
-    """Files that are read as nothing, by reason."""
+    """Files that are not read, by reason."""
 
 
 def survey(root: Path, split: str = "") -> FolderSurvey:
-    """Sort the files below a folder by what they are; those of one split where it is named."""
+    """Sort the files of a folder by kind; only those of one split, if it is named."""
     found, files = FolderSurvey(root), list(_files(root, split))
     others: dict[Path, list[Path]] = {}
     for path, fault in files:
@@ -73,7 +73,7 @@ def survey(root: Path, split: str = "") -> FolderSurvey:
 
 
 def _files(root: Path, split: str) -> Iterable[tuple[Path, str]]:
-    """Every file with '' or why it is left out."""
+    """Every file, with why it is left out or ''."""
     faults: list[OSError] = []
     for folder, below, names in os.walk(root, onerror=faults.append):
         for name in list(below):
@@ -132,7 +132,7 @@ class ImageFolder(RowCorpus):
         return len(self.paths)
 
     def fingerprint(self) -> str:
-        """Of the pictures' files, and of those of the words beside them."""
+        """Hash of the picture files and of the text files beside them."""
         words = [path for picture in self.paths for path in self.beside.get(picture, ())]
         return files_digest(self.layout.root, [*self.paths, *words])
 
@@ -141,19 +141,19 @@ class ImageFolder(RowCorpus):
         return str(self.paths[row].relative_to(self.layout.root))
 
     def sample(self, row: int) -> Sample:
-        """The picture, and its text where there is one."""
+        """The picture, and its text if there is one."""
         path, fresh = self.paths[row], self.fresh(row)
         image = decode(inside(self.label(row), self.layout))
-        first, *more = self.beside.get(path, [None])
-        if more and fresh:
-            self.skipped.left["further files of words beside a picture"] += len(more)
+        first, *others = self.beside.get(path, [None])
+        if others and fresh:
+            self.skipped.left["further files of words beside a picture"] += len(others)
         if first is not None and first.suffix.lower() == ".json":
             return self._recorded(row, image, first, fresh)
         text = "" if first is None else words_of(file_bytes(first)).strip()
         return Sample(id=self.label(row), text=text, images=(image,), source=path.parent.name)
 
     def _recorded(self, row: int, image: Image.Image, path: Path, fresh: bool) -> Sample:
-        """A picture with the record beside it; it stands for whatever paths the record has."""
+        """A picture with the record beside it; the picture replaces any paths in the record."""
         value = parse_json(file_bytes(path))
         if not isinstance(value, dict):
             raise BadRow("record is not an object")

@@ -1,8 +1,8 @@
 """Several corpora as one, interleaved by weight.
 
 Row order: the i-th row of a part with weight w stands at (i + ½) / w, and all rows are sorted by
-that; so any prefix holds the parts in the ratio of their weights, until the shortest is used up,
-and no row is lost. Knows only the protocol of a corpus.
+that. So any prefix holds the parts in the ratio of their weights, until the shortest is used up,
+and no row is lost.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from semascope.errors import CorpusError
 class Mixed:
     """A corpus made of corpora; sample ids begin with the part's name.
 
-    Where parts share a name, as two folders called images do, the second is ``images~2`` in ids.
+    If parts share a name, as two folders called images do, the second is ``images~2`` in ids.
     """
 
     def __init__(self, parts: Sequence[Corpus], weights: Sequence[float] | None = None) -> None:
@@ -29,7 +29,7 @@ class Mixed:
         if not parts or len(weights) != len(parts) or not all(w > 0 for w in weights):
             raise CorpusError("A mixed corpus needs parts, and a weight above zero for each.")
         self.parts, self.weights = list(parts), weights
-        self.names = _told_apart([part.name for part in parts])
+        self.names = _unique([part.name for part in parts])
         self.name = "+".join(part.name for part in parts)
         report = SkipReport()
         for part in self.parts:
@@ -39,7 +39,7 @@ class Mixed:
 
     @property
     def skipped(self) -> SkipReport:
-        """One report for all parts: what any of them skips is counted here."""
+        """One report for all parts."""
         return self._skipped
 
     @skipped.setter
@@ -52,23 +52,23 @@ class Mixed:
         return len(self._part)
 
     def fingerprint(self) -> str:
-        """Of the parts and their weights."""
+        """Hash of the parts' fingerprints and weights."""
         return digest([*(part.fingerprint() for part in self.parts), repr(self.weights)])
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Sample]]:
-        """Rows of the parts in turn; each part is read in one sweep, not row by row."""
+        """Rows of the parts in turn; each part is read in one sweep."""
         rows = span(self, start, stop)
         which = self._part[rows.start : rows.stop]
         inner = self._row[rows.start : rows.stop]
         sweeps = [_Sweep(part, inner[which == k]) for k, part in enumerate(self.parts)]
-        for row, k, wanted in zip(rows, which, inner, strict=True):
-            sample = sweeps[k].at(int(wanted))
+        for row, k, inner_row in zip(rows, which, inner, strict=True):
+            sample = sweeps[k].at(int(inner_row))
             if sample is not None:
                 yield row, replace(sample, id=f"{self.names[k]}/{sample.id}")
 
 
-def _told_apart(names: Sequence[str]) -> list[str]:
-    """The names, those that repeat numbered from the second on; all are unlike."""
+def _unique(names: Sequence[str]) -> list[str]:
+    """The names, made unique: repeated ones are numbered from the second on."""
     out: list[str] = []
     for name in names:
         number, unlike = 1, name
@@ -80,7 +80,7 @@ def _told_apart(names: Sequence[str]) -> list[str]:
 
 
 class _Sweep:
-    """A part's rows of one contiguous range, asked for in order; None where one was skipped."""
+    """Reads a part's rows of a contiguous range in order; None for a skipped row."""
 
     def __init__(self, part: Corpus, rows: NDArray[np.int64]) -> None:
         bounds = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
@@ -96,7 +96,7 @@ class _Sweep:
 def _order(
     lengths: Sequence[int], weights: Sequence[float]
 ) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
-    """For each row: which part, and which of its rows."""
+    """For each row: its part, and its row there."""
     stand = [(np.arange(n) + 0.5) / w for n, w in zip(lengths, weights, strict=True)]
     part = np.repeat(np.arange(len(lengths), dtype=np.int16), lengths)
     row = np.concatenate([np.arange(n, dtype=np.int64) for n in lengths])

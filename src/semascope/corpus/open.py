@@ -8,13 +8,12 @@
     saved_dataset#train         a Hugging Face dataset saved to disk, one of its splits
     hf:name/split               a Hugging Face dataset by name (needs the extra ``datasets``)
 
-A text file's rows are its paragraphs, parted by empty lines; without such lines, its lines.
+The rows of a text file are its paragraphs, or its lines if it has no empty lines.
 
 After a question mark: ``n``, ``seed``, ``size`` (scenes), ``image``, ``video``, ``text``,
 ``question``, ``answer`` and ``conversation`` (names of columns), ``images`` (folder that paths of
-pictures are relative to), ``outside=1`` (they may leave it), ``frames`` (most that are read of a
-video, 32). A folder that is called scenes or text is opened as ./scenes or ./text. Knows
-which reader reads what; it reads nothing itself.
+pictures are relative to), ``outside=1`` (they may leave it), ``frames`` (most frames of a video,
+32). Open a folder that is called scenes or text as ./scenes or ./text.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ from semascope.corpus.text import TextCorpus
 from semascope.errors import CorpusError, NoImages
 
 SCENES = 20_000
-"""Scenes that ``scenes`` stands for when no number is given."""
+"""Number of scenes if none is given."""
 GLANCE = 256
-"""Rows looked at before a corpus is said to have no pictures."""
+"""Rows that are searched for a picture."""
 OPTIONS = (
     "n", "seed", "size", "split", "image", "video", "text", "question", "answer", "conversation",
     "images", "outside", "frames",
@@ -50,9 +49,16 @@ def open_corpus(
 ) -> Corpus:
     """The corpus that ``spec`` describes (see this module's docstring).
 
-    ``n`` bounds its rows, ``seed`` draws scenes and orders passages; ``images=True`` raises
-    NoImages where the corpus has none; ``columns`` as ``text=body`` names columns of all parts that
-    are files. CorpusError says what is wrong with a description.
+    Args:
+        spec: description of the corpus.
+        n: most rows.
+        seed: draws scenes, and orders passages.
+        images: whether pictures are required.
+        columns: names of columns in files, such as ``text=body``.
+
+    Raises:
+        CorpusError: the description is wrong, or files cannot be read.
+        NoImages: pictures are required, and the first rows have none.
     """
     text = str(spec).strip()
     named = _columns(columns)
@@ -68,7 +74,7 @@ def open_corpus(
 
 
 def require_images(corpus: Corpus) -> None:
-    """NoImages where none of the first rows has a picture."""
+    """Raise NoImages if none of the first rows has a picture."""
     for _, sample in corpus.read(0, min(GLANCE, len(corpus))):
         if sample.pictures:
             return
@@ -90,7 +96,7 @@ def _split(text: str) -> list[str]:
 
 
 def _joined(parts: list[str]) -> list[str]:
-    """The same, where a + that is part of an existing path parts nothing."""
+    """The parts, joined again if the + is within an existing path."""
     out: list[str] = []
     while parts:
         whole = (k for k in range(len(parts), 1, -1) if exists("+".join(parts[:k])))
@@ -101,18 +107,18 @@ def _joined(parts: list[str]) -> list[str]:
 
 
 def _columns(words: Sequence[str]) -> dict[str, str]:
-    """``text=body image=shot`` as options; CorpusError where one is not so."""
+    """``text=body image=shot`` as options; CorpusError if one has another form."""
     from semascope.corpus.readers import COLUMNS
 
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     for word in words:
         role, equals, column = word.partition("=")
         if role not in COLUMNS or not equals or not column:
             raise CorpusError(
                 f"--columns {word!r} is not of the form text=NAME. There are {', '.join(COLUMNS)}."
             )
-        found[role] = column
-    return found
+        options[role] = column
+    return options
 
 
 def _part(text: str, n: int | None, seed: int, named: Mapping[str, str]) -> tuple[float, Corpus]:

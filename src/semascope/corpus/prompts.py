@@ -1,7 +1,4 @@
-"""Pictures as people name them in a question: a file, a drawn scene, a blank page.
-
-Knows pictures and scenes; nothing of models.
-"""
+"""Pictures as people name them in a question: a file, a drawn scene, a blank page."""
 
 from __future__ import annotations
 

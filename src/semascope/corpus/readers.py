@@ -1,8 +1,7 @@
-"""Which reader reads a path: by all that a folder holds, or by a file's ending.
+"""Chooses the reader of a path, by the contents of a folder or the ending of a file.
 
-Of a folder everything is read: tars, or tables with the pictures that they name, then the pictures
-that no table names, each once. What was recognised stands in the corpus's report, and so does what
-was left out. Knows the readers and names of files.
+Everything in a folder is read: tars, or tables with the pictures that they name, then the pictures
+that no table names, each once. The corpus's report lists what was recognised and what was left out.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ USELESS = "tables without a column of words or pictures"
 
 
 def open_path(spec: str, options: Mapping[str, str]) -> Corpus:
-    """The corpus at a path, a pattern of paths, or ``hf:``; CorpusError where there is none."""
+    """The corpus at a path, a pattern of paths, or ``hf:``; CorpusError if there is none."""
     layout: dict[str, Any] = {key: options[key] for key in COLUMNS if key in options}
     if "frames" in options:
         layout["frames"] = max(1, int(options["frames"]))
@@ -69,7 +68,7 @@ def open_path(spec: str, options: Mapping[str, str]) -> Corpus:
 
 
 def _folder(folder: Path, split: str, images: str | None, layout: dict[str, Any]) -> Corpus:
-    """What a folder is: a saved dataset, or all of the tars, tables and pictures below it."""
+    """The corpus of a folder: a saved dataset, or all tars, tables and pictures in it."""
     if (folder / "dataset_dict.json").exists() or _saved(folder / "state.json"):
         return saved_dataset(folder, split or None, layout)
     found = survey(folder, split)
@@ -82,7 +81,7 @@ def _folder(folder: Path, split: str, images: str | None, layout: dict[str, Any]
 
 
 def _saved(state: Path) -> bool:
-    """Whether ``state.json`` is of ``datasets.save_to_disk``, and no other file of that name."""
+    """Whether ``state.json`` was written by ``datasets.save_to_disk``."""
     try:
         return "_data_files" in state.read_text()
     except (OSError, ValueError):
@@ -90,7 +89,7 @@ def _saved(state: Path) -> bool:
 
 
 def _parts(found: FolderSurvey, images: str | None, layout: dict[str, Any]) -> list[Corpus]:
-    """The readers of a folder, those without rows left out."""
+    """The readers of a folder, without those that have no rows."""
     parts: list[Corpus] = []
     if found.tars:
         stems = {path.with_suffix("") for path in found.tars}
@@ -116,7 +115,7 @@ def _parts(found: FolderSurvey, images: str | None, layout: dict[str, Any]) -> l
 
 
 def _line(part: Corpus, named: set[str]) -> str:
-    """What a part of a folder was recognised as."""
+    """How a part of a folder was recognised, in one line."""
     if isinstance(part, ImageFolder):
         words = sum(path in part.beside for path in part.paths)
         return f"pictures: {len(part)}, {words} of them with words in a file beside them"
@@ -129,7 +128,7 @@ def _line(part: Corpus, named: set[str]) -> str:
 
 
 def _tables(found: FolderSurvey, images: str | None, layout: dict[str, Any]) -> list[Corpus]:
-    """A reader for each kind of table, of the tables that hold words or pictures."""
+    """A reader for each kind of table, for the tables that hold text or pictures."""
     captions = [path for path in found.texts if found.pictures and _table_of_captions(path)]
     found.texts = [path for path in found.texts if path not in captions]
     kept: dict[str, list[Path]] = {}
@@ -167,7 +166,7 @@ def _table_of_captions(path: Path) -> bool:
 
 
 def _unfit(path: Path, pictures: bool, layout: DatasetLayout) -> str:
-    """Why a table of a folder is not read; '' where it is. Damage is the reader's to count."""
+    """Why a table of a folder is not read; '' if it is. The reader counts damaged files."""
     if ending_of(path) == ".json" and not is_packed(path):
         try:
             value = parse_json(path.read_bytes())
@@ -188,7 +187,7 @@ def _unfit(path: Path, pictures: bool, layout: DatasetLayout) -> str:
 
 
 def _of_a_download(reader: Records) -> bool:
-    """Whether this is img2dataset's record of what it fetched: keys and addresses."""
+    """Whether this is img2dataset's record of its downloads: keys and URLs."""
     columns = {name for record in reader.glance()[:1] for name in record}
     return {"key", "url", "status"} <= columns
 
@@ -206,20 +205,20 @@ def _named(tables: Sequence[Corpus]) -> set[str]:
 def _nothing(folder: Path, found: FolderSurvey, split: str) -> str:
     if split:
         parts = sorted({path.name for path in folder.iterdir()})[:12]
-        return f"Nothing in {folder} is of a split {split!r}; it holds {', '.join(parts)}."
+        return f"{folder} has no split {split!r}; it holds {', '.join(parts)}."
     try:
         endings = sorted({path.suffix or path.name for path in folder.iterdir()})[:8]
     except OSError as error:
         return f"{folder} cannot be read: {error.strerror}."
     left = "".join(f"; {n} × {why}" for why, n in found.left.items())
     return (
-        f"{folder} holds nothing that a corpus is made of (it holds: "
+        f"{folder} holds no data that can be read (it holds: "
         f"{', '.join(endings) or 'nothing'}{left}). Known are {HELP}."
     )
 
 
 def _matching(pattern: str) -> list[Path]:
-    """Files of a path, of a pattern with *, or of one with {000..009}; a name with brackets."""
+    """Files of a path, or of a pattern with * or {000..009}; existing names may have brackets."""
     found: list[Path] = []
     for name in _braces(pattern):
         magic = glob.has_magic(name) and not exists(name)
@@ -243,7 +242,7 @@ def _braces(pattern: str) -> list[str]:
 
 
 def _reader(path: Path) -> type[Records]:
-    """The reader of a table; JSON lines that are packed or no UTF-8 are read as a whole."""
+    """The reader of a table; JSON lines that are compressed or not UTF-8 are read as a whole."""
     kind = TABLES[ending_of(path)]
     if kind is JsonLines:
         with path.open("rb") as file:
@@ -274,4 +273,4 @@ def _files(name: str, files: list[Path], images: str | None, layout: dict[str, A
             raise CorpusError(f"{name} cannot be read: {error.strerror}.") from error
     if ending in SUFFIXES:
         raise CorpusError(f"{name} is one picture; name the folder that holds it.")
-    raise CorpusError(f"{name} is of no kind that is known. Known are {HELP}.")
+    raise CorpusError(f"{name} is of an unknown kind. Known are {HELP}.")

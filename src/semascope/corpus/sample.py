@@ -1,8 +1,7 @@
-"""The one type that every corpus serves: ``Sample``, and the truth that a drawn scene carries.
+"""``Sample``, the type of a corpus's items, and the ground truth of a drawn scene.
 
-A sample is either a plain document (``text``) or a conversation (``turns``), with
-any number of pictures and of videos, which are frames already decoded. This module knows nothing of
-models, tokens or files.
+A sample is either a plain document (``text``) or a conversation (``turns``), with any number of
+pictures and videos, which are already decoded.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ class Turn:
     videos: int = 0
     """How many of the sample's videos, in order, it shows after its pictures."""
     at: tuple[int, ...] = ()
-    """Where in the text each picture stands: letters before it, rising. () for all before it."""
+    """Characters of the text before each picture, ascending. () if all come before the text."""
 
     @property
     def pieces(self) -> tuple[str, ...]:
-        """The text cut where pictures stand: n + 1 pieces around n pictures, some of them empty."""
+        """The text split at its pictures: n + 1 pieces around n pictures, some of them empty."""
         if not self.at or len(self.at) != self.images:
             return (*("" for _ in range(self.images)), self.text)
         ends = (0, *self.at, len(self.text))
@@ -47,22 +46,23 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Video:
-    """A short video as the frames that are read of it.
+    """A short video, as the frames that are read of it.
 
-    Raises ``CorpusError`` for one without frames, of frames that differ in size, or with times
-    that are not one a frame and rising.
+    Raises:
+        CorpusError: there are no frames, they differ in size, or times are not one for each frame
+            and ascending.
     """
 
     frames: tuple[Image.Image, ...]
     """Decoded pictures, mode RGB, all of one size."""
     times: tuple[float, ...] = ()
-    """Seconds from the start at which each is shown; empty where that is not known."""
+    """Seconds from the start at which each is shown; empty if unknown."""
 
     def __post_init__(self) -> None:
         if not self.frames:
             raise CorpusError("A video without frames cannot be read: give at least one.")
         if len({frame.size for frame in self.frames}) > 1:
-            raise CorpusError("The frames of a video differ in size: bring them to one.")
+            raise CorpusError("The frames of a video differ in size: resize them to one.")
         rising = all(a <= b for a, b in pairwise(self.times))
         if self.times and (len(self.times) != len(self.frames) or not rising):
             raise CorpusError("A video's times must be one a frame, rising, in seconds.")
@@ -74,7 +74,7 @@ class Moment(NamedTuple):
     video: int
     frame: int
     seconds: float | None
-    """Since the video's start; None where that is not known."""
+    """Since the video's start; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,25 +82,25 @@ class SceneObject:
     """One thing drawn in a scene, with its exact visible pixels."""
 
     name: str
-    """What a person would call it, one to three words."""
+    """Its everyday name, one to three words."""
     category: str
     box: tuple[int, int, int, int]
     """Visible extent in pixels: left, top, right, bottom (right and bottom excluded)."""
     mask: NDArray[np.bool_]
-    """(H, W): the pixels where this object is what one sees."""
+    """(H, W) bool: the object's visible pixels."""
     colour: str | None = None
     texture: str | None = None
     emotion: str | None = None
     word: str | None = None
-    """The word that is written, when the object is a rendered word."""
+    """The text of a rendered word."""
     style: str = "noto"
     sprite: str = ""
     """Key of the picture in the sprite pack."""
 
     @property
     def extent(self) -> NDArray[np.bool_]:
-        """(H, W): where the object is said to be: its pixels; for a word all of its box, as
-        datasets of written text have it, since the ink alone covers little of any token."""
+        """(H, W) bool: the object's visible pixels; for a word its whole box, as in datasets of
+        written text, since letters cover little of any token."""
         if self.word is None:
             return self.mask
         left, top, right, bottom = self.box
@@ -118,12 +118,12 @@ class Question:
     text: str
     answer: str
     subject: str = ""
-    """The concept asked about, where there is one."""
+    """The concept that the question is about, if there is one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SceneTruth:
-    """All that is true of a drawn scene."""
+    """Ground truth of a drawn scene."""
 
     objects: tuple[SceneObject, ...]
     background: str
@@ -133,7 +133,7 @@ class SceneTruth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One thing that a subject reads."""
+    """One item that a subject reads: a document or a conversation, with pictures and videos."""
 
     id: str
     """Unique and stable within its corpus."""
@@ -144,17 +144,17 @@ class Sample:
     """Decoded pictures, mode RGB, upright, at their own size."""
     truth: SceneTruth | None = None
     source: str = ""
-    """Which part of the corpus it came from, for a person to read."""
+    """Which part of the corpus it is from, for display."""
     videos: tuple[Video, ...] = ()
 
     @property
     def pictures(self) -> tuple[Image.Image, ...]:
-        """All that is looked at, as token maps number it: the images, then each video's frames."""
+        """All pictures, as numbered in token maps: images, then the frames of each video."""
         return (*self.images, *(frame for video in self.videos for frame in video.frames))
 
     @property
     def moments(self) -> tuple[Moment | None, ...]:
-        """Beside ``pictures``: which frame each is, None for images; () without videos."""
+        """For each of ``pictures``, which frame it is, or None for an image; () without videos."""
         if not self.videos:
             return ()
         frames = (
@@ -167,21 +167,21 @@ class Sample:
 
 @dataclass(slots=True)
 class SkipReport:
-    """Rows that could not be read: counted by reason, the first few named."""
+    """Counts of rows that could not be read and of what else was left out, by reason."""
 
     reasons: Counter[str] = field(default_factory=Counter)
     named: list[tuple[str, str]] = field(default_factory=list)
     """(row, reason) of the first hundred."""
     used: dict[str, Counter[str]] = field(default_factory=dict)
-    """Columns by what they were used as, with the number of rows."""
+    """Number of rows by role and column."""
     unused: Counter[str] = field(default_factory=Counter)
-    """Columns that held something and were used as nothing, with the number of rows."""
+    """Number of rows by column that holds something but is not used."""
     left: Counter[str] = field(default_factory=Counter)
-    """What else was left out and is no row, by reason: files of a folder, further captions."""
+    """What else was left out, by reason: files of a folder, further captions."""
     layout: list[str] = field(default_factory=list)
-    """What the corpus was recognised as, a line a part."""
+    """How each part of the corpus was recognised, one line each."""
     refused: Counter[str] = field(default_factory=Counter)
-    """Samples that the subject would not take, by reason."""
+    """Samples that the subject refused, by reason."""
 
     def add(self, row: str, reason: str) -> None:
         """Count one skipped row."""
@@ -196,11 +196,11 @@ class SkipReport:
         self.unused.update(unused)
 
     def refuse(self, sample: str, reason: str) -> None:
-        """Count a sample that the subject refuses, by the kind of its reason."""
+        """Count a sample that the subject refuses, by the kind of reason (``kind_of``)."""
         self.refused[kind_of(reason, sample)] += 1
 
     def merge(self, other: SkipReport) -> None:
-        """Add what another has counted so far."""
+        """Add the counts of another report."""
         self.reasons.update(other.reasons)
         self.named += other.named[: max(0, 100 - len(self.named))]
         for role, columns in other.used.items():
@@ -217,14 +217,15 @@ class SkipReport:
 
 
 def kind_of(reason: str, sample: str = "") -> str:
-    """A reason without what differs from sample to sample: its name, and numbers."""
+    """A reason without the sample's name and numbers, so that equal reasons are counted
+    together."""
     plain = reason.replace(repr(sample), "…") if sample else reason
     return re.sub(r"\d+", "#", plain)
 
 
 @runtime_checkable
 class Corpus(Protocol):
-    """Rows by number, so that a run can be sharded, resumed and asked for one sample again."""
+    """Samples by row number, so that runs can be sharded and resumed, and samples read again."""
 
     name: str
     skipped: SkipReport
@@ -238,5 +239,5 @@ class Corpus(Protocol):
         ...
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Sample]]:
-        """Yield ``(row, sample)`` for the rows of [start, stop); bad rows are skipped, counted."""
+        """Yield ``(row, sample)`` for the rows [start, stop); bad rows are skipped and counted."""
         ...

@@ -3,7 +3,7 @@
 Public-domain prose and verse, definitions, documentation, code, licences, and sentences and small
 chats of our own about numbers, dates, versions, feelings and meals. ``recipes/make_text_corpus.py``
 makes the file; NOTICE lists sources and licences. One passage in ten, by blocks of neighbours, is
-held out. Knows no tokenizer.
+held out.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def passages() -> tuple[Passage, ...]:
 
 def _passage(row: dict[str, object]) -> Passage:
     turns = tuple((turn["role"], turn["text"]) for turn in row.pop("turns"))  # type: ignore[attr-defined]
-    said = str(row["text"]) or "\n".join(text for _, text in turns)
-    return Passage(id=_sha(said)[:12], turns=turns, **row)  # type: ignore[arg-type]
+    content = str(row["text"]) or "\n".join(text for _, text in turns)
+    return Passage(id=_sha(content)[:12], turns=turns, **row)  # type: ignore[arg-type]
 
 
 def _sha(text: str) -> str:
@@ -63,20 +63,20 @@ class TextCorpus(RowCorpus):
         if split not in ("train", "heldout"):
             raise CorpusError(f"The text corpus has the splits train and heldout, not {split!r}.")
         super().__init__("text" if split == "train" else f"text:{split}")
-        kept = [passage for passage in passages() if passage.split == split]
+        chosen = [passage for passage in passages() if passage.split == split]
         # An order by hash is the same under every version of every library.
-        kept.sort(key=lambda passage: _sha(f"{seed} {passage.id}"))
-        self.passages = kept if n is None else kept[:n]
+        chosen.sort(key=lambda passage: _sha(f"{seed} {passage.id}"))
+        self.passages = chosen if n is None else chosen[:n]
 
     def __len__(self) -> int:
         return len(self.passages)
 
     def fingerprint(self) -> str:
-        """Of the passages' content, in order."""
+        """Hash of the passages' content, in order."""
         return digest([self.name, *(passage.id for passage in self.passages)])
 
     def sample(self, row: int) -> Sample:
-        """One passage: a document, or a chat where it has turns."""
+        """One passage: a document, or a chat if it has turns."""
         passage = self.passages[row]
         return Sample(
             id=passage.id,
@@ -91,6 +91,6 @@ def plain_english(n: int = 200) -> list[str]:
 
     The order is fixed; passages are of 200 characters and more.
     """
-    kept = [p for p in passages() if p.prose and p.split == "heldout" and len(p.text) >= 200]
-    kept.sort(key=lambda passage: _sha(f"plain {passage.id}"))
-    return [passage.text for passage in kept[:n]]
+    prose = [p for p in passages() if p.prose and p.split == "heldout" and len(p.text) >= 200]
+    prose.sort(key=lambda passage: _sha(f"plain {passage.id}"))
+    return [passage.text for passage in prose[:n]]

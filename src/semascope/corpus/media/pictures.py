@@ -1,7 +1,7 @@
-"""Picture files to upright RGB: every mode that is met in the wild, and bounds on what is decoded.
+"""Picture files to upright RGB, for every common mode and with limits on size.
 
-EXIF rotation is applied; transparency is laid over white; 16-bit and 32-bit greys are scaled to 8;
-of an animation the first frame is shown. Knows bytes and paths, no corpus.
+EXIF rotation is applied, transparency is laid over white, and 16-bit and 32-bit greys are scaled to
+8 bits. Of an animation, the first frame is used.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from PIL import Image, UnidentifiedImageError
 from semascope.corpus.tabular.base import BadRow
 
 MOST_PIXELS = 64_000_000
-"""A picture of more pixels than this is a decompression bomb: decoded it would take > 190 MB."""
+"""More pixels than this are refused as a decompression bomb: over 190 MB decoded."""
 MOST_BYTES = 256 << 20
-"""A larger file is not read into memory."""
+"""Larger files are not read."""
 
 BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupError, TypeError,
@@ -33,7 +33,7 @@ _HEADER = threading.Lock()
 
 
 def decode(source: bytes | Path, most_pixels: int = MOST_PIXELS) -> Image.Image:
-    """The picture as upright RGB at its own size; BadRow says why there is none."""
+    """The picture as upright RGB at its own size; BadRow if it cannot be decoded."""
     data = source if isinstance(source, bytes) else file_bytes(source)
     if not data:
         raise BadRow("image file is empty")
@@ -51,7 +51,7 @@ def decode(source: bytes | Path, most_pixels: int = MOST_PIXELS) -> Image.Image:
 
 
 def file_bytes(path: Path) -> bytes:
-    """What the file holds; BadRow where it is missing, too large or cannot be read."""
+    """The file's content; BadRow if it is missing, too large or cannot be read."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise BadRow("image file is too large")
@@ -63,7 +63,7 @@ def file_bytes(path: Path) -> bytes:
 
 
 def opened(data: bytes) -> Image.Image:
-    """The picture file, nothing decoded yet; BadRow where it is none."""
+    """The picture file, not decoded yet; BadRow if it is none."""
     try:
         with _HEADER, warnings.catch_warnings():
             warnings.simplefilter("ignore")

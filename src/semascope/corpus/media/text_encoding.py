@@ -1,8 +1,8 @@
-"""Bytes of text files to words: by their byte order mark, else UTF-8; anything else is refused.
+"""Decodes text files by their byte order mark, else as UTF-8; anything else is refused.
 
-Notepad's "Unicode" is UTF-16 with a mark. UTF-16 without one shows itself by its NULs, and is read
-where it is plain which half of each pair they are. Latin-1 and cp1252 cannot be told from other
-eight-bit encodings, so such text is refused, not guessed. Knows bytes alone.
+Notepad's "Unicode" is UTF-16 with a mark. UTF-16 without a mark is recognised by its NULs if their
+positions are unambiguous. Latin-1 and cp1252 cannot be distinguished from other eight-bit
+encodings, so such text is refused, not guessed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
 NOT_UTF8 = "text is not UTF-8"
 NUL = "text holds NUL characters"
 LOOKED_AT = 4096
-"""Bytes from which a file without a mark is judged."""
+"""Bytes that are examined in a file without a mark."""
 ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 def encoding_of(data: bytes) -> str:
-    """The encoding that the bytes' mark, or the place of their NULs, says; else ``utf-8``."""
+    """The encoding by the byte order mark or by the positions of NULs; else ``utf-8``."""
     for mark, name in MARKS:
         if data.startswith(mark):
             return name
@@ -44,7 +44,7 @@ def encoding_of(data: bytes) -> str:
 
 
 def words_of(data: bytes) -> str:
-    """The text of bytes; BadRow where they are in no known encoding, or hold NUL."""
+    """The decoded text; BadRow if the encoding is unknown, or the text holds NUL."""
     name = encoding_of(data)
     try:
         text = data.decode(name)
@@ -70,9 +70,9 @@ def well_formed(text: str) -> str:
 
 
 def recoded(data: bytes) -> bytes:
-    """The same text as UTF-8, where a whole file is in another encoding; BadRow where it is none.
+    """A whole file as UTF-8; BadRow if it is no text.
 
-    UTF-8 itself passes untouched, so that one bad line costs that line alone.
+    UTF-8 itself is not checked, so that a bad line costs that line only.
     """
     if encoding_of(data) in ("utf-8", "utf-8-sig"):
         if b"\0" in data[:LOOKED_AT] and not data.startswith(codecs.BOM_UTF8):
@@ -82,12 +82,12 @@ def recoded(data: bytes) -> bytes:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file's ending says that it is compressed."""
+    """Whether a file is compressed, by its ending."""
     return path.suffix.lower() in (".gz", ".zst", ".bz2", ".xz")
 
 
 def unpacked(data: bytes) -> bytes:
-    """What compressed bytes hold; BadRow where they are cut, damaged, or of a kind not read."""
+    """Decompressed bytes; BadRow if they are cut short, damaged or of an unknown kind."""
     import bz2
     import lzma
 

@@ -1,8 +1,7 @@
-"""Video files to the few frames that are read of them, with bounds on what is decoded.
+"""Video files to a limited number of frames.
 
 Animated GIF, WebP and PNG are read by Pillow; films (mp4, webm, mkv …) by PyAV, where it is
-installed (the extra ``video``). Of a long video frames are taken evenly.
-Knows bytes and paths, no corpus.
+installed (the extra ``video``). Frames of a long video are sampled evenly.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from semascope.corpus.tabular.base import BadRow
 from semascope.errors import CorpusError
 
 MOST_FRAMES = 32
-"""Frames that are kept of a video when nothing else is said."""
+"""Most frames of a video, by default."""
 MOST_DECODED = 2_000_000_000
-"""Pixels of all frames of a file together; of more than this none is decoded."""
+"""Most pixels over all frames of a file; longer files are not decoded."""
 LEAST = 0.02
-"""Seconds: a frame of an animation that claims less is shown for ``USUAL``, as browsers do."""
+"""Seconds: shorter frames of an animation are shown for ``USUAL``, as in browsers."""
 USUAL = 0.1
 FILMS = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .ogv .3gp .ts".split())
 
 
 def decode_video(source: bytes | Path, most: int = MOST_FRAMES) -> Video:
-    """Up to ``most`` frames of a file, with their times; BadRow says why there are none."""
+    """Up to ``most`` frames of a file, with their times; BadRow if it cannot be decoded."""
     data = source if isinstance(source, bytes) else file_bytes(source)
     if not data:
         raise BadRow("video file is empty")
@@ -46,7 +45,7 @@ def decode_video(source: bytes | Path, most: int = MOST_FRAMES) -> Video:
 
 
 def of_frames(frames: Sequence[Image.Image]) -> Video:
-    """A video of pictures that are its frames; BadRow where they differ in size."""
+    """A video made of pictures; BadRow if they differ in size."""
     try:
         return Video(tuple(frames))
     except CorpusError as error:
@@ -54,7 +53,7 @@ def of_frames(frames: Sequence[Image.Image]) -> Video:
 
 
 def evenly(total: int, most: int) -> list[int]:
-    """At most ``most`` of ``total`` numbers, spread evenly, first and last among them."""
+    """At most ``most`` of ``total`` indices, evenly spaced, including the first and the last."""
     if total <= most:
         return list(range(total))
     return [int(n) for n in np.linspace(0, total - 1, most).round()]
@@ -100,7 +99,7 @@ def _film(data: bytes, most: int) -> Video:
                     raise BadRow("video is too long to decode")
                 if number % every == 0:
                     kept.append((float(frame.time or 0.0), frame.to_image()))
-                if len(kept) > 2 * most:  # how long a film is, only its end tells
+                if len(kept) > 2 * most:  # the length of a film is known only at its end
                     kept, every = kept[::2], 2 * every
     except (av.error.FFmpegError, *BROKEN) as error:
         raise BadRow("video is cut short or damaged") from error

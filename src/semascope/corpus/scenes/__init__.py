@@ -1,4 +1,4 @@
-"""Scenes: pictures drawn with their whole truth, so that every claim can be checked.
+"""Scenes: pictures drawn with complete ground truth, so that every claim can be checked.
 
 ``SceneCorpus`` composes sprites, shapes and words on backgrounds, deterministically by
 seed, with a true mask for every object, a caption, and questions with answers.

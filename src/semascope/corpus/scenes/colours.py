@@ -1,7 +1,4 @@
-"""The eleven colours that a person names, and which of them a picture mostly has.
-
-Knows numbers only: no sprite, no scene.
-"""
+"""The eleven colours that a person names, and which of them a picture mostly has."""
 
 from __future__ import annotations
 

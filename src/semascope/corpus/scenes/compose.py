@@ -1,6 +1,6 @@
 """Compose one scene: choose things, place them, draw them, and know every visible pixel.
 
-Knows sprites and surfaces; knows nothing of language (see ``language``) or of models.
+The text of a scene is written in ``language``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KINDS = (0.70, 0.12, 0.05, 0.13)
 
 @dataclass(slots=True)
 class SceneItem:
-    """What is to be drawn, before it has a place."""
+    """A thing to draw, not yet placed."""
 
     name: str
     category: str
@@ -61,7 +61,7 @@ class SceneItem:
 
 @dataclass(slots=True, eq=False)
 class Scene:
-    """A drawn scene with its parts, before it is put into words."""
+    """A drawn scene with its parts, without its text."""
 
     image: Image.Image
     objects: list[SceneObject]

@@ -66,7 +66,7 @@ class SceneCorpus:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def scene(self, row: int) -> tuple[Scene, SceneTruth]:
-        """Draw one row with all that is known of it."""
+        """Draw one row with its ground truth."""
         composer, asker = self._parts
         rng = np.random.default_rng((self.seed, SPLITS.index(self.split), row))
         scene = composer.scene(rng)

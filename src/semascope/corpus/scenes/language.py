@@ -1,7 +1,4 @@
-"""Put a scene into words: its caption, and questions about it with their answers.
-
-Knows names, boxes and colours; knows no pixels, no model, no template.
-"""
+"""Put a scene into words: its caption, and questions about it with their answers."""
 
 from __future__ import annotations
 

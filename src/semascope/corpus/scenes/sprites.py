@@ -1,7 +1,4 @@
-"""The sprite pack: named pictures in two styles, letters in five typefaces, words, shapes.
-
-Knows pictures and their names; knows nothing of scenes.
-"""
+"""The sprite pack: named pictures in two styles, letters in five typefaces, words, shapes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Surfaces: plain, graded and textured pictures to put things on, or to fill shapes with.
 
 Each texture is drawn once a process as a large tile; a scene takes a random window of it.
-Knows numpy and Pillow only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Datasets of records in Parquet, in Arrow files and streams, and as ``datasets`` saves them.
+"""Records in Parquet, in Arrow files and streams, and in datasets saved by ``datasets``.
 
-Parquet is read a row group at a time, Arrow through a memory map. A damaged file among several and
-a damaged row group are counted and passed over. Knows files; what a record means is
-``records.py``'s.
+Parquet is read one row group at a time, Arrow through a memory map. A damaged file among several
+and a damaged row group are counted and skipped.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ class ArrowRows(Records):
         return int(self.starts[-1])
 
     def file_of(self, row: int) -> Path:
-        """The table file that a row is of."""
+        """The file that holds a row."""
         return self.groups[int(np.searchsorted(self.starts, row, side="right")) - 1][0]
 
     def record(self, row: int) -> object:
@@ -127,7 +126,7 @@ def saved_dataset(folder: Path, split: str | None, layout: dict[str, Any]) -> Ar
 
 
 def _state(path: Path, key: str, usual: list[Any] | None = None) -> list[Any]:
-    """A list in a file that ``datasets`` wrote; CorpusError where the file is none of its own."""
+    """A list in a file that ``datasets`` wrote; CorpusError if the file is another one."""
     try:
         found = json.loads(path.read_text())
         listed = found.get(key) or usual

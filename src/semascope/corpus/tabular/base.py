@@ -1,8 +1,7 @@
-"""What every reader of rows shares: bad rows counted, named and passed over; ranges; small views.
+"""Base of all readers of rows: bad rows are counted, logged and skipped.
 
-A reader subclasses ``RowCorpus`` and says how many rows there are, what they were made of, and how
-one row becomes a ``Sample``; a row that cannot is a ``BadRow`` with its reason. Knows no file
-format.
+A reader subclasses ``RowCorpus`` and defines the number of rows, a fingerprint, and how a row
+becomes a ``Sample``; a row that cannot be read raises ``BadRow`` with its reason.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from semascope.errors import CorpusError
 logger = logging.getLogger(__name__)
 
 SMALL = 1 << 20
-"""Bytes up to which a file's content, not its time of change, is part of the fingerprint."""
+"""Largest file in bytes whose content is part of the fingerprint, not its modification time."""
 FEW = 1000
-"""Files up to which contents are read for the fingerprint."""
+"""Most files whose contents are read for the fingerprint."""
 
 
 class BadRow(Exception):
-    """One row cannot be read; the message is the reason, in few words that such rows share."""
+    """A row cannot be read; the message is the reason, the same for all such rows."""
 
 
 class RowCorpus(ABC):
@@ -40,7 +39,7 @@ class RowCorpus(ABC):
 
     @property
     def skipped(self) -> SkipReport:
-        """What was skipped and left out; each row is counted once in a report."""
+        """Report of what was skipped; each row is counted once."""
         return self._skipped
 
     @skipped.setter
@@ -48,7 +47,7 @@ class RowCorpus(ABC):
         self._skipped, self._bad, self._seen = report, set(), set()
 
     def fresh(self, row: int) -> bool:
-        """Whether a row is new to the report, so that what it holds is counted once."""
+        """Whether a row is new to the report, so that it is counted once."""
         new = row not in self._seen
         self._seen.add(row)
         return new
@@ -62,10 +61,10 @@ class RowCorpus(ABC):
 
     @abstractmethod
     def sample(self, row: int) -> Sample:
-        """The row's sample; BadRow where there is none."""
+        """The row's sample; BadRow if it cannot be read."""
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Sample]]:
-        """Yield ``(row, sample)`` of [start, stop); a bad row is counted, named, passed over."""
+        """Yield ``(row, sample)`` for the rows [start, stop); bad rows are counted and skipped."""
         for row in span(self, start, stop):
             try:
                 sample = self.sample(row)
@@ -75,7 +74,7 @@ class RowCorpus(ABC):
                 yield row, sample
 
     def label(self, row: int) -> str:
-        """What the log calls a row."""
+        """Name of a row in the log."""
         return f"row {row}"
 
     def _skip(self, row: int, reason: str) -> None:
@@ -86,19 +85,19 @@ class RowCorpus(ABC):
         self.skipped.add(label, reason)
         level = logging.DEBUG if reason in self._warned else logging.WARNING
         self._warned.add(reason)
-        more = "" if level == logging.DEBUG else " (others are counted, not named)"
-        logger.log(level, "%s: %s skipped: %s%s", self.name, label, reason, more)
+        note = "" if level == logging.DEBUG else " (others are counted, not named)"
+        logger.log(level, "%s: %s skipped: %s%s", self.name, label, reason, note)
 
 
 def span(corpus: Corpus, start: int, stop: int | None) -> range:
-    """The rows of [start, stop) that exist; CorpusError where the bounds are negative."""
+    """The rows of [start, stop) that exist; CorpusError if a bound is negative."""
     if start < 0 or (stop is not None and stop < 0):
         raise CorpusError(f"Rows are counted from 0; [{start}, {stop}) is no range of rows.")
     return range(start, len(corpus) if stop is None else min(stop, len(corpus)))
 
 
 def exists(name: str | Path) -> bool:
-    """Whether there is such a file or folder; a name that no file can have is of none."""
+    """Whether a file or folder exists; False for names that no file can have."""
     try:
         return Path(name).exists()
     except (OSError, ValueError):
@@ -114,7 +113,7 @@ class FirstRows(RowCorpus):
 
     @property
     def skipped(self) -> SkipReport:
-        """The corpus's own report, so that nothing it skips is lost."""
+        """The report of the underlying corpus."""
         return self.corpus.skipped
 
     @skipped.setter
@@ -125,17 +124,17 @@ class FirstRows(RowCorpus):
         return min(self.n, len(self.corpus))
 
     def fingerprint(self) -> str:
-        """The whole corpus's, and n."""
+        """Hash of the corpus's fingerprint and n."""
         return digest([self.corpus.fingerprint(), str(self.n)])
 
     def sample(self, row: int) -> Sample:
-        """One row, asked of the corpus."""
+        """One row of the corpus."""
         for _, sample in self.corpus.read(row, row + 1):
             return sample
         raise BadRow("skipped")
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Sample]]:
-        """As the corpus reads them."""
+        """Rows of the corpus, below n."""
         rows = span(self, start, stop)
         yield from self.corpus.read(rows.start, max(rows.stop, rows.start))
 
@@ -152,8 +151,8 @@ def digest(parts: Iterable[str | bytes]) -> str:
 def files_digest(root: Path, files: Iterable[Path]) -> str:
     """Hash of files: names and sizes, then content (small files, when few) or time of change.
 
-    A file above one MiB, or one among more than a thousand, is known by size and modification
-    time alone: an edit that keeps both goes unseen, and a copy that changes the time counts as new.
+    A file above one MiB, or one among more than a thousand, is identified by size and modification
+    time: an edit that keeps both goes unnoticed, and a copy with another time counts as new.
     """
     listed = list(files)
     parts: list[str | bytes] = []

@@ -1,8 +1,8 @@
-"""Which column of a record holds what: pictures, a conversation, a question and its answer, words.
+"""Finds the columns of a record: pictures, conversation, question and answer, text.
 
-Names are compared without regard to case, spaces and hyphens. A column that the user names comes
-before any usual name. What was used as what is returned with the values, so that the columns that
-were left unused can be counted and told. Knows names and plain values; decodes no picture.
+Names are compared without case, spaces and hyphens. A column that the user names takes precedence
+over usual names. The role of each used column is returned with the values, so that unused columns
+can be counted and reported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ANSWER_COLUMNS = (
     "assistant", "gpt", "chosen",
 )  # fmt: skip
 MORE_COLUMNS = ("input", "context", "passage", "hint")
-"""What a question may stand on, beside itself."""
+"""Columns with context of a question."""
 CHOICES = ("choices", "options")
 TEXT_COLUMNS = (
     "text", "caption", "captions", "txt", "content", "sentence", "description", "sentences",
@@ -44,9 +44,9 @@ NO_TEXT = frozenset(
     "id ids url urls path file files lang language length len score source type licence license "
     "num count embedding name hash index".split()
 )
-"""A column with one of these in its name holds something about a text."""
+"""A column with one of these in its name holds metadata, not text."""
 INNER = ("raw", "text", "caption", "sentence", "answer", "value", "content", "en")
-"""Where a nested object keeps its words."""
+"""Keys under which a nested object keeps its text."""
 SPEAKERS, SPOKEN = ("from", "role", "speaker", "author"), ("value", "content", "text")
 PAIRS = (
     ("user", "assistant"), ("question", "answer"), ("human", "gpt"), ("query", "response"),
@@ -68,16 +68,16 @@ class ChosenColumns:
 
 @dataclass(slots=True)
 class RecordFields:
-    """A record sorted by what its columns hold."""
+    """The contents of a record by role."""
 
     images: list[object] = field(default_factory=list)
     talk: list[object] | None = None
-    """Messages, where the record is a conversation."""
+    """Messages, if the record is a conversation."""
     text: str = ""
     used: dict[str, str] = field(default_factory=dict)
-    """Column to what it was used as."""
+    """Role of each used column."""
     left: Counter[str] = field(default_factory=Counter)
-    """What of the used columns was left out, by reason."""
+    """Parts of used columns that were left out, by reason."""
 
 
 def normal(name: object) -> str:
@@ -86,7 +86,7 @@ def normal(name: object) -> str:
 
 
 class AliasedRecord:
-    """A record whose columns are found by any of several usual names."""
+    """A record whose columns are found by usual names."""
 
     def __init__(self, record: Mapping[Any, Any]) -> None:
         self.record = record
@@ -121,7 +121,7 @@ def _empty(value: object) -> bool:
 
 
 def fields(record: Mapping[Any, Any], asked: ChosenColumns) -> RecordFields:
-    """The record's pictures, conversation or text; BadRow where a value is of no usable type."""
+    """The record's pictures, conversation or text; BadRow if a value has an unusable type."""
     row, out = AliasedRecord(record), RecordFields()
     _images(row, asked, out)
     if asked.text is None and (_talk(row, asked, out) or _question(row, asked, out)):
@@ -141,14 +141,14 @@ def _images(row: AliasedRecord, asked: ChosenColumns, out: RecordFields) -> None
 
 
 def listed(value: object) -> list[object]:
-    """The items of a list; a single thing as a list of one; none of nothing."""
+    """The items of a list; a single value as a list of one; [] for None."""
     if value is None or value == "":
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def parsed(value: object) -> object:
-    """What a string holds that is a JSON list or object: CSV has no other way to hold one."""
+    """A JSON list or object in a string, as CSV holds them; other values as they are."""
     if isinstance(value, str) and value[:1] in "[{" and value.rstrip()[-1:] in ("]", "}"):
         try:
             return json.loads(value)
@@ -204,7 +204,7 @@ def _messages_in_two(row: AliasedRecord, asked: ChosenColumns, out: RecordFields
 
 
 def _messages(value: object) -> Iterator[object]:
-    """Messages of any usual shape as ``{"role", "content"}``; BadRow where it is no list."""
+    """Messages of any usual shape as ``{"role", "content"}``; BadRow if there is no list."""
     if isinstance(value, Mapping):
         columns = [v for v in value.values() if isinstance(v, list | tuple)]
         if len(columns) == len(value) and len({len(column) for column in columns}) == 1:
@@ -285,7 +285,7 @@ def _question(row: AliasedRecord, asked: ChosenColumns, out: RecordFields) -> bo
 def _questions(
     asks: Any, question: object, answers: Any, answer: object, out: RecordFields
 ) -> bool:
-    """Several questions beside as many answers."""
+    """Several questions with as many answers."""
     answer = parsed(answer)
     if not (isinstance(question, list | tuple) and all(isinstance(q, str) for q in question)):
         raise BadRow("question is of the wrong type")
@@ -304,7 +304,7 @@ def _questions(
 
 
 def _answer(value: object, out: RecordFields) -> str:
-    """An answer as words; of several the one that most gave."""
+    """An answer as text; the most frequent of several."""
     value = _captions(value)
     if isinstance(value, bool):
         return "yes" if value else "no"

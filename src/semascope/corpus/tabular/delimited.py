@@ -1,7 +1,6 @@
-"""CSV, TSV and their kin to records: the header, the delimiter, captions by file name.
+"""CSV and TSV to records: finds the delimiter and the header, and captions by file name.
 
-Flickr30k's ``results.csv`` is parted by ``|``, its ``.token`` file by tabs and has no header.
-Knows text; what a column means is ``columns.py``'s.
+Flickr30k's ``results.csv`` is delimited by ``|``; its ``.token`` file by tabs, without a header.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def names_pictures(text: str) -> bool:
 
 
 def rows_of(text: str, ending: str) -> list[object]:
-    """A dict a row by the header's names; ``UnreadableRecord`` for rows that do not fit it."""
+    """A dict for each row by the header's names; ``UnreadableRecord`` for rows that do not fit."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     mark = "\t" if ending in (".tsv", ".token") and "\t" in first else _delimiter(first)
     quoted = mark in ",;" or f'{mark}"' in text or text.startswith('"')

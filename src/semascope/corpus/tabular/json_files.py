@@ -1,4 +1,4 @@
-"""A JSON file to records: lists, COCO's captions, columns, objects by name. Knows plain values."""
+"""A JSON file to records: lists, COCO's captions, columns, objects by name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SUFFIXES = frozenset(
 
 
 def is_picture(name: str) -> bool:
-    """Whether a name ends as a picture's does."""
+    """Whether a name has the ending of a picture file."""
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def records_of(value: object) -> list[object]:
-    """The records that a file's one JSON value holds, whichever way it is laid out."""
+    """The records in a file's JSON value, in any known layout."""
     if isinstance(value, list):
         return value
     if not isinstance(value, dict):
@@ -31,7 +31,7 @@ def is_single(value: object) -> bool:
 
 
 def _coco(value: Mapping[str, object]) -> list[object]:
-    """COCO's captions: a record a picture, with its captions."""
+    """COCO's captions: a record for each picture, with its captions."""
     images, notes = value.get("images"), value.get("annotations")
     if not (isinstance(images, list) and isinstance(notes, list)):
         return []
@@ -56,7 +56,7 @@ def _coco(value: Mapping[str, object]) -> list[object]:
 
 
 def is_annotated(value: object) -> bool:
-    """Whether this is COCO's layout with boxes or keypoints in place of captions."""
+    """Whether this is COCO's layout with boxes or keypoints instead of captions."""
     return (
         isinstance(value, dict)
         and isinstance(value.get("images"), list)
@@ -96,7 +96,7 @@ def _by_column(value: Mapping[str, object]) -> list[object]:
 
 
 def _longest(value: dict[str, object]) -> list[object]:
-    """The longest list of objects in the object; the object itself where it holds none."""
+    """The longest list of objects in the object; the object itself if there is none."""
     lists = [
         v for v in value.values() if isinstance(v, list) and any(isinstance(i, dict) for i in v)
     ]

@@ -34,7 +34,7 @@ CHUNK = 8 << 20
 PROBED = 2000
 """Rows, evenly spread, whose pictures' files are part of the fingerprint."""
 GLANCE = 32
-"""Rows of a file that are looked at for columns."""
+"""Rows of a file in which columns are sought."""
 DELIMITED = (".csv", ".tsv", ".token")
 
 
@@ -52,7 +52,7 @@ class Records(RowCorpus):
         """The row's record as Python objects."""
 
     def file_of(self, row: int) -> Path | None:
-        """The table file that a row is of."""
+        """The file that holds a row."""
         return self.files[0] if len(self.files) == 1 else None
 
     def sample(self, row: int) -> Sample:
@@ -82,7 +82,7 @@ class Records(RowCorpus):
         return found
 
     def useless(self) -> str:
-        """Why the columns hold nothing that is read: a sentence; empty where they do.
+        """Why no column can be read, as a sentence; '' if one can.
 
         Seen on the first rows; where none of those is a record, nothing is said.
         """
@@ -133,7 +133,7 @@ class Records(RowCorpus):
         return list(found)
 
     def paths(self, row: int) -> list[Path]:
-        """Files of pictures and videos that a row names, where they are or would be."""
+        """Paths of the picture and video files that a row names."""
         return [self._path(self.file_of(row), name) for name in self.names(row)]
 
     def _path(self, file: Path | None, name: str) -> Path:
@@ -173,7 +173,7 @@ def _paths(record: object, layout: DatasetLayout) -> list[str]:
 
 
 class JsonLines(Records):
-    """One JSON object a line; empty lines are no rows."""
+    """One JSON object in each line; empty lines are no rows."""
 
     def __init__(self, name: str, files: Sequence[Path], layout: DatasetLayout) -> None:
         super().__init__(name, files, layout)
@@ -189,7 +189,7 @@ class JsonLines(Records):
         return f"{self.files[self.which[row]].name} row {row}"
 
     def file_of(self, row: int) -> Path:
-        """The table file that a row is of."""
+        """The file that holds a row."""
         return self.files[int(self.which[row])]
 
     def record(self, row: int) -> object:
@@ -205,7 +205,7 @@ class JsonLines(Records):
 
 
 def parse_json(data: bytes) -> object:
-    """The JSON value; BadRow where the bytes are none."""
+    """The JSON value of the bytes; BadRow if they hold none."""
     try:
         return json.loads(words_of(data))
     except (ValueError, RecursionError) as error:
@@ -264,7 +264,7 @@ class InMemory(Records):
         return len(self.items)
 
     def file_of(self, row: int) -> Path:
-        """The table file that a row is of."""
+        """The file that holds a row."""
         return self.files[int(self.which[row])]
 
     def record(self, row: int) -> object:
@@ -286,7 +286,7 @@ def ending_of(path: Path) -> str:
 
 
 def items_of(path: Path) -> list[object]:
-    """What a file that is read as a whole holds, an item a row; BadRow where it is damaged."""
+    """The rows of a file that is read as a whole; BadRow if it is damaged."""
     data = path.read_bytes()
     ending = ending_of(path)
     if is_packed(path):
@@ -306,7 +306,7 @@ def _is_table(data: bytes) -> bool:
 
 
 def _paragraphs(data: bytes) -> list[bytes]:
-    """What empty lines part; the lines, where there are none."""
+    """Split on blank lines, or into lines if there are none."""
     found = re.split(rb"\r?\n(?:[ \t]*\r?\n)+", data.strip(b"\r\n"))
     if len(found) == 1 and b"\n" not in data:
         return re.split(rb"\r", found[0])  # line ends of old

@@ -1,9 +1,8 @@
 """WebDataset: tars in which neighbouring files of one stem are one sample.
 
-Where each file lies in its tar is found once and kept in the user's cache, keyed by the tar's path,
-size and time of change; rows are then read by offset. Understood members: pictures, ``.txt``, and
-``.json`` records; others are left alone. Compressed tars have no offsets and are refused. Knows the
-format, not what records mean.
+The offsets of files in a tar are found once and kept in the user's cache, keyed by the tar's path,
+size and modification time; rows are then read by offset. Members that are read: pictures, ``.txt``
+and ``.json`` records. Compressed tars have no offsets and are refused.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class WebDataset(RowCorpus):
         return len(self.rows)
 
     def fingerprint(self) -> str:
-        """Of the tars."""
+        """Hash of the tars."""
         return files_digest(self.files[0].parent, self.files)
 
     def label(self, row: int) -> str:
@@ -82,7 +81,7 @@ class WebDataset(RowCorpus):
                 record = {**value, **record} if isinstance(value, dict) else record
             elif fresh:
                 self.skipped.left[f"files of a tar that are not read ({last})"] += 1
-        # Pictures of the tar stand for whatever paths the record may name.
+        # Pictures of the tar replace any paths in the record.
         asked = self.layout or DatasetLayout(root=path.parent)
         image = PICTURES if images else asked.image
         layout = replace(asked, root=path.parent, image=image, video="")
@@ -105,7 +104,7 @@ def _slice(path: Path, offset: int, size: int) -> bytes:
 
 
 def index(path: Path) -> tuple[list[Entry], str]:
-    """Samples of one tar, and what is wrong with it ('' where nothing is); kept in the cache."""
+    """Samples of one tar, and what is wrong with it, or ''; kept in the cache."""
     stat = path.stat()
     key = digest(["2", os.path.realpath(path), str(stat.st_size), str(stat.st_mtime_ns)])
     kept = _cache() / f"{key}.json"
@@ -124,7 +123,7 @@ def _cache() -> Path:
 
 
 def _keep(kept: Path, found: object) -> None:
-    """Whole or not at all; a cache that cannot be written is done without."""
+    """Write the cache atomically; errors are ignored."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=kept.parent)
@@ -163,7 +162,7 @@ def _scan(path: Path) -> tuple[list[Entry], str]:
 def _ends(path: Path, end: int) -> bool:
     """Whether a tar's end mark, a block of zeros, follows its last member.
 
-    ``tarfile`` takes a header that is cut or damaged for the end, and says nothing.
+    ``tarfile`` takes a truncated or damaged header for the end, without an error.
     """
     start = -(-end // BLOCK) * BLOCK
     with path.open("rb") as handle:
