@@ -1,13 +1,13 @@
 """One record of a dataset (a dict) to a ``Sample``: captions, questions, conversations, messages.
 
-Columns are found in ``columns``. A picture is a path, bytes, base64, a data URL, a dict of ``bytes``
-and ``path``, or a list of these. ``<image>`` marks the turn that shows a picture; without it, the
-first turn of the user shows all. The position of ``<image>`` within a turn is not kept: a turn
-shows its pictures before its text.
+Columns are found in ``columns``. A picture is a path, bytes, base64, a data URL, a dict of
+``bytes`` and ``path``, or a list of these. ``<image>`` marks the turn that shows a picture;
+without it, the first turn of the user shows all. The position of ``<image>`` within a turn is not
+kept: a turn shows its pictures before its text.
 
-``video`` holds a video as a file or as a list of frames; ``videos`` a list of these. ``<video>`` marks
-its turn; in a record with videos only and no ``<video>``, ``<image>`` does, as in LLaVA's own video
-datasets.
+``video`` holds a video as a file or as a list of frames; ``videos`` a list of these. ``<video>``
+marks its turn; in a record with videos only and no ``<video>``, ``<image>`` does, as in LLaVA's
+own video datasets.
 """
 
 from __future__ import annotations
