@@ -8,8 +8,10 @@ from planted import evidence, on_tokens, text
 
 from semascope.evidence.types import EvidenceSample
 from semascope.explain.explainers.vocabulary import VocabularyNamer
-from semascope.explain.scorers.lexical_judge import LexicalJudge
+from semascope.explain.scorers.lexical_judge import LexicalJudge, claim
+from semascope.explain.scorers.token_match import TokenMatcher
 from semascope.explain.text import lemmas
+from semascope.explain.text.documents import DocumentLibrary
 from semascope.explain.text.form import joined, presentable, refusals
 from semascope.explain.types import Explanation
 
@@ -102,3 +104,20 @@ def test_what_stands_near_tells_numbers_apart() -> None:
     asked = Explanation(0, 'Text with a number near "million".', 'number near "million"')
     (ratings,) = LexicalJudge().rate([asked], [[*near, *far]])
     assert ratings.tolist() == [1.0] * 20 + [0.5] * 20
+
+
+@pytest.mark.parametrize(
+    ("label", "tokens"),
+    [
+        ('forms of "send"', [2]),
+        ('"set to"', [5, 6]),
+        ('number near "king"', [7]),
+        ("words that begin with S", [9]),
+    ],
+)
+def test_tokens_that_a_label_names_are_found(label: str, tokens: list[int]) -> None:
+    """Without: fuzzing and simulation look for "forms" and "near" in the text."""
+    said = [" They", " sent", " it", " is", " set", " to", " 9", " king", " STOP", " now"]
+    shown = text(0, said, "score")
+    matcher = TokenMatcher(claim(label, f"Text with {label}."), DocumentLibrary().doc(shown))
+    assert [n for n in range(1, len(said) + 1) if matcher.hits(n)] == tokens

@@ -133,7 +133,7 @@ def nearby(
 
 
 _SAYS_LITTLE = (terms.GENERAL - {terms.CODE, "capitals"}) | {
-    "article", "pronoun", "preposition", "conjunction", "comma", "full stop",
+    "article", "pronoun", "preposition", "conjunction", "comma", "full stop", "line break", "dash",
 }  # fmt: skip
 """Shapes that stand beside nearly everything."""
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from semascope.evidence.types import EvidenceSample, Exemplar
 from semascope.explain.scorers.lexical_judge import Claim, claim
 from semascope.explain.scorers.match_truth import coverage, named_things
-from semascope.explain.text import hypernyms, terms
-from semascope.explain.text.documents import DocumentLibrary, word_of
+from semascope.explain.scorers.token_match import TokenMatcher
+from semascope.explain.text.documents import DocumentLibrary
 from semascope.explain.types import Explanation
 from semascope.subject.types import IMAGE_KINDS, Kind
 
@@ -94,20 +94,8 @@ class WordRegions:
         return np.array([np.nan if pictured(r) else self._share(said, r) for r in regions])
 
     def _share(self, said: Claim, region: ScoredRegion) -> float:
-        doc = self.library.doc(region.shown)
-        wanted = {stem for phrase in said.phrases for stem in phrase} | set(said.literal)
-        hits = 0
-        for token in region.tokens.tolist():
-            number = word_of(doc, token)
-            piece = region.shown.tokens[token]
-            if number < 0:
-                hits += bool(terms.marks(piece) & set(said.shapes))
-                continue
-            a, b = doc.spans[number]
-            known = {doc.stems[number], piece.strip().lower(), *hypernyms.of(doc.stems[number])}
-            named = known & wanted
-            hits += bool(named or set(terms.shapes_at(doc.text, a, b)) & set(said.shapes))
-        return hits / len(region.tokens)
+        matcher = TokenMatcher(said, self.library.doc(region.shown))
+        return sum(map(matcher.hits, region.tokens.tolist())) / len(region.tokens)
 
 
 class TruthRegions:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.scorers.lexical_judge import Claim, LexicalJudge, claim
 from semascope.explain.scorers.match_truth import coverage, named_things
-from semascope.explain.text import hypernyms, terms
-from semascope.explain.text.documents import DocumentLibrary, piece_of, word_of
+from semascope.explain.scorers.token_match import TokenMatcher
+from semascope.explain.text.documents import DocumentLibrary
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.types import Explanation, Score
 from semascope.statistics import pearson_interval
@@ -78,24 +78,16 @@ class WordSimulator:
         elif len(pictured) and (said.seen or not said.read):
             guess[pictured] = rating
         if said.read or not said.seen:
-            self._tokens(said, shown, guess)
+            # What must stand near and does not makes it half as likely.
+            self._tokens(said, shown, guess, rating if said.near is not None else 1.0)
         return guess
 
-    def _tokens(self, said: Claim, shown: EvidenceSample, guess: NDArray[np.float64]) -> None:
-        doc = self.library.doc(shown)
-        wanted = {stem for phrase in said.phrases for stem in phrase}
+    def _tokens(
+        self, said: Claim, shown: EvidenceSample, guess: NDArray[np.float64], share: float
+    ) -> None:
+        matcher = TokenMatcher(said, self.library.doc(shown))
         for token in np.flatnonzero(shown.kinds == Kind.TEXT).tolist():
-            number, piece = word_of(doc, token), piece_of(doc, token)
-            if number < 0:
-                hit = bool(terms.marks(piece) & set(said.shapes))
-            else:
-                a, b = doc.spans[number]
-                shapes = set(terms.shapes_at(doc.text, a, b))
-                hit = bool({doc.stems[number], *hypernyms.of(doc.stems[number])} & wanted) or bool(
-                    shapes & set(said.shapes)
-                )
-                hit = hit or piece.strip().lower() in said.literal
-            guess[token] = float(hit)
+            guess[token] = share * matcher.hits(token)
 
 
 class SimulationScorer:
