@@ -1,6 +1,7 @@
 """The floors of docs/architecture.md, no import circles, and the sizes of files and folders."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -164,3 +165,43 @@ def test_folders_show_what_is_in_them() -> None:
         entries += [p for p in folder.iterdir() if p in folders]
         name = str(folder.relative_to(REPOSITORY))
         assert len(entries) <= 16 or name in FULL_FOLDERS, f"{name} holds {len(entries)} entries"
+
+
+ARRAY = re.compile(r"(np\.ndarray|NDArray\[.*\]|(torch\.)?Tensor)( \| None)?")
+SHAPE = re.compile(r"\(\)|\((?:[^(),]|\(\w+\))+,[^)]*\)|\b(scalar|shape)\b")
+"""``(n, d)``, ``(n,)``, or in words."""
+NO_SHAPE = {
+    "causal/attribution/forced_tokens.py:divergence",
+    "causal/attribution/metrics.py:measure",
+    "causal/steering/borrowed_directions.py:decode",
+    "dictionary/architectures/gated.py:gate_reconstruction",
+    "dictionary/coder.py:add_skip",
+    "dictionary/formats/common.py:thresholds",
+    "dictionary/training/distributed.py:total",
+    "dictionary/training/scaling.py:tensor",
+    "dictionary/training/sharded.py:from_some",
+    "explain/explainers/term_contrast.py:gain",
+    "explain/scorers/specificity.py:grades",
+}
+"""Functions that keep their argument's shape, or whose protocol gives it; this may only shrink."""
+
+
+def public_functions(node: ast.Module | ast.ClassDef) -> Iterator[ast.FunctionDef]:
+    for child in node.body:
+        if isinstance(child, ast.ClassDef | ast.FunctionDef) and not child.name.startswith("_"):
+            if isinstance(child, ast.FunctionDef):
+                yield child
+            else:
+                yield from public_functions(child)
+
+
+def test_public_functions_that_return_arrays_say_the_shape() -> None:
+    """Without: a caller runs the function to learn what comes back."""
+    lacking = set()
+    for path in SOURCE.rglob("*.py"):
+        for function in public_functions(ast.parse(path.read_text())):
+            returns = ast.unparse(function.returns) if function.returns else ""
+            text = ast.get_docstring(function) or ""
+            if ARRAY.fullmatch(returns) and not SHAPE.search(text):
+                lacking.add(f"{path.relative_to(SOURCE)}:{function.name}")
+    assert lacking <= NO_SHAPE, sorted(lacking - NO_SHAPE)

@@ -51,7 +51,7 @@ def pack_patches(patches: NDArray[np.float16]) -> bytes:
 
 
 def unpack_patches(blob: bytes | memoryview, objects: int) -> NDArray[np.float16]:
-    """The reverse, for so many objects."""
+    """(objects, T) shares that ``pack_patches`` packed."""
     if not objects:
         return np.zeros((0, 0), np.float16)
     return np.frombuffer(zlib.decompress(blob), "<f2").reshape(objects, -1)

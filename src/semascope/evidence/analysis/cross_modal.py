@@ -54,7 +54,7 @@ class _Shares:
 
 
 def candidates(evidence: Evidence, least: float = 0.02) -> NDArray[np.int64]:
-    """Features with at least ``least`` of their density on text and on pictures each."""
+    """(n,) features with at least ``least`` of their density on text and on pictures each."""
     image = np.maximum(evidence.stats("density_image"), evidence.stats("density_tile"))
     text = evidence.stats("density_text")
     total = np.where(image + text > 0, image + text, 1)

@@ -100,7 +100,7 @@ class Entries:
 def ragged(
     starts: NDArray[np.int64], counts: NDArray[np.int64], chosen: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Places in the flat columns of the chosen entries' runs, one after the other."""
+    """(n,) places in the flat columns of the chosen entries' runs, one after the other."""
     n = counts[chosen]
     ends = np.cumsum(n)
     offset = np.repeat(starts[chosen] - (ends - n), n)
@@ -188,7 +188,7 @@ class Ranked:
         return rank
 
     def kept(self, top: int, draws: int) -> NDArray[np.int64]:
-        """Places, in the table given, of the entries that one of the rules keeps."""
+        """(n,) places, in the table given, of the entries that one of the rules keeps."""
         return self.order[(self.strength < top) | (self.draw < draws)]
 
     def thresholds(self, top: int, draws: int) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:

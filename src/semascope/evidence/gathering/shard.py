@@ -142,7 +142,7 @@ class Shard:
                 self.full_parts[key].append(name)
 
     def referenced(self) -> NDArray[np.int64]:
-        """Rows, rising, of samples that some feature keeps; settle the tallies first."""
+        """(n,) rows, rising, of samples that some feature keeps; settle the tallies first."""
         return np.unique(np.concatenate([t.kept.row for t in self.tallies.values()]))
 
     def save(self) -> None:

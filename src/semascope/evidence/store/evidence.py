@@ -74,7 +74,7 @@ class Evidence:
         return self.width
 
     def alive(self) -> NDArray[np.int64]:
-        """Features that fired at least once, rising."""
+        """(n,) features that fired at least once, ascending."""
         return np.flatnonzero(self._stats["fired"] > 0)
 
     def names(self) -> tuple[str, ...]:

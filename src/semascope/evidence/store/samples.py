@@ -61,7 +61,7 @@ class PendingSample:
 
 
 def unpadded(token_map: TokenMap) -> NDArray[np.int64]:
-    """Positions that are not padding, rising."""
+    """(n,) positions that are not padding, ascending."""
     return np.flatnonzero(token_map.kinds != Kind.PAD)
 
 
@@ -162,7 +162,7 @@ class SampleStore:
         return memoryview(self._columns[column][chunk][number - start].as_buffer())
 
     def fired(self, number: int, dictionary: str) -> NDArray[np.int32]:
-        """The features of one dictionary that fired on one sample, rising."""
+        """(n,) features of one dictionary that fired on one sample, ascending."""
         return np.frombuffer(self._blob(_FIRED + dictionary, number), "<i4")
 
     def packed(self, number: int) -> SampleRecord:

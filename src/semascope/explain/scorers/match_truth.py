@@ -68,7 +68,7 @@ def names_background(claim: Claim, background: str) -> bool:
 
 
 def picture_tokens(shown: EvidenceSample, picture: int = 0) -> NDArray[np.int64]:
-    """Tokens of a picture that tile it once: the base picture, else the tiles."""
+    """(n,) tokens of a picture that tile it once: the base picture, else the tiles."""
     placed = np.isfinite(shown.rects).all(1) & looking_at(shown, picture)
     base = np.flatnonzero(placed & (shown.kinds == Kind.IMAGE))
     return base if len(base) else np.flatnonzero(placed & np.isin(shown.kinds, IMAGE_KINDS))
