@@ -41,7 +41,7 @@ Loss = Callable[[Coder, Pass, LossContext], Tensor]
 
 
 def fvu(coder: Coder, done: Pass, step: LossContext) -> Tensor:
-    """Fraction of variance unexplained: Σ‖x̂ − x‖² / Σ‖x − mean‖²."""
+    """() fraction of variance unexplained: Σ‖x̂ − x‖² / Σ‖x − mean‖²."""
     return (done.x_hat - done.target).square().sum() / step.variance
 
 
@@ -95,7 +95,7 @@ def multi_topk(weight: float = 1 / 8, factor: int = 4) -> Loss:
 
 
 def matryoshka(coder: Coder, done: Pass, step: LossContext) -> Tensor:
-    """Mean FVU over the prefixes of the dictionary (Bussmann et al. 2025).
+    """() mean FVU over the prefixes of the dictionary (Bussmann et al. 2025).
 
     The latents of each prefix must reconstruct alone, so that general features come first.
     """
