@@ -171,6 +171,7 @@ ARRAY = re.compile(r"(np\.ndarray|NDArray\[.*\]|(torch\.)?Tensor)( \| None)?")
 SHAPE = re.compile(r"\(\)|\((?:[^(),]|\(\w+\))+,[^)]*\)|\b(scalar|shape)\b")
 """``(n, d)``, ``(n,)``, or in words."""
 NO_SHAPE = {
+    "dictionary/coder.py:add_skip",
     "causal/attribution/forced_tokens.py:divergence",
     "causal/attribution/metrics.py:measure",
     "causal/steering/borrowed_directions.py:decode",
