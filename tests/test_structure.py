@@ -15,6 +15,7 @@ FRONT_DOOR = "semascope"
 FLOORS = (
     {
         "errors",
+        "files",
         "heat",
         "html",
         "svg",

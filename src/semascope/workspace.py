@@ -14,7 +14,6 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,12 +23,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from semascope.errors import DiskFull, SemascopeError, WorkspaceError
+from semascope.errors import WorkspaceError
+from semascope.files import disk_guard, remove, write_text
 
 LOG = logging.getLogger(__name__)
 FORMAT = 1
-FULL = (errno.ENOSPC, errno.EDQUOT)
-FULL_WORDS = ("no space left", "disk is full", "disk quota exceeded")
 
 
 class StageRecord(BaseModel):
@@ -281,73 +279,6 @@ class Workspace:
         (self.root / ".lock").unlink(missing_ok=True)
         with suppress(OSError):
             self.root.rmdir()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole: nobody ever sees half of it."""
-    with disk_guard(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder that a changed option made stale."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def disk_guard(folder: Path) -> Iterator[None]:
-    """Turn what a full disk or a forbidden folder says into a sentence for the user."""
-    try:
-        yield
-    except SemascopeError:
-        raise
-    except Exception as error:
-        if is_full(error):
-            raise DiskFull(full_sentence(folder)) from error
-        forbidden = isinstance(error, PermissionError | NotADirectoryError | FileExistsError)
-        if forbidden or (isinstance(error, OSError) and error.errno == errno.EROFS):
-            raise WorkspaceError(
-                f"{folder} cannot be written ({getattr(error, 'strerror', error)}). "
-                "Name another --workspace."
-            ) from error
-        raise
-
-
-def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or one beneath it, says that the disk is full.
-
-    Libraries in C and Rust raise types of their own; their message is then all there is.
-    """
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return True
-        if any(words in str(error).lower() for words in FULL_WORDS):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def full_sentence(folder: Path) -> str:
-    """What to do when the disk that holds ``folder`` is full."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free / 2**20
-    return (
-        f"The disk that holds {folder} is full ({free:.0f} MiB free). What was written before is "
-        "whole: free some room, or move the workspace, and run the same command again to go on."
-    )
 
 
 def versions() -> Mapping[str, str]:

@@ -10,10 +10,11 @@ import pytest
 
 from semascope.config import GatherOptions, RunOptions, TrainOptions
 from semascope.errors import DiskFull, SemascopeError, WorkspaceError
+from semascope.files import disk_guard, write_text
 from semascope.pipeline import recorded
 from semascope.pipeline.stages.base import SilentReporter, Stage, StageProgress, ignore, run_stage
 from semascope.pipeline.stages.parts import Parts, blocks
-from semascope.workspace import RunRecord, StageRecord, Workspace, disk_guard, write_text
+from semascope.workspace import RunRecord, StageRecord, Workspace
 
 
 class Heard(SilentReporter):

@@ -6,7 +6,6 @@ Knows pictures and a folder; knows no sample, no model, no database.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from PIL import Image
 
 from semascope.corpus.media.pictures import rgb
 from semascope.errors import AtlasError
+from semascope.files import whole
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -35,13 +35,8 @@ class Media:
         name = digest.hexdigest()
         path = self._place(name)
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
-            try:
+            with whole(path, sync=False) as temporary:
                 image.save(temporary, "PNG", compress_level=1)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
         return name
 
     def path(self, name: str) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from semascope.cli.interrupt import heard
 from semascope.errors import DiskFull, SemascopeError
-from semascope.workspace import full_sentence, is_full
+from semascope.files import full_sentence, is_full
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""

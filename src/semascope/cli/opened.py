@@ -170,7 +170,7 @@ class Opened:
 
     def folder(self, *names: str) -> Path:
         """The folder for results of that name, made where it is not there yet."""
-        from semascope.workspace import disk_guard
+        from semascope.files import disk_guard
 
         folder = self.space.results(*names)
         with disk_guard(folder):

@@ -20,6 +20,7 @@ from PIL import Image
 
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
+from semascope.files import write_whole
 from semascope.monitor.clusters import BaseRates, Feature
 
 TOKENS = "readable tokens"
@@ -93,10 +94,7 @@ def _save(path: Path, rates: BaseRates) -> None:
         index=np.array([index for _, index in order], dtype=np.int64),
         bits=np.array(packed, dtype=np.uint8).reshape(len(order), -1),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(path)
+    write_whole(path, lambda at: at.write_bytes(buffer.getvalue()))
 
 
 def _load(path: Path) -> BaseRates:

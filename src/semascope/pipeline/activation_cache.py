@@ -24,11 +24,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from semascope.files import whole
 from semascope.subject.model import Subject
 from semascope.subject.patches import is_pictured, pictures_of
 from semascope.subject.sites import parts_of, side_by_side
 from semascope.subject.types import Batch
-from semascope.workspace import disk_guard
 
 SUFFIX = ".safetensors"
 
@@ -101,11 +101,8 @@ class ActivationCache:
             "patches": patches,
         }
         about = {name: json.dumps(value) for name, value in told_of.items()}
-        with disk_guard(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
+        with whole(path, sync=False) as part:
             save_file({site: x.contiguous() for site, x in rows.items()}, part, metadata=about)
-            part.replace(path)
         self.held += size
         self._at = None
         return True

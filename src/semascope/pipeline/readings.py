@@ -14,9 +14,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from semascope.errors import ExplainError
+from semascope.files import write_text
 from semascope.pipeline.run_context import Run
 from semascope.pipeline.stages.parts import Parts
-from semascope.workspace import write_text
 
 if TYPE_CHECKING:
     from semascope.evidence.store.peak_vectors import PeakVectors

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from semascope.atlas.atlas import Atlas
-from semascope.atlas.exports.features import details, heat, painted, strongest, whole
+from semascope.atlas.exports.features import details, heat, painted, strongest
 from semascope.atlas.media import Media
 from semascope.atlas.records import FeatureDetail, StoredExemplar
+from semascope.files import whole
 
 _ROWS = 200
 _PICTURE = pa.struct({"bytes": pa.binary(), "path": pa.string()})

@@ -5,10 +5,7 @@ Knows the atlas's records.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,15 +56,3 @@ def painted(exemplar: StoredExemplar, picture: int, size: tuple[int, int]) -> ND
     """(H, W) activations on one picture, by the rule of ``semascope.heat``; ``size`` in pixels."""
     here = fired(exemplar, picture)
     return paint(exemplar.sample.rects[here], exemplar.activations[here], size)
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary path, renamed to ``path`` at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from semascope.atlas.atlas import Atlas
-from semascope.atlas.exports.features import details, fired, heat, whole
+from semascope.atlas.exports.features import details, fired, heat
 from semascope.atlas.media import Media
 from semascope.atlas.records import DictionaryRow, FeatureDetail, StoredExemplar
+from semascope.files import whole
 
 BATCH = 1024
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from semascope import heat
 from semascope.atlas.atlas import Atlas
-from semascope.atlas.exports.features import details, painted, strongest, whole
+from semascope.atlas.exports.features import details, painted, strongest
 from semascope.atlas.media import Media
 from semascope.atlas.records import FeatureDetail, StoredExemplar
+from semascope.files import whole
 from semascope.html import data_url
 
 _STYLE = """

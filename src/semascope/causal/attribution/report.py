@@ -21,6 +21,7 @@ from semascope.causal.attribution.result import Attribution, at
 from semascope.causal.attribution.views import by_region, set_apart
 from semascope.causal.steering.interventions import Region
 from semascope.causal.steering.units import Statistics
+from semascope.files import write_text
 from semascope.subject.types import PICTURE_KINDS, Kind
 
 Labels = Mapping[tuple[str, int], str]
@@ -169,7 +170,5 @@ def write(
     page = f"<!doctype html><meta charset=utf-8><title>attribution</title>{view._repr_html_()}"
     for name, text in (("report.html", page), ("report.json", json.dumps(record, indent=2))):
         paths.append(folder / name)
-        temporary = folder / f".{name}.tmp"
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(paths[-1])
+        write_text(paths[-1], text + "\n")
     return paths

@@ -11,8 +11,8 @@ import tyro
 from semascope.cli.base import InWorkspace, Verb, own_dictionary
 from semascope.config import Options
 from semascope.errors import FormatError, WorkspaceError
+from semascope.files import write_text
 from semascope.numbers import CountOrNone, NotNegative, Positive
-from semascope.workspace import write_text
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,8 +23,8 @@ class _Out(InWorkspace):
 
     def _export(self, write: Callable[[Any, Any, str, Path], int]) -> int:
         from semascope.atlas import Atlas, Media
+        from semascope.files import disk_guard
         from semascope.pipeline.feature_search import require_features
-        from semascope.workspace import disk_guard
 
         require_features(self.space)
         with Atlas.open(self.space.atlas, readonly=True) as atlas:

@@ -76,7 +76,7 @@ class Find(CausalVerb):
         from semascope.causal import find
         from semascope.causal.search.ledger import Ledger
         from semascope.cli.progress import ProgressBars
-        from semascope.workspace import write_text
+        from semascope.files import write_text
 
         opened = self.opened()
         folder = opened.folder("findings")

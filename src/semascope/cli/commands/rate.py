@@ -96,8 +96,8 @@ def rate_sheet(
 def write_sheet(run: Run, size: int, exemplars: int, seed: int, file: Path) -> int:
     """Write the page of a sheet, and deal its tasks where the workspace can be written."""
     from semascope.api.rating_sheet import SheetItem, sheet_page
-    from semascope.dictionary.files import write_whole
     from semascope.explain.human import rating_sheet
+    from semascope.files import write_whole
 
     said = rating_sheet.drawn(explanations(run), size, seed)
     if run.workspace.writable:

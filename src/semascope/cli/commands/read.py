@@ -108,7 +108,7 @@ def _write(
 
     from semascope import html
     from semascope.explain.crops import firing_picture, overlay
-    from semascope.workspace import write_text
+    from semascope.files import write_text
 
     cards = []
     for one in read:

@@ -36,11 +36,11 @@ class Guided(InWorkspace):
 
         tour(self.name)  # a name that is none is told before anything is loaded
         self.space.require("index")
+        from semascope.files import disk_guard
         from semascope.serve.explorer.workspace import WorkspaceExplorer
         from semascope.serve.schema.tours import TourEvent
         from semascope.serve.tour.files import write
         from semascope.serve.tour.player import TourPlayer
-        from semascope.workspace import disk_guard
 
         data = WorkspaceExplorer(self.space)
         found = data.guides.tour(self.name)

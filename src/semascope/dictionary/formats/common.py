@@ -16,10 +16,10 @@ from torch import Tensor
 
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig
-from semascope.dictionary.files import read_tensors, write_whole
 from semascope.dictionary.formats.fields import CheckpointHints, flag, is_pointer
 from semascope.dictionary.formats.sites import ours as our_site
 from semascope.errors import FormatError
+from semascope.files import read_tensors, write_whole
 
 KEPT = "kept_keys"
 """Where our notes in a foreign configuration hold keys of yet another one."""

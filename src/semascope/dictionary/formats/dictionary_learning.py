@@ -15,7 +15,6 @@ from torch import Tensor
 
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import ArchitectureName, CoderConfig
-from semascope.dictionary.files import write_json
 from semascope.dictionary.formats.common import (
     KEPT,
     build,
@@ -40,6 +39,7 @@ from semascope.dictionary.formats.fields import (
     whole,
 )
 from semascope.errors import FormatError
+from semascope.files import write_json
 
 WEIGHTS, CONFIG = "ae.pt", "config.json"
 _CLASSES: dict[str, ArchitectureName] = {

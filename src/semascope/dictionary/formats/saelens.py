@@ -18,7 +18,6 @@ from torch import Tensor
 
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import ArchitectureName, CoderConfig
-from semascope.dictionary.files import write_json, write_tensors
 from semascope.dictionary.formats.common import (
     KEPT,
     build,
@@ -44,6 +43,7 @@ from semascope.dictionary.formats.fields import (
 )
 from semascope.dictionary.formats.sites import lens
 from semascope.errors import FormatError
+from semascope.files import write_json, write_tensors
 
 WEIGHTS, CONFIG, SCALER = "sae_weights.safetensors", "cfg.json", "activation_scaler.json"
 _ARCHITECTURES: dict[str, ArchitectureName] = {

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig
-from semascope.dictionary.files import write_json, write_tensors
 from semascope.dictionary.formats.common import (
     build,
     check_unused,
@@ -30,6 +29,7 @@ from semascope.dictionary.formats.common import (
 from semascope.dictionary.formats.fields import CheckpointHints, ConfigFields, k_of
 from semascope.dictionary.formats.sites import folder_site
 from semascope.errors import FormatError
+from semascope.files import write_json, write_tensors
 
 WEIGHTS, CONFIG = "sae.safetensors", "cfg.json"
 _KNOWN = {

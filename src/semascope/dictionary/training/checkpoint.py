@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
-from semascope.dictionary.files import read_tensors, write_tensors
 from semascope.errors import FormatError
+from semascope.files import read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
 KEPT = 2

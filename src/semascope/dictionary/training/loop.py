@@ -21,7 +21,6 @@ from torch import Tensor
 
 from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import TrainConfig
-from semascope.dictionary.files import write_whole
 from semascope.dictionary.formats import load, save
 from semascope.dictionary.training.batches import ActivationBatch, Resumable, Source
 from semascope.dictionary.training.checkpoint import read_state, steps_on_disk, write_state
@@ -29,6 +28,7 @@ from semascope.dictionary.training.distributed import ProcessGroup
 from semascope.dictionary.training.losses import Loss
 from semascope.dictionary.training.trainer import Trainer
 from semascope.errors import DictionaryError, NotFinite
+from semascope.files import write_whole
 
 log = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"

@@ -15,9 +15,9 @@ from pydantic import Field
 from torch import Tensor
 
 from semascope.dictionary.config import Frozen
-from semascope.dictionary.files import read_tensors, write_tensors
 from semascope.dictionary.training.batches import ActivationBatch
 from semascope.errors import DictionaryError
+from semascope.files import read_tensors, write_tensors
 
 Chunks = Callable[[int], ActivationBatch | None]
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from semascope.corpus.sample import Corpus, Sample, SkipReport
 from semascope.errors import SubjectError
+from semascope.files import disk_guard
 from semascope.subject.protocols import ActivationSource
 from semascope.subject.types import Batch, Kind
-from semascope.workspace import disk_guard
 
 Tally = dict[str, Any]
 """Counts by name; a name may hold counts of its own."""

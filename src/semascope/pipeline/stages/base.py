@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from semascope.config import STAGES, StageName, digest
 from semascope.errors import WorkspaceError
-from semascope.workspace import StageRecord, Workspace, disk_guard, remove
+from semascope.files import disk_guard, remove
+from semascope.workspace import StageRecord, Workspace
 
 LOG = logging.getLogger(__name__)
 HEARTBEAT = 3.0

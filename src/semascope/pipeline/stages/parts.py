@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from semascope.errors import WorkspaceError
-from semascope.workspace import write_text
+from semascope.files import write_text
 
 
 class Parts:

@@ -41,7 +41,7 @@ class CausalEvaluation(CausalVerb):
         """Measure, or go on; write the report; print it."""
         from semascope.causal.search.ledger import Ledger
         from semascope.cli.progress import ProgressBars
-        from semascope.workspace import write_text
+        from semascope.files import write_text
 
         opened = self.opened()
         about = {

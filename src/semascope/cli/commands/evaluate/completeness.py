@@ -55,7 +55,7 @@ class EvaluateCompleteness(InWorkspace):
     def _drawn(self, found: dict[str, Any]) -> str:
         """Keep the figures and the curve in the workspace; the picture's path."""
         from semascope.evidence.analysis import plots
-        from semascope.workspace import write_text
+        from semascope.files import write_text
 
         path = self.space.results("evaluations") / f"completeness-{self.concepts}.svg"
         write_text(path, plots.completeness(found))

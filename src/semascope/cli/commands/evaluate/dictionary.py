@@ -79,7 +79,7 @@ class EvaluateDictionary(InWorkspace):
     def _keep(self, record: dict[str, Any]) -> None:
         """The record and its picture among the workspace's evaluations."""
         from semascope.dictionary.metrics import plots
-        from semascope.workspace import write_text
+        from semascope.files import write_text
 
         name = PREFIX + record["dictionary"].replace("/", "-")
         path = self.space.results("evaluations") / f"{name}.svg"

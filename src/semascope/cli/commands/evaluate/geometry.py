@@ -32,7 +32,7 @@ class _Told(InWorkspace):
 
     def _tell(self, name: str, record: dict[str, Any]) -> bool:
         """Keep the record as a file of the evaluations; print it where JSON is asked for."""
-        from semascope.workspace import write_text
+        from semascope.files import write_text
 
         text = json.dumps(record, indent=2, ensure_ascii=False)
         write_text(self.space.results("evaluations") / name, text + "\n")
@@ -167,7 +167,7 @@ class EvaluateSplitting(_Told):
         """The picture's path."""
         from semascope.cli.opened import slug
         from semascope.evidence.analysis import plots
-        from semascope.workspace import write_text
+        from semascope.files import write_text
 
         asked = record["asked"]
         named = asked["by"] not in ("", "strongest token")
