@@ -6,6 +6,7 @@ masks of a drawn scene, which are for scoring. Knows no feature.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
@@ -178,15 +179,21 @@ def spoken(key: str, docs: Iterable[Document]) -> str:
     if not places:
         return name
     places = _widened(key, places)
-    before = Counter(
-        text[: where[i][0]].rstrip().rpartition(" ")[2].lower() for text, where, i, _ in places
-    )
-    articles = before["a"] + before["an"]
+    before = Counter(_article(place) for place in places if not _beside(place, 1))
     if 2 * before["the"] > len(places):
         return f"the {name}"
-    if 2 * articles > len(places):
-        return f"{'an' if before['an'] > before['a'] else 'a'} {name}"
+    if 2 * before["a"] > len(places):
+        return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
     return name
+
+
+def _article(place: _Place) -> str:
+    """The article of a name, before its adjectives too: "a purple circle" -> "a"; "" for none."""
+    text, where, first, _ = place
+    words = re.split(r"[,.;:\n]", text[: where[first][0]])[-1].lower().split()[-3:]
+    if words and words[-1] == "the":
+        return "the"
+    return "a" if {"a", "an"} & set(words) else ""
 
 
 _Place = tuple[str, Sequence[tuple[int, int]], int, int]
