@@ -101,7 +101,9 @@ def sample():  # type: ignore[no-untyped-def]
 
     from semascope.corpus.sample import Sample, Turn
 
-    picture = Image.effect_noise((64, 48), 80).convert("RGB")
+    # Not effect_noise: it draws from the C library, so the picture would hang on what ran before.
+    noise = np.random.default_rng(0).normal(128, 80, (48, 64)).clip(0, 255).astype(np.uint8)
+    picture = Image.fromarray(noise).convert("RGB")
     turns = (Turn("user", "what colour is the cat?", images=1),)
     return Sample(id="noise", turns=turns, images=(picture,))
 
