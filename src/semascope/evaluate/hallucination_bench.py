@@ -25,6 +25,7 @@ from semascope.evaluate.hallucination import (
     mended,
     reconstruction_only,
 )
+from semascope.subject.types import Edits
 
 
 def evaluate_hallucination(
@@ -64,13 +65,17 @@ def evaluate_hallucination(
     goal = replace(goal, protect=spread(goal.protect, 2 * options.kept))
     cases = [*goal.cases, *goal.protect]
     _, held = halves(cases)  # by picture, as ``find`` splits
+    controls: dict[str, Edits] = {
+        "no-op": {},
+        "reconstruction": reconstruction_only(steerable.dictionaries.values()),
+    }
     runs = CachedRuns(steerable, ledger or Ledger())
-    told = find(steerable, goal, options, runs=runs, progress=progress)
+    result = find(steerable, goal, options, runs=runs, progress=progress)
     asked = partial(
         examine, steerable, max_new_tokens=options.tokens, ledger=ledger, progress=progress
     )
     before = asked(held, {}, plain=runs.plain_answers(held, options.tokens, progress))
-    arms = _arms(steerable, told, seed)
+    arms = {**controls, **_searched_arms(steerable, result, seed)}
     fewer = before.fewer(options.kept)
     after = asked(fewer, arms, plain=runs.plain_answers(fewer, options.tokens))
     return {
@@ -80,27 +85,25 @@ def evaluate_hallucination(
         "broken": after.broken_by(),
         "accuracy": after.accuracies(before),
         "wrong": _explained(steerable, after, explained, on_blame),
-        "finding": told.as_json(),
+        "finding": result.as_json(),
         "samples": len({case.sample.id for case in cases}),
         "split": split,
         "seed": seed,
     }
 
 
-def _arms(steerable: SteerableModel, told: SearchResult, seed: int) -> dict[str, Any]:
-    """Edits of every arm: nothing, the reconstruction alone, what was found, random features.
+def _searched_arms(steerable: SteerableModel, result: SearchResult, seed: int) -> dict[str, Edits]:
+    """Edits of the set that was found, and of random features in its place.
 
-    Where nothing good enough was found, the best set that was tried stands as ``best tried``.
+    If no set is good enough, the best that was tried, as ``best tried``.
     """
-    arms: dict[str, Any] = {
-        "no-op": {},
-        "reconstruction": reconstruction_only(steerable.dictionaries.values()),
+    interventions = result.interventions or result.best
+    if not interventions:
+        return {}
+    return {
+        "found" if result.found else "best tried": steerable.edits(interventions),
+        "random": steerable.edits(as_controls(steerable, interventions, seed)),
     }
-    own = told.interventions or told.best
-    if own:
-        arms["found" if told.found else "best tried"] = steerable.edits(own)
-        arms["random"] = steerable.edits(as_controls(steerable, own, seed))
-    return arms
 
 
 def _explained(
