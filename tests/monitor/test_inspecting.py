@@ -21,7 +21,9 @@ from semascope.monitor.base_rates import ordinary, prompts
 from semascope.monitor.clusters import Cluster
 from semascope.monitor.conversation import Conversation, read_tokens, token_target
 from semascope.monitor.inspection import effects, inspect
-from semascope.monitor.try_out import tried, versus
+from semascope.monitor.try_out import alone, tried, versus
+from semascope.subject.readable import read_kinds, read_positions, readable
+from semascope.subject.types import Kind
 
 KEY, OTHER = "resid_post.1/main", "resid_post.1/other"
 WIDTH = 64
@@ -169,7 +171,35 @@ def test_one_feature_live_is_what_encoding_says(steerable: SteerableModel) -> No
     index = int(codes.indices[-1, 0])
     values, seen = tried(steerable, sample, (KEY, index))
     dense = torch.zeros(len(x), WIDTH).scatter_add(1, codes.indices, codes.values.float())
-    assert len(values) == len(seen) and np.allclose(values, dense[:, index].numpy(), atol=1e-5)
+    _, read = readable("resid_post.1", x[None], batch)
+    wanted = torch.where(read[0], dense[:, index], 0.0).numpy()
+    assert len(values) == len(seen) and np.allclose(values, wanted, atol=1e-5)
+
+
+def test_template_tokens_and_sinks_are_not_tried(steerable: SteerableModel) -> None:
+    """Without: the peak on a user's text is often that of a template token."""
+    sample = Sample(id="x", turns=(Turn("user", "one two three"),))
+    values = np.stack([tried(steerable, sample, (KEY, i))[0] for i in range(WIDTH)])
+    token_map = tried(steerable, sample, (KEY, 0))[1]
+    fires = (values > 0).any(0)
+    assert fires.any()
+    assert fires.tolist() == (read_kinds(token_map) != 0).tolist()
+    assert Kind.SPECIAL in token_map.kinds
+
+
+def test_l0_and_fvu_are_over_the_tokens_that_the_dictionary_reads(
+    steerable: SteerableModel,
+) -> None:
+    conversation = asked(steerable)
+    side = alone(conversation)
+    batch = conversation.whole.batch
+    x = steerable.subject.run(batch, ["resid_post.1"])["resid_post.1"]
+    rows = x[torch.from_numpy(read_positions(batch.maps, x.shape[1]))].float()
+    dictionary = steerable.dictionaries[KEY]
+    error = (rows - dictionary.decode(dictionary.encode(rows))).pow(2).sum()
+    fvu = float(error / (rows - rows.mean(0)).pow(2).sum())
+    assert len(rows) < x.shape[1]
+    assert side.fvu == pytest.approx(fvu, rel=1e-4)
 
 
 def test_two_dictionaries_on_one_prompt(steerable: SteerableModel) -> None:

@@ -22,8 +22,7 @@ from semascope.errors import CausalError, EvidenceError
 from semascope.evidence.analysis.logit_lens import promoted
 from semascope.monitor.clusters import Feature
 from semascope.monitor.conversation import Conversation, TokenTarget, token_target
-from semascope.subject.patches import laid_out
-from semascope.subject.readable import REAL, read_positions
+from semascope.subject.readable import readable
 from semascope.subject.types import TokenMap
 
 _TOGETHER = 0.3
@@ -35,7 +34,14 @@ _PAIRED = 12
 def tried(
     steerable: SteerableModel, sample: Sample, feature: Feature
 ) -> tuple[NDArray[np.float32], TokenMap]:
-    """(T,) activations of one feature on a sample, and the sample's token map."""
+    """(T,) activations of one feature on a sample, and the sample's token map.
+
+    0 at tokens that no dictionary reads, as in the evidence: template tokens, the first token and
+    attention sinks. Their activations are not comparable with the feature's maximum.
+
+    Raises:
+        CausalError: the feature's dictionary is not loaded.
+    """
     key, index = feature
     if key not in steerable.dictionaries:
         raise CausalError(f"{key} is not loaded; there are {', '.join(steerable.dictionaries)}.")
@@ -43,12 +49,11 @@ def tried(
     batch = steerable.subject.encode([sample], max_tokens=None)
     with torch.no_grad():
         ran = steerable.subject.run(batch, [dictionary.site])[dictionary.site]
-        x, there = laid_out(dictionary.site, ran, batch)  # (1, T, d)
+        x, read = readable(dictionary.site, ran, batch)  # (1, T, d), (1, T)
         lookup = torch.full((dictionary.width,), -1, dtype=torch.int64)
         lookup[index] = 0
-        values = chosen_codes(dictionary, x[0].float(), lookup, 1)[:, 0]  # (T,)
-        if there is not None:
-            values = values * there[0].to(values)
+        values = x.new_zeros(x.shape[1], dtype=torch.float32)  # (T,)
+        values[read[0]] = chosen_codes(dictionary, x[read].float(), lookup, 1)[:, 0]
     return values.cpu().numpy().astype(np.float32), batch.maps[0]
 
 
@@ -77,11 +82,11 @@ def promoted_tokens(
 
 @dataclass(frozen=True, slots=True)
 class DictionaryView:
-    """A prompt through one dictionary."""
+    """A prompt through one dictionary; L0 and FVU are over the tokens that it reads."""
 
     key: str
     l0: float
-    """Mean number of active features a token."""
+    """Mean number of active features per token."""
     fvu: float | None
     """Fraction of variance unexplained on this prompt; None for a transcoder."""
     unexplained: float
@@ -173,9 +178,8 @@ def _side(
         ran = conversation.steerable.subject.run(
             batch, [dictionary.site], edits=conversation.edits
         )[dictionary.site]
-        x, _ = laid_out(dictionary.site, ran, batch)
-        tokens = read_positions(batch.maps, x.shape[1], site=dictionary.site, kinds=REAL)
-        rows = x[torch.from_numpy(tokens).to(x.device)].float()  # (N, d)
+        x, read = readable(dictionary.site, ran, batch)
+        rows = x[read].float()  # (N, d)
         codes = dictionary.encode(rows)
         fvu = None
         if output_site(dictionary) == dictionary.site and len(rows) > 1:

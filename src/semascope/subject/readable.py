@@ -117,6 +117,6 @@ def readable(
     if template:
         tokens = batch.mask if has_activation is None else has_activation
     else:
-        read = read_positions(batch.maps, len(batch.maps[0]), site=site)
+        read = read_positions(batch.maps, x.shape[1], site=site)
         tokens = torch.from_numpy(read).to(x.device)
     return x, without_sinks([x], tokens)
