@@ -43,6 +43,19 @@ def test_bootstrap_figures_stay_the_same_to_the_digit() -> None:
         assert found[name] == pytest.approx(figure, abs=1e-12), name
 
 
+def test_there_is_a_correlation_only_of_what_varies() -> None:
+    """Without: nothing measured is reported as 0, or as NaN."""
+    rising = np.arange(5.0)
+    assert statistics.correlation(rising, -rising) == pytest.approx(-1.0)
+    assert statistics.correlation(A, B) == pytest.approx(statistics.pearson(A, B))
+    assert statistics.correlation(rising, np.ones(5)) is None
+    assert statistics.correlation(rising[:2], rising[:2]) is None
+    with pytest.raises(ValueError, match="finite"):
+        statistics.correlation(rising, np.full(5, np.nan))
+    with pytest.raises(ValueError, match="finite"):
+        statistics.correlation(rising, rising[:4])
+
+
 @pytest.mark.parametrize(
     ("successes", "n", "low", "high"),
     [

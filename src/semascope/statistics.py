@@ -154,8 +154,26 @@ def average_precision_interval(scores: Floats, truth: NDArray[np.bool_], seed: i
 # ---- correlation
 
 
+def correlation(a: NDArray[Any], b: NDArray[Any]) -> float | None:
+    """Pearson's r of two (n,) arrays; None for fewer than three pairs or a constant side.
+
+    Raises:
+        ValueError: the arrays differ in length, or a value is not finite.
+    """
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if x.shape != y.shape or not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError(f"No correlation of {x.shape} and {y.shape} values, all to be finite.")
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return float(np.corrcoef(x, y)[0, 1])
+
+
 def pearson(a: Floats, b: Floats, weights: Floats | None = None) -> float:
-    """Signed correlation of two (n,) arrays; 0 where either does not vary."""
+    """Signed correlation of two (n,) arrays, as a score: 0 where either does not vary.
+
+    A prediction that does not vary explains nothing, so that 0 is its score. Use ``correlation``
+    for the agreement of two measurements, of which there is none then.
+    """
     w = np.ones(len(a)) if weights is None else weights
     w = w / w.sum()
     da, db = a - w @ a, b - w @ b

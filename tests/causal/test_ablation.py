@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from semascope.causal import Intervention, edits_for
-from semascope.causal.attribution.ablation import ablate_exactly, pearson
+from semascope.causal.attribution.ablation import AblationResult, ablate_exactly
 from semascope.causal.attribution.active_features import active_features
 from semascope.causal.attribution.attribute import attribute
+from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.attribution.graph import graph
 from semascope.causal.attribution.metrics import ContinuationContrast, Logit, LogProb
 from semascope.causal.attribution.patching import attribute_patch
+from semascope.causal.attribution.report import ablated
 from semascope.causal.steering.units import quantile
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError
@@ -63,9 +65,25 @@ def test_only_features_that_fire_can_be_ablated(subject, batch, coders, sample):
         ablate_exactly(subject, two, coders, metric, found)
 
 
-def test_pearson_is_nan_where_it_means_nothing():
-    assert np.isnan(pearson(np.ones(5), np.arange(5)))
-    assert pearson(np.arange(5), -np.arange(5)) == pytest.approx(-1.0)
+def shares(*scores):
+    return tuple(
+        FeatureShare("resid_post.1/main", i, s, max(s, 0), min(s, 0), 1.0, 1)
+        for i, s in enumerate(scores)
+    )
+
+
+def test_there_is_no_agreement_of_constant_or_few_effects():
+    """Without: a report shows NaN, or 0 as though it had been measured."""
+    equal = AblationResult(shares(1.0, 2.0, 3.0), np.ones(3, np.float32))
+    few = AblationResult(shares(1.0, 2.0), np.asarray([1.0, 2.0], np.float32))
+    for result, why in ((equal, "all scores or effects are equal"), (few, "fewer than 3 features")):
+        assert result.r is None
+        assert why in repr(result)
+        assert why in result._repr_html_()
+        assert ablated(result, {})["r"] is None
+    opposite = AblationResult(shares(1.0, 2.0, 3.0), np.asarray([3.0, 2.0, 1.0], np.float32))
+    assert opposite.r == pytest.approx(-1.0)
+    assert "r = -1.000" in repr(opposite)
 
 
 def test_patching_carries_the_whole_difference_of_two_prompts(subject, sample, coders):

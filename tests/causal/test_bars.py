@@ -44,7 +44,8 @@ def test_attribution_bar(steerable, tmp_path):
     """Stopped and begun again, it measures only what is left, and says the same."""
     ledger = Ledger(tmp_path / "parts.jsonl")
     told = evaluate_attribution(steerable, samples=2, top=6, steps=2, ledger=ledger)
-    assert told["identity_gap"] < 1e-4
+    assert told["prompts_off_the_identity"] == 0
+    assert told["identity_missing"] < 1e-5
     assert told["r_integrated"]["n"] == 2
     assert told["cost_ratio"] > 0
     again = Ledger(tmp_path / "parts.jsonl")

@@ -17,7 +17,6 @@ from semascope.evaluate.subject import (
     names,
     perplexity,
     same,
-    wilson,
 )
 from semascope.subject.testing import tiny
 
@@ -80,12 +79,11 @@ def test_case_articles_and_stops_do_not_matter_but_words_do() -> None:
     assert not same("", "three")
 
 
-def test_wilson_holds_the_share_and_narrows() -> None:
-    low, high = wilson(90, 100)
-    assert low < 0.9 < high
-    wide, narrow = wilson(9, 10), wilson(900, 1000)
-    assert wide[1] - wide[0] > narrow[1] - narrow[0]
-    assert wilson(0, 0) == (0.0, 1.0)
+def test_shares_have_wilsons_interval() -> None:
+    counts = AnswerCounts()
+    counts.right["colour"], counts.asked["colour"] = 3, 10
+    interval = counts.figures()["intervals"]["colour"]
+    assert interval == pytest.approx((0.10779126740630099, 0.6032218525388546))
 
 
 def test_perplexity_of_a_uniform_guess_is_the_size_of_the_vocabulary() -> None:

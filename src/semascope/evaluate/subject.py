@@ -30,6 +30,7 @@ from transformers import LlavaForConditionalGeneration
 from semascope.corpus.sample import Question, Sample, Turn
 from semascope.corpus.scenes import SceneCorpus, SpritePack
 from semascope.errors import SubjectError
+from semascope.statistics import share
 from semascope.subject.generation.cache import cache_name, cache_of
 from semascope.subject.model import Subject
 from semascope.subject.types import PICTURE_KINDS, Batch
@@ -79,19 +80,11 @@ class AnswerCounts:
             "presence": (self.share("presence yes") + self.share("presence no")) / 2,
         }
         out |= {kind: self.share(kind) for kind in EXACT}
-        out["intervals"] = {k: wilson(self.right[k], self.asked[k]) for k in sorted(self.right)}
+        out["intervals"] = {
+            kind: share(self.right[kind], self.asked[kind]).interval for kind in sorted(self.right)
+        }
         out["asked"] = dict(sorted(self.asked.items()))
         return out
-
-
-def wilson(right: int, asked: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, 1927)."""
-    if asked == 0:
-        return (0.0, 1.0)
-    z, p = 1.96, right / asked
-    middle = (p + z * z / (2 * asked)) / (1 + z * z / asked)
-    half = z * math.sqrt(p * (1 - p) / asked + z * z / (4 * asked * asked)) / (1 + z * z / asked)
-    return (max(0.0, middle - half), min(1.0, middle + half))
 
 
 def same(answer: str, truth: str) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from semascope.causal.attribution.result import Attribution, SiteAttribution
 from semascope.causal.steering.units import by_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
+from semascope.statistics import correlation
 from semascope.subject.model import Subject
 from semascope.subject.types import Batch, Edits
 
@@ -46,12 +46,20 @@ class AblationResult:
         return np.asarray([f.score for f in self.features], dtype=np.float32)
 
     @property
-    def r(self) -> float:
-        """Pearson's r of scores and effects; NaN where either is constant."""
-        return pearson(self.scores, self.effects)
+    def r(self) -> float | None:
+        """Pearson's r of scores and effects; None if one is constant or there are fewer than 3."""
+        return correlation(self.scores, self.effects)
+
+    @property
+    def agreement(self) -> str:
+        """``r`` in words."""
+        if self.r is not None:
+            return f"r = {self.r:.3f}"
+        few = len(self.features) < 3
+        return "no r: fewer than 3 features" if few else "no r: all scores or effects are equal"
 
     def __repr__(self) -> str:
-        return f"AblationResult({len(self.features)} features, r = {self.r:.3f})"
+        return f"AblationResult({len(self.features)} features, {self.agreement})"
 
     def _repr_html_(self) -> str:
         from semascope import html
@@ -60,14 +68,7 @@ class AblationResult:
             (f"{share.key}/{share.index}", float(effect), f"attributed {share.score:+.3g}")
             for share, effect in zip(self.features, self.effects, strict=True)
         ]
-        return html.bars(rows[:TOP], f"Exact effects; r with attribution {self.r:.3f}")
-
-
-def pearson(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Pearson's r, NaN for fewer than three pairs or a constant side."""
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(np.corrcoef(a.astype(np.float64), b.astype(np.float64))[0, 1])
+        return html.bars(rows[:TOP], f"Exact effects and attributed ones: {self.agreement}")
 
 
 def ablate_exactly(

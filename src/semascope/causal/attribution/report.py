@@ -139,7 +139,7 @@ def regions(attribution: Attribution, labels: Labels, across: int = 3) -> list[d
 def ablated(result: AblationResult, labels: Labels) -> dict[str, Any]:
     """Exact effects of the same features, as JSON."""
     return {
-        "r": None if np.isnan(result.r) else result.r,
+        "r": result.r,
         "features": [
             {
                 "id": f"{share.key}/{share.index}",

@@ -17,6 +17,8 @@ from semascope.errors import CausalError
 from semascope.subject.types import TokenMap
 
 Floats = NDArray[np.float32]
+_ROUNDING = 1e-6
+"""Rounding error of a sum as a share of Σ|terms|: eight units of float32's last place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,11 +55,31 @@ class SiteAttribution:
         np.add.at(sums, (self.row, self.position), self.score)
         return sums
 
-    def gap(self) -> float:
-        """Largest |features + error + bias − x·g| of a row, relative to Σ|x·g| of that row."""
+    def missing(self) -> NDArray[np.float64]:
+        """(R,) |features + error + bias − x·g| of each row, in units of the metric."""
         parts = (self.feature_sums() + self.error + self.bias).sum(1, dtype=np.float64)
-        missing = np.abs(parts - self.total.sum(1, dtype=np.float64))
-        return float((missing / np.maximum(np.abs(self.total).sum(1), 1e-12)).max(initial=0.0))
+        return np.asarray(np.abs(parts - self.total.sum(1, dtype=np.float64)))
+
+    def gap(self) -> float:
+        """Largest ``missing`` of a row, relative to Σ|x·g| of that row.
+
+        Where x is almost orthogonal to the gradient, Σ|x·g| is almost 0 although its terms are
+        not, and rounding alone makes the ratio large: ``sums_up`` also knows the terms.
+        """
+        whole = np.maximum(np.abs(self.total).sum(1), 1e-12)
+        return float((self.missing() / whole).max(initial=0.0))
+
+    def sums_up(self) -> bool:
+        """Whether features, error and bias sum to x·g, up to the rounding of these terms.
+
+        Floating-point sums err in proportion to Σ|terms|, however small their sum is (Higham
+        2002, "Accuracy and Stability of Numerical Algorithms", §4.2).
+        """
+        features = np.zeros(self.total.shape, dtype=np.float64)
+        np.add.at(features, (self.row, self.position), np.abs(self.score))
+        others = np.abs(self.error) + np.abs(self.bias) + np.abs(self.total)
+        terms = (features + others).sum(1)  # (R,)
+        return bool((self.missing() <= _ROUNDING * terms).all())
 
     def error_share(self) -> float:
         """|error| as a share of |features| + |error| + |bias|, summed over tokens."""

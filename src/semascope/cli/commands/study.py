@@ -91,11 +91,11 @@ class Study(CausalVerb):
         batch = steerable.prompt(sample)
         said, rival = steerable.subject.logits(batch)[0, -1].topk(2).indices.tolist()
         metric = LogitDiff(said, rival)
-        rows = {}
+        rows: dict[str, float | None] = {}
         for name, steps in (("r_gradient", 1), ("r_integrated", 10)):
             found = steerable.attribute(batch, metric, integrated=steps)
             told = steerable.ablate_exactly(batch, metric, found)
-            rows[name] = float(told.r)
+            rows[name] = told.r
         return {"question": self.questions[0], **rows, "features": len(told.features)}
 
     def _persona(self, opened: Opened) -> dict[str, Any]:
