@@ -1,4 +1,4 @@
-"""The benchmark of inventions: found, explained, mended by a searched set, beside controls."""
+"""The hallucination benchmark: wrong answers counted, explained, and fixed by a searched set."""
 
 from __future__ import annotations
 
@@ -41,23 +41,22 @@ def evaluate_hallucination(
     ledger: Ledger | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Questions about what is there and what is not, and what a found set mends of the inventions.
+    """Ask what is present and what is not, and measure how many hallucinations a set fixes.
 
-    Half of the pictures, by their id, choose the features; figures are of the other half: of all
-    its wrong answers, and of ``options.kept`` of its right ones. Other questions of these pictures
-    (what is there, the flags on a map, the written word), twice as many, are protected: answers
-    that were right must stay so.
+    Half of the pictures, by id, choose the features. Figures are of the other half: all of its
+    wrong answers and ``options.kept`` of its right ones. Twice as many other questions about these
+    pictures (objects, flags on a map, the written word) are protected: right answers must stay.
 
     Args:
         steerable: with statistics.
-        seed: of the scenes.
+        seed: random seed of the scenes.
         samples: scenes to draw.
-        options: how hard to look.
-        split: of the scenes.
-        cases: instead of scenes, cases of the user's own (POPE, HallusionBench).
-        explained: how many wrong answers of the held-out half are explained.
-        on_blame: told each explanation; what it returns is kept in the report as ``picture``.
-        ledger: where parts stand that need not be measured anew.
+        options: limits of the search.
+        split: split of the scenes.
+        cases: the user's own cases (POPE, HallusionBench) instead of scenes.
+        explained: number of held-out wrong answers to explain.
+        on_blame: called with each explanation; the report keeps what it returns as ``picture``.
+        ledger: finished parts, to resume from.
         progress: called with (done, total, note).
     """
     options = options or SearchOptions(tokens=4, seed=seed)
@@ -79,16 +78,23 @@ def evaluate_hallucination(
     fewer = before.fewer(options.kept)
     after = asked(fewer, arms, plain=runs.plain_answers(fewer, options.tokens))
     return {
-        "base": before.by_kind(),
-        "arms": after.table(),
-        "mended": {name: mended(after, name).as_json() for name in arms},
-        "broken": after.broken_by(),
-        "accuracy": after.accuracies(before),
+        **_arm_figures(before, after),
         "wrong": _explained(steerable, after, explained, on_blame),
         "finding": result.as_json(),
         "samples": len({case.sample.id for case in cases}),
         "split": split,
         "seed": seed,
+    }
+
+
+def _arm_figures(before: Examination, after: Examination) -> dict[str, Any]:
+    """The unsteered model's accuracy, and what each arm fixes and breaks."""
+    return {
+        "base": before.by_kind(),
+        "arms": after.table(),
+        "mended": {arm.name: mended(after, arm.name).as_json() for arm in after.arms},
+        "broken": after.broken_by(),
+        "accuracy": after.accuracies(before),
     }
 
 
