@@ -43,6 +43,15 @@ def test_bootstrap_figures_stay_the_same_to_the_digit() -> None:
         assert found[name] == pytest.approx(figure, abs=1e-12), name
 
 
+def test_a_statistic_without_a_value_in_most_resamples_has_no_interval() -> None:
+    low, high = statistics.bootstrap(lambda rows: float(A[rows].mean()), len(A), seed=3)
+    assert low < A.mean() < high
+    recorded = statistics.mean(A.tolist(), seed=3)
+    assert (low, high) == pytest.approx(recorded.interval, abs=0.03)
+    nothing = statistics.bootstrap(lambda rows: np.nan if rows[0] > 3 else 1.0, len(A))
+    assert np.isnan(nothing).all()
+
+
 def test_there_is_a_correlation_only_of_what_varies() -> None:
     """Without: nothing measured is reported as 0, or as NaN."""
     rising = np.arange(5.0)

@@ -173,11 +173,7 @@ SHAPE = re.compile(r"\(\)|\((?:[^(),]|\(\w+\))+,[^)]*\)|\b(scalar|shape)\b")
 """``(n, d)``, ``(n,)``, or in words."""
 NO_SHAPE = {
     "dictionary/coder.py:add_skip",
-    "causal/attribution/forced_tokens.py:divergence",
-    "causal/attribution/metrics.py:measure",
-    "causal/steering/borrowed_directions.py:decode",
     "dictionary/architectures/gated.py:gate_reconstruction",
-    "causal/attribution/notebook.py:values",
     "dictionary/forward_pass.py:add_skip",
     "dictionary/formats/common.py:thresholds",
     "dictionary/training/distributed.py:total",

@@ -9,7 +9,7 @@ draws; scipy's and scikit-learn's take one draw at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -78,6 +78,12 @@ def mean_interval(values: Floats, seed: int = 0) -> Figure:
     Use ``mean`` for a figure that stands alone.
     """
     low, high = percentiles(resample_counts(len(values), seed) @ values / len(values))
+    return Figure(float(values.mean()), low, high, len(values))
+
+
+def mean_of_resamples(values: Floats, seed: int = 0) -> Figure:
+    """Mean of (n,) finite values, n > 0, from ``DRAWS`` resamples of these values alone."""
+    low, high = percentiles(resampled_means(values, seed))
     return Figure(float(values.mean()), low, high, len(values))
 
 
@@ -234,6 +240,30 @@ def resampled_means(values: Floats, seed: int, draws: int = DRAWS) -> Floats:
     rng = np.random.default_rng(seed)
     rows = rng.integers(0, len(values), (draws, len(values)))
     return np.asarray(values[rows].mean(1))
+
+
+def bootstrap(
+    statistic: Callable[[NDArray[np.int64]], float], n: int, *, seed: int = 0, draws: int = DRAWS
+) -> tuple[float, float]:
+    """95 % interval of any statistic of n cases.
+
+    Args:
+        statistic: value for the cases with these (n,) indices, drawn with replacement; NaN if
+            they have none.
+        n: number of cases.
+        seed: of the draws.
+        draws: number of resamples.
+
+    Returns:
+        Both ends; NaN unless more than half of the resamples have a value.
+    """
+    rng = np.random.default_rng(seed)
+    values = np.asarray([statistic(rng.integers(0, n, n)) for _ in range(draws)])
+    finite = values[np.isfinite(values)]
+    if len(finite) <= draws // 2:
+        return math.nan, math.nan
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def percentiles(values: Floats) -> tuple[float, float]:

@@ -20,11 +20,8 @@ from semascope.statistics import (
     Figure,
     average_precision,
     average_precision_interval,
-    percentiles,
-    resampled_means,
+    mean_of_resamples,
 )
-
-DRAWS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +104,4 @@ def share_covered(
     if not known:
         return EMPTY
     has = np.array([c.ap >= bar for c in known], np.float64)
-    low, high = percentiles(resampled_means(has, seed))
-    return Figure(float(has.mean()), low, high, len(known))
+    return mean_of_resamples(has, seed)

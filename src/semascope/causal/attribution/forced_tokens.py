@@ -144,7 +144,7 @@ def answer_logprobs(
 
 
 def divergence(before: Tensor, after: Tensor) -> Tensor:
-    """KL(before ‖ after) in nats over the last axis of two sets of log-probabilities."""
+    """(…, V) two sets of log-probabilities -> (…,) KL(before ‖ after), in nats."""
     kl = (before.exp() * (before - after)).nan_to_num(0.0)
     return kl.sum(-1).clamp_min(0.0)
 

@@ -141,6 +141,7 @@ class Logit:
         return ((),)
 
     def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
+        """(P, T, V) -> (P,)."""
         return _last(logits, ends)[:, self.token]
 
 
@@ -156,6 +157,7 @@ class LogProb:
         return ((),)
 
     def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
+        """(P, T, V) -> (P,)."""
         return _last(logits, ends).log_softmax(-1)[:, self.token]
 
 
@@ -171,6 +173,7 @@ class Prob:
         return ((),)
 
     def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
+        """(P, T, V) -> (P,)."""
         return _last(logits, ends).softmax(-1)[:, self.token]
 
 
@@ -187,6 +190,7 @@ class LogitDiff:
         return ((),)
 
     def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
+        """(P, T, V) -> (P,)."""
         last = _last(logits, ends)  # (P, V)
         return last[:, self.token] - last[:, self.other]
 
@@ -206,6 +210,7 @@ class ContinuationLogProb:
         return (self.tokens[:-1],)
 
     def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
+        """(P, T, V) -> (P,)."""
         return _sum_logprobs(logits, ends, self.tokens, self.start)
 
 
@@ -222,6 +227,7 @@ class ContinuationContrast:
         return (self.wanted[:-1], self.unwanted[:-1])
 
     def measure(self, logits: Tensor, ends: Tensor) -> Tensor:
+        """(2 P, T, V) -> (P,)."""
         wanted = _sum_logprobs(logits[0::2], ends[0::2], self.wanted)
         return wanted - _sum_logprobs(logits[1::2], ends[1::2], self.unwanted)
 

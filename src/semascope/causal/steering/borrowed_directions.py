@@ -62,5 +62,5 @@ class BorrowedDirections:
         )
 
     def decode(self, codes: Codes, x: Tensor | None = None) -> Tensor:
-        """As the source decodes."""
+        """(N, k) codes -> (N, d_out), as the source decodes them."""
         return self.source.decode(codes, x)

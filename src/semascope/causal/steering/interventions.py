@@ -1,7 +1,7 @@
 """Interventions as data: what to do to which features at which tokens, and their JSON.
 
-An intervention is a wish, saved, shared and replayed; nothing here knows a tensor, a model or
-a dictionary's weights. ``select`` finds the positions, ``edits`` does the arithmetic.
+They are saved, shared and replayed without a model: ``token_masks`` finds the positions, ``edits``
+does the arithmetic.
 
 The dose is ``strength``, in units of ``unit``; u is one unit of the feature in activations:
 
@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from semascope.errors import CausalError
+from semascope.files import write_text
 from semascope.numbers import Index, Position, Strength
 
 RoleName = Literal["system", "user", "assistant"]
@@ -151,15 +152,13 @@ def dump(interventions: Iterable[Intervention]) -> list[dict[str, Any]]:
 
 
 def save(interventions: Sequence[Intervention], path: Path) -> None:
-    """Write interventions whole, as readable JSON."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(dump(interventions), indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    """Write interventions as readable JSON; the file is whole or not there."""
+    write_text(path, json.dumps(dump(interventions), indent=2) + "\n")
 
 
 def load(path: Path) -> tuple[Intervention, ...]:
     """Interventions from a JSON file. CausalError if it cannot be read."""
     try:
         return parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise CausalError(f"The interventions at {path} cannot be read: {error}.") from error

@@ -1,4 +1,4 @@
-"""A model with its dictionaries and their statistics: what is asked of features, in one object."""
+"""A model with its dictionaries and their statistics: attribution and steering in one object."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from semascope.causal.attribution.active_features import ActiveFeature, active_f
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.attribution.metrics import Metric
+from semascope.causal.attribution.patching import attribute_patch
 from semascope.causal.attribution.result import Attribution
 from semascope.causal.attribution.watched_run import WatchedRun
 from semascope.causal.steering.borrowed_directions import lookup
@@ -60,12 +61,11 @@ class SteerableModel:
         Raises:
             CausalError: there is none.
         """
-        found = lookup(key, self.dictionaries)
-        if found is None:
-            raise CausalError(
-                f"There is no dictionary {key!r}; there are {', '.join(sorted(self.dictionaries))}."
-            )
-        return found
+        dictionary = lookup(key, self.dictionaries)
+        if dictionary is None:
+            names = ", ".join(sorted(self.dictionaries)) or "none"
+            raise CausalError(f"There is no dictionary {key!r}; there are {names}.")
+        return dictionary
 
     def edits(self, interventions: Iterable[Intervention]) -> Edits:
         """The edits of the subject's activations that do the interventions, by site.
@@ -93,6 +93,12 @@ class SteerableModel:
             self.subject, batch, self.dictionaries, metric,
             integrated=integrated, edits=edits, run=run,
         )  # fmt: skip
+
+    def attribute_patch(
+        self, clean: Batch, corrupted: Batch, metric: Metric
+    ) -> tuple[Attribution, float]:
+        """Attribute the difference of two prompts to features; see ``attribute_patch``."""
+        return attribute_patch(self.subject, clean, corrupted, self.dictionaries, metric)
 
     def ablate_exactly(
         self,

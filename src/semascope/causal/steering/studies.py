@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,14 +59,7 @@ def clamped(
 ) -> list[Comparison]:
     """Both answers to each prompt, the second with the feature clamped at every token."""
     one = Intervention(features=(feature,), how="clamp", strength=strength)
-    return [
-        steerable.compare(
-            sample,
-            [one],
-            max_new_tokens=max_new_tokens,
-        )
-        for sample in samples
-    ]
+    return [steerable.compare(sample, [one], max_new_tokens=max_new_tokens) for sample in samples]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +135,9 @@ def few_shot_vector(
     norm = float(difference.norm())
     if norm == 0.0:
         raise CausalError("Examples and counter-examples are the same to this model: give others.")
-    found = Directions(site, difference[None], name=name)
-    return found, {"max": np.asarray([norm], dtype=np.float32)}
+    return Directions(site, difference[None], name=name), {
+        "max": np.asarray([norm], dtype=np.float32)
+    }
 
 
 def with_vector(
@@ -151,10 +145,10 @@ def with_vector(
 ) -> SteerableModel:
     """The model with the vector as one more dictionary."""
     key = dictionary_id(vector)
-    return SteerableModel(
-        steerable.subject,
-        {**steerable.dictionaries, key: vector},
-        {**(steerable.statistics or {}), key: statistics},
+    return replace(
+        steerable,
+        dictionaries={**steerable.dictionaries, key: vector},
+        statistics={**(steerable.statistics or {}), key: statistics},
     )
 
 

@@ -157,7 +157,6 @@ class Attribute(CausalVerb):
 
     def _attribution(self, opened: Opened, batch: Batch, metric: Metric) -> Attribution:
         """The scores: of one prompt, or of the difference of two."""
-        from semascope.causal.attribution.patching import attribute_patch
 
         steerable = opened.steerable
         if self._corrupted is None:
@@ -175,8 +174,7 @@ class Attribute(CausalVerb):
             )
         question, picture = self._corrupted
         other = sample_of(picture, question)
-        wrong = steerable.prompt(other)
-        return attribute_patch(steerable.subject, batch, wrong, steerable.dictionaries, metric)[0]
+        return steerable.attribute_patch(batch, steerable.prompt(other), metric)[0]
 
     def _edits(self, opened: Opened) -> Any:
         from semascope.causal import load

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from semascope.evidence.store.evidence import Evidence
-
-_STEPS = 200
+from semascope.statistics import bootstrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +104,16 @@ def completeness(
     concepts = match(evidence, field=field, least=least)
     has = np.array([c.f1 >= bar for c in concepts], float)
     log = np.log([c.frequency for c in concepts]) if concepts else np.zeros(0)
-    rng = np.random.default_rng(seed)
-    halves = []
-    for _ in range(_STEPS if len(concepts) > 3 else 0):
-        some = rng.integers(0, len(concepts), len(concepts))
-        halves.append(_half(log[some], has[some]))
-    finite = np.array([h for h in halves if np.isfinite(h)])
-    low, high = np.quantile(finite, [0.025, 0.975]) if len(finite) > _STEPS // 2 else (np.nan,) * 2
+    low = high = float("nan")
+    if len(concepts) > 3:
+        low, high = bootstrap(lambda rows: _half(log[rows], has[rows]), len(concepts), seed=seed)
     return Completeness(
         concepts=tuple(concepts),
         share=float(has.mean()) if len(has) else float("nan"),
         chance=_chance(evidence, concepts, field, bar),
         half=_half(log, has),
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         bar=bar,
     )
 
