@@ -64,7 +64,7 @@ def active_features(
     known = by_id(dictionaries)
     with torch.no_grad():
         outputs = seen or subject.run(batch, [d.site for d in known.values()], edits=edits)
-    found: list[ActiveFeature] = []
+    active: list[ActiveFeature] = []
     for key, dictionary in known.items():
         x, mask = readable(dictionary.site, outputs[dictionary.site], batch, template=True)
         real = mask.cpu() if at is None else mask.cpu() & torch.from_numpy(at)
@@ -77,8 +77,10 @@ def active_features(
         values = codes.values[token, slot].float().cpu().numpy()
         token = token.cpu()
         maxima = statistic(statistics, key, "max")
-        found += _peaks(key, feature, values, rows[token].numpy(), positions[token].numpy(), maxima)
-    return sorted((f for f in found if f.ratio >= above), key=lambda f: -f.ratio)
+        active += _peaks(
+            key, feature, values, rows[token].numpy(), positions[token].numpy(), maxima
+        )
+    return sorted((f for f in active if f.ratio >= above), key=lambda f: -f.ratio)
 
 
 def _peaks(

@@ -16,7 +16,7 @@ patching: Nanda 2023; with SAE features and error terms: Marks et al. 2024, §3)
 With ``integrated=n``, g is the mean of the gradients at n points of a path along z
 (``integrated_gradients``).
 
-Attention sinks are left out (``sinks``): no dictionary was trained on them.
+Attention sinks are left out (``subject.sinks``): no dictionary was trained on them.
 
 A gradient at several sites is a total derivative: a feature's score includes its effect through
 later features. It is a first-order estimate; ``ablation`` measures how good it is.
@@ -60,7 +60,7 @@ def attribute(
         metric: one number per prompt.
         integrated: steps of integrated gradients; 1 takes the plain gradient at x.
         groups: number of paths to integrate along; each takes its share of a site's features to
-            0 and keeps the others. 1 takes all of them to 0 together.
+            0 and leaves the others. 1 takes all of them to 0 together.
         edits: interventions under which the model runs; attribution is of the steered run.
         chunk: for one prompt, steps of the integration in one batch.
         run: result of phases 1 and 2, if it is known already (``pass_cache``).
@@ -74,12 +74,13 @@ def attribute(
         raise CausalError("There is nothing to attribute to: give at least one dictionary.")
     if integrated < 1:
         raise CausalError(f"integrated={integrated}: integrate over at least 1 step.")
-    # Phases 1 and 2: forward and backward
+    # Phases 1 and 2: run, measure, and take the gradients (`watched_run`)
     run = run or run_for(subject, batch, known, metric, edits or {})
-    # Phases 3 and 4: scores and what is left over, one dictionary after another
     sites = []
     for dictionary in known:
+        # Phase 3: encode
         codes = encode(dictionary, run)
+        # Phases 3 and 4: score the features, account for error and bias (`scores.account`)
         if integrated == 1:
             sites.append(account(dictionary, codes, run, run.gradients[output_site(dictionary)]))
             continue

@@ -26,7 +26,13 @@ from torch import Tensor
 from semascope.causal.attribution.metrics import Metric, prepare
 from semascope.causal.attribution.result import SiteAttribution
 from semascope.causal.attribution.scores import account
-from semascope.causal.attribution.watched_run import Watch, WatchedRun, encode, watched_run
+from semascope.causal.attribution.watched_run import (
+    Watch,
+    WatchedRun,
+    encode,
+    sites_of,
+    watched_run,
+)
 from semascope.causal.steering.units import by_id, dictionary_id, output_site
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError
@@ -106,13 +112,13 @@ def graph(
             f"A graph joins sites of the language model; {pictured[0]} reads pictures. Attribute "
             "to it instead."
         )
-    forced = prepare(batch, metric)
-    targets = sorted({output_site(d) for d in known})
-    sites = sorted({d.site for d in known} | set(targets))
-    run = watched_run(subject, forced, sites, targets, metric, {})
+    # Phase 1: attribute the metric, and choose the nodes
+    sites, targets = sites_of(known)
+    run = watched_run(subject, prepare(batch, metric), sites, targets, metric, {})
     entries = [account(d, encode(d, run), run, run.gradients[output_site(d)]) for d in known]
     chosen = [_strongest(entry, nodes) for entry in entries]
     numbers = np.cumsum([0, *map(len, chosen)])
+    # Phase 2: edges, by one backward pass from each later node
     live = _live(subject, run, sites)
     edges: list[Edge] = []
     for later in range(1, len(known)):
@@ -123,8 +129,10 @@ def graph(
             chosen[later - 1 : later + 1],
             numbers[later - 1 : later + 1].tolist(),
         )
-    found = [_node(entry, i) for entry, own in zip(entries, chosen, strict=True) for i in own]
-    return FeatureGraph(metric.name, tuple(found), tuple(edges))
+    all_nodes = [
+        _node(entry, i) for entry, picks in zip(entries, chosen, strict=True) for i in picks
+    ]
+    return FeatureGraph(metric.name, tuple(all_nodes), tuple(edges))
 
 
 def _strongest(entry: SiteAttribution, nodes: int) -> list[int]:
@@ -165,7 +173,7 @@ def _edges(
     if entries[0].gain is not None:
         z = z * torch.as_tensor(entries[0].gain[chosen[0]]).to(z)
     places = torch.as_tensor(entries[0].position[chosen[0]].astype(np.int64))
-    found: list[Edge] = []
+    edges: list[Edge] = []
     for number, i in enumerate(chosen[1]):
         position, feature = int(entries[1].position[i]), int(entries[1].feature[i])
         value = _activation(late, live[late.site][0, position], feature)
@@ -176,12 +184,12 @@ def _edges(
             )
         slope = float(entries[1].score[i]) / float(entries[1].activation[i])  # ∂m/∂z_v
         weights = z * (rows * grad[0, places].float().to(rows.device)).sum(1) * slope  # (n,)
-        found += [
+        edges += [
             Edge(first[0] + j, first[1] + number, w)
             for j, w in enumerate(weights.tolist())
             if w != 0.0
         ]
-    return found
+    return edges
 
 
 def _activation(dictionary: Dictionary, x: Tensor, feature: int) -> Tensor:

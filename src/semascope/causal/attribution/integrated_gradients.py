@@ -51,41 +51,41 @@ class IntegrationPath:
         real = self.run.real_at(output_site(dictionary))
         parts: list[SiteAttribution] = []
         mean = torch.zeros_like(self.run.gradients[output_site(dictionary)])  # (R, T, d)
-        spoken = mean.new_zeros(mean.shape[:2])  # (R, T)
+        features_sum = mean.new_zeros(mean.shape[:2])  # (R, T)
         for group in range(self.groups):
-            own = torch.where(codes.indices % self.groups == group, codes.values, 0.0)
-            z = Codes(own, codes.indices)
-            if not bool((own != 0).any()):
+            values = torch.where(codes.indices % self.groups == group, codes.values, 0.0)
+            z = Codes(values, codes.indices)
+            if not bool((values != 0).any()):
                 gradient = self.run.gradients[output_site(dictionary)]
             else:
                 gradient = self._gradient(dictionary, z)
                 part = features_part(dictionary, z, self.run)  # (N, d)
-                spoken[real] += (part.to(mean) * gradient[real]).sum(-1)
+                features_sum[real] += (part.to(mean) * gradient[real]).sum(-1)
                 parts.append(account(dictionary, codes, self.run, gradient, z))
             mean += gradient / self.groups
         rest = account(dictionary, codes, self.run, mean)
-        return _joined(parts, rest, spoken.cpu().numpy())
+        return _joined(parts, rest, features_sum.cpu().numpy())
 
     def _gradient(self, dictionary: Dictionary, z: Codes) -> Tensor:
         """(R, T, d_out) mean gradient while the features of ``z`` go to 0."""
         site, run = output_site(dictionary), self.run
         prompts, copies = len(self.batch.maps), len(self.metric.continuations)
-        spoken = torch.zeros_like(run.gradients[site])  # (R, T, d)
-        spoken[run.real_at(site)] = features_part(dictionary, z, run).to(spoken)
-        spoken = spoken.view(prompts, 1, copies, *spoken.shape[1:])
-        total = torch.zeros_like(spoken[:, 0])  # (P, copies, T, d)
+        written = torch.zeros_like(run.gradients[site])  # (R, T, d)
+        written[run.real_at(site)] = features_part(dictionary, z, run).to(written)
+        written = written.view(prompts, 1, copies, *written.shape[1:])
+        total = torch.zeros_like(written[:, 0])  # (P, copies, T, d)
         one = prepare(self.batch, self.metric)
         # Several prompts fill a batch by themselves; one prompt is run at several steps at once.
         abreast = min(max(1, self.chunk), self.steps) if prompts == 1 else 1
         midpoints = (torch.arange(self.steps) + 0.5) / self.steps
         for alphas in torch.split(midpoints, abreast):
-            less = (1 - alphas).view(1, -1, 1, 1, 1).to(spoken.device)
-            scaled = Remove((less * spoken).flatten(0, 2), self.edits.get(site))
-            there: Edits = {**self.edits, site: scaled}
+            less = (1 - alphas).view(1, -1, 1, 1, 1).to(written.device)
+            scaled = Remove((less * written).flatten(0, 2), self.edits.get(site))
+            edits: Edits = {**self.edits, site: scaled}
             forced = prepare(repeat(self.batch, len(alphas)), self.metric)
-            part = watched_run(self.subject, forced, [site], [site], self.metric, there, one)
-            own = part.gradients[site].view(prompts, len(alphas), copies, *total.shape[2:])
-            total = total + own.sum(1)
+            part = watched_run(self.subject, forced, [site], [site], self.metric, edits, one)
+            steps = part.gradients[site].view(prompts, len(alphas), copies, *total.shape[2:])
+            total = total + steps.sum(1)
         return total.flatten(0, 1) / self.steps
 
 
@@ -93,12 +93,12 @@ def _gains(
     parts: list[SiteAttribution], order: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, Any] | None:
     """The entries' gains in order, where the dictionary has any."""
-    found = [p.gain for p in parts if p.gain is not None]
-    return np.concatenate(found)[order] if found else None
+    gains = [p.gain for p in parts if p.gain is not None]
+    return np.concatenate(gains)[order] if gains else None
 
 
 def _joined(
-    parts: list[SiteAttribution], rest: SiteAttribution, spoken: np.ndarray[Any, Any]
+    parts: list[SiteAttribution], rest: SiteAttribution, features_sum: np.ndarray[Any, Any]
 ) -> SiteAttribution:
     """The entries of all groups, in the order of their tokens; the shares of ``rest``."""
     if not parts:
@@ -114,5 +114,5 @@ def _joined(
         activation=np.concatenate([p.activation for p in parts])[order],
         score=np.concatenate([p.score for p in parts])[order],
         gain=_gains(parts, order),
-        total=(spoken + rest.error + rest.bias).astype(np.float32),
+        total=(features_sum + rest.error + rest.bias).astype(np.float32),
     )

@@ -4,14 +4,14 @@ A metric says which tokens must follow the prompt (``continuations``) and reads 
 of the whole (``measure``). Tokens are ids here; ``token_id`` and ``token_ids`` make them from
 words.
 
-=================  ===============================================================
-``Logit``          logit of one token
-``LogProb``        its log-probability, nats
-``Prob``           its probability (Monitor's target)
-``LogitDiff``      logit of one token less that of another (Templeton et al. 2024)
-``ContinuationLogProb``           log-probability of a whole continuation, summed over its tokens
-``ContinuationContrast``       that of one continuation less that of another
-=================  ===============================================================
+========================  ======================================================================
+``Logit``                 logit of one token
+``LogProb``               its log-probability, nats
+``Prob``                  its probability (the target in Transluce's Monitor)
+``LogitDiff``             logit of one token minus that of another (Templeton et al. 2024)
+``ContinuationLogProb``   log-probability of a whole continuation, summed over its tokens
+``ContinuationContrast``  that of one continuation minus that of another
+========================  ======================================================================
 """
 
 from __future__ import annotations
@@ -253,7 +253,10 @@ def metric_from(subject: Subject, kind: str, target: str | int, other: str | int
         subject: whose tokenizer reads the words.
         kind: logit, logprob, prob, logit_diff, span or contrast.
         target: the token (or continuation) to explain.
-        other: what it is set against, for logit_diff and contrast.
+        other: the rival token or continuation, for logit_diff and contrast.
+
+    Raises:
+        CausalError: an unknown kind, no rival where one is needed, or a target of several tokens.
     """
     single: dict[str, Callable[[int], Metric]] = {
         "logit": Logit,

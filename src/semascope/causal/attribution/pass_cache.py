@@ -68,8 +68,8 @@ class CachedPass:
     def logits(self, start: int, stop: int) -> Tensor:
         """(1, stop − start, V) logits at positions from ``start`` to ``stop``."""
         if self.final is not None:
-            found: Tensor = self.subject.head(self.final[:, start:stop])
-            return found
+            logits: Tensor = self.subject.head(self.final[:, start:stop])
+            return logits
         begin = self.begin(self.edits, len(self.ids))
         whole: Tensor = self.subject.logits(
             self.forced.batch, edits=self.edits, start=start, begin=begin
@@ -124,7 +124,7 @@ class PassCache:
     @property
     def size(self) -> int:
         """Bytes in the cache."""
-        return sum(held.size for held in self._kept.values())
+        return sum(cached.size for cached in self._kept.values())
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -132,10 +132,10 @@ class PassCache:
     def get(self, key: str, forced: ForcedTokens) -> CachedPass | None:
         """A cached pass that has these tokens as its prefix; None if there is none."""
         ids = ids_of(forced)
-        for place, held in reversed(self._kept.items()):
-            if place[0] == key and held.ids[: len(ids)] == ids:
+        for place, cached in reversed(self._kept.items()):
+            if place[0] == key and cached.ids[: len(ids)] == ids:
                 self._kept.move_to_end(place)
-                return held
+                return cached
         return None
 
     def make(
@@ -145,43 +145,43 @@ class PassCache:
         place = (key, ids_of(forced))
         if place in self._refused:
             return None
-        held = None
-        if can_hold(subject, forced, sites) and self._looks_back(subject, forced):
-            held = self._hold(subject, forced, sites, edits)
-        if held is None or held.size > self.most:
+        cached = None
+        if can_cache(subject, forced, sites) and self._looks_back(subject, forced):
+            cached = self._pass_of(subject, forced, sites, edits)
+        if cached is None or cached.size > self.most:
             self._refused[place] = None
             while len(self._refused) > _REFUSED:
                 self._refused.popitem(last=False)
             return None
         for other, old in list(self._kept.items()):
-            beginning = other[0] == key and held.ids[: len(old.ids)] == old.ids
-            if beginning and (held.final is not None or old.final is None):
+            beginning = other[0] == key and cached.ids[: len(old.ids)] == old.ids
+            if beginning and (cached.final is not None or old.final is None):
                 del self._kept[other]  # the new pass covers it
-        self._kept[place] = held
+        self._kept[place] = cached
         while self.size > self.most:
             self._kept.popitem(last=False)
-        return held
+        return cached
 
-    def _hold(
+    def _pass_of(
         self, subject: Subject, forced: ForcedTokens, sites: Sequence[str], edits: Edits
     ) -> CachedPass | None:
         """A pass with its graph, or with the activations of the first layers, or None."""
         tokens = len(ids_of(forced))
         base = base_of(subject, sites, edits)
-        held = None
+        cached = None
         if tokens < self._heavy.get(id(subject), tokens + 1):
             try:
-                held = hold(subject, forced, sites, edits, base, self.most)
+                cached = cache_with_graph(subject, forced, sites, edits, base, self.most)
             except NoGraph as error:
                 self._heavy[id(subject)] = tokens if error.large else 0
             except torch.OutOfMemoryError:  # a GPU with other users
                 self._kept.clear()
                 self._heavy[id(subject)] = tokens
-        if held is None:
-            held = begun_at(subject, forced, sites, edits, base)
-        if held is None or held.base is None or self._begins(held):
-            return held
-        return None if held.final is None else replace(held, base=None)
+        if cached is None:
+            cached = cache_first_layers(subject, forced, sites, edits, base)
+        if cached is None or cached.base is None or self._may_resume(cached):
+            return cached
+        return None if cached.final is None else replace(cached, base=None)
 
     def _looks_back(self, subject: Subject, forced: ForcedTokens) -> bool:
         """Whether the model looks back only, measured once for each kind of input."""
@@ -190,30 +190,30 @@ class PassCache:
             self._proved[kind] = bool(subject.looks_back(forced.batch))
         return self._proved[kind]
 
-    def _begins(self, held: CachedPass) -> bool:
+    def _may_resume(self, cached: CachedPass) -> bool:
         """Whether passes may resume at its base: compared with a full pass, once for each kind of
         input."""
-        assert held.base is not None
-        kind = (held.base[0], str(id(held.subject)), *sorted(held.forced.batch.inputs))
+        assert cached.base is not None
+        kind = (cached.base[0], str(id(cached.subject)), *sorted(cached.forced.batch.inputs))
         if kind not in self._proved:
-            self._proved[kind] = _same_begun(held)
+            self._proved[kind] = _resumes_alike(cached)
         return self._proved[kind]
 
 
-def _same_begun(held: CachedPass) -> bool:
+def _resumes_alike(cached: CachedPass) -> bool:
     """Whether a pass that resumes at the base gives the logits of a full pass."""
-    subject, batch = held.subject, held.forced.batch
-    last = len(held.ids) - 1
-    begin = held.begin(held.edits, len(held.ids))
+    subject, batch = cached.subject, cached.forced.batch
+    last = len(cached.ids) - 1
+    begin = cached.begin(cached.edits, len(cached.ids))
 
     def whole() -> Tensor:
-        if held.final is not None:
-            return held.logits(last, last + 1)
-        found: Tensor = subject.logits(batch, edits=held.edits, start=last)
-        return found
+        if cached.final is not None:
+            return cached.logits(last, last + 1)
+        logits: Tensor = subject.logits(batch, edits=cached.edits, start=last)
+        return logits
 
     return ends_alike(
-        lambda: subject.logits(batch, edits=held.edits, start=last, begin=begin), whole
+        lambda: subject.logits(batch, edits=cached.edits, start=last, begin=begin), whole
     )
 
 
@@ -232,7 +232,7 @@ def key_of(subject: Subject, forced: ForcedTokens, sites: Sequence[str], changes
     return key_of_inputs(forced.batch.inputs, about, _MAIN)
 
 
-def can_hold(subject: Subject, forced: ForcedTokens, sites: Sequence[str]) -> bool:
+def can_cache(subject: Subject, forced: ForcedTokens, sites: Sequence[str]) -> bool:
     """Whether one prompt can be cached at these sites: not on the vision side, and not for the
     joined sites of a crosscoder."""
     mask = forced.batch.mask
@@ -247,7 +247,7 @@ def base_of(subject: Subject, sites: Sequence[str], edits: Edits) -> str:
     return site if site and not is_pictured(first) and subject.can_fork(site) else ""
 
 
-def hold(
+def cache_with_graph(
     subject: Subject, forced: ForcedTokens, sites: Sequence[str], edits: Edits, base: str, most: int
 ) -> CachedPass | None:
     """One pass with watches at ``sites`` and its graph; None if prefixes would have another graph.
@@ -271,17 +271,17 @@ def hold(
     seen = {site: watch.seen for site, watch in watches.items()}
     if any(x is None or x.shape[:2] != final.shape[:2] for x in seen.values()):
         return None
-    kept: dict[str, Tensor] = {site: x for site, x in seen.items() if x is not None}
+    activations: dict[str, Tensor] = {site: x for site, x in seen.items() if x is not None}
     size = graph_bytes(final, subject.model) + _inputs_bytes(forced)
     if size > most:
         raise NoGraph(large=True)
     start = None if first.seen is None else (base, first.seen)
     return CachedPass(
-        subject, forced, ids_of(forced), tuple(sites), edits, final, kept, size, start
+        subject, forced, ids_of(forced), tuple(sites), edits, final, activations, size, start
     )
 
 
-def begun_at(
+def cache_first_layers(
     subject: Subject, forced: ForcedTokens, sites: Sequence[str], edits: Edits, base: str
 ) -> CachedPass | None:
     """Activations at ``base``, without a graph; None if no pass could use them."""
@@ -324,11 +324,11 @@ class _Steady:
 
     def __call__(self, x: Tensor, context: EditContext) -> Tensor:
         norms = torch.linalg.vector_norm(x.detach().float(), dim=-1)[0].cpu()  # (T,)
-        lengths = torch.arange(self.prompt, len(norms) + 1)  # of each beginning
+        lengths = torch.arange(self.prompt, len(norms) + 1)  # of each prefix
         bounds = torch.stack([TIMES * norms[:n].median() for n in lengths.tolist()])
-        far = norms > bounds[:, None]  # (beginnings, T)
-        there = torch.arange(len(norms)) < lengths[:, None]
-        alike = bool(((far == far[-1]) | ~there).all())
+        far = norms > bounds[:, None]  # (prefixes, T)
+        inside = torch.arange(len(norms)) < lengths[:, None]
+        alike = bool(((far == far[-1]) | ~inside).all())
         self.same = self.same and self.prompt >= LEAST and alike
         return self.edit(x, context)
 
@@ -342,7 +342,7 @@ class NoGraph(Exception):
 
 
 def _inputs_bytes(forced: ForcedTokens) -> int:
-    """Bytes held by the model inputs, mostly pictures."""
+    """Bytes of the model inputs, mostly pictures."""
     inputs = forced.batch.inputs.values()
     return sum(x.untyped_storage().nbytes() for x in inputs if isinstance(x, Tensor))
 
@@ -366,8 +366,8 @@ def graph_bytes(final: Tensor, model: torch.nn.Module) -> int:
         if type(node) not in names:
             names[type(node)] = tuple(n for n in dir(node) if n == "variable" or _SAVED.match(n))
         for name in names[type(node)]:
-            found = getattr(node, name)
-            for x in found if isinstance(found, list | tuple) else (found,):
+            saved = getattr(node, name)
+            for x in saved if isinstance(saved, list | tuple) else (saved,):
                 if isinstance(x, Tensor) and x.untyped_storage().data_ptr() not in known:
                     known.add(x.untyped_storage().data_ptr())
                     total += x.untyped_storage().nbytes()

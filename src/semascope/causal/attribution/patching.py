@@ -11,6 +11,7 @@ Both prompts must have the same length; aligning them is up to the caller.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ def attribute_patch(
         subject: a ``Subject``.
         clean: one prompt or several, padded on the right.
         corrupted: as many prompts of the same lengths.
-        dictionaries: whose features are asked about.
+        dictionaries: whose features to attribute to.
         metric: one number per prompt.
 
     Returns:
@@ -73,16 +74,16 @@ def attribute_patch(
 def _difference(dictionary: Dictionary, right: WatchedRun, wrong: WatchedRun) -> SiteAttribution:
     """Clean entries minus corrupted ones, both along the corrupted run's gradient."""
     g = wrong.gradients[output_site(dictionary)]
-    there = _shift(account(dictionary, encode(dictionary, right), right, g), 1.0)
-    here = _shift(account(dictionary, encode(dictionary, wrong), wrong, g), -1.0)
-    place = [(np.stack([s.row, s.position], 1).astype(np.int64), s.feature) for s in (there, here)]
-    keys = np.concatenate([np.column_stack([p, f]) for p, f in place])  # (E, 3)
+    clean = account(dictionary, encode(dictionary, right), right, g)
+    corrupted = _negated(account(dictionary, encode(dictionary, wrong), wrong, g))
+    sides = (clean, corrupted)
+    keys = np.concatenate(
+        [np.column_stack([s.row, s.position, s.feature]).astype(np.int64) for s in sides]
+    )  # (E, 3)
     unique, inverse = np.unique(keys, axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
-    activation = np.bincount(
-        inverse, np.concatenate([there.activation, here.activation]), len(unique)
-    )
-    score = np.bincount(inverse, np.concatenate([there.score, here.score]), len(unique))
+    activation = np.bincount(inverse, np.concatenate([s.activation for s in sides]), len(unique))
+    score = np.bincount(inverse, np.concatenate([s.score for s in sides]), len(unique))
     return SiteAttribution(
         key=dictionary_id(dictionary),
         row=unique[:, 0].astype(np.int32),
@@ -90,39 +91,35 @@ def _difference(dictionary: Dictionary, right: WatchedRun, wrong: WatchedRun) ->
         feature=unique[:, 2],
         activation=activation.astype(np.float32),
         score=score.astype(np.float32),
-        error=there.error + here.error,
-        bias=there.bias + here.bias,
-        total=there.total + here.total,
-        gain=_gain(there, here, inverse, activation.astype(np.float64)),
+        error=clean.error + corrupted.error,
+        bias=clean.bias + corrupted.bias,
+        total=clean.total + corrupted.total,
+        gain=_gain(clean, corrupted, inverse, activation.astype(np.float64)),
     )
 
 
 def _gain(
-    there: SiteAttribution,
-    here: SiteAttribution,
+    clean: SiteAttribution,
+    corrupted: SiteAttribution,
     inverse: NDArray[np.int64],
     activation: NDArray[np.float64],
 ) -> NDArray[np.float32] | None:
     """(E,) gains of the joint entries; None if the dictionary has none."""
-    if there.gain is None or here.gain is None:
+    if clean.gain is None or corrupted.gain is None:
         return None
-    each = [site.activation * site.gain for site in (there, here) if site.gain is not None]
-    written = np.bincount(inverse, np.concatenate(each), len(activation))
+    products = [clean.activation * clean.gain, corrupted.activation * corrupted.gain]
+    written = np.bincount(inverse, np.concatenate(products), len(activation))
     divisor = np.where(activation == 0, 1, activation)
     return np.where(activation == 0, 0, written / divisor).astype(np.float32)
 
 
-def _shift(site: SiteAttribution, sign: float) -> SiteAttribution:
-    """The entries times ±1."""
-    return SiteAttribution(
-        key=site.key,
-        row=site.row,
-        position=site.position,
-        feature=site.feature,
-        activation=site.activation * np.float32(sign),
-        score=site.score * np.float32(sign),
-        error=site.error * np.float32(sign),
-        bias=site.bias * np.float32(sign),
-        total=site.total * np.float32(sign),
-        gain=site.gain,
+def _negated(site: SiteAttribution) -> SiteAttribution:
+    """The same entries with the opposite sign."""
+    return replace(
+        site,
+        activation=-site.activation,
+        score=-site.score,
+        error=-site.error,
+        bias=-site.bias,
+        total=-site.total,
     )

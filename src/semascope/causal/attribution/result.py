@@ -1,13 +1,12 @@
-"""What an attribution found: one entry for each active (row, token, feature), and its sums.
+"""The result of an attribution: one entry for each active (row, token, feature), and its sums.
 
-Arrays and maps only; how they were computed is ``attribution``'s affair, how they are drawn
-is ``views``'s.
+Arrays and token maps only: ``attribute`` computes them, ``views`` and ``notebook`` show them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,20 +117,19 @@ class Attribution:
         for site in self.sites:
             if site.key == key:
                 return site
-        raise CausalError(f"{key} was not attributed; {[s.key for s in self.sites]} were.")
+        names = ", ".join(s.key for s in self.sites)
+        raise CausalError(f"Nothing was attributed to {key}, only to {names}.")
 
     def of(self, prompt: int = 0) -> Attribution:
         """The same for one prompt of the batch."""
         rows = range(prompt * self.copies, (prompt + 1) * self.copies)
         if not 0 <= prompt < len(self.values):
             raise CausalError(f"There is no prompt {prompt}: {len(self.values)} were attributed.")
-        return Attribution(
-            metric=self.metric,
+        return replace(
+            self,
             values=self.values[prompt : prompt + 1],
             sites=tuple(_rows(site, rows) for site in self.sites),
             maps=self.maps[rows.start : rows.stop],
-            copies=self.copies,
-            steps=self.steps,
         )
 
     def features(
@@ -142,11 +140,11 @@ class Attribution:
         Args:
             keep: chooses entries, (E,) bool; see ``at`` for those of some tokens.
         """
-        found = [share for site in self.sites for share in _shares(site, keep)]
-        return sorted(found, key=lambda share: -abs(share.score))
+        shares = [share for site in self.sites for share in _shares(site, keep)]
+        return sorted(shares, key=lambda share: -abs(share.score))
 
     def feature(self, key: str, index: int) -> FeatureShare:
-        """One feature's part; a CausalError where it never fires in these prompts."""
+        """One feature's share. CausalError if it never fires in these prompts."""
         for share in _shares(self.site(key), lambda site: site.feature == index):
             return share
         raise CausalError(
@@ -178,8 +176,8 @@ def at(mask: NDArray[np.bool_]) -> Callable[[SiteAttribution], NDArray[np.bool_]
 def _rows(site: SiteAttribution, rows: range) -> SiteAttribution:
     """The entries of some rows, renumbered from 0."""
     keep = (site.row >= rows.start) & (site.row < rows.stop)
-    return SiteAttribution(
-        key=site.key,
+    return replace(
+        site,
         row=site.row[keep] - np.int32(rows.start),
         position=site.position[keep],
         feature=site.feature[keep],

@@ -1,8 +1,4 @@
-"""Attributions as notebooks and reports show them: by feature, by token, by region of the picture.
-
-Turns numbers into HTML and pictures and computes nothing anew. Colours are those of
-``semascope.heat``: warm for what raises the metric, blue for what lowers it.
-"""
+"""Selections of an attribution that pages and reports show: a region, without common features."""
 
 from __future__ import annotations
 
@@ -15,13 +11,13 @@ from semascope.causal.steering.token_masks import region_mask
 from semascope.causal.steering.units import Statistics, statistic
 
 COMMON = 0.1
-"""A feature that fires at more than this share of tokens is shown apart, as low-level."""
+"""A feature that fires at more than this share of tokens counts as common."""
 
 
 def by_region(attribution: Attribution, region: Region, prompt: int = 0) -> list[FeatureShare]:
     """Features summed over the image tokens that look at a region, strongest first."""
-    own = attribution.of(prompt)
-    return own.features(at(region_mask(region, own.maps[0])))
+    one = attribution.of(prompt)
+    return one.features(at(region_mask(region, one.maps[0])))
 
 
 def set_apart(
@@ -29,7 +25,7 @@ def set_apart(
 ) -> tuple[list[FeatureShare], list[FeatureShare]]:
     """(specific, common): features by how often they fire on everything that was gathered.
 
-    The common ones are mostly low-level: edges, positions, surfaces. They are shown apart
+    Common features are mostly low-level: edges, positions, surfaces. They are listed separately
     rather than dropped, since they can matter.
     """
     density = {key: statistic(statistics, key, "density") for key in {s.key for s in shares}}

@@ -30,9 +30,9 @@ def run_for(
 
 def sites_of(known: Iterable[Dictionary]) -> tuple[list[str], list[str]]:
     """All sites that dictionaries read or write, and those that they write."""
-    own = list(known)
-    targets = {output_site(d) for d in own}
-    return sorted({d.site for d in own} | targets), sorted(targets)
+    dictionaries = list(known)
+    targets = {output_site(d) for d in dictionaries}
+    return sorted({d.site for d in dictionaries} | targets), sorted(targets)
 
 
 @dataclass(slots=True, eq=False)
@@ -46,9 +46,9 @@ class WatchedRun:
     """(R, T, d) activations at each site."""
     gradients: dict[str, Tensor]
     """(R, T, d) ∂ Σ values / ∂ x."""
-    there: dict[str, Tensor] = field(default_factory=dict)
+    counted: dict[str, Tensor] = field(default_factory=dict)
     """(R, T) bool by site, if not every real token counts: only image tokens at sites of the vision
-    side, and no attention sinks anywhere (``sinks``)."""
+    side, and no attention sinks anywhere (``subject.sinks``)."""
 
     @property
     def real(self) -> Tensor:
@@ -57,7 +57,7 @@ class WatchedRun:
 
     def real_at(self, site: str) -> Tensor:
         """(R, T) bool: tokens that count at a site."""
-        return self.there.get(site, self.real)
+        return self.counted.get(site, self.real)
 
 
 @dataclass(slots=True, eq=False)
@@ -101,14 +101,16 @@ def watched_run(
     parts = "" if one is None else parting(subject, one, changes)
     fork = (parts, len(forced.ends)) if parts else None
     with torch.enable_grad():
-        own = one if one is not None and parts else forced
-        values = measured(subject, own, metric, changes, fork, begin)  # (P,)
+        # Phase 1: run, recording x at every site
+        prompts = one if one is not None and parts else forced
+        values = measured(subject, prompts, metric, changes, fork, begin)  # (P,)
         seen = {site: _passed(site, watch.seen) for site, watch in watches.items()}
         if not values.requires_grad:
             raise CausalError(
                 f"The metric {metric.name} does not depend on {', '.join(targets)}: the model "
                 "reads the picture from an earlier site."
             )
+        # Phase 2: the gradients of the metric at all targets, in one backward pass
         grads = torch.autograd.grad(values.sum(), [seen[t] for t in targets], allow_unused=True)
     return by_token(forced, values, seen, dict(zip(targets, grads, strict=True)), metric)
 
@@ -123,9 +125,9 @@ def by_token(
     """Activations and gradients by token, without attention sinks."""
     run = WatchedRun(forced=forced, values=values.detach().float().cpu(), seen={}, gradients={})
     for site, x in seen.items():
-        run.seen[site], there = _per_token(site, x.detach(), forced)
-        if there is not None:
-            run.there[site] = there
+        run.seen[site], counted = _per_token(site, x.detach(), forced)
+        if counted is not None:
+            run.counted[site] = counted
     _leave_out_sinks(run)
     for site, grad in grads.items():
         if grad is None:
@@ -135,12 +137,12 @@ def by_token(
 
 
 def _leave_out_sinks(run: WatchedRun) -> None:
-    """A sink at one site is left out at all, since a transcoder reads one and writes another."""
+    """Leave out at every site what is a sink at one: a transcoder reads one and writes another."""
     for pictured in (True, False):
         sites = [site for site in run.seen if is_pictured(site) == pictured]
         if sites:
-            kept = without_sinks([run.seen[site] for site in sites], run.real_at(sites[0]))
-            run.there |= {site: kept.to(run.real_at(site).device) for site in sites}
+            tokens = without_sinks([run.seen[site] for site in sites], run.real_at(sites[0]))
+            run.counted |= {site: tokens.to(run.real_at(site).device) for site in sites}
 
 
 def _passed(site: str, x: Tensor | None) -> Tensor:

@@ -6,7 +6,7 @@
   interventions (the same paper's assistant experiments).
 * ``few_shot_vector``: the mean difference of activations between examples and
   counter-examples as a dictionary of one direction, so that the same interventions steer with
-  it: the baseline that a found feature has to beat.
+  it: the baseline that a feature has to beat.
 
 Judging the answers is up to the reader.
 """
@@ -93,7 +93,7 @@ def probe_persona(
 ) -> Persona:
     """Ask the model about itself, and for what it might refuse, with and without interventions.
 
-    A refusal is told by its words, which a model may use in another sense.
+    A refusal is recognised by its words, which a model may use in another sense.
     """
     questions = (*persona, *refusal)
     cases = [
@@ -135,9 +135,8 @@ def few_shot_vector(
     norm = float(difference.norm())
     if norm == 0.0:
         raise CausalError("Examples and counter-examples are the same to this model: give others.")
-    return Directions(site, difference[None], name=name), {
-        "max": np.asarray([norm], dtype=np.float32)
-    }
+    statistics = {"max": np.asarray([norm], dtype=np.float32)}
+    return Directions(site, difference[None], name=name), statistics
 
 
 def with_vector(
