@@ -129,7 +129,7 @@ def test_one_wrong_answer_becomes_cases_of_its_own_kind(sample):
     assert {case.sample.images[0].size for case in cases} == {(64, 48)}
     mirrored = cases[4].sample.images[0]
     assert mirrored.getpixel((0, 0)) == sample.images[0].getpixel((63, 0))
-    with pytest.raises(CausalError, match="needs the question"):
+    with pytest.raises(CausalError, match="give the question"):
         variants(Sample(id="x", text="words"), "no", "yes")
 
 

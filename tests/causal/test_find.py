@@ -238,7 +238,7 @@ def test_when_nothing_does_it_the_finding_says_so(steerable, planted):
     assert not told.found
     assert "No feature set does this" in told.reason
     already = Goal(cases=[Case(asked(n), "") for n in range(8)])
-    assert "does this already" in find(steerable, already).reason
+    assert "already does this" in find(steerable, already).reason
 
 
 def test_side_effects_of_nothing_are_nothing(steerable):

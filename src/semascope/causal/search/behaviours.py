@@ -1,7 +1,7 @@
 """Ready goals: name an object unprompted, read the word, speak with feeling.
 
 Each has cases with wanted answers, examples and counter-examples, and answers that must not
-change. ``variants`` makes the cases to mend one wrong answer.
+change. ``variants`` makes the cases to fix one wrong answer.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def goal_for(
         )
     if name == "object":
         thing = thing or NamedObject()
-        own = thing.features or tuple(search(thing.name))
-        return name_object(steerable, replace(thing, features=own))
+        features = thing.features or tuple(search(thing.name))
+        return name_object(steerable, replace(thing, features=features))
     if name == "word":
         return read_word(
             steerable, search("a written word, letters, text in the picture"), seed=seed
@@ -184,12 +184,16 @@ def _facts(count: int) -> list[Sample]:
 
 
 def variants(sample: Sample, right: str, wrong: str) -> list[Case]:
-    """One wrong answer as sixteen cases: its picture mirrored, lit, cropped; its question reworded.
+    """One wrong answer as sixteen cases: the picture mirrored, brightened or cropped, the question
+    reworded.
 
-    Half of them are held out as any cases are, by sample; they are still of one picture.
+    Half of them are held out, by sample, as for any cases; all show the same picture.
+
+    Raises:
+        CausalError: the sample holds no question.
     """
     if not sample.turns:
-        raise CausalError("A wrong answer to mend needs the question that it answers.")
+        raise CausalError("To fix a wrong answer, give the question that it answers.")
     question = sample.turns[-1].text
     wordings = (
         question,
@@ -216,7 +220,7 @@ def variants(sample: Sample, right: str, wrong: str) -> list[Case]:
 
 
 def _cropped(picture: Image.Image) -> Image.Image:
-    """Four parts in a hundred off every side, at the size that it had."""
+    """The picture without 4 % at each side, scaled to its old size."""
     x, y = max(1, picture.width // 25), max(1, picture.height // 25)
     return picture.crop((x, y, picture.width - x, picture.height - y)).resize(picture.size)
 

@@ -41,7 +41,7 @@ from semascope.subject.types import Kind
 
 Source = Literal["attribution", "contrast", "search"]
 _WORDS = 4
-"""Most words that tell examples from counter-examples, whose features are tried as sets."""
+"""Most distinctive words of the examples whose features are tried as sets."""
 
 
 Push = Literal["up", "down", "amplify"]
@@ -251,10 +251,10 @@ def from_words(
     counterexamples: Sequence[Sample],
     count: int,
 ) -> list[list[CandidateFeature]]:
-    """For each word in most examples and in no counter-example: the features that fire on it.
+    """For each word in most examples and in no counter-example, the features that fire on it.
 
     "What word is written?" against "What do you see?" gives a list for " word" and one for
-    " written", for each dictionary. A contrast of whole inputs would mix the two words.
+    " written", per dictionary. A contrast of whole inputs would mix the two words.
     """
     present = [_by_word(steerable, sample) for sample in examples]
     absent = {word for sample in counterexamples for word in _by_word(steerable, sample)}

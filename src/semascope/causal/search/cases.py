@@ -42,9 +42,9 @@ class Case:
 
     @property
     def id(self) -> str:
-        """The sample's, with the question's hash: one picture can be asked about twice."""
-        asked = self.sample.text + "|".join(turn.text for turn in self.sample.turns)
-        digest = hashlib.sha256(f"{asked}|{self.wanted}|{self.unwanted}".encode())
+        """The sample's id with a hash of the question: one picture can have several questions."""
+        question = self.sample.text + "|".join(turn.text for turn in self.sample.turns)
+        digest = hashlib.sha256(f"{question}|{self.wanted}|{self.unwanted}".encode())
         return f"{self.sample.id}:{digest.hexdigest()[:8]}"
 
 
@@ -57,13 +57,13 @@ def meets(text: str, case: Case) -> bool:
 
     A wanted yes or no must be the answer's first word.
     """
-    said = _words(text)
+    answer = _words(text)
     wanted, unwanted = _words(case.wanted), _words(case.unwanted)
     if wanted in (["yes"], ["no"]):
-        return said[:1] == wanted
-    met = any(_holds(said, words) for words in (wanted, *map(_words, case.accepted)))
-    worse = [words for words in (unwanted, *map(_words, case.refused)) if words]
-    return met and not any(_holds(said, words) for words in worse)
+        return answer[:1] == wanted
+    met = any(_holds(answer, words) for words in (wanted, *map(_words, case.accepted)))
+    refused = [words for words in (unwanted, *map(_words, case.refused)) if words]
+    return met and not any(_holds(answer, words) for words in refused)
 
 
 def _words(text: str) -> list[str]:
@@ -72,10 +72,10 @@ def _words(text: str) -> list[str]:
 
 
 def _holds(words: list[str], part: list[str]) -> bool:
-    """Whether ``part`` stands in ``words`` in one piece; a plural s on its end is allowed."""
+    """Whether ``words`` contains ``part`` in one piece; a plural s on its end is allowed."""
     for start in range(len(words) - len(part) + 1):
-        there = words[start : start + len(part)]
-        if there == part or (part and there == [*part[:-1], part[-1] + "s"]):
+        piece = words[start : start + len(part)]
+        if piece == part or (part and piece == [*part[:-1], part[-1] + "s"]):
             return True
     return not part
 
@@ -96,7 +96,7 @@ def answers(
         done = subject.generate_batch(part, edits=edits, max_new_tokens=max_new_tokens, top=1)
         written += [generation.text for generation in done]
         if progress is not None:
-            progress(len(written), len(cases), "what the model says plainly")
+            progress(len(written), len(cases), "answers of the unsteered model")
     return written
 
 
@@ -108,24 +108,24 @@ def margins(
     rows: int = 8,
     begins: Begins | None = None,
 ) -> list[float]:
-    """log p(wanted) − log p(unwanted) of each case, nats a token; p(wanted) alone if no unwanted.
+    """log p(wanted) − log p(unwanted) of each case, nats per token; p(wanted) alone if no unwanted.
 
     Each side is the mean over its tokens, so that long names are not at a disadvantage. ``begins``
     gives where a pass may resume (``PrefixCache.begin``).
     """
-    found: list[float] = []
+    result: list[float] = []
     for start in range(0, len(cases), rows):
         part = cases[start : start + rows]
         batch = subject.encode([case.sample for case in part], answer="", max_tokens=None)
         ids = [[_ids(subject, text) for text in (c.wanted, c.unwanted)] for c in part]
         if all(len(side) == 1 for pair in ids for side in pair):
-            found += _one_token(subject, batch, ids, edits, begins)  # both sides off one pass
+            result += _one_token(subject, batch, ids, edits, begins)  # both sides in one pass
             continue
-        sides = [_leaning(subject, batch, [pair[0] for pair in ids], edits, begins)]
+        sides = [_mean_logprobs(subject, batch, [pair[0] for pair in ids], edits, begins)]
         if any(case.unwanted for case in part):
-            sides.append(_leaning(subject, batch, [pair[1] for pair in ids], edits, begins))
-        found += [sides[0][i] - (sides[1][i] if len(sides) > 1 else 0.0) for i in range(len(part))]
-    return found
+            sides.append(_mean_logprobs(subject, batch, [pair[1] for pair in ids], edits, begins))
+        result += [sides[0][i] - (sides[1][i] if len(sides) > 1 else 0.0) for i in range(len(part))]
+    return result
 
 
 def _ids(subject: Subject, text: str) -> tuple[int, ...]:
@@ -145,20 +145,20 @@ def _one_token(
     return [float(row[0, w[0]] - row[0, u[0]]) for row, (w, u) in zip(first, ids, strict=True)]
 
 
-def _leaning(
+def _mean_logprobs(
     subject: Subject,
     batch: Any,
     ids: Sequence[Sequence[int]],
     edits: Edits | None,
     begins: Begins | None,
 ) -> list[float]:
-    """Mean log-probability a token of each text as the answer's beginning; 0 for no text."""
+    """Mean log-probability per token of each text as the answer's beginning; 0 for no text."""
     forced = answer_logprobs(subject, batch, ids, edits or {}, begins)
     return [
-        float(rows.gather(1, torch.as_tensor(own, device=rows.device)[:, None]).mean())
-        if own
+        float(rows.gather(1, torch.as_tensor(tokens, device=rows.device)[:, None]).mean())
+        if tokens
         else 0.0
-        for rows, own in zip(forced, ids, strict=True)
+        for rows, tokens in zip(forced, ids, strict=True)
     ]
 
 
@@ -177,14 +177,14 @@ def split(cases: Sequence[Case], held_out: float = 0.5) -> tuple[list[Case], lis
 
 
 def spread(cases: Sequence[Case], most: int) -> list[Case]:
-    """At most so many of the cases, from all over them."""
+    """At most ``most`` of the cases, evenly spaced."""
     if len(cases) <= most:
         return list(cases)
     return [cases[i * len(cases) // most] for i in range(most)]
 
 
 def halves(cases: Sequence[Case], held_out: float = 0.5) -> tuple[list[Case], list[Case]]:
-    """As ``split``, and either side may be empty."""
+    """As ``split``, but either side may be empty."""
     search: list[Case] = []
     held: list[Case] = []
     for case in cases:

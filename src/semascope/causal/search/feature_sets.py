@@ -1,7 +1,7 @@
-"""Sets of interventions, grown, pruned and dosed by the answers that the model then writes.
+"""Sets of interventions: grown, pruned and tuned by the answers that the model writes under them.
 
-Scores a set on the search half: shares of wrong answers fixed and of right answers broken, and KL
-on unrelated prompts. Costs are counted one standard error above their mean: a set just within a
+A set is scored on the search half: shares of wrong answers fixed and of right answers broken, and
+KL on unrelated prompts. Costs are counted one standard error above their mean: a set just within a
 limit on the half that chose it is as likely as not over it on the other.
 """
 
@@ -53,16 +53,16 @@ class FeatureSetSearch:
         return cls(runs, failing[: options.judged], right, judge, options, unrelated)
 
     def score(self, chosen: Sequence[Intervention], beyond: float = -math.inf) -> float:
-        """Share of wrong answers fixed, less the share broken, less penalties over the limits.
+        """Share of wrong answers fixed, minus the share broken, minus penalties over the limits.
 
         Stops early if the score cannot exceed ``beyond``; it then returns some number not above it.
         """
-        mended = self._share(self.wrong, chosen)
-        if mended <= beyond:
-            return mended
+        fixed = self._share(self.wrong, chosen)
+        if fixed <= beyond:
+            return fixed
         broken = 1 - self._share(self.right, chosen, empty=1.0)
         over = max(0.0, upper_share(broken, len(self.right)) - self.options.max_broken)
-        worth = mended - broken - _BROKEN * over
+        worth = fixed - broken - _BROKEN * over
         if worth <= max(0.0, beyond) or not self.unrelated:  # side effects cannot change the order
             return worth
         kl = upper_mean(self.runs.effects(chosen, self.unrelated).kl)
@@ -87,12 +87,12 @@ class FeatureSetSearch:
         short = list(trials[: self.options.shortlist])
         away = [t for t in trials if t.intervention.where != trials[0].intervention.where]
         starts = [short, short[1:], away[: self.options.shortlist]]
-        starts = [own for own in starts if own]
-        for number, own in enumerate(starts):
-            found = self._grown(own)
-            best = max(best, found, key=lambda one: one[0])
+        starts = [start for start in starts if start]
+        for number, start in enumerate(starts):
+            scored_set = self._grown(start)
+            best = max(best, scored_set, key=lambda pair: pair[0])
             if progress is not None:
-                progress(number + 1, len(starts), f"a set of {len(found[1])}")
+                progress(number + 1, len(starts), f"a set of {len(scored_set[1])}")
         return best[1]
 
     def _grown(self, trials: Sequence[CandidateTrial]) -> tuple[float, list[Intervention]]:

@@ -67,40 +67,45 @@ def find(
     """
     options = options or SearchOptions()
     runs = runs or CachedRuns(steerable, ledger or Ledger())
-    # Phase 1
+    # Phase 1: split
     search, held_out = split(goal.cases)
     protected, protected_held_out = halves(goal.protect)
     failing = runs.by_answer(search, judge, options.tokens, progress)[1]
     if not failing:
         return SearchResult(
-            (), "The model does this already: no case of the search half fails.", None
+            (), "The model already does this: no case of the search half fails.", None
         )
     priced, goal = _priced(goal)
     wheres = options.wheres or usual_wheres(failing)
-    # Phases 2 and 3
+    # Phase 2: gather candidates
     proposed, together = gather(steerable, goal, failing, protected, wheres, options)
+    # Phase 3: try them
     first = slice(options.trial_cases)
     answered = [case for case in protected if case.wanted][first]
     bench = CandidateTrials(runs, options, wheres, failing[first], answered, priced[first])
     trials = [t for t in bench.run(proposed, together, progress) if t.worth > 0]
     if not trials:
         return SearchResult((), _none("no candidate moves the answer more than it costs"), None)
-    # Phase 4
+    # Phase 4: grow a set, prune it, and tune its dose
     set_search = FeatureSetSearch.on(runs, search, protected, judge, options, priced)
     grown = set_search.grow(trials, progress) or set_search.press(trials)
-    tuning_options = replace(options, judged=options.tuned)
-    tuning_search = FeatureSetSearch.on(runs, search, protected, judge, tuning_options, priced)
-    chosen = tuning_search.tune(set_search.prune(grown), progress)
+    more_answers = replace(options, judged=options.tuned)
+    tuning = FeatureSetSearch.on(runs, search, protected, judge, more_answers, priced)
+    chosen = tuning.tune(set_search.prune(grown), progress)
     if not chosen:
-        reason = _none("no set mends more cases of the search half than it breaks")
-        best = (trials[0].intervention,)
-        return SearchResult((), reason, None, trials=tuple(trials), best=best)
-    # Phase 5
+        return _no_set(trials)
+    # Phase 5: judge on the held-out half
     for cases in (held_out, protected_held_out):  # here, to show progress; the verdict needs them
         runs.plain_answers(cases, options.tokens, progress)
     judged = partial(_verdict, runs, held_out, protected_held_out, goal, judge, options)
     controls = [judged(random_set) for random_set in _controls(steerable, chosen, options)]
     return _finding(chosen, judged(chosen), controls, trials, options)
+
+
+def _no_set(trials: Sequence[CandidateTrial]) -> SearchResult:
+    """The result if candidates moved margins and no set of them changes answers enough."""
+    reason = _none("no set mends more cases of the search half than it breaks")
+    return SearchResult((), reason, None, trials=tuple(trials), best=(trials[0].intervention,))
 
 
 def _finding(
@@ -190,11 +195,11 @@ def _verdict(
     already_right, failing = runs.by_answer(held_out, judge, options.tokens)
     protected_right = runs.by_answer(protected_held_out, judge, options.tokens)[0]
     right = spread([*already_right, *protected_right], options.kept)
-    mended = runs.met(failing, interventions, judge, options.tokens)
-    stayed = runs.met(right, interventions, judge, options.tokens)
+    fixed = runs.met(failing, interventions, judge, options.tokens)
+    intact = runs.met(right, interventions, judge, options.tokens)
     return Verdict(
-        fixed=share(sum(mended), len(mended)),
-        broken=share(len(stayed) - sum(stayed), len(stayed)),
+        fixed=share(sum(fixed), len(fixed)),
+        broken=share(len(intact) - sum(intact), len(intact)),
         effects=runs.effects(interventions, goal.unrelated) if goal.unrelated else None,
     )
 
@@ -220,14 +225,12 @@ def _shortfall(verdict: Verdict, controls: Sequence[Verdict], options: SearchOpt
             f"less than {options.min_fixed:.0%}"
         )
     if verdict.fixed.low <= best:
-        return _none(
-            f"random features mend {best:.0%}, and the best set no more than that for certain"
-        )
+        return _none(f"random features mend {best:.0%}, and the best set is not surely above that")
     if verdict.broken.n and verdict.broken.value > options.max_broken:
         return _none(f"the best set breaks {verdict.broken.value:.1%} of the right answers")
     if verdict.effects is not None and verdict.effects.kl.value > options.max_kl:
         return _none(
-            f"the best set costs {verdict.effects.kl.value:.2f} nats a token on unrelated prompts"
+            f"the best set costs {verdict.effects.kl.value:.2f} nats per token on unrelated prompts"
         )
     return ""
 

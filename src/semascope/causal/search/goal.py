@@ -49,6 +49,7 @@ class SearchOptions:
     groups: tuple[int, ...] = (2, 4, 8, 16)
     """Sizes of sets that are pushed up together."""
     candidates: int = 24
+    """How many candidates are tried by their margins."""
     shortlist: int = 6
     """How many candidates are tried by the model's answers."""
     trial_cases: int = 8
@@ -68,12 +69,13 @@ class SearchOptions:
     max_broken: float = 0.02
     """Largest share of protected answers that may break."""
     max_kl: float = 0.5
-    """Largest mean KL on unrelated prompts, nats a token."""
+    """Largest mean KL on unrelated prompts, in nats per token."""
     controls: int = 3
     """Random sets to judge as controls."""
     tokens: int = 16
     """Length of the answers that are judged."""
     seed: int = 0
+    """Random seed of the controls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,11 @@ class CandidateTrial:
     candidate: CandidateFeature
     intervention: Intervention
     gain: float
-    """Mean change of the margin up to ``trials.SAFE``, nats a token."""
+    """Mean change of the margin up to ``trials.SAFE``, in nats per token."""
     kl: float
-    """Mean KL on unrelated prompts, nats a token."""
+    """Mean KL on unrelated prompts, in nats per token."""
     harm: float
-    """Mean loss of the protected answers' margins below ``trials.SAFE``, nats a token."""
+    """Mean loss of the protected answers' margins below ``trials.SAFE``, in nats per token."""
     worth: float
     """gain − price × (kl + harm), less a penalty if the KL is over the limit."""
 

@@ -82,7 +82,8 @@ def with_files(
 ) -> Goal:
     """The goal with the contents of files; cases in files replace its own.
 
-    Raises CausalError where a question is only known by the answer that is not wanted.
+    Raises:
+        CausalError: a question has an unwanted answer but no wanted one.
     """
     cases: list[Case] = []
     for place in dict.fromkeys([*want.answers, *not_want.answers]):
@@ -108,7 +109,7 @@ def with_files(
 
 
 def _distinct(case: Case, number: int) -> Case:
-    """Prompts of words alone are split one by one; those of a picture stay together."""
+    """With its own id if it has no picture; the cases of one picture are split together."""
     if case.sample.images:
         return case
     return replace(case, sample=replace(case.sample, id=f"{case.sample.id}/{number}"))
@@ -117,7 +118,7 @@ def _distinct(case: Case, number: int) -> Case:
 def reading(text: str) -> tuple[str, str]:
     """The ready goal that a sentence means: (presence, feeling, word or object, the concept).
 
-    Raises CausalError where it names nothing.
+    Raises CausalError if it names nothing.
     """
     if _PRESENCE.search(text):
         return "presence", ""
@@ -128,7 +129,7 @@ def reading(text: str) -> tuple[str, str]:
     words = [w for w in re.findall(r"[\w'-]+", text.lower()) if w not in _FILLER]
     if not words:
         raise CausalError(
-            f"The wish {text!r} names nothing to look for. Say what the model should speak of "
+            f"The goal {text!r} names nothing to look for. Say what the model should speak of "
             "('a dog'), or give examples: --want FILE --not-want FILE."
         )
     return "object", " ".join(words[:3])

@@ -1,7 +1,7 @@
-"""What the first layers make of prompts that are run again and again under other edits.
+"""A cache of the first layers' output, for prompts that run again under other edits.
 
 A search tries hundreds of interventions on the same few prompts, all of them at the same site or
-later: the layers before it, and the vision tower, are run once. Knows batches and edits.
+later, so the layers before it and the vision tower run once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from semascope.subject.prefix import Begin, ends_alike, key_of_inputs
 from semascope.subject.types import Batch, Edits
 
 MOST = 1 << 28
-"""Bytes that are kept."""
+"""Default bytes of a cache."""
 
 
 class PrefixCache:
     """The residual streams used last, at most ``most`` bytes of them.
 
-    Nothing is kept of a model whose layers are handed more than the residual stream: the first pass
-    that begins half-way is compared with a whole one, for each kind of input.
+    Nothing is cached for a model that cannot resume mid-stack (its layers take more than the
+    residual stream): the first resumed pass is compared with a full one, for each kind of input.
     """
 
     def __init__(self, most: int = MOST) -> None:
@@ -36,7 +36,7 @@ class PrefixCache:
         return len(self._kept)
 
     def begin(self, subject: Subject, batch: Batch, edits: Edits) -> Begin | None:
-        """Where a pass of this batch under these edits may begin; None at the first layer."""
+        """Where a pass of this batch under these edits may resume; None to run it whole."""
         site = base_of(subject, (), edits) if edits else ""
         kind = (site, str(id(subject)), *sorted(batch.inputs))
         if not site or self._proved.get(kind) is False:
@@ -59,7 +59,7 @@ def _bytes(x: Tensor) -> int:
 
 
 def _same(subject: Subject, batch: Batch, begin: Begin) -> bool:
-    """Whether a pass that begins there ends as a whole one does."""
+    """Whether a pass that resumes there gives the logits of a full one."""
     last = batch.inputs["input_ids"].shape[1] - 1
     return ends_alike(
         lambda: subject.logits(batch, start=last, begin=begin),

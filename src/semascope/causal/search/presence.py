@@ -1,4 +1,4 @@
-"""Is it in the picture? Cases and a goal from questions with yes or no for an answer.
+"""Yes-or-no questions about what is in a picture, as cases and as a goal.
 
 Asked as POPE asks (Li et al. 2023, "Evaluating Object Hallucination").
 """
@@ -22,7 +22,11 @@ _OPPOSITE = {"yes": "no", "no": "yes"}
 def presence_cases(
     samples: Iterable[Sample], kinds: Sequence[str] = KINDS, limit: int | None = None
 ) -> list[Case]:
-    """A case for each question of the given kinds; yes and no set against each other."""
+    """A case for each question of the given kinds, yes against no.
+
+    Raises:
+        CausalError: no sample has such a question.
+    """
     cases: list[Case] = []
     for sample in samples:
         for question in sample.truth.questions if sample.truth else ():
@@ -46,13 +50,13 @@ def presence_cases(
 
 
 SMALL_DOSES = (0.06, 0.12, 0.25, 1.0)
-"""Doses that turn a yes into a no; more of them turns every yes."""
+"""Doses that turn a yes into a no; larger ones turn every yes."""
 
 
 def presence_goal(
     samples: int, *, seed: int = 0, split: str = "heldout", cases: Sequence[Case] | None = None
 ) -> Goal:
-    """No to what is not there; every other question of the same pictures is protected."""
+    """The goal to say no to what is absent; all other questions of these pictures are protected."""
     if cases is None:
         corpus = SceneCorpus(2**30, seed=seed + 9_000_011, split=split)
         cases = presence_cases(s for _, s in corpus.read(0, samples))

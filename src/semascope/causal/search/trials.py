@@ -29,7 +29,7 @@ from semascope.statistics import Figure, upper_mean
 
 Prompts = Sequence[tuple[Sample, Sequence[int]]]
 SAFE = 1.0
-"""Margin, nats a token, from which an answer is safe: any more is not counted."""
+"""Margin, in nats per token, from which an answer is safe: a larger one counts no more."""
 OVER = 5.0
 """Extra penalty per nat of KL above ``max_kl``."""
 _HALVINGS = 5
@@ -100,7 +100,7 @@ class CachedRuns:
         return [case for case, fine in met if fine], [case for case, fine in met if not fine]
 
     def margins(self, cases: Sequence[Case], interventions: Sequence[Intervention]) -> list[float]:
-        """Margin of the wanted answer of each case, nats a token."""
+        """Margin of the wanted answer of each case, in nats per token."""
         result: list[float] = self._do(
             "margins",
             cases,
@@ -317,8 +317,8 @@ def _some_of_each(
 
     The set with the largest margin does not always give the best answers.
     """
-    kept = list(sets[:most])
+    shortlist = list(sets[:most])
     for group in sets[most:]:
-        if all(other[0].where != group[0].where for other in kept):
-            kept.append(group)
-    return kept
+        if all(other[0].where != group[0].where for other in shortlist):
+            shortlist.append(group)
+    return shortlist

@@ -4,7 +4,7 @@
 ``resid_post.8``: the residual stream is shared, so a decoder direction of one layer often means
 much the same in its neighbours. Activations at the other site were never measured, so such a
 direction can only be added or projected out; its unit is the feature's maximum at its own site.
-Reports carry the full name, so that it is not mistaken for a feature of that layer.
+Reports give the full name, so that it is not mistaken for a feature of that layer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class BorrowedDirections:
     """The ``Dictionary`` of one site, as directions at another."""
 
     def __init__(self, source: Dictionary, site: str) -> None:
-        """``source`` keeps its site in the new name."""
+        """The new name holds the source's site."""
         self.source, self.site, self.site_out = source, site, ""
         self.name = f"{source.name}@{source.site}"
         self.width, self.d_in = source.width, source.d_in

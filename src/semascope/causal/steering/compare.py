@@ -58,7 +58,7 @@ class Comparison:
 
     @property
     def kl(self) -> float:
-        """Mean KL a token of the base answer, in nats."""
+        """Mean KL per token of the base answer, in nats."""
         return sum(s.kl for s in self.shifts) / len(self.shifts) if self.shifts else 0.0
 
     @property
@@ -79,7 +79,7 @@ class Comparison:
             html.line(labels, strong=True),
             html.turn("base", self.base.text),
             html.turn("steered", self.steered.text),
-            html.line(f"KL {self.kl:.3g} nats a token; {shift}."),
+            html.line(f"KL {self.kl:.3g} nats per token; {shift}."),
             *(html.line(note) for note in self.notes),
         )
 

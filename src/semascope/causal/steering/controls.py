@@ -1,6 +1,6 @@
 """Controls of steering: random features matched in density and norm, a blank picture, usual places.
 
-What matched random features do under the same intervention is what steering as such does.
+Matched random features under the same intervention show what any steering of that size does.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def usual_wheres(subject: Subject, sample: Sample) -> tuple[Where, ...]:
 def middle_block(token_map: TokenMap, side: int = 3) -> Region | None:
     """The region of ``side`` × ``side`` image tokens around the picture's middle.
 
-    None where nobody knows where image tokens look.
+    None if the places of image tokens are unknown.
     """
     if token_map.geometry != "known" or not token_map.sizes:
         return None
-    own = (token_map.kinds == Kind.IMAGE) & (token_map.image == 0)
-    rects = token_map.rects[own]
+    first_picture = (token_map.kinds == Kind.IMAGE) & (token_map.image == 0)
+    rects = token_map.rects[first_picture]
     rects = rects[np.isfinite(rects).all(1)]
     if not len(rects):
         return None
@@ -70,13 +70,13 @@ def middle_block(token_map: TokenMap, side: int = 3) -> Region | None:
 
 
 def blank_sample(blank: Image.Image | None = None, question: str = QUESTION) -> Sample:
-    """A picture of nothing, and what to ask of it."""
+    """An empty picture with a question."""
     picture = blank or Image.new("RGB", (128, 128), (214, 214, 214))
     return Sample(id="blank", turns=(Turn("user", question, images=1),), images=(picture,))
 
 
 def members(features: Feature | tuple[Feature, ...]) -> tuple[Feature, ...]:
-    """A set of features from one or from several."""
+    """The features of one concept, as a tuple."""
     if isinstance(features[0], str):
         return (features,)  # a pair (dictionary, index)
     return features
@@ -123,8 +123,8 @@ def controls(
     ]
     unmatched = len(loaded) - len(matches)
     notes = [
-        f"{unmatched} of {len(features)} features have no match of like density and norm; the "
-        "control is without them."
+        f"{unmatched} of {len(features)} features have no match in density and norm; the control "
+        "leaves them out."
     ]
     return swapped, notes if unmatched else []
 

@@ -7,7 +7,7 @@ batch and with or without a KV cache, because positions come from the edit's con
 
 z is read with the dictionary's own gating: a feature that its TopK leaves out is 0 here,
 whatever its pre-activation. All changes at one site are computed from the unedited x and
-added together. Attention sinks are never edited (``sinks``).
+added together. Attention sinks are never edited (``subject.sinks``).
 
 For a dictionary that reads one site and writes another (a transcoder), the subject must run the
 reading site first.
@@ -35,6 +35,8 @@ from semascope.subject.types import Edit, EditContext, Edits, TokenMap
 
 _AHEAD = 64
 """Positions past the prompt covered by a mask, so that decoding rarely makes a new one."""
+_MASKS = 256
+"""Most masks in the cache of one site."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,8 +108,8 @@ def edits_for(
             readers.setdefault(dictionary.site, []).append(source)
         parts.setdefault(output_site(dictionary), []).append(_Part(key, dictionary, group, source))
     edits: dict[str, Edit] = {site: SiteEdit(site, group) for site, group in parts.items()}
-    for site, own_readers in readers.items():
-        edits[site] = _Chain([edits[site]] if site in edits else [], own_readers)
+    for site, readers_here in readers.items():
+        edits[site] = _Chain([edits[site]] if site in edits else [], readers_here)
     return edits
 
 
@@ -129,8 +131,8 @@ def _resolve(
             raise CausalError(
                 f"{intervention.label}: {key} has {dictionary.width} features, no number {index}."
             )
-        lent = isinstance(dictionary, BorrowedDirections)
-        if lent and (intervention.how not in HOWS or intervention.only_active):
+        borrowed = isinstance(dictionary, BorrowedDirections)
+        if borrowed and (intervention.how not in HOWS or intervention.only_active):
             raise CausalError(
                 f"{intervention.label}: {key} has directions and no activations, as no dictionary "
                 f"was trained there. Choose one of: {', '.join(HOWS)}, at all tokens."
@@ -144,9 +146,9 @@ def _resolve(
 
 def _known(key: str, known: Mapping[str, Dictionary]) -> Dictionary:
     """A loaded dictionary, or one with borrowed directions."""
-    found = lookup(key, known)
-    assert found is not None  # _resolve has told the user
-    return found
+    dictionary = lookup(key, known)
+    assert dictionary is not None  # _resolve raises for one that is missing
+    return dictionary
 
 
 def _act(
@@ -308,18 +310,17 @@ class SiteEdit:
 
     def __call__(self, x: Tensor, context: EditContext) -> Tensor:
         if not is_pictured(self.site):
-            return self._edited(x, context, None)
+            return self._edited(x, context, without_sinks([x]))
         layout = VisionPatches.of(self.site, x, context.maps)
-        tokens, there = layout.spread(x), layout.mask()  # (R, T, d), (R, T)
-        there = without_sinks([tokens], there)
-        after = self._edited(tokens, EditContext(0, layout.maps), there)
+        tokens = layout.spread(x)  # (R, T, d)
+        editable = without_sinks([tokens], layout.mask())  # (R, T)
+        after = self._edited(tokens, EditContext(0, layout.maps), editable)
         return x if after is tokens else layout.gather(after, x)
 
-    def _edited(self, x: Tensor, context: EditContext, there: Tensor | None) -> Tensor:
-        """The same for (B, T, d), at the tokens that are ``there``, (B, T) bool."""
-        chosen = [self._chosen(part, x, context) for part in self.parts]  # (acts, B, T) each
-        there = without_sinks([x]) if there is None else there
-        chosen = [masks & there for masks in chosen]
+    def _edited(self, x: Tensor, context: EditContext, editable: Tensor) -> Tensor:
+        """(B, T, d) -> (B, T, d), at ``editable`` tokens, (B, T) bool."""
+        chosen = [self._chosen(part, x, context) & editable for part in self.parts]
+        # (acts, B, T) each
         for part, masks in zip(self.parts, chosen, strict=True):
             for i, j in part.pairs:
                 if bool((masks[i] & masks[j]).any()):
@@ -355,7 +356,7 @@ class SiteEdit:
         raise CausalError(f"{labels} gives NaN or infinity at {self.site}: lower its strength.")
 
     def _chosen(self, part: _Part, x: Tensor, context: EditContext) -> Tensor:
-        """(acts, B, T) bool: which act means which position of this tensor."""
+        """(acts, B, T) bool: the positions of this tensor that each act changes."""
         rows, length = x.shape[:2]
         if len(context.maps) == 0 or rows % len(context.maps):
             raise CausalError(
@@ -372,12 +373,12 @@ class SiteEdit:
         return stacked.repeat_interleave(rows // len(context.maps), dim=1)
 
     def _mask(self, where: Where, token_map: TokenMap, stop: int) -> Mask:
-        """(≥ stop,) bool, kept from one decoding step to the next."""
+        """(≥ stop,) bool, cached from one decoding step to the next."""
         key = (id(token_map), where)
-        kept = self._masks.get(key)
-        if kept is None or kept[0] is not token_map or len(kept[1]) < stop:
-            if len(self._masks) >= 256:
+        cached = self._masks.get(key)
+        if cached is None or cached[0] is not token_map or len(cached[1]) < stop:
+            if len(self._masks) >= _MASKS:
                 self._masks.clear()
-            kept = (token_map, select(where, token_map, stop + _AHEAD))
-            self._masks[key] = kept
-        return kept[1]
+            cached = (token_map, select(where, token_map, stop + _AHEAD))
+            self._masks[key] = cached
+        return cached[1]

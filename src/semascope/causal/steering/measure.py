@@ -1,6 +1,6 @@
-"""Side effects of steering, on prompts that have nothing to do with it.
+"""Side effects of steering, on unrelated prompts.
 
-Measured as KL(base ‖ steered) a token and as the perplexity of given answers, before and after.
+Measured as KL(base ‖ steered) per token and as the perplexity of given answers, before and after.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from semascope.errors import CausalError
 from semascope.statistics import Figure, mean
 
 _ROWS = 8
-"""Prompts a forward pass."""
+"""Prompts per forward pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class SideEffects:
-    """What interventions cost where they should do nothing."""
+    """Effects of interventions on prompts where they should have none."""
 
     kl: Figure
-    """KL(base ‖ steered) a token, nats, over answers."""
+    """KL(base ‖ steered) in nats per token, over answers."""
     perplexity_base: float
     """Of the given answers, without the interventions."""
     perplexity_steered: float
 
     @property
     def perplexity_ratio(self) -> float:
-        """1 is no harm."""
+        """Steered over base; 1 is no harm."""
         return self.perplexity_steered / self.perplexity_base
 
     def as_json(self) -> dict[str, Any]:
@@ -57,18 +57,24 @@ def side_effects(
 ) -> SideEffects:
     """Measure on unrelated prompts, each with the token ids of an answer to force.
 
-    ``before`` keeps the plain model's log-probabilities for the next call on the same prompts;
-    ``begins`` says where a pass may begin (``Bases.begin``).
-    Raises CausalError where no prompt has an answer.
+    Args:
+        steerable: the model.
+        interventions: those to measure.
+        prompts: samples with the token ids of their answers.
+        before: cache of the unsteered model's log-probabilities, for calls on the same prompts.
+        begins: gives where a pass may resume (``PrefixCache.begin``).
+
+    Raises:
+        CausalError: no prompt has an answer.
     """
     known = {} if before is None else before
     edits = steerable.edits(interventions)
     kls: list[float] = []
     before_sum = after_sum = 0.0
     tokens = 0
-    asked = [(sample, tuple(answer)) for sample, answer in prompts if answer]
-    for start in range(0, len(asked), _ROWS):
-        part = asked[start : start + _ROWS]
+    with_answers = [(sample, tuple(answer)) for sample, answer in prompts if answer]
+    for start in range(0, len(with_answers), _ROWS):
+        part = with_answers[start : start + _ROWS]
         answers = [answer for _, answer in part]
         batch = steerable.subject.encode([sample for sample, _ in part], answer="", max_tokens=None)
         if start not in known:
@@ -77,10 +83,10 @@ def side_effects(
         steered = plain
         if edits:
             steered = answer_logprobs(steerable.subject, batch, answers, edits, begins)
-        for own, after, answer in zip(plain, steered, answers, strict=True):  # (L, V) each
-            kls.append(float(divergence(own, after).mean()))
-            ids = torch.as_tensor(answer, device=own.device)[:, None]
-            before_sum += float(own.gather(1, ids).sum())
+        for base, after, answer in zip(plain, steered, answers, strict=True):  # (L, V) each
+            kls.append(float(divergence(base, after).mean()))
+            ids = torch.as_tensor(answer, device=base.device)[:, None]
+            before_sum += float(base.gather(1, ids).sum())
             after_sum += float(after.gather(1, ids).sum())
             tokens += len(answer)
     if not tokens:

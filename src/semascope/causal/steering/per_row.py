@@ -14,8 +14,8 @@ from semascope.subject.types import Edit, EditContext, Edits
 
 def per_row(edits: Sequence[Edits]) -> Edits:
     """Edits of a batch whose row i has ``edits[i]``; a row without edits runs unchanged."""
-    sites = dict.fromkeys(site for own in edits for site in own)
-    return {site: _Rows(site, [own.get(site) for own in edits]) for site in sites}
+    sites = dict.fromkeys(site for by_site in edits for site in by_site)
+    return {site: _Rows(site, [by_site.get(site) for by_site in edits]) for site in sites}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class _Rows:
             )
         parts = []
         for row, edit in enumerate(self.edits):
-            own = x[row : row + 1]
+            part = x[row : row + 1]  # (1, T, d)
             inner = EditContext(start=context.start, maps=(context.maps[row],))
-            parts.append(own if edit is None else edit(own, inner))
+            parts.append(part if edit is None else edit(part, inner))
         return torch.cat(parts)

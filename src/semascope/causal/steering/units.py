@@ -43,7 +43,7 @@ def by_id(dictionaries: Iterable[Dictionary] | Mapping[str, Dictionary]) -> dict
 
 
 def output_site(dictionary: Dictionary) -> str:
-    """Where the dictionary's directions live: its own site, unless it says otherwise.
+    """The site that the dictionary writes to: the one it reads, unless it names another.
 
     A transcoder names it as ``site_out``. MLP neurons whose directions are their output weights
     are read at ``mlp_neurons.N`` and write at ``mlp_out.N``.
@@ -59,7 +59,7 @@ def output_site(dictionary: Dictionary) -> str:
 
 
 def statistic(statistics: Statistics | None, key: str, name: str) -> NDArray[np.floating]:
-    """(width,) one statistic of one dictionary; for borrowed directions, what they have at home.
+    """(width,) one statistic of one dictionary; of borrowed directions, that of their source.
 
     Raises CausalError where there is none.
     """
