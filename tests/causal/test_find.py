@@ -27,9 +27,9 @@ from semascope.evaluate.hallucination import (
     blame,
     examine,
     mended,
-    reconstruction_only,
 )
 from semascope.evaluate.pope_hallusion import read_hallusion, read_pope
+from semascope.evaluate.reconstruction import reconstruction_only
 from semascope.statistics import mean, share
 from semascope.subject.types import Kind
 

@@ -12,7 +12,7 @@ from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.dictionary.neurons import SignedNeurons
 from semascope.errors import CausalError
-from semascope.evaluate.hallucination import Reconstruct, reconstruction_only
+from semascope.evaluate.reconstruction import Reconstruct, reconstruction_only
 from semascope.subject.model import Subject
 from semascope.subject.readable import read_kinds
 from semascope.subject.testing import tiny

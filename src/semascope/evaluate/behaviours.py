@@ -1,4 +1,4 @@
-"""The benchmark of behaviours: is a set of features found for each, and what does it cost."""
+"""The benchmark of behaviours: whether features are found for each, and their side effects."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from semascope.causal.search.behaviours import (
-    _QUIET,
     BEHAVIOURS,
+    QUIET_PROMPTS,
     NamedObject,
     Progress,
     Search,
-    _facts,
+    factual_questions,
     goal_for,
     own_answers,
 )
@@ -33,21 +33,32 @@ def evaluate_behaviours(
     ledger: Ledger | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """A finding for each behaviour, and how many were found that work on held-out prompts.
+    """Search for each behaviour, and count the sets that work on held-out prompts.
 
-    An object is to be named where nothing asks for it; what its set costs (``on_other_pictures``)
-    where plain questions are asked about pictures of other things is told beside, and is no limit.
+    An object should be named unprompted. The side effects of its set on plain questions about
+    other pictures are reported as ``on_other_pictures``; they are not limited.
+
+    Args:
+        steerable: with statistics.
+        search: features for words, best first.
+        names: which behaviours.
+        thing: the object to name.
+        seed: random seed of the scenes.
+        options: limits of the search.
+        ledger: finished parts, to resume from.
+        progress: called with (done, total, note).
     """
-    told: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name in names:
         if name == "word" and not steerable.subject.has_vision:
             continue
         goal = goal_for(steerable, name, search, thing=thing, seed=seed)
-        found = find(
+        result = find(
             steerable, goal, options or SearchOptions(seed=seed), ledger=ledger, progress=progress
         )
-        told[name] = {"wish": goal.text, **found.as_json()}
-        if name == "object" and steerable.subject.has_vision and found.best:
-            facts = own_answers(steerable, _facts(_QUIET // 2))
-            told[name]["on_other_pictures"] = side_effects(steerable, found.best, facts).as_json()
-    return {"behaviours": told, "found": sum(row["found"] for row in told.values())}
+        results[name] = {"wish": goal.text, **result.as_json()}
+        if name == "object" and steerable.subject.has_vision and result.best:
+            facts = own_answers(steerable, factual_questions(QUIET_PROMPTS // 2))
+            effects = side_effects(steerable, result.best, facts)
+            results[name]["on_other_pictures"] = effects.as_json()
+    return {"behaviours": results, "found": sum(row["found"] for row in results.values())}

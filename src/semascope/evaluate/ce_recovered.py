@@ -1,10 +1,9 @@
-"""What a dictionary costs the model: cross-entropy recovered, and KL, with it spliced in.
+"""Cross-entropy recovered, and KL, with a dictionary spliced into the model.
 
-The site's activations are replaced by their reconstruction, at every real token, and the model's
-next-token predictions compared with those of the model as it is and with those after setting the
-site to zero. On the vision side that is every patch that an image token stands for, and predictions
-count from the first image token on: those before it cannot change. Knows a model only as something
-that gives logits under edits; no tokenizer.
+The site's activations are replaced by their reconstruction, and the model's next-token predictions
+are compared with those of the unchanged model and those with the site set to zero. On the vision
+side every patch with an image token is replaced, and predictions count from the first image token
+on: those before it cannot change. The model only has to give logits under edits.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from semascope.subject.patches import VisionPatches, has_patch, is_pictured
 from semascope.subject.types import Batch, Edit, EditContext, Edits, Kind, TokenMap
 
 Reads = Callable[[TokenMap], NDArray[np.int8]]
-"""(T,) not 0 where a dictionary reads; elsewhere the activations stay as they are."""
+"""(T,) 0 where the dictionary does not read and activations stay as they are."""
 
 
 def real(map_: TokenMap) -> NDArray[np.int8]:
@@ -34,7 +33,7 @@ def real(map_: TokenMap) -> NDArray[np.int8]:
 
 
 class HasLogits(Protocol):
-    """A subject, as far as this module is concerned."""
+    """A model that gives logits under edits."""
 
     def logits(self, batch: Batch, *, edits: Edits) -> Tensor:
         """(B, T, V) under edits by site."""
@@ -54,15 +53,16 @@ class CERecovered:
 
     @property
     def recovered(self) -> float:
-        """(CE_zero − CE_spliced) / (CE_zero − CE_clean): 1 is no loss, 0 is no better than zero."""
+        """(CE_zero − CE_spliced) / (CE_zero − CE_clean): 1 is no loss, 0 is as bad as zeros; NaN
+        if zeros cost nothing."""
         span = self.ce_zero - self.ce_clean
         return (self.ce_zero - self.ce_spliced) / span if span else float("nan")
 
 
 def splice(coder: Dictionary, reads: Reads = real, site: str = "") -> Edit:
-    """An edit that puts the reconstruction in the place of the activations that are read.
+    """An edit that replaces the activations that are read by their reconstruction.
 
-    ``site`` is where, if not the dictionary's own.
+    ``site`` is where, by default the dictionary's own.
     """
     at = _Place(site or coder.site, reads)
 
@@ -77,7 +77,7 @@ def splice(coder: Dictionary, reads: Reads = real, site: str = "") -> Edit:
 
 
 def zero(reads: Reads = real, site: str = "") -> Edit:
-    """The baseline: the activations that are read at a site set to 0."""
+    """An edit that sets the activations that are read to 0, the baseline."""
     at = _Place(site, reads)
 
     def edit(hidden: Tensor, context: EditContext) -> Tensor:
@@ -96,19 +96,19 @@ def spliced(
     site: str = "",
     reads: Reads = real,
 ) -> Mapping[int, CERecovered]:
-    """Measure by kind of the token that predicts; kind 0 holds the figures for all.
+    """Measure by kind of the token that predicts; key 0 is all of them.
 
     Args:
         site: where to splice; by default the dictionary's own.
-        reads: which positions; by default all but padding. First tokens, whose norm is many
-            times the others', break the model when a dictionary that never saw them replaces them.
+        reads: which positions; by default all but padding. Leave out first tokens: their norm is
+            many times that of the others, and a dictionary that never saw them breaks the model.
 
     Raises:
         DictionaryError: the dictionary names no site, or nothing was predicted.
     """
     site = site or coder.site
     if not site:
-        raise DictionaryError(f"Dictionary {coder.name!r} names no site; say where to splice it.")
+        raise DictionaryError(f"Dictionary {coder.name!r} names no site: give one to splice it at.")
     sums: dict[int, torch.Tensor] = {}
     pictured = is_pictured(site)
     for batch in batches:
@@ -126,8 +126,8 @@ def spliced(
         ]
         stacked = torch.stack([torch.ones_like(parts[0]), *parts]).double()  # (5, B, T - 1)
         for kind in torch.unique(kinds[kinds > 0]).tolist():
-            here = stacked[:, kinds == kind].sum(1).cpu()
-            sums[kind] = sums.get(kind, torch.zeros(5, dtype=torch.float64)) + here
+            batch_sums = stacked[:, kinds == kind].sum(1).cpu()
+            sums[kind] = sums.get(kind, torch.zeros(5, dtype=torch.float64)) + batch_sums
     if not sums:
         why = f"{site} reads pictures, and no words follow one" if pictured else (
             "every sequence has fewer than two tokens"
@@ -148,35 +148,35 @@ def _predictions(logits: Tensor) -> Tensor:
 
 
 def _targets(batch: Batch, device: torch.device, pictured: bool) -> tuple[Tensor, Tensor]:
-    """(B, T − 1) next ids, and the kind of the token that predicts, 0 where none is asked.
+    """(B, T − 1) next ids, and the kind of the token that predicts, 0 if it does not count.
 
-    ``pictured``: of those that come before every picture, none is asked.
+    With ``pictured``, tokens before the first picture do not count.
     """
     ids = torch.as_tensor(np.stack([m.ids for m in batch.maps]), device=device)
     kinds = torch.as_tensor(np.stack([m.kinds for m in batch.maps]), device=device).long()
-    asked = (kinds[:, :-1] != Kind.PAD) & (kinds[:, 1:] == Kind.TEXT)
+    counted = (kinds[:, :-1] != Kind.PAD) & (kinds[:, 1:] == Kind.TEXT)
     if pictured:
-        asked &= (kinds[:, :-1] == Kind.IMAGE).cumsum(1) > 0
-    return ids[:, 1:].clamp_min(0), torch.where(asked, kinds[:, :-1], 0)
+        counted &= (kinds[:, :-1] == Kind.IMAGE).cumsum(1) > 0
+    return ids[:, 1:].clamp_min(0), torch.where(counted, kinds[:, :-1], 0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a dictionary reads: which entries of what runs through its site."""
+    """The entries of a site's activations that a dictionary reads."""
 
     site: str
     reads: Reads
 
     def where(self, new: Tensor, old: Tensor, context: EditContext) -> Tensor:
-        """``new`` where the dictionary reads, ``old`` elsewhere; both as the site has them."""
+        """``new`` where the dictionary reads, ``old`` elsewhere; both in the site's shape."""
         rows = np.stack([self.reads(m) != 0 for m in context.maps])
         if is_pictured(self.site):
             layout = VisionPatches.of(self.site, old, context.maps)
             read = torch.as_tensor(rows, device=old.device).unsqueeze(2)  # (B, T, 1)
             none = torch.zeros_like(old[..., :1], dtype=torch.bool)
             return torch.where(layout.gather(read, none), new, old)
-        here = torch.as_tensor(rows[:, context.start :], device=new.device)[:, : new.shape[1]]
-        if here.shape[1] < new.shape[1]:  # generated tokens, past the prompt's map, are all real
-            grown = here.new_ones((len(here), new.shape[1] - here.shape[1]))
-            here = torch.cat([here, grown], dim=1)
-        return torch.where(here.unsqueeze(2), new, old)
+        read = torch.as_tensor(rows[:, context.start :], device=new.device)[:, : new.shape[1]]
+        if read.shape[1] < new.shape[1]:  # generated tokens, past the prompt's map, are all read
+            generated = read.new_ones((len(read), new.shape[1] - read.shape[1]))
+            read = torch.cat([read, generated], dim=1)
+        return torch.where(read.unsqueeze(2), new, old)

@@ -1,9 +1,9 @@
-"""Which concepts have a feature: average precision of every feature as a detector of each.
+"""Concept coverage: average precision of features as detectors of known concepts.
 
-For each concept some scenes hold it and the scenes of the others do not. The feature is chosen by
-its average precision on one half of the scenes and judged on the other, so that the best of
-thousands of features is not taken at its luck. Chance is what the feature chosen for another
-concept gets. Numbers and names only.
+Each concept's scenes are its positives, those of the other concepts its negatives. The feature is
+chosen by average precision on one half of the scenes and judged on the other, so that the best of
+thousands is not a lucky one. Chance is the share of positives, the expected average precision of
+a random ranking.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from semascope.statistics import (
 
 @dataclass(frozen=True, slots=True)
 class CoveredConcept:
-    """One concept and the feature that tells it best."""
+    """One concept and the feature that detects it best."""
 
     name: str
     kind: str
     named: float
     """Share of its scenes in which the model itself names it."""
     feature: int
-    """−1 where no feature fires on it at all."""
+    """Its index; −1 if no feature fires on the concept."""
     ap: float
-    """Held-out average precision of that feature; 0 where there is none."""
+    """Held-out average precision of that feature; 0 if there is none."""
     low: float
     high: float
     chance: float
-    """Share of the held-out scenes that hold the concept."""
+    """Share of the held-out scenes that show the concept."""
 
 
 def cover(
@@ -51,12 +51,20 @@ def cover(
     *,
     seed: int = 0,
 ) -> list[CoveredConcept]:
-    """``peaks`` (n, width) of each scene, ``holds`` (n, concepts) whether it is there, ``half``
-    (n,) True where features are chosen; ``names`` are (kind, name) pairs."""
+    """The best feature of each concept, with its held-out average precision.
+
+    Args:
+        peaks: (n, width) largest activation of each feature in each scene.
+        holds: (n, concepts) whether the scene shows the concept.
+        half: (n,) True for scenes that choose the features, False for those that judge them.
+        names: (kind, name) of each concept.
+        named: by concept, the share of its scenes in which the model itself names it.
+        seed: of the bootstrap.
+    """
     choose, judge = np.flatnonzero(half), np.flatnonzero(~half)
     table = peaks.tocsc()
     first, second = table[choose], table[judge]
-    found = []
+    covered = []
     for c, (kind, name) in enumerate(names):
         truth, held = holds[choose, c], holds[judge, c]
         best, _ = best_feature(first, truth)
@@ -66,15 +74,15 @@ def cover(
             precision = average_precision_interval(heat, held, seed)
             value, (low, high) = precision.value, precision.interval
         share = float(held.mean())
-        found.append(CoveredConcept(name, kind, float(named[c]), best, value, low, high, share))
-    return found
+        covered.append(CoveredConcept(name, kind, float(named[c]), best, value, low, high, share))
+    return covered
 
 
 def best_feature(peaks: sparse.csc_matrix, truth: NDArray[np.bool_]) -> tuple[int, float]:
-    """The column whose values order ``truth`` best, by average precision; (−1, 0) for none.
+    """The column with the best average precision for ``truth``, and that; (−1, 0) if none fires.
 
-    Only columns that fire on some positive are looked at, those with the largest difference of
-    means first, a hundred of them: average precision needs a sort of each.
+    Tries only the hundred columns whose firing rates on positives and negatives differ most, since
+    average precision sorts every column.
     """
     if not truth.any():
         return -1, 0.0
@@ -96,11 +104,14 @@ def _ap(heat: NDArray[np.floating], truth: NDArray[np.bool_]) -> float:
 
 
 def share_covered(
-    found: Sequence[CoveredConcept], *, least_named: float = 0.5, bar: float = 0.8, seed: int = 0
+    concepts: Sequence[CoveredConcept], *, least_named: float = 0.5, bar: float = 0.8, seed: int = 0
 ) -> Figure:
-    """Of the concepts that the model names in at least ``least_named`` of their scenes, the share
-    with a feature whose held-out AP is ``bar`` or more; NaN where it names none."""
-    known = [c for c in found if c.named >= least_named]
+    """Share of concepts with a feature whose held-out average precision is at least ``bar``.
+
+    Counts the concepts that the model names in at least ``least_named`` of their scenes; NaN if
+    there are none.
+    """
+    known = [c for c in concepts if c.named >= least_named]
     if not known:
         return EMPTY
     has = np.array([c.ap >= bar for c in known], np.float64)

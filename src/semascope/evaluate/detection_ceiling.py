@@ -1,9 +1,8 @@
-"""How well could words of this kind detect at best: named from the very samples that judge them.
+"""The ceiling of detection: scores of explanations made from the very samples that judge them.
 
-Held-out detection falls short for two reasons. The words may not hold beyond the samples that they
-were made from; or no words of the kind tell the feature's samples apart, since it fires on several
-things. Naming the feature from the samples that judge it takes the first reason away: what is left
-to 1 is the second. Knows records and an explainer.
+Held-out detection is below 1 for two reasons: the explanation may not generalise, or no explanation
+of this kind separates the feature's samples, since it fires on several things. Explaining the
+feature from the samples that judge it removes the first reason and leaves the second.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from semascope.statistics import Figure, mean_interval
 def ceiling(
     records: Sequence[FeatureEvidence], explainer: Explainer, scorer: Scorer
 ) -> Figure | None:
-    """Mean of the scorer's main figure where words are made from what judges them; None for none.
+    """Mean score of explanations made from the samples that judge them; None if there are none.
 
-    Features for which the explainer then abstains are left out, as elsewhere.
+    Features for which the explainer abstains are left out, as elsewhere.
     """
     other = swapper()
     words = explainer.explain([other.relabel(record) for record in records])

@@ -1,16 +1,15 @@
-"""The empathy case: emotion features on prompts of words alone.
+"""The empathy case: emotion features added on prompts without pictures.
 
-How many answers to small talk speak of a feeling when the features are added, at the tokens and the
-dose that every second prompt chose; what that costs on unrelated prompts; and what random features
-of like density and norm do at the same tokens and dose. It hears words of feeling, not empathy.
-
-Knows the wish to speak with feeling; looking for other features is ``find``'s.
+Measures how many answers to small talk speak of a feeling, at the tokens and dose chosen on every
+second prompt; the side effects on unrelated prompts; and the same for random features matched in
+density and norm. It counts words for feelings, which is not empathy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from semascope.causal.search.behaviours import own_answers, with_feeling, words_alone
@@ -20,7 +19,7 @@ from semascope.causal.search.ledger import Ledger
 from semascope.causal.search.prompts import UNMOVED
 from semascope.causal.search.trials import CachedRuns
 from semascope.causal.steering.controls import as_controls
-from semascope.causal.steering.interventions import Intervention
+from semascope.causal.steering.interventions import Intervention, Where
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.errors import CausalError
 from semascope.statistics import Figure, share
@@ -30,7 +29,7 @@ Feature = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    """One dose at one kind of token, on the prompts that choose."""
+    """One dose at one kind of token, on the prompts that choose the setting."""
 
     intervention: Intervention
     felt: Figure
@@ -38,14 +37,14 @@ class _Tried:
 
     @property
     def worth(self) -> float:
-        """A nat of KL costs as much as all the answers are worth."""
+        """Share of answers that speak of a feeling minus the KL in nats per token."""
         return self.felt.value - self.kl.value
 
     def as_json(self) -> dict[str, Any]:
         """For a report."""
         where = self.intervention.where.model_dump(mode="json", exclude_defaults=True)
-        told = {"felt": self.felt.as_json(), "kl": self.kl.as_json()}
-        return {"where": where, "dose": self.intervention.strength, **told}
+        figures = {"felt": self.felt.as_json(), "kl": self.kl.as_json()}
+        return {"where": where, "dose": self.intervention.strength, **figures}
 
 
 def empathy(
@@ -58,12 +57,22 @@ def empathy(
     ledger: Ledger | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The share of answers that speak of a feeling, under emotion features, plainly, under chance.
+    """Share of answers that speak of a feeling: with emotion features, without, with random ones.
 
-    Tokens and dose are chosen on every second prompt by that share less the KL on unrelated
-    answers; the figures are of the others.
+    Tokens and dose are chosen on every second prompt, by that share minus the KL on unrelated
+    answers; the figures are of the other prompts.
 
-    Raises CausalError where no features are given.
+    Args:
+        steerable: with statistics.
+        features: features of emotions.
+        doses: multiples of each feature's maximum to choose from.
+        seed: random seed of the controls.
+        tokens: length limit of the answers.
+        ledger: finished parts, to resume from.
+        progress: called with (done, total, note).
+
+    Raises:
+        CausalError: no features are given.
     """
     if not features:
         raise CausalError(
@@ -75,21 +84,14 @@ def empathy(
     choosing, judging = cases[::2], cases[1::2]
     quiet = own_answers(steerable, [words_alone(f"What is this: {text}") for text in UNMOVED])
 
-    def felt(of: Sequence[Case], chosen: Sequence[Intervention]) -> Figure:
-        met = runs.met(of, chosen, meets, tokens)
-        return share(sum(met), len(met))
-
+    felt = partial(_felt, runs, tokens)
     curve: list[_Tried] = []
-    wheres = usual_wheres(cases)
-    for where in wheres:
-        for dose in doses:
-            one = Intervention(
-                features=tuple(features), where=where, how="add", strength=dose, name="emotions"
-            )
-            curve.append(_Tried(one, felt(choosing, [one]), runs.effects([one], quiet).kl))
-            if progress is not None:
-                told = f"{curve[-1].felt.value:.0%} at {dose:g}"
-                progress(len(curve), len(wheres) * len(doses), told)
+    settings = _settings(features, usual_wheres(cases), doses)
+    for one in settings:
+        curve.append(_Tried(one, felt(choosing, [one]), runs.effects([one], quiet).kl))
+        if progress is not None:
+            note = f"{curve[-1].felt.value:.0%} at {one.strength:g}"
+            progress(len(curve), len(settings), note)
     best = max(curve, key=lambda tried: tried.worth)
     random_ones = as_controls(steerable, [best.intervention], seed)
     return {
@@ -100,3 +102,24 @@ def empathy(
         "features": [f"{key}/{index}" for key, index in features],
         "curve": [tried.as_json() for tried in curve],
     }
+
+
+def _settings(
+    features: Sequence[Feature], wheres: Sequence[Where], doses: Sequence[float]
+) -> list[Intervention]:
+    """The features added at each kind of token, at each dose."""
+    return [
+        Intervention(
+            features=tuple(features), where=where, how="add", strength=dose, name="emotions"
+        )
+        for where in wheres
+        for dose in doses
+    ]
+
+
+def _felt(
+    runs: CachedRuns, tokens: int, cases: Sequence[Case], chosen: Sequence[Intervention]
+) -> Figure:
+    """Share of the answers that speak of a feeling under the interventions."""
+    met = runs.met(cases, chosen, meets, tokens)
+    return share(sum(met), len(met))

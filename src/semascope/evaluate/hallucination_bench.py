@@ -23,8 +23,8 @@ from semascope.evaluate.hallucination import (
     blame,
     examine,
     mended,
-    reconstruction_only,
 )
+from semascope.evaluate.reconstruction import reconstruction_only
 from semascope.subject.types import Edits
 
 
@@ -70,13 +70,13 @@ def evaluate_hallucination(
     }
     runs = CachedRuns(steerable, ledger or Ledger())
     result = find(steerable, goal, options, runs=runs, progress=progress)
-    asked = partial(
+    examined = partial(
         examine, steerable, max_new_tokens=options.tokens, ledger=ledger, progress=progress
     )
-    before = asked(held, {}, plain=runs.plain_answers(held, options.tokens, progress))
+    before = examined(held, {}, plain=runs.plain_answers(held, options.tokens, progress))
     arms = {**controls, **_searched_arms(steerable, result, seed)}
     fewer = before.fewer(options.kept)
-    after = asked(fewer, arms, plain=runs.plain_answers(fewer, options.tokens))
+    after = examined(fewer, arms, plain=runs.plain_answers(fewer, options.tokens))
     return {
         **_arm_figures(before, after),
         "wrong": _explained(steerable, after, explained, on_blame),
@@ -118,14 +118,14 @@ def _explained(
     count: int,
     on_blame: Callable[[Blame], Any] | None,
 ) -> list[dict[str, Any]]:
-    """The first wrong answers, each with the features of image and text that are to blame."""
+    """The first wrong answers, each with the features of image and text that promoted it."""
     pairs = zip(after.cases, after.base.answers, after.base.right, strict=True)
     wrong = ((case, text) for case, text, right in pairs if not right and case.wanted)
     rows = []
     for case, text in islice(wrong, count):
-        found = blame(steerable, case, text)
-        row = found.as_json()
+        explanation = blame(steerable, case, text)
+        row = explanation.as_json()
         if on_blame is not None:
-            row["picture"] = on_blame(found)
+            row["picture"] = on_blame(explanation)
         rows.append(row)
     return rows

@@ -1,18 +1,17 @@
-"""Are object features named when put into an empty picture: place and dose by measurement.
+"""The steering benchmark: is an object named when its features are added to a blank picture?
 
-For each concept a set of features, best first, is added while the model looks at a blank picture
-and is asked what is there; it is *named* if the concept stands in the answer. Where to add it
-(which tokens), how much (in multiples of each feature's own maximum), how many features of the set,
-and at which site (its own, or as borrowed directions at others) is not assumed but searched:
+For each concept a set of features, best first, is added while the model is asked what is in a
+blank picture. The concept is *named* if the answer contains it. The setting is searched: which
+tokens, which dose (in multiples of each feature's own maximum), how many features, and which site
+(the features' own, or others with borrowed directions).
 
 1. *Screen* every setting on a few concepts of the search half.
-2. *Choose* among the best settings on the whole search half; one setting for all concepts. Of
-   equals, the one with fewer features and the smaller dose.
-3. *Judge* on all concepts, and apart on the held-out half, which chose nothing; beside random
-   features of like density and norm under the same setting, and beside no steering at all.
+2. *Choose* among the best on the whole search half: one setting for all concepts. Of equals, the
+   one with fewer features and the smaller dose.
+3. *Judge* it on all concepts and, separately, on the held-out half, with random features matched
+   in density and norm under the same setting, and without steering.
 
-Knows steerable models and pictures; which features are objects, and what they are called, the
-caller says.
+The caller gives the features of each object and its name.
 """
 
 from __future__ import annotations
@@ -43,24 +42,24 @@ from semascope.statistics import share
 
 Progress = Callable[[int, int, str], None]
 _DRAWS = 3
-"""Random features drawn for each concept, so that a rare answer can be told from none."""
+"""Random sets drawn for each concept, so that a rare answer is not missed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SteeringSetting:
-    """How every concept's features are added; one for all of them."""
+    """How the features of every concept are added."""
 
     where: Where
     dose: float
     """Multiples of each feature's own maximum."""
     size: int = 1
-    """How many of a concept's features, best first; fewer where it has fewer."""
+    """How many of a concept's features, best first; all of them if it has fewer."""
     site: str = ""
-    """'' is each feature's own site; else its direction is borrowed there."""
+    """Site at which directions are borrowed; empty for each feature's own site."""
 
     @property
     def key(self) -> str:
-        """For the ledger."""
+        """Name in the ledger."""
         where = self.where.model_dump_json(exclude_defaults=True)
         return f"{where}|{self.dose:g}|{self.size}|{self.site}"
 
@@ -76,10 +75,10 @@ class SteeringSetting:
 
 @dataclass(frozen=True, slots=True)
 class SteeringPlan:
-    """What is tried."""
+    """Settings to search, and how."""
 
     wheres: tuple[Where, ...] = ()
-    """Which tokens; the usual ones if left out, see ``usual_wheres``."""
+    """Tokens to add features at; by default ``usual_wheres``."""
     doses: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
     sizes: tuple[int, ...] = (1, 2, 4)
     sites: tuple[str, ...] = ("",)
@@ -87,11 +86,11 @@ class SteeringPlan:
     tokens: int = 12
     rows: int = 16
     first: int = 12
-    """Concepts of the search half on which every setting is screened."""
+    """Number of concepts of the search half on which every setting is screened."""
     finalists: int = 6
-    """Settings that are tried on the whole search half."""
+    """Number of settings that are tried on the whole search half."""
     instances: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """By concept: names of that kind, any of which names it too (a woman is a person)."""
+    """By concept, the names of its instances, which count too (a woman is a person)."""
 
 
 def evaluate_steering(
@@ -108,11 +107,11 @@ def evaluate_steering(
 
     Args:
         steerable: with statistics ``max`` and ``density``.
-        objects: (features of one concept, concept as a person would say it), best-scored first.
-        seed: of the controls.
+        objects: (features of one concept, its name), best-scored first.
+        seed: random seed of the controls.
         plan: settings to choose from.
-        blank: the picture; plain light grey, 128 pixels, if left out.
-        ledger: where parts stand that need not be measured anew.
+        blank: the picture; plain light grey, 128 pixels, by default.
+        ledger: finished parts, to resume from.
         progress: called with (done, total, note).
 
     Raises:
@@ -123,12 +122,16 @@ def evaluate_steering(
         raise CausalError("Steering is judged on at least four features with their statistics.")
     bench = _Bench(steerable, blank_sample(blank), plan, ledger)
     sets = [(members(features), concept) for features, concept in objects]
+    # Phases 1 and 2: screen the settings, and choose one on the search half
     chosen, tried = _choose(bench, sets[::2], progress)
+    # Phase 3: judge it, with controls
     answered = bench.answers("judge", sets, chosen)
     named = [_says(text, concept, plan) for text, (_, concept) in zip(answered, sets, strict=True)]
     controls: list[bool] = []
     for draw in range(seed, seed + _DRAWS):
-        random_sets = [(random_features(steerable, own, draw), concept) for own, concept in sets]
+        random_sets = [
+            (random_features(steerable, features, draw), concept) for features, concept in sets
+        ]
         controls += bench.named(f"random {draw}", random_sets, chosen)
     return {
         "named": share(sum(named), len(named)).as_json(),
@@ -141,11 +144,11 @@ def evaluate_steering(
         "concepts": [
             {
                 "concept": concept,
-                "features": [f"{key}/{index}" for key, index in own[: chosen.size]],
+                "features": [f"{key}/{index}" for key, index in features[: chosen.size]],
                 "answer": text,
                 "named": ok,
             }
-            for (own, concept), text, ok in zip(sets, answered, named, strict=True)
+            for (features, concept), text, ok in zip(sets, answered, named, strict=True)
         ],
         "seed": seed,
     }
@@ -154,11 +157,11 @@ def evaluate_steering(
 def _choose(
     bench: _Bench, search: Sequence[tuple[tuple[Feature, ...], str]], progress: Progress | None
 ) -> tuple[SteeringSetting, list[dict[str, Any]]]:
-    """Steps 1 and 2: the setting, and every one that was tried."""
-    settings = bench.settings(max(len(own) for own, _ in search))
+    """Phases 1 and 2: the chosen setting, and every one that was tried."""
+    settings = bench.settings(max(len(features) for features, _ in search))
     few = search[: bench.plan.first]
-    again_too = len(search) > len(few)
-    total = len(settings) + again_too * min(bench.plan.finalists, len(settings))
+    two_rounds = len(search) > len(few)
+    total = len(settings) + two_rounds * min(bench.plan.finalists, len(settings))
     counts: list[tuple[int, SteeringSetting]] = []
     for number, setting in enumerate(settings):
         counts.append((sum(bench.named("screen", few, setting)), setting))
@@ -166,27 +169,27 @@ def _choose(
             progress(number + 1, total, f"{counts[-1][0]} of {len(few)} named")
     tried = [{"named": n, "of": len(few), **s.as_json()} for n, s in counts]
     best = sorted(counts, key=_rank)[: bench.plan.finalists]
-    if again_too:
-        again = []
+    if two_rounds:
+        finals = []
         for number, (_, setting) in enumerate(best):
-            again.append((sum(bench.named("search", search, setting)), setting))
+            finals.append((sum(bench.named("search", search, setting)), setting))
             if progress is not None:
                 progress(
-                    len(settings) + number + 1, total, f"{again[-1][0]} of {len(search)} named"
+                    len(settings) + number + 1, total, f"{finals[-1][0]} of {len(search)} named"
                 )
-        tried += [{"named": n, "of": len(search), **s.as_json()} for n, s in again]
-        best = sorted(again, key=_rank)
+        tried += [{"named": n, "of": len(search), **s.as_json()} for n, s in finals]
+        best = sorted(finals, key=_rank)
     return best[0][1], tried
 
 
 def _rank(row: tuple[int, SteeringSetting]) -> tuple[int, int, float]:
-    """Most named first; of equals, few features, then a small dose."""
+    """Sort key: most named first; of equals, fewest features, then the smallest dose."""
     return (-row[0], row[1].size, row[1].dose)
 
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """Where settings are tried."""
+    """Tries settings on one picture."""
 
     steerable: SteerableModel
     sample: Sample
@@ -194,7 +197,7 @@ class _Bench:
     ledger: Ledger
 
     def settings(self, most: int) -> list[SteeringSetting]:
-        """Every setting of the plan, with no more features than any concept has."""
+        """Every setting of the plan, with at most ``most`` features."""
         wheres = self.plan.wheres or usual_wheres(self.steerable.subject, self.sample)
         return [
             SteeringSetting(where, dose, size, site)
@@ -207,10 +210,11 @@ class _Bench:
     def named(
         self, what: str, sets: Sequence[tuple[tuple[Feature, ...], str]], setting: SteeringSetting
     ) -> list[bool]:
-        """Whether each answer holds its concept."""
-        told = self.answers(what, sets, setting)
+        """Whether each answer names its concept."""
+        answers = self.answers(what, sets, setting)
         return [
-            _says(text, concept, self.plan) for text, (_, concept) in zip(told, sets, strict=True)
+            _says(text, concept, self.plan)
+            for text, (_, concept) in zip(answers, sets, strict=True)
         ]
 
     def answers(
@@ -218,26 +222,28 @@ class _Bench:
     ) -> list[str]:
         """The answer under each set of features, many sets to a batch."""
         key = f"{what}|{len(sets)}|{setting.key}"
-        told: list[str] = self.ledger.do(key, lambda: self._answers(sets, setting))
-        return told
+        answers: list[str] = self.ledger.do(key, lambda: self._answers(sets, setting))
+        return answers
 
     def _answers(
         self, sets: Sequence[tuple[tuple[Feature, ...], str]], setting: SteeringSetting
     ) -> list[str]:
-        told: list[str] = []
+        answers: list[str] = []
         for start in range(0, len(sets), self.plan.rows):
             part = sets[start : start + self.plan.rows]
-            edits = per_row([self.steerable.edits([self._add(own, setting)]) for own, _ in part])
-            answers = self.steerable.subject.generate_batch(
+            edits = per_row(
+                [self.steerable.edits([self._add(features, setting)]) for features, _ in part]
+            )
+            generations = self.steerable.subject.generate_batch(
                 [self.sample] * len(part), edits=edits, max_new_tokens=self.plan.tokens, top=1
             )
-            told += [answer.text for answer in answers]
-        return told
+            answers += [generation.text for generation in generations]
+        return answers
 
-    def _add(self, own: tuple[Feature, ...], setting: SteeringSetting) -> Intervention:
-        features = [(borrowed_key(key, setting.site), i) for key, i in own[: setting.size]]
+    def _add(self, features: tuple[Feature, ...], setting: SteeringSetting) -> Intervention:
+        chosen = [(borrowed_key(key, setting.site), i) for key, i in features[: setting.size]]
         return Intervention(
-            features=tuple(features), where=setting.where, how=self.plan.how, strength=setting.dose
+            features=tuple(chosen), where=setting.where, how=self.plan.how, strength=setting.dose
         )
 
 

@@ -24,7 +24,7 @@ Feature = tuple[str, int]
 Search = Callable[[str], Sequence[Feature]]
 """Words to features, nearest first."""
 BEHAVIOURS = ("object", "word", "feeling")
-_QUIET = 32
+QUIET_PROMPTS = 32
 """Number of prompts that should not change: half for the search, half for the verdict."""
 _FEWEST = 8
 """Least number of words that the model reads for the goal to be about those only."""
@@ -79,7 +79,7 @@ def name_object(steerable: SteerableModel, thing: NamedObject) -> Goal:
     quiet = [words_alone(f"What is this: {text}") for text in UNMOVED]
     if steerable.subject.has_vision:
         prompts = [(_empty(ground, ask), "empty") for ground in GROUNDS for ask in ASKS]
-        quiet = [words_alone(text) for text in TALK[:_QUIET]]
+        quiet = [words_alone(text) for text in TALK[:QUIET_PROMPTS]]
     accepted = (thing.name, *thing.kinds)
     return Goal(
         cases=[Case(sample, wanted, kind=kind, accepted=accepted) for sample, kind in prompts],
@@ -157,7 +157,7 @@ def with_feeling(steerable: SteerableModel, features: Sequence[Feature] = ()) ->
     """
     facts = [words_alone(f"What is this: {text}") for text in UNMOVED]
     if steerable.subject.has_vision:
-        facts = _facts(_QUIET)
+        facts = factual_questions(QUIET_PROMPTS)
     cases = [
         Case(words_alone(text), "I feel happy", kind="talk", accepted=FEELINGS) for text in TALK
     ]
@@ -172,7 +172,7 @@ def with_feeling(steerable: SteerableModel, features: Sequence[Feature] = ()) ->
     )
 
 
-def _facts(count: int) -> list[Sample]:
+def factual_questions(count: int) -> list[Sample]:
     """Scenes, each with one question that has a plain answer."""
     corpus = SceneCorpus(2**30, seed=12_000_017, split="heldout")
     samples = []

@@ -16,7 +16,7 @@ from semascope.errors import CausalError
 KINDS = ("presence", "map", "word")
 
 
-_OPPOSITE = {"yes": "no", "no": "yes"}
+OPPOSITE = {"yes": "no", "no": "yes"}
 
 
 def presence_cases(
@@ -39,7 +39,7 @@ def presence_cases(
                 source=sample.source,
             )
             answer = question.answer
-            opposite = _OPPOSITE.get(answer.lower(), "")
+            opposite = OPPOSITE.get(answer.lower(), "")
             unwanted = opposite.capitalize() if answer[:1].isupper() else opposite
             cases.append(Case(asked, answer, unwanted, question.kind))
             if len(cases) == limit:
