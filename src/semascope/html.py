@@ -20,7 +20,7 @@ PROMOTES, SUPPRESSES = WARM[1], COLD[1]
 
 
 def block(*parts: str) -> str:
-    """Parts one beneath the other."""
+    """Parts one below the other."""
     return f'<div style="font-family:system-ui,sans-serif;line-height:1.45">{"".join(parts)}</div>'
 
 
@@ -31,13 +31,13 @@ def line(text: str, *, strong: bool = False) -> str:
 
 
 def turn(role: str, text: str, *, raw: bool = False) -> str:
-    """What one side of a conversation said; ``raw`` where the text is HTML already."""
+    """One turn of a conversation; ``raw`` if the text is HTML already."""
     body = text if raw else html.escape(text)
     return f'<p style="margin:4px 0"><b>{html.escape(role)}</b> {body}</p>'
 
 
 def picture(image: Image.Image, height: int = 160) -> str:
-    """An ``<img>`` that carries its own bytes, scaled for display."""
+    """An ``<img>`` with embedded data, scaled for display."""
     style = f"height:{height}px;margin:2px 6px 2px 0;image-rendering:auto"
     return f'<img alt="" style="{style}" src="{data_url(image.convert("RGB"))}">'
 
@@ -84,7 +84,7 @@ def _bar(name: str, value: float, note: str, most: float) -> str:
 
 
 def by_probability(words: Sequence[tuple[str, float]]) -> str:
-    """Tokens, paler where the model was less sure; (text, log-probability)."""
+    """Tokens from (text, log-probability), paler where the model was less sure."""
     spans = []
     for text, logprob in words:
         share = math.exp(min(0.0, logprob))

@@ -75,7 +75,7 @@ def mean(values: Sequence[float], *, seed: int = 0, draws: int = 2000) -> Figure
 def mean_interval(values: Floats, seed: int = 0) -> Figure:
     """Mean of (n,) finite scores, n > 0, from the ``DRAWS`` draws that all scores of n cases share.
 
-    Use ``mean`` for a figure that stands alone.
+    Use ``mean`` for a single figure.
     """
     low, high = percentiles(resample_counts(len(values), seed) @ values / len(values))
     return Figure(float(values.mean()), low, high, len(values))

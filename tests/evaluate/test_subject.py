@@ -58,7 +58,7 @@ def test_an_invented_thing_costs_precision_and_a_missing_one_recall() -> None:
 def test_an_empty_picture_is_right_only_when_called_empty() -> None:
     tally = AnswerCounts()
     tally.add(Question("describe", "?", "nothing"), "a bat and a glass of water")
-    assert (tally.hits, tally.said, tally.there) == (0, 2, 0)
+    assert (tally.hits, tally.named, tally.true) == (0, 2, 0)
     assert names("nothing") == []
 
 

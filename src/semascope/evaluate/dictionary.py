@@ -1,15 +1,13 @@
-"""How good a dictionary is: the whole quality report, on samples that no training read.
+"""The quality report of a dictionary, on held-out samples.
 
-For every kind of token and for all: what is reconstructed, how many latents are active, how
-often; what the model's predictions lose with the reconstruction in the place of the activations;
-how close directions lie, how many latents had fallen silent by the end of training, and how much
-of it comes back in a dictionary that was trained beside it. The workspace's dictionaries are read;
-nothing is written.
+For each kind of token and for all: FVU, L0 and firing rates; CE recovered and KL with the
+dictionary spliced in; how crowded the directions are, the share of dead latents at the end of
+training, and stability against a dictionary from another seed. Writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -31,9 +29,9 @@ if TYPE_CHECKING:
     from semascope.wiring import Wiring
 
 WINDOWS = (100_000, 1_000_000, 10_000_000)
-"""Tokens of silence after which the usual reports call a latent dead."""
+"""Numbers of tokens without firing after which reports call a latent dead."""
 TOGETHER = 8
-"""Samples of one pass when predictions are compared: their logits are in memory at once."""
+"""Samples per pass when predictions are compared; their logits are in memory at once."""
 ALL = "all"
 
 
@@ -50,10 +48,11 @@ def measure(
 
     Args:
         run: the workspace; its held-out rows are read.
-        dictionary: ``site/name`` or name; none: the one that the run's later stages read.
-        samples: held-out samples whose activations are reconstructed.
-        predicted: of these, so many whose next tokens the model predicts, three times over.
-        beside: checkpoint of another dictionary of the same site, trained from another seed.
+        dictionary: ``site/name`` or name; by default the one that the run's later stages read.
+        samples: number of held-out samples whose activations are reconstructed.
+        predicted: number of these whose next tokens the model predicts, in three passes.
+        beside: checkpoint of a dictionary of the same site, trained from another seed.
+        progress: called with (done, total, note).
 
     Raises:
         DictionaryError: there is no such dictionary, or the two cannot be compared.
@@ -67,10 +66,10 @@ def measure(
     held = CorpusSubset(run.corpus, held_out_rows(run.corpus, train.seed, samples))
     subject = reader(run.same_subject, train)
     chunks = SiteChunks(subject, held, wiring.sites, rows=train.rows, max_tokens=train.max_tokens)
-    read = _told(batches_of(chunks, wiring, train.outlier), len(chunks), progress)
-    found = quality(coder, read)
+    batches = _with_progress(batches_of(chunks, wiring, train.outlier), len(chunks), progress)
+    report = quality(coder, batches)
     lost, why = _predictions(run, coder, wiring, held, predicted, progress)
-    groups = {ALL: found.all, **{_name(kind): one for kind, one in found.groups.items()}}
+    groups = {ALL: report.all, **{_name(kind): one for kind, one in report.groups.items()}}
     return {
         "dictionary": f"{wiring.site}/{coder.name}",
         "architecture": train.arch,
@@ -79,16 +78,17 @@ def measure(
         "samples": len(held),
         "kinds": {name: asdict(one) | lost.get(name, {}) for name, one in groups.items()},
         "predictions": why or f"over {min(predicted, len(held))} samples",
-        "crowding": dict(found.crowding),
+        "crowding": dict(report.crowding),
         "silent": silent(folder),
         "stability": None if beside is None else _stability(coder, beside),
     }
 
 
 def silent(folder: Path) -> dict[str, Any]:
-    """Share of latents that had been silent for so many tokens when training ended.
+    """Share of latents that did not fire in the last tokens of training, by number of tokens.
 
-    Windows longer than the training are left out; ``tokens`` is how long it was.
+    Windows longer than the training are left out; ``tokens`` is its length. Empty if the
+    checkpoint has no training state.
     """
     from semascope.dictionary.training.checkpoint import read_state
 
@@ -103,7 +103,7 @@ def silent(folder: Path) -> dict[str, Any]:
 
 
 def _chosen(run: Run, wanted: str) -> tuple[Wiring, Path]:
-    """What one of the run's dictionaries reads, and where it lies."""
+    """The wiring and the folder of one of the run's dictionaries."""
     gather = run.options.gather
     gather = gather.model_copy(update={"dictionary": wanted or gather.dictionary})
     site, name = run.options.model_copy(update={"gather": gather}).chosen()
@@ -111,11 +111,11 @@ def _chosen(run: Run, wanted: str) -> tuple[Wiring, Path]:
     return wiring, run.workspace.dictionary(site, name)
 
 
-def _told(
+def _with_progress(
     batches: Iterable[ActivationBatch], total: int, progress: StageProgress
 ) -> Iterator[ActivationBatch]:
     for number, batch in enumerate(batches):
-        progress(number, total, "what is reconstructed")
+        progress(number, total, "reconstruction")
         yield batch
 
 
@@ -127,28 +127,28 @@ def _predictions(
     most: int,
     progress: StageProgress,
 ) -> tuple[dict[str, dict[str, float]], str]:
-    """CE and KL by kind of the token that predicts; or why there are none."""
+    """CE and KL by kind of the token that predicts, or the reason why there are none."""
     from semascope.evaluate.ce_recovered import spliced
     from semascope.evidence.gathering.reader import encoded
 
     if wiring.writes or len(wiring.reads) > 1:
-        return {}, "none: a transcoder or a crosscoder does not stand in for one site's activations"
+        return {}, "none: a transcoder or a crosscoder does not reconstruct one site's activations"
     if not most:
         return {}, "none were asked for"
 
     def batches() -> Iterator[Any]:
         samples = [sample for _, sample in held.read(0, most)]
         for first in range(0, len(samples), TOGETHER):
-            progress(first, len(samples), "what the model predicts")
+            progress(first, len(samples), "predictions")
             some = samples[first : first + TOGETHER]
             yield from encoded(run.same_subject, some, run.options.train.max_tokens)
 
     reads = partial(read_kinds, site=wiring.site)
     coder = coder.to(run.same_subject.device)
-    found = spliced(run.same_subject, batches(), coder, site=wiring.site, reads=reads)
-    if found[0].ce_zero == found[0].ce_clean and not found[0].kl:
-        return {}, f"none: what the model says does not depend on {wiring.site}"
-    return {_name(kind): _lost(one) for kind, one in found.items()}, ""
+    by_kind = spliced(run.same_subject, batches(), coder, site=wiring.site, reads=reads)
+    if by_kind[0].ce_zero == by_kind[0].ce_clean and not by_kind[0].kl:
+        return {}, f"none: the model's predictions do not depend on {wiring.site}"
+    return {_name(kind): _lost(one) for kind, one in by_kind.items()}, ""
 
 
 def _lost(one: CERecovered) -> dict[str, float]:
@@ -169,5 +169,4 @@ def _stability(coder: SparseCoder, beside: Path) -> dict[str, Any]:
             f"{beside} is a dictionary of {other.site}, and this one is of {coder.site}. Name "
             "one that was trained at the same site from another --seed."
         )
-    found: Mapping[str, Any] = asdict(stability(coder, other))
-    return {"beside": str(beside), **found}
+    return {"beside": str(beside), **asdict(stability(coder, other))}

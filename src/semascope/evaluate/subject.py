@@ -1,15 +1,14 @@
-"""Can a subject see: what it says of scenes that it never saw, against what is true of them.
+"""The subject benchmark: answers about held-out scenes against the truth.
 
 Every figure is measured on held-out compositions (pairs of things that no training scene shows
-together) drawn with the seed given, each question asked by itself, answered greedily:
+together) drawn with the seed given; each question is asked alone and answered greedily:
 
 * ``caption_f1``: names in captions, micro-averaged F1 over all scenes (an empty scene has none)
 * ``presence``: balanced accuracy of yes and no
 * ``position``, ``colour``, ``count``, ``word``, ``emotion``, ``map``: share of exact answers
 * ``perplexity_ratio``: perplexity on plain English over that of the language model it came from
 
-Each share comes with the number of questions and a 95 % Wilson interval. Knows subjects and
-scenes; knows no dictionary.
+Each share comes with the number of questions and a 95 % Wilson interval.
 """
 
 from __future__ import annotations
@@ -40,26 +39,26 @@ EXACT = ("position", "colour", "count", "word", "emotion", "map")
 ARTICLES = re.compile(r"^(?:an?|some|the word|the|any)\s+", re.IGNORECASE)
 BATCH = 48
 LONGEST = 64
-"""Tokens of the longest answer waited for."""
+"""Length limit of an answer, in tokens."""
 
 
 @dataclass(slots=True)
 class AnswerCounts:
-    """Right and asked, by kind of question; true and false positives of names."""
+    """Right answers and questions by kind; names in captions: given, true, and both."""
 
     right: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     asked: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     hits: int = 0
-    said: int = 0
-    there: int = 0
+    named: int = 0
+    true: int = 0
 
     def add(self, question: Question, answer: str) -> None:
         """Count one answered question."""
         if question.kind == "describe":
-            said, there = set(names(answer)), set(names(question.answer))
-            self.hits += len(said & there)
-            self.said += len(said)
-            self.there += len(there)
+            named, true = set(names(answer)), set(names(question.answer))
+            self.hits += len(named & true)
+            self.named += len(named)
+            self.true += len(true)
             self.asked["describe"] += 1
             return
         key = f"presence {question.answer}" if question.kind == "presence" else question.kind
@@ -67,16 +66,16 @@ class AnswerCounts:
         self.right[key] += int(same(answer, question.answer))
 
     def share(self, key: str) -> float:
-        """Share of right answers, 0 where none was asked."""
+        """Share of right answers; 0 if no such question was asked."""
         return self.right[key] / self.asked[key] if self.asked[key] else 0.0
 
     def figures(self) -> dict[str, Any]:
-        """All figures by name, intervals and counts beside them."""
-        f1 = 2 * self.hits / (self.said + self.there) if self.said + self.there else 0.0
+        """All figures by name, with intervals and counts."""
+        f1 = 2 * self.hits / (self.named + self.true) if self.named + self.true else 0.0
         out: dict[str, Any] = {
             "caption_f1": f1,
-            "caption_precision": self.hits / max(1, self.said),
-            "caption_recall": self.hits / max(1, self.there),
+            "caption_precision": self.hits / max(1, self.named),
+            "caption_recall": self.hits / max(1, self.true),
             "presence": (self.share("presence yes") + self.share("presence no")) / 2,
         }
         out |= {kind: self.share(kind) for kind in EXACT}
@@ -88,27 +87,27 @@ class AnswerCounts:
 
 
 def same(answer: str, truth: str) -> bool:
-    """Whether an answer says the truth: case, articles and a final stop do not matter."""
+    """Whether an answer is the truth; case, articles and a final stop do not matter."""
     return plain(answer) == plain(truth)
 
 
 def plain(text: str) -> str:
-    """A phrase as it is compared."""
+    """A phrase in lower case, without its article and final stop."""
     return ARTICLES.sub("", text.strip().rstrip(".!").lower())
 
 
 def names(caption: str) -> list[str]:
     """The things that a caption lists; 'nothing' lists none."""
     whole = {s.name.lower() for s in SpritePack.load().sprites if " and " in s.name}
-    found: list[str] = []
+    listed: list[str] = []
     for piece in re.split(r",\s*(?:and\s+)?|\s+and\s+", caption.strip().rstrip(".")):
-        said = plain(piece)
-        joined = f"{found[-1]} and {said}" if found else ""
+        name = plain(piece)
+        joined = f"{listed[-1]} and {name}" if listed else ""
         if joined in whole:
-            found[-1] = joined
-        elif said and said != "nothing":
-            found.append(said)
-    return found
+            listed[-1] = joined
+        elif name and name != "nothing":
+            listed.append(name)
+    return listed
 
 
 def evaluate_subject(
@@ -121,8 +120,15 @@ def evaluate_subject(
 ) -> dict[str, Any]:
     """The model card's figures, measured on scenes drawn with ``seed``.
 
-    ``samples`` questions of each kind (half of presence each way) and as many captions. Raises
-    SubjectError when the subject has no sight.
+    Args:
+        subject: a model that reads pictures.
+        seed: random seed of the scenes.
+        samples: number of questions of each kind (presence: half yes, half no), and of captions.
+        split: split of the scenes.
+        progress: called with (done, total, note).
+
+    Raises:
+        SubjectError: the subject reads no pictures.
     """
     if not subject.has_vision:
         raise SubjectError(
@@ -133,10 +139,10 @@ def evaluate_subject(
     for at in range(0, len(todo), BATCH):
         chunk = todo[at : at + BATCH]
         answers = answer_scenes(subject, [(s, [q.text for q in asked]) for s, asked in chunk])
-        for (_, asked), said in zip(chunk, answers, strict=True):
-            for question, answer in zip(asked, said, strict=True):
-                tally.add(question, answer)
-            done += len(asked)
+        for (_, questions), texts in zip(chunk, answers, strict=True):
+            for question, text in zip(questions, texts, strict=True):
+                tally.add(question, text)
+            done += len(questions)
         if progress:
             progress(done, total, f"caption F1 {tally.figures()['caption_f1']:.2f}")
     figures = tally.figures()
@@ -146,14 +152,15 @@ def evaluate_subject(
 
 
 def _questions(seed: int, samples: int, split: str) -> list[tuple[Sample, list[Question]]]:
-    """Scenes with the questions that are put to each, until every kind has its number.
+    """Scenes with the questions to ask of each, until every kind has its number.
 
-    A map is asked about a quarter as often: one scene in sixteen is one.
+    There are a quarter as many questions about maps, as only one scene in sixteen is a map.
     """
     wanted = {"describe": samples, "presence yes": samples // 2}
     wanted["presence no"] = samples - samples // 2
     wanted |= dict.fromkeys(EXACT, samples) | {"map": -(-samples // 4)}
-    corpus, found = SceneCorpus(2**40, seed=seed + 1_000_003, split=split), []
+    corpus = SceneCorpus(2**40, seed=seed + 1_000_003, split=split)
+    todo: list[tuple[Sample, list[Question]]] = []
     for _, sample in corpus.read(0, samples * 60):
         asked: list[Question] = []
         for question in sample.truth.questions if sample.truth is not None else ():
@@ -162,10 +169,10 @@ def _questions(seed: int, samples: int, split: str) -> list[tuple[Sample, list[Q
                 wanted[key] -= 1
                 asked.append(question)
         if asked:
-            found.append((sample, asked))
+            todo.append((sample, asked))
         if not any(wanted.values()):
             break
-    return found
+    return todo
 
 
 def ask(sample: Sample, text: str, name: str) -> Sample:
@@ -192,11 +199,11 @@ def answer_batch(subject: Subject, samples: Sequence[Sample], max_new_tokens: in
 
 @torch.inference_mode()
 def answer_scenes(subject: Subject, scenes: Sequence[tuple[Sample, list[str]]]) -> list[list[str]]:
-    """Greedy answers to every question about every scene, each asked by itself.
+    """Greedy answers to every question about every scene, each asked alone.
 
-    What all rows share up to their picture's end is run once a scene and its cache reused for
-    every question; questions of one length go through together, so that nothing is padded.
-    Where pictures differ in their number of tokens each question is run whole instead.
+    The prompt up to the picture's end runs once per scene, and its KV cache serves every question;
+    questions of one length run together, so that nothing is padded. If pictures differ in their
+    number of tokens, every question runs whole.
     """
     rows = [(i, q) for i, (_, asked) in enumerate(scenes) for q in range(len(asked))]
     alone = [ask(scenes[i][0], scenes[i][1][q], f"{i}-{q}") for i, q in rows]
@@ -207,47 +214,48 @@ def answer_scenes(subject: Subject, scenes: Sequence[tuple[Sample, list[str]]]) 
     ]
     out: list[list[str]] = [[""] * len(asked) for _, asked in scenes]
     if len(set(ends)) != 1 or not isinstance(subject.model, LlavaForConditionalGeneration):
-        said = answer_batch(subject, alone, LONGEST)
+        texts = answer_batch(subject, alone, LONGEST)
     else:
-        said = _shared(subject, encoded, [i for i, _ in rows], ends[0])
-    for (i, q), text in zip(rows, said, strict=True):
+        texts = _shared(subject, encoded, [i for i, _ in rows], ends[0])
+    for (i, q), text in zip(rows, texts, strict=True):
         out[i][q] = text
     return out
 
 
 def _shared(subject: Subject, encoded: list[Batch], scene: list[int], end: int) -> list[str]:
+    """Answers with one KV cache per scene for the first ``end`` tokens."""
     first = {i: n for n, i in reversed(list(enumerate(scene)))}
     order = {i: at for at, i in enumerate(sorted(first))}
     heads = [encoded[first[i]] for i in sorted(first)]
     prefix = torch.cat([h.inputs["input_ids"][:, :end] for h in heads])
     pixels = torch.cat([h.inputs["pixel_values"] for h in heads])
     cache = cache_of(subject.model(input_ids=prefix, pixel_values=pixels, use_cache=True))
-    said = [""] * len(encoded)
+    texts = [""] * len(encoded)
     tails = [e.inputs["input_ids"][0, end:] for e in encoded]
     for length in sorted({len(t) for t in tails}):
         some = [n for n, t in enumerate(tails) if len(t) == length]
-        mine = copy.deepcopy(cache)
-        mine.batch_select_indices(torch.tensor([order[scene[n]] for n in some]))
+        selected = copy.deepcopy(cache)
+        selected.batch_select_indices(torch.tensor([order[scene[n]] for n in some]))
         ids = torch.stack([tails[n] for n in some])
-        for n, text in zip(some, _greedy(subject, ids, mine), strict=True):
-            said[n] = text
-    return said
+        for n, text in zip(some, _greedy(subject, ids, selected), strict=True):
+            texts[n] = text
+    return texts
 
 
 def _greedy(subject: Subject, ids: torch.Tensor, cache: Any) -> list[str]:
     """Decode rows of one length after a cache, until each has ended."""
     stop = subject.tokenizer.eos_token_id
     done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-    kept: list[torch.Tensor] = []
-    held = {str(cache_name(subject.model)): cache}
+    written: list[torch.Tensor] = []
+    past = {str(cache_name(subject.model)): cache}
     for _ in range(LONGEST):
-        logits = subject.model(input_ids=ids, **held, logits_to_keep=1).logits
+        logits = subject.model(input_ids=ids, **past, logits_to_keep=1).logits
         ids = logits[:, -1].argmax(-1, keepdim=True)
         done |= ids[:, 0] == stop
-        kept.append(ids.masked_fill(done[:, None], stop))
+        written.append(ids.masked_fill(done[:, None], stop))
         if bool(done.all()):
             break
-    texts = subject.tokenizer.batch_decode(torch.cat(kept, 1), skip_special_tokens=True)
+    texts = subject.tokenizer.batch_decode(torch.cat(written, 1), skip_special_tokens=True)
     return [str(t).strip() for t in texts]
 
 
@@ -255,7 +263,7 @@ def _greedy(subject: Subject, ids: torch.Tensor, cache: Any) -> list[str]:
 def perplexity(
     logits: Callable[[torch.Tensor], torch.Tensor], texts: Sequence[torch.Tensor]
 ) -> float:
-    """exp of the mean negative log-likelihood a token; ``texts`` are (1, T) token ids."""
+    """exp of the mean negative log-likelihood per token; ``texts`` are (1, T) token ids."""
     total, count = 0.0, 0
     for ids in texts:
         scores = logits(ids)[0, :-1].float()
@@ -265,7 +273,7 @@ def perplexity(
 
 
 def perplexity_ratio(subject: Subject, *, seed: int = 1, passages: int = 80) -> float | None:
-    """Perplexity on held-out plain English over SmolLM2's own; None for other subjects."""
+    """Perplexity on held-out plain English relative to SmolLM2's; None for other subjects."""
     if subject.name != "sprite-llava":
         return None
     from semascope.corpus.text import plain_english

@@ -1,4 +1,4 @@
-"""Base rates: how features fire on ordinary prompts, measured once for a run and saved.
+"""Base rates: how often features fire on ordinary prompts, measured once per run and saved.
 
 The prompts are data (``ordinary.toml``): everyday requests, and everyday questions about the run's
 pictures if the subject reads pictures. ``clusters.BaseRates`` turns the rates into surprise.
@@ -24,12 +24,11 @@ from semascope.files import write_whole
 from semascope.monitor.clusters import BaseRates, Feature
 
 TOKENS = "readable tokens"
-"""Which tokens are counted: part of the name of a saved file, so that rates that were measured on
-other tokens are measured anew."""
+"""Which tokens count; part of a saved file's name, so that a change measures the rates again."""
 LOG = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], bool]
-"""``progress(done, all)``; True stops."""
+"""``progress(done, total)``; returns True to stop."""
 
 
 def prompts(pictures: Sequence[Image.Image] = ()) -> list[Sample]:
@@ -83,7 +82,7 @@ def ordinary(
 
 
 def _save(path: Path, rates: BaseRates) -> None:
-    """Write to a temporary file, then rename."""
+    """One bit per prompt and feature, in a compressed file."""
     order = sorted(rates.fired)
     packed = [np.packbits(rates.fired[f]) for f in order]
     buffer = io.BytesIO()

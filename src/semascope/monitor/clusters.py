@@ -1,4 +1,4 @@
-"""Clusters of features by meaning: what in a prompt is unexpected.
+"""Clusters of features by meaning, and how surprising each is.
 
 The features that matter at a token are clustered by their descriptions (average linkage on the
 cosine distance of sentence vectors, as in Transluce's Monitor, Choi et al. 2024). Each cluster has
@@ -116,13 +116,13 @@ def cluster(
         if len(rows) >= smallest:
             members = [texts[i] for i in rows]
             label = labeller(members) if labeller else shared_words(members)
-            seven = judge(members) if judge else coherence(vectors[rows])
-            clusters.append(_cluster([known[i] for i in rows], members, label, seven))
+            coherent = judge(members) if judge else coherence(vectors[rows])
+            clusters.append(_cluster([known[i] for i in rows], members, label, coherent))
     return sorted(clusters, key=lambda c: -sum(abs(f.score) for f in c.features))
 
 
 def _cluster(
-    shares: Sequence[FeatureShare], texts: Sequence[str], label: str, seven: float
+    shares: Sequence[FeatureShare], texts: Sequence[str], label: str, coherent: float
 ) -> Cluster:
     """A cluster with its features in the order of their strength."""
     order = sorted(range(len(shares)), key=lambda i: -abs(shares[i].score))
@@ -130,7 +130,7 @@ def _cluster(
         features=tuple(shares[i] for i in order),
         descriptions=tuple(texts[i] for i in order),
         label=label,
-        coherence=seven,
+        coherence=coherent,
         score=float(sum(s.score for s in shares)),
     )
 
@@ -157,7 +157,7 @@ def shared_words(texts: Sequence[str], count: int = 3) -> str:
 
 
 class BaseRates:
-    """How features fire on ordinary prompts: one bit a prompt and feature that ever fires."""
+    """On which ordinary prompts each feature fires: one bit per prompt and feature."""
 
     def __repr__(self) -> str:
         return f"BaseRates({len(self.fired)} features on {self.prompts} prompts)"
@@ -191,5 +191,5 @@ class BaseRates:
         """
         none = np.zeros(self.prompts, dtype=np.bool_)
         together = np.sum([self.fired.get(f, none) for f in features], axis=0)  # (prompts,)
-        all_ = int((together >= len(features)).sum())
-        return float(-math.log2((all_ + 1) / (self.prompts + 1)))
+        prompts_with_all = int((together >= len(features)).sum())
+        return float(-math.log2((prompts_with_all + 1) / (self.prompts + 1)))

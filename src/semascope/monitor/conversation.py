@@ -1,8 +1,8 @@
 """A conversation as the model reads it, and the token of it to explain.
 
 ``Conversation`` holds the prompt, the answer so far and the interventions; ``TokenTarget`` is the
-metric of one token at one position; ``read_tokens`` gives the probability of every token. With a
-``PassCache`` the forward pass is kept for the next question about the same conversation.
+metric of one token at one position; ``read_tokens`` gives the probability of every token. A
+``PassCache`` caches the forward pass for the next question about the same conversation.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Conversation:
     answer: tuple[int, ...] = ()
     interventions: tuple[Intervention, ...] = ()
     pass_cache: PassCache | None = None
-    """Keeps forward passes between questions; one cache serves one model."""
+    """Caches forward passes between questions; one cache serves one model."""
 
     @cached_property
     def batch(self) -> Batch:
@@ -199,10 +199,10 @@ def check_ids(subject: Subject, ids: Sequence[int]) -> None:
     """Raise CausalError for an id outside the vocabulary, or that of an image token."""
     vocabulary = int(subject.embeddings().shape[0])
     if any(not 0 <= i < vocabulary for i in ids):
-        raise CausalError(f"A token id lies in 0 … {vocabulary - 1}.")
+        raise CausalError(f"Token ids of this model are 0 to {vocabulary - 1}.")
     for i in ids:
         if i in subject.encoder.shown_ids:
-            raise CausalError(f"Token {i} stands for a picture: no answer holds it.")
+            raise CausalError(f"Token {i} is an image token, which no answer contains.")
 
 
 def _likeliest(conversation: Conversation) -> int:
@@ -267,13 +267,12 @@ def _token(
     prompt = position < len(conversation.map)
     kind = Kind(int(conversation.map.kinds[position])) if prompt else Kind.TEXT
     role = Role(int(conversation.map.roles[position])) if prompt else Role.ASSISTANT
-    seen = kind in PICTURE_KINDS
-    rect = conversation.map.rects[position] if prompt and seen else None
-    known = logp is not None and not seen
+    pictured = kind in PICTURE_KINDS
+    rect = conversation.map.rects[position] if prompt and pictured else None
+    predicted = None if pictured else logp
     rivals: tuple[tuple[int, str, float], ...] = ()
-    if known and top:
-        assert logp is not None
-        best = logp.topk(min(top, len(logp)))
+    if predicted is not None and top:
+        best = predicted.topk(min(top, len(predicted)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         rivals = tuple((i, conversation.steerable.subject.encoder.text(i), p) for i, p in pairs)
     return ConversationToken(
@@ -281,12 +280,12 @@ def _token(
         text=conversation.text(position),
         kind=kind.name.lower(),
         role=role.name.lower(),
-        logprob=float(logp[ids[position]]) if known and logp is not None else None,
-        entropy=float(-(logp.exp() * logp.clamp_min(-1e4)).sum())
-        if known and logp is not None
-        else None,
+        logprob=None if predicted is None else float(predicted[ids[position]]),
+        entropy=None
+        if predicted is None
+        else float(-(predicted.exp() * predicted.clamp_min(-1e4)).sum()),
         top=rivals,
-        image=int(conversation.map.image[position]) if prompt and seen else None,
+        image=int(conversation.map.image[position]) if prompt and pictured else None,
         rect=tuple(float(v) for v in rect)  # type: ignore[arg-type]  # four of them
         if rect is not None and bool(np.isfinite(rect).all())
         else None,

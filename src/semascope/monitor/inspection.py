@@ -83,13 +83,13 @@ def inspect(
     """Features behind one token, or at some tokens.
 
     Args:
-        asked: the conversation, with the interventions under which it is looked at.
+        conversation: prompt and answer, with the interventions that it runs under.
         mode: attribution or activation.
         position: of the token to explain; see ``conversation.token_target``.
         where: tokens whose features count; all by default.
         against: id of a rival token, to explain the difference of the two logits.
         integrated: steps of integrated gradients.
-        named: how many features get places.
+        named: number of features whose places are listed.
 
     Raises:
         CausalError: no such mode or token, or no statistics for mode activation.
@@ -105,7 +105,7 @@ def inspect(
         target,
         integrated=integrated,
         edits=conversation.edits,
-        run=_held(conversation, target),
+        run=_cached_run(conversation, target),
     )
     keep = None if where is None else at(conversation.chosen(where))
     shares = tuple(attribution.features(keep))
@@ -125,8 +125,8 @@ def inspect(
     )
 
 
-def _held(conversation: Conversation, target: TokenTarget) -> WatchedRun | None:
-    """Backward pass from a cached forward pass; None without one."""
+def _cached_run(conversation: Conversation, target: TokenTarget) -> WatchedRun | None:
+    """A backward pass from the cached forward pass; None if there is none."""
     cached = conversation.cached_pass()
     if cached is None:
         return None

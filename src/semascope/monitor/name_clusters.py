@@ -1,8 +1,8 @@
-"""Clusters named by an LMM: two to five words, and how alike their features are, from 1 to 7.
+"""Clusters named by an LMM: two to five words, and their coherence from 1 to 7.
 
-Transluce's Monitor (Choi et al. 2024) asks a model for both; ``clusters`` has a label and a figure
-that need no server, which these replace. The server's text is not trusted: it is parsed, stripped
-of markup, bounded in length, and only ever shown as words.
+Transluce's Monitor (Choi et al. 2024) asks a model for both. They replace the label and the figure
+of ``clusters``, which need no server. The server's text is not trusted: it is parsed, stripped of
+markup, bounded in length, and only ever shown as plain text.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ClusterNamer:
         return self._spent
 
     def name(self, groups: Sequence[Sequence[str]], emit: Callable[[ClusterName], bool]) -> None:
-        """Name groups of descriptions; ``told`` gets each name, and stops by returning True.
+        """Name groups of descriptions; ``emit`` gets each name, and stops by returning True.
 
         Blocks: call it in a thread without an event loop.
 
@@ -96,21 +96,21 @@ class ClusterNamer:
     async def _one(
         self, client: openai.AsyncOpenAI, number: int, descriptions: Sequence[str]
     ) -> ClusterName:
-        if not self._may():
+        if not self._take_question():
             note = f"The budget of {self.most} questions to {self.lmm.model} is spent."
             return ClusterName(number, note=note)
         try:
             reply = await self.lmm.ask(client, question(descriptions), SCHEMA, usable=_usable)
         except BaseException:
-            self._back()
+            self._return_question()
             raise
         if reply.cached:
-            self._back()
+            self._return_question()
         if reply.failure:
             return ClusterName(number, note=parse_answer.plain(reply.failure))
         return read(number, reply.text)
 
-    def _may(self) -> bool:
+    def _take_question(self) -> bool:
         """Take one question from the budget; False if none is left."""
         with self._lock:
             if self.most and self._spent >= self.most:
@@ -118,7 +118,7 @@ class ClusterNamer:
             self._spent += 1
             return True
 
-    def _back(self) -> None:
+    def _return_question(self) -> None:
         """Give back a question that cost nothing."""
         with self._lock:
             self._spent -= 1
@@ -133,7 +133,7 @@ def question(descriptions: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def read(number: int, text: str) -> ClusterName:
-    """The name in an answer, or a note if it holds none that can be used."""
+    """The name in an answer, or a note if it has none that can be used."""
     try:
         answer = parse_answer.parse(text, ("label",))
         label = parse_answer.name_of(answer)

@@ -1,9 +1,9 @@
 """The register of safety-relevant concepts: how to search for their features and test them.
 
-Concepts are data (``register.toml``): words to search by, and probes, questions with a telling
-answer and a plain one. The effect of a feature clamped at some strength is the mean change of
-log p(telling) − log p(plain) over the probes, nats a token, with an interval; the control is a
-random feature matched in density and norm.
+Concepts are data (``register.toml``): words to search by, and probes, questions with an answer that
+shows the concept (telling) and one that does not (plain). The effect of a feature clamped at some
+strength is the mean change of log p(telling) − log p(plain) over the probes, in nats per token,
+with an interval; the control is a random feature matched in density and norm.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from semascope.statistics import Figure, mean
 
 
 class RegisterProbe(BaseModel):
-    """A question with a telling answer and a plain one."""
+    """A question with an answer that shows the concept and one that does not."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,7 +79,7 @@ class ProbeResult:
     """Effect of one feature on the probes of one concept."""
 
     effect: Figure
-    """Change of log p(telling) − log p(plain), nats a token."""
+    """Change of log p(telling) − log p(plain), in nats per token."""
     control: float | None
     """Mean change by a matched random feature; None if nothing matches."""
     strength: float

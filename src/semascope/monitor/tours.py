@@ -1,7 +1,7 @@
 """Guided tours as data: steps to read, ask, explain and change, and what to measure afterwards.
 
-A tour is a file in ``tours/``. It holds no results, only questions that the player answers by
-measuring (``Expect``). Pictures are named by what they show ("a flag") and found in the run.
+A tour is a file in ``tours/``. It has no results, only questions that the player answers by
+measuring (``Expect``). Pictures are given by what they show ("a flag") and searched in the run.
 """
 
 from __future__ import annotations
@@ -51,35 +51,34 @@ class Look(_Step):
 
     do: Literal["why"]
     token: str = ""
-    """Words, one of which the token asked about holds; where empty or not found, the answer's
-    first token that is more than an article."""
+    """Words, one of which is in the token to explain. If empty or not in the answer: the answer's
+    first token with content."""
     mode: Literal["attribution", "activation"] = "attribution"
     pictured: bool = False
     """Count only features at image tokens."""
 
 
 class Change(_Step):
-    """Turn a concept down or up, and answer again."""
+    """Suppress or strengthen a concept, and answer again."""
 
     do: Literal["suppress", "strengthen"]
     words: str = Field(min_length=1)
     """Words for the concept."""
     k: int = Field(20, ge=1, le=500)
-    """How many features nearest in meaning."""
+    """Number of features, nearest in meaning first."""
     strength: float = Field(1.0, gt=0, le=10)
-    """Suppress: the share that is taken away, to 1. Strengthen: multiples of the maximum."""
+    """Suppress: the share to remove, at most 1. Strengthen: multiples of the feature's maximum."""
     at: At = "all"
-    """At which tokens: every one, the picture's (where a thing is named soonest: ``evaluate
-    steering``) or those of the user's words."""
+    """At which tokens: all, those of the picture (where objects are named at the smallest dose, see
+    ``evaluate steering``), or those of the user's words."""
 
 
 class SwitchOff(_Step):
-    """Take out a concept of the last look, the one whose words come nearest; the answer is given
-    again."""
+    """Ablate the cluster of the last look that is nearest to the words, and answer again."""
 
     do: Literal["switch_off"]
     words: str = Field(min_length=1)
-    """What the concept means."""
+    """The meaning of the concept."""
 
 
 class Undo(_Step):
@@ -94,9 +93,9 @@ class Expect(_Step):
     do: Literal["expect"]
     question: str = Field(min_length=1)
     measure: Measure
-    """``changed``: is the answer another; ``kl``: how far beside a control; ``contains``: does the
-    answer hold ``text``; ``probability``: of the token asked about, before and after; ``clusters``:
-    does a concept of the last look mean ``text``."""
+    """``changed``: does the answer differ; ``kl``: the divergence, with that of a control;
+    ``contains``: does the answer contain ``text``; ``probability``: of the explained token, before
+    and after; ``clusters``: does a cluster of the last look mean ``text``."""
 
 
 Step = Annotated[Say | Put | Look | Change | SwitchOff | Undo | Expect, Field(discriminator="do")]
@@ -111,7 +110,7 @@ class Tour(BaseModel):
     title: str
     about: str
     thing: str = ""
-    """What ``{thing}`` means in its steps; a run without a feature of it goes on with another."""
+    """Value of ``{thing}`` in the steps; a run without a feature for it uses another."""
     steps: tuple[Step, ...] = Field(min_length=2)
 
     @property

@@ -1,7 +1,4 @@
-"""Features on samples of one's own: one feature live, two dictionaries at once.
-
-Knows conversations and dictionaries; nothing of words, pages or databases.
-"""
+"""Features on the user's own samples: one feature live, or two dictionaries side by side."""
 
 from __future__ import annotations
 
@@ -69,13 +66,13 @@ def promoted_tokens(
         return [], []
     subject = steerable.subject
     try:
-        found = promoted(
+        lens = promoted(
             steerable.dictionaries[key], subject.unembedding(), np.array([index], np.int64), k
         )
     except EvidenceError:
         return [], []
-    up = zip(found.up[0].tolist(), found.up_value[0].tolist(), strict=True)
-    down = zip(found.down[0].tolist(), found.down_value[0].tolist(), strict=True)
+    up = zip(lens.up[0].tolist(), lens.up_value[0].tolist(), strict=True)
+    down = zip(lens.down[0].tolist(), lens.down_value[0].tolist(), strict=True)
     text = subject.encoder.text
     return [(text(i), v) for i, v in up], [(text(i), v) for i, v in down]
 
@@ -90,6 +87,7 @@ class DictionaryView:
     fvu: float | None
     """Fraction of variance unexplained on this prompt; None for a transcoder."""
     unexplained: float
+    """Share of the attribution in the SAE error."""
     shares: tuple[FeatureShare, ...]
     """Strongest first."""
     target: TokenTarget
@@ -141,8 +139,8 @@ def versus(
         for side, site in zip(sides, sites, strict=True)
     )
     pairs = [(a, b, len(p & q) / len(p | q)) for a, p in one.items() for b, q in other.items()]
-    kept = sorted((p for p in pairs if p[2] >= _TOGETHER), key=lambda p: -p[2])
-    return DictionaryComparisonView(tuple(sides), tuple(kept[: 2 * min(limit, _PAIRED)]))
+    matching = sorted((p for p in pairs if p[2] >= _TOGETHER), key=lambda p: -p[2])
+    return DictionaryComparisonView(tuple(sides), tuple(matching[: 2 * min(limit, _PAIRED)]))
 
 
 def _sides(
@@ -150,16 +148,16 @@ def _sides(
 ) -> tuple[list[DictionaryView], list[SiteAttribution]]:
     """One token through each dictionary of the model, in their order."""
     steerable, target = conversation.steerable, token_target(conversation, position)
-    found = steerable.attribute(conversation.batch, target, edits=conversation.edits)
-    by_key = {site.key: site for site in found.sites}
-    shares = found.features()
+    attribution = steerable.attribute(conversation.batch, target, edits=conversation.edits)
+    by_key = {site.key: site for site in attribution.sites}
+    shares = attribution.features()
     sides = [
         _side(
             conversation,
             dictionary,
             by_key[key],
             tuple([s for s in shares if s.key == key][:limit]),
-            (target, float(found.values[0])),
+            (target, float(attribution.values[0])),
         )
         for key, dictionary in steerable.dictionaries.items()
     ]
