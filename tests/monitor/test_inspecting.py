@@ -95,10 +95,10 @@ def test_with_no_answer_the_likeliest_token_is_meant(steerable: SteerableModel) 
 def test_no_token_there(steerable: SteerableModel, position: int) -> None:
     with pytest.raises(CausalError, match="position"):
         token_target(asked(steerable), position=position)
-    with pytest.raises(CausalError, match="id lies"):
+    with pytest.raises(CausalError, match="ids of this model are"):
         token_target(asked(steerable, answer=(10**7,)))
     mark = steerable.subject.encoder.image_token_id
-    with pytest.raises(CausalError, match="stands for a picture"):
+    with pytest.raises(CausalError, match="is an image token"):
         token_target(asked(steerable, answer=(7, mark)))
 
 
