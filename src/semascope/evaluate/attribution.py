@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 
 from semascope.causal.attribution.metrics import LogitDiff, LogProb, Metric, prepare
 from semascope.causal.attribution.watched_run import watched_run
+from semascope.causal.search.cases import Progress
 from semascope.causal.search.ledger import Ledger
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.units import output_site
@@ -23,8 +24,6 @@ from semascope.corpus.sample import Sample, Turn
 from semascope.corpus.scenes import SceneCorpus
 from semascope.statistics import correlation, mean
 from semascope.subject.types import Batch
-
-Progress = Callable[[int, int, str], None]
 
 
 def evaluate_attribution(

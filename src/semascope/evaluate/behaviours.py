@@ -9,12 +9,12 @@ from semascope.causal.search.behaviours import (
     BEHAVIOURS,
     QUIET_PROMPTS,
     NamedObject,
-    Progress,
     Search,
     factual_questions,
     goal_for,
     own_answers,
 )
+from semascope.causal.search.cases import Progress
 from semascope.causal.search.find import find
 from semascope.causal.search.goal import SearchOptions
 from semascope.causal.search.ledger import Ledger

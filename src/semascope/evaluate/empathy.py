@@ -14,17 +14,15 @@ from typing import Any
 
 from semascope.causal.search.behaviours import own_answers, with_feeling, words_alone
 from semascope.causal.search.cases import Case, Progress, meets
-from semascope.causal.search.find import usual_wheres
+from semascope.causal.search.find import default_wheres
 from semascope.causal.search.ledger import Ledger
 from semascope.causal.search.prompts import UNMOVED
 from semascope.causal.search.trials import CachedRuns
 from semascope.causal.steering.controls import as_controls
-from semascope.causal.steering.interventions import Intervention, Where
+from semascope.causal.steering.interventions import FeatureId, Intervention, Where
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.errors import CausalError
 from semascope.statistics import Figure, share
-
-Feature = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class _Tried:
 
 def empathy(
     steerable: SteerableModel,
-    features: Sequence[Feature],
+    features: Sequence[FeatureId],
     *,
     doses: Sequence[float] = (0.125, 0.25, 0.5, 1.0, 2.0),
     seed: int = 0,
@@ -86,7 +84,7 @@ def empathy(
 
     felt = partial(_felt, runs, tokens)
     curve: list[_Tried] = []
-    settings = _settings(features, usual_wheres(cases), doses)
+    settings = _settings(features, default_wheres(cases), doses)
     for one in settings:
         curve.append(_Tried(one, felt(choosing, [one]), runs.effects([one], quiet).kl))
         if progress is not None:
@@ -105,7 +103,7 @@ def empathy(
 
 
 def _settings(
-    features: Sequence[Feature], wheres: Sequence[Where], doses: Sequence[float]
+    features: Sequence[FeatureId], wheres: Sequence[Where], doses: Sequence[float]
 ) -> list[Intervention]:
     """The features added at each kind of token, at each dose."""
     return [

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from semascope.causal.search.cases import Case, halves, spread
+from semascope.causal.search.cases import Case, Progress, halves, spread
 from semascope.causal.search.find import find
 from semascope.causal.search.goal import SearchOptions, SearchResult
 from semascope.causal.search.ledger import Ledger
@@ -16,7 +16,6 @@ from semascope.causal.search.presence import presence_goal
 from semascope.causal.search.trials import CachedRuns
 from semascope.causal.steering.controls import as_controls
 from semascope.causal.steering.steerable_model import SteerableModel
-from semascope.evaluate.attribution import Progress
 from semascope.evaluate.hallucination import (
     Blame,
     Examination,

@@ -16,31 +16,29 @@ The caller gives the features of each object and its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
 
-from semascope.causal.search.cases import Case, meets
+from semascope.causal.search.cases import Case, Progress, meets
 from semascope.causal.search.ledger import Ledger
 from semascope.causal.steering.borrowed_directions import borrowed_key
 from semascope.causal.steering.controls import (
-    Feature,
     Object,
     blank_sample,
     members,
     random_features,
     usual_wheres,
 )
-from semascope.causal.steering.interventions import How, Intervention, Where
+from semascope.causal.steering.interventions import FeatureId, How, Intervention, Where
 from semascope.causal.steering.per_row import per_row
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
 from semascope.statistics import share
 
-Progress = Callable[[int, int, str], None]
 _DRAWS = 3
 """Random sets drawn for each concept, so that a rare answer is not missed."""
 
@@ -155,7 +153,7 @@ def evaluate_steering(
 
 
 def _choose(
-    bench: _Bench, search: Sequence[tuple[tuple[Feature, ...], str]], progress: Progress | None
+    bench: _Bench, search: Sequence[tuple[tuple[FeatureId, ...], str]], progress: Progress | None
 ) -> tuple[SteeringSetting, list[dict[str, Any]]]:
     """Phases 1 and 2: the chosen setting, and every one that was tried."""
     settings = bench.settings(max(len(features) for features, _ in search))
@@ -208,7 +206,7 @@ class _Bench:
         ]
 
     def named(
-        self, what: str, sets: Sequence[tuple[tuple[Feature, ...], str]], setting: SteeringSetting
+        self, what: str, sets: Sequence[tuple[tuple[FeatureId, ...], str]], setting: SteeringSetting
     ) -> list[bool]:
         """Whether each answer names its concept."""
         answers = self.answers(what, sets, setting)
@@ -218,7 +216,7 @@ class _Bench:
         ]
 
     def answers(
-        self, what: str, sets: Sequence[tuple[tuple[Feature, ...], str]], setting: SteeringSetting
+        self, what: str, sets: Sequence[tuple[tuple[FeatureId, ...], str]], setting: SteeringSetting
     ) -> list[str]:
         """The answer under each set of features, many sets to a batch."""
         key = f"{what}|{len(sets)}|{setting.key}"
@@ -226,7 +224,7 @@ class _Bench:
         return answers
 
     def _answers(
-        self, sets: Sequence[tuple[tuple[Feature, ...], str]], setting: SteeringSetting
+        self, sets: Sequence[tuple[tuple[FeatureId, ...], str]], setting: SteeringSetting
     ) -> list[str]:
         answers: list[str] = []
         for start in range(0, len(sets), self.plan.rows):
@@ -240,7 +238,7 @@ class _Bench:
             answers += [generation.text for generation in generations]
         return answers
 
-    def _add(self, features: tuple[Feature, ...], setting: SteeringSetting) -> Intervention:
+    def _add(self, features: tuple[FeatureId, ...], setting: SteeringSetting) -> Intervention:
         chosen = [(borrowed_key(key, setting.site), i) for key, i in features[: setting.size]]
         return Intervention(
             features=tuple(chosen), where=setting.where, how=self.plan.how, strength=setting.dose

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from transformers import LlavaForConditionalGeneration
 
+from semascope.causal.search.cases import Progress
 from semascope.corpus.sample import Question, Sample, Turn
 from semascope.corpus.scenes import SceneCorpus, SpritePack
 from semascope.errors import SubjectError
@@ -34,7 +35,6 @@ from semascope.subject.generation.cache import cache_name, cache_of
 from semascope.subject.model import Subject
 from semascope.subject.types import PICTURE_KINDS, Batch
 
-Progress = Callable[[int, int, str], None]
 EXACT = ("position", "colour", "count", "word", "emotion", "map")
 ARTICLES = re.compile(r"^(?:an?|some|the word|the|any)\s+", re.IGNORECASE)
 BATCH = 48

@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from semascope.causal.steering.interventions import FeatureId
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.files import write_whole
-from semascope.monitor.clusters import BaseRates, Feature
+from semascope.monitor.clusters import BaseRates
 
 TOKENS = "readable tokens"
 """Which tokens count; part of a saved file's name, so that a change measures the rates again."""
@@ -66,7 +67,7 @@ def ordinary(
     path = folder / f"{digest[:24]}.npz"
     if path.is_file():
         return _load(path)
-    bits: dict[Feature, NDArray[np.bool_]] = {}
+    bits: dict[FeatureId, NDArray[np.bool_]] = {}
     for number, sample in enumerate(samples):
         if progress is not None and progress(number, len(samples)):
             return None

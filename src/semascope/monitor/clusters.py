@@ -24,13 +24,11 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from semascope.causal.attribution.feature_share import FeatureShare
-from semascope.causal.steering.interventions import Intervention
+from semascope.causal.steering.interventions import FeatureId, Intervention
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample
 from semascope.errors import CausalError
 from semascope.subject.readable import readable
-
-Feature = tuple[str, int]
 
 _PLAIN = """a an and are as at by for from in is it its of on or that the their this to with when
 where which feature fires activates text texts picture pictures image images word words above all"""
@@ -47,7 +45,7 @@ class Embedder(Protocol):
 
 Labeller = Callable[[Sequence[str]], str]
 """Descriptions of a cluster to a label of two to five words."""
-Judge = Callable[[Sequence[str]], float]
+CoherenceJudge = Callable[[Sequence[str]], float]
 """Descriptions of a cluster to its coherence, 1–7."""
 
 
@@ -67,7 +65,7 @@ class Cluster:
     """Bits."""
 
     @property
-    def ids(self) -> tuple[Feature, ...]:
+    def ids(self) -> tuple[FeatureId, ...]:
         """The features as an ``Intervention`` takes them."""
         return tuple(f.id for f in self.features)
 
@@ -78,13 +76,13 @@ class Cluster:
 
 def cluster(
     shares: Sequence[FeatureShare],
-    descriptions: Mapping[Feature, str],
+    descriptions: Mapping[FeatureId, str],
     embed: Embedder,
     *,
     similarity: float = 0.4,
     smallest: int = 3,
     labeller: Labeller | None = None,
-    judge: Judge | None = None,
+    judge: CoherenceJudge | None = None,
 ) -> list[Cluster]:
     """Group features by their descriptions; those without one are left out.
 
@@ -162,7 +160,7 @@ class BaseRates:
     def __repr__(self) -> str:
         return f"BaseRates({len(self.fired)} features on {self.prompts} prompts)"
 
-    def __init__(self, prompts: int, fired: Mapping[Feature, NDArray[np.bool_]]) -> None:
+    def __init__(self, prompts: int, fired: Mapping[FeatureId, NDArray[np.bool_]]) -> None:
         """``fired`` gives (prompts,) for each feature; one that is missing never fires."""
         self.prompts = prompts
         self.fired = fired
@@ -170,7 +168,7 @@ class BaseRates:
     @classmethod
     def measure(cls, steerable: SteerableModel, prompts: Sequence[Sample]) -> BaseRates:
         """Run the prompts up to the deepest dictionary."""
-        fired: dict[Feature, NDArray[np.bool_]] = {}
+        fired: dict[FeatureId, NDArray[np.bool_]] = {}
         for number, sample in enumerate(prompts):
             batch = steerable.prompt(sample)
             sites = steerable.sites
@@ -184,7 +182,7 @@ class BaseRates:
                     row[number] = True
         return cls(len(prompts), fired)
 
-    def surprise(self, features: Sequence[Feature]) -> float:
+    def surprise(self, features: Sequence[FeatureId]) -> float:
         """Bits: −log₂ of the share of ordinary prompts on which all of these features fire.
 
         At most log₂(prompts + 1).

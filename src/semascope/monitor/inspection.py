@@ -21,14 +21,13 @@ from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.attribution.metrics import prepare
 from semascope.causal.attribution.result import Attribution, at
 from semascope.causal.attribution.watched_run import WatchedRun, sites_of
-from semascope.causal.steering.interventions import Intervention, Where
+from semascope.causal.steering.interventions import FeatureId, Intervention, Where
 from semascope.errors import CausalError
 from semascope.monitor.clusters import (
     BaseRates,
     Cluster,
+    CoherenceJudge,
     Embedder,
-    Feature,
-    Judge,
     Labeller,
     cluster,
 )
@@ -52,9 +51,9 @@ class Inspection:
     """Probability of the token under the interventions."""
     shares: tuple[FeatureShare, ...]
     """Strongest first. In activation mode ``score`` is the share of the feature's own maximum."""
-    places: Mapping[Feature, tuple[int, ...]]
+    places: Mapping[FeatureId, tuple[int, ...]]
     """Up to three positions where each of the first features scores highest."""
-    ratios: Mapping[Feature, float]
+    ratios: Mapping[FeatureId, float]
     """Peak activation as a share of the feature's maximum, if known."""
     unexplained: float | None
     """Share of the attribution in the SAE errors; None in activation mode."""
@@ -179,9 +178,9 @@ def _share(active: ActiveFeature) -> FeatureShare:
 
 def _places(
     attribution: Attribution, shares: Sequence[FeatureShare], keep: object
-) -> dict[Feature, tuple[int, ...]]:
+) -> dict[FeatureId, tuple[int, ...]]:
     """Up to three positions for each feature, strongest |score| first."""
-    places: dict[Feature, tuple[int, ...]] = {}
+    places: dict[FeatureId, tuple[int, ...]] = {}
     for site in attribution.sites:
         wanted = np.array([s.index for s in shares if s.key == site.key], dtype=np.int64)
         mask = np.isin(site.feature, wanted)
@@ -196,11 +195,11 @@ def _places(
     return places
 
 
-def _ratios(conversation: Conversation, shares: Sequence[FeatureShare]) -> dict[Feature, float]:
+def _ratios(conversation: Conversation, shares: Sequence[FeatureShare]) -> dict[FeatureId, float]:
     """Peaks as shares of the features' maxima, for dictionaries with statistics."""
     from semascope.causal.steering.units import statistic
 
-    ratios: dict[Feature, float] = {}
+    ratios: dict[FeatureId, float] = {}
     for key in {s.key for s in shares}:
         if key in (conversation.steerable.statistics or {}):
             maxima = statistic(conversation.steerable.statistics, key, "max")
@@ -214,14 +213,14 @@ def _ratios(conversation: Conversation, shares: Sequence[FeatureShare]) -> dict[
 
 def grouped(
     shares: Sequence[FeatureShare],
-    descriptions: Mapping[Feature, str],
+    descriptions: Mapping[FeatureId, str],
     embed: Embedder,
     *,
     ordinary: BaseRates | None = None,
     similarity: float = 0.4,
     smallest: int = 2,
     labeller: Labeller | None = None,
-    judge: Judge | None = None,
+    judge: CoherenceJudge | None = None,
 ) -> list[Cluster]:
     """Features as clusters, by surprise × |score|, or by |score| without ``ordinary``.
 

@@ -18,11 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from semascope.causal.search.cases import Case, margins
 from semascope.causal.steering.controls import controls
-from semascope.causal.steering.interventions import Intervention
+from semascope.causal.steering.interventions import FeatureId, Intervention
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import NotThere
-from semascope.monitor.clusters import Feature
 from semascope.statistics import Figure, mean
 
 
@@ -88,7 +87,7 @@ class ProbeResult:
 
 def tested(
     steerable: SteerableModel,
-    feature: Feature,
+    feature: FeatureId,
     concept: RegisterConcept,
     *,
     strength: float = 4.0,

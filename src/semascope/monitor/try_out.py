@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.attribution.result import SiteAttribution
 from semascope.causal.steering.edits import chosen_codes
+from semascope.causal.steering.interventions import FeatureId
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.units import output_site
 from semascope.corpus.sample import Sample
 from semascope.dictionary.types import Dictionary
 from semascope.errors import CausalError, EvidenceError
 from semascope.evidence.analysis.logit_lens import promoted
-from semascope.monitor.clusters import Feature
 from semascope.monitor.conversation import Conversation, TokenTarget, token_target
 from semascope.subject.readable import readable
 from semascope.subject.types import TokenMap
@@ -29,7 +29,7 @@ _PAIRED = 12
 
 
 def tried(
-    steerable: SteerableModel, sample: Sample, feature: Feature
+    steerable: SteerableModel, sample: Sample, feature: FeatureId
 ) -> tuple[NDArray[np.float32], TokenMap]:
     """(T,) activations of one feature on a sample, and the sample's token map.
 
@@ -55,7 +55,7 @@ def tried(
 
 
 def promoted_tokens(
-    steerable: SteerableModel, feature: Feature, k: int = 10
+    steerable: SteerableModel, feature: FeatureId, k: int = 10
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
     """(token, logits) that one unit of a feature raises most, and lowers most, by the logit lens.
 
@@ -101,7 +101,7 @@ class DictionaryComparisonView:
     """Two dictionaries on one prompt."""
 
     sides: tuple[DictionaryView, ...]
-    pairs: tuple[tuple[Feature, Feature, float], ...]
+    pairs: tuple[tuple[FeatureId, FeatureId, float], ...]
     """Features of the two that fire at the same tokens, with their intersection over union."""
 
     @property

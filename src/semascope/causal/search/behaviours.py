@@ -14,14 +14,13 @@ from PIL import Image, ImageEnhance, ImageOps
 from semascope.causal.search.cases import Case, answers, meets, split
 from semascope.causal.search.goal import Goal
 from semascope.causal.search.prompts import ASKS, FEELINGS, GROUNDS, MOVED, TALK, UNMOVED
+from semascope.causal.steering.interventions import FeatureId
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.corpus.scenes import SceneCorpus
 from semascope.errors import CausalError
 
-Progress = Callable[[int, int, str], None]
-Feature = tuple[str, int]
-Search = Callable[[str], Sequence[Feature]]
+Search = Callable[[str], Sequence[FeatureId]]
 """Words to features, nearest first."""
 BEHAVIOURS = ("object", "word", "feeling")
 QUIET_PROMPTS = 32
@@ -37,7 +36,7 @@ class NamedObject:
     """An object to be named unprompted."""
 
     name: str = "dog"
-    features: tuple[Feature, ...] = ()
+    features: tuple[FeatureId, ...] = ()
     """Its features, best first; by default, those that a search for its name finds."""
     kinds: tuple[str, ...] = ()
     """Names of things of its kind, which count too."""
@@ -91,7 +90,7 @@ def name_object(steerable: SteerableModel, thing: NamedObject) -> Goal:
 
 def read_word(
     steerable: SteerableModel,
-    features: Sequence[Feature] = (),
+    features: Sequence[FeatureId] = (),
     *,
     seed: int = 0,
     samples: int = 104,
@@ -149,7 +148,7 @@ def _written(seed: int, samples: int) -> Iterator[tuple[Case, Case]]:
             return
 
 
-def with_feeling(steerable: SteerableModel, features: Sequence[Feature] = ()) -> Goal:
+def with_feeling(steerable: SteerableModel, features: Sequence[FeatureId] = ()) -> Goal:
     """Speak of feelings in answer to questions that ask for none.
 
     Small talk is to change; what must stay is what the model says of pictures, or of plain

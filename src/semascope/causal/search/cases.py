@@ -49,7 +49,9 @@ class Case:
 
 
 Judge = Callable[[str, Case], bool]
+"""Whether an answer meets a case."""
 Progress = Callable[[int, int, str], None]
+"""Called with (done, total, note)."""
 
 
 def meets(text: str, case: Case) -> bool:
@@ -162,12 +164,12 @@ def _mean_logprobs(
     ]
 
 
-def split(cases: Sequence[Case], held_out: float = 0.5) -> tuple[list[Case], list[Case]]:
+def split(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
     """(search, held out), by a hash of each sample's id: one picture never falls in both.
 
     Raises CausalError where one side would be empty.
     """
-    search, held = halves(cases, held_out)
+    search, held = halves(cases)
     if not search or not held:
         raise CausalError(
             f"{len(cases)} examples are too few to split into a search half and a held-out half: "
@@ -183,12 +185,11 @@ def spread(cases: Sequence[Case], most: int) -> list[Case]:
     return [cases[i * len(cases) // most] for i in range(most)]
 
 
-def halves(cases: Sequence[Case], held_out: float = 0.5) -> tuple[list[Case], list[Case]]:
+def halves(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
     """As ``split``, but either side may be empty."""
     search: list[Case] = []
     held: list[Case] = []
     for case in cases:
         digest = hashlib.sha256(case.sample.id.encode()).digest()
-        place = int.from_bytes(digest[:8], "big") / 2**64
-        (held if place < held_out else search).append(case)
+        (held if digest[0] < 128 else search).append(case)
     return search, held

@@ -76,7 +76,7 @@ def find(
             (), "The model already does this: no case of the search half fails.", None
         )
     priced, goal = _priced(goal)
-    wheres = options.wheres or usual_wheres(failing)
+    wheres = options.wheres or default_wheres(failing)
     # Phase 2: gather candidates
     proposed, together = gather(steerable, goal, failing, protected, wheres, options)
     # Phase 3: try them
@@ -134,7 +134,7 @@ def _priced(goal: Goal) -> tuple[Prompts, Goal]:
     return priced or held_out, replace(goal, unrelated=held_out)
 
 
-def usual_wheres(cases: Sequence[Case]) -> tuple[Where, ...]:
+def default_wheres(cases: Sequence[Case]) -> tuple[Where, ...]:
     """Everything, image tokens if any, the question's words, the last prompt token, the answer."""
     seen = any(case.sample.images for case in cases)
     pictures = (Where(kinds=("image", "tile")),) if seen else ()
@@ -170,19 +170,6 @@ def gather(
     return propose.merge([*by_meaning, *lists], options.candidates), together
 
 
-def judged(
-    steerable: SteerableModel,
-    interventions: Sequence[Intervention],
-    held_out: Sequence[Case],
-    goal: Goal,
-    judge: Judge = meets,
-    tokens: int = 16,
-) -> Verdict:
-    """Phase 5: shares of held-out cases fixed and broken by interventions, and side effects."""
-    runs = CachedRuns(steerable, Ledger())
-    return _verdict(runs, held_out, (), goal, judge, SearchOptions(tokens=tokens), interventions)
-
-
 def _verdict(
     runs: CachedRuns,
     held_out: Sequence[Case],
@@ -192,6 +179,7 @@ def _verdict(
     options: SearchOptions,
     interventions: Sequence[Intervention],
 ) -> Verdict:
+    """Phase 5: shares of held-out cases fixed and broken by interventions, and side effects."""
     already_right, failing = runs.by_answer(held_out, judge, options.tokens)
     protected_right = runs.by_answer(protected_held_out, judge, options.tokens)[0]
     right = spread([*already_right, *protected_right], options.kept)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from semascope.causal.steering.interventions import Intervention, Region, Where
+from semascope.causal.steering.interventions import FeatureId, Intervention, Region, Where
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.causal.steering.units import Statistics, statistic
 from semascope.corpus.sample import Sample, Turn
@@ -21,10 +21,7 @@ from semascope.errors import CausalError
 from semascope.subject.model import Subject
 from semascope.subject.types import Kind, TokenMap
 
-Feature = tuple[str, int]
-
-
-Object = tuple[Feature | tuple[Feature, ...], str]
+Object = tuple[FeatureId | tuple[FeatureId, ...], str]
 """A feature, or several of one concept with the best first, and the concept."""
 
 
@@ -75,7 +72,7 @@ def blank_sample(blank: Image.Image | None = None, question: str = QUESTION) -> 
     return Sample(id="blank", turns=(Turn("user", question, images=1),), images=(picture,))
 
 
-def members(features: Feature | tuple[Feature, ...]) -> tuple[Feature, ...]:
+def members(features: FeatureId | tuple[FeatureId, ...]) -> tuple[FeatureId, ...]:
     """The features of one concept, as a tuple."""
     if isinstance(features[0], str):
         return (features,)  # a pair (dictionary, index)
@@ -83,8 +80,8 @@ def members(features: Feature | tuple[Feature, ...]) -> tuple[Feature, ...]:
 
 
 def random_features(
-    steerable: SteerableModel, features: Sequence[Feature], seed: int
-) -> tuple[Feature, ...]:
+    steerable: SteerableModel, features: Sequence[FeatureId], seed: int
+) -> tuple[FeatureId, ...]:
     """As many random features, each matched in density and direction norm.
 
     Raises:
@@ -129,22 +126,22 @@ def controls(
     return swapped, notes if unmatched else []
 
 
-def _features_of(interventions: Sequence[Intervention]) -> list[Feature]:
+def _features_of(interventions: Sequence[Intervention]) -> list[FeatureId]:
     """Every feature that interventions name, once."""
     return list(dict.fromkeys(feature for one in interventions for feature in one.features))
 
 
 def _matches(
     steerable: SteerableModel,
-    features: Sequence[Feature],
+    features: Sequence[FeatureId],
     seed: int,
     *,
     skip_unmatched: bool,
-    avoid: Sequence[Feature] = (),
-) -> dict[Feature, Feature]:
+    avoid: Sequence[FeatureId] = (),
+) -> dict[FeatureId, FeatureId]:
     """A matched random feature for each; none is drawn twice, none is one of these."""
     norms: dict[str, NDArray[np.float64]] = {}
-    matches: dict[Feature, Feature] = {}
+    matches: dict[FeatureId, FeatureId] = {}
     for key, index in features:
         dictionary = steerable.dictionary(key)
         if key not in norms:
@@ -189,7 +186,7 @@ def matched_controls(
     if len(alive) < count:
         raise CausalError(f"{key} has {len(alive)} other living features; {count} were asked for.")
     if density[index] <= 0:
-        raise CausalError(f"Feature {key}/{index} never fired, so nothing matches its density.")
+        raise CausalError(f"FeatureId {key}/{index} never fired, so nothing matches its density.")
     distance = np.abs(np.log(density[alive] / density[index]))
     distance += np.abs(np.log(norms[alive] / norms[index]))
     pool = alive[np.argsort(distance, kind="stable")[: max(20, count, len(alive) // 20)]]

@@ -27,6 +27,8 @@ from semascope.errors import CausalError
 from semascope.files import write_text
 from semascope.numbers import Index, Position, Strength
 
+FeatureId = tuple[str, int]
+"""(dictionary as ``site/name``, index)."""
 RoleName = Literal["system", "user", "assistant"]
 KindName = Literal["text", "special", "image", "tile", "newline"]
 How = Literal["clamp", "scale", "add", "ablate", "project"]
