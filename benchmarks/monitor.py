@@ -35,7 +35,7 @@ from semascope.causal.steering.interventions import Intervention
 from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
-from semascope.monitor.base_rates import ordinary, prompts
+from semascope.monitor.base_rates import measured_base_rates, prompts
 from semascope.serve.explorer.feature_index import FeatureIndex
 from semascope.serve.explorer.model import ModelSession
 from semascope.serve.explorer.why import TokenExplainer
@@ -94,7 +94,7 @@ def written(folder: Path, steerable: SteerableModel, key: str) -> Iterator[Token
     atlas.write_explanations(key, [_words(n, text) for n, text in enumerate(said_of)])
     embed = HashingEmbedder()
     VectorIndex.write(space.vectors / key, np.arange(width), embed(said_of), embedder=embed.name)
-    known = ordinary(steerable, prompts()[:4], folder / "ordinary")
+    known = measured_base_rates(steerable, prompts()[:4], folder / "ordinary")
     assert known is not None  # nobody stopped it
     yield TokenExplainer(
         Ready(space, steerable), FeatureIndex(space, atlas), {False: known, True: known}

@@ -12,7 +12,7 @@ from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.attribution.graph import graph
 from semascope.causal.attribution.metrics import ContinuationContrast, Logit, LogProb
 from semascope.causal.attribution.patching import attribute_patch
-from semascope.causal.attribution.report import ablated
+from semascope.causal.attribution.report import ablation_table
 from semascope.causal.steering.units import quantile
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError
@@ -80,7 +80,7 @@ def test_there_is_no_agreement_of_constant_or_few_effects():
         assert result.r is None
         assert why in repr(result)
         assert why in result._repr_html_()
-        assert ablated(result, {})["r"] is None
+        assert ablation_table(result, {})["r"] is None
     opposite = AblationResult(shares(1.0, 2.0, 3.0), np.asarray([3.0, 2.0, 1.0], np.float32))
     assert opposite.r == pytest.approx(-1.0)
     assert "r = -1.000" in repr(opposite)

@@ -11,7 +11,7 @@ from semascope.causal import Intervention, Where, edits_for
 from semascope.causal.attribution.ablation import ablate_exactly
 from semascope.causal.attribution.attribute import attribute
 from semascope.causal.attribution.metrics import LogProb
-from semascope.causal.attribution.report import ablated, tables, write
+from semascope.causal.attribution.report import ablation_table, tables, write
 from semascope.causal.search.behaviours import (
     FEELINGS,
     TALK,
@@ -193,7 +193,7 @@ def test_the_report_adds_up_and_is_written_whole(steerable, subject, sample, tmp
     here = tables(found, region=Region(left=0, top=0, right=32, bottom=24), top=99)
     assert 0 < len(here["features"]) < len(tables(found, top=999)["features"])
     exact = ablate_exactly(subject, batch, steerable.dictionaries, LogProb(7), found, top=4)
-    told["ablation"] = ablated(exact, {})
+    told["ablation"] = ablation_table(exact, {})
     paths = write(tmp_path / "r", found, told, sample.images)
     assert [path.name for path in paths] == ["heat-0.png", "report.html", "report.json"]
     with Image.open(paths[0]) as heat:

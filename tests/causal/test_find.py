@@ -26,7 +26,7 @@ from semascope.evaluate.hallucination import (
     Examination,
     blame,
     examine,
-    mended,
+    share_fixed,
 )
 from semascope.evaluate.pope_hallusion import read_hallusion, read_pope
 from semascope.evaluate.reconstruction import reconstruction_only
@@ -289,9 +289,9 @@ def test_the_harness_counts_fixed_and_broken_beside_its_controls(steerable, subj
     assert told.arms[1].answers != told.base.answers
     figures = told.by_kind()["presence"]
     assert figures["accuracy"]["n"] == 6
-    assert mended(told, "no-op").value in (0.0,) or np.isnan(mended(told, "no-op").value)
+    assert share_fixed(told, "no-op").value in (0.0,) or np.isnan(share_fixed(told, "no-op").value)
     with pytest.raises(CausalError, match="no arm 'x'"):
-        mended(told, "x")
+        share_fixed(told, "x")
     with pytest.raises(CausalError, match="None of these samples"):
         presence_cases([scene(0)], kinds=("emotion",))
 

@@ -8,7 +8,12 @@ import torch
 
 from semascope.causal import Intervention
 from semascope.causal.steering.steerable_model import SteerableModel
-from semascope.causal.steering.studies import clamped, few_shot_vector, probe_persona, with_vector
+from semascope.causal.steering.studies import (
+    compare_clamped,
+    few_shot_vector,
+    probe_persona,
+    with_vector,
+)
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError
 
@@ -25,7 +30,7 @@ def steerable(subject, coders):
 
 
 def test_a_feature_at_ten_times_its_maximum(steerable, sample):
-    (told,) = clamped(steerable, (KEY, 3), [sample], max_new_tokens=4)
+    (told,) = compare_clamped(steerable, (KEY, 3), [sample], max_new_tokens=4)
     assert told.interventions[0].strength == 10.0
     assert told.kl > 0
 

@@ -7,7 +7,7 @@ from PIL import Image
 from semascope.causal import Region
 from semascope.causal.attribution.notebook import AttributionView, heat_on
 from semascope.causal.attribution.result import Attribution, SiteAttribution
-from semascope.causal.attribution.views import by_region, set_apart
+from semascope.causal.attribution.views import by_region, split_common
 from semascope.errors import CausalError
 from semascope.html import by_activation
 
@@ -62,7 +62,7 @@ def test_a_region_sums_what_looks_at_it(attribution):
 def test_common_features_are_shown_apart_not_dropped(attribution):
     density = np.zeros(10)
     density[6] = 0.5
-    specific, common = set_apart(attribution.features(), {KEY: {"density": density}})
+    specific, common = split_common(attribution.features(), {KEY: {"density": density}})
     assert [s.index for s in specific] == [5]
     assert [s.index for s in common] == [6]
 

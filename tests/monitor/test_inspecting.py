@@ -17,11 +17,11 @@ from semascope.causal.steering.steerable_model import SteerableModel
 from semascope.corpus.sample import Sample, Turn
 from semascope.errors import CausalError, NotThere
 from semascope.monitor import safety_register as registers
-from semascope.monitor.base_rates import ordinary, prompts
+from semascope.monitor.base_rates import measured_base_rates, prompts
 from semascope.monitor.clusters import Cluster
 from semascope.monitor.conversation import Conversation, read_tokens, token_target
 from semascope.monitor.inspection import effects, inspect
-from semascope.monitor.try_out import alone, tried, versus
+from semascope.monitor.try_out import feature_activations, view_both, view_one
 from semascope.subject.readable import read_kinds, read_positions, readable
 from semascope.subject.types import Kind
 
@@ -155,12 +155,16 @@ def test_controls_match_and_stack_alike(steerable: SteerableModel) -> None:
 def test_ordinary_prompts_are_measured_once(steerable: SteerableModel, tmp_path: Path) -> None:
     some = prompts()[:3]
     calls: list[int] = []
-    first = ordinary(steerable, some, tmp_path, progress=lambda done, _: bool(calls.append(done)))
-    again = ordinary(steerable, some, tmp_path, progress=lambda *_: pytest.fail("measured again"))
+    first = measured_base_rates(
+        steerable, some, tmp_path, progress=lambda done, _: bool(calls.append(done))
+    )
+    again = measured_base_rates(
+        steerable, some, tmp_path, progress=lambda *_: pytest.fail("measured again")
+    )
     assert calls == [0, 1, 2] and first is not None and again is not None
     assert first.prompts == again.prompts == 3 and set(first.fired) == set(again.fired)
     assert all((first.fired[f] == again.fired[f]).all() for f in first.fired)
-    assert ordinary(steerable, some, tmp_path, "new weights", lambda *_: True) is None
+    assert measured_base_rates(steerable, some, tmp_path, "new weights", lambda *_: True) is None
 
 
 def test_one_feature_live_is_what_encoding_says(steerable: SteerableModel) -> None:
@@ -169,7 +173,7 @@ def test_one_feature_live_is_what_encoding_says(steerable: SteerableModel) -> No
     x = steerable.subject.run(batch, ["resid_post.1"])["resid_post.1"][0]
     codes = steerable.dictionaries[KEY].encode(x.float())
     index = int(codes.indices[-1, 0])
-    values, seen = tried(steerable, sample, (KEY, index))
+    values, seen = feature_activations(steerable, sample, (KEY, index))
     dense = torch.zeros(len(x), WIDTH).scatter_add(1, codes.indices, codes.values.float())
     _, read = readable("resid_post.1", x[None], batch)
     wanted = torch.where(read[0], dense[:, index], 0.0).numpy()
@@ -179,8 +183,8 @@ def test_one_feature_live_is_what_encoding_says(steerable: SteerableModel) -> No
 def test_template_tokens_and_sinks_are_not_tried(steerable: SteerableModel) -> None:
     """Without: the peak on a user's text is often that of a template token."""
     sample = Sample(id="x", turns=(Turn("user", "one two three"),))
-    values = np.stack([tried(steerable, sample, (KEY, i))[0] for i in range(WIDTH)])
-    token_map = tried(steerable, sample, (KEY, 0))[1]
+    values = np.stack([feature_activations(steerable, sample, (KEY, i))[0] for i in range(WIDTH)])
+    token_map = feature_activations(steerable, sample, (KEY, 0))[1]
     fires = (values > 0).any(0)
     assert fires.any()
     assert fires.tolist() == (read_kinds(token_map) != 0).tolist()
@@ -191,7 +195,7 @@ def test_l0_and_fvu_are_over_the_tokens_that_the_dictionary_reads(
     steerable: SteerableModel,
 ) -> None:
     conversation = asked(steerable)
-    side = alone(conversation)
+    side = view_one(conversation)
     batch = conversation.whole.batch
     x = steerable.subject.run(batch, ["resid_post.1"])["resid_post.1"]
     rows = x[torch.from_numpy(read_positions(batch.maps, x.shape[1]))].float()
@@ -213,25 +217,27 @@ def test_two_dictionaries_on_one_prompt(steerable: SteerableModel) -> None:
     both = SteerableModel.of(
         steerable.subject, [steerable.dictionaries[KEY], twin], steerable.statistics
     )
-    found = versus(asked(both))
+    found = view_both(asked(both))
     one, other = found.sides
     assert (one.key, other.key) == (KEY, OTHER) and one.l0 == other.l0 and one.fvu == other.fvu
     assert [s.index for s in one.shares] == [s.index for s in other.shares]
     assert {(a[1], t) for a, b, t in found.pairs if a[1] == b[1]} >= {(one.shares[0].index, 1.0)}
     with pytest.raises(CausalError, match="two different"):
-        versus(asked(steerable))
+        view_both(asked(steerable))
 
 
 def test_a_registers_feature_is_measured_on_its_probes(steerable: SteerableModel) -> None:
     concept = registers.register().concept("flattery")
     done: list[int] = []
-    found = registers.tested(
+    found = registers.measure_on_probes(
         steerable, (KEY, 1), concept, progress=lambda n, _: bool(done.append(n))
     )
     assert found is not None and done == list(range(len(concept.probes)))
     assert found.effect.low <= found.effect.value <= found.effect.high
-    still = registers.tested(steerable, (KEY, 1), concept, strength=0.0)
+    still = registers.measure_on_probes(steerable, (KEY, 1), concept, strength=0.0)
     assert still is not None and still.effect.value == 0.0 and still.control == 0.0
-    assert registers.tested(steerable, (KEY, 1), concept, progress=lambda *_: True) is None
+    assert (
+        registers.measure_on_probes(steerable, (KEY, 1), concept, progress=lambda *_: True) is None
+    )
     with pytest.raises(NotThere, match="deception"):
         registers.register().concept("nothing")

@@ -12,7 +12,7 @@ from semascope.corpus.sample import Sample, Turn
 from semascope.dictionary import CoderConfig, SparseCoder
 from semascope.monitor import BaseRates
 from semascope.monitor.conversation import Conversation
-from semascope.monitor.try_out import tried, versus
+from semascope.monitor.try_out import feature_activations, view_both
 from semascope.subject.testing import tiny
 from semascope.subject.types import Kind
 
@@ -42,7 +42,9 @@ def seen() -> Sample:
 def test_a_feature_is_tried_on_the_patches_of_a_picture(
     steerable: SteerableModel, site: str
 ) -> None:
-    found = [tried(steerable, seen(), (f"{site}/main", index)) for index in range(WIDTH)]
+    found = [
+        feature_activations(steerable, seen(), (f"{site}/main", index)) for index in range(WIDTH)
+    ]
     pictured = found[0][1].kinds == Kind.IMAGE
     total = np.sum([values for values, _ in found], axis=0)  # (T,)
     assert (total[pictured] > 0).any()
@@ -51,12 +53,14 @@ def test_a_feature_is_tried_on_the_patches_of_a_picture(
 
 @pytest.mark.parametrize("site", SITES)
 def test_a_text_has_nothing_of_it(steerable: SteerableModel, site: str) -> None:
-    values, _ = tried(steerable, Sample(id="t", text="one two three"), (f"{site}/main", 1))
+    values, _ = feature_activations(
+        steerable, Sample(id="t", text="one two three"), (f"{site}/main", 1)
+    )
     assert not values.any()
 
 
 def test_two_of_them_are_compared_on_a_picture(steerable: SteerableModel) -> None:
-    found = versus(Conversation(steerable, seen(), answer=(7, 9)))
+    found = view_both(Conversation(steerable, seen(), answer=(7, 9)))
     assert [side.l0 for side in found.sides] == pytest.approx([4.0, 4.0], abs=1.0)
     assert all(side.fvu is not None and side.fvu > 0 for side in found.sides)
 

@@ -105,12 +105,12 @@ class Why:
     def concepts(self) -> list[Cluster]:
         """Features whose explanations mean the same, as clusters, strongest first."""
         from semascope.atlas import embedder
-        from semascope.monitor.inspection import grouped
+        from semascope.monitor.inspection import group_by_meaning
 
         descriptions = {feature: words for feature, (_, words) in self.labels.items()}
         if not descriptions:
             return []
-        return grouped(self.shares[:GROUPED], descriptions, embedder(), smallest=2)
+        return group_by_meaning(self.shares[:GROUPED], descriptions, embedder(), smallest=2)
 
     def effects(self, most: int = 6) -> list[tuple[Cluster, Effect]]:
         """Exact effects: each concept ablated whole, one forward pass each."""

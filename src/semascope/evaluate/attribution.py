@@ -59,7 +59,7 @@ def evaluate_attribution(
     """
     ledger = ledger or Ledger()
     rows: list[dict[str, Any]] = []
-    for number, sample in enumerate(asked_scenes(seed, samples)):
+    for number, sample in enumerate(scene_questions(seed, samples)):
         work = partial(_one_prompt, steerable, sample, top=top, steps=steps, timed=number < 10)
         rows.append(ledger.do(f"prompt {number}|{top}|{steps}", work))
         if progress is not None:
@@ -129,7 +129,7 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def asked_scenes(seed: int, samples: int, split: str = "heldout") -> Iterator[Sample]:
+def scene_questions(seed: int, samples: int, split: str = "heldout") -> Iterator[Sample]:
     """Scenes with one question each; the kinds of questions take turns."""
     corpus = SceneCorpus(2**30, seed=seed + 7_000_003, split=split)
     for number, sample in corpus.read(0, samples):

@@ -53,7 +53,7 @@ class Examination:
 
     def table(self) -> list[dict[str, Any]]:
         """For each arm: fixed, broken, unchanged, with intervals."""
-        return [compared(self.base, arm) for arm in self.arms]
+        return [arm_effects(self.base, arm) for arm in self.arms]
 
     def broken_by(self) -> dict[str, dict[str, Any]]:
         """Share of right answers that each arm breaks, by kind of question and by yes or no.
@@ -142,7 +142,7 @@ def _share(met: Iterable[bool]) -> float:
     return sum(rows) / len(rows) if rows else 0.0
 
 
-def compared(base: Arm, arm: Arm) -> dict[str, Any]:
+def arm_effects(base: Arm, arm: Arm) -> dict[str, Any]:
     """Shares of the base's answers that an arm fixes, breaks, and leaves unchanged."""
     pairs = list(zip(base.right, arm.right, strict=True))
     wrong = [after for before, after in pairs if not before]
@@ -268,7 +268,7 @@ def blame(steerable: SteerableModel, case: Case, answer: str, *, top: int = 10) 
     )
 
 
-def mended(examination: Examination, arm: str) -> Figure:
+def share_fixed(examination: Examination, arm: str) -> Figure:
     """Share of the hallucinations ('yes' to what is absent) that an arm fixes. CausalError without
     an arm of that name."""
     chosen = next((a for a in examination.arms if a.name == arm), None)

@@ -21,7 +21,7 @@ from semascope.evaluate.hallucination import (
     Examination,
     blame,
     examine,
-    mended,
+    share_fixed,
 )
 from semascope.evaluate.reconstruction import reconstruction_only
 from semascope.subject.types import Edits
@@ -91,7 +91,7 @@ def _arm_figures(before: Examination, after: Examination) -> dict[str, Any]:
     return {
         "base": before.by_kind(),
         "arms": after.table(),
-        "mended": {arm.name: mended(after, arm.name).as_json() for arm in after.arms},
+        "mended": {arm.name: share_fixed(after, arm.name).as_json() for arm in after.arms},
         "broken": after.broken_by(),
         "accuracy": after.accuracies(before),
     }

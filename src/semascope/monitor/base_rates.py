@@ -50,7 +50,7 @@ def prompts(pictures: Sequence[Image.Image] = ()) -> list[Sample]:
     ]
 
 
-def ordinary(
+def measured_base_rates(
     steerable: SteerableModel,
     samples: Sequence[Sample],
     folder: Path,

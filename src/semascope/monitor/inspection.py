@@ -3,7 +3,7 @@
 1. ``inspect`` finds features by attribution (signed, one backward pass) or by activation (as a
    share of each feature's maximum), at chosen tokens or in a region of a picture, with or without
    interventions.
-2. ``grouped`` clusters them by their explanations and puts the most surprising first.
+2. ``group_by_meaning`` clusters them by their explanations and puts the most surprising first.
 3. ``effects`` ablates each cluster and measures the token's probability, one forward pass each.
    It yields them one by one, so that the words need not wait for the figures.
 """
@@ -211,7 +211,7 @@ def _ratios(conversation: Conversation, shares: Sequence[FeatureShare]) -> dict[
     return ratios
 
 
-def grouped(
+def group_by_meaning(
     shares: Sequence[FeatureShare],
     descriptions: Mapping[FeatureId, str],
     embed: Embedder,

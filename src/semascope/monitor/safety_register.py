@@ -85,7 +85,7 @@ class ProbeResult:
     """In multiples of the feature's own maximum."""
 
 
-def tested(
+def measure_on_probes(
     steerable: SteerableModel,
     feature: FeatureId,
     concept: RegisterConcept,

@@ -28,7 +28,7 @@ _PAIRED = 12
 """Strongest features of each dictionary that are compared for pairs."""
 
 
-def tried(
+def feature_activations(
     steerable: SteerableModel, sample: Sample, feature: FeatureId
 ) -> tuple[NDArray[np.float32], TokenMap]:
     """(T,) activations of one feature on a sample, and the sample's token map.
@@ -110,7 +110,7 @@ class DictionaryComparisonView:
         return self.sides[0].value
 
 
-def alone(
+def view_one(
     conversation: Conversation, limit: int = 12, position: int | None = None
 ) -> DictionaryView:
     """One token through the only dictionary of the model; see ``conversation.token_target``."""
@@ -118,7 +118,7 @@ def alone(
     return side
 
 
-def versus(
+def view_both(
     conversation: Conversation, limit: int = 12, position: int | None = None
 ) -> DictionaryComparisonView:
     """Attribute one token to each of the model's two dictionaries.

@@ -18,7 +18,7 @@ from semascope.causal.attribution.ablation import AblationResult
 from semascope.causal.attribution.feature_share import FeatureShare
 from semascope.causal.attribution.notebook import AttributionView, heat_on
 from semascope.causal.attribution.result import Attribution, at
-from semascope.causal.attribution.views import by_region, set_apart
+from semascope.causal.attribution.views import by_region, split_common
 from semascope.causal.steering.interventions import Region
 from semascope.causal.steering.units import Statistics
 from semascope.files import write_text
@@ -48,7 +48,7 @@ def tables(
     shares = attribution.features() if region is None else by_region(attribution, region)
     common: list[FeatureShare] = []
     if statistics:
-        shares, common = set_apart(shares, statistics)
+        shares, common = split_common(shares, statistics)
     return {
         "metric": attribution.metric,
         "value": float(attribution.values[0]),
@@ -136,7 +136,7 @@ def regions(attribution: Attribution, labels: Labels, across: int = 3) -> list[d
     return rows
 
 
-def ablated(result: AblationResult, labels: Labels) -> dict[str, Any]:
+def ablation_table(result: AblationResult, labels: Labels) -> dict[str, Any]:
     """Exact effects of the same features, as JSON."""
     return {
         "r": result.r,

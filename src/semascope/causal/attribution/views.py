@@ -20,7 +20,7 @@ def by_region(attribution: Attribution, region: Region, prompt: int = 0) -> list
     return one.features(at(region_mask(region, one.maps[0])))
 
 
-def set_apart(
+def split_common(
     shares: Sequence[FeatureShare], statistics: Statistics, limit: float = COMMON
 ) -> tuple[list[FeatureShare], list[FeatureShare]]:
     """(specific, common): features by how often they fire on everything that was gathered.

@@ -1,6 +1,6 @@
 """Published studies as functions: a feature at ten times its maximum, personas, few-shot vectors.
 
-* ``clamped``: one feature clamped at a multiple of its own maximum at every token, on several
+* ``compare_clamped``: one feature clamped at a multiple of its maximum at every token, on several
   prompts (Templeton et al. 2024: the Golden Gate case at 10 ×).
 * ``probe_persona``: what the model says of itself, and whether it refuses, with and without
   interventions (the same paper's assistant experiments).
@@ -49,7 +49,7 @@ _REFUSES = re.compile(
 )
 
 
-def clamped(
+def compare_clamped(
     steerable: SteerableModel,
     feature: tuple[str, int],
     samples: Sequence[Sample],

@@ -210,7 +210,7 @@ class Attribute(CausalVerb):
                 top=self.ablate,
                 edits=self._edits(opened),
             )
-            record["ablation"] = report.ablated(told, labels)
+            record["ablation"] = report.ablation_table(told, labels)
         return record
 
     def _print(self, record: dict[str, Any], dictionaries: int) -> None:

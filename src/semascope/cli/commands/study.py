@@ -70,11 +70,11 @@ class Study(CausalVerb):
         return {"answers": rows, "kl": sum(c.kl for c in found) / max(1, len(found))}
 
     def _clamped(self, opened: Opened) -> dict[str, Any]:
-        from semascope.causal.steering.studies import clamped
+        from semascope.causal.steering.studies import compare_clamped
 
         own = self._own(opened)
         asked = [sample_of(self.picture, question) for question in self.questions]
-        found = clamped(
+        found = compare_clamped(
             opened.steerable, own, asked, strength=self.strength, max_new_tokens=self.tokens
         )
         return {

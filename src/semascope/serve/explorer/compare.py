@@ -73,11 +73,11 @@ class SideBySide:
             position = self._position(conversations[0], answers[0])
             self._tell_same(conversations[0], position)
             return
-        from semascope.monitor.try_out import alone
+        from semascope.monitor.try_out import view_one
 
         sides = []
         for n, one in enumerate(conversations):
-            view = alone(one, self._most, self._position(one, answers[n]))
+            view = view_one(one, self._most, self._position(one, answers[n]))
             sides.append(self._side(n, view, one))
         self.emit(VersusFound(value=sides[0].value, sides=sides))
 
@@ -127,9 +127,9 @@ class SideBySide:
         return len(conversation.map) + min(self.ask.token, len(answer) - 1)
 
     def _tell_same(self, conversation: Conversation, position: int | None) -> None:
-        from semascope.monitor.try_out import versus
+        from semascope.monitor.try_out import view_both
 
-        both = versus(conversation, self._most, position)
+        both = view_both(conversation, self._most, position)
         self.emit(
             VersusFound(
                 value=both.value,

@@ -33,10 +33,10 @@ class FeatureTrials:
     def attempt(self, ask: TryAsk, emit: Emit) -> None:
         """One feature's activations on a user's text or picture."""
         from semascope.causal.steering.units import statistic
-        from semascope.monitor.try_out import tried
+        from semascope.monitor.try_out import feature_activations
 
         steerable, feature = self.session.steerable, self._feature(ask.feature)
-        values, seen = tried(steerable, self.session.example_sample(ask), feature)
+        values, seen = feature_activations(steerable, self.session.example_sample(ask), feature)
         media = () if ask.picture is None else (ask.picture,)
         exemplar = to_records.uploaded(seen, media, values)
         largest = float(statistic(steerable.statistics, feature[0], "max")[feature[1]])
@@ -81,7 +81,7 @@ class FeatureTrials:
 
     def measure(self, ask: MeasureAsk, emit: Emit) -> TestedRecord | None:
         """What a feature does to a concept's probes; None when the listener has gone."""
-        from semascope.monitor.safety_register import register, tested
+        from semascope.monitor.safety_register import measure_on_probes, register
 
         concept = register().concept(ask.concept)
 
@@ -89,7 +89,7 @@ class FeatureTrials:
             return emit(Progress(done=done, total=total, note=f"probes of {concept.title.lower()}"))
 
         feature = self._feature(ask.feature)
-        effect = tested(
+        effect = measure_on_probes(
             self.session.steerable, feature, concept, strength=ask.strength, progress=progress
         )
         if effect is None:

@@ -164,12 +164,12 @@ class TokenExplainer:
             familiar: whether the features' base rates on ordinary prompts can be measured.
             rows: the features' rows of the atlas, where they were read already.
         """
-        from semascope.monitor.inspection import grouped
+        from semascope.monitor.inspection import group_by_meaning
 
         ids = [share.id for share in shares]
         described, embed = self.feature_index.described(ids, rows)
         pictured = bool(conversation.sample.images)
-        groups = grouped(
+        groups = group_by_meaning(
             shares,
             {feature: row.description for feature, row in described.items()},
             embed,
@@ -183,14 +183,14 @@ class TokenExplainer:
     def base_rates(self, pictured: bool, emit: Emit) -> BaseRates | None:
         """How features fire on ordinary prompts of this kind; measured once per workspace."""
         if pictured not in self._base_rates:
-            from semascope.monitor.base_rates import ordinary, prompts
+            from semascope.monitor.base_rates import measured_base_rates, prompts
 
             def progress(done: int, total: int) -> bool:
                 note = "how features fire on ordinary prompts"
                 return emit(Progress(done=done, total=total, note=note))
 
             space, steerable = self.session.workspace, self.session.steerable
-            rates = ordinary(
+            rates = measured_base_rates(
                 steerable,
                 prompts(self._pictures() if pictured else ()),
                 space.root / "ordinary",
