@@ -1,13 +1,14 @@
 """An attribution as tables and files: by feature, by token, by region; JSON, HTML and a heat map.
 
-Turns arrays into plain records that a command line, a page or a file shows, and computes no score
-anew. Low-level features are set apart by how often they were measured to fire.
+Turns arrays into plain records for the command line, the page and files. Features that fire on
+many tokens are listed separately.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from semascope.causal.attribution.result import Attribution, at
 from semascope.causal.attribution.views import by_region, split_common
 from semascope.causal.steering.interventions import Region
 from semascope.causal.steering.units import Statistics
-from semascope.files import write_text
+from semascope.files import write_text, write_whole
 from semascope.subject.types import PICTURE_KINDS, Kind
 
 Labels = Mapping[tuple[str, int], str]
@@ -39,8 +40,8 @@ def tables(
 
     Args:
         attribution: of one prompt.
-        labels: what is known of the features.
-        statistics: with ``density``, to set common features apart; without, none are.
+        labels: explanations of features.
+        statistics: with ``density``, to list common features separately; by default none are.
         top: rows of each table.
         region: only features at image tokens that look there.
     """
@@ -165,7 +166,8 @@ def write(
     paths = []
     for number, picture in enumerate(pictures[: len(token_map.sizes)]):
         paths.append(folder / f"heat-{number}.png")
-        heat_on(picture, attribution, number).save(paths[-1])
+        heat = heat_on(picture, attribution, number)
+        write_whole(paths[-1], partial(heat.save, format="PNG"))
     view = AttributionView(attribution, pictures, dict(labels or {}))
     page = f"<!doctype html><meta charset=utf-8><title>attribution</title>{view._repr_html_()}"
     for name, text in (("report.html", page), ("report.json", json.dumps(record, indent=2))):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from semascope.errors import CausalError
+from semascope.files import disk_guard, write_text
 
 
 class Ledger:
@@ -37,10 +37,15 @@ class Ledger:
             part = json.loads(line)
             self.parts[part["key"]] = part["value"]
         if lines[-1]:
-            path.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
+            write_text(path, "\n".join(lines[:-1]) + "\n")
 
     def do(self, key: str, work: Callable[[], Any]) -> Any:
-        """The part of that key: recorded, or measured now and recorded."""
+        """The part of that key: recorded, or measured now and recorded.
+
+        Raises:
+            DiskFull: there is no room to record it.
+            WorkspaceError: the folder cannot be written.
+        """
         if key not in self.parts:
             self.parts[key] = work()
             self._append(key)
@@ -49,15 +54,13 @@ class Ledger:
     def _append(self, key: str) -> None:
         if self.path is None:
             return
-        try:
+        with disk_guard(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             fresh = not self.path.is_file()
             with self.path.open("a", encoding="utf-8") as file:
                 if fresh:
                     file.write(json.dumps({"options": self.stamp}) + "\n")
                 file.write(json.dumps({"key": key, "value": self.parts[key]}) + "\n")
-        except PermissionError as error:
-            raise CausalError(f"{self.path} cannot be written ({error.strerror}).") from error
 
 
 def stamp(value: Any) -> str:

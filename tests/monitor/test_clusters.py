@@ -1,4 +1,4 @@
-"""The linter: what is grouped, how unusual it is, and that its effect is an exact one."""
+"""Clusters: what is grouped, how unusual it is, and that its effect is an exact one."""
 
 import numpy as np
 import pytest
