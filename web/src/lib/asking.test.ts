@@ -1,7 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { Asking, progress } from "./asking.svelte";
-import { answering, finished } from "./testing";
-import type { Event } from "./types";
+import { answering, event, finished, recorded } from "./testing";
 
 afterEach(() => vi.unstubAllGlobals());
 const TRY = { feature: "site/name/1", text: "x", picture: null };
@@ -31,7 +30,7 @@ describe("Asking", () => {
 
   it("shows why it failed, and forgets that when the next question is asked", async () => {
     const asking = new Asking();
-    const failed: Event = { kind: "failed", message: "The picture is too large.", type: "BadPicture" };
+    const failed = event(recorded("try-failed"), "failed", { message: "The picture is too large." });
     answering([failed], [finished]);
     await asking.ask("/api/try", TRY, () => undefined);
     expect(asking.problem).toBe("The picture is too large.");

@@ -2,29 +2,21 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { asChange } from "./changes";
 import { Conversation } from "./chat.svelte";
 import { textOf, spoken, whole } from "./exchange";
-import { answering, finished, token } from "./testing";
+import { answering, event, finished, recorded, token } from "./testing";
 import type { Event } from "./types";
 
 beforeEach(() => vi.stubGlobal("location", { hash: "" }));
 afterEach(() => vi.unstubAllGlobals());
 
 const plain: Event[] = [
-  { kind: "started", side: "answer" },
+  event(recorded("chat"), "started"),
   token("answer", "a "),
   token("answer", "flag"),
-  { kind: "answered", side: "answer", text: "a flag", stopped: "eos", prompt_tokens: 9, seconds: 0.5 },
+  event(recorded("chat"), "answered", { text: "a flag", stopped: "eos" }),
   finished,
 ];
-const compared = (side: "after" | "control", kl: number): Event => ({
-  kind: "compared",
-  side,
-  changed: true,
-  kl,
-  logprob_shift: -1,
-  shifts: [],
-  share: 0,
-  notes: [],
-});
+const compared = (side: "after" | "control", kl: number): Event =>
+  event(recorded("steer"), "compared", { side, kl });
 const steered: Event[] = [
   token("after", "a "),
   token("after", "sign"),
@@ -95,10 +87,29 @@ describe("Conversation", () => {
 
   it("drops an answer of which nothing came, and says why", async () => {
     const talk = new Conversation(false);
-    answering([{ kind: "failed", message: "Out of memory.", type: "SubjectError" }]);
+    answering([event(recorded("try-failed"), "failed", { message: "Out of memory." })]);
     await talk.send("?", []);
     expect(talk.exchanges[0]?.answers).toEqual([]);
     expect(talk.problem).toBe("Out of memory.");
+  });
+
+  it("takes a whole recorded answer, its steered runs and what they differ in", async () => {
+    const talk = new Conversation(false);
+    answering(recorded("chat"), recorded("steer"));
+    await talk.send("What is it?", ["hash"]);
+    const before = textOf(talk.exchanges[0]?.answers[0]);
+    expect(before).toBe(event(recorded("chat"), "answered").text);
+    talk.changes = [off];
+    talk.exchanges = [{ text: "What is it?", pictures: [], answers: [] }];
+    await talk.answer(false);
+    const answers = talk.exchanges[0]?.answers ?? [];
+    expect(answers.map((a) => [a.side, a.tokens.length, a.stopped])).toEqual([
+      ["plain", 3, "length"],
+      ["changed", 3, "length"],
+      ["control", 3, "length"],
+    ]);
+    expect(answers.map((a) => a.distance?.shifts.length)).toEqual([undefined, 3, 3]);
+    expect([talk.running, talk.problem]).toEqual([false, ""]);
   });
 
   it("opens what an older page kept", () => {
@@ -113,20 +124,24 @@ describe("Conversation", () => {
 });
 
 describe("Inquiry", () => {
+  const why = recorded("why");
   const reasons: Event[] = [
-    {
-      kind: "explained",
-      metric: "logprob",
-      value: -1,
-      mode: "attribution",
-      target: null,
-      reasons: [],
-      tokens: [],
-      unexplained: 0.1,
-    },
-    { kind: "clustered", clusters: [], unclustered: 3, note: "None." },
+    event(why, "explained", { unexplained: 0.1 }),
+    event(why, "clustered", { clusters: [], note: "None." }),
     finished,
   ];
+
+  it("takes features, concepts, their effects and their names as the server sends them", async () => {
+    const { talk } = await begun(why);
+    await talk.inquiry.pick({ exchange: 0, answer: 0, token: 1 });
+    const { reasons: found, clusters, effects, names } = talk.inquiry;
+    expect(found?.list).toEqual(event(why, "explained").reasons);
+    expect(clusters).toEqual(event(why, "clustered").clusters);
+    const first = clusters?.[0]?.number ?? -1;
+    expect(effects[first]).toMatchObject({ kind: "effect", note: "" });
+    expect(names[first]?.author).toBe("lmm:fake");
+    expect([talk.inquiry.busy, talk.inquiry.progress, talk.problem]).toEqual([false, "", ""]);
+  });
 
   it("asks of the token that was clicked with the answer up to it", async () => {
     const { talk, asked } = await begun(reasons);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { textOf } from "./exchange";
-import { answering, finished, token } from "./testing";
+import { answering, event, finished, recorded, token } from "./testing";
 import { TourTalk } from "./tour.svelte";
 import type { Event, Tour, TourState } from "./types";
 
@@ -18,25 +18,14 @@ const tour: Tour = {
     { do: "expect", question: "Did it change?", measure: "changed" },
   ],
 };
+const steps = recorded<Event[][]>("tour");
+const walked = recorded<Tour>("tours-name");
+const first = steps[0] as Event[];
 const state = (interventions: TourState["interventions"] = []): TourState => ({
-  kind: "tour_state",
-  question: { messages: [{ role: "user", text: "What is it?" }] },
-  tokens: [],
-  base_text: "",
-  answer: "",
+  ...event(first, "tour_state", { explained: 0 }),
   interventions,
-  explained: 0,
-  clusters: [],
-  compared: {},
 });
-const line = (kind: "change" | "expect", text: string): Event => ({
-  kind: "tour",
-  line: kind,
-  text,
-  figures: {},
-  picture: "",
-  heat: null,
-});
+const line = (name: "change" | "expect", text: string): Event => event(first, "tour", { line: name, text });
 const off = {
   features: [["site/name", 1]],
   how: "ablate",
@@ -70,11 +59,29 @@ describe("tours", () => {
   it("show the token that is explained, and say what went wrong", async () => {
     const talk = new TourTalk(false);
     const why: Tour = { ...tour, steps: [tour.steps[0]!, { do: "why", token: "flag" }] };
-    const failed: Event = { kind: "failed", message: "The model is away.", type: "ServeError" };
+    const failed = event(recorded("try-failed"), "failed", { message: "The model is away." });
     answering([token("answer", "a flag"), state(), finished], [{ ...state(), explained: 1 }, failed]);
     await talk.next(why);
     await talk.next(why);
     expect(talk.inquiry.picked).toEqual({ exchange: 0, answer: 0, token: 1 });
     expect(talk.results[1]).toBe("The model is away.");
+  });
+
+  it("are walked to their end as a real server plays them", async () => {
+    const talk = new TourTalk(false);
+    const asked = answering(...steps) as { step: number; state: TourState | null }[];
+    for (const step of walked.steps) {
+      await talk.next(walked);
+      expect(talk.problem, step.do).toBe("");
+      if (step.do === "why") {
+        expect(talk.inquiry.reasons?.list.length).toBeGreaterThan(0);
+        expect(talk.inquiry.clusters?.length).toBeGreaterThan(0);
+      }
+    }
+    expect(asked.map((ask) => ask.step)).toEqual(walked.steps.map((_, n) => n));
+    const measured = walked.steps.flatMap((step, n) => (step.do === "expect" ? [talk.results[n]] : []));
+    expect(measured.every((result) => result && !result.includes("?"))).toBe(true);
+    expect(talk.exchanges[0]?.answers.map((a) => a.side)).toEqual(["plain", "changed", "control"]);
+    expect([talk.done, talk.busy]).toEqual([walked.steps.length, false]);
   });
 });

@@ -14,6 +14,7 @@ from semascope.serve.schema.responses import (
     ExemplarRecord,
     ExplanationRecord,
     FeaturePage,
+    Nearness,
     Neighbour,
     NoteRecord,
     PromotedToken,
@@ -21,6 +22,8 @@ from semascope.serve.schema.responses import (
 
 NEAREST = 6
 """Neighbours shown by direction, and by firing together."""
+NEARNESS: tuple[tuple[str, Nearness], ...] = (("cosine", "direction"), ("cofire", "firing"))
+"""Names in the evidence and on the page."""
 
 
 def feature_page(
@@ -77,7 +80,7 @@ def feature_page(
 def _neighbours(atlas: Atlas, evidence: Evidence, key: str, index: int) -> list[Neighbour]:
     near = [
         (n, how)
-        for by, how in (("cosine", "direction"), ("cofire", "firing"))
+        for by, how in NEARNESS
         for n in evidence.near(index, by)[:NEAREST]
         if n.strength > 0
     ]

@@ -110,9 +110,9 @@ class TokenExplainer:
     ) -> Explained:
         target, shown = inspection.target, inspection.shares[: ask.limit]
         text = str(conversation.steerable.subject.encoder.text(target.token))
-        return Explained(
-            metric=inspection.metric,
-            value=inspection.value,
+        return Explained.of(
+            inspection,
+            kind="explained",
             mode=ask.mode,
             target=Target(
                 id=target.token,
@@ -128,7 +128,6 @@ class TokenExplainer:
                 active=ask.mode == "activation",
             ),
             tokens=[conversation.text(n) for n in range(min(conversation.total, target.position))],
-            unexplained=inspection.unexplained,
         )
 
     def _clustered(

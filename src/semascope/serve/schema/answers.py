@@ -56,8 +56,7 @@ class Answered(Record):
     kind: Literal["answered"] = "answered"
     side: Side
     text: str
-    stopped: str
-    """``eos``, ``length`` or ``cancelled``."""
+    stopped: Literal["eos", "length", "cancelled"]
     prompt_tokens: int
     seconds: float
 

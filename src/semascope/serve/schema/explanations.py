@@ -9,6 +9,11 @@ from pydantic import Field
 from semascope.serve.schema.answers import Alternative
 from semascope.serve.schema.responses import Measure, Record
 
+MetricName = Literal["logprob", "logit_diff", "activation"]
+"""What is explained: a log-probability, a difference of two logits, or what fires."""
+RoleName = Literal["none", "system", "user", "assistant"]
+"""Who says a token; ``none`` where the chat template gives no role."""
+
 
 class Reason(Record):
     """One feature's share of a token's log-probability."""
@@ -40,11 +45,10 @@ class Explained(Record):
     """Why a token came."""
 
     kind: Literal["explained"] = "explained"
-    metric: str
-    """``logprob``, ``logit_diff`` or ``activation``."""
+    metric: MetricName
     value: float
     """The metric's value: the token's log-probability in nats, or a difference of logits."""
-    mode: str = "attribution"
+    mode: Literal["attribution", "activation"] = "attribution"
     target: Target | None = None
     reasons: list[Reason] = Field(default_factory=list)
     tokens: list[str] = Field(default_factory=list)
@@ -123,10 +127,8 @@ class ReadRecord(Record):
     id: int
     text: str
     """Empty for a token of a picture."""
-    kind: str
-    """``text``, ``special``, ``image``, ``tile`` or ``newline``."""
-    role: str
-    """``none``, ``system``, ``user`` or ``assistant``."""
+    kind: Literal["text", "special", "image", "tile", "newline"]
+    role: RoleName
     logprob: Measure = None
     """Its log-probability given the tokens before it, nats."""
     entropy: Measure = None

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Modality = Literal["image", "text", "both", "none"]
 Order = Literal["asc", "desc"]
+Nearness = Literal["direction", "firing"]
 SortKey = Literal["score", "density", "confidence", "max", "index", "label"]
 
 
@@ -177,8 +178,8 @@ class Neighbour(Record):
     label: str = ""
     value: float
     """A cosine, or a rate of firing together."""
-    how: str = "direction"
-    """What ``value`` compares: ``direction``, ``firing`` or ``words``."""
+    how: Nearness = "direction"
+    """What ``value`` compares."""
 
 
 class PromotedToken(Record):

@@ -37,10 +37,12 @@ from semascope.serve.schema.explanations import (
     EffectRecord,
     Explained,
     Member,
+    MetricName,
     NamedRecord,
     ReadBack,
     ReadRecord,
     Reason,
+    RoleName,
     Target,
 )
 from semascope.serve.schema.register import TestedRecord
@@ -147,10 +149,11 @@ class DrawnAnswers:
             for n, row in enumerate(rows)
         ]  # fmt: skip
         target = Target(id=7, text=" red", position=11, probability=0.67)
-        metric = "activation" if active else "logprob" if ask.against is None else "logit_diff"
+        rival: MetricName = "logprob" if ask.against is None else "logit_diff"
         emit(
             Explained(
-                metric=metric, value=-0.4, mode=ask.mode, target=target, tokens=[" a"] * 12,
+                metric="activation" if active else rival, value=-0.4, mode=ask.mode, target=target,
+                tokens=[" a"] * 12,
                 reasons=reasons[: ask.limit], unexplained=None if active else 0.1,
             )
         )  # fmt: skip
@@ -322,7 +325,7 @@ def _token(side: Side, n: int, word: str, top: int) -> Token:
     )  # fmt: skip
 
 
-def _read(n: int, word: str, role: str, top: int) -> ReadRecord:
+def _read(n: int, word: str, role: RoleName, top: int) -> ReadRecord:
     token = _token("answer", n, word, top)
     return ReadRecord(
         id=n, text=token.text, kind="text", role=role, logprob=token.logprob, entropy=token.entropy,
