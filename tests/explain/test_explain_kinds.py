@@ -10,7 +10,7 @@ from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 from semascope.explain.explainers.term_frequency import TermFrequency
 from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.scorers.detection import DetectionScorer
-from semascope.explain.scorers.lexical_judge import claim
+from semascope.explain.text.claims import claim
 from semascope.explain.scorers.match_truth import named_things
 from semascope.explain.text import hypernyms, terms
 

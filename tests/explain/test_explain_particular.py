@@ -9,7 +9,8 @@ from planted import evidence, on_object, picture
 from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.refine import short
-from semascope.explain.scorers.lexical_judge import LexicalJudge, claim
+from semascope.explain.scorers.lexical_judge import LexicalJudge
+from semascope.explain.text.claims import claim
 from semascope.explain.scorers.match_truth import named_things
 from semascope.explain.text import terms
 from semascope.explain.types import Cost, Explanation

@@ -2,7 +2,7 @@
 
 import pytest
 
-from semascope.explain.scorers.lexical_judge import claim
+from semascope.explain.text.claims import claim
 from semascope.explain.text import categories, hypernyms, terms
 
 

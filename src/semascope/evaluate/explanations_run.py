@@ -199,7 +199,7 @@ def _says(text: str, name: str) -> bool:
 def _holds(scene: Sample, name: str) -> bool:
     """Whether a drawn scene truly holds a concept."""
     from semascope.evidence.gathering.scene_truth import truth_record
-    from semascope.explain.scorers.lexical_judge import claim
+    from semascope.explain.text.claims import claim
     from semascope.explain.scorers.match_truth import names_object
 
     said = claim(name, "")

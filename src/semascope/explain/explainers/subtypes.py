@@ -82,74 +82,9 @@ def particulars(
     return _greedy(able, holds, weights, rates, library, options)
 
 
-NEAR_RECALL, NEAR_GAIN, PRIOR = 0.5, 0.4, 4.0
-"""Share of the firing samples that must have what stands beside, how much more than of the silent
-ones with the same name, and for how many silent samples the corpus as a whole counts."""
-
-
-def nearby(
-    general: Sequence[int],
-    fired: Sequence[ExemplarTerms],
-    around: Sequence[frozenset[int]],
-    silent: Sequence[frozenset[int]],
-    common: NDArray[np.float64],
-    library: DocumentLibrary,
-) -> int:
-    """A term that stands near the name where the feature fires, and seldom elsewhere; −1 for none.
-
-    Of features of numbers one fires near "million" and one near "chapter".
-
-    Args:
-        general: the terms that name the feature.
-        fired: its samples, with their weights.
-        around: all terms of each of these.
-        silent: all terms of samples on which it is silent.
-        common: (terms,) share of all samples that have each term.
-        library: of the terms.
-    """
-    name = set(general)
-    rows = [i for i, f in enumerate(fired) if f.terms & name]
-    if len(rows) < 5:
-        return -1
-    weights = np.array([fired[i].weight for i in rows])
-    weights = weights / weights.sum()
-    named = frozenset(s for term in general for s in library.key(term).split())
-    shaped = any(library.key(term).startswith("#") for term in general)
-    quiet = [s for s in silent if s & name]
-    recall: dict[int, float] = defaultdict(float)
-    for row, weight in zip(rows, weights.tolist(), strict=True):
-        for term in around[row] - name - fired[row].terms:
-            recall[term] += weight
-    best, best_gain = -1, NEAR_GAIN
-    for term, share in sorted(recall.items(), key=lambda item: library.key(item[0])):
-        key = library.key(term)
-        if share < NEAR_RECALL or not (_tells(key, named) or _shape_tells(key, shaped)):
-            continue
-        alarms = sum(term in s for s in quiet) + PRIOR * float(common[term])
-        gain = share - alarms / (len(quiet) + PRIOR)
-        if gain > best_gain + 1e-9:
-            best, best_gain = term, gain
-    return best
-
-
-_SAYS_LITTLE = (terms.GENERAL - {terms.CODE, "capitals"}) | {
-    "article", "pronoun", "preposition", "conjunction", "comma", "full stop", "line break", "dash",
-}  # fmt: skip
-"""Shapes that stand beside nearly everything."""
-
-
-def _shape_tells(key: str, shaped: bool) -> bool:
-    """Whether a shape says something of what stands beside a name; of a number or a date marks do
-    not, since they may be its own."""
-    shape = key[1:]
-    if not key.startswith("#") or shape in _SAYS_LITTLE or shape.startswith("word ending"):
-        return False
-    return not (shaped and shape in terms.MARKS.values())
-
-
 def _tells(key: str, named: frozenset[str]) -> bool:
     """Whether a term says more than the name does; marks and pieces of words do not."""
-    return key[:1] not in '#~="' and terms.says_something(key) and not set(key.split()) <= named
+    return key[:1] not in '#~="@' and terms.says_something(key) and not set(key.split()) <= named
 
 
 def _z(k: int, n: int, rate: float) -> float:

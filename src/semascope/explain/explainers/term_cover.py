@@ -1,7 +1,6 @@
 """Choosing a feature's name among terms: the one that detects best, then alternatives.
 
-Works on counts and term numbers; knows no record. The label that it writes is read back by the
-judge (``judge``), so the two agree on how a shape, a piece of a word or a stop word is written.
+Works on counts and term numbers; knows no record.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.explain.explainers.term_contrast import PRIOR, TermContrast
+from semascope.explain.explainers.wording import written
 from semascope.explain.text import hypernyms, lemmas
 from semascope.explain.text import terms as words
-from semascope.explain.text.documents import Document, DocumentLibrary, face, spoken
-from semascope.explain.text.exemplar_terms import ExemplarTerms, Mode
-from semascope.explain.text.form import presentable
+from semascope.explain.text.documents import DocumentLibrary
+from semascope.explain.text.exemplar_terms import ExemplarTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +28,13 @@ class VocabularyOptions:
     """Fewer explain exemplars than this and the namer abstains."""
     least_gain: float = 0.4
     """Recall minus false alarms, below which the namer abstains; .4 is an AUROC of .7."""
-    least_z: float = 3.0
+    least_z: float = 1.2
     """Signed root of the likelihood ratio, below which a term is luck: one term in 700, so
     that the few dozen terms of a feature's samples seldom hold one."""
-    next_gain: float = 0.06
-    """How much a further alternative must add."""
-    most_terms: int = 4
-    candidates: int = 14
+    next_gain: float = 0.008
+    """How much a further alternative must add to the AUROC."""
+    most_terms: int = 6
+    candidates: int = 40
     context_weight: float = 0.9
     """What a word near the firing token counts against the word itself."""
     promoted_bonus: float = 0.03
@@ -52,10 +51,13 @@ class CandidateTerm(NamedTuple):
     """Recall minus false alarms, with any bonus."""
     alarms: float
     """Share of silent samples that have the term, shrunk."""
+    bonus: float
+    """What is added to an AUROC: how natural a name it is, and what agrees with it."""
 
 
-_SIGNS = f"#~{lemmas.SIGN}{words.PHRASE}"
-"""What begins a term that is no plain word: shape, piece, family, words as they stand."""
+_SIGNS = f"#~{lemmas.SIGN}{words.PHRASE}{words.CONCEPT}"
+"""What begins a term that is no plain word: shape, piece, family, words as they stand, concept."""
+_CONCEPTS = f"#{words.CONCEPT}"
 Agree = Callable[[Sequence[str]], NDArray[np.float64]]
 """(n,) how well each of some labels agrees with a feature's samples in meaning, 0 to 1."""
 
@@ -68,55 +70,84 @@ def candidates(
     told: list[str],
     agree: Agree | None = None,
 ) -> list[CandidateTerm]:
-    """The best terms of one feature, best first; among near equals the longer phrase wins."""
-    said = {words.stem(token) for token in told}
+    """The best terms of one feature, best first."""
+    promoted = {words.stem(token) for token in told}
     found: list[CandidateTerm] = []
     last = 0.0
     for row in range(rows.start, rows.stop):
         gain = float(table.recall[row] - table.alarms[row])
         # All of a tie or none: which of them come first hangs on what was read before.
-        enough = len(found) >= 3 * options.candidates
+        enough = len(found) >= 2 * options.candidates
         if gain <= 0 or (enough and gain < last):
             break
         last = gain
         if table.z[row] < options.least_z:
             continue
         term = int(table.term[row])
-        bonus = options.promoted_bonus if said & set(library.key(term).split()) else 0.0
-        found.append(CandidateTerm(term, gain + bonus, float(table.alarms[row])))
+        key = library.key(term)
+        extra = options.promoted_bonus if promoted & set(key.split()) else 0.0
+        found.append(
+            CandidateTerm(term, gain + extra, float(table.alarms[row]), extra / 2 + _natural(key))
+        )
     found.sort(key=lambda c: (-c.gain, library.key(c.term)))
-    if not found:
-        return []
-    if agree is not None:
-        found = _agreeing(found[: options.candidates], library, options, agree)
-    # "fries" and "french fries" detect alike: the phrase is the name.
-    close = [c for c in found if c.gain >= found[0].gain - 0.02]
-    first = max(close, key=lambda c: (_rank(library.key(c.term)), c.gain))
-    rest = [c for c in found if c is not first]
-    return [first, *rest][: options.candidates]
+    found = found[: options.candidates]
+    return _agreeing(found, library, options, agree) if agree is not None and found else found
 
 
 def _agreeing(
     found: list[CandidateTerm], library: DocumentLibrary, options: VocabularyOptions, agree: Agree
 ) -> list[CandidateTerm]:
     """The same with a bonus for agreement, best first."""
-    bonus = (
-        agree([library.key(c.term).lstrip(f"#~{lemmas.SIGN}{words.PHRASE}") for c in found])
-        * options.agreement_bonus
-    )
-    again = [c._replace(gain=c.gain + float(b)) for c, b in zip(found, bonus, strict=True)]
+    bonus = agree([_meant(library.key(c.term)) for c in found]) * options.agreement_bonus
+    again = [
+        c._replace(gain=c.gain + b, bonus=c.bonus + b / 2)
+        for c, b in zip(found, bonus.tolist(), strict=True)
+    ]
     return sorted(again, key=lambda c: (-c.gain, library.key(c.term)))
 
 
-def _rank(key: str) -> tuple[bool, bool, int]:
-    """A name before a stop word or a piece of a word, a name that was said before a kind that was
-    inferred, a long phrase before a short one; a shape before one that it is a case of."""
-    if key.startswith("#"):
-        return True, key[1:] not in words.GENERAL, 1
-    if key[0] in (lemmas.SIGN, words.PHRASE):
-        return True, False, 1  # a word itself before all its forms, and before what stands beside
-    said = key not in hypernyms.kinds() and not hypernyms.counted(key)
-    return words.says_something(key) and not key.startswith("~"), said, len(key.split())
+def _meant(key: str) -> str:
+    """A term in words that have a meaning."""
+    return written(key, ()) if key[0] in _CONCEPTS else key.lstrip(_SIGNS)
+
+
+def _natural(key: str) -> float:
+    """How much rather a person would use one term than another of equal AUROC.
+
+    A concept before a shape, a name before a kind that was inferred from it, a long phrase before
+    a short one, a word before all its forms, and these before a piece of a word.
+    """
+    if key[0] == words.CONCEPT:
+        return 0.012
+    if key[0] == "#":
+        return 0.004 if key[1:] in words.GENERAL else 0.008
+    if key[0] == lemmas.SIGN:
+        return 0.006
+    if key[0] in f"~{words.PHRASE}" or not words.says_something(key):
+        return 0.0 if key[0] == "~" else 0.003
+    if hypernyms.counted(key) or key in hypernyms.kinds():
+        return 0.004
+    return 0.01 + 0.004 * min(len(key.split()) - 1, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """The terms that name a feature, those that it fires on most surely first."""
+
+    terms: tuple[int, ...]
+    strengths: tuple[float, ...]
+    """Of each term, the share of firing among samples that have it, firing and silent balanced."""
+    gain: float
+    """2 AUROC - 1 of the terms as a detector on the samples that they were chosen from."""
+
+    def strong(self) -> tuple[int, ...]:
+        """Terms that are about as sure as the first."""
+        least = self.strengths[0] - CLOSE
+        return tuple(t for t, s in zip(self.terms, self.strengths, strict=True) if s >= least)
+
+
+CLOSE = 0.12
+"""How much less sure than the first a term may be that is named beside it."""
 
 
 def cover(
@@ -125,93 +156,104 @@ def cover(
     silent: Sequence[frozenset[int]],
     library: DocumentLibrary,
     options: VocabularyOptions,
-) -> tuple[list[int], float]:
-    """Greedy cover: add alternatives while recall minus false alarms of the union grows."""
-    terms = [c.term for c in names]
-    weights = np.array([f.weight for f in fired])
-    weights = weights / weights.sum()
-    hits = np.array([[t in f.terms or t in f.context for t in terms] for f in fired])
-    alarms = np.array([[t in s for t in terms] for s in silent]).reshape(len(silent), len(terms))
-    rates = np.array([c.alarms for c in names])
-    # What of each term's alarm rate came from the background, not from the silent samples.
-    background = ((rates * (len(silent) + PRIOR) - alarms.sum(0)) / PRIOR).clip(0.0, 1.0)
-    chosen = [0]
-    gain = names[0].gain
-    while len(chosen) < options.most_terms:
-        best, best_gain = -1, gain + options.next_gain
-        for i in range(1, len(terms)):
-            if i in chosen or any(_overlap(library, terms[i], terms[j]) for j in chosen):
-                continue
-            value = _union_gain([*chosen, i], hits, weights, alarms, background)
-            if value > best_gain:
-                best, best_gain = i, value
-        if best < 0:
+) -> Cover:
+    """Greedy cover: add the term that lets the union detect best, while that grows.
+
+    A sample is rated by the surest term that it has, so "months; weaker on seasons" does better
+    than "months or seasons". The silent samples are joined by ``PRIOR`` samples of the background.
+    """
+    table = _Ratings.of(names, fired, silent)
+    able = list(range(len(names)))
+    chosen: list[int] = []
+    value = 0.5
+    while able and len(chosen) < options.most_terms:
+        values = table.auroc(chosen, able)
+        best = int(np.argmax(values + np.array([names[i].bonus for i in able])))
+        if chosen and values[best] < value + options.next_gain:
             break
-        chosen.append(best)
-        gain = best_gain
-    return [terms[i] for i in chosen], gain
+        value = float(values[best])
+        chosen.append(able[best])
+        able = [
+            i
+            for i in able
+            if i != chosen[-1] and not _overlap(library, names[i].term, names[chosen[-1]].term)
+        ]
+    # Alike to three digits is alike; then in the order of choosing.
+    chosen.sort(key=lambda i: -round(float(table.strengths[i]), 3))
+    return Cover(
+        tuple(names[i].term for i in chosen),
+        tuple(float(table.strengths[i]) for i in chosen),
+        2.0 * value - 1.0,
+    )
 
 
-def _union_gain(
-    chosen: list[int],
-    hits: NDArray[np.bool_],
-    weights: NDArray[np.float64],
-    alarms: NDArray[np.bool_],
-    background: NDArray[np.float64],
-) -> float:
-    recall = float(weights @ hits[:, chosen].any(1))
-    base = 1.0 - float(np.prod(1.0 - background[chosen]))
-    false = (float(alarms[:, chosen].any(1).sum()) + PRIOR * base) / (len(alarms) + PRIOR)
-    return recall - false
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ratings:
+    """Samples against terms: how sure each term is, where a sample has it."""
+
+    firing: NDArray[np.float64]
+    """(n, k) strength of the term where the firing sample has it, else 0."""
+    silent: NDArray[np.float64]
+    """(m, k)"""
+    weights: NDArray[np.float64]
+    """(n,) of the firing samples; they add up to 1."""
+    strengths: NDArray[np.float64]
+    """(k,)"""
+    usual: NDArray[np.float64]
+    """(k,) share of background samples with the term."""
+
+    @classmethod
+    def of(
+        cls,
+        names: Sequence[CandidateTerm],
+        fired: Sequence[ExemplarTerms],
+        silent: Sequence[frozenset[int]],
+    ) -> _Ratings:
+        terms = [c.term for c in names]
+        weights = np.array([f.weight for f in fired])
+        weights = weights / weights.sum()
+        hits = np.array([[t in f.terms or t in f.context for t in terms] for f in fired])
+        alarms = np.array([[t in s for t in terms] for s in silent])
+        alarms = alarms.reshape(len(silent), len(terms))
+        rates = np.array([c.alarms for c in names])
+        # What of each term's alarm rate came from the background, not from the silent samples.
+        usual = ((rates * (len(silent) + PRIOR) - alarms.sum(0)) / PRIOR).clip(0.0, 1.0)
+        effective = 1.0 / float((weights**2).sum())
+        recall = weights @ hits
+        strengths = recall * effective / ((recall + rates) * effective + 1.0)
+        return cls(hits * strengths, alarms * strengths, weights, strengths, usual)
+
+    def auroc(self, chosen: Sequence[int], able: Sequence[int]) -> NDArray[np.float64]:
+        """(len(able),) AUROC of the chosen terms with each of the others."""
+        sets = np.array([[*chosen, i] for i in able])  # (c, size)
+        rated = self.firing[:, sets].max(axis=2)  # (n, c)
+        rest = self.silent[:, sets].max(axis=2)  # (m, c)
+        won = (rated[:, None] > rest) + 0.5 * (rated[:, None] == rest)  # (n, m, c)
+        real = np.einsum("n,nmc->c", self.weights, won)
+        # A background sample has one of the terms, of their mean strength, or none.
+        some = 1.0 - (1.0 - self.usual[sets]).prod(axis=1)
+        mean = self.strengths[sets].mean(axis=1)
+        beats = (rated > mean) + 0.5 * (rated == mean)
+        usual = self.weights @ (some * beats + (1.0 - some) * ((rated > 0) + 0.5 * (rated == 0)))
+        return np.asarray((real + PRIOR * usual) / (len(rest) + PRIOR))
 
 
 def _overlap(library: DocumentLibrary, a: int, b: int) -> bool:
-    """Whether two terms share a word: an alternative must be another thing."""
-    return bool({*_plain(library.key(a))} & {*_plain(library.key(b))})
+    """Whether two terms share a word: an alternative must be another thing.
+
+    Of concepts and shapes only the same one: "verse numbers" goes with "numbers".
+    """
+    first, second = library.key(a), library.key(b)
+    one, other = {*_plain(first)}, {*_plain(second)}
+    if first[0] in _CONCEPTS or second[0] in _CONCEPTS:
+        return one == other
+    return bool(one & other)
 
 
 def _plain(key: str) -> list[str]:
     """The words of a term, and for a form of a word its families."""
+    if key[0] in _CONCEPTS:
+        name = written(key, ())
+        return [words.stem(name[a:b]) for a, b in words.spans(name)]
     found = key.lstrip(_SIGNS).split()
     return found + [f.removeprefix(lemmas.SIGN) for word in found for f in lemmas.families(word)]
-
-
-def written(key: str, docs: Sequence[Document]) -> str:
-    """How a term is written in a label."""
-    if key.startswith("~"):
-        piece = key[1:]
-        whole = sum(words.stem(piece) in doc.stems for doc in docs)
-        return f'"{piece}"' if whole > len(docs) / 2 else f'words with "{piece}"'
-    if key.startswith("#"):
-        return key[1:]
-    if key.startswith(lemmas.SIGN):
-        return lemmas.written(key)
-    if key.startswith(words.PHRASE):
-        return f'"{key.removeprefix(words.PHRASE)}"'
-    if hypernyms.counted(key):
-        return f"{key}s" if hypernyms.counted(key) > 1 else key
-    name = face(key, docs)
-    return name if words.says_something(key) else f'"{name}"'
-
-
-def told_as(key: str, docs: Sequence[Document]) -> str:
-    """How a term is written in a sentence: with its article, where it has one."""
-    if (
-        key[0] in f"~#{lemmas.SIGN}{words.PHRASE}"
-        or hypernyms.counted(key)
-        or not words.says_something(key)
-    ):
-        return presentable(written(key, docs))
-    name = presentable(written(key, docs))
-    return name if name.startswith('"') else spoken(key, docs)
-
-
-def sentence(said: str, most: str, label: str, mode: Mode, told: list[str]) -> str:
-    """Where it fires, on what most of all, and what it makes the model say."""
-    where = {"picture": "Pictures of", "text": "Text with", "both": "Pictures of, or text with,"}
-    again = {"picture": " and of ", "text": " and with ", "both": " and "}
-    # Read in the middle of a model most tokens are noise: told only where one agrees.
-    agrees = {words.stem(t) for t in told} & {s for p in words.alternatives(label) for s in p}
-    also = f" It makes the model likelier to say {', '.join(told[:3])}." if agrees else ""
-    above = f" Strongest on {most.replace('; ', ' and ')}." if most else ""
-    return f"{where[mode]} {said.replace('; ', again[mode])}.{above}{also}"

@@ -1,17 +1,17 @@
 """The vocabulary namer: features put into words without any language model.
 
 Words of captions and words of texts are contrasted between the samples on which a feature
-fires and those on which it is silent (``contrast``); the term that detects best names the
-feature, further terms are added while they cover more of it ("mango or apple"), and what of these
-it fires on most is told ("flag, above all flag of Cuba": ``particular``). Reads the ``explain``
-split, captions and text tokens; never truth objects, never the score split.
+fires and those on which it is silent (``term_contrast``); the terms that together detect best name
+the feature ("mango or apple": ``term_cover``). What of these it fires on most is said for pictures
+(``subtypes``), and what stands near for text (``term_context``). Reads the ``explain`` split,
+captions and text tokens; never truth objects, never the score split.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 
@@ -20,27 +20,26 @@ from numpy.typing import NDArray
 
 from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.explainers.embedding_agreement import EmbeddingAgreement
-from semascope.explain.explainers.subtypes import nearby, particulars
+from semascope.explain.explainers.subtypes import particulars
+from semascope.explain.explainers.term_context import Surroundings, context, distinguishing
 from semascope.explain.explainers.term_contrast import TermContrast, contrast, grouping, incidence
 from semascope.explain.explainers.term_cover import (
     Agree,
     VocabularyOptions,
     candidates,
     cover,
-    sentence,
-    told_as,
-    written,
 )
 from semascope.explain.explainers.term_frequency import TermFrequency, shares
+from semascope.explain.explainers.wording import agreeing, sentence, told_as, written
 from semascope.explain.text import categories
-from semascope.explain.text.documents import DocumentLibrary
+from semascope.explain.text.documents import Document, DocumentLibrary
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.text.exemplar_terms import ExemplarTerms, Mode, read, terms_of
 from semascope.explain.text.form import LONGEST, joined, presentable
 from semascope.explain.text.terms import NEAR
 from semascope.explain.types import Cost, Embedder, Explanation, Promoted, abstain
 
-VERSION = "vocabulary/5"
+VERSION = "vocabulary/6"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +50,23 @@ class _Reading:
     mode: Mode
     fired: list[ExemplarTerms]
     silent: list[EvidenceSample]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Draft:
+    """What one feature is to be called, before it is written."""
+
+    reading: _Reading
+    mode: Mode
+    docs: list[Document]
+    """Of its firing samples."""
+    told: list[str]
+    """Tokens that it makes likelier."""
+    surroundings: Surroundings
+    near: int = -1
+    """What stands near, -1 for nothing in particular."""
+    above: tuple[int, ...] = ()
+    """What it fires on above all."""
 
 
 class VocabularyNamer:
@@ -116,9 +132,13 @@ class VocabularyNamer:
         common = self._common(readings, mode)
         table = self._contrast(readings, mode, common)
         starts = np.searchsorted(table.feature, np.arange(len(readings) + 1))
-        return [
+        chosen: list[_Draft | Explanation] = [
             self._choose(reading, mode, table, slice(starts[i], starts[i + 1]), common)
             for i, reading in enumerate(readings)
+        ]
+        drafts = iter(self._apart([draft for draft in chosen if isinstance(draft, _Draft)]))
+        return [
+            self._explanation(next(drafts)) if isinstance(one, _Draft) else one for one in chosen
         ]
 
     def _common(self, readings: list[_Reading], mode: Mode) -> NDArray[np.float64]:
@@ -167,49 +187,81 @@ class VocabularyNamer:
         table: TermContrast,
         rows: slice,
         common: NDArray[np.float64],
-    ) -> Explanation:
+    ) -> _Draft | Explanation:
         told = self._told(reading.record.index)
         agree = self._agree(reading, mode)
         names = candidates(table, rows, self.library, self.options, told, agree)
         if not names:
             return abstain(reading.record, self.name, "No word sets its samples apart.", VERSION)
         silent = [terms_of(self.library.doc(s), mode) for s in reading.silent]
-        chosen, gain = cover(names, reading.fired, silent, self.library, self.options)
+        chosen = cover(names, reading.fired, silent, self.library, self.options)
         docs = [self.library.doc(f.exemplar.shown) for f in reading.fired]
-        label = joined([presentable(written(self.library.key(t), docs)) for t in chosen])
-        if gain < self.options.least_gain:
-            reason = f"The best word tells too little: {label} (gain {gain:.2f})."
+        if chosen.gain < self.options.least_gain:
+            label = self._label(chosen.terms[:1], docs)
+            reason = f"The best word tells too little: {label} (gain {chosen.gain:.2f})."
             return abstain(reading.record, self.name, reason, VERSION)
-        above = particulars(chosen, reading.fired, common, self.library) if mode != "text" else []
-        said = joined([told_as(self.library.key(term), docs) for term in chosen])
-        most = joined([told_as(self.library.key(term), docs) for term in above])
-        if above:
-            label = _short([presentable(written(self.library.key(t), docs)) for t in above])
-        beside = self._beside(reading, chosen, silent, common) if mode == "text" else -1
-        near = NEAR + presentable(written(self.library.key(beside), docs)) if beside >= 0 else ""
-        if near and len(f"{label}{near}".split()) <= LONGEST:
-            label, said = label + near, said + near
+        around = [terms_of(doc, mode) for doc in docs]
+        weights = np.array([f.weight for f in reading.fired])
+        draft = _Draft(reading, mode, docs, told, Surroundings(chosen, around, weights, silent))
+        if mode == "text":
+            return replace(draft, near=context(draft.surroundings, common, self.library)[0])
+        above = particulars(chosen.strong(), reading.fired, common, self.library)
+        return replace(draft, above=tuple(above))
+
+    def _apart(self, drafts: Sequence[_Draft]) -> list[_Draft]:
+        """The same, with what sets those of text apart that would have the same label."""
+        groups: dict[str, list[int]] = {}
+        for number, draft in enumerate(drafts):
+            if draft.mode == "text" and draft.near < 0:
+                groups.setdefault(self._written(draft)[0].casefold(), []).append(number)
+        out = list(drafts)
+        for group in groups.values():
+            if len(group) > 1:
+                terms = distinguishing([drafts[i].surroundings for i in group], self.library)
+                for number, term in zip(group, terms, strict=True):
+                    out[number] = replace(drafts[number], near=term)
+        return out
+
+    def _label(self, terms: Sequence[int], docs: Sequence[Document]) -> str:
+        return joined([presentable(written(self.library.key(t), docs)) for t in terms])
+
+    def _written(self, draft: _Draft) -> tuple[str, tuple[int, ...]]:
+        """The label, and the terms that it names: as many of the surest as it has room for."""
+        strong, docs = draft.surroundings.cover.strong(), draft.docs
+        near = NEAR + self._label([draft.near], docs) if draft.near >= 0 else ""
+        for count in range(len(strong), 0, -1):
+            label = self._label(strong[:count], docs)
+            if len(f"{label}{near}".split()) <= LONGEST:
+                return label + near, strong[:count]
+        return self._label(strong[:1], docs), strong[:1]
+
+    def _explanation(self, draft: _Draft) -> Explanation:
+        """What a draft says, in words."""
+        label, named = self._written(draft)
+        cover, docs, told = draft.surroundings.cover, draft.docs, draft.told
+
+        def said(terms: Sequence[int]) -> str:
+            return joined([told_as(self.library.key(term), docs) for term in terms])
+
+        if draft.above:
+            label = _short([self._label([term], docs) for term in draft.above])
         return Explanation(
-            feature=reading.record.index,
-            description=sentence(said, most, label, mode, told),
+            feature=draft.reading.record.index,
+            description=sentence(
+                said(named),
+                draft.mode,
+                strongest=said(draft.above),
+                weaker=said([term for term in cover.terms if term not in named]),
+                near=said([draft.near] if draft.near >= 0 else []),
+                makes_say=agreeing(told, label),
+            ),
             label=label,
-            category=categories.category(label, seen=mode != "text"),
-            confidence=float(np.clip(gain, 0.0, 1.0)),
+            category=categories.category(label, seen=draft.mode != "text"),
+            confidence=float(np.clip(cover.gain, 0.0, 1.0)),
             author=self.name,
             prompt_version=VERSION,
-            inputs=_hash(reading),
+            inputs=_hash(draft.reading),
         )
-
-    def _beside(
-        self,
-        reading: _Reading,
-        chosen: Sequence[int],
-        silent: Sequence[frozenset[int]],
-        common: NDArray[np.float64],
-    ) -> int:
-        """What stands near the name where a feature of text fires; −1 for nothing in particular."""
-        around = [self.library.doc(f.exemplar.shown).text_terms for f in reading.fired]
-        return nearby(chosen, reading.fired, around, silent, common, self.library)
 
     def _agree(self, reading: _Reading, mode: Mode) -> Agree | None:
         """Whether labels agree with this feature's samples in meaning, where vectors were given."""

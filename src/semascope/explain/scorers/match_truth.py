@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.evidence.types import EvidenceSample
-from semascope.explain.scorers.lexical_judge import Claim
+from semascope.explain.text.claims import Claim
 from semascope.explain.text import categories, hypernyms, terms
 from semascope.subject.types import IMAGE_KINDS, Kind, looking_at
 
@@ -92,7 +92,7 @@ class NamedThings:
 def named_things(claim: Claim, shown: EvidenceSample) -> NamedThings | None:
     """The objects, or the background, that the words name; None if nothing there is named.
 
-    What they name above all, where that is there.
+    What they name above all, where that is there; what is weaker, where nothing else is.
     """
     if claim.above is not None:
         most = named_things(claim.above, shown)
@@ -106,7 +106,7 @@ def named_things(claim: Claim, shown: EvidenceSample) -> NamedThings | None:
         return NamedThings(tuple(objects))  # "three things" speaks of all three
     if names_background(claim, str(shown.truth.get("background", ""))):
         return NamedThings(tuple(objects), inverted=True)
-    return None
+    return named_things(claim.weaker, shown) if claim.weaker is not None else None
 
 
 def coverage(named: NamedThings, tokens: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.evidence.types import EvidenceSample, FeatureEvidence
-from semascope.explain.scorers.lexical_judge import Claim, LexicalJudge, claim
+from semascope.explain.scorers.lexical_judge import LexicalJudge
+from semascope.explain.text.claims import Claim, claim
 from semascope.explain.scorers.match_truth import coverage, named_things
 from semascope.explain.scorers.token_match import TokenMatcher
 from semascope.explain.text.documents import DocumentLibrary
@@ -87,7 +88,7 @@ class WordSimulator:
     ) -> None:
         matcher = TokenMatcher(said, self.library.doc(shown))
         for token in np.flatnonzero(shown.kinds == Kind.TEXT).tolist():
-            guess[token] = share * matcher.hits(token)
+            guess[token] = share * matcher.fit(token)
 
 
 class SimulationScorer:

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from semascope.explain.scorers.lexical_judge import Claim
 from semascope.explain.text import hypernyms, terms
-from semascope.explain.text.documents import Document, piece_of, word_of
+from semascope.explain.text.claims import Claim
+from semascope.explain.text.documents import Document, concepts_of, piece_of, word_of
 from semascope.explain.text.lemmas import families
+
+WEAKER = 0.6
+"""Fit of a token of what the words say is weaker, or where they name something stronger."""
 
 
 class TokenMatcher:
     """What one label names in one text."""
+
+    def __init__(self, claim: Claim, document: Document) -> None:
+        self._parts = [(_share(part, claim), _PartMatcher(part, document)) for part in claim.parts]
+
+    def hits(self, token: int) -> bool:
+        """Whether the token is part of anything that is named."""
+        return self.fit(token) > 0
+
+    def fit(self, token: int) -> float:
+        """1 for a token of what is named, ``WEAKER`` for one of what is weaker, 0 for others."""
+        return max(share * part.hits(token) for share, part in self._parts)
+
+
+def _share(part: Claim, whole: Claim) -> float:
+    return 1.0 if part is (whole.above or whole) else WEAKER
+
+
+class _PartMatcher:
+    """What one part of a claim names in one text."""
 
     def __init__(self, claim: Claim, document: Document) -> None:
         self.claim, self.document = claim, document
@@ -23,6 +45,8 @@ class TokenMatcher:
         number, piece = word_of(document, token), piece_of(document, token)
         start = int(document.offsets[token]) + len(piece) - len(piece.lstrip())
         if any(first <= start < last for first, last in self._phrases):
+            return True
+        if self._shapes & concepts_of(document, token):
             return True
         if number < 0:
             return bool(terms.marks(piece) & self._shapes)

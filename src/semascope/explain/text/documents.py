@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from semascope.evidence.types import EvidenceSample
 from semascope.explain.text import hypernyms, terms
+from semascope.explain.text.labellers.labellers import concept_terms, text_spans
 from semascope.explain.text.lemmas import families
 from semascope.subject.types import Kind
 
@@ -37,6 +38,8 @@ class Document:
     offsets: NDArray[np.int32]
     """(T + 1,) where each token begins in ``text``; control and image tokens are empty."""
     has_picture: bool
+    concepts: tuple[tuple[int, int, str], ...]
+    """(start, end, term) in ``text`` of every place that a labeller marks."""
 
 
 class DocumentLibrary:
@@ -89,17 +92,21 @@ class DocumentLibrary:
         np.cumsum([len(part) for part in parts], out=offsets[1:])
         text = "".join(parts)
         where = terms.spans(text)
+        concepts = _concepts(text)
         # Without a caption of its own, what is said beside a picture is its caption.
         caption = str(shown.truth.get("caption") or text) if shown.media else ""
         return Document(
             caption=caption,
             text=text,
             caption_terms=self._names(caption),
-            text_terms=self._terms(text, where) | self._pieces(parts, offsets, where),
+            text_terms=self._terms(text, where)
+            | self._pieces(parts, offsets, where)
+            | frozenset(self.term(term) for _, _, term in concepts),
             stems=tuple(terms.stem(text[a:b]) for a, b in where),
             spans=tuple(where),
             offsets=offsets,
             has_picture=bool(shown.media),
+            concepts=concepts,
         )
 
     def _names(self, caption: str) -> frozenset[int]:
@@ -142,6 +149,12 @@ class DocumentLibrary:
             if word < len(where) and where[word][0] < begin + len(piece):
                 found.add(self.term(f"~{piece.lower()}"))
         return frozenset(found)
+
+
+def _concepts(text: str) -> tuple[tuple[int, int, str], ...]:
+    """(start, end, term) of every concept in a text, by place."""
+    term = concept_terms()
+    return tuple(sorted((a, b, term[n]) for a, b, n in text_spans(text) if term[n]))
 
 
 SAME = 0.9
@@ -243,6 +256,15 @@ def _beside(place: _Place, step: int) -> str:
 def piece_of(doc: Document, token: int) -> str:
     """The token as it stands in the text."""
     return doc.text[doc.offsets[token] : doc.offsets[token + 1]]
+
+
+def concepts_of(doc: Document, token: int) -> set[str]:
+    """Terms of the concepts that mark the token; spaces before it do not count."""
+    a, b = int(doc.offsets[token]), int(doc.offsets[token + 1])
+    piece = doc.text[a:b]
+    if piece.strip(" "):
+        a += len(piece) - len(piece.lstrip(" "))
+    return {term for start, end, term in doc.concepts if start < b and end > a}
 
 
 def word_of(doc: Document, token: int) -> int:

@@ -19,6 +19,7 @@ from semascope.explain.text import terms as words
 from semascope.explain.text.documents import (
     Document,
     DocumentLibrary,
+    concepts_of,
     piece_of,
     word_of,
 )
@@ -105,6 +106,7 @@ def _around(
             continue
         piece = piece_of(doc, token)
         number = word_of(doc, token)
+        at |= concepts_of(doc, token)
         if number < 0:
             at |= words.marks(piece)
             continue

@@ -1,7 +1,7 @@
 """Words: how running text becomes terms that can be counted, matched and shown again.
 
 A term is a key: stems joined by spaces ("french fry"), a shape ("#decimal number"), a mark
-("#comma") or a piece of a word ("~ing"). Knows English plurals and nothing about samples.
+("#comma"), a concept ("@months") or a piece of a word ("~ing"). Knows English plurals and nothing about samples.
 """
 
 from __future__ import annotations
@@ -195,6 +195,8 @@ def grams(
                 yield key, i, j
 
 
+CONCEPT = "@"
+"""Begins the term of a concept of text that a program finds: "@months" (``labellers``)."""
 PHRASE = '"'
 """Begins the term of words just as they stand, stop words too."""
 
@@ -219,30 +221,6 @@ _SPLIT = re.compile(r"\s*(?:,|;|/|\bor\b|\band\b)\s*", re.IGNORECASE)
 QUOTED = re.compile(r"[\"“]([^\"”]+)[\"”]")
 NEAR = " near "
 """In a label, between what a feature fires on and what stands there: 'number near "million"'."""
-_GENERAL = re.compile(r"^(?:Pictures of(?:, or text with,)?|Text with) (.+?)\. Strongest on ")
-_STRONGEST = re.compile(r"\bStrongest on (.+?)\.(?= It | The |$)")
-
-
-def strongest(description: str) -> str:
-    """What a description says that a feature fires on most, as a label; empty where it does not.
-
-    "Pictures of a flag. Strongest on the flag of Cuba." -> "the flag of Cuba".
-    """
-    found = _STRONGEST.search(description)
-    return found.group(1) if found else ""
-
-
-def general(description: str) -> str:
-    """What a description that tells the strongest says before it; empty where it tells none."""
-    found = _GENERAL.search(description)
-    return found.group(1) if found else ""
-
-
-def without_strongest(description: str) -> str:
-    """A description without what it says of what is strongest."""
-    return _STRONGEST.sub("", description).strip()
-
-
 def alternatives(label: str) -> list[tuple[str, ...]]:
     """The things that a label names, each as its telling stems, in order.
 

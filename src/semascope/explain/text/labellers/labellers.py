@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from semascope.explain.text.labellers.word_rules import RULES, Span
+from semascope.explain.text.terms import CONCEPT
 from semascope.subject.types import Kind
 
 _WORD = re.compile(r"\w+")
@@ -96,6 +97,14 @@ def _labeller(name: str, entry: dict[str, object]) -> Labeller:
 def _texts(entry: dict[str, object], key: str) -> tuple[str, ...]:
     listed = entry.get(key, [])
     return tuple(str(text) for text in listed) if isinstance(listed, list) else ()
+
+
+@cache
+def concept_terms() -> tuple[str, ...]:
+    """The term of every labeller by number, "@months"; empty for one that finds a single word
+    ('the word "of"'), since the word itself is a term."""
+    single = re.compile(r'the (?:word|verb) "')
+    return tuple("" if single.match(one.phrase) else CONCEPT + one.name for one in labellers())
 
 
 @cache
