@@ -236,7 +236,7 @@ class ExplainOptions(Options):
     commas, are shared out among workers."""
     model: str = ""
     """Which of the server's models; for the explainer local, a folder or a hub name."""
-    least_gain: Share = 0.4
+    least_gain: Share = 0.5
     """The vocabulary namer says nothing where its best words tell samples on which the feature
     fires from others no better than this: the share that they hit less that of false alarms (.4
     is an AUROC of .7). Higher: fewer words, and truer ones."""

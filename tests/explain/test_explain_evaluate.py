@@ -12,9 +12,9 @@ from semascope.evaluate.explanations import BARS
 from semascope.evaluate.explanations_run import _holds, _says, compared, drawn_concepts
 from semascope.evidence.gathering.scene_truth import truth_record
 from semascope.explain.scorers.generated_scenes import SceneGenerator, maker
-from semascope.explain.text.claims import claim
 from semascope.explain.scorers.match_truth import names_object
 from semascope.explain.scorers.sensitivity import SensitivityScorer
+from semascope.explain.text.claims import claim
 from semascope.explain.types import Cost, Explanation
 
 

@@ -9,9 +9,9 @@ from planted import evidence, on_tokens, text
 from semascope.evidence.types import EvidenceSample
 from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.scorers.lexical_judge import LexicalJudge
-from semascope.explain.text.claims import claim
 from semascope.explain.scorers.token_match import TokenMatcher
 from semascope.explain.text import lemmas
+from semascope.explain.text.claims import claim
 from semascope.explain.text.documents import DocumentLibrary
 from semascope.explain.text.form import joined, presentable, refusals
 from semascope.explain.types import Explanation

@@ -10,9 +10,12 @@ from semascope.evidence.types import EvidenceSample, Exemplar, FeatureEvidence
 from semascope.explain.explainers.term_frequency import TermFrequency
 from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.scorers.detection import DetectionScorer
-from semascope.explain.text.claims import claim
+from semascope.explain.scorers.lexical_judge import LexicalJudge
 from semascope.explain.scorers.match_truth import named_things
 from semascope.explain.text import hypernyms, terms
+from semascope.explain.text.claims import claim
+from semascope.explain.text.labellers.labellers import concept_terms, labellers
+from semascope.explain.types import Explanation
 
 THINGS = (
     "penguin", "eagle", "duck", "owl", "parrot", "banana", "lemon", "mango", "violin", "piano",
@@ -121,12 +124,12 @@ SENTENCES = (
 @pytest.mark.parametrize(
     ("fires", "label"),
     [
-        ((" walking", " running", " singing", " waiting", " looking"), "word ending in ing"),
-        ((" January", " March", " May", " August", " October"), "month"),
-        ((" 3:16", " 1:1", " 12:7", " 119:105", " 22:4"), "verse number"),
-        ((" 2024-05-01", " 1999-12-31", " 2001-01-07", " 12/05/2020"), "date"),
-        ((" Monday", " Tuesday", " Friday", " Sunday"), "weekday"),
-        ((" getName", " userId", " maxLength", " isReady", " toJson"), "code"),
+        ((" walking", " running", " singing", " waiting", " looking"), "-ing forms"),
+        ((" January", " March", " May", " August", " October"), "month names"),
+        ((" 3:16", " 1:1", " 12:7", " 119:105", " 22:4"), "verse numbers"),
+        ((" 2024-05-01", " 1999-12-31", " 2001-01-07", " 12/05/2020"), "dates"),
+        ((" Monday", " Tuesday", " Friday", " Sunday"), "days of the week"),
+        ((" getName", " userId", " maxLength", " isReady", " toJson"), "names in camel case"),
     ],
 )
 def test_forms_of_words_are_named(fires: tuple[str, ...], label: str) -> None:
@@ -164,8 +167,45 @@ def test_a_place_in_a_sentence_is_a_shape() -> None:
 def test_every_shape_is_read_back_from_its_name() -> None:
     for name in terms.SHAPE_NAMES:
         said = claim(name, "")
-        assert said.shapes == (f"#{name}",), name
+        # A concept has the name of two of them: "last word of a sentence".
+        assert f"#{name}" in said.shapes or said.shapes[0].startswith(terms.CONCEPT), name
         assert not said.phrases
+
+
+def test_every_concept_is_read_back_from_its_name() -> None:
+    """Without: a feature is called "month names" and the judge looks for the word "month"."""
+    for labeller, term in zip(labellers(), concept_terms(), strict=True):
+        if not term:
+            continue
+        said = claim(f"{labeller.phrase} or harbours", f"Text with {labeller.phrase} or harbours.")
+        assert term in said.shapes, labeller.phrase
+        assert ("harbour",) in said.phrases
+
+
+def test_what_is_weaker_and_what_stands_near_is_read_back() -> None:
+    description = (
+        'Text with month names. Weaker on seasons and "May 3". Mostly near days of the week.'
+    )
+    said = claim("month names near days of the week", description)
+    assert said.shapes == ("@months",)
+    assert said.weaker is not None and said.weaker.shapes == ("@seasons",)
+    assert said.weaker.literal == ("may 3",)
+    assert said.near is not None and said.near.shapes == ("@weekdays",)
+    assert claim("month names", description).near == said.near
+
+
+def test_the_judge_grades_what_is_weaker_and_what_is_not_near() -> None:
+    description = "Text with month names. Weaker on seasons. Mostly near days of the week."
+    words = Explanation(0, description, "month names")
+    tokens = (
+        [" In", " June", " on", " Monday", "."],
+        [" In", " June", "."],
+        [" In", " winter", " on", " Monday", "."],
+        [" In", " winter", "."],
+        [" In", " vain", "."],
+    )
+    samples = [text(row, list(some), "score") for row, some in enumerate(tokens)]
+    assert LexicalJudge().rate([words], [samples])[0].tolist() == [1.0, 0.5, 0.6, 0.3, 0.0]
 
 
 def test_an_unknown_world_is_named_as_before() -> None:

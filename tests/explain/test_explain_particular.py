@@ -10,9 +10,8 @@ from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.refine import short
 from semascope.explain.scorers.lexical_judge import LexicalJudge
-from semascope.explain.text.claims import claim
 from semascope.explain.scorers.match_truth import named_things
-from semascope.explain.text import terms
+from semascope.explain.text.claims import claim, plain, strongest
 from semascope.explain.types import Cost, Explanation
 
 LANDS = (
@@ -63,7 +62,7 @@ def test_what_it_fires_on_most_is_told(scenes: list[EvidenceSample]) -> None:
     words = named(record, scenes)
     assert set(words.label.split(" or ")) == {"flag of Cuba", "flag of Peru"}  # the telling one
     assert words.description.startswith("Pictures of a flag. ")
-    most = terms.strongest(words.description)
+    most = strongest(words.description)
     assert set(most.split(" or ")) == {"a flag of cuba", "a flag of peru"}
 
 
@@ -111,6 +110,6 @@ def test_in_a_picture_the_particular_is_meant_where_it_is(scenes: list[EvidenceS
     ],
 )
 def test_what_is_strongest_is_read_back(description: str, most: str) -> None:
-    assert terms.strongest(description) == most
-    assert "Strongest" not in terms.without_strongest(description)
+    assert strongest(description) == most
+    assert "Strongest" not in plain(description)
     assert short(LABEL) == "flag"

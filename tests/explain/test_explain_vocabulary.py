@@ -101,8 +101,8 @@ def test_the_score_split_is_never_read(world: World) -> None:
     assert (a.label, a.confidence, a.inputs) == (b.label, b.confidence, b.inputs)
 
 
-def test_decimal_numbers_are_a_shape(world: World) -> None:
-    """No single number repeats, so only the shape can name what they share."""
+def test_decimal_numbers_are_a_concept(world: World) -> None:
+    """No single number repeats, so only the concept can name what they share."""
 
     def tokens(row: int) -> list[str]:
         return [" It", " cost", f" {row}.{row % 7}", " in", " all", "."]
@@ -110,7 +110,7 @@ def test_decimal_numbers_are_a_shape(world: World) -> None:
     fired = [on_tokens(text(row, tokens(row), "explain"), tokens(row)[2]) for row in range(1, 15)]
     silent = [text(99 + i, [" It", " cost", " much", "."], "explain") for i in range(14)]
     named = VocabularyNamer().explain([evidence(0, fired, silent)])[0]
-    assert named.label == "decimal number"
+    assert named.label == "decimal numbers"
 
 
 def test_control_tokens_and_empty_evidence_abstain(world: World) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from semascope.explain.text.claims import claim
 from semascope.explain.text import categories, hypernyms, terms
+from semascope.explain.text.claims import claim
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,5 @@ def test_a_plural_of_a_shape_may_be_the_word() -> None:
     assert claim("year", "").phrases == ()
     years = claim("years", "")
     assert years.phrases == (("year",),)
-    assert years.shapes == ("#year",)
+    assert years.shapes == ("@years", "#year")
+    assert claim("years", "Text with years.").shapes == ("@years",)

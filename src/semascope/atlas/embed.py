@@ -113,6 +113,34 @@ class MiniLM:
         return np.asarray(rows, np.float32)
 
 
+class MiniLMWords:
+    """Vectors of single words: the mean of MiniLM's vectors of a word's pieces, no layer run.
+
+    Centred, so that two words picked at random have a cosine near 0. They detect what a label
+    means in a short text as well as the whole model's vectors of single words do (mean AUROC of
+    487 text features .889 against .890), at no cost.
+    """
+
+    name = f"{MINILM} words"
+    dim = MiniLM.dim
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoModel, AutoTokenizer
+
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModel.from_pretrained(folder, local_files_only=True)
+        table = model.get_input_embeddings().weight.detach().float().cpu().numpy()
+        self._table: NDArray[np.float32] = table - table.mean(axis=0)
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, 384) unit rows; zero for a text without a piece."""
+        pieces = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        rows = [self._table[ids].mean(axis=0) if ids else np.zeros(self.dim) for ids in pieces]
+        out = np.stack(rows).astype(np.float32) if rows else np.zeros((0, self.dim), np.float32)
+        length = np.linalg.norm(out, axis=1, keepdims=True)
+        return np.asarray(out / np.where(length > 0, length, 1), np.float32)
+
+
 def minilm_folder() -> Path | None:
     """Where the wheel keeps the model, or None where it is not installed."""
     spec = importlib.util.find_spec(_PACKAGE)
@@ -122,6 +150,18 @@ def minilm_folder() -> Path | None:
         for config in sorted(Path(place).rglob("modules.json")):
             return config.parent
     return None
+
+
+@lru_cache(maxsize=1)
+def word_embedder() -> Embedder:
+    """Vectors of single words.
+
+    Raises AtlasError where MiniLM is not installed: hashed words know no synonyms.
+    """
+    folder = minilm_folder()
+    if folder is None:
+        raise AtlasError(f"{MINILM} is not here: `pip install semascope[embed]`.")
+    return MiniLMWords(folder)
 
 
 @lru_cache(maxsize=2)

@@ -15,9 +15,9 @@ import numpy as np
 
 from semascope.evidence.types import Exemplar, FeatureEvidence
 from semascope.explain.scorers.iou import overlap
-from semascope.explain.text.claims import Claim, claim
 from semascope.explain.scorers.match_truth import areas, coverage, named_things, picture_tokens
 from semascope.explain.text import form
+from semascope.explain.text.claims import Claim, claim
 from semascope.explain.text.exemplar_terms import mode_of
 from semascope.explain.types import Explanation, Score
 from semascope.statistics import mean_interval

@@ -199,8 +199,8 @@ def _says(text: str, name: str) -> bool:
 def _holds(scene: Sample, name: str) -> bool:
     """Whether a drawn scene truly holds a concept."""
     from semascope.evidence.gathering.scene_truth import truth_record
-    from semascope.explain.text.claims import claim
     from semascope.explain.scorers.match_truth import names_object
+    from semascope.explain.text.claims import claim
 
     said = claim(name, "")
     return any(names_object(said, thing) for thing in truth_record(scene.truth)["objects"])

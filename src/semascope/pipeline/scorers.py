@@ -140,11 +140,11 @@ def _judge(run: Run) -> Judge:
     if asked is not None:
         return asked
     if run.lexical_judge is None:
-        from semascope.atlas import embedder
+        from semascope.atlas.embed import word_embedder
         from semascope.explain.scorers.lexical_judge import LexicalJudge
 
         meaning = run.options.score.judge == "meaning"
-        run.lexical_judge = LexicalJudge(embed=embedder() if meaning else None)
+        run.lexical_judge = LexicalJudge(embed=word_embedder() if meaning else None)
     return run.lexical_judge
 
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semascope.explain.explainers.term_cover import Cover
+from semascope.explain.explainers.term_cover import VAGUE, Cover
 from semascope.explain.text import terms as words
 from semascope.explain.text.documents import DocumentLibrary
 
 LEAST_SHARE = 0.25
 """Share of the firing samples in which what stands near must be."""
 LEAST_TIMES = 4
-LEAST_GAIN = 0.02
+LEAST_GAIN = 0.03
 """How much it must add to the AUROC."""
 ABSENT = 0.5
 """What a sample without it is worth, as the judge has it."""
@@ -30,13 +30,6 @@ PRIOR = 10.0
 APART = 0.3
 """How much oftener it must stand near this feature's words than near those of features with the
 same label."""
-_VAGUE = frozenset(
-    "sentence_end last_word full_stops commas after_comma after_the after_a after_of after_to "
-    "after_and line_start line_breaks capitalised mid_capitals text_start sentence_start long_words "
-    "prepositions articles plurals ed_forms hyphens dashes conjunctions possessive_s apostrophes "
-    "personal_pronouns be relatives parentheticals quotations colons hyphenated".split()
-)
-"""Concepts that are in nearly every excerpt: that one stands near says little."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +39,8 @@ class Surroundings:
     cover: Cover
     firing: Sequence[frozenset[int]]
     """All terms of each firing excerpt."""
+    at: Sequence[frozenset[int]]
+    """Terms of the tokens that fire: "see" is a verb of perception, and needs none near it."""
     weights: NDArray[np.float64]
     """(n,) of the firing excerpts."""
     silent: Sequence[frozenset[int]]
@@ -72,19 +67,16 @@ def context(
     with_it = np.array([[t in held for t in terms] for held in own.firing])
     without = np.array([[t in held for t in terms] for held in own.silent])
     without = without.reshape(len(own.silent), len(terms))
-    some = 1.0 - float(np.prod(1.0 - common[list(own.cover.terms)]))
-    level = float(np.mean(own.cover.strengths))
+    shares = common[list(own.cover.terms)]
+    none = np.cumprod(1.0 - shares)
+    first = shares * np.concatenate([[1.0], none[:-1]])  # a sample's surest term is this one
 
     def auroc(firing: NDArray[np.float64], silent: NDArray[np.float64], near: float) -> float:
         real = float(weights @ _beats(firing[:, None], silent[None]).sum(axis=1))
-        usual = sum(
-            share * float(weights @ _beats(firing, value))
-            for value, share in (
-                (level, some * near),
-                (level * ABSENT, some * (1.0 - near)),
-                (0.0, 1.0 - some),
-            )
-        )
+        usual = float(none[-1]) * float(weights @ _beats(firing, 0.0))
+        for share, level in zip(first.tolist(), own.cover.strengths, strict=True):
+            usual += share * near * float(weights @ _beats(firing, level))
+            usual += share * (1.0 - near) * float(weights @ _beats(firing, level * ABSENT))
         return (real + PRIOR * usual) / (len(silent) + PRIOR)
 
     before = auroc(rated, rest, 1.0)
@@ -107,7 +99,8 @@ def _beats(a: NDArray[np.float64], b: NDArray[np.float64] | float) -> NDArray[np
 
 def possible(own: Surroundings, library: DocumentLibrary) -> list[int]:
     """Terms that stand in enough of the firing excerpts and say something, by key."""
-    counts = Counter(term for held in own.firing for term in held)
+    pairs = zip(own.firing, own.at, strict=True)
+    counts = Counter(term for held, at in pairs for term in held - at)
     least = max(LEAST_TIMES, LEAST_SHARE * len(own.firing))
     named = {stem for term in own.cover.terms for stem in library.key(term).strip('#~="@').split()}
     found = [
@@ -121,10 +114,10 @@ def possible(own: Surroundings, library: DocumentLibrary) -> list[int]:
 def _tells(key: str, named: set[str]) -> bool:
     """Whether a term says something of what stands near; marks and pieces of words do not."""
     if key.startswith(words.CONCEPT):
-        return key[1:] not in _VAGUE
+        return key[1:] not in VAGUE
     if key[0] in '#~="':
         return False
-    return words.says_something(key) and not set(key.split()) <= named
+    return " " not in key and words.says_something(key) and key not in named
 
 
 def distinguishing(group: Sequence[Surroundings], library: DocumentLibrary) -> list[int]:

@@ -26,12 +26,13 @@ class VocabularyOptions:
 
     least_exemplars: int = 3
     """Fewer explain exemplars than this and the namer abstains."""
-    least_gain: float = 0.4
-    """Recall minus false alarms, below which the namer abstains; .4 is an AUROC of .7."""
-    least_z: float = 1.2
-    """Signed root of the likelihood ratio, below which a term is luck: one term in 700, so
-    that the few dozen terms of a feature's samples seldom hold one."""
-    next_gain: float = 0.008
+    least_gain: float = 0.5
+    """2 AUROC - 1 of the terms below which the namer abstains: .75 on the samples that it chose
+    from, and some .03 less on others."""
+    least_z: float = 1.6
+    """Signed root of the likelihood ratio, below which a term is not tried. Most terms of one
+    sample are luck; what keeps them out is that a term must stand in several, and the gain."""
+    next_gain: float = 0.012
     """How much a further alternative must add to the AUROC."""
     most_terms: int = 6
     candidates: int = 40
@@ -55,6 +56,15 @@ class CandidateTerm(NamedTuple):
     """What is added to an AUROC: how natural a name it is, and what agrees with it."""
 
 
+VAGUE = frozenset(
+    "sentence_end last_word text_start sentence_start line_start line_breaks capitalised "
+    "mid_capitals long_words prepositions articles plurals ed_forms conjunctions be relatives "
+    "personal_pronouns possessive_s parentheticals quotations hyphenated numbers single_digits "
+    "decimal_digits commas full_stops colons semicolons hyphens dashes apostrophes slashes "
+    "brackets opening closing after_comma after_the after_a after_of after_to after_and "
+    "after_colon after_number".split()
+)
+"""Concepts that other concepts are cases of, or that are in nearly every excerpt."""
 _SIGNS = f"#~{lemmas.SIGN}{words.PHRASE}{words.CONCEPT}"
 """What begins a term that is no plain word: shape, piece, family, words as they stand, concept."""
 _CONCEPTS = f"#{words.CONCEPT}"
@@ -114,11 +124,12 @@ def _meant(key: str) -> str:
 def _natural(key: str) -> float:
     """How much rather a person would use one term than another of equal AUROC.
 
-    A concept before a shape, a name before a kind that was inferred from it, a long phrase before
-    a short one, a word before all its forms, and these before a piece of a word.
+    A word before a concept that it is the only case of, a concept before a shape, a name before a
+    kind that was inferred from it, a long phrase before a short one, a word before all its forms,
+    and these before a piece of a word.
     """
     if key[0] == words.CONCEPT:
-        return 0.012
+        return 0.0 if key[1:] in VAGUE else 0.012
     if key[0] == "#":
         return 0.004 if key[1:] in words.GENERAL else 0.008
     if key[0] == lemmas.SIGN:
@@ -127,7 +138,7 @@ def _natural(key: str) -> float:
         return 0.0 if key[0] == "~" else 0.003
     if hypernyms.counted(key) or key in hypernyms.kinds():
         return 0.004
-    return 0.01 + 0.004 * min(len(key.split()) - 1, 3)
+    return 0.014 + 0.004 * min(len(key.split()) - 1, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +149,8 @@ class Cover:
     strengths: tuple[float, ...]
     """Of each term, the share of firing among samples that have it, firing and silent balanced."""
     gain: float
-    """2 AUROC - 1 of the terms as a detector on the samples that they were chosen from."""
+    """2 AUROC - 1 of the terms as a detector on the samples that they were chosen from; 0 where
+    no term stands in enough of them."""
 
     def strong(self) -> tuple[int, ...]:
         """Terms that are about as sure as the first."""
@@ -163,7 +175,10 @@ def cover(
     than "months or seasons". The silent samples are joined by ``PRIOR`` samples of the background.
     """
     table = _Ratings.of(names, fired, silent)
-    able = list(range(len(names)))
+    often = (table.firing > 0).sum(axis=0)
+    able = [i for i, c in enumerate(names) if often[i] >= _least_times(library.key(c.term))]
+    if not able:
+        return Cover((names[0].term,), (float(table.strengths[0]),), 0.0)
     chosen: list[int] = []
     value = 0.5
     while able and len(chosen) < options.most_terms:
@@ -185,6 +200,11 @@ def cover(
         tuple(float(table.strengths[i]) for i in chosen),
         2.0 * value - 1.0,
     )
+
+
+def _least_times(key: str) -> int:
+    """Firing samples that must have a term: one is luck, and of a phrase two are."""
+    return 3 if " " in key else 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -230,11 +250,16 @@ class _Ratings:
         rest = self.silent[:, sets].max(axis=2)  # (m, c)
         won = (rated[:, None] > rest) + 0.5 * (rated[:, None] == rest)  # (n, m, c)
         real = np.einsum("n,nmc->c", self.weights, won)
-        # A background sample has one of the terms, of their mean strength, or none.
-        some = 1.0 - (1.0 - self.usual[sets]).prod(axis=1)
-        mean = self.strengths[sets].mean(axis=1)
-        beats = (rated > mean) + 0.5 * (rated == mean)
-        usual = self.weights @ (some * beats + (1.0 - some) * ((rated > 0) + 0.5 * (rated == 0)))
+        # A background sample is rated by the surest of the terms that it has, if it has any.
+        order = np.argsort(-self.strengths[sets], axis=1, kind="stable")
+        sets = np.take_along_axis(sets, order, axis=1)
+        share = self.usual[sets]  # (c, size)
+        none = np.cumprod(1.0 - share, axis=1)
+        first = share * np.concatenate([np.ones((len(sets), 1)), none[:, :-1]], axis=1)
+        level = self.strengths[sets]
+        beats = (rated[:, :, None] > level) + 0.5 * (rated[:, :, None] == level)  # (n, c, size)
+        zero = (rated > 0) + 0.5 * (rated == 0)  # (n, c)
+        usual = self.weights @ ((beats * first).sum(axis=2) + zero * none[:, -1])
         return np.asarray((real + PRIOR * usual) / (len(rest) + PRIOR))
 
 

@@ -30,12 +30,12 @@ from semascope.explain.explainers.term_cover import (
     cover,
 )
 from semascope.explain.explainers.term_frequency import TermFrequency, shares
-from semascope.explain.explainers.wording import agreeing, sentence, told_as, written
+from semascope.explain.explainers.wording import agreeing, sentence, shown, told_as
 from semascope.explain.text import categories
 from semascope.explain.text.documents import Document, DocumentLibrary
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.text.exemplar_terms import ExemplarTerms, Mode, read, terms_of
-from semascope.explain.text.form import LONGEST, joined, presentable
+from semascope.explain.text.form import LONGEST, joined, refusals
 from semascope.explain.text.terms import NEAR
 from semascope.explain.types import Cost, Embedder, Explanation, Promoted, abstain
 
@@ -202,7 +202,9 @@ class VocabularyNamer:
             return abstain(reading.record, self.name, reason, VERSION)
         around = [terms_of(doc, mode) for doc in docs]
         weights = np.array([f.weight for f in reading.fired])
-        draft = _Draft(reading, mode, docs, told, Surroundings(chosen, around, weights, silent))
+        at = [f.terms for f in reading.fired]
+        surroundings = Surroundings(chosen, around, at, weights, silent)
+        draft = _Draft(reading, mode, docs, told, surroundings)
         if mode == "text":
             return replace(draft, near=context(draft.surroundings, common, self.library)[0])
         above = particulars(chosen.strong(), reading.fired, common, self.library)
@@ -223,15 +225,15 @@ class VocabularyNamer:
         return out
 
     def _label(self, terms: Sequence[int], docs: Sequence[Document]) -> str:
-        return joined([presentable(written(self.library.key(t), docs)) for t in terms])
+        return joined([shown(self.library.key(t), docs) for t in terms])
 
     def _written(self, draft: _Draft) -> tuple[str, tuple[int, ...]]:
-        """The label, and the terms that it names: as many of the surest as it has room for."""
+        """The label, and the terms that it names: as many of the surest as make a good form."""
         strong, docs = draft.surroundings.cover.strong(), draft.docs
         near = NEAR + self._label([draft.near], docs) if draft.near >= 0 else ""
         for count in range(len(strong), 0, -1):
             label = self._label(strong[:count], docs)
-            if len(f"{label}{near}".split()) <= LONGEST:
+            if not refusals(label + near):
                 return label + near, strong[:count]
         return self._label(strong[:1], docs), strong[:1]
 
@@ -294,6 +296,6 @@ def _hash(reading: _Reading) -> str:
     for fired in reading.fired:
         digest.update(fired.exemplar.shown.id.encode())
         digest.update(fired.exemplar.activations.tobytes())
-    for shown in reading.silent:
-        digest.update(shown.id.encode())
+    for sample in reading.silent:
+        digest.update(sample.id.encode())
     return digest.hexdigest()[:16]

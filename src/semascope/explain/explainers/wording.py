@@ -44,6 +44,12 @@ def written(key: str, docs: Sequence[Document]) -> str:
     return name if words.says_something(key) else f'"{name}"'
 
 
+def shown(key: str, docs: Sequence[Document]) -> str:
+    """How a term stands in a label: a token in quotes, a person or a place with its capital."""
+    name = written(key, docs)
+    return name if key.startswith(words.CONCEPT) else presentable(name)
+
+
 def told_as(key: str, docs: Sequence[Document]) -> str:
     """How a term is written in a sentence: with its article, where it has one."""
     if (
@@ -51,8 +57,8 @@ def told_as(key: str, docs: Sequence[Document]) -> str:
         or hypernyms.counted(key)
         or not words.says_something(key)
     ):
-        return presentable(written(key, docs))
-    name = presentable(written(key, docs))
+        return shown(key, docs)
+    name = shown(key, docs)
     return name if name.startswith('"') else spoken(key, docs)
 
 

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.evidence.types import Exemplar, FeatureEvidence
-from semascope.explain.text.claims import Claim, claim
 from semascope.explain.scorers.match_truth import areas, coverage, named_things, picture_tokens
 from semascope.explain.shuffled_words import shuffled_words
+from semascope.explain.text.claims import Claim, claim
 from semascope.explain.text.exemplar_terms import mode_of
 from semascope.explain.text.hypernyms import counted
 from semascope.explain.text.terms import stem

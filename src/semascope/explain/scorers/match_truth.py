@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.evidence.types import EvidenceSample
-from semascope.explain.text.claims import Claim
 from semascope.explain.text import categories, hypernyms, terms
+from semascope.explain.text.claims import Claim
 from semascope.subject.types import IMAGE_KINDS, Kind, looking_at
 
 _ATTRIBUTES = ("category", "colour", "texture", "emotion", "word")

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semascope.evidence.types import EvidenceSample, Exemplar
-from semascope.explain.text.claims import Claim, claim
 from semascope.explain.scorers.match_truth import coverage, named_things
 from semascope.explain.scorers.token_match import TokenMatcher
+from semascope.explain.text.claims import Claim, claim
 from semascope.explain.text.documents import DocumentLibrary
 from semascope.explain.types import Explanation
 from semascope.subject.types import IMAGE_KINDS, Kind

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from semascope.evidence.types import EvidenceSample, FeatureEvidence
 from semascope.explain.scorers.lexical_judge import LexicalJudge
-from semascope.explain.text.claims import Claim, claim
 from semascope.explain.scorers.match_truth import coverage, named_things
 from semascope.explain.scorers.token_match import TokenMatcher
+from semascope.explain.text.claims import Claim, claim
 from semascope.explain.text.documents import DocumentLibrary
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.types import Explanation, Score

@@ -89,6 +89,14 @@ def plain(description: str) -> str:
     return " ".join(description.split())
 
 
+def strongest(description: str) -> str:
+    """What a description says that a feature fires on most; empty where it does not.
+
+    "Pictures of a flag. Strongest on the flag of Cuba." -> "the flag of Cuba".
+    """
+    return _of(_STRONGEST, description)
+
+
 def _of(pattern: re.Pattern[str], description: str) -> str:
     found = pattern.search(description)
     return found.group(1) if found else ""

@@ -1,7 +1,8 @@
 """Words: how running text becomes terms that can be counted, matched and shown again.
 
 A term is a key: stems joined by spaces ("french fry"), a shape ("#decimal number"), a mark
-("#comma"), a concept ("@months") or a piece of a word ("~ing"). Knows English plurals and nothing about samples.
+("#comma"), a concept ("@months") or a piece of a word ("~ing"). Knows English plurals and nothing
+about samples.
 """
 
 from __future__ import annotations
@@ -221,6 +222,8 @@ _SPLIT = re.compile(r"\s*(?:,|;|/|\bor\b|\band\b)\s*", re.IGNORECASE)
 QUOTED = re.compile(r"[\"“]([^\"”]+)[\"”]")
 NEAR = " near "
 """In a label, between what a feature fires on and what stands there: 'number near "million"'."""
+
+
 def alternatives(label: str) -> list[tuple[str, ...]]:
     """The things that a label names, each as its telling stems, in order.
 

@@ -96,7 +96,7 @@ def names(claim: Claim) -> list[str]:
         found += [" ".join(phrase) for phrase in part.phrases]
         found += [word for word in part.literal if any(map(str.isalpha, word))]
         found += [_spoken(shape) for shape in part.shapes]
-    return list(dict.fromkeys(found))
+    return [name for name in dict.fromkeys(found) if terms.says_something(name)]
 
 
 @cache
