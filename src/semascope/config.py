@@ -238,8 +238,8 @@ class ExplainOptions(Options):
     """Which of the server's models; for the explainer local, a folder or a hub name."""
     least_gain: Share = 0.5
     """The vocabulary namer says nothing where its best words tell samples on which the feature
-    fires from others no better than this: the share that they hit less that of false alarms (.4
-    is an AUROC of .7). Higher: fewer words, and truer ones."""
+    fires from others no better than this: the share that they hit less that of false alarms (.5
+    is an AUROC of .75). Higher: fewer words, and truer ones."""
     bar: Share = 0.85
     """A cascade asks the next explainer where the best words so far detect worse than this."""
     most: Share = 0.25
