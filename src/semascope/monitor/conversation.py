@@ -37,12 +37,15 @@ class Conversation:
     """A conversation, the ids that followed it, and the interventions it runs under."""
 
     steerable: SteerableModel
+    """The model with the dictionaries that are explained."""
     sample: Sample
     prefill: str = ""
     answer: tuple[int, ...] = ()
     interventions: tuple[Intervention, ...] = ()
     pass_cache: PassCache | None = None
     """Caches forward passes between questions; one cache serves one model."""
+    editable: SteerableModel | None = None
+    """The model with all dictionaries that interventions name; None: only those explained."""
 
     @cached_property
     def batch(self) -> Batch:
@@ -60,7 +63,11 @@ class Conversation:
     @cached_property
     def edits(self) -> Edits:
         """Edits for ``interventions``, by site."""
-        return self.steerable.edits(self.interventions)
+        return self.edits_of(self.interventions)
+
+    def edits_of(self, interventions: Sequence[Intervention]) -> Edits:
+        """Edits for these interventions alone. CausalError where they cannot be done."""
+        return (self.editable or self.steerable).edits(interventions)
 
     def cached_pass(self, make: bool = True) -> CachedPass | None:
         """The cached pass over prompt and answer; ``make`` runs and caches it, if possible."""

@@ -270,7 +270,7 @@ def effects(
         )  # fmt: skip
         gone = Intervention(features=free, how="ablate", name=f"without '{group.label}'")
         try:
-            edits = conversation.steerable.edits([*conversation.interventions, gone])
+            edits = conversation.edits_of([*conversation.interventions, gone])
             after = inspection.target.probability(conversation, edits)
         except CausalError as error:
             yield Effect(number, None, None, str(error))

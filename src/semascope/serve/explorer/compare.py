@@ -115,9 +115,7 @@ class SideBySide:
     def _write(self, n: int, writer: EventWriter) -> Generator[None, None, list[int]]:
         if writer.stopped:
             return []
-        ask, session = self.ask, self.models[n].session
-        steerable = session.steerable_on(ask.dictionaries if self.same else [ask.dictionaries[n]])
-        answer = yield from session.answer(ask, steerable, writer, SIDES[n])
+        answer = yield from self.models[n].session.answer(self.ask, writer, SIDES[n])
         return [token.id for token in answer.tokens]
 
     def _position(self, conversation: Conversation, answer: Sequence[int]) -> int | None:

@@ -8,7 +8,7 @@ answers, ``SteeredAnswers`` steers them, and ``FeatureTrials`` tries features ou
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 
     from semascope.api.run import OpenRun
     from semascope.causal.attribution.pass_cache import PassCache
+    from semascope.causal.steering.interventions import Intervention
     from semascope.causal.steering.steerable_model import SteerableModel
     from semascope.dictionary.types import Dictionary
+    from semascope.evidence import Evidence
     from semascope.monitor.conversation import Conversation
     from semascope.pipeline.run_context import Run
     from semascope.subject import Subject
@@ -57,6 +59,7 @@ class ModelSession:
         self.picture = picture
         self._open: OpenRun | None = None
         self._others: dict[str, Dictionary] = {}
+        self._gathered: dict[str, Evidence] = {}
         self._lock = threading.Lock()
 
     def why_not(self) -> str:
@@ -98,21 +101,39 @@ class ModelSession:
 
     @property
     def steerable(self) -> SteerableModel:
-        """The model with the run's dictionary and its statistics."""
+        """The model with the run's dictionary, whose features explain answers."""
+        return self.steerable_on([self.run.dictionary_id])
+
+    def steerable_on(self, keys: Iterable[str]) -> SteerableModel:
+        """The model with these dictionaries, and the statistics of those that were gathered.
+
+        Raises NotThere where the workspace has no weights of one.
+        """
         from semascope.causal.steering.steerable_model import SteerableModel
 
-        run = self.run
-        return SteerableModel.of(
-            run.same_subject, [run.dictionary], {run.dictionary_id: run.evidence}
-        )
+        run, wanted = self.run, list(dict.fromkeys(keys))
+        dictionaries = {key: self._dictionary(run, key) for key in wanted}
+        gathered = {key: self._evidence(run, key) for key in wanted}
+        statistics = {key: evidence for key, evidence in gathered.items() if evidence is not None}
+        return SteerableModel(run.same_subject, dictionaries, statistics)
 
-    def steerable_on(self, keys: Sequence[str]) -> SteerableModel:
-        """The model with other dictionaries. NotThere where the workspace lacks one."""
-        from semascope.causal.steering.steerable_model import SteerableModel
+    def steerable_for(self, interventions: Sequence[Intervention]) -> SteerableModel:
+        """The model with the run's dictionary and every other that interventions name.
 
-        run = self.run
-        dictionaries = {key: self._dictionary(run, key) for key in keys}
-        return SteerableModel(run.same_subject, dictionaries, {run.dictionary_id: run.evidence})
+        Raises NotThere where the workspace has no weights of one.
+        """
+        from semascope.causal.steering.borrowed_directions import home_key
+
+        named = [home_key(key) for one in interventions for key, _ in one.features]
+        return self.steerable_on([self.run.dictionary_id, *named]) if named else self.steerable
+
+    def share_of(self, interventions: Sequence[Intervention]) -> float:
+        """How many features interventions change, as a share of their dictionaries' features."""
+        from semascope.causal.steering.borrowed_directions import home_key
+
+        changed = {feature for one in interventions for feature in one.features}
+        keys = sorted({home_key(key) for key, _ in changed})
+        return len(changed) / sum(dictionary.width for dictionary in self.dictionaries(keys))
 
     def dictionaries(self, keys: Sequence[str]) -> list[Dictionary]:
         """Those of ``keys`` whose weights are in the workspace; imported features have none."""
@@ -142,6 +163,20 @@ class ModelSession:
                 2
             ]  # the folder's: a copy is another dictionary
         return self._others[key]
+
+    def _evidence(self, run: Run, key: str) -> Evidence | None:
+        """A dictionary's evidence, opened once; None where none was gathered."""
+        if key == run.dictionary_id:
+            return run.evidence
+        if key not in self._gathered:
+            from semascope.evidence import Evidence
+            from semascope.evidence.store.evidence import dictionaries
+
+            folder = self.workspace.evidence()
+            if key not in dictionaries(folder):
+                return None
+            self._gathered[key] = Evidence.open(folder, key)
+        return self._gathered[key]
 
     # -- samples ---------------------------------------------------------------------------
 
@@ -180,6 +215,7 @@ class ModelSession:
             answer=tuple(ask.answer),
             interventions=tuple(ask.interventions),
             pass_cache=self.pass_cache if steerable is None else None,
+            editable=self.steerable_for(ask.interventions) if ask.interventions else None,
         )
 
     def check_length(self, subject: Subject, sample: Sample) -> None:
@@ -202,8 +238,7 @@ class ModelSession:
 
     def compare(self, ask: CompareAsk, emit: Emit) -> None:
         """Answer twice, token by token, then tell how far the answers are apart."""
-
-        steerable = self.steerable
+        steerable = self.steerable_for(ask.interventions)
         writer = EventWriter(emit)
         result = steerable.compare(
             self.question_sample(ask),
@@ -220,7 +255,7 @@ class ModelSession:
     def chat(self, ask: ChatAsk, emit: Emit) -> Generator[None, None, More]:
         """One answer, one token per step; then the pass that clicks on it start from."""
         writer = EventWriter(emit)
-        answer = yield from self.answer(ask, self.steerable, writer, "answer")
+        answer = yield from self.answer(ask, writer, "answer")
         return None if writer.stopped else self.prepare_clicks(ask, answer)
 
     def prepare_clicks(self, ask: ChatAsk, answer: Generation) -> BackgroundWork:
@@ -230,10 +265,10 @@ class ModelSession:
         return BackgroundWork(lambda: self.conversation(followed).cached_pass())
 
     def answer(
-        self, ask: ChatAsk, steerable: SteerableModel, writer: EventWriter, side: Side
+        self, ask: ChatAsk, writer: EventWriter, side: Side
     ) -> Generator[None, None, Generation]:
         """Generate one side's answer, one token per step, and write each token as an event."""
-        sample = self.conversation_sample(ask)
+        sample, steerable = self.conversation_sample(ask), self.steerable_for(ask.interventions)
         self.check_length(steerable.subject, sample)
         answer: Generation = yield from steerable.subject.answering(
             sample,

@@ -31,7 +31,7 @@ class SteeredAnswers:
         self.session = session
         self.ask = ask
         self.emit = emit
-        self.steerable: SteerableModel = session.steerable
+        self.steerable: SteerableModel = session.steerable_for(ask.interventions)
         self.sample: Sample = session.conversation_sample(ask)
         self.writer = EventWriter(emit)
 
@@ -80,7 +80,7 @@ class SteeredAnswers:
         if unmoved and any(not one.is_identity for one in interventions):
             notes = [*notes, "Nothing changed: these features do not fire at these tokens."]
         changed = [token.id for token in answer.tokens] != base
-        share = self.share(interventions)
+        share = self.session.share_of(interventions)
         self.emit(compared(shifts, side=side, changed=changed, share=share, notes=notes))
         return answer
 
@@ -99,8 +99,3 @@ class SteeredAnswers:
         )
         self.writer.done(side, answer)
         return answer
-
-    def share(self, interventions: Sequence[Intervention]) -> float:
-        """Share of all features that the interventions change."""
-        held = {feature for one in interventions for feature in one.features}
-        return len(held) / sum(d.width for d in self.steerable.dictionaries.values())

@@ -19,6 +19,7 @@ from semascope.serve.schema.register import TestedRecord
 from semascope.serve.schema.requests import Example, ExamplesAsk, MeasureAsk, TryAsk
 
 if TYPE_CHECKING:
+    from semascope.causal.steering.steerable_model import SteerableModel
     from semascope.corpus.sample import Sample
     from semascope.monitor.safety_register import ProbeResult
 
@@ -35,7 +36,7 @@ class FeatureTrials:
         from semascope.causal.steering.units import statistic
         from semascope.monitor.try_out import feature_activations
 
-        steerable, feature = self.session.steerable, self._feature(ask.feature)
+        steerable, feature = self._feature(ask.feature)
         values, seen = feature_activations(steerable, self.session.example_sample(ask), feature)
         media = () if ask.picture is None else (ask.picture,)
         exemplar = to_records.uploaded(seen, media, values)
@@ -88,9 +89,9 @@ class FeatureTrials:
         def progress(done: int, total: int) -> bool:
             return emit(Progress(done=done, total=total, note=f"probes of {concept.title.lower()}"))
 
-        feature = self._feature(ask.feature)
+        steerable, feature = self._feature(ask.feature)
         effect = measure_on_probes(
-            self.session.steerable, feature, concept, strength=ask.strength, progress=progress
+            steerable, feature, concept, strength=ask.strength, progress=progress
         )
         if effect is None:
             return None
@@ -98,15 +99,14 @@ class FeatureTrials:
         emit(TestedFound(concept=ask.concept, feature=ask.feature, tested=record))
         return record
 
-    def _feature(self, feature_id: str) -> Feature:
-        """A feature of the run's dictionary. NotThere for any other."""
+    def _feature(self, feature_id: str) -> tuple[SteerableModel, Feature]:
+        """A feature of any dictionary of the run, and the model with it. NotThere for others."""
         key, index = split_id(feature_id)
-        known = self.session.steerable.dictionaries
-        if key not in known or index >= known[key].width:
-            raise NotThere(
-                f"{feature_id} is no feature of this run's dictionary, {', '.join(known)}."
-            )
-        return key, index
+        steerable = self.session.steerable_on([key])
+        width = steerable.dictionaries[key].width
+        if index >= width:
+            raise NotThere(f"No feature {index} in {key}: it has {width:,}, counted from 0.")
+        return steerable, (key, index)
 
 
 def tested_record(result: ProbeResult) -> TestedRecord:
