@@ -312,6 +312,11 @@ class Client:
         return answer
 
 
+for _question in QUESTIONS:  # a question without a line of its own above is asked all the same
+    if not hasattr(Client, _question.name):
+        setattr(Client, _question.name, _streams(_question.body))
+
+
 def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 

@@ -100,6 +100,19 @@ export function sentence(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** For an effect: load something; what comes back stops the request when it is no longer wanted. */
+export function load<T>(
+  get: (signal: AbortSignal) => Promise<T>,
+  got: (answer: T) => void,
+  failed: (problem: string) => void,
+): () => void {
+  const aborter = new AbortController();
+  get(aborter.signal).then(got, (error: unknown) => {
+    if (!aborter.signal.aborted) failed(sentence(error));
+  });
+  return () => aborter.abort();
+}
+
 export const listKept = () => json<Kept[]>("/api/sessions");
 export const readKept = (id: string) => json<KeptWhole>(`/api/sessions/${encodeURIComponent(id)}`);
 export const keep = (id: string, title: string, body: unknown) =>

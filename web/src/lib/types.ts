@@ -1,7 +1,7 @@
 // The records of the HTTP interface, by the page's names. Their fields come from schema.d.ts, which
 // `npm run types` makes of the server's own schema; this file adds only what the schema leaves open.
 
-import type { components } from "./schema";
+import type { components, paths } from "./schema";
 
 type Records = components["schemas"];
 
@@ -63,18 +63,29 @@ export type ChatAsk = Records["ChatAsk"];
 export type WhyAsk = Records["WhyAsk"];
 export type WhyMode = NonNullable<WhyAsk["mode"]>;
 
-/** Questions with a stream of events, by route. */
-export interface Asks {
-  "/api/chat": ChatAsk;
-  "/api/why": WhyAsk;
-  "/api/read": Records["ReadAsk"];
-  "/api/steer": Records["SteerAsk"];
-  "/api/try": Records["TryAsk"];
-  "/api/examples": Records["ExamplesAsk"];
-  "/api/versus": Records["VersusAsk"];
-  "/api/register/measure": Records["MeasureAsk"];
-  "/api/tour": Omit<Records["TourAsk"], "state"> & { state: TourState | null };
+/** The body of a route that answers with a stream of events; never of another route. */
+type Question<Route> = Route extends {
+  post: {
+    requestBody: { content: { "application/json": infer Body } };
+    responses: { 200: { content: { "text/event-stream": string } } };
+  };
 }
+  ? Body
+  : never;
+type Questions = {
+  [
+    Path in keyof paths as Path extends `/api/${string}`
+      ? Question<paths[Path]> extends never
+        ? never
+        : Path
+      : never
+  ]: Question<paths[Path]>;
+};
+
+/** Questions with a stream of events, by route. */
+export type Asks = Omit<Questions, "/api/tour"> & {
+  "/api/tour": Omit<Records["TourAsk"], "state"> & { state: TourState | null };
+};
 
 /** One step of a tour; the schema says only that it is an object. */
 export interface TourStep {

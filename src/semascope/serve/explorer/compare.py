@@ -16,11 +16,11 @@ from semascope.atlas import Atlas
 from semascope.errors import NotThere, ServeError
 from semascope.serve.explorer.feature_index import FeatureIndex
 from semascope.serve.explorer.model import ModelSession
-from semascope.serve.explorer.to_events import EventWriter, reasons
+from semascope.serve.explorer.to_events import EventWriter, reasons, target
 from semascope.serve.explorer.why import TokenExplainer
 from semascope.serve.schema.answers import Side
 from semascope.serve.schema.events import Emit, Pair, VersusFound, VersusSide
-from semascope.serve.schema.explanations import ClusterRecord, Target
+from semascope.serve.schema.explanations import ClusterRecord
 from semascope.serve.schema.requests import VersusAsk
 from semascope.serve.schema.responses import ModelInfo
 from semascope.workspace import Workspace
@@ -140,32 +140,24 @@ class SideBySide:
         )
 
     def _side(self, n: int, side: try_out.DictionaryView, conversation: Conversation) -> VersusSide:
-        model, target = self.models[n], side.target
-        known = side.key in {d.key for d in model.feature_index.atlas.dictionaries()}
+        model = self.models[n]
+        indexed = side.key in {d.key for d in model.feature_index.atlas.dictionaries()}
         shown = side.shares[: self.ask.limit]
-        rows = model.feature_index.rows(share.id for share in shown) if known else {}
+        rows = model.feature_index.rows(share.id for share in shown) if indexed else {}
         clusters: list[ClusterRecord] = []
         note = ""
         if self.ask.clusters:
-            looked = side.shares[: self.ask.features] if known else ()
+            shares = side.shares[: self.ask.features] if indexed else ()
             own = side.key == model.session.run.dictionary_id
             _, clusters, note = model.explainer.grouped(
-                looked, self.ask, conversation, self.emit, own
+                shares, self.ask, conversation, self.emit, own
             )
-        return VersusSide(
+        return VersusSide.of(
+            side,
             dictionary=side.key,
-            l0=side.l0,
-            fvu=side.fvu,
-            unexplained=side.unexplained,
             reasons=reasons(shown, places={}, ratios={}, rows=rows),
             model=model.name,
-            value=side.value,
-            target=Target(
-                id=target.token,
-                text=str(conversation.steerable.subject.encoder.text(target.token)),
-                position=target.position,
-                probability=math.exp(side.value),
-            ),
+            target=target(conversation, side.target, math.exp(side.value)),
             clusters=clusters,
             note=note,
         )
@@ -197,7 +189,6 @@ def compared_models(
 
 def model_info(model: ComparedModel) -> ModelInfo:
     """A model's name and its dictionaries: those in the atlas, then those only trained."""
-    folder = model.feature_index.workspace.root / "dictionaries"
-    trained = {f"{p.parent.parent.name}/{p.parent.name}" for p in folder.glob("*/*/cfg.json")}
-    known = [row.key for row in model.feature_index.atlas.dictionaries()]
-    return ModelInfo(name=model.name, dictionaries=[*known, *sorted(trained - set(known))])
+    indexed = [row.key for row in model.feature_index.atlas.dictionaries()]
+    others = sorted(model.session.trained().keys() - set(indexed))
+    return ModelInfo(name=model.name, dictionaries=[*indexed, *others])

@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from semascope.errors import AtlasError, ServeError
+from semascope.errors import AtlasError, ServeError, WorkspaceError
+from semascope.files import write_json
 from semascope.monitor import safety_register as registers
 from semascope.monitor import tours as guided
 from semascope.serve.explorer.feature_index import FeatureIndex
@@ -88,15 +89,10 @@ class Guides:
         with self._lock:
             effects = {name: value.model_dump() for name, value in self._kept().items()}
             effects[f"{concept} {feature_id}"] = effect.model_dump()
-            temporary = self.file.with_suffix(".part")
             try:
-                temporary.write_text(json.dumps(effects, indent=1) + "\n", encoding="utf-8")
-                temporary.replace(self.file)
-            except OSError as error:
-                raise ServeError(
-                    f"The effect was measured but not kept: {self.file} cannot be written "
-                    f"({error.strerror})."
-                ) from error
+                write_json(self.file, effects)
+            except WorkspaceError as error:
+                raise ServeError(f"The effect was measured but not kept. {error}") from error
 
     def _kept(self) -> dict[str, TestedRecord]:
         if not self.file.is_file():

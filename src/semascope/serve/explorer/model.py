@@ -28,7 +28,6 @@ from semascope.serve.schema.requests import (
     Example,
     FollowedAsk,
     Message,
-    TryAsk,
 )
 from semascope.subject.types import Generation
 from semascope.workspace import Workspace
@@ -137,11 +136,11 @@ class ModelSession:
 
     def dictionaries(self, keys: Sequence[str]) -> list[Dictionary]:
         """Those of ``keys`` whose weights are in the workspace; imported features have none."""
-        run, known = self.run, self._folders()
-        return [self._dictionary(run, key) for key in keys if key in known]
+        run, trained = self.run, self.trained()
+        return [self._dictionary(run, key) for key in keys if key in trained]
 
-    def _folders(self) -> dict[str, Path]:
-        """Folder of each trained dictionary by ``site/name``."""
+    def trained(self) -> dict[str, Path]:
+        """Folder of each dictionary whose weights are in the workspace, by ``site/name``."""
         return {
             f"{path.parent.parent.name}/{path.parent.name}": path.parent
             for path in (self.workspace.root / "dictionaries").glob("*/*/cfg.json")
@@ -154,14 +153,13 @@ class ModelSession:
         if key not in self._others:
             from semascope.dictionary import load
 
-            known = self._folders()
-            if key not in known:
-                names = ", ".join(sorted(known)) or "none"
+            trained = self.trained()
+            if key not in trained:
+                names = ", ".join(sorted(trained)) or "none"
                 raise NotThere(f"There is no dictionary {key!r} here; there are {names}.")
-            self._others[key] = load(known[key])
-            self._others[key].name = key.rpartition("/")[
-                2
-            ]  # the folder's: a copy is another dictionary
+            dictionary = load(trained[key])
+            dictionary.name = key.rpartition("/")[2]  # its folder's: a copy is another dictionary
+            self._others[key] = dictionary
         return self._others[key]
 
     def _evidence(self, run: Run, key: str) -> Evidence | None:
@@ -195,7 +193,7 @@ class ModelSession:
         turns = [turn(message) for message in ask.messages]
         return Sample(id="asked", turns=tuple(turns), images=tuple(images))
 
-    def example_sample(self, ask: TryAsk | Example) -> Sample:
+    def example_sample(self, ask: Example) -> Sample:
         """An example as the model reads it: text alone as a document, a picture as a turn."""
         if ask.picture is None:
             return Sample(id="yours", text=ask.text)

@@ -17,11 +17,18 @@ from semascope.monitor.clusters import Cluster
 from semascope.monitor.inspection import Effect
 from semascope.serve.schema.answers import Answered, Compared, ShiftRecord, Side, Started, Token
 from semascope.serve.schema.events import Emit
-from semascope.serve.schema.explanations import ClusterRecord, EffectRecord, Member, Reason
+from semascope.serve.schema.explanations import (
+    ClusterRecord,
+    EffectRecord,
+    Member,
+    Reason,
+    Target,
+)
 from semascope.subject.types import Generation, TokenChoice, TokenSink
 
 if TYPE_CHECKING:
     from semascope.atlas.records import FeatureListRow
+    from semascope.monitor.conversation import Conversation, TokenTarget
 
 Feature = tuple[str, int]
 
@@ -81,6 +88,12 @@ def reasons(
             )
         )
     return out
+
+
+def target(conversation: Conversation, token: TokenTarget, probability: float) -> Target:
+    """The token that is explained."""
+    text = str(conversation.steerable.subject.encoder.text(token.token))
+    return Target(id=token.token, text=text, position=token.position, probability=probability)
 
 
 def cluster(place: int, group: Cluster, rows: Mapping[Feature, FeatureListRow]) -> ClusterRecord:

@@ -112,12 +112,12 @@ class FeatureTrials:
 def tested_record(result: ProbeResult) -> TestedRecord:
     """A measured effect with the time of measuring."""
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    return TestedRecord(
-        effect=result.effect.value,
-        low=result.effect.low,
-        high=result.effect.high,
-        control=result.control,
-        strength=result.strength,
-        probes=result.effect.n,
+    interval = result.effect
+    return TestedRecord.of(
+        result,
+        effect=interval.value,
+        low=interval.low,
+        high=interval.high,
+        probes=interval.n,
         when=now.isoformat(),
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from semascope.serve.explorer.feature_index import Feature, FeatureIndex
 from semascope.serve.explorer.lmm_names import BackgroundNaming
 from semascope.serve.explorer.model import ModelSession
-from semascope.serve.explorer.to_events import cluster, effect, reasons
+from semascope.serve.explorer.to_events import cluster, effect, reasons, target
 from semascope.serve.queue.jobs import Later, More, NextStep, Rank
 from semascope.serve.schema.events import Emit, Progress
 from semascope.serve.schema.explanations import (
@@ -21,7 +21,6 @@ from semascope.serve.schema.explanations import (
     Explained,
     ReadBack,
     ReadRecord,
-    Target,
 )
 from semascope.serve.schema.requests import ReadAsk, VersusAsk, WhyAsk
 
@@ -108,18 +107,12 @@ class TokenExplainer:
         inspection: Inspection,
         rows: Mapping[Feature, FeatureListRow],
     ) -> Explained:
-        target, shown = inspection.target, inspection.shares[: ask.limit]
-        text = str(conversation.steerable.subject.encoder.text(target.token))
+        shown, at = inspection.shares[: ask.limit], inspection.target.position
         return Explained.of(
             inspection,
             kind="explained",
             mode=ask.mode,
-            target=Target(
-                id=target.token,
-                text=text,
-                position=target.position,
-                probability=inspection.probability,
-            ),
+            target=target(conversation, inspection.target, inspection.probability),
             reasons=reasons(
                 shown,
                 places=inspection.places,
@@ -127,7 +120,7 @@ class TokenExplainer:
                 rows=rows,
                 active=ask.mode == "activation",
             ),
-            tokens=[conversation.text(n) for n in range(min(conversation.total, target.position))],
+            tokens=[conversation.text(n) for n in range(min(conversation.total, at))],
         )
 
     def _clustered(

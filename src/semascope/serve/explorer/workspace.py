@@ -77,7 +77,7 @@ STRENGTHEN = 0.75
 """Times the quantile: how strongly a concept is strengthened at first."""
 QUANTILE = 0.999
 NO_EXPLANATION = "No living feature has an explanation to search: run semascope explain."
-QUESTIONS = [
+SUGGESTED = [
     "What is in the picture?",
     "Describe the picture.",
     "What colour is it?",
@@ -149,7 +149,7 @@ class WorkspaceExplorer:
             score_names=to_records.score_names(kinds),
             can_search=any(self.feature_index.has_vectors(row.key) for row in rows),
             features=sum(row.width for row in rows),
-            questions=QUESTIONS if self._sees else [],
+            questions=SUGGESTED if self._sees else [],
             models=[model_info(model) for model in self.models],
             namer=self.explainer.naming.namer.lmm.model if self.explainer.naming else "",
             corpus=record.corpus,

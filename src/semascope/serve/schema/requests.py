@@ -229,21 +229,6 @@ class VersusAsk(FollowedAsk):
     """How many of the strongest features are clustered."""
 
 
-class TryAsk(RequestBody):
-    """One feature on a text, a picture, or both."""
-
-    feature: FeatureId
-    text: str = Field("", max_length=8_000)
-    picture: MediaHash | None = None
-
-    @model_validator(mode="after")
-    def _something(self) -> TryAsk:
-        """There is a text or a picture."""
-        if not self.text and self.picture is None:
-            raise ValueError("give a text or a picture")
-        return self
-
-
 class Example(RequestBody):
     """A text, a picture, or both."""
 
@@ -251,11 +236,17 @@ class Example(RequestBody):
     picture: MediaHash | None = None
 
     @model_validator(mode="after")
-    def _something(self) -> Example:
+    def _something(self) -> Self:
         """There is a text or a picture."""
         if not self.text and self.picture is None:
             raise ValueError("give a text or a picture")
         return self
+
+
+class TryAsk(Example):
+    """One feature on a text, a picture, or both."""
+
+    feature: FeatureId
 
 
 class ExamplesAsk(RequestBody):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from semascope.files import write_json, write_text
 from semascope.heat import blend, paint
 from semascope.serve.schema.responses import PictureRecord
 from semascope.serve.schema.tours import TourEvent, TourRecord
@@ -38,10 +38,10 @@ def write(
             drawn(line, picture(line.picture)).save(folder / name)
             parts += [f"![{'where it fires' if line.heat else 'the picture'}]({name})", ""]
     file = folder / "tour.md"
-    file.write_text("\n".join(parts), encoding="utf-8")
+    write_text(file, "\n".join(parts))
     records = [{"kind": line.line, "text": line.text, "figures": line.figures} for line in lines]
     record = {"tour": tour.name, "title": tour.title, "lines": records}
-    (folder / "tour.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_json(folder / "tour.json", record)
     return file
 
 
