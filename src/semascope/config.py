@@ -278,7 +278,7 @@ class ScoreOptions(Options):
     """Which figures: iou, detection, fuzzing, simulation, specificity, told_apart,
     monosemanticity, sensitivity, clip, grounded, or all of those that can be had here."""
     judge: str = "words"
-    """Who rates how well words fit a sample: words (no model), meaning (words, and sentence vectors
+    """Who rates how well words fit a sample: words (no model), meaning (words, and word vectors
     so that a synonym is no miss; semascope[embed]), or lmm (with --base-url)."""
     base_url: str = ""
     """Address of an OpenAI-compatible LMM server, for the judge lmm."""

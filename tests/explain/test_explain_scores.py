@@ -114,7 +114,7 @@ def test_a_judge_of_meaning_knows_a_synonym(world: World) -> None:
     meant = DetectionScorer(LexicalJudge(embed=vectors)).score([record], words)[0]
     assert plain.value == 0.5
     assert meant.value > 0.95
-    assert meant.evidence["judge"] == "words and meaning"
+    assert meant.evidence["judge"] == "words and word vectors"
 
 
 def test_a_judge_of_meaning_needs_vectors(monkeypatch: pytest.MonkeyPatch) -> None:

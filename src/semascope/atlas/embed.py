@@ -116,9 +116,8 @@ class MiniLM:
 class MiniLMWords:
     """Vectors of single words: the mean of MiniLM's vectors of a word's pieces, no layer run.
 
-    Centred, so that two words picked at random have a cosine near 0. They detect what a label
-    means in a short text as well as the whole model's vectors of single words do (mean AUROC of
-    487 text features .889 against .890), at no cost.
+    Centred, so that two words picked at random have a cosine near 0. Far cheaper than running the
+    model on each word of a corpus.
     """
 
     name = f"{MINILM} words"

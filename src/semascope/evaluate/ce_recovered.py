@@ -53,8 +53,8 @@ class CERecovered:
 
     @property
     def recovered(self) -> float:
-        """(CE_zero − CE_spliced) / (CE_zero − CE_clean): 1 is no loss, 0 is as bad as zeros; NaN
-        if zeros cost nothing."""
+        """(CE_zero − CE_spliced) / (CE_zero − CE_clean): 1 means nothing is lost, 0 that as much is
+        lost as by zeros; NaN where zeros lose nothing."""
         span = self.ce_zero - self.ce_clean
         return (self.ce_zero - self.ce_spliced) / span if span else float("nan")
 

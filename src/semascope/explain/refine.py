@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 
 from semascope.evidence.types import FeatureEvidence
 from semascope.explain.text import terms
+from semascope.explain.text.labellers.labellers import concept_names
 from semascope.explain.types import CATEGORIES, Category, Explanation
 
 _WORDS = 5
@@ -90,7 +91,8 @@ def traits(label: str, category: str, density: float) -> NDArray[np.float64]:
     """(12 + categories,) what the interest of a label hangs on."""
     phrases = terms.alternatives(label)
     stems = [stem for phrase in phrases for stem in phrase]
-    shaped = " ".join(label.lower().split()) in terms.SHAPE_NAMES
+    name = " ".join(label.lower().split())
+    shaped = name in terms.SHAPE_NAMES or name in concept_names()
     numbers = [
         float(not label),
         float('words with "' in label),

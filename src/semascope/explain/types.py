@@ -169,7 +169,7 @@ class Judge(Protocol):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Texts to sentence vectors."""
+    """Texts, or single words, to vectors."""
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, d), rows of unit length."""

@@ -67,7 +67,7 @@ def check_scorers(options: ScoreOptions) -> None:
     named(dict.fromkeys(JUDGES), options.judge, "judge")
     if options.judge == "meaning" and not knows_meaning():
         raise ExplainError(
-            "The judge 'meaning' needs sentence vectors: pip install 'semascope[embed]'."
+            "The judge 'meaning' needs word vectors: pip install 'semascope[embed]'."
         )
     if options.judge == "lmm" and not (options.base_url and options.model):
         raise ExplainError(f"The judge 'lmm' needs --base-url, {ADDRESS}, and --model.")

@@ -43,7 +43,7 @@ class Ledger:
         """The part of that key: recorded, or measured now and recorded.
 
         Raises:
-            DiskFull: there is no room to record it.
+            DiskFull: the disk is full.
             WorkspaceError: the folder cannot be written.
         """
         if key not in self.parts:

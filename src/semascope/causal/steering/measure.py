@@ -35,7 +35,7 @@ class SideEffects:
 
     @property
     def perplexity_ratio(self) -> float:
-        """Steered over base; 1 is no harm."""
+        """Perplexity with the interventions over perplexity without; 1 means unchanged."""
         return self.perplexity_steered / self.perplexity_base
 
     def as_json(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class SteerableModel:
         dictionary = lookup(key, self.dictionaries)
         if dictionary is None:
             names = ", ".join(sorted(self.dictionaries)) or "none"
-            raise CausalError(f"There is no dictionary {key!r}; there are {names}.")
+            raise CausalError(f"There is no dictionary {key!r}. Dictionaries: {names}.")
         return dictionary
 
     def edits(self, interventions: Iterable[Intervention]) -> Edits:

@@ -7,7 +7,7 @@ have the same label. Works on term numbers; knows no record.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,8 +18,9 @@ from semascope.explain.explainers.term_cover import VAGUE, Cover
 from semascope.explain.text import terms as words
 from semascope.explain.text.documents import DocumentLibrary
 
-LEAST_SHARE = 0.25
-"""Share of the firing samples in which what stands near must be."""
+LEAST_SHARE = 0.5
+"""Share of the firing samples, by weight, in which what stands near must be: the words for it are
+"mostly near"."""
 LEAST_TIMES = 4
 LEAST_GAIN = 0.03
 """How much it must add to the AUROC."""
@@ -98,17 +99,25 @@ def _beats(a: NDArray[np.float64], b: NDArray[np.float64] | float) -> NDArray[np
 
 
 def possible(own: Surroundings, library: DocumentLibrary) -> list[int]:
-    """Terms that stand in enough of the firing excerpts and say something, by key."""
-    pairs = zip(own.firing, own.at, strict=True)
-    counts = Counter(term for held, at in pairs for term in held - at)
-    least = max(LEAST_TIMES, LEAST_SHARE * len(own.firing))
+    """Terms that stand near in most of the firing excerpts and say something, words before
+    concepts: of a word and a concept that it is the only case of, the word comes first."""
+    counts: Counter[int] = Counter()
+    weight: dict[int, float] = defaultdict(float)
+    total = float(own.weights.sum())
+    for held, at, share in zip(own.firing, own.at, own.weights.tolist(), strict=True):
+        counts.update(held - at)
+        for term in held:
+            weight[term] += share / total
     named = {stem for term in own.cover.terms for stem in library.key(term).strip('#~="@').split()}
     found = [
         term
         for term, count in counts.items()
-        if count >= least and term not in own.cover.terms and _tells(library.key(term), named)
+        if count >= LEAST_TIMES
+        and weight[term] >= LEAST_SHARE
+        and term not in own.cover.terms
+        and _tells(library.key(term), named)
     ]
-    return sorted(found, key=library.key)
+    return sorted(found, key=lambda t: (library.key(t).startswith(words.CONCEPT), library.key(t)))
 
 
 def _tells(key: str, named: set[str]) -> bool:

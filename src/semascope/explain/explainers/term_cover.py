@@ -66,7 +66,8 @@ VAGUE = frozenset(
 )
 """Concepts that other concepts are cases of, or that are in nearly every excerpt."""
 _SIGNS = f"#~{lemmas.SIGN}{words.PHRASE}{words.CONCEPT}"
-"""What begins a term that is no plain word: shape, piece, family, words as they stand, concept."""
+"""The first letter of every kind of term but a plain word: shapes, pieces of words, families,
+phrases, concepts."""
 _CONCEPTS = f"#{words.CONCEPT}"
 Agree = Callable[[Sequence[str]], NDArray[np.float64]]
 """(n,) how well each of some labels agrees with a feature's samples in meaning, 0 to 1."""
@@ -133,7 +134,7 @@ def _natural(key: str) -> float:
     if key[0] == "#":
         return 0.004 if key[1:] in words.GENERAL else 0.008
     if key[0] == lemmas.SIGN:
-        return 0.006
+        return 0.006 if words.says_something(key[1:]) else 0.002
     if key[0] in f"~{words.PHRASE}" or not words.says_something(key):
         return 0.0 if key[0] == "~" else 0.003
     if hypernyms.counted(key) or key in hypernyms.kinds():

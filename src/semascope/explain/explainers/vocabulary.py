@@ -230,12 +230,19 @@ class VocabularyNamer:
     def _written(self, draft: _Draft) -> tuple[str, tuple[int, ...]]:
         """The label, and the terms that it names: as many of the surest as make a good form."""
         strong, docs = draft.surroundings.cover.strong(), draft.docs
-        near = NEAR + self._label([draft.near], docs) if draft.near >= 0 else ""
+        near = self._near(draft)
+        near = NEAR + near if near else ""
         for count in range(len(strong), 0, -1):
             label = self._label(strong[:count], docs)
             if not refusals(label + near):
                 return label + near, strong[:count]
         return self._label(strong[:1], docs), strong[:1]
+
+    def _near(self, draft: _Draft) -> str:
+        """What stands near: the word alone, since what always stands beside it may be the name."""
+        if draft.near < 0:
+            return ""
+        return shown(self.library.key(draft.near), draft.docs, whole=False)
 
     def _explanation(self, draft: _Draft) -> Explanation:
         """What a draft says, in words."""
@@ -254,7 +261,7 @@ class VocabularyNamer:
                 draft.mode,
                 strongest=said(draft.above),
                 weaker=said([term for term in cover.terms if term not in named]),
-                near=said([draft.near] if draft.near >= 0 else []),
+                near=self._near(draft),
                 makes_say=agreeing(told, label),
             ),
             label=label,

@@ -23,15 +23,15 @@ def _phrases() -> dict[str, str]:
     return {words.CONCEPT + labeller.name: labeller.phrase for labeller in labellers()}
 
 
-def written(key: str, docs: Sequence[Document]) -> str:
-    """How a term is written in a label."""
+def written(key: str, docs: Sequence[Document], *, whole: bool = True) -> str:
+    """How a term is written in a label; ``whole`` as in ``documents.face``."""
     if key.startswith(words.CONCEPT):
         return _phrases()[key]
     if key.startswith("~"):
         piece = key[1:]
         holding = [doc for doc in docs if piece in doc.text.lower()]
-        whole = sum(words.stem(piece) in doc.stems for doc in holding)
-        return f'"{piece}"' if 2 * whole > len(holding) else f'words with "{piece}"'
+        words_of_it = sum(words.stem(piece) in doc.stems for doc in holding)
+        return f'"{piece}"' if 2 * words_of_it > len(holding) else f'words with "{piece}"'
     if key.startswith("#"):
         return key[1:]
     if key.startswith(lemmas.SIGN):
@@ -40,13 +40,13 @@ def written(key: str, docs: Sequence[Document]) -> str:
         return f'"{key.removeprefix(words.PHRASE)}"'
     if hypernyms.counted(key):
         return f"{key}s" if hypernyms.counted(key) > 1 else key
-    name = face(key, docs)
+    name = face(key, docs, whole=whole)
     return name if words.says_something(key) else f'"{name}"'
 
 
-def shown(key: str, docs: Sequence[Document]) -> str:
+def shown(key: str, docs: Sequence[Document], *, whole: bool = True) -> str:
     """How a term stands in a label: a token in quotes, a person or a place with its capital."""
-    name = written(key, docs)
+    name = written(key, docs, whole=whole)
     return name if key.startswith(words.CONCEPT) else presentable(name)
 
 

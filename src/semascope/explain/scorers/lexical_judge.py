@@ -41,7 +41,7 @@ class LexicalJudge:
     def __init__(
         self, library: DocumentLibrary | None = None, embed: Embedder | None = None
     ) -> None:
-        self.name = "words" if embed is None else "words and meaning"
+        self.name = "words" if embed is None else "words and word vectors"
         self.library = library or DocumentLibrary()
         self._meaning = WordMeaning(embed) if embed is not None else None
 

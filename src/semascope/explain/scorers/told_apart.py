@@ -10,10 +10,9 @@ would change the figure little, since neighbours mostly fire on the same tokens.
 
 Ratings have to be comparable from one explanation to the next, since the largest wins. Those of
 ``LexicalJudge`` are: 1 means that what the words name is in the sample, whatever they name. The
-cosine that its sentence vectors add is larger for some labels than for others on any sample, but
-this matters little: subtracting each label's mean cosine moved the accuracy on the demo by less
-than .01. Explanations with equal ratings share the exemplar, so that of two features with the same
-words each gets half.
+nearness in meaning that its word vectors add, at most .2, is larger for some labels than for others
+on any sample. Explanations with equal ratings share the exemplar, so that of two features with the
+same words each gets half.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 
 from semascope.explain.text import lemmas
 from semascope.explain.text import terms as words
-from semascope.explain.text.labellers.labellers import concept_terms, labellers
+from semascope.explain.text.labellers.labellers import concept_names
 from semascope.explain.text.letters import LetterRule, letter_rule
 
 _SEEN = re.compile(r"\b(pictures?|images?|photos?|drawings?|scenes?|visual)\b", re.IGNORECASE)
@@ -133,10 +133,7 @@ def _a_word_too(phrase: tuple[str, ...], source: str) -> bool:
 @cache
 def _concept_names() -> tuple[re.Pattern[str], dict[str, str]]:
     """A pattern of the names of all concepts of text, and the term of each name."""
-    terms: dict[str, str] = {}
-    for labeller, term in zip(labellers(), concept_terms(), strict=True):
-        for name in (labeller.phrase, labeller.phrase.removeprefix("the ")) if term else ():
-            terms.setdefault(name.lower(), term)
+    terms = concept_names()
     longest = sorted(terms, key=lambda name: (-len(name), name))
     either = "|".join(map(re.escape, longest))
     before, after = r"(?:^|(?<=; )|(?<=, )|(?<=\bor )|(?<=\band ))", r"(?=$|[;,]| or | and )"

@@ -164,8 +164,10 @@ SMALL = 0.3
 """Share of its places where a name is written without capitals, for it to have none."""
 
 
-def face(key: str, docs: Iterable[Document]) -> str:
+def face(key: str, docs: Iterable[Document], *, whole: bool = True) -> str:
     """How a term is written in some samples: a whole name with its capitals; the key if in none.
+
+    ``whole``: with the words that always stand beside it.
 
     "flag of sri" is "flag of Sri Lanka" where nothing else ever follows; "The" at the beginning of
     a sentence is "the".
@@ -173,7 +175,8 @@ def face(key: str, docs: Iterable[Document]) -> str:
     places = _places(key, docs)
     if not places:
         return key
-    places = _widened(key, places)
+    if whole:
+        places = _widened(key, places)
     forms = Counter(text[where[i][0] : where[j][1]] for text, where, i, j in places)
     small: Counter[str] = Counter()
     for form, count in forms.items():

@@ -16,6 +16,7 @@ from importlib import resources
 from itertools import pairwise
 
 from semascope.explain.text import hypernyms, terms
+from semascope.explain.text.labellers.labellers import concept_names
 from semascope.explain.text.lemmas import OPENING
 
 LONGEST = 8
@@ -205,6 +206,8 @@ def _kinds(words: Sequence[str]) -> frozenset[str]:
     if lower.removeprefix("flag of ") in _countries() or lower in _countries():
         return frozenset((COUNTRY,))
     if terms.alternatives(lower) and terms.alternatives(lower)[0] in terms.SHAPE_OF:
+        return frozenset((SHAPE,))
+    if lower in concept_names():
         return frozenset((SHAPE,))
     kinds = set(hypernyms.of(hypernyms.stems_of(lower)))
     if words and not kinds:

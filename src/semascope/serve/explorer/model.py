@@ -156,7 +156,7 @@ class ModelSession:
             trained = self.trained()
             if key not in trained:
                 names = ", ".join(sorted(trained)) or "none"
-                raise NotThere(f"There is no dictionary {key!r} here; there are {names}.")
+                raise NotThere(f"There is no dictionary {key!r} here. Dictionaries: {names}.")
             dictionary = load(trained[key])
             dictionary.name = key.rpartition("/")[2]  # its folder's: a copy is another dictionary
             self._others[key] = dictionary

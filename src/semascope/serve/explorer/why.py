@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from semascope.monitor.inspection import Effect, Inspection
 
 PICTURES = 8
-"""Pictures of the run's evidence that ordinary prompts are conversation with."""
+"""Pictures of the run's evidence that ordinary prompts are measured with."""
 NO_WORDS = (
     "These features have no explanations yet, so they cannot be grouped: run semascope explain."
 )

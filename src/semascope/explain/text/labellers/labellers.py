@@ -108,6 +108,17 @@ def concept_terms() -> tuple[str, ...]:
 
 
 @cache
+def concept_names() -> dict[str, str]:
+    """The term of every concept by its name in lower case, with "the" in front and without."""
+    return {
+        name.lower(): term
+        for labeller, term in zip(labellers(), concept_terms(), strict=True)
+        if term
+        for name in (labeller.phrase, labeller.phrase.removeprefix("the "))
+    }
+
+
+@cache
 def _by_word() -> tuple[dict[str, list[int]], dict[str, list[int]]]:
     """Numbers of the labellers that list a word: in any capitals, and as written."""
     lower: dict[str, list[int]] = {}
