@@ -147,10 +147,29 @@ def test_what_words_must_tell_reaches_the_namer(gathered: Path) -> None:
     """And its default leaves runs that were made before it alone."""
     usual = ExplainOptions()
     assert "least_gain" not in usual.binding()
-    assert ExplainOptions(least_gain=0.5).binding()["least_gain"] == 0.5
+    assert ExplainOptions(least_gain=0.6).binding()["least_gain"] == 0.6
 
-    own = OPTIONS.model_copy(update={"explain": ExplainOptions(least_gain=0.5)})
-    assert explainers.vocabulary(Run(Workspace(gathered), own)).options.least_gain == 0.5
+    own = OPTIONS.model_copy(update={"explain": ExplainOptions(least_gain=0.6)})
+    assert explainers.vocabulary(Run(Workspace(gathered), own)).options.least_gain == 0.6
+
+
+def test_words_of_an_earlier_version_are_not_mixed_with_new_ones(gathered: Path) -> None:
+    """A run that was stopped half-way, and goes on after an upgrade, named half by either rule."""
+    work = Run(Workspace(gathered), OPTIONS)
+    alive = [int(i) for i in work.evidence.alive()]
+    explaining.folder(work).mkdir(parents=True, exist_ok=True)
+    assert list(explaining.explain_share(work, "vocabulary", alive))
+    part = explaining.folder(work) / "vocabulary" / "part-000000.jsonl"
+    new = part.read_text()
+    records = [json.loads(line) for line in new.splitlines()]
+    old = [record | {"prompt_version": "vocabulary/1", "label": "old"} for record in records]
+    part.write_text("".join(json.dumps(record) + "\n" for record in old))
+    list(explaining.explain_share(work, "vocabulary", alive))
+    again = [json.loads(line) for line in part.read_text().splitlines()]
+    assert [r["label"] for r in again] == [r["label"] for r in records]
+    written = part.stat().st_mtime_ns
+    list(explaining.explain_share(work, "vocabulary", alive))
+    assert part.stat().st_mtime_ns == written, "words of this version stand"
 
 
 def test_every_bar_is_told_by_name(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,9 +83,9 @@ def explain_share(
     world_size: int = 1,
 ) -> Iterator[tuple[int, str]]:
     """Do the blocks of one explainer that fall to one worker of several, but for those that
-    stand; one in which a model's answer was of no use is asked anew. All of the explainers before
-    it must be done. Yields (0, what begins) before a block is done and (its number of features, the
-    explainer) after.
+    stand; one in which a model's answer was of no use is asked anew, and one that an earlier
+    version of the namer wrote is named anew. All of the explainers before it must be done. Yields
+    (0, what begins) before a block is done and (its number of features, the explainer) after.
 
     Raises ExplainError where a model's first answers were all of no use."""
     if name == READER:
@@ -97,12 +97,25 @@ def explain_share(
     for number, block in enumerate(blocks(features, size)):
         if number % world_size != rank:
             continue
-        if number not in parts or replies.failed(parts.one(number)):
+        if not _stands(parts, name, number):
             yield 0, f"{name}: {len(block)} features"
             made = _explain(run, name, block)
             parts.write(number, map(asdict, made))
             replies.check(replies.tally(made, answers), early=True)
         yield len(block), name
+
+
+def _stands(parts: Parts, name: str, number: int) -> bool:
+    """Whether a block is done, and its words are of use and of this version."""
+    if number not in parts:
+        return False
+    records = list(parts.one(number))
+    if name == FREE:
+        from semascope.explain.explainers.vocabulary import VERSION
+
+        if any(record.get("prompt_version") not in ("", None, VERSION) for record in records):
+            return False
+    return not replies.failed(records)
 
 
 def asked_few(name: str) -> bool:
