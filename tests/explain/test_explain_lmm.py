@@ -16,11 +16,11 @@ from semascope.explain.explainers.lmm import LMMExplainer
 from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.llm import parse_answer, prompts
 from semascope.explain.llm.async_map import Backoff, TransientError, async_map
-from semascope.explain.llm.client import LMM, Price
+from semascope.explain.llm.client import LMM
 from semascope.explain.llm.fake_server import FakeLMM, Trouble
 from semascope.explain.llm.messages import marked
 from semascope.explain.llm.reply_cache import ReplyCache
-from semascope.explain.types import Explainer
+from semascope.explain.types import Explainer, Price
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ from semascope.explain.explainers.lmm import LMMExplainer
 from semascope.explain.explainers.local_lmm import LocalExplainer, as_sample
 from semascope.explain.explainers.vocabulary import VocabularyNamer
 from semascope.explain.llm import prompts
-from semascope.explain.llm.client import LMM, Price
+from semascope.explain.llm.client import LMM
 from semascope.explain.llm.fake_server import FakeLMM
 from semascope.explain.llm.messages import question
-from semascope.explain.types import Explainer, Explanation
+from semascope.explain.types import Explainer, Explanation, Price
 from semascope.subject.testing import tiny
 from semascope.subject.types import Generation, TokenChoice
 

@@ -120,7 +120,7 @@ def test_a_judge_of_meaning_knows_a_synonym(world: World) -> None:
 def test_a_judge_of_meaning_needs_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     check_scorers(ScoreOptions(judge="words"))
     monkeypatch.setattr("semascope.atlas.embed.minilm_folder", lambda: None)
-    with pytest.raises(ExplainError, match="sentence vectors"):
+    with pytest.raises(ExplainError, match="word vectors"):
         check_scorers(ScoreOptions(judge="meaning"))
 
 

@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Table, bindparam, update
 
-from semascope.atlas import query
+from semascope.atlas import notes, query
 from semascope.atlas.database import tables as m
 from semascope.atlas.database.connect import reading, upsert, writable, writing
 from semascope.atlas.database.migrations import opened
 from semascope.atlas.feature_map import MapLayout
-from semascope.atlas.notes import add_note, set_list
 from semascope.atlas.records import (
     DictionaryRow,
     ExplanationLike,
@@ -259,7 +258,8 @@ class Atlas:
         """All about one feature; AtlasError where there is none."""
         with reading(self.engine) as connection:
             chosen = query.dictionary(connection, dictionary)
-            return query.feature(connection, chosen, index, exemplars)
+            detail = query.feature(connection, chosen, index, exemplars)
+            return notes.with_notes(connection, chosen, detail)
 
     def score_kinds(self, dictionary: str | int | None = None) -> list[str]:
         """Kinds of figures that some feature has."""
@@ -314,12 +314,14 @@ class Atlas:
     def add_note(self, dictionary: str | int, index: int, text: str, *, author: str = "") -> None:
         """Keep what a person wrote about a feature, whatever becomes of the feature."""
         with writing(self.engine) as connection:
-            add_note(connection, query.dictionary(connection, dictionary), index, text, author)
+            notes.add_note(
+                connection, query.dictionary(connection, dictionary), index, text, author
+            )
 
     def notes(self, dictionary: str | int, index: int) -> tuple[Note, ...]:
         """What people wrote about a feature, oldest first; of one that is gone, too."""
         with reading(self.engine) as connection:
-            return query.notes(connection, dictionary, index)
+            return notes.read_notes(connection, dictionary, index)
 
     def set_list(
         self, name: str, features: Sequence[tuple[str | int, int]], about: str = ""
@@ -329,17 +331,17 @@ class Atlas:
         A member that the list has already may be a feature that is gone; a new one may not.
         """
         with writing(self.engine) as connection:
-            set_list(connection, name, features, about)
+            notes.set_list(connection, name, features, about)
 
     def all_notes(self) -> tuple[Note, ...]:
         """Every note, oldest first; those on features that are gone say so."""
         with reading(self.engine) as connection:
-            return query.notes(connection)
+            return notes.read_notes(connection)
 
     def lists(self) -> dict[str, int]:
         """Names of lists and how many features each holds."""
         with reading(self.engine) as connection:
-            return query.lists(connection)
+            return notes.list_sizes(connection)
 
     def list_features(self, name: str) -> tuple[FeatureListRow, ...]:
         """The features of a list, in its order; those that are gone as ``gone`` rows.
@@ -347,7 +349,7 @@ class Atlas:
         Raises AtlasError where there is no list by that name.
         """
         with reading(self.engine) as connection:
-            return query.list_features(connection, name)
+            return notes.list_features(connection, name)
 
     def prefer(self, dictionary: str | int, index: int, explanation: int) -> None:
         """Make one stored explanation the feature's own words, and keep it so."""

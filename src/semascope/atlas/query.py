@@ -6,7 +6,6 @@ Knows tables and records; every function takes a connection and writes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from semascope.atlas.records import (
     FeatureDetail,
     FeatureListRow,
     FeatureMap,
-    Note,
     Page,
     ScoreRow,
     StoredExemplar,
@@ -65,22 +63,22 @@ def feature_ids(
     """Row numbers of features by their index."""
     statement = select(_F.index, _F.id).where(_F.dictionary_id == number)
     if indices is None:
-        return _pairs(connection, statement)
+        return pairs(connection, statement)
     out: dict[int, int] = {}
     for i in range(0, len(indices), _CHUNK):
         some = statement.where(_F.index.in_([int(x) for x in indices[i : i + _CHUNK]]))
-        out.update(_pairs(connection, some))
+        out.update(pairs(connection, some))
     return out
 
 
-def _pairs(connection: Connection, statement: Executable) -> dict[Any, Any]:
+def pairs(connection: Connection, statement: Executable) -> dict[Any, Any]:
     return {row[0]: row[1] for row in connection.execute(statement)}
 
 
 def sample_ids(connection: Connection, source: str) -> dict[int, int]:
     """Row numbers of samples by their row in the corpus."""
     statement = select(m.SampleTable.row, m.SampleTable.id).where(m.SampleTable.source == source)
-    return _pairs(connection, statement)
+    return pairs(connection, statement)
 
 
 def score_kinds(connection: Connection, chosen: DictionaryRow | None) -> list[str]:
@@ -253,7 +251,7 @@ def _feature_row(row: Any, scores: Mapping[str, ScoreRow]) -> FeatureListRow:
 def feature(
     connection: Connection, chosen: DictionaryRow, index: int, exemplars: bool
 ) -> FeatureDetail:
-    """All about one feature."""
+    """All about one feature but what people keep of it (``notes.with_notes``)."""
     statement = select(_F.id, _F.stats, _F.near)
     found = connection.execute(
         statement.where(_F.dictionary_id == chosen.id, _F.index == int(index))
@@ -270,8 +268,8 @@ def feature(
         explanations=_explanations(connection, number),
         scores=tuple(ScoreRow(*rest) for _, *rest in scores),
         exemplars=_exemplars(connection, number) if exemplars else (),
-        notes=notes(connection, chosen.id, index),
-        lists=_lists_of(connection, chosen, index),
+        notes=(),
+        lists=(),
     )
 
 
@@ -283,63 +281,6 @@ def _explanations(connection: Connection, number: int) -> tuple[ExplanationRow, 
     ).where(e.feature_id == number)  # fmt: skip
     rows = connection.execute(statement.order_by(e.current.desc(), e.id.desc()))
     return tuple(ExplanationRow(*row) for row in rows)
-
-
-def notes(
-    connection: Connection, dictionary: str | int | None = None, index: int = 0
-) -> tuple[Note, ...]:
-    """Notes on one feature, or, without a dictionary, all; oldest first.
-
-    A note on a feature, a dictionary or a training that is there no longer says so in ``past``.
-    """
-    n = m.NoteTable
-    every = dictionaries(connection)
-    found = [d for d in every if dictionary in (d.id, d.key, f"{d.model}:{d.key}")]
-    statement = select(n.id, n.model, n.key, n.index, n.trained, n.label, n.author, n.text,
-                       n.created).order_by(n.id)  # fmt: skip
-    if dictionary is not None:
-        key = found[0].key if found else str(dictionary)
-        statement = statement.where(n.key == key, n.index == int(index))
-    there = {(d.model, d.key): d for d in every}
-    rows = connection.execute(statement).all()
-    return tuple(
-        Note(
-            r.id,
-            f"{r.key}/{r.index}",
-            r.author,
-            r.text,
-            r.created,
-            past=_past(connection, r, there),
-        )
-        for r in rows
-        if not found or r.model == found[0].model or (r.model, r.key) not in there
-    )
-
-
-def _past(connection: Connection, row: Any, there: Mapping[tuple[str, str], DictionaryRow]) -> str:
-    """Why a note or a member of a list is not about a feature that is there; empty where it is."""
-    called = f", then called {row.label!r}" if row.label else ""
-    chosen = there.get((row.model, row.key))
-    if chosen is None or not _is_there(connection, chosen, row.index):
-        return f"About a feature that is there no longer{called}."
-    now = str(chosen.about.get("trained", ""))
-    if row.trained and now and row.trained != now:
-        return f"About an earlier training of this dictionary{called}."
-    return ""
-
-
-def _is_there(connection: Connection, chosen: DictionaryRow, index: int) -> bool:
-    """Whether a feature is part of its dictionary as it is now."""
-    if index >= chosen.width or chosen.about.get("forgotten"):
-        return False
-    return bool(feature_ids(connection, chosen.id, [index]))
-
-
-def _lists_of(connection: Connection, chosen: DictionaryRow, index: int) -> tuple[str, ...]:
-    member = m.ListMember
-    statement = select(m.ListTable.name).join(member, member.list_id == m.ListTable.id)
-    mine = (member.model == chosen.model, member.key == chosen.key, member.index == index)
-    return tuple(sorted(connection.execute(statement.where(*mine)).scalars()))
 
 
 def _exemplars(connection: Connection, number: int) -> tuple[StoredExemplar, ...]:
@@ -387,42 +328,3 @@ def _sample(row: Any) -> StoredSample:
         spans=layout.spans,
         moments=tuple(m and Moment(*m) for m in row.about.get("moments", ())),
     )
-
-
-def lists(connection: Connection) -> dict[str, int]:
-    """Names and sizes."""
-    statement = (
-        select(m.ListTable.name, func.count(m.ListMember.place))
-        .outerjoin(m.ListMember, m.ListMember.list_id == m.ListTable.id)
-        .group_by(m.ListTable.name)
-        .order_by(m.ListTable.name)
-    )
-    return _pairs(connection, statement)
-
-
-def list_features(connection: Connection, name: str) -> tuple[FeatureListRow, ...]:
-    """The features of a list, in its order; of one that is gone, a row that says so."""
-    if name not in lists(connection):
-        raise AtlasError(f"No list {name!r}. There are: {', '.join(lists(connection)) or 'none'}.")
-    n = m.ListMember
-    statement = select(n.model, n.key, n.index, n.trained, n.label)
-    statement = statement.join(m.ListTable, m.ListTable.id == n.list_id)
-    members = connection.execute(statement.where(m.ListTable.name == name).order_by(n.place)).all()
-    there = {(d.model, d.key): d for d in dictionaries(connection)}
-    return tuple(_member_row(connection, member, there) for member in members)
-
-
-def _member_row(
-    connection: Connection, member: Any, there: Mapping[tuple[str, str], DictionaryRow]
-) -> FeatureListRow:
-    past = _past(connection, member, there)
-    chosen = there.get((member.model, member.key))
-    if chosen is not None and _is_there(connection, chosen, member.index):
-        number = feature_ids(connection, chosen.id, [member.index])[member.index]
-        return replace(rows_of(connection, [number])[0], past=past)
-    return FeatureListRow(
-        id=f"{member.key}/{member.index}", dictionary=member.key, index=member.index, alive=False,
-        modality="none", density=0.0, density_text=0.0, density_image=0.0, max=0.0, samples=0,
-        label=member.label, description=past, category="", confidence=None, abstained=None,
-        author="", scores={}, past=past,
-    )  # fmt: skip

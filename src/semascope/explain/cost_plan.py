@@ -21,8 +21,7 @@ from semascope.errors import ExplainError
 from semascope.evidence.types import FeatureEvidence
 from semascope.explain.explainers.cascade import BestOf, Cascade
 from semascope.explain.explainers.folds import FoldMaker, selection
-from semascope.explain.llm.client import Price
-from semascope.explain.types import Cost, Explainer
+from semascope.explain.types import Cost, Explainer, Price
 
 WIDTHS = (131_072, 34_000_000)
 """Dictionaries that plans are told for: the reference paper's, and the largest that was read."""

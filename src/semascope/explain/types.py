@@ -74,6 +74,14 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """Money for a million tokens."""
+
+    prompt: float = 0.0
+    completion: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """What one feature means, in words, or an abstention that says why."""
 

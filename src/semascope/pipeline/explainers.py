@@ -103,8 +103,9 @@ def server(options: Any, run: Run | None = None) -> LMM:
 
     Of several addresses, parted by commas, each worker takes one in turn.
     """
-    from semascope.explain.llm.client import LMM, Price
+    from semascope.explain.llm.client import LMM
     from semascope.explain.llm.reply_cache import ReplyCache
+    from semascope.explain.types import Price
 
     addresses = [one.strip() for one in options.base_url.split(",") if one.strip()]
     rank = run.rank if run else 0

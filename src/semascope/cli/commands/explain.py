@@ -74,7 +74,7 @@ class Explain(ExplainOptions, StageVerb):
     def _plan(self, options: RunOptions) -> int:
         self.space.require("gather")
         from semascope.explain.cost_plan import Rates
-        from semascope.explain.llm.client import Price
+        from semascope.explain.types import Price
         from semascope.pipeline.cost import as_json, plans
         from semascope.pipeline.run_context import Run
 

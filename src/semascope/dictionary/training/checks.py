@@ -1,4 +1,5 @@
-"""What a training step looks at in a batch and in a pass: is it finite, how large, what was active.
+"""What a training step looks at in a batch and in a pass: is it finite and of the right width,
+how large, what was active.
 
 Knows neither weights nor optimiser.
 """
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from semascope.dictionary.forward_pass import Pass
 from semascope.dictionary.training.batches import ActivationBatch
-from semascope.errors import NotFinite
+from semascope.errors import DictionaryError, NotFinite
 
 
 def check_finite(batch: ActivationBatch, step: int, site: str) -> None:
@@ -29,6 +30,16 @@ def check_finite(batch: ActivationBatch, step: int, site: str) -> None:
         f"{len(batch.x)} tokens (first: token {rows[0]}), so its step was not taken and the last "
         "good state was kept. A model in float16 overflows easily: load it in bfloat16 or float32."
     )
+
+
+def check_width(batch: ActivationBatch, d_in: int, step: int, site: str) -> None:
+    """DictionaryError, naming step and site, where the batch is not ``d_in`` wide."""
+    if batch.x.shape[1] != d_in:
+        raise DictionaryError(
+            f"The dictionary reads activations of width {d_in}, but the batch at step {step} of "
+            f"{site or 'the site'} is {batch.x.shape[1]} wide. Train in another folder, or name "
+            "the site that this run began with."
+        )
 
 
 def input_scale(x: Tensor) -> float:

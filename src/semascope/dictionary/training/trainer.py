@@ -15,7 +15,7 @@ from semascope.dictionary.coder import SparseCoder
 from semascope.dictionary.config import CoderConfig, TrainConfig
 from semascope.dictionary.kernels.sparse import GradientBuffer
 from semascope.dictionary.training.batches import ActivationBatch
-from semascope.dictionary.training.checks import active_counts, check_finite
+from semascope.dictionary.training.checks import active_counts, check_finite, check_width
 from semascope.dictionary.training.distributed import ProcessGroup
 from semascope.dictionary.training.losses import Loss, LossContext
 from semascope.dictionary.training.median import geometric_median
@@ -352,7 +352,7 @@ class Trainer:
 
     def _check(self, batch: ActivationBatch) -> None:
         """Finite and of the right width, on every rank or on none."""
-        self._check_width(batch)
+        check_width(batch, self.coder.d_in, self.step, self.site)
         if self.deferred:
             return
         try:
@@ -381,14 +381,6 @@ class Trainer:
                 f"Batch {bad} of {self.site or 'the site'}, or its loss, holds NaN or infinity. "
                 "Its step was not taken; the weights hold every good step. A model in float16 "
                 "overflows easily: load it in bfloat16 or float32."
-            )
-
-    def _check_width(self, batch: ActivationBatch) -> None:
-        if batch.x.shape[1] != self.coder.d_in:
-            raise DictionaryError(
-                f"The dictionary reads activations of width {self.coder.d_in}, but the batch at "
-                f"step {self.step} of {self.site or 'the site'} is {batch.x.shape[1]} wide. "
-                "Train in another folder, or name the site that this run began with."
             )
 
 

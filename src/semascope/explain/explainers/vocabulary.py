@@ -70,7 +70,7 @@ class _Draft:
 
 
 class VocabularyNamer:
-    """Names features by contrast of words; thousands a second, no model asked.
+    """Names features by contrast of words; no model is asked.
 
     ``background``: samples whose words say how common a term is (a ``TermFrequency`` may be shared
     and is then read once); without them, those of the batch at hand. ``promoted``: tokens that

@@ -22,7 +22,7 @@ from semascope.explain.llm import completion, parse_answer
 from semascope.explain.llm.async_map import Backoff, TransientError, seconds_asked
 from semascope.explain.llm.reply_cache import ReplyCache, content_key
 from semascope.explain.llm.server_errors import Refusal, refusal
-from semascope.explain.types import Cost
+from semascope.explain.types import Cost, Price
 
 LOG = logging.getLogger(__name__)
 Message = Mapping[str, Any]
@@ -41,14 +41,6 @@ _OPTIONAL = ("response_format", "temperature", "seed", "max_tokens", "max_comple
 
 class SetupError(ExplainError):
     """A server that will never answer as it is addressed now: key, model, address, credit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """Money for a million tokens."""
-
-    prompt: float = 0.0
-    completion: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +104,7 @@ class LMM:
         """
         request = self._request(messages, schema, seed)
         key = content_key(request)
-        known = self._known(key, usable or (lambda text: _plausible(text, schema)))
+        known = self._known(key, usable or (lambda text: parse_answer.plausible(text, schema)))
         if known is not None:
             return known
         try:
@@ -253,8 +245,8 @@ class LMM:
                 raise TransientError(f"the server {e}") from e
             raise SetupError(self._no_api(e)) from e
         self._met, self._refused = True, 0
-        self._seen = self._seen or _pictured(request["messages"])
-        return self._reply(read, time.perf_counter() - start, _allowance(body))
+        self._seen = self._seen or completion.has_picture(request["messages"])
+        return self._reply(read, time.perf_counter() - start, completion.allowance(body))
 
     def _no_connection(self, error: Exception) -> Exception:
         """A try that may succeed later, or the sentence that ends the run."""
@@ -289,7 +281,7 @@ class LMM:
         money = (asked * self.price.prompt + said * self.price.completion) / 1e6
         text = read.text or read.refusal
         failure = ""
-        if read.finish == "cut" and not _ends_whole(text):
+        if read.finish == "cut" and not parse_answer.ends_whole(text):
             failure = f"cut off at {allowed:,} tokens" if allowed else "cut off by the server"
         elif read.finish == "filtered":
             failure = "stopped by the server's content filter"
@@ -402,25 +394,3 @@ def _key(key: str) -> str:
     if not (key.isascii() and key.isprintable()):
         raise SetupError("The API key in OPENAI_API_KEY holds characters that no key has.")
     return key
-
-
-def _pictured(messages: Sequence[Message]) -> bool:
-    parts = [p for m in messages if isinstance(m["content"], list) for p in m["content"]]
-    return any(part.get("type") == "image_url" for part in parts)
-
-
-def _allowance(body: Mapping[str, Any]) -> int:
-    """Tokens that a request allows its reply, 0 where it sets no bound."""
-    sent = {**body, **body.get("extra_body", {})}
-    value = sent.get("max_completion_tokens", sent.get("max_tokens", 0))
-    return value if isinstance(value, int) else 0
-
-
-def _ends_whole(text: str) -> bool:
-    """Whether a reply that ran to the bound had given its answer, and went on with blanks."""
-    return text.rstrip(" \t\r\n`").endswith("}") and parse_answer.parses(text)
-
-
-def _plausible(text: str, schema: Mapping[str, Any] | None) -> bool:
-    """Whether a reply in the cache may be an answer, where the caller does not say."""
-    return parse_answer.parses(text) if schema else bool(text.strip())

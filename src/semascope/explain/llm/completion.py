@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,3 +198,16 @@ def _kind(found: Any) -> str:
     if isinstance(found, list):
         return "a list"
     return "null" if found is None else f"a {type(found).__name__}"
+
+
+def allowance(body: Mapping[str, Any]) -> int:
+    """Tokens that a request allows its reply, 0 where it sets no bound."""
+    sent = {**body, **body.get("extra_body", {})}
+    value = sent.get("max_completion_tokens", sent.get("max_tokens", 0))
+    return value if isinstance(value, int) else 0
+
+
+def has_picture(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether any of some chat messages holds a picture."""
+    parts = [p for m in messages if isinstance(m["content"], list) for p in m["content"]]
+    return any(part.get("type") == "image_url" for part in parts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -305,3 +305,13 @@ def abstention(text: str) -> str:
     told = (_text(one, "; ") if isinstance(one, str | list) else "" for one in reasons)
     said = next((t for t in told if t and not _NOTHING.fullmatch(t) and t.lower() != "true"), "")
     return said[:LONGEST_DESCRIPTION] or "The model gave no words."
+
+
+def ends_whole(text: str) -> bool:
+    """Whether a reply that ran to the bound had given its answer, and went on with blanks."""
+    return text.rstrip(" \t\r\n`").endswith("}") and parses(text)
+
+
+def plausible(text: str, schema: Mapping[str, Any] | None) -> bool:
+    """Whether a reply in the cache may be an answer, where the caller does not say."""
+    return parses(text) if schema else bool(text.strip())
