@@ -153,9 +153,11 @@ def test_what_words_must_tell_reaches_the_namer(gathered: Path) -> None:
     assert explainers.vocabulary(Run(Workspace(gathered), own)).options.least_gain == 0.6
 
 
-def test_words_of_an_earlier_version_are_not_mixed_with_new_ones(gathered: Path) -> None:
+def test_words_of_an_earlier_version_are_not_mixed_with_new_ones(
+    gathered: Path, tmp_path: Path
+) -> None:
     """A run that was stopped half-way, and goes on after an upgrade, named half by either rule."""
-    work = Run(Workspace(gathered), OPTIONS)
+    work = Run(Workspace(shutil.copytree(gathered, tmp_path / "w")), OPTIONS)
     alive = [int(i) for i in work.evidence.alive()]
     explaining.folder(work).mkdir(parents=True, exist_ok=True)
     assert list(explaining.explain_share(work, "vocabulary", alive))

@@ -36,7 +36,7 @@ from semascope.explain.text.documents import Document, DocumentLibrary
 from semascope.explain.text.excerpts import ExcerptCutter
 from semascope.explain.text.exemplar_terms import ExemplarTerms, Mode, read, terms_of
 from semascope.explain.text.form import LONGEST, joined, refusals
-from semascope.explain.text.terms import NEAR
+from semascope.explain.text.terms import NEAR, spans
 from semascope.explain.types import Cost, Embedder, Explanation, Promoted, abstain
 
 VERSION = "vocabulary/6"
@@ -239,10 +239,16 @@ class VocabularyNamer:
         return self._label(strong[:1], docs), strong[:1]
 
     def _near(self, draft: _Draft) -> str:
-        """What stands near: the word alone, since what always stands beside it may be the name."""
+        """What stands near: the word alone, since what always stands beside it may be the name.
+
+        Empty where the name holds it already.
+        """
         if draft.near < 0:
             return ""
-        return shown(self.library.key(draft.near), draft.docs, whole=False)
+        named = self._label(draft.surroundings.cover.strong(), draft.docs)
+        near = shown(self.library.key(draft.near), draft.docs, whole=False)
+        held = {named[a:b].lower() for a, b in spans(named)}
+        return "" if {near[a:b].lower() for a, b in spans(near)} <= held else near
 
     def _explanation(self, draft: _Draft) -> Explanation:
         """What a draft says, in words."""

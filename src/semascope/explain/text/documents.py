@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from semascope.evidence.types import EvidenceSample
 from semascope.explain.text import hypernyms, terms
-from semascope.explain.text.labellers.labellers import concept_terms, text_spans
+from semascope.explain.text.labellers.labellers import concept_terms, labellers, text_spans
+from semascope.explain.text.language import is_foreign
 from semascope.explain.text.lemmas import families
 from semascope.subject.types import Kind
 
@@ -92,14 +93,15 @@ class DocumentLibrary:
         np.cumsum([len(part) for part in parts], out=offsets[1:])
         text = "".join(parts)
         where = terms.spans(text)
-        concepts = _concepts(text)
+        foreign = is_foreign(text)
+        concepts = _concepts(text, english=not foreign)
         # Without a caption of its own, what is said beside a picture is its caption.
         caption = str(shown.truth.get("caption") or text) if shown.media else ""
         return Document(
             caption=caption,
             text=text,
             caption_terms=self._names(caption),
-            text_terms=self._terms(text, where)
+            text_terms=self._terms(text, where, english=not foreign)
             | self._pieces(parts, offsets, where)
             | frozenset(self.term(term) for _, _, term in concepts),
             stems=tuple(terms.stem(text[a:b]) for a, b in where),
@@ -114,16 +116,20 @@ class DocumentLibrary:
         many things it lists, and would pass for a name in a picture feature."""
         where = terms.spans(caption)
         keys = {key for key, _, _ in terms.grams(caption, where, 3) if terms.says_something(key)}
-        keys |= hypernyms.implied([terms.stem(caption[a:b]) for a, b in where])
+        if not is_foreign(caption):
+            keys |= hypernyms.implied([terms.stem(caption[a:b]) for a, b in where])
         return frozenset(map(self.term, sorted(keys)))
 
-    def _terms(self, text: str, where: list[tuple[int, int]]) -> frozenset[int]:
-        """Words, pairs of words, kinds of things, shapes and marks of a text."""
+    def _terms(self, text: str, where: list[tuple[int, int]], *, english: bool) -> frozenset[int]:
+        """Words, pairs of words, kinds of things, shapes and marks of a text; of a text in another
+        language nothing that is known of English words."""
         found = {self.term(key) for key, _, _ in terms.grams(text, where, 2)}
         for a, b in where:
-            found.update(self.term(shape) for shape in terms.shapes_at(text, a, b))
-            found.update(self.term(kind) for kind in hypernyms.of(terms.stem(text[a:b])))
-            found.update(self.term(family) for family in families(text[a:b]))
+            shapes = terms.shapes_at(text, a, b)
+            found.update(self.term(s) for s in shapes if english or s not in terms.ENGLISH_SHAPES)
+            if english:
+                found.update(self.term(kind) for kind in hypernyms.of(terms.stem(text[a:b])))
+                found.update(self.term(family) for family in families(text[a:b]))
         found.update(self.term(mark) for mark in terms.marks(text))
         words = [text[a:b].lower() for a, b in where]
         found.update(
@@ -151,10 +157,14 @@ class DocumentLibrary:
         return frozenset(found)
 
 
-def _concepts(text: str) -> tuple[tuple[int, int, str], ...]:
-    """(start, end, term) of every concept in a text, by place."""
-    term = concept_terms()
-    return tuple(sorted((a, b, term[n]) for a, b, n in text_spans(text) if term[n]))
+def _concepts(text: str, *, english: bool) -> tuple[tuple[int, int, str], ...]:
+    """(start, end, term) of every concept in a text, by place; of a text in another language those
+    that know no English words."""
+    able = [
+        term if english or not labeller.english else ""
+        for labeller, term in zip(labellers(), concept_terms(), strict=True)
+    ]
+    return tuple(sorted((a, b, able[n]) for a, b, n in text_spans(text) if able[n]))
 
 
 SAME = 0.9

@@ -113,5 +113,20 @@ def is_english(text: str) -> bool:
     return not (len(spoken) >= 6 and not _ENGLISH & set(spoken))
 
 
+def is_foreign(text: str) -> bool:
+    """Whether a text is in another language for certain; code, names and scraps are not.
+
+    What is known of English words ("war" is a word of war, "die" one of death) is wrong there.
+    """
+    letters = [c for c in text if c.isalpha()]
+    if letters and sum(map(_latin, letters)) < 0.5 * len(letters):
+        return True
+    spoken = [text[a:b].lower() for a, b in terms.spans(text)]
+    foreign = sum(word in _FOREIGN for word in spoken)
+    weak = sum(word in _WEAK for word in spoken)
+    english = sum(word in _ENGLISH and word not in _SHARED for word in spoken)
+    return foreign > 0 and foreign + weak >= 2 and foreign + weak > english
+
+
 def _latin(letter: str) -> bool:
     return unicodedata.name(letter, "").startswith("LATIN")

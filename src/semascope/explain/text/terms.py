@@ -121,6 +121,10 @@ SHAPE_NAMES = (
     | frozenset(CLASSES)
     | frozenset(MARKS.values())
 )
+ENGLISH_SHAPES = frozenset(
+    f"#{name}" for name in (*CLASSES, *(f"word ending in {ending}" for ending in ENDINGS))
+)
+"""Terms of the shapes that know English words and endings."""
 GENERAL = frozenset(("number", "capitals", "capitalised word", FIRST, LAST, CODE))
 """Shapes that other shapes are cases of: a month is a capitalised word, and better called one."""
 _CODE_BESIDE = frozenset("(){}[]=;_<>\\")

@@ -47,6 +47,8 @@ class Labeller:
     """Examples with the spans marked by ⟦ and ⟧."""
     no: tuple[str, ...] = ()
     """Texts that hold none."""
+    english: bool = False
+    """Whether it knows English words or forms: it finds nothing true in another language."""
 
     def spans(self, text: str) -> list[Span]:
         """(start, end) characters of each place where the concept stands, in order."""
@@ -90,7 +92,7 @@ def _labeller(name: str, entry: dict[str, object]) -> Labeller:
         name, str(entry["phrase"]), str(entry["kind"]), _texts(entry, "also"),
         frozenset(single if cased else map(str.lower, single)), cased,
         re.compile(pattern, flags) if pattern else None, str(entry.get("rule", "")),
-        _texts(entry, "yes"), _texts(entry, "no"),
+        _texts(entry, "yes"), _texts(entry, "no"), english="words" in entry or "rule" in entry,
     )  # fmt: skip
 
 
