@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.measured import MADE, MEASURED
+from semascope.files import write_text
 from semascope.pipeline.run_context import subject_stamp
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +66,8 @@ LONG = ("becomes", "new_features")
 """Parts of a record that list thousands of features, and stay in the workspace."""
 PART = {"behaviours": "behaviours"}
 """By name: which part of what the command prints is the measurement."""
+OMITTED = {"demo": ("read",)}
+"""By name: parts of what the command prints that are no figures: the account of what was read."""
 SAMPLES = re.compile(r"\{samples:(\d+)\}")
 MAKING = {name: threading.Lock() for name in MADE}
 STANDING: dict[str, bool] = {}
@@ -154,11 +157,17 @@ def write(name: str, command: list[str], printed: dict[str, Any]) -> None:
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": machine(),
         "weights": weights(),
-        "figures": without(printed[PART[name]] if name in PART else printed),
+        "figures": without(printed[PART[name]] if name in PART else figures_of(name, printed)),
     }
     keep(FIGURES / f"{name}.json", record)
     if name == "card":
         ship(record)
+
+
+def figures_of(name: str, printed: Mapping[str, Any]) -> dict[str, Any]:
+    """What a command printed but for the parts that are no figures."""
+    omitted = OMITTED.get(name, ())
+    return {key: value for key, value in printed.items() if key not in omitted}
 
 
 def without(figures: Any) -> Any:
@@ -178,15 +187,7 @@ def ship(record: Mapping[str, Any]) -> None:
 
 def keep(path: Path, record: Mapping[str, Any]) -> None:
     """Write one JSON file whole."""
-    replace(path, json.dumps(record, indent=2) + "\n")
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a text file whole: nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(record, indent=2) + "\n")
 
 
 def machine() -> str:
@@ -220,7 +221,7 @@ def refresh(path: Path, *, write: bool) -> bool:
     old = path.read_text(encoding="utf-8")
     new = MARK.sub(lambda m: f"{m[1]}{table(m[2])}{m[3]}", old)
     if new != old and write:
-        replace(path, new)
+        write_text(path, new)
     return new != old
 
 

@@ -97,6 +97,13 @@ def test_a_table_of_earlier_weights_says_so(house: Path, monkeypatch: pytest.Mon
     assert "2026-01-02, on earlier weights of the embedded model." in figures.table("demo")
 
 
+def test_the_account_of_what_was_read_is_no_figure() -> None:
+    """Without: the README's table has sixty rows of rows, pictures and tokens."""
+    printed = {"fvu": 0.1, "read": {"train": {"rows": 6}}, "seconds": {"train": 5.0}}
+    assert figures.figures_of("demo", printed) == {"fvu": 0.1, "seconds": {"train": 5.0}}
+    assert figures.figures_of("card", printed) == printed
+
+
 def test_measuring_makes_the_workspace_first_and_goes_on_after_a_failure(
     house: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
