@@ -1,13 +1,21 @@
 """What stands near the words of a text feature: said where it is so, and only there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from planted import text
+from planted import on_tokens, text
 
 from semascope.explain.explainers.term_context import Surroundings, context, distinguishing
-from semascope.explain.explainers.term_cover import Cover
+from semascope.explain.explainers.term_cover import (
+    CandidateTerm,
+    Cover,
+    VocabularyOptions,
+    cover,
+)
 from semascope.explain.explainers.wording import shown
 from semascope.explain.text.documents import DocumentLibrary, face
+from semascope.explain.text.exemplar_terms import ExemplarTerms
 from semascope.explain.text.form import joined
 
 LIBRARY = DocumentLibrary()
@@ -77,3 +85,27 @@ def test_concepts_are_of_one_kind() -> None:
     """Dates are no fruit where people's names stand beside them."""
     assert joined(["dates", "names of people"]) == "dates or names of people"
     assert joined(["month names", "harbour"]) == "month names; harbour"
+
+
+def test_a_rare_word_does_not_take_the_name_of_a_common_one() -> None:
+    """Without: a feature of written words is called "SORRY", which it never missed, twice."""
+    fired = [
+        ExemplarTerms(
+            on_tokens(text(row, [" word"], "explain"), " word"),
+            1.0,
+            "text",
+            frozenset({CHAPTER, MILLION} if row < 2 else {CHAPTER}),
+            frozenset(),
+        )
+        for row in range(20)
+    ]
+    silent = [frozenset({CHAPTER}) if row < 14 else frozenset[int]() for row in range(20)]
+    names = [CandidateTerm(CHAPTER, 0.3, 0.7, 0.0), CandidateTerm(MILLION, 0.1, 0.0, 0.0)]
+    named = cover(names, fired, silent, LIBRARY, VocabularyOptions(next_gain=0.0))
+    assert named.terms == (CHAPTER,)
+    often = [
+        replace(one, terms=frozenset({CHAPTER, MILLION})) if row < 10 else one
+        for row, one in enumerate(fired)
+    ]
+    terms = cover(names, often, silent, LIBRARY, VocabularyOptions()).terms
+    assert set(terms) == {CHAPTER, MILLION}, "in half of the samples it may"

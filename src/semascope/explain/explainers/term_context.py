@@ -68,14 +68,16 @@ def context(
     with_it = np.array([[t in held for t in terms] for held in own.firing])
     without = np.array([[t in held for t in terms] for held in own.silent])
     without = without.reshape(len(own.silent), len(terms))
-    shares = common[list(own.cover.terms)]
+    order = np.argsort([-strength for strength in own.cover.strengths], kind="stable")
+    levels = np.array(own.cover.strengths)[order]
+    shares = common[np.array(own.cover.terms)[order]]
     none = np.cumprod(1.0 - shares)
     first = shares * np.concatenate([[1.0], none[:-1]])  # a sample's surest term is this one
 
     def auroc(firing: NDArray[np.float64], silent: NDArray[np.float64], near: float) -> float:
         real = float(weights @ _beats(firing[:, None], silent[None]).sum(axis=1))
         usual = float(none[-1]) * float(weights @ _beats(firing, 0.0))
-        for share, level in zip(first.tolist(), own.cover.strengths, strict=True):
+        for share, level in zip(first.tolist(), levels.tolist(), strict=True):
             usual += share * near * float(weights @ _beats(firing, level))
             usual += share * (1.0 - near) * float(weights @ _beats(firing, level * ABSENT))
         return (real + PRIOR * usual) / (len(silent) + PRIOR)

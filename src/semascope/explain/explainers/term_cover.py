@@ -144,7 +144,7 @@ def _natural(key: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """The terms that name a feature, those that it fires on most surely first."""
+    """The terms that name a feature: the one that detects best alone, then the surest."""
 
     terms: tuple[int, ...]
     strengths: tuple[float, ...]
@@ -159,6 +159,9 @@ class Cover:
         return tuple(t for t, s in zip(self.terms, self.strengths, strict=True) if s >= least)
 
 
+RARE = 0.25
+"""Share of the firing samples, by weight, below which an alternative may not be surer than the
+first: "word" of a feature of written words, not the "SORRY" that it never missed on two of them."""
 CLOSE = 0.12
 """How much less sure than the first a term may be that is named beside it."""
 
@@ -180,6 +183,7 @@ def cover(
     able = [i for i, c in enumerate(names) if often[i] >= _least_times(library.key(c.term))]
     if not able:
         return Cover((names[0].term,), (float(table.strengths[0]),), 0.0)
+    recall = table.weights @ (table.firing > 0)
     chosen: list[int] = []
     value = 0.5
     while able and len(chosen) < options.most_terms:
@@ -192,10 +196,12 @@ def cover(
         able = [
             i
             for i in able
-            if i != chosen[-1] and not _overlap(library, names[i].term, names[chosen[-1]].term)
+            if i != chosen[-1]
+            and not _overlap(library, names[i].term, names[chosen[-1]].term)
+            and (recall[i] >= RARE or table.strengths[i] <= table.strengths[chosen[0]])
         ]
     # Alike to three digits is alike; then in the order of choosing.
-    chosen.sort(key=lambda i: -round(float(table.strengths[i]), 3))
+    chosen[1:] = sorted(chosen[1:], key=lambda i: -round(float(table.strengths[i]), 3))
     return Cover(
         tuple(names[i].term for i in chosen),
         tuple(float(table.strengths[i]) for i in chosen),
